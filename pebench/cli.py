@@ -1,0 +1,107 @@
+"""The command line: finds the commands, and turns mistakes into one sentence and exit status 2."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pebench import commands
+from pebench.errors import UserError, unknown
+
+
+class Commands(click.Group):
+    """One command a file of `pebench/commands`, in the order in which a newcomer meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands."""
+        return sorted((m.name.replace("_", "-") for m in pkgutil.iter_modules(commands.__path__)), key=_rank)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, imported now."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"pebench.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command that the arguments name, or a sentence with the nearest one."""
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            raise unknown("command", args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+
+_ORDER = ["list", "show", "check", "run", "submit", "status", "sync", "leaderboard", "ui", "doctor"]
+
+
+def _rank(name: str) -> tuple[int, str]:
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pebench")
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A Python file that defines an encoding or a task. Can be given several times.",
+)
+def pebench(plugins: tuple[Path, ...]) -> None:
+    """Compare Transformer position encodings: submit a sweep, browse the runs, regenerate the leaderboard.
+
+    \b
+    Examples:
+      pebench list
+      pebench submit sweeps/quickstart.yaml --cluster inline
+      pebench leaderboard sweeps/quickstart.yaml
+    """
+    if plugins:
+        from pebench.registry import load_plugin
+
+        for path in plugins:
+            load_plugin(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Returns:
+        The exit status: 0 done, 1 a run failed, 2 a mistake of the user, 130 interrupted.
+    """
+    try:
+        status = pebench.main(args=arguments, prog_name="pebench", standalone_mode=False)
+    except UserError as error:
+        click.echo(f"pebench: {error}", err=True)
+        return 2
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        click.echo(f"pebench: {_sentence(error)}", err=True)
+        return 2
+    except click.Abort:
+        click.echo("pebench: interrupted.", err=True)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    return status if isinstance(status, int) else 0
+
+
+def _sentence(error: click.ClickException) -> str:
+    text = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    where = f" (pebench {context.info_name} --help shows the options)" if context and context.parent else ""
+    return text.rstrip(".") + where + "."
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

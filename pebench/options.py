@@ -1,0 +1,106 @@
+"""Options from users: checked against what is declared, and refused in one sentence that names the nearest right one."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from pebench.errors import UserError, unknown
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], values: Any, owner: str) -> Model:
+    """The values as the model they describe.
+
+    Args:
+        model: what declares the options; it should refuse unknown keys.
+        values: usually a mapping, as read from YAML.
+        owner: whose options they are, as the start of a sentence: ``"encoding 'rope'"``.
+
+    Raises:
+        UserError: names the first option that is wrong, and what would be right.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{owner} takes options as 'key: value', not {values!r}.")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _sentence(error, model, owner) from None
+
+
+def of_signature(cls: type, skip: int = 1) -> type[BaseModel]:
+    """A model of the keyword arguments of a class's constructor: its options, their types and defaults.
+
+    Args:
+        cls: the class. skip: how many leading arguments are not options.
+
+    Raises:
+        UserError: an argument has no annotation, or takes any keyword, so that nothing could be checked.
+    """
+    if "__init__" not in vars(cls) and cls.__init__ is object.__init__:
+        return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"))
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in list(inspect.signature(cls).parameters.values())[skip:]:
+        if parameter.kind is parameter.VAR_KEYWORD or parameter.kind is parameter.VAR_POSITIONAL:
+            raise UserError(f"{cls.__name__} takes '*{parameter.name}', so its options cannot be checked.")
+        if parameter.name not in hints:
+            raise UserError(f"option '{parameter.name}' of {cls.__name__} has no type.")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def changed(options: BaseModel) -> dict[str, Any]:
+    """The options that are not their defaults, in the order of declaration."""
+    fields = type(options).model_fields
+    values = options.model_dump(mode="json")
+    defaults = {
+        name: None if field.is_required() else field.get_default(call_default_factory=True)
+        for name, field in fields.items()
+    }
+    plain = type(options).model_construct(**defaults).model_dump(mode="json", warnings=False)
+    return {name: values[name] for name in fields if fields[name].is_required() or values[name] != plain[name]}
+
+
+def label(name: str, options: BaseModel) -> str:
+    """How tables call a choice: its name, and the options that are not defaults in parentheses."""
+    parts = ", ".join(f"{key}={_short(value)}" for key, value in changed(options).items())
+    return f"{name}({parts})" if parts else name
+
+
+def _short(value: Any) -> str:
+    return str(value).replace("'", "")
+
+
+def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> UserError:
+    details = error.errors(include_url=False)
+    first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
+    place = [part for part in first["loc"] if isinstance(part, str) or isinstance(part, int)]
+    if first["type"] == "extra_forbidden":
+        parent = _model_at(model, place[:-1])
+        known = list(parent.model_fields) if parent is not None else []
+        inside = "".join(f"'{part}' of " for part in reversed(place[:-1]))
+        return unknown(f"option of {inside}{owner}", str(place[-1]), known)
+    where = ".".join(str(part) for part in place)
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:].rstrip(".")
+    if first["type"] == "missing":
+        return UserError(f"{owner} needs the option '{where}'.")
+    if not where:
+        return UserError(f"{owner}: {message}.")
+    given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+    return UserError(f"{owner}, option '{where}': {message}{given}.")
+
+
+def _model_at(model: type[BaseModel], place: list[Any]) -> type[BaseModel] | None:
+    for part in place:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field is not None else None
+        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+            return None
+        model = annotation
+    return model

@@ -1,0 +1,260 @@
+"""Which encodings and tasks there are, known from the names of their files and imported on first use.
+
+Plugins come from three places: the folders `encodings/` and `tasks/`, packaging entry points of the groups
+`pebench.encodings` and `pebench.tasks`, and single files named on the command line.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pebench.errors import UserError, unknown
+
+Base = TypeVar("Base")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a plugin comes from.
+
+    Attributes:
+        name: the name it is known by.
+        module: the module to import.
+        file: its source, None where it has none that can be found without importing it.
+        attribute: the class in the module, None to take the only one there is.
+        provider: ``"pebench"``, ``"<distribution> <version>"`` or ``"file"``.
+    """
+
+    name: str
+    module: str
+    file: Path | None
+    attribute: str | None
+    provider: str
+
+    def __str__(self) -> str:
+        return str(self.file or self.module)
+
+
+@dataclass
+class Registry(Generic[Base]):
+    """The plugins of one kind.
+
+    Attributes:
+        kind: what a plugin is called in messages, ``"encoding"`` or ``"task"``.
+        package: the package whose modules are plugins; also the entry point group.
+        base: ``"module:Class"`` that a plugin's class must derive from, so that this file imports neither.
+    """
+
+    kind: str
+    package: str
+    base: str
+    _files: dict[str, Origin] = field(default_factory=dict)
+
+    def origins(self) -> dict[str, Origin]:
+        """Every plugin by name, sorted; nothing is imported.
+
+        Raises:
+            UserError: two plugins claim one name.
+        """
+        found: dict[str, Origin] = {}
+        for origin in [*self._built_in(), *self._entry_points(), *self._files.values()]:
+            other = found.setdefault(origin.name, origin)
+            if other is not origin:
+                raise UserError(f"two {self.kind}s are named '{origin.name}': {other} and {origin}.")
+        return dict(sorted(found.items()))
+
+    def origin(self, name: str) -> Origin:
+        """Where `name` comes from.
+
+        Raises:
+            UserError: nothing is called so; the message names what is nearest.
+        """
+        origins = self.origins()
+        if name not in origins:
+            raise unknown(self.kind, name, origins)
+        return origins[name]
+
+    def load(self, name: str) -> type[Base]:
+        """The class behind a name, imported now.
+
+        Raises:
+            UserError: the name is unknown, or its file cannot be imported or holds no such class.
+        """
+        return self._class(self.origin(name))
+
+    def add_file(self, path: Path) -> str | None:
+        """Takes a plugin file in, imports it, and returns the name it is known by from now on.
+
+        Returns:
+            The name, or None where the file holds no plugin of this kind.
+
+        Raises:
+            UserError: the file cannot be read or imported, or its name is taken.
+        """
+        path = path.resolve()
+        if not path.is_file():
+            raise UserError(f"no plugin file at {path}.")
+        name = path.stem.replace("_", "-")
+        known = self._files.get(name)
+        if known is not None and known.file == path:
+            return name
+        origin = Origin(name, f"pebench_plugin_{path.stem.replace('-', '_')}", path, None, "file")
+        if not self._classes(_import(origin, self.kind)):
+            return None
+        taken = self.origins().get(name)
+        if taken is not None:
+            raise UserError(f"two {self.kind}s are named '{name}': {taken} and {path}.")
+        self._files[name] = origin
+        return name
+
+    def literals(self, name: str) -> dict[str, Any]:
+        """What the source of a plugin says of itself, read without importing it.
+
+        Returns:
+            The first line of the docstring as ``"summary"``, and every class attribute that is a literal.
+            Empty where the source cannot be found without an import.
+        """
+        file = self.origin(name).file
+        if file is None:
+            return {}
+        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        facts: dict[str, Any] = {"summary": (ast.get_docstring(tree) or "").partition("\n")[0]}
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                facts.update(_class_literals(node))
+        return facts
+
+    def _built_in(self) -> list[Origin]:
+        package = importlib.import_module(self.package)
+        names = sorted({module.name for module in pkgutil.iter_modules(package.__path__)})
+        origins = []
+        for name in names:
+            places = (Path(place) / f"{name}.py" for place in package.__path__)
+            file = next((place for place in places if place.is_file()), None)
+            module = f"{self.package}.{name}"
+            origins.append(Origin(name.replace("_", "-"), module, file, None, "pebench"))
+        return origins
+
+    def _entry_points(self) -> list[Origin]:
+        origins = []
+        for point in entry_points(group=self.package):
+            provider = f"{point.dist.name} {point.dist.version}" if point.dist else point.module
+            file = _source_without_import(point.module)
+            origins.append(Origin(point.name, point.module, file, point.attr or None, provider))
+        return origins
+
+    def _class(self, origin: Origin) -> type[Base]:
+        module = _import(origin, self.kind)
+        if origin.attribute is not None:
+            found = [getattr(module, origin.attribute, None)]
+            if not (inspect.isclass(found[0]) and issubclass(found[0], self._base())):
+                raise UserError(f"{origin}: '{origin.attribute}' is not a {self._base().__name__}.")
+        else:
+            found = list(self._classes(module))
+        if len(found) != 1:
+            raise UserError(f"{origin} must define one {self._base().__name__}, but defines {len(found)}.")
+        return found[0]  # type: ignore[return-value]
+
+    def _classes(self, module: Any) -> list[type[Base]]:
+        base = self._base()
+        return [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value)
+            and issubclass(value, base)
+            and value is not base
+            and value.__module__ == module.__name__
+            and not value.__name__.startswith("_")
+        ]
+
+    def _base(self) -> type:
+        module, _, name = self.base.partition(":")
+        base: type = getattr(importlib.import_module(module), name)
+        return base
+
+
+encodings: Registry[Any] = Registry("encoding", "pebench.encodings", "pebench.encoding:PositionEncoding")
+tasks: Registry[Any] = Registry("task", "pebench.tasks", "pebench.task:Task")
+
+
+def load_plugin(path: Path) -> None:
+    """Takes in a file that defines an encoding or a task.
+
+    Raises:
+        UserError: it defines neither, cannot be imported, or its name is taken.
+    """
+    if encodings.add_file(path) is None and tasks.add_file(path) is None:
+        raise UserError(f"{path} defines neither a PositionEncoding nor a Task.")
+
+
+def _import(origin: Origin, kind: str) -> Any:
+    if origin.module in sys.modules and origin.provider != "file":
+        return sys.modules[origin.module]
+    try:
+        if origin.provider != "file":
+            return importlib.import_module(origin.module)
+        loaded = sys.modules.get(origin.module)
+        if loaded is not None and getattr(loaded, "__file__", None) == str(origin.file):
+            return loaded
+        assert origin.file is not None
+        spec = importlib.util.spec_from_file_location(origin.module, origin.file)
+        if spec is None or spec.loader is None:
+            raise ImportError("not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[origin.module] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[origin.module]
+            raise
+        return module
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{kind} '{origin.name}' ({origin}) cannot be imported: {reason}") from error
+
+
+def _source_without_import(module: str) -> Path | None:
+    """The file of a module, found through its top-level package alone, which may be a namespace of others."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin else None
+    for place in spec.submodule_search_locations or []:
+        file = Path(place, *rest).with_suffix(".py")
+        if file.is_file():
+            return file
+        package = Path(place, *rest, "__init__.py")
+        if package.is_file():
+            return package
+    return None
+
+
+def _class_literals(node: ast.ClassDef) -> dict[str, Any]:
+    facts = {}
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            target, value = statement.target, statement.value
+        elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target, value = statement.targets[0], statement.value
+        else:
+            continue
+        if isinstance(target, ast.Name):
+            try:
+                facts[target.id] = ast.literal_eval(value)
+            except ValueError:
+                continue
+    return facts

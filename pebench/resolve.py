@@ -1,0 +1,196 @@
+"""From what a user wrote to the specification of a run: names looked up, defaults filled in, impossible
+combinations refused, all before anything is trained or submitted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pebench.encoding import Geometry, PositionEncoding, Reach
+from pebench.errors import UserError, join_and, unknown
+from pebench.options import label, of_signature, validated
+from pebench.randomness import derive
+from pebench.registry import encodings, tasks
+from pebench.spec import Choice, RunSpec, Training
+from pebench.task import AnyTask
+
+Written = str | Mapping[str, Any]
+"""A name, or a mapping of one name to its options."""
+
+
+def resolve(
+    encoding: Written,
+    task: Written,
+    *,
+    model: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> RunSpec:
+    """The specification of one run.
+
+    Args:
+        encoding: ``"rope"`` or ``{"rope": {"base": 500}}``.
+        task: likewise.
+        model: options of the task's model.
+        train: see `pebench.spec.Training`.
+        seed: a whole number, not negative.
+
+    Raises:
+        UserError: something in it does not exist or does not go together.
+    """
+    encoding_name, encoding_options = split(encoding, "encoding")
+    task_name, task_options = split(task, "task")
+    encoding_class, task_class = encodings.load(encoding_name), tasks.load(task_name)
+    options = validated(of_signature(encoding_class), encoding_options, f"encoding '{encoding_name}'")
+    task_values = validated(task_class.Options, task_options, f"task '{task_name}'")
+    model_values = validated(task_class.Model, dict(model or {}), f"the model of task '{task_name}'")
+    training = validated(Training, dict(train or {}), "'train'")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"a seed is a whole number that is not negative, not {seed!r}.")
+    spec = RunSpec(
+        encoding=Choice(
+            name=encoding_name,
+            version=encoding_class.version,
+            options=options.model_dump(mode="json"),
+            label=label(encoding_name, options),
+        ),
+        task=Choice(
+            name=task_name,
+            version=task_class.version,
+            options=task_values.model_dump(mode="json"),
+            label=label(task_name, task_values),
+        ),
+        model=model_values.model_dump(mode="json"),
+        train=training,
+        seed=seed,
+        plugins=_plugin_digests(encoding_name, task_name),
+    )
+    _refuse_impossible(spec)
+    return spec
+
+
+def split(written: Written, kind: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of what was written as ``name`` or ``{name: {option: value}}``.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if isinstance(written, str):
+        return written, {}
+    if isinstance(written, Mapping) and len(written) == 1:
+        name, options = next(iter(written.items()))
+        options = {} if options is None else options
+        if isinstance(name, str) and isinstance(options, Mapping):
+            return name, dict(options)
+    raise UserError(f"write the {kind} as 'name' or 'name: {{option: value}}', not {written!r}.")
+
+
+def build_task(spec: RunSpec) -> AnyTask:
+    """The task of a specification; reads no data."""
+    task_class = tasks.load(spec.task.name)
+    options = validated(task_class.Options, spec.task.options, f"task '{spec.task.name}'")
+    model = validated(task_class.Model, spec.model, f"the model of task '{spec.task.name}'")
+    task: AnyTask = task_class(options, model)
+    return task
+
+
+def build_encoding(name: str, options: Mapping[str, Any], geometry: Geometry, seed: int = 0) -> PositionEncoding:
+    """An encoding with weights that depend on the seed alone, not on what was built before.
+
+    Raises:
+        UserError: the name or an option is wrong, or the encoding refuses the geometry.
+    """
+    encoding_class = encodings.load(name)
+    values = validated(of_signature(encoding_class), dict(options), f"encoding '{name}'")
+    keywords = {key: getattr(values, key) for key in type(values).model_fields}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "encoding", name))
+        try:
+            encoding: PositionEncoding = encoding_class(geometry, **keywords)
+        except ValueError as error:
+            raise UserError(f"encoding '{name}': {str(error).rstrip('.')}.") from error
+    return encoding
+
+
+def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Reach]:
+    """Every way in which a task evaluates an encoding: each extent, and past the trained one each method asked for."""
+    trained = task.geometry().extent
+    found = []
+    for extent in task.extents():
+        beyond = any(served > size for served, size in zip(extent, trained, strict=True))
+        methods = encoding.extrapolations[:1] if not beyond else _methods(encoding, task)
+        found += [Reach(extent, method) for method in methods]
+    return found
+
+
+def _methods(encoding: PositionEncoding, task: AnyTask) -> tuple[str, ...]:
+    wanted = getattr(task.options, "extrapolations", None)
+    if wanted is None:
+        return encoding.extrapolations[:1]
+    offered = tuple(method for method in encoding.extrapolations if method in wanted)
+    return offered or encoding.extrapolations[:1]
+
+
+def _refuse_impossible(spec: RunSpec) -> None:
+    """Builds the encoding without memory and asks it about every extent."""
+    task = build_task(spec)
+    name = spec.encoding.name
+    encoding_class = encodings.load(name)
+    try:
+        geometry = task.geometry()
+    except ValueError as error:
+        raise UserError(f"task '{spec.task.name}': {str(error).rstrip('.')}.") from error
+    if task.axes not in encoding_class.axes:
+        able = [other for other in encodings.origins() if _serves(other, task.axes)]
+        raise UserError(
+            f"encoding '{name}' serves {_axes(encoding_class.axes)}, but task '{spec.task.name}' has "
+            f"{_axes((task.axes,))}: {join_and(able)} can serve it."
+        )
+    if encoding_class.causal_only and not geometry.causal:
+        raise UserError(f"encoding '{name}' needs causal attention, which task '{spec.task.name}' does not have.")
+    with torch.device("meta"):
+        encoding = build_encoding(name, spec.encoding.options, geometry)
+    limit = encoding.limit()
+    for extent in [geometry.extent, *task.extents()]:
+        if limit is not None and max(extent) > limit:
+            raise UserError(
+                f"encoding '{name}' can name {limit} positions an axis, but task '{spec.task.name}' asks for {max(extent)}."
+            )
+    for method in getattr(task.options, "extrapolations", None) or ():
+        known = {m for other in encodings.origins() for m in _extrapolations(other)}
+        if method not in known:
+            raise unknown("extrapolation", method, known)
+
+
+def _serves(name: str, axes: int) -> bool:
+    return axes in encodings.literals(name).get("axes", (1,))
+
+
+def _extrapolations(name: str) -> tuple[str, ...]:
+    return tuple(encodings.literals(name).get("extrapolations", ("extend",)))
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    numbers = " or ".join(str(number) for number in axes)
+    return f"{numbers} position {'axis' if axes == (1,) else 'axes'}"
+
+
+def plugin_files(spec: RunSpec) -> dict[str, bytes]:
+    """The contents of the plugin files that a specification names, by file name."""
+    found = {}
+    for origin in (encodings.origin(spec.encoding.name), tasks.origin(spec.task.name)):
+        if origin.provider == "file" and origin.file is not None:
+            found[origin.file.name] = Path(origin.file).read_bytes()
+    return found
+
+
+def _plugin_digests(encoding: str, task: str) -> dict[str, str]:
+    digests = {}
+    for origin in (encodings.origin(encoding), tasks.origin(task)):
+        if origin.provider == "file" and origin.file is not None:
+            digests[origin.file.name] = hashlib.sha256(origin.file.read_bytes()).hexdigest()
+    return digests

@@ -1,0 +1,108 @@
+"""The specification of a run: all that decides its result and nothing else. Its hash is the run's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+IDENTITY_VERSION = 1
+"""Raised when the way identities are computed changes."""
+
+
+class Frozen(BaseModel):
+    """A model that cannot be changed and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Choice(Frozen):
+    """An encoding or a task, with all its options.
+
+    Attributes:
+        name: as the registry knows it.
+        version: that of its results.
+        options: every option, defaults filled in.
+        label: how tables call it, the name and the options that are not defaults; not part of the identity.
+    """
+
+    name: str
+    version: int = 1
+    options: dict[str, Any] = {}
+    label: str = ""
+
+
+class Training(Frozen):
+    """Optimiser, schedule and budget.
+
+    Attributes:
+        steps: updates.
+        batch: examples an update.
+        accumulate: parts a batch is computed in, one after another, to save memory.
+        learning_rate: the highest.
+        schedule: its course after warm-up.
+        warmup: updates of linear warm-up.
+        final: the last learning rate as a share of the highest.
+        weight_decay: on weight matrices, never on the encoding, norms, biases or embeddings.
+        betas: of AdamW.
+        clip: largest norm of the gradient, 0 for none.
+        precision: ``bfloat16`` computes under autocast; weights are float32 always.
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 300
+    batch: Annotated[int, Field(ge=1)] = 16
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    final: Annotated[float, Field(ge=0, le=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class RunSpec(Frozen):
+    """One cell of a sweep, with every default filled in.
+
+    Attributes:
+        identity_version: see `IDENTITY_VERSION`.
+        encoding, task: what is compared, and on what.
+        model: the options of the task's model, defaults filled in.
+        train: optimiser and budget.
+        seed: of the weights, the data order and every other draw.
+        plugins: SHA-256 of each plugin file, by file name; the run folder keeps a copy.
+    """
+
+    identity_version: int = IDENTITY_VERSION
+    encoding: Choice
+    task: Choice
+    model: dict[str, Any]
+    train: Training
+    seed: Annotated[int, Field(ge=0)]
+    plugins: dict[str, str] = {}
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run and of its folder: the encoding's name and 10 hexadecimal digits of the identity."""
+        return f"{self.encoding.name}-{_digest(self._identity())}"
+
+    @property
+    def group(self) -> str:
+        """Equal for runs that differ in nothing but the seed."""
+        identity = self._identity()
+        del identity["seed"]
+        return f"{self.encoding.name}-{_digest(identity)}"
+
+    def _identity(self) -> dict[str, Any]:
+        identity = self.model_dump(mode="json")
+        for choice in ("encoding", "task"):
+            del identity[choice]["label"]
+        return identity
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

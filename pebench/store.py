@@ -1,0 +1,303 @@
+"""The folder of a run. Files are the truth; everything else (MLflow, tables, status) is read from them.
+
+    runs/<id>/spec.json         what was asked for, with every default
+              plugins/          copies of the plugin files it needs
+              provenance.json   commit, versions, machine, data fingerprints
+              metrics.jsonl     one JSON object a line, only ever appended to
+              log.txt           what a person may want to read
+              worker.json       who works on it now, and when it last said so
+              checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
+              failure.json      why the last attempt ended, if it ended badly
+              result.json       the scores; its presence is what "finished" means
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from pebench import atomic
+from pebench.errors import UserError, unknown
+from pebench.spec import Frozen, RunSpec
+
+
+class MetricRecord(Frozen):
+    """How a metric is read; see `pebench.task.Metric`."""
+
+    unit: str
+    higher_is_better: bool
+
+
+class Score(Frozen):
+    """One number of a result.
+
+    Attributes:
+        metric: name, protocol included.
+        extent: positions an axis it was measured at.
+        extrapolation: the way past the trained extent, ``"extend"`` by default.
+        value: finite, or None where the evaluation gave no number.
+    """
+
+    metric: str
+    extent: tuple[int, ...]
+    extrapolation: str
+    value: float | None
+
+
+class EvaluationCost(Frozen):
+    """What one evaluation cost."""
+
+    extent: tuple[int, ...]
+    extrapolation: str
+    items_per_second: float
+    peak_memory_bytes: int | None
+    kernels: tuple[str, ...]
+
+
+class Cost(Frozen):
+    """What a run cost beside its score.
+
+    Attributes:
+        parameters: of the whole model. encoding_parameters: of the encoding in it.
+        item: what throughput counts.
+        items_per_second: in training; None for a run that trained nothing.
+        peak_memory_bytes: in training; None where it cannot be measured.
+        kernels: attention kernels that training used.
+        evaluations: one entry an extent and extrapolation.
+    """
+
+    parameters: int
+    encoding_parameters: int
+    item: str
+    items_per_second: float | None
+    peak_memory_bytes: int | None
+    kernels: tuple[str, ...]
+    evaluations: tuple[EvaluationCost, ...]
+
+
+class Result(Frozen):
+    """The outcome of a finished run.
+
+    Attributes:
+        status: a run whose loss stopped being a number has `diverged`; that is a result, without scores.
+        diverged_at: the step at which it did.
+        metrics: what the scores mean, by metric name, the headline first.
+    """
+
+    status: Literal["done", "diverged"]
+    diverged_at: int | None = None
+    metrics: dict[str, MetricRecord]
+    scores: tuple[Score, ...]
+    cost: Cost
+
+
+class Failure(Frozen):
+    """Why an attempt ended without a result."""
+
+    message: str
+    time: float
+
+
+class Worker(Frozen):
+    """Who works on a run.
+
+    Attributes:
+        token: drawn by each worker at its start; a worker that reads another's has been superseded.
+        host, pid, job: where to find it; `job` is the scheduler's id, None without a scheduler.
+        beat: seconds since the epoch when it last wrote this file.
+        step: the step it was at, steps: the step it goes to.
+        rate: steps a second.
+    """
+
+    token: str
+    host: str
+    pid: int
+    job: str | None
+    beat: float
+    step: int
+    steps: int
+    rate: float | None = None
+
+
+class Point(Frozen):
+    """One line of metrics.jsonl.
+
+    Attributes:
+        step: updates done. items: tokens or images read. time: seconds since the epoch.
+        values: value by metric name, as `train/loss` or `bits-per-byte/512`; a value that is no number is None.
+    """
+
+    step: int
+    items: int
+    time: float
+    values: dict[str, float | None]
+
+
+class RunFolder:
+    """The folder of one run, by its path. Creating the object touches no file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def plugins(self) -> Path:
+        """Folder of the plugin files."""
+        return self.path / "plugins"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoint"
+
+    @property
+    def log(self) -> Path:
+        """The log."""
+        return self.path / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    def spec(self) -> RunSpec:
+        """What the run is.
+
+        Raises:
+            UserError: there is no specification, or it cannot be read.
+        """
+        path = self.path / "spec.json"
+        try:
+            return RunSpec.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"{self.path} is not a run folder: {error.strerror} (spec.json).") from error
+        except ValidationError as error:
+            raise UserError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from error
+
+    def result(self) -> Result | None:
+        """The outcome, None while there is none."""
+        return self._read("result.json", Result)
+
+    def failure(self) -> Failure | None:
+        """Why the last attempt ended badly, None if it did not."""
+        return self._read("failure.json", Failure)
+
+    def worker(self) -> Worker | None:
+        """Who works on it or did last, None if nobody ever has."""
+        return self._read("worker.json", Worker)
+
+    def provenance(self) -> dict[str, Any]:
+        """Where its numbers come from, empty before the first attempt."""
+        try:
+            value: dict[str, Any] = json.loads((self.path / "provenance.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        return value
+
+    def points(self) -> Iterator[Point]:
+        """The logged metrics, in file order. A line that a crash cut short is passed over; after a resume the same
+        step stands twice, with the same values."""
+        try:
+            lines = self.metrics.open("rb")
+        except FileNotFoundError:
+            return
+        with lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    try:
+                        yield Point.model_validate_json(line)
+                    except ValidationError:
+                        continue
+
+    def create(self, spec: RunSpec, plugins: dict[str, bytes]) -> None:
+        """Makes the folder, unless it is there already; the specification comes last and makes it complete."""
+        self.plugins.parent.mkdir(parents=True, exist_ok=True)
+        for name, content in plugins.items():
+            self.plugins.mkdir(exist_ok=True)
+            with atomic.replacing(self.plugins / name) as temporary:
+                temporary.write_bytes(content)
+        if not (self.path / "spec.json").exists():
+            atomic.write_json(self.path / "spec.json", spec.model_dump(mode="json"))
+
+    def append(self, point: Point) -> None:
+        """Adds a line to the metrics in one write, after mending a line that a crash cut short."""
+        finite = {name: _finite(value) for name, value in point.values.items()}
+        line = point.model_copy(update={"values": finite}).model_dump_json() + "\n"
+        with self.metrics.open("ab") as file:
+            if file.tell() and not _ends_with_newline(self.metrics):
+                line = "\n" + line
+            file.write(line.encode())
+
+    def write_provenance(self, value: dict[str, Any]) -> None:
+        """Records where the numbers come from."""
+        atomic.write_json(self.path / "provenance.json", value)
+
+    def write_worker(self, worker: Worker) -> None:
+        """Says who works on it."""
+        atomic.write_json(self.path / "worker.json", worker.model_dump(mode="json"))
+
+    def write_result(self, result: Result) -> None:
+        """Finishes the run."""
+        scores = tuple(s.model_copy(update={"value": _finite(s.value)}) for s in result.scores)
+        result = result.model_copy(update={"scores": scores})
+        atomic.write_text(self.path / "result.json", result.model_dump_json(indent=1) + "\n")
+        (self.path / "failure.json").unlink(missing_ok=True)
+
+    def write_failure(self, message: str) -> None:
+        """Records why an attempt ended badly; the log holds the rest."""
+        failure = Failure(message=message, time=time.time())
+        atomic.write_json(self.path / "failure.json", failure.model_dump(mode="json"))
+
+    def clear_failure(self) -> None:
+        """Forgets the last failure, at the start of a new attempt."""
+        (self.path / "failure.json").unlink(missing_ok=True)
+
+    def _read(self, name: str, model: type[Any]) -> Any:
+        path = self.path / name
+        try:
+            return model.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise UserError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from error
+
+
+def runs_folder() -> Path:
+    """Where runs are kept: the environment variable PEBENCH_RUNS, or `runs` in the working folder."""
+    return Path(os.environ.get("PEBENCH_RUNS", "runs"))
+
+
+def find_run(runs: Path, name: str) -> RunFolder:
+    """The run of that id, or of the only id that begins so.
+
+    Raises:
+        UserError: there is none or more than one.
+    """
+    ids = sorted(entry.name for entry in runs.iterdir() if entry.is_dir()) if runs.is_dir() else []
+    matches = [run_id for run_id in ids if run_id == name] or [i for i in ids if i.startswith(name)]
+    if len(matches) == 1:
+        return RunFolder(runs / matches[0])
+    if matches:
+        raise UserError(f"'{name}' begins the ids of {len(matches)} runs: give more of it.")
+    raise unknown("run", name, ids)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

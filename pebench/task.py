@@ -1,0 +1,133 @@
+"""The contract of a task: the data, the model around an encoding, and the metrics of one modality."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from pebench.encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.spec import Frozen
+
+Batch = dict[str, Tensor]
+"""Tensors by name; dimension 0 of each is the example."""
+
+
+class Metric(NamedTuple):
+    """How one number is to be read.
+
+    Attributes:
+        name: says the protocol too, for example ``"perplexity-sliding-64"``.
+        unit: for example ``"bits/byte"``; empty where there is none.
+        higher_is_better: which way is up.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+
+
+class Evaluation(NamedTuple):
+    """What one evaluation found.
+
+    Attributes:
+        scores: value by metric name.
+        items: how many items (tokens, images) the model read for it, for the throughput.
+    """
+
+    scores: dict[str, float]
+    items: int
+
+
+class PositionedModel(Protocol):
+    """What training and evaluation ask of a task's model beside being a module."""
+
+    encoding: PositionEncoding
+
+    def kernels(self) -> list[str]:
+        """The attention kernels that the last forward pass used, sorted."""
+        ...
+
+
+Options = TypeVar("Options", bound=BaseModel)
+ModelOptions = TypeVar("ModelOptions", bound=BaseModel)
+
+
+class Task(ABC, Generic[Options, ModelOptions]):
+    """Base of all tasks.
+
+    A task is built from its options and its model's options alone and reads no data until `prepare`, so that a
+    sweep can be checked on a machine that has none.
+
+    Class attributes, literals so that they can be read without importing the file:
+        axes: number of position axes of its tokens.
+        causal: whether its model's attention is causal.
+        item: what throughput counts, ``"tokens"`` or ``"images"``.
+        version: raised when a change alters results, so that old runs are not taken for new ones.
+    And two models that refuse unknown keys:
+        Options: the task's options. Model: those of the model it builds.
+    """
+
+    axes: ClassVar[int]
+    causal: ClassVar[bool]
+    item: ClassVar[str]
+    version: ClassVar[int] = 1
+    Options: ClassVar[type[Frozen]]
+    Model: ClassVar[type[Frozen]]
+
+    def __init__(self, options: Options, model: ModelOptions) -> None:
+        self.options = options
+        self.model = model
+
+    @abstractmethod
+    def geometry(self) -> Geometry:
+        """What an encoding will be built for."""
+
+    @abstractmethod
+    def extents(self) -> list[tuple[int, ...]]:
+        """The extents to evaluate at, in order."""
+
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics it reports, the headline first."""
+
+    @abstractmethod
+    def prepare(self) -> dict[str, str]:
+        """Gets the data ready, from the cache if it is there; safe when several processes call it at once.
+
+        Returns:
+            A fingerprint of what was read, by name: two runs are comparable only if these agree.
+
+        Raises:
+            UserError: the data is not there or cannot be read.
+        """
+
+    @abstractmethod
+    def build(self, encoding: PositionEncoding, seed: int) -> nn.Module:
+        """The model around an encoding, a `PositionedModel`. With one seed every weight that is not the
+        encoding's own is the same whatever the encoding. Called after `prepare`."""
+
+    @abstractmethod
+    def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+        """The examples of a step, on the CPU: a pure function of the arguments."""
+
+    @abstractmethod
+    def weight(self, batch: Batch) -> float:
+        """How many items the loss of a batch counts; losses are divided by it."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch, table: Table, reach: Reach) -> Tensor:
+        """The scalar sum of the losses of the items of a batch."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+        """The scores at one extent, reached by one method. Called without gradients, in evaluation mode."""
+
+    def items(self, batch: Batch) -> int:
+        """How many items the model reads for a batch, for the throughput."""
+        return int(next(iter(batch.values())).shape[0])
+
+
+AnyTask = Task[Any, Any]
