@@ -9,6 +9,7 @@
               checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
               failure.json      why the last attempt ended, if it ended badly
               result.json       the scores; its presence is what "finished" means
+    runs/.sweeps/<name>.json    which runs a submitted sweep is made of
 """
 
 from __future__ import annotations
@@ -138,6 +139,22 @@ class Point(Frozen):
     items: int
     time: float
     values: dict[str, float | None]
+
+
+class SweepRecord(Frozen):
+    """What was submitted under the name of a sweep.
+
+    Attributes:
+        name: of the sweep.
+        source: the text of its file.
+        runs: the ids of its cells, in the order of the file.
+        baseline: the encoding label that others are compared with, None to compare with none.
+    """
+
+    name: str
+    source: str
+    runs: tuple[str, ...]
+    baseline: str | None = None
 
 
 class RunFolder:
@@ -284,13 +301,25 @@ def find_run(runs: Path, name: str) -> RunFolder:
     Raises:
         UserError: there is none or more than one.
     """
-    ids = sorted(entry.name for entry in runs.iterdir() if entry.is_dir()) if runs.is_dir() else []
+    ids = sorted(path.parent.name for path in runs.glob("*/spec.json"))
     matches = [run_id for run_id in ids if run_id == name] or [i for i in ids if i.startswith(name)]
     if len(matches) == 1:
         return RunFolder(runs / matches[0])
     if matches:
         raise UserError(f"'{name}' begins the ids of {len(matches)} runs: give more of it.")
     raise unknown("run", name, ids)
+
+
+def write_sweep(runs: Path, record: SweepRecord) -> None:
+    """Records what a sweep is made of, in place of an older record of that name."""
+    folder = runs / ".sweeps"
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(folder / f"{record.name}.json", record.model_dump(mode="json"))
+
+
+def read_sweeps(runs: Path) -> list[SweepRecord]:
+    """Every sweep that was submitted into a folder of runs, by name."""
+    return [SweepRecord.model_validate_json(p.read_bytes()) for p in sorted(runs.glob(".sweeps/*.json"))]
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,0 +1,44 @@
+"""How a run is carried out: all that does not change its result, and so is no part of its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from pebench.spec import Frozen
+
+
+class Execution(Frozen):
+    """Where and how a run is carried out.
+
+    Attributes:
+        device: ``auto`` takes CUDA where there is one.
+        threads: of PyTorch on the CPU, None for its own choice.
+        compile: whether the model goes through `torch.compile`.
+        log_every: steps between lines of metrics.
+        checkpoint_every: seconds between checkpoints.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    compile: bool = False
+    log_every: Annotated[int, Field(ge=1)] = 10
+    checkpoint_every: Annotated[float, Field(ge=0)] = 60.0
+
+
+class Observer(Protocol):
+    """Who watches a run: a progress display or a log."""
+
+    def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
+        """`step` of `steps` updates are done; `values` are the newest losses, `rate` is in steps a second."""
+        ...
+
+    def evaluating(self, done: int, total: int, what: str) -> None:
+        """`done` of `total` evaluations are finished, and `what` is next."""
+        ...
+
+
+Stop = Callable[[], bool]
+"""Asked after every step: True ends the run there, with a checkpoint."""
