@@ -1,0 +1,72 @@
+"""What Python users import: `pebench.run`, `pebench.load_sweep` and `pebench.encoding`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pebench.encoding import Geometry, PositionEncoding
+from pebench.execution import Execution
+from pebench.options import validated
+from pebench.resolve import build_encoding, plugin_files, resolve
+from pebench.run import execute
+from pebench.spec import Frozen, RunSpec
+from pebench.store import Result, RunFolder, runs_folder
+from pebench.sweep import load_sweep
+
+__all__ = ["encoding", "load_sweep", "run"]
+
+
+class _Request(Frozen):
+    """A run as a user writes it."""
+
+    encoding: str | dict[str, Any]
+    task: str | dict[str, Any]
+    model: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+
+
+def run(
+    spec: RunSpec | Mapping[str, Any],
+    runs: str | Path | None = None,
+    execution: Execution | None = None,
+) -> Result:
+    """Carries one run out, or goes on with it, and returns its scores; a finished one is read, not run again.
+
+    Args:
+        spec: a specification, or a mapping with the keys encoding, task, model, train and seed, as
+            ``{"encoding": {"rope": {"base": 500}}, "task": "language-modeling", "train": {"steps": 100}}``.
+        runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
+        execution: device, threads and the like, which do not change the result.
+
+    Raises:
+        UserError: something in the specification is wrong, or another process holds the run.
+    """
+    if not isinstance(spec, RunSpec):
+        request = validated(_Request, dict(spec), "a run")
+        spec = resolve(
+            request.encoding, request.task, model=request.model, train=request.train, seed=request.seed
+        )
+    folder = RunFolder((Path(runs) if runs is not None else runs_folder()) / spec.run_id)
+    folder.create(spec, plugin_files(spec))
+    result = execute(folder, execution)
+    assert result is not None, "a run that nobody stops ends with a result"
+    return result
+
+
+def encoding(name: str, geometry: Geometry, **options: Any) -> PositionEncoding:
+    """A position encoding by name, for use in a model of your own.
+
+    Args:
+        name: as `pebench list` prints it.
+        geometry: what the encoding must know of the model.
+        options: as `pebench show NAME` prints them.
+
+    Raises:
+        UserError: the name or an option is wrong, or the encoding refuses the geometry.
+    """
+    return build_encoding(name, options, geometry)

@@ -1,0 +1,82 @@
+"""A cell as a user writes it, before names are looked up and defaults filled in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pebench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from pebench.spec import RunSpec
+
+PLACES = ("encoding", "task", "model", "train")
+"""What the first word of a dotted path may be."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run without its seed, as it was asked for.
+
+    Attributes:
+        encoding, task: names.
+        options: what was written for each of `PLACES`; it is never changed in place.
+    """
+
+    encoding: str
+    task: str
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def updated(self, place: str, values: Mapping[str, Any]) -> Cell:
+        """The cell with options of one place put in or replaced; mappings inside them are merged."""
+        return replace(self, options={**self.options, place: merged(self.options.get(place, {}), values)})
+
+    def with_value(self, path: str, value: Any) -> Cell:
+        """The cell with one option set by its dotted path, as ``train.learning_rate``.
+
+        Raises:
+            UserError: the path does not begin with one of `PLACES`, or names no option.
+        """
+        place, *keys = path.split(".")
+        if place not in PLACES:
+            raise unknown("place", path, [f"{known}.…" for known in PLACES])
+        if not keys or not all(keys):
+            raise UserError(f"'{path}' names no option: write '{place}.option'.")
+        for key in reversed(keys):
+            value = {key: value}
+        return self.updated(place, value)
+
+    def has_value(self, path: str) -> bool:
+        """Whether something is written at a dotted path."""
+        value: Any = self.options
+        for key in path.split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                return False
+            value = value[key]
+        return True
+
+    def resolve(self, seed: int = 0) -> RunSpec:
+        """The specification of the run; see `pebench.resolve.resolve`."""
+        from pebench.resolve import resolve
+
+        return resolve(
+            {self.encoding: self.options.get("encoding", {})},
+            {self.task: self.options.get("task", {})},
+            model=self.options.get("model"),
+            train=self.options.get("train"),
+            seed=seed,
+        )
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Both mappings as one; where both hold a mapping these are merged, otherwise the new value stands."""
+    result = copy.deepcopy(dict(old))
+    for key, value in new.items():
+        before = result.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            result[key] = merged(before, value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result

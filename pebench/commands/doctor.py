@@ -1,0 +1,33 @@
+"""`pebench doctor`: what is here, what is missing, and what that means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pebench.parameters import runs_option
+
+
+@click.command("doctor")
+@runs_option
+def command(runs: Path) -> int:
+    """Check what pebench needs: packages, devices, SLURM, the tracking store, plugins and folders.
+
+    Exits with status 1 if something essential is broken. What is only missing, as a GPU or SLURM, is said.
+
+    \b
+    Example:
+      pebench doctor
+    """
+    from pebench.doctor import examine
+
+    signs = {"good": ("ok", "green"), "absent": ("--", "yellow"), "broken": ("NO", "red")}
+    broken = 0
+    for finding in examine(runs):
+        sign, color = signs[finding.state]
+        click.echo(f"{click.style(sign, fg=color)}  {finding.subject}: {' '.join(finding.text.split())}")
+        broken += finding.state == "broken"
+    if broken:
+        click.echo(f"{broken} essential thing{'' if broken == 1 else 's'} broken.", err=True)
+    return 1 if broken else 0

@@ -1,0 +1,55 @@
+"""`pebench list`: which encodings and tasks there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(["encodings", "tasks"]), required=False)
+def command(kind: str | None) -> None:
+    """List the encodings and the tasks, built-in ones and plugins.
+
+    The columns of an encoding: how many position axes it serves, and where it acts: I on the embeddings, R on
+    queries and keys, B on the attention logits from positions, C on them from content.
+
+    \b
+    Examples:
+      pebench list
+      pebench list encodings
+    """
+    from pebench.registry import encodings, tasks
+
+    registries = {"encodings": encodings, "tasks": tasks}
+    for title in [kind] if kind else list(registries):
+        _print(title, registries[title])
+
+
+def _print(title: str, registry: Any) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from pebench.errors import UserError
+    from pebench.progress import plain_console
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "axes", "acts" if title == "encodings" else "item"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("summary", overflow="fold")
+    for name, origin in registry.origins().items():
+        try:
+            facts = registry.literals(name)
+        except UserError as error:
+            table.add_row(name, "", "", Text(str(error), style="red"))
+            continue
+        axes = facts.get("axes", (1,))
+        place = facts.get("acts", "") if title == "encodings" else facts.get("item", "")
+        summary = facts.get("summary", "") + ("" if origin.provider == "pebench" else f" [{origin.provider}]")
+        table.add_row(name, _axes(axes), place or "-", Text(summary))
+    plain_console().print(table)
+
+
+def _axes(axes: Any) -> str:
+    return " ".join(str(number) for number in axes) if isinstance(axes, (tuple, list)) else str(axes)

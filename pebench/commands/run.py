@@ -1,0 +1,114 @@
+"""`pebench run`: one cell, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pebench.parameters import Assignment, runs_option
+
+
+@click.command("run")
+@click.option("--encoding", required=True, metavar="NAME", help="The encoding; 'pebench list' names them.")
+@click.option("--task", default="language-modeling", show_default=True, metavar="NAME", help="The task.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    type=Assignment(),
+    metavar="KEY=VALUE",
+    help="An option of the encoding.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    type=Assignment(),
+    metavar="PATH=VALUE",
+    help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of PyTorch on the CPU.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the model with torch.compile.")
+@runs_option
+def command(
+    encoding: str,
+    task: str,
+    options: tuple[tuple[str, Any], ...],
+    settings: tuple[tuple[str, Any], ...],
+    seed: int,
+    device: Any,
+    threads: int | None,
+    compiled: bool,
+    runs: Path,
+) -> int:
+    """Train and evaluate one encoding, with a progress display, and print its scores.
+
+    A run that was cut off goes on from its last checkpoint; one that is finished is printed, not run again.
+
+    \b
+    Examples:
+      pebench run --encoding rope --set train.steps=100
+      pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
+    """
+    from pebench.cell import Cell
+    from pebench.execution import Execution
+    from pebench.inline import run_all
+    from pebench.progress import display
+    from pebench.store import RunFolder
+
+    cell = Cell(encoding, task)
+    for key, value in options:
+        cell = cell.with_value(f"encoding.{key}", value)
+    for path, value in settings:
+        cell = cell.with_value(path, value)
+    spec = cell.resolve(seed)
+    folder = RunFolder(runs / spec.run_id)
+    _create(folder, spec)
+    execution = Execution(device=device, threads=threads, compile=compiled)
+    outcome = run_all(runs, [spec.run_id], execution, display())
+    result = outcome.finished.get(spec.run_id)
+    if result is not None:
+        _print(folder, result)
+        return 0
+    if outcome.interrupted:
+        raise click.Abort
+    for message in [
+        *outcome.failed.values(),
+        *([f"{folder.path} is being worked on"] if outcome.skipped else []),
+    ]:
+        click.echo(f"pebench: {message.rstrip('.')}; {folder.log} has the details.", err=True)
+    return 1
+
+
+def _create(folder: Any, spec: Any) -> None:
+    from pebench.errors import UserError
+    from pebench.resolve import plugin_files
+
+    try:
+        folder.create(spec, plugin_files(spec))
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or folder.path}: {error.strerror}.") from error
+
+
+def _print(folder: Any, result: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if result.status == "diverged":
+        click.echo(f"{folder.run_id}: diverged at step {result.diverged_at}.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("metric", "extent", "extrapolation"):
+        table.add_column(heading)
+    table.add_column("value", justify="right")
+    for score in result.scores:
+        extent = "×".join(str(size) for size in score.extent)
+        table.add_row(
+            score.metric, extent, score.extrapolation, "-" if score.value is None else f"{score.value:.4f}"
+        )
+    Console().print(table)
+    click.echo(f"{folder.path}")

@@ -1,0 +1,170 @@
+"""`pebench show`: all there is to know of an encoding or a task."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import click
+
+
+@click.command("show")
+@click.argument("name")
+@click.option(
+    "--width", type=click.IntRange(min=1), default=256, show_default=True, help="Channels of a token."
+)
+@click.option("--heads", type=click.IntRange(min=1), default=4, show_default=True, help="Heads of a layer.")
+@click.option("--layers", type=click.IntRange(min=1), default=4, show_default=True, help="Layers.")
+@click.option(
+    "--extent", type=click.IntRange(min=1), default=128, show_default=True, help="Positions an axis."
+)
+def command(name: str, width: int, heads: int, layers: int, extent: int) -> None:
+    """Show the definition of an encoding or a task, its options with types and defaults, and its source.
+
+    The parameters of an encoding are counted for a model of the given size.
+
+    \b
+    Examples:
+      pebench show rope
+      pebench show t5 --width 768 --heads 12 --layers 12 --extent 1024
+    """
+    from pebench.errors import UserError, unknown
+    from pebench.registry import encodings, tasks
+
+    if name in encodings.origins():
+        size = {"width": width, "heads": heads, "layers": layers}
+        if width % heads:
+            raise UserError(f"--width {width} does not divide into --heads {heads}.")
+        _show_encoding(name, size, extent)
+    elif name in tasks.origins():
+        _show_task(name)
+    else:
+        raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins()])
+
+
+def _show_encoding(name: str, size: dict[str, int], extent: int) -> None:
+    from pebench.options import of_signature
+    from pebench.registry import encodings
+
+    encoding = encodings.load(name)
+    _text(encoding)
+    _options("options", of_signature(encoding), _described(encoding))
+    axes = encoding.axes
+    click.echo(f"axes            {' or '.join(str(number) for number in axes)}")
+    click.echo(f"acts on         {_places(encoding.acts)}")
+    click.echo(f"causal only     {'yes' if encoding.causal_only else 'no'}")
+    click.echo(f"extrapolations  {', '.join(encoding.extrapolations)}")
+    shape = (extent,) * min(axes)
+    at = ", ".join(f"{key} {value}" for key, value in size.items())
+    click.echo(f"parameters      {_parameters(name, size, shape)} ({at}, extent {'×'.join(map(str, shape))})")
+    if encoding.source:
+        click.echo(f"source          {encoding.source}")
+    _origin(encodings.origin(name))
+
+
+def _show_task(name: str) -> None:
+    from pebench.registry import tasks
+
+    task = tasks.load(name)
+    _text(task)
+    _options("options", task.Options, _described(task.Options))
+    _options("model", task.Model, _described(task.Model))
+    click.echo(f"axes            {task.axes}")
+    click.echo(f"attention       {'causal' if task.causal else 'bidirectional'}")
+    click.echo(f"counts          {task.item}")
+    _origin(tasks.origin(name))
+
+
+def _text(cls: type) -> None:
+    module = inspect.getmodule(cls)
+    click.echo((inspect.getdoc(module) or inspect.getdoc(cls) or "").strip() + "\n")
+
+
+def _options(title: str, model: Any, described: dict[str, str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from pebench.progress import plain_console
+
+    if not model.model_fields:
+        click.echo(f"{title}: none\n")
+        return
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "type", "default"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("meaning", overflow="fold")
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
+        meaning = field.description or described.get(name, "")
+        table.add_row(
+            name, Text(_type(field.annotation) + _bounds(field.metadata)), Text(default), Text(meaning)
+        )
+    plain_console().print(table)
+    click.echo()
+
+
+def _type(annotation: Any) -> str:
+    text = (
+        annotation.__name__
+        if inspect.isclass(annotation) and not getattr(annotation, "__args__", ())
+        else str(annotation)
+    )
+    text = re.sub(r"\b(typing|collections\.abc)\.", "", text)
+    match = re.fullmatch(r"Literal\[(.*)\]", text)
+    return match[1].replace(", ", " | ") if match else text
+
+
+def _bounds(metadata: list[Any]) -> str:
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    found = ((sign, getattr(bound, name, None)) for bound in metadata for name, sign in signs.items())
+    return "".join(f" {sign} {value}" for sign, value in found if value is not None)
+
+
+def _described(cls: type) -> dict[str, str]:
+    """What the docstrings of a module, a class and its constructor say of options, by name."""
+    found: dict[str, str] = {}
+    for thing in (inspect.getmodule(cls), cls, cls.__init__):  # type: ignore[misc]
+        section = re.search(
+            r"^(?:Args|Attributes|Options):\n((?:[ ]+.*\n?|\n)+)", inspect.getdoc(thing) or "", re.MULTILINE
+        )
+        name = ""
+        for line in section[1].splitlines() if section else ():
+            if match := re.match(r"    (\w+)(?: \([^)]*\))?: (.*)", line):
+                name = match[1]
+                found[name] = match[2].strip()
+            elif name and line.strip():
+                found[name] += f" {line.strip()}"
+    return found
+
+
+def _places(acts: str) -> str:
+    names = {
+        "I": "the embeddings (I)",
+        "R": "queries and keys (R)",
+        "B": "the logits, from positions (B)",
+        "C": "the logits, from content (C)",
+    }
+    return ", ".join(names[letter] for letter in acts) or "nothing"
+
+
+def _parameters(name: str, size: dict[str, int], extent: tuple[int, ...]) -> str:
+    import torch
+
+    from pebench.encoding import Geometry
+    from pebench.errors import UserError
+    from pebench.resolve import build_encoding
+
+    try:
+        with torch.device("meta"):
+            encoding = build_encoding(
+                name, {}, Geometry(size["width"], size["heads"], size["layers"], extent)
+            )
+    except UserError as error:
+        return f"unknown: {error}"
+    return f"{sum(weight.numel() for weight in encoding.parameters()):,}"
+
+
+def _origin(origin: Any) -> None:
+    click.echo(f"provided by     {'pebench itself' if origin.provider == 'pebench' else origin.provider}")
+    click.echo(f"file            {origin}")

@@ -1,0 +1,194 @@
+"""What a machine offers: each check finds one thing, and none stops the next."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import shutil
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pebench.errors import UserError
+
+_PACKAGES = (
+    "torch",
+    "timm",
+    "datasets",
+    "tokenizers",
+    "lm-eval",
+    "mlflow",
+    "submitit",
+    "pandas",
+    "scipy",
+    "matplotlib",
+)
+_ENOUGH_DISK = 2 * 10**9
+_PATIENCE = 5.0
+
+
+class Finding(NamedTuple):
+    """The outcome of one check.
+
+    Attributes:
+        subject: what was looked at.
+        state: ``absent`` is something one can do without.
+        text: what was found, and what to do if it is not good.
+    """
+
+    subject: str
+    state: Literal["good", "absent", "broken"]
+    text: str
+
+
+def examine(runs: Path) -> Iterator[Finding]:
+    """Looks at everything, one finding after another.
+
+    Args:
+        runs: the folder that runs are to be written to.
+    """
+    yield Finding("Python", "good", f"{platform.python_version()} at {sys.executable}")
+    for package in _PACKAGES:
+        yield _package(package)
+    checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+        ("torch", _torch),
+        ("SLURM", _slurm),
+        ("encodings and tasks", _plugins),
+        ("runs folder", lambda: _folder("runs folder", runs)),
+        ("cache", _cache),
+        ("tracking store", lambda: _tracking(runs)),
+    )
+    for subject, check in checks:
+        try:
+            yield from check()
+        except UserError as error:
+            yield Finding(subject, "broken", str(error))
+        except Exception as error:  # a check that breaks is a finding, and the others still have to be made
+            yield Finding(subject, "broken", f"{type(error).__name__}: {error}")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, "good", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "broken", f"not installed: 'pip install {name}' installs it")
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("CPU", "good", f"{torch.get_num_threads()} threads")
+    if not torch.cuda.is_available():
+        reason = (
+            f"built for CUDA {torch.version.cuda}, but there is no device"
+            if torch.version.cuda
+            else "a CPU build"
+        )
+        yield Finding("GPU", "absent", f"none; torch is {reason}, and runs train on the CPU")
+        return
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        yield Finding(f"GPU {index}", "good", f"{device.name}, {device.total_memory / 2**30:.0f} GiB")
+
+
+def _slurm() -> Iterator[Finding]:
+    from pebench import scheduler
+
+    commands = ("sbatch", "squeue", "scontrol", "srun", "sacct")
+    missing = [name for name in commands if shutil.which(name) is None]
+    if "sbatch" in missing:
+        yield Finding(
+            "SLURM", "absent", "no 'sbatch' in the PATH; '--cluster inline' and '--cluster local' work"
+        )
+        return
+    try:
+        settings = scheduler.settings()
+    except scheduler.SchedulerSilent as error:
+        yield Finding("SLURM", "absent", f"{error}; jobs cannot be submitted now")
+        return
+    yield Finding(
+        "SLURM", "good", f"{settings.get('SLURM_VERSION', 'unknown version')}, {settings.get('ClusterName')}"
+    )
+    for name in missing:
+        yield Finding(
+            name, "absent", "not in the PATH; requeueing needs scontrol, jobs need srun, the others help"
+        )
+    if "preempt_send_user_signal" in settings.get("SlurmctldParameters", ""):
+        yield Finding("preemption", "good", "a preempted job is told in time to write a checkpoint")
+    else:
+        yield Finding(
+            "preemption",
+            "absent",
+            "preempt_send_user_signal is not set: a preempted job goes on from its last periodic checkpoint",
+        )
+
+
+def _plugins() -> Iterator[Finding]:
+    from pebench.options import of_signature
+    from pebench.registry import encodings, tasks
+
+    registries: tuple[Any, ...] = (encodings, tasks)
+    for registry in registries:
+        for name, origin in registry.origins().items():
+            subject = f"{registry.kind} {name}"
+            try:
+                found = registry.load(name)
+                if registry is encodings:
+                    of_signature(found)
+            except UserError as error:
+                yield Finding(subject, "broken", str(error))
+            else:
+                yield Finding(subject, "good", origin.provider)
+
+
+def _cache() -> Iterator[Finding]:
+    from pebench.data.cache import cache_folder
+
+    yield from _folder("cache", cache_folder())
+
+
+def _folder(subject: str, folder: Path) -> Iterator[Finding]:
+    try:
+        existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
+    except OSError as error:
+        yield Finding(subject, "broken", f"{folder} cannot be written: {error.strerror}")
+        return
+    text = f"{folder}, {free / 1e9:.0f} GB free"
+    if free < _ENOUGH_DISK:
+        yield Finding(subject, "broken", f"{text}: too little for checkpoints")
+    else:
+        yield Finding(subject, "good", text)
+
+
+def _tracking(runs: Path) -> Iterator[Finding]:
+    from pebench.tracking import address
+
+    uri = address.tracking_uri(runs)
+    shown = address.without_secrets(uri)
+    file = address.database_file(uri)
+    if file is not None:
+        finding = next(_folder("tracking store", file.parent))
+        yield finding._replace(
+            text=f"{shown}{'' if file.exists() else ', made on first use'}: {finding.text}"
+        )
+    elif address.is_server(uri):
+        yield _server(uri, shown)
+    else:
+        yield Finding("tracking store", "good", f"{shown}, not asked")
+
+
+def _server(uri: str, shown: str) -> Finding:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PATIENCE):
+            return Finding("tracking store", "good", f"{shown} answers")
+    except (OSError, ValueError) as error:
+        # Runs never need it: they write files, and a later sync mirrors them.
+        return Finding(
+            "tracking store", "absent", f"{shown} does not answer ({error}); sync works once it does"
+        )

@@ -1,0 +1,37 @@
+"""Whether the process that wrote a file is still there."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import psutil
+
+from pebench.store import Worker
+
+SILENCE = 120.0
+"""Seconds without a beat after which a worker of another host is taken for dead."""
+
+_CLOCK_SLACK = 2.0
+
+
+def is_alive(worker: Worker) -> bool:
+    """Whether a worker may still be writing: on this host by its process, elsewhere by its last beat."""
+    if worker.host == socket.gethostname():
+        return process_exists(worker.pid, worker.beat)
+    return time.time() - worker.beat < SILENCE
+
+
+def process_exists(pid: int, seen: float) -> bool:
+    """Whether the process that bore a number at a time (seconds since the epoch) still runs on this host.
+
+    A process that started after that time has only been given the number of one that is gone.
+    """
+    try:
+        process = psutil.Process(pid)
+        gone = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return not gone and process.create_time() <= seen + _CLOCK_SLACK
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

@@ -1,0 +1,191 @@
+"""What was started, for which cells, and whether it is still there.
+
+runs/.submitit/<submission>/submission.json   the cells, written before anything is started
+                            claims/<id>       which of several local workers has taken a cell
+                            *.out *.err *.pkl submitit's own files, one name a job
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import ValidationError
+
+from pebench import atomic, scheduler
+from pebench.errors import UserError
+from pebench.liveness import process_exists
+from pebench.spec import Frozen
+
+Cluster = Literal["inline", "local", "slurm"]
+
+
+class Submission(Frozen):
+    """One process, one set of local workers, or one job array.
+
+    Attributes:
+        name: of its folder, and of its jobs in SLURM.
+        cluster: where its cells run.
+        sweep: the sweep they belong to.
+        cells: run ids; the position of one is its index in a job array.
+        time: seconds since the epoch when it was written.
+        host: where it was submitted from.
+        pids: the processes on that host that carry it out; none for SLURM.
+        job: SLURM's number of the array, None until it is known.
+    """
+
+    name: str
+    cluster: Cluster
+    sweep: str
+    cells: tuple[str, ...]
+    time: float
+    host: str
+    pids: tuple[int, ...] = ()
+    job: str | None = None
+
+    def folder(self, runs: Path) -> Path:
+        """Where its files are."""
+        return submissions_folder(runs) / self.name
+
+
+class Job(NamedTuple):
+    """What is being done about a cell.
+
+    Attributes:
+        state: ``pending`` will begin it; ``active`` has, or is about to; ``gone`` will not; ``unknown`` where
+            SLURM cannot be asked.
+        number: SLURM's number of the job, None elsewhere.
+        submission: what it belongs to.
+        note: why the state is unknown.
+    """
+
+    state: Literal["pending", "active", "gone", "unknown"]
+    number: str | None
+    submission: Submission
+    note: str = ""
+
+
+def submissions_folder(runs: Path) -> Path:
+    """Where submissions are kept."""
+    return runs / ".submitit"
+
+
+def begin(
+    runs: Path, cluster: Cluster, sweep: str, cells: Iterable[str], pids: tuple[int, ...] = ()
+) -> Submission:
+    """Records what is about to be started, so that it is known whatever happens in the midst of it."""
+    submission = Submission(
+        name=f"pebench-{sweep}-{secrets.token_hex(4)}",
+        cluster=cluster,
+        sweep=sweep,
+        cells=tuple(cells),
+        time=time.time(),
+        host=socket.gethostname(),
+        pids=pids,
+    )
+    submission.folder(runs).mkdir(parents=True)
+    write(runs, submission)
+    return submission
+
+
+def write(runs: Path, submission: Submission) -> None:
+    """Records a submission in place of what was recorded under its name."""
+    path = submission.folder(runs) / "submission.json"
+    atomic.write_json(path, submission.model_dump(mode="json"))
+
+
+def read(path: Path) -> Submission:
+    """The submission of a ``submission.json``.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return Submission.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(
+            f"{path} cannot be read; remove its folder if nothing of it runs any more."
+        ) from error
+
+
+def claim(folder: Path, run_id: str, worker: int) -> bool:
+    """Takes a cell for one of the workers of a submission; False where another has it.
+
+    A worker that starts again still has what it took before.
+    """
+    claims = folder / "claims"
+    claims.mkdir(exist_ok=True)
+    ours = claims / f".{run_id}.{worker}.{os.getpid()}"
+    ours.write_text(str(worker), encoding="ascii")
+    try:
+        # A link either appears whole, with its content, or fails: no reader meets an empty claim.
+        os.link(ours, claims / run_id)
+    except FileExistsError:
+        return _claimant(folder, run_id) == worker
+    finally:
+        ours.unlink()
+    return True
+
+
+def jobs(runs: Path, cells: Iterable[str]) -> dict[str, Job]:
+    """What is being done about each of these cells, by run id; a cell that was never submitted is absent."""
+    wanted = set(cells)
+    newest: dict[str, Submission] = {}
+    for submission in sorted(_all(runs), key=lambda submission: submission.time):
+        newest |= dict.fromkeys(wanted.intersection(submission.cells), submission)
+    relevant = {submission.name: submission for submission in newest.values()}
+    found: dict[str, Job] = {}
+    slurm = [submission for submission in relevant.values() if submission.cluster == "slurm"]
+    try:
+        queue, silence = scheduler.queue(submission.name for submission in slurm), None
+    except scheduler.SchedulerSilent as error:
+        queue, silence = {}, error
+    for submission in relevant.values():
+        alive = [
+            process_exists(pid, submission.time) for pid in submission.pids if submission.cluster != "slurm"
+        ]
+        for index, run_id in enumerate(submission.cells):
+            if newest.get(run_id) is not submission:
+                continue
+            if submission.cluster != "slurm":
+                found[run_id] = _local(runs, submission, run_id, alive)
+            elif silence is not None:
+                found[run_id] = Job("unknown", submission.job, submission, str(silence))
+            else:
+                found[run_id] = _queued(submission, index, queue)
+    return found
+
+
+def _all(runs: Path) -> list[Submission]:
+    return [read(path) for path in submissions_folder(runs).glob("*/submission.json")]
+
+
+def _queued(submission: Submission, index: int, queue: dict[tuple[str, int], scheduler.QueuedJob]) -> Job:
+    job = queue.get((submission.name, index))
+    if job is None:
+        return Job("gone", None, submission)
+    return Job("pending" if job.pending else "active", job.number, submission)
+
+
+def _local(runs: Path, submission: Submission, run_id: str, alive: list[bool]) -> Job:
+    if submission.host != socket.gethostname():
+        # Its processes cannot be seen from here; the beat of the run's own worker has to do.
+        return Job("gone", None, submission)
+    if submission.cluster == "inline":
+        return Job("active" if any(alive) else "gone", None, submission)
+    worker = _claimant(submission.folder(runs), run_id)
+    if worker is None:
+        return Job("pending" if any(alive) else "gone", None, submission)
+    return Job("active" if worker < len(alive) and alive[worker] else "gone", None, submission)
+
+
+def _claimant(folder: Path, run_id: str) -> int | None:
+    try:
+        return int((folder / "claims" / run_id).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return None

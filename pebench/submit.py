@@ -1,0 +1,230 @@
+"""Submitting a sweep: what is missing is started, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from filelock import FileLock, Timeout
+from pydantic import Field
+
+from pebench import scheduler, status, submission
+from pebench.errors import UserError
+from pebench.execution import Execution
+from pebench.spec import Frozen, RunSpec
+from pebench.status import BUSY, FINISHED
+from pebench.store import RunFolder, write_sweep
+from pebench.submission import Cluster
+from pebench.sweep import Sweep
+
+_PATIENCE = 60.0
+_YEAR = 365 * 24 * 60
+# submitit counts every preemption of a job with a limit of ten minutes or less as a time-out, and a run that
+# comes back from its checkpoint has lost nothing by it.
+_REQUEUES = 10_000
+# Seconds between SLURM's signal and the end of the time: room for a step and a checkpoint.
+_WARNING = 120
+
+
+class Resources(Frozen):
+    """What each job gets.
+
+    Attributes:
+        partition: of SLURM, None for its default.
+        minutes: time limit of a job in SLURM; a job that reaches it goes on in a new one.
+        gpus: of a job in SLURM.
+        cpus: of a job; on this machine the threads of a worker. None leaves it to the sweep, or to SLURM.
+        memory: gigabytes of a job in SLURM, None for its default.
+        parallel: jobs at a time; None for no bound in SLURM, and for one worker on this machine.
+    """
+
+    partition: str | None = None
+    minutes: Annotated[int, Field(ge=1)] = 240
+    gpus: Annotated[int, Field(ge=0)] = 0
+    cpus: Annotated[int, Field(ge=1)] | None = None
+    memory: Annotated[float, Field(gt=0)] | None = None
+    parallel: Annotated[int, Field(ge=1)] | None = None
+
+
+@dataclass
+class Submitted:
+    """What a submit found and did.
+
+    Attributes:
+        started: ids of the runs that were started.
+        finished: ids of the runs that were finished before.
+        busy: ids of the runs that had a job or a worker already.
+        submissions: what carries the started runs out, one entry an array in SLURM.
+    """
+
+    started: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
+    submissions: list[submission.Submission] = field(default_factory=list)
+
+
+def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | None = None) -> Submitted:
+    """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
+
+    For ``local`` and ``slurm`` it returns when the jobs are queued. For ``inline`` nothing runs yet: this
+    process is on record as the one that will, and `pebench.inline.run_all` does it.
+
+    Args:
+        sweep: what to submit.
+        runs: the folder of the runs, made if it is not there.
+        cluster: ``slurm``, ``local`` workers in the background, or ``inline``, this process.
+        resources: what each job gets.
+
+    Raises:
+        UserError: the folder cannot be written, or the cluster refuses the jobs.
+    """
+    runs = runs.absolute()
+    with _exclusive(runs):
+        _prepare(sweep, runs)
+        found = Submitted()
+        for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells]):
+            group = (
+                found.finished
+                if cell.state in FINISHED
+                else found.busy
+                if cell.state in BUSY
+                else found.started
+            )
+            group.append(cell.run)
+        if found.started:
+            found.submissions = _start(sweep, runs, cluster, resources or Resources(), found.started)
+    return found
+
+
+@contextmanager
+def _exclusive(runs: Path) -> Iterator[None]:
+    """Two submits at a time would each start what they both find missing."""
+    folder = submission.submissions_folder(runs)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock", timeout=_PATIENCE):
+            yield
+    except Timeout as error:
+        raise UserError(f"another submit has held {folder / 'lock'} for {_PATIENCE:.0f} seconds.") from error
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or runs}: {error.strerror}.") from error
+
+
+def _prepare(sweep: Sweep, runs: Path) -> None:
+    from pebench.tracking.address import create_store, tracking_uri
+
+    plugins = _PluginFiles()
+    for spec in sweep.cells:
+        RunFolder(runs / spec.run_id).create(spec, plugins.of(spec))
+    write_sweep(runs, sweep.record())
+    # Jobs never open the tracking store; but two processes must not create it at once, and here is only one.
+    create_store(tracking_uri(runs))
+
+
+class _PluginFiles:
+    """The plugin files of many specifications, each pair of encoding and task read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], dict[str, bytes]] = {}
+
+    def of(self, spec: RunSpec) -> dict[str, bytes]:
+        from pebench.resolve import plugin_files
+
+        names = (spec.encoding.name, spec.task.name)
+        if names not in self._known:
+            self._known[names] = plugin_files(spec)
+        return self._known[names]
+
+
+def _start(
+    sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, cells: list[str]
+) -> list[submission.Submission]:
+    if cluster == "inline":
+        return [submission.begin(runs, "inline", sweep.name, cells, pids=(os.getpid(),))]
+    if cluster == "local":
+        return [_start_local(sweep, runs, resources, cells)]
+    return _start_slurm(sweep, runs, resources, cells)
+
+
+def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str]) -> submission.Submission:
+    from submitit import LocalExecutor
+
+    from pebench.worker import LocalWorker
+
+    begun = submission.begin(runs, "local", sweep.name, cells)
+    folder = begun.folder(runs)
+    executor = LocalExecutor(folder)
+    # A local job cannot do without a limit.
+    executor.update_parameters(timeout_min=_YEAR)
+    execution = _with_threads(sweep.execution, resources).model_dump_json()
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    workers = range(min(resources.parallel or 1, len(cells)))
+    jobs = [executor.submit(LocalWorker(), str(folder), number, execution, devices) for number in workers]
+    begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})
+    submission.write(runs, begun)
+    return begun
+
+
+def _with_threads(execution: Execution, resources: Resources) -> Execution:
+    return execution if resources.cpus is None else execution.model_copy(update={"threads": resources.cpus})
+
+
+def _start_slurm(
+    sweep: Sweep, runs: Path, resources: Resources, cells: list[str]
+) -> list[submission.Submission]:
+    try:
+        size = scheduler.largest_array()
+    except scheduler.SchedulerSilent as error:
+        raise UserError(f"{error}: use '--cluster local' or '--cluster inline' here.") from error
+    chunks = [cells[start : start + size] for start in range(0, len(cells), size)]
+    # SLURM bounds an array, not the arrays of a sweep together.
+    parallel = math.ceil(resources.parallel / len(chunks)) if resources.parallel else None
+    return [_start_array(sweep, runs, resources, chunk, parallel) for chunk in chunks]
+
+
+def _start_array(
+    sweep: Sweep, runs: Path, resources: Resources, cells: list[str], parallel: int | None
+) -> submission.Submission:
+    from submitit import SlurmExecutor
+
+    from pebench.worker import CellJob
+
+    begun = submission.begin(runs, "slurm", sweep.name, cells)
+    executor = SlurmExecutor(begun.folder(runs), max_num_timeout=_REQUEUES)
+    wanted = {
+        "partition": resources.partition,
+        "gpus_per_node": resources.gpus or None,
+        "cpus_per_task": resources.cpus,
+        "mem": resources.memory,
+    }
+    executor.update_parameters(
+        job_name=begun.name,
+        time=resources.minutes,
+        signal_delay_s=min(_WARNING, 30 * resources.minutes),
+        array_parallelism=parallel or len(cells),
+        **{key: value for key, value in wanted.items() if value is not None},
+    )
+    folders = [str(runs / run_id) for run_id in cells]
+    execution = [sweep.execution.model_dump_json()] * len(cells)
+    try:
+        # submitit prints what sbatch says before it raises the same.
+        with redirect_stderr(io.StringIO()):
+            jobs = executor.map_array(CellJob(), folders, execution)
+    except (RuntimeError, OSError) as error:
+        shutil.rmtree(begun.folder(runs))
+        raise UserError(f"SLURM refuses the jobs: {_reason(error)}.") from error
+    begun = begun.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})
+    submission.write(runs, begun)
+    return begun
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

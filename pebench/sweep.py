@@ -1,0 +1,260 @@
+"""A sweep: one YAML file that stands for many runs.
+
+    name: quickstart                  # the file's name by default
+    encodings:                        # names, options, and what is to be different for one of them
+      - none
+      - {rope: {rotated: 0.25}}
+      - {alibi: {}, train: {learning_rate: 2e-3}}
+    tasks: [{language-modeling: {extent: 128}}]
+    seeds: 3                          # a number of seeds, or a list of them
+    model: {size: tiny}
+    train: {steps: 300}
+    grid:                             # every combination of these values
+      train.learning_rate: [1e-3, 3e-4]
+    baseline: rope                    # what the others are compared with
+    execution: {device: cpu}          # how to run, no part of what is run
+    plugins: [my_encoding.py]         # beside this file
+
+Its cells are encodings × tasks × grid × seeds, in this order, the last running fastest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
+
+from pebench import yaml_file
+from pebench.cell import Cell
+from pebench.errors import UserError, join_and, unknown
+from pebench.execution import Execution
+from pebench.options import validated
+from pebench.registry import load_plugin
+from pebench.spec import Frozen, RunSpec
+from pebench.store import SweepRecord
+
+_OVERRIDES = ("model", "train")
+
+
+class Entry(Frozen):
+    """An encoding or a task of a sweep.
+
+    It is written as ``name``, as ``{name: {option: value}}``, or as ``{name: …, train: …, model: …}`` where
+    the training or the model of its cells differs from that of the sweep.
+
+    Attributes:
+        name, options: as the registry and the plugin know them.
+        overrides: what to merge into the sweep's ``model`` and ``train``.
+    """
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, Mapping):
+            raise ValueError(f"write 'name' or 'name: {{option: value}}', not {value!r}")
+        overrides = {place: value[place] for place in _OVERRIDES if place in value}
+        names = [key for key in value if key not in _OVERRIDES]
+        if len(names) != 1 or not isinstance(names[0], str):
+            written = join_and(str(name) for name in names) or "none"
+            raise ValueError(
+                f"an entry names one thing, and beside it may stand 'model' and 'train', not {written}"
+            )
+        return {"name": names[0], "options": value[names[0]] or {}, "overrides": overrides}
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError("a sweep needs at least one seed")
+        return tuple(range(value))
+    if isinstance(value, list) and len({str(seed) for seed in value}) < len(value):
+        raise ValueError("a seed stands twice")
+    return value
+
+
+class SweepFile(Frozen):
+    """What may be written in the file of a sweep; the module's docstring shows it whole."""
+
+    name: str
+    encodings: Annotated[tuple[Entry, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[Entry, ...], Field(min_length=1)]
+    seeds: Annotated[
+        tuple[Annotated[StrictInt, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)
+    ] = (0, 1, 2)
+    model: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    baseline: str | None = None
+    execution: Execution = Execution()
+    plugins: tuple[Path, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
+            raise ValueError(f"a sweep's name is made of a-z, 0-9 and hyphens, as '{_plain(value)}'")
+        return value
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell without its seed, in the order of the file.
+
+        Raises:
+            UserError: the grid sets something that does not exist, or that an entry sets too.
+        """
+        paths = list(self.grid)
+        for encoding, task in itertools.product(self.encodings, self.tasks):
+            base = self._cell(encoding, task)
+            for path in paths:
+                if Cell("", "", _own(encoding, task)).has_value(path):
+                    raise UserError(
+                        f"the grid sets '{path}', and so does the entry '{encoding.name}' or '{task.name}': "
+                        "leave it to one of them."
+                    )
+            for values in itertools.product(*self.grid.values()):
+                cell = base
+                for path, value in zip(paths, values, strict=True):
+                    cell = cell.with_value(path, value)
+                yield cell
+
+    def _cell(self, encoding: Entry, task: Entry) -> Cell:
+        cell = Cell(encoding.name, task.name, {"encoding": encoding.options, "task": task.options})
+        for place, common in (("model", self.model), ("train", self.train)):
+            cell = cell.updated(place, common)
+            # What is said of an encoding is the more particular, so it comes last.
+            for entry in (task, encoding):
+                cell = cell.updated(place, entry.overrides.get(place, {}))
+        return cell
+
+
+def _own(encoding: Entry, task: Entry) -> dict[str, Mapping[str, Any]]:
+    """What two entries set themselves, by place."""
+    both = Cell("", "", {"encoding": encoding.options, "task": task.options})
+    for entry in (task, encoding):
+        for place, values in entry.overrides.items():
+            both = both.updated(place, values)
+    return dict(both.options)
+
+
+class Sweep(Frozen):
+    """A sweep whose every cell has been looked up and found possible.
+
+    Attributes:
+        name: of the sweep.
+        source: the text of its file.
+        cells: the specifications of its runs, in the order of the file.
+        baseline: the encoding label that others are compared with.
+        execution: how to carry the runs out.
+    """
+
+    name: str
+    source: str
+    cells: tuple[RunSpec, ...]
+    baseline: str | None = None
+    execution: Execution = Execution()
+
+    def record(self) -> SweepRecord:
+        """What is kept beside the runs."""
+        runs = tuple(spec.run_id for spec in self.cells)
+        return SweepRecord(name=self.name, source=self.source, runs=runs, baseline=self.baseline)
+
+
+def load_sweep(sweep: str | Path) -> Sweep:
+    """A sweep by the path of its file, or by its name.
+
+    Args:
+        sweep: ``sweeps/mine.yaml``, or ``mine``, which is looked for in ``sweeps/`` of the working folder and
+            then among the sweeps that come with the package.
+
+    Raises:
+        UserError: it is not there, or something in it does not exist or does not go together.
+    """
+    path = find(sweep)
+    file, source = read(path)
+    for plugin in file.plugins:
+        load_plugin(path.parent / plugin)
+    try:
+        cells = _resolved(file)
+        baseline = _baseline(file.baseline, cells)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return Sweep(name=file.name, source=source, cells=cells, baseline=baseline, execution=file.execution)
+
+
+def find(sweep: str | Path) -> Path:
+    """The file of a sweep that is given by its path or its name.
+
+    Raises:
+        UserError: there is none; the sentence names the nearest.
+    """
+    path = Path(sweep)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        return path
+    known = {file.stem: file for folder in reversed(_folders()) for file in sorted(folder.glob("*.yaml"))}
+    if str(sweep) not in known:
+        raise unknown("sweep", str(sweep), known)
+    return known[str(sweep)]
+
+
+def read(path: Path) -> tuple[SweepFile, str]:
+    """What a sweep's file says, and its text; no name in it is looked up yet.
+
+    Raises:
+        UserError: it cannot be read, or a key or a value is wrong.
+    """
+    values, source = yaml_file.read_mapping(path)
+    values.setdefault("name", path.stem)
+    return validated(SweepFile, values, f"sweep {path}"), source
+
+
+def _folders() -> list[Path]:
+    package = Path(__file__).resolve().parent
+    shipped = package / "sweeps"
+    # An installed copy holds the sweeps in the package; a checkout has them at its top.
+    return [Path("sweeps"), shipped if shipped.is_dir() else package.parent / "sweeps"]
+
+
+def _resolved(file: SweepFile) -> tuple[RunSpec, ...]:
+    specs: dict[str, RunSpec] = {}
+    written = 0
+    for cell in file.cells():
+        # Everything but the seed is looked up once, which is what makes large sweeps quick to read.
+        first = cell.resolve(file.seeds[0])
+        for seed in file.seeds:
+            spec = first.model_copy(update={"seed": seed})
+            written += 1
+            if spec.run_id in specs:
+                raise UserError(
+                    f"cell {written} is the same run as cell {list(specs).index(spec.run_id) + 1} "
+                    f"({spec.encoding.label} on {spec.task.label}, seed {seed}): "
+                    "an entry or a value of the grid stands twice."
+                )
+            specs[spec.run_id] = spec
+    return tuple(specs.values())
+
+
+def _baseline(wanted: str | None, cells: tuple[RunSpec, ...]) -> str | None:
+    if wanted is None:
+        return None
+    names = {spec.encoding.label: spec.encoding.name for spec in cells}
+    if wanted in names:
+        return wanted
+    labels = [label for label, name in names.items() if name == wanted]
+    if len(labels) > 1:
+        raise UserError(f"the baseline '{wanted}' may be {join_and(labels)}: write one of these.")
+    if not labels:
+        raise unknown("baseline", wanted, names)
+    return labels[0]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-sweep"

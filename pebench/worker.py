@@ -1,0 +1,156 @@
+"""What a job runs: named by its import path and given paths and text, so that nothing live is pickled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from submitit.core.job_environment import JobEnvironment
+from submitit.core.utils import DelayedSubmission
+
+from pebench import submission
+from pebench.execution import Execution
+from pebench.store import RunFolder
+
+REQUEUE_SIGNAL: signal.Signals = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
+"""What submitit has SLURM send before a preemption or the time limit."""
+
+
+class StopOnSignal:
+    """Turns signals into a flag that training asks for after every step, and acts on them once it stopped.
+
+    submitit's handler requeues from wherever the signal struck, which may be the middle of a step. So its
+    signal is kept here until a checkpoint is written, and handed on then.
+    """
+
+    def __init__(self, *signals: signal.Signals) -> None:
+        self.caught: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = dict.fromkeys(signals)
+
+    def __enter__(self) -> StopOnSignal:
+        for number in self._before:
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.caught is not None
+
+    def hand_on(self) -> None:
+        """Calls the handler that was there before with the signal that was caught, if there was one."""
+        handler = self._before.get(self.caught) if self.caught is not None else None
+        if callable(handler):
+            handler(self.caught, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        # The first signal says why the job stops; a second one must not change that.
+        if self.caught is None:
+            self.caught = signal.Signals(number)
+
+
+class CellJob:
+    """One cell in a job of its own."""
+
+    def __call__(self, folder: str, execution: str) -> str:
+        """Carries the run out, and requeues the job if it was asked to stop.
+
+        Args:
+            folder: of the run. execution: an `Execution` as JSON.
+
+        Returns:
+            How it ended, for the job's log.
+        """
+        return _interruptible(lambda stop: _execute(Path(folder), execution, stop))
+
+    def checkpoint(self, folder: str, execution: str) -> DelayedSubmission:
+        """What to run after a requeue: the same, since the run's own folder holds its state."""
+        return DelayedSubmission(CellJob(), folder, execution)
+
+
+class LocalWorker:
+    """One of several workers on this machine, each taking the next cell until none is left."""
+
+    def __call__(self, folder: str, number: int, execution: str, devices: str | None) -> str:
+        """Carries out the cells of a submission that no other worker has taken.
+
+        Args:
+            folder: of the submission. number: of this worker, from 0.
+            execution: an `Execution` as JSON.
+            devices: what CUDA_VISIBLE_DEVICES was where the sweep was submitted, None where it was not set.
+
+        Returns:
+            How it ended, for the worker's log.
+        """
+        # submitit hides every GPU from local jobs that ask for none by number.
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        if devices is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices
+        return _interruptible(lambda stop: _execute_all(Path(folder), number, execution, stop))
+
+    def checkpoint(self, folder: str, number: int, execution: str, devices: str | None) -> DelayedSubmission:
+        """What to run after a requeue: the same, for the claims tell what is this worker's."""
+        return DelayedSubmission(LocalWorker(), folder, number, execution, devices)
+
+
+def _interruptible(work: Callable[[StopOnSignal], str]) -> str:
+    # A forked data-loader worker inherits the handlers, and would requeue the job a second time.
+    os.register_at_fork(after_in_child=_ignore_signals)
+    with StopOnSignal(REQUEUE_SIGNAL, signal.SIGTERM) as stop:
+        outcome = work(stop)
+        if stop():
+            _requeue(stop)
+    return outcome
+
+
+def _ignore_signals() -> None:
+    for number in (REQUEUE_SIGNAL, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN if number == REQUEUE_SIGNAL else signal.SIG_DFL)
+
+
+def _requeue(stop: StopOnSignal) -> None:
+    try:
+        stop.hand_on()
+    except subprocess.CalledProcessError as error:
+        # The requeue may kill the very command that asks for it; it has been heard all the same.
+        if error.returncode >= 0:
+            raise
+
+
+def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) -> str:
+    record = submission.read(folder / "submission.json")
+    runs = folder.parent.parent
+    failed = 0
+    for run_id in record.cells:
+        if stop():
+            return "stopped"
+        if submission.claim(folder, run_id, number):
+            try:
+                sys.stdout.write(f"{run_id}: {_execute(runs / run_id, execution, stop)}\n")
+            except (
+                Exception
+            ) as error:  # the run's folder tells of it; the other cells have nothing to do with it
+                sys.stdout.write(f"{run_id}: failed: {error}\n")
+                failed += 1
+    return f"{failed} cells failed" if failed else "done"
+
+
+def _execute(folder: Path, execution: str, stop: StopOnSignal) -> str:
+    from pebench.run import AlreadyRunning, execute
+
+    try:
+        result = execute(RunFolder(folder), Execution.model_validate_json(execution), stop=stop)
+    except AlreadyRunning as error:
+        return str(error)
+    return "stopped" if result is None else result.status

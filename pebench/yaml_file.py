@@ -1,0 +1,76 @@
+"""Reading YAML that people wrote: a mistake is told in one sentence with its line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pebench.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML, in which a key stands once and ``1e-3`` is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, refused where a key stands twice: PyYAML alone would keep the last and say nothing."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1, which PyYAML reads, takes 1e-3 for text because it has no dot; YAML 1.2 and most people do not.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_mapping(path: Path) -> tuple[dict[str, Any], str]:
+    """The mapping that a YAML file holds, and the text it was read from.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, or holds something else than a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {path}: it is not UTF-8 text.") from error
+    value = parse(text, str(path))
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"{path} must hold 'key: value' lines, not {_kind(value)}.")
+    return value, text
+
+
+def parse(text: str, owner: str) -> Any:
+    """The value of a YAML text.
+
+    Args:
+        text: the YAML.
+        owner: where it stands, as the start of a sentence: a path, or an option of the command line.
+
+    Raises:
+        UserError: it is not YAML; the sentence gives the line.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{owner}{line}: {error.problem or error.context}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{owner}: {' '.join(str(error).split()).rstrip('.')}.") from None
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return "a list" if isinstance(value, list) else f"{value!r:.60}"
