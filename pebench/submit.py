@@ -202,7 +202,7 @@ def _start_array(
         "partition": resources.partition,
         "gpus_per_node": resources.gpus or None,
         "cpus_per_task": resources.cpus,
-        "mem": resources.memory,
+        "mem": f"{math.ceil(resources.memory * 1024)}M" if resources.memory else None,
     }
     executor.update_parameters(
         job_name=begun.name,
