@@ -209,6 +209,12 @@ class PositionEncoding(nn.Module):
         return {}
 
 
+def tabulate(encoding: PositionEncoding, positions: Tensor, reach: Reach) -> Table:
+    """The encoding's table of (B|1, N, A) positions, in float32 whatever autocast is on."""
+    with torch.autocast(positions.device.type, enabled=False):
+        return encoding.table(positions, reach)
+
+
 def grid(extent: tuple[int, ...]) -> Tensor:
     """(1, N, A) integer positions of every cell of an extent, in row-major order; N is the product of the extent."""
     axes = torch.meshgrid(*(torch.arange(size) for size in extent), indexing="ij")

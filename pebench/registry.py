@@ -7,13 +7,14 @@ Plugins come from three places: the folders `encodings/` and `tasks/`, packaging
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 import sys
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -105,7 +106,7 @@ class Registry(Generic[Base]):
             raise UserError(f"no plugin file at {path}.")
         name = path.stem.replace("_", "-")
         known = self._files.get(name)
-        if known is not None and known.file == path:
+        if known is not None and known.file is not None and _same_content(known.file, path):
             return name
         origin = Origin(name, f"pebench_plugin_{path.stem.replace('-', '_')}", path, None, "file")
         if not self._classes(_import(origin, self.kind)):
@@ -122,11 +123,17 @@ class Registry(Generic[Base]):
         Returns:
             The first line of the docstring as ``"summary"``, and every class attribute that is a literal.
             Empty where the source cannot be found without an import.
+
+        Raises:
+            UserError: nothing is called so, or its source is not Python.
         """
         file = self.origin(name).file
         if file is None:
             return {}
-        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        try:
+            tree = ast.parse(file.read_bytes(), filename=str(file))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{self.kind} '{name}' ({file}) cannot be read: {error}.") from error
         facts: dict[str, Any] = {"summary": (ast.get_docstring(tree) or "").partition("\n")[0]}
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
@@ -138,7 +145,8 @@ class Registry(Generic[Base]):
         names = sorted({module.name for module in pkgutil.iter_modules(package.__path__)})
         origins = []
         for name in names:
-            places = (Path(place) / f"{name}.py" for place in package.__path__)
+            forms = (f"{name}.py", f"{name}/__init__.py")
+            places = (Path(place) / form for place in package.__path__ for form in forms)
             file = next((place for place in places if place.is_file()), None)
             module = f"{self.package}.{name}"
             origins.append(Origin(name.replace("_", "-"), module, file, None, "pebench"))
@@ -146,7 +154,7 @@ class Registry(Generic[Base]):
 
     def _entry_points(self) -> list[Origin]:
         origins = []
-        for point in entry_points(group=self.package):
+        for point in _installed(self.package):
             provider = f"{point.dist.name} {point.dist.version}" if point.dist else point.module
             file = _source_without_import(point.module)
             origins.append(Origin(point.name, point.module, file, point.attr or None, provider))
@@ -220,6 +228,17 @@ def _import(origin: Origin, kind: str) -> Any:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{kind} '{origin.name}' ({origin}) cannot be imported: {reason}") from error
+
+
+@functools.cache
+def _installed(group: str) -> tuple[EntryPoint, ...]:
+    # Reading every installed distribution's metadata takes 10 ms and more, and a sweep asks thousands of times.
+    return tuple(entry_points(group=group))
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    """Whether two plugin files are copies of each other, as a run's own copy is of the file it was made from."""
+    return one == other or (one.is_file() and one.read_bytes() == other.read_bytes())
 
 
 def _source_without_import(module: str) -> Path | None:

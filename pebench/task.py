@@ -118,7 +118,7 @@ class Task(ABC, Generic[Options, ModelOptions]):
         """How many items the loss of a batch counts; losses are divided by it."""
 
     @abstractmethod
-    def loss(self, model: nn.Module, batch: Batch, table: Table, reach: Reach) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
         """The scalar sum of the losses of the items of a batch."""
 
     @abstractmethod

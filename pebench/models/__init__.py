@@ -1,0 +1,1 @@
+"""Models that an encoding is put into."""

@@ -1,0 +1,50 @@
+"""Attention with linear biases: a penalty on the logits in proportion to the distance, steeper in some heads."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pebench.encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach
+
+
+def slopes(heads: int) -> Tensor:
+    """(H,) float32: m_h = 2^(−8h/H), h = 1…H; where H is no power of two, the slopes of the power below, then every
+    second slope of the power above."""
+    power = 2 ** math.floor(math.log2(heads))
+    found = [2 ** (-8 * h / power) for h in range(1, power + 1)]
+    found += [2 ** (-8 * h / (2 * power)) for h in range(1, 2 * power + 1, 2)][: heads - power]
+    return torch.tensor(found)
+
+
+class AlibiEncoding(PositionEncoding):
+    """logit − m_h·(i − j), added after the scaling by 1/√d and never scaled itself.
+
+    In bidirectional attention and in 2-D: logit − m_h·‖i − j‖₂.
+    """
+
+    axes = (1, 2)
+    acts = "B"
+    source = "Press et al. 2022, https://arxiv.org/abs/2108.12409; 2-D: Fuller et al. 2023, https://arxiv.org/abs/2311.00566"
+    slopes: Tensor
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__(geometry)
+        self.register_buffer("slopes", slopes(geometry.heads), persistent=False)
+
+    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+        """(B|1, N, A) float32 positions."""
+        return positions.float()
+
+    def bias(
+        self, q: Tensor, k: Tensor, hidden: Tensor, q_table: Tensor, k_table: Tensor, layer: int, carry: dict[str, Tensor]
+    ) -> Bias:
+        """In causal text −m·(i − j) is m·j up to what is constant along a row, so no matrix is needed."""
+        if self.geometry.causal and self.geometry.axes == 1:
+            return Factored(key=self.slopes[:, None, None] * k_table[:, None])
+
+        def values(block: Block) -> Tensor:
+            distance = torch.cdist(q_table[:, block.rows], k_table[:, block.keys])
+            return -self.slopes[:, None, None] * distance[:, None]
+
+        return Dense(values)

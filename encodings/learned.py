@@ -1,0 +1,45 @@
+"""A learned vector for every position, added to the token embeddings."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pebench.encoding import Geometry, PositionEncoding, Reach
+
+
+class LearnedEncoding(PositionEncoding):
+    """x += P[i], with one row of P a position (in 2-D one a grid cell), drawn from N(0, 0.02).
+
+    There is no row past the trained extent, so P is resampled there to the extent that is served: linearly on one
+    axis, bicubically on two. On one axis a shorter extent uses the first rows as they are; on two, where it means
+    another resolution of the same picture, P is resampled as well.
+    """
+
+    axes = (1, 2)
+    acts = "I"
+    extrapolations = ("interpolate",)
+    source = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929"
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__(geometry)
+        self.rows = nn.Parameter(torch.randn(*geometry.extent, geometry.width) * 0.02)
+
+    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+        """(B|1, N, D): the row of each position."""
+        rows = self._resampled(reach.extent)
+        return rows[tuple(positions.unbind(-1))]
+
+    def embed(self, table: Tensor) -> Tensor:
+        """The rows."""
+        return table
+
+    def _resampled(self, extent: tuple[int, ...]) -> Tensor:
+        trained = self.geometry.extent
+        if extent == trained or (len(extent) == 1 and extent < trained):
+            return self.rows
+        channels_first = self.rows.movedim(-1, 0)[None]
+        if len(extent) == 1:
+            resampled = F.interpolate(channels_first, size=extent, mode="linear")
+        else:
+            resampled = F.interpolate(channels_first, size=extent, mode="bicubic", antialias=True)
+        return resampled[0].movedim(0, -1)

@@ -1,0 +1,16 @@
+"""No position encoding: order enters through causal masking alone (NoPE)."""
+
+from torch import Tensor
+
+from pebench.encoding import PositionEncoding, Reach
+
+
+class NoPositionEncoding(PositionEncoding):
+    """Adds nothing and turns nothing."""
+
+    axes = (1, 2, 3)
+    acts = ""
+    source = "Haviv et al. 2022, https://arxiv.org/abs/2203.16634; Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466"
+
+    def table(self, positions: Tensor, reach: Reach) -> None:
+        """Nothing."""

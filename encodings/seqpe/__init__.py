@@ -1,0 +1,255 @@
+"""SeqPE: a position is written as its digits, and a small Transformer reads them."""
+
+import math
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pebench.encoding import Bias, Draw, Factored, Geometry, PositionEncoding, Reach, grid
+from pebench.encodings.seqpe.encoder import DigitEncoder
+from pebench.encodings.seqpe.objectives import (
+    MIXES,
+    contrastive_loss,
+    distillation_loss,
+    draw_candidates,
+    draw_offsets,
+    draw_starts,
+    nearest,
+)
+
+PIVOTS = 32
+"""Pivots a step, and draws of offsets a step; a pass over 20,000 positions takes 625 steps."""
+
+WINDOWS = 320
+"""Shifted training windows that are drawn once, and used again and again."""
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class SeqPETable(NamedTuple):
+    """Vectors of N positions.
+
+    Attributes:
+        vectors: (1|B, N, D) read-outs of the encoder.
+        query, key: (1|B, N, D) their projections, where all layers share one; else the vectors themselves.
+    """
+
+    vectors: Tensor
+    query: Tensor
+    key: Tensor
+
+
+class SeqPE(PositionEncoding):
+    """e = Linear(read-out of a Transformer over the digits of the position), D channels, a slice for each head.
+
+    `apply` is how e reaches attention: `input` adds e to the token embeddings; `add` makes q+e_q and k+e_k;
+    `multiply` q⊙e_q and k⊙e_k; `scalar` makes the logits (q·k + e_q·e_k)/√d. `project` is how (e_q, e_k) come from e:
+    by one Linear for all layers (`shared`), by one a layer (`per-layer`), or both are e (`none`).
+    The published choice is `scalar` with `shared` for text and `multiply` with `per-layer` for images.
+
+    Training adds a contrastive loss over all nameable positions and a distillation loss that carries the
+    similarities of trained positions over to positions outside, and shifts a tenth of the batches to a random window.
+    """
+
+    axes = (1, 2, 3)
+    acts = "IRB"
+    source = "Li et al. 2025, https://arxiv.org/abs/2506.13277"
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        apply: Literal["input", "add", "multiply", "scalar"] | None = None,
+        project: Literal["shared", "per-layer", "none"] | None = None,
+        base: Annotated[int, Field(ge=2)] = 10,
+        positions: Annotated[int, Field(ge=2)] | None = None,
+        width: Annotated[int, Field(ge=1)] | None = None,
+        heads: Annotated[int, Field(ge=1)] | None = None,
+        layers: Annotated[int, Field(ge=1)] = 2,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        bidirectional: bool = False,
+        mask_padding: bool = False,
+        share_prefixes: Literal["exact", "always"] = "exact",
+        candidates: Literal["text", "images"] | None = None,
+        contrastive: Weight = 0.1,
+        distillation: Weight = 0.1,
+        shifted: Annotated[float, Field(ge=0, le=1)] = 0.1,
+    ) -> None:
+        """
+        Args:
+            apply, project: see above; by default the published choice for text on one axis, for images on more.
+            base: of the digits.
+            positions: how many positions an axis the objectives cover; decides the number of digits. By default
+                20,000 on one axis, 100 on each of several.
+            width, heads: of the encoder, by default the model's. layers: of the encoder.
+            dropout: on the encoder's residual branches.
+            bidirectional: whether digits see those after them.
+            mask_padding: whether padding zeros are hidden.
+            share_prefixes: `exact` computes common prefixes of digit strings once wherever that changes nothing,
+                which in training with dropout it would; `always` does so there too.
+            candidates: mix of the contrastive candidates, by default that of the kind of data.
+            contrastive, distillation: weights of the two losses.
+            shifted: probability that a batch stands in a shifted window.
+        """
+        super().__init__(geometry)
+        text = geometry.axes == 1
+        self.how = apply or ("scalar" if text else "multiply")
+        self.project = "none" if self.how == "input" else project or ("shared" if text else "per-layer")
+        self.base = base
+        self.places = positions or (20_000 if text else 100)
+        self.digits = _digits_of(self.places - 1, base)
+        self.share_prefixes = share_prefixes
+        self.dropout = dropout
+        self.mix = MIXES[candidates or ("text" if text else "images")]
+        self.contrastive, self.distillation, self.shifted = contrastive, distillation, shifted
+        if self.how == "input" and project not in (None, "none"):
+            raise ValueError(f"apply 'input' adds one vector a position and takes no projection '{project}'")
+        if self.places < 2 * max(geometry.extent) and (distillation or shifted):
+            raise ValueError(
+                f"{self.places} positions leave no room to shift a trained extent of {max(geometry.extent)}; "
+                f"'positions' must be at least {2 * max(geometry.extent)}"
+            )
+        if self.places <= self.mix.window and contrastive and self.places**geometry.axes <= self.mix.count:
+            raise ValueError(f"{self.places} positions are too few to draw {self.mix.count} candidates from")
+        width = width or geometry.width
+        heads = heads or geometry.heads
+        if width % heads:
+            raise ValueError(f"width {width} does not divide into {heads} heads")
+        self.encoder = DigitEncoder(
+            axes=geometry.axes,
+            base=base,
+            digits=self.digits,
+            width=width,
+            heads=heads,
+            layers=layers,
+            out=geometry.width,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            mask_padding=mask_padding,
+        )
+        projections = {"shared": 1, "per-layer": geometry.layers, "none": 0}[self.project]
+        self.projections = nn.ModuleList(
+            nn.Linear(geometry.width, 2 * geometry.width) for _ in range(projections)
+        )
+        for projection in self.projections:
+            nn.init.normal_(projection.weight, std=0.02)
+            nn.init.zeros_(projection.bias)
+
+    def limit(self) -> int:
+        """As many as the digits can name."""
+        return self.base**self.digits
+
+    def table(self, positions: Tensor, reach: Reach) -> SeqPETable:
+        """The vectors of the positions; each distinct position is read once."""
+        distinct, number = torch.unique(positions.flatten(0, 1), dim=0, return_inverse=True)
+        vectors = self._read(distinct)[number].unflatten(0, positions.shape[:2])
+        if self.project == "shared":
+            query, key = self.projections[0](vectors).chunk(2, dim=-1)
+            return SeqPETable(vectors, query, key)
+        return SeqPETable(vectors, vectors, vectors)
+
+    def embed(self, table: SeqPETable) -> Tensor | None:
+        """The vectors, where they are applied to the input."""
+        return table.vectors if self.how == "input" else None
+
+    def rotate(self, q: Tensor, k: Tensor, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:
+        """Sums or products with the vectors."""
+        if self.how not in ("add", "multiply"):
+            return q, k
+        query, key = self._heads(table, layer)
+        if self.how == "add":
+            return (q + query).to(q.dtype), (k + key).to(k.dtype)
+        return (q * query).to(q.dtype), (k * key).to(k.dtype)
+
+    def bias(
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: SeqPETable,
+        k_table: SeqPETable,
+        layer: int,
+        carry: dict[str, Tensor],
+    ) -> Bias | None:
+        """e_q·e_k/√d is a product of features already."""
+        if self.how != "scalar":
+            return None
+        query, _ = self._heads(q_table, layer)
+        _, key = self._heads(k_table, layer)
+        return Factored(key=key, query=query * self.geometry.head_dim**-0.5)
+
+    def training_positions(self, extent: tuple[int, ...], draw: Draw) -> Tensor:
+        """A shifted window in a share of the steps, else the positions from zero on."""
+        generator = draw.generator("seqpe", "window", draw.step)
+        positions = grid(extent)
+        if torch.rand((), generator=generator) >= self.shifted:
+            return positions
+        room = torch.tensor([self.places - size + 1 for size in extent])
+        windows = (torch.rand(WINDOWS, len(extent), generator=draw.generator("seqpe", "windows")) * room).long()
+        return positions + windows[torch.randint(WINDOWS, (), generator=generator)]
+
+    def auxiliary_losses(self, positions: Tensor, table: SeqPETable, draw: Draw) -> dict[str, Tensor]:
+        """The contrastive loss, and in steps that are not shifted the distillation loss, with their weights."""
+        losses = {}
+        if self.contrastive:
+            losses["contrastive"] = self.contrastive * self._contrastive(table.vectors.device, draw)
+        if self.distillation and not bool(positions[0, 0].any()):
+            losses["distillation"] = self.distillation * self._distillation(table.vectors, draw)
+        return losses
+
+    def _contrastive(self, device: torch.device, draw: Draw) -> Tensor:
+        generator = draw.generator("seqpe", "candidates", draw.step)
+        pivots = self._pivots(draw)
+        candidates = draw_candidates(pivots, self.mix, self.places, self.base, self.digits, generator)
+        labels = nearest(pivots, candidates)
+        axes = pivots.shape[-1]
+        distinct, number = torch.cat((pivots, candidates.reshape(-1, axes))).unique(dim=0, return_inverse=True)
+        vectors = self._read(distinct.to(device))[number.to(device)]
+        return contrastive_loss(
+            vectors[: len(pivots)],
+            vectors[len(pivots) :].unflatten(0, candidates.shape[:2]),
+            labels.to(device),
+        )
+
+    def _pivots(self, draw: Draw) -> Tensor:
+        """(U, A): each pass over all positions goes through them in an order of its own."""
+        axes = self.geometry.axes
+        cells = self.places**axes
+        epoch, part = divmod(draw.step, math.ceil(cells / PIVOTS))
+        order = torch.randperm(cells, generator=draw.generator("seqpe", "pivots", epoch))
+        chosen = order[part * PIVOTS : (part + 1) * PIVOTS]
+        return torch.stack(torch.unravel_index(chosen, (self.places,) * axes), dim=-1)
+
+    def _distillation(self, vectors: Tensor, draw: Draw) -> Tensor:
+        """`vectors` are those of the whole trained extent, from position zero on."""
+        generator = draw.generator("seqpe", "offsets", draw.step)
+        extent = self.geometry.extent
+        offsets = draw_offsets(extent, PIVOTS, self.mix.count, generator)
+        outside = offsets + draw_starts(extent, PIVOTS, self.places, generator)
+        distinct, number = outside.flatten(0, 1).unique(dim=0, return_inverse=True)
+        student = self._read(distinct.to(vectors.device))[number.to(vectors.device)]
+        flat = sum(offsets[..., axis] * math.prod(extent[axis + 1 :]) for axis in range(len(extent)))
+        teacher = vectors[0][torch.as_tensor(flat, device=vectors.device)]
+        return distillation_loss(teacher, student.unflatten(0, offsets.shape[:2]), self.geometry.heads)
+
+    def _read(self, positions: Tensor) -> Tensor:
+        """(U, D) vectors of (U, A) distinct positions."""
+        exact = not self.training or self.dropout == 0
+        vectors: Tensor = self.encoder(positions, share=exact or self.share_prefixes == "always")
+        return vectors
+
+    def _heads(self, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:
+        """(B|1, H, N, d) vectors for queries and for keys in a layer."""
+        query, key = table.query, table.key
+        if self.project == "per-layer":
+            query, key = self.projections[layer](table.vectors).chunk(2, dim=-1)
+        shape = (self.geometry.heads, self.geometry.head_dim)
+        return query.unflatten(-1, shape).transpose(1, 2), key.unflatten(-1, shape).transpose(1, 2)
+
+
+def _digits_of(number: int, base: int) -> int:
+    digits = 1
+    while base**digits <= number:
+        digits += 1
+    return digits

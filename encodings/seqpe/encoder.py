@@ -1,0 +1,233 @@
+"""The small Transformer that reads a position's digits.
+
+Shapes: U positions, A axes, S digits of all axes together, W width of the encoder.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ROWS_AT_ONCE = 4096
+"""Digit strings whose keys and values are gathered at a time, which bounds memory at long extents."""
+
+
+def to_digits(positions: Tensor, base: int, digits: int) -> Tensor:
+    """(…, A·digits) digits of (…, A) positions, most significant first, left-padded with zeros, first axis first.
+
+    Raises:
+        ValueError: a position is negative or has more digits.
+    """
+    if positions.numel() and (int(positions.min()) < 0 or int(positions.max()) >= base**digits):
+        worst = int(positions.max()) if int(positions.min()) >= 0 else int(positions.min())
+        raise ValueError(f"position {worst} cannot be written with {digits} digits of base {base}")
+    powers = base ** torch.arange(digits - 1, -1, -1, device=positions.device)
+    return (positions[..., None] // powers % base).flatten(-2)
+
+
+def from_digits(string: Tensor, base: int, digits: int) -> Tensor:
+    """(…, A) positions of (…, A·digits) digits: the inverse of `to_digits`."""
+    powers = base ** torch.arange(digits - 1, -1, -1, device=string.device)
+    return (string.unflatten(-1, (-1, digits)) * powers).sum(-1)
+
+
+class Prefixes(NamedTuple):
+    """The distinct prefixes of some digit strings. In a causal encoder the state at a digit depends on the prefix up
+    to it alone, so that each prefix has to be computed once, however many strings begin with it.
+
+    Attributes:
+        digit: (M,) last digit of each prefix. place: (M,) the place it stands at.
+        ancestors: (M, S) the prefixes that each can see, by place; its own at its own place, anything after it.
+        leaves: (U,) the prefix that is a whole string, for each string.
+        padding: (M,) whether the prefix is nothing but padding zeros.
+    """
+
+    digit: Tensor
+    place: Tensor
+    ancestors: Tensor
+    leaves: Tensor
+    padding: Tensor
+
+
+def prefixes(string: Tensor, base: int, digits: int) -> Prefixes:
+    """The prefixes of (U, S) digit strings."""
+    length = string.shape[1]
+    code = torch.zeros_like(string[:, 0])
+    digit, place, ancestors, padding = [], [], [], []
+    parents = string.new_zeros(0, length)
+    leaves = code
+    first = 0
+    for at in range(length):
+        code = code * base + string[:, at]
+        codes, leaves = torch.unique(code, return_inverse=True)
+        own = torch.arange(first, first + len(codes), device=string.device)
+        if at:
+            above = parents[torch.searchsorted(parent_codes, codes // base)]
+        else:
+            above = string.new_zeros(len(codes), length)
+        parents = above.clone()
+        parents[:, at] = own
+        parent_codes = codes
+        digit.append(codes % base)
+        place.append(torch.full_like(codes, at))
+        ancestors.append(parents)
+        # The last digit of an axis is never padding: position zero is written with a zero that counts.
+        inside = base ** (at % digits + 1)
+        padding.append((codes % inside == 0) & (at % digits != digits - 1))
+        first += len(codes)
+    leaves = leaves + first - len(parents)
+    return Prefixes(torch.cat(digit), torch.cat(place), torch.cat(ancestors), leaves, torch.cat(padding))
+
+
+class EncoderBlock(nn.Module):
+    """Pre-LayerNorm attention and perceptron; dropout on both residual branches, none on attention."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.input = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        self.perceptron_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (…, heads, W/heads)."""
+        q, k, v = self.input(self.attention_norm(x)).unflatten(-1, (3 * self.heads, -1)).split(self.heads, dim=-2)
+        return q, k, v
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Both residual branches, from the (…, heads, W/heads) attended values."""
+        x = x + self.dropout(self.output(attended.flatten(-2)))
+        inner = F.gelu(self.expand(self.perceptron_norm(x)), approximate="tanh")
+        return x + self.dropout(self.contract(inner))
+
+
+class DigitEncoder(nn.Module):
+    """From digit strings to vectors: embeddings of digit and place, a read-out token that comes last, Transformer
+    blocks, a norm, and one linear map of the read-out token's state."""
+
+    def __init__(
+        self,
+        *,
+        axes: int,
+        base: int,
+        digits: int,
+        width: int,
+        heads: int,
+        layers: int,
+        out: int,
+        dropout: float,
+        bidirectional: bool,
+        mask_padding: bool,
+    ) -> None:
+        """
+        Args:
+            axes: of a position. base: of the digits. digits: of each axis.
+            width: W. heads: of each block. layers: how many blocks. out: channels of the vectors.
+            dropout: on both residual branches.
+            bidirectional: whether digits see those after them; by default they see those before.
+            mask_padding: whether padding zeros are hidden from the other tokens.
+        """
+        super().__init__()
+        self.base = base
+        self.digits = digits
+        self.bidirectional = bidirectional
+        self.mask_padding = mask_padding
+        self.value = nn.Embedding(base, width)
+        self.place = nn.Embedding(axes * digits, width)
+        self.axis = nn.Parameter(torch.empty(axes, width)) if axes > 1 else None
+        self.readout = nn.Parameter(torch.empty(width))
+        self.blocks = nn.ModuleList(EncoderBlock(width, heads, dropout) for _ in range(layers))
+        self.final_norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, out)
+        self.apply(_initialise)
+        for vector in (self.axis, self.readout):
+            if vector is not None:
+                nn.init.normal_(vector, std=0.02)
+
+    def forward(self, positions: Tensor, share: bool) -> Tensor:
+        """
+        Args:
+            positions: (U, A) integers.
+            share: compute each distinct prefix once. The outcome is the same, unless dropout is on: strings with a
+                common prefix then share its mask too. Of no use to a bidirectional encoder, which ignores it.
+
+        Returns:
+            (U, out) vectors.
+        """
+        string = to_digits(positions, self.base, self.digits)
+        state = self._shared(string) if share and not self.bidirectional else self._unshared(string)
+        vectors: Tensor = self.out(self.final_norm(state))
+        return vectors
+
+    def _embed(self, digit: Tensor, place: Tensor) -> Tensor:
+        embedded: Tensor = self.value(digit) + self.place(place)
+        return embedded if self.axis is None else embedded + self.axis[place // self.digits]
+
+    def _unshared(self, string: Tensor) -> Tensor:
+        count, length = string.shape
+        places = torch.arange(length, device=string.device)
+        x = torch.cat((self._embed(string, places), self.readout.expand(count, 1, -1)), dim=1)
+        visible = self._visible(string)
+        for number, block in enumerate(self.blocks):
+            q, k, v = (part.transpose(1, 2) for part in block.project(x))
+            rows = slice(-1, None) if number == len(self.blocks) - 1 else slice(None)
+            mask = None if visible is None else visible[:, :, rows]
+            attended = F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=mask)
+            x = block.finish(x[:, rows], attended.transpose(1, 2))
+        return x[:, 0]
+
+    def _visible(self, string: Tensor) -> Tensor | None:
+        """(U|1, 1, S + 1, S + 1) bool, None where every token sees every other."""
+        count, length = string.shape
+        every = torch.ones(length + 1, length + 1, dtype=torch.bool, device=string.device)
+        if not self.mask_padding:
+            return None if self.bidirectional else every.tril()[None, None]
+        leading = string.unflatten(-1, (-1, self.digits)).cumsum(-1) == 0
+        leading[..., -1] = False
+        shown = F.pad(~leading.flatten(-2), (0, 1), value=True)[:, None, None]
+        order = every if self.bidirectional else every.tril()
+        return order & (shown | torch.eye(length + 1, dtype=torch.bool, device=string.device))
+
+    def _shared(self, string: Tensor) -> Tensor:
+        tree = prefixes(string, self.base, self.digits)
+        count, length = string.shape
+        x = torch.cat((self._embed(tree.digit, tree.place), self.readout.expand(count, -1)))
+        # Rows of the table of what each token sees: the prefixes, then the read-out token of each string.
+        own = torch.arange(len(tree.digit), len(x), device=x.device)
+        leaf = tree.ancestors[tree.leaves]
+        seen = torch.cat((F.pad(tree.ancestors, (0, 1)), torch.cat((leaf, own[:, None]), dim=1)))
+        last = torch.cat((tree.place, torch.full_like(own, length)))
+        visible = torch.arange(length + 1, device=x.device) <= last[:, None]
+        if self.mask_padding:
+            hidden = F.pad(tree.padding, (0, count))[seen]
+            visible &= ~hidden | (seen == torch.arange(len(x), device=x.device)[:, None])
+        for number, block in enumerate(self.blocks):
+            q, k, v = block.project(x)
+            rows = slice(len(tree.digit), None) if number == len(self.blocks) - 1 else slice(None)
+            x = block.finish(x[rows], _attend(q[rows], k, v, seen[rows], visible[rows]))
+        return x
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, visible: Tensor) -> Tensor:
+    """Attention of each row over the keys that it names: (rows, heads, d)."""
+    parts = zip(q.split(ROWS_AT_ONCE), seen.split(ROWS_AT_ONCE), visible.split(ROWS_AT_ONCE), strict=True)
+    out = []
+    for query, keys, mask in parts:
+        logits = torch.einsum("rhd,rshd->rhs", query, k[keys]) * query.shape[-1] ** -0.5
+        weights = logits.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
+        out.append(torch.einsum("rhs,rshd->rhd", weights, v[keys]))
+    return torch.cat(out)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,33 @@
+"""Fixed sines and cosines of the position, added to the token embeddings."""
+
+import torch
+from torch import Tensor
+
+from pebench.encoding import Geometry, PositionEncoding, Reach
+
+
+class SinusoidalEncoding(PositionEncoding):
+    """Channel 2c is sin(i·ω_c) and channel 2c+1 cos(i·ω_c), with ω_c = 10000^(−2c/D).
+
+    With several axes each has an equal share of the channels, first axis first.
+    """
+
+    axes = (1, 2)
+    acts = "I"
+    source = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; 2-D: He et al. 2022, https://arxiv.org/abs/2111.06377"
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__(geometry)
+        if geometry.width % (2 * geometry.axes):
+            raise ValueError(f"width {geometry.width} does not divide into sines and cosines of {geometry.axes} axes")
+
+    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+        """(B|1, N, D) float32."""
+        share = self.geometry.width // self.geometry.axes
+        exponents = torch.arange(0, share, 2, device=positions.device, dtype=torch.float32) / share
+        angles = positions.float()[..., None] * 10000.0**-exponents
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
+
+    def embed(self, table: Tensor) -> Tensor:
+        """The table as it is."""
+        return table

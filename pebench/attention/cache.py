@@ -1,0 +1,86 @@
+"""What decoding keeps of the positions it has seen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from pebench.encoding import Table
+
+
+class Growing:
+    """A tensor that is appended to along one dimension; its storage doubles, so that appending costs what is new."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.length = 0
+        self._storage: Tensor | None = None
+
+    def append(self, new: Tensor) -> Tensor:
+        """Takes in new rows and returns all of them, as a view that stays valid until the next call."""
+        end = self.length + new.shape[self.dim]
+        if self._storage is None or self._storage.shape[self.dim] < end:
+            shape = list(new.shape)
+            shape[self.dim] = max(end, 2 * self.length)
+            larger = new.new_empty(shape)
+            if self._storage is not None:
+                larger.narrow(self.dim, 0, self.length).copy_(self._storage.narrow(self.dim, 0, self.length))
+            self._storage = larger
+        self._storage.narrow(self.dim, self.length, new.shape[self.dim]).copy_(new)
+        self.length = end
+        return self._storage.narrow(self.dim, 0, end)
+
+
+class LayerCache:
+    """Keys and values of a layer, both (B, H, K, d), and what its encoding carries along the sequence."""
+
+    def __init__(self) -> None:
+        self._keys = Growing(dim=2)
+        self._values = Growing(dim=2)
+        self.carry: dict[str, Tensor] = {}
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes in the new keys and values and returns all of them."""
+        return self._keys.append(k), self._values.append(v)
+
+
+class Cache:
+    """Everything that decoding keeps, for use without gradients.
+
+    Attributes:
+        layers: what each layer keeps. length: how many positions have been seen.
+    """
+
+    def __init__(self, layers: int) -> None:
+        self.layers = [LayerCache() for _ in range(layers)]
+        self.length = 0
+        self._table: list[Growing] = []
+        self._mask: Growing | None = None
+
+    def append(self, table: Table, tokens: Tensor, mask: Tensor | None) -> tuple[Table, Tensor | None]:
+        """Takes in new positions and returns the table and the mask of all positions.
+
+        Args:
+            table: of the new positions. tokens: (B, N), for their number alone.
+            mask: (B, N) bool, False for padding; None for none.
+
+        Returns:
+            The table of all K positions, and the (B, K) mask; None as long as there was none.
+        """
+        if torch.is_grad_enabled():
+            raise RuntimeError("a cache keeps no gradients: decode under torch.no_grad()")
+        leaves, shape = tree_flatten(table)
+        self._table = self._table or [Growing(dim=1) for _ in leaves]
+        whole = [
+            growing.append(leaf) if isinstance(leaf, Tensor) else leaf
+            for growing, leaf in zip(self._table, leaves, strict=True)
+        ]
+        if mask is not None and self._mask is None:
+            self._mask = Growing(dim=1)
+            self._mask.append(mask.new_ones(len(mask), self.length))
+        self.length += tokens.shape[1]
+        if self._mask is None:
+            return tree_unflatten(whole, shape), None
+        mask = tokens.new_ones(tokens.shape, dtype=torch.bool) if mask is None else mask
+        return tree_unflatten(whole, shape), self._mask.append(mask)

@@ -1,0 +1,201 @@
+"""softmax(q·k/√d + bias)·v, computed without a tensor of queries × keys. The choice of the kernel is made here alone.
+
+Shapes: B batch, H heads, N queries, K keys, d channels of a head, r features of a factored bias. The queries are the
+last N of the K positions; with causal attention query n sees the keys up to K − N + n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pebench.encoding import Bias, Block, Dense, Factored
+
+Kernel = Literal["fused", "factored", "blocked"]
+"""fused: PyTorch's fused attention. factored: the same, with the bias as further channels of queries and keys.
+blocked: explicit softmax over one block of queries at a time."""
+
+ROWS = 128
+"""Queries in a block where a bias or a mask is asked for by blocks."""
+
+CENTRED_ROWS = 256
+"""Queries in a block of a key-only bias in float32. Each block counts the bias from its own middle: as one run of
+4,096 tokens it would lose four digits to the size of the sums, in blocks the loss stays near float32's own."""
+
+RECOMPUTE_ABOVE = 1024
+"""With more queries than this a blocked backward pass recomputes each block instead of keeping all of them."""
+
+BF16_TERMS = 3
+"""bfloat16 numbers whose sum holds every float32 exactly: 3 × 8 bits of significand."""
+
+
+def choose_kernel(bias: Bias | None) -> Kernel:
+    """The kernel for a kind of bias."""
+    match bias:
+        case None:
+            return "fused"
+        case Factored():
+            return "factored"
+        case Dense():
+            return "blocked"
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Bias | None = None,
+    *,
+    causal: bool,
+    key_mask: Tensor | None = None,
+) -> Tensor:
+    """Attention of the queries over the keys.
+
+    Args:
+        q: (B, H, N, d); k, v: (B, H, K, d).
+        bias: added to the logits q·k/√d.
+        causal: whether keys that stand after a query are hidden from it.
+        key_mask: (B, K) bool, False for keys that nobody may see (padding). A query always sees its own position,
+            so that a row of padding yields numbers; what they are is nobody's business.
+
+    Returns:
+        (B, H, N, d) in the dtype of q.
+    """
+    dtype = q.dtype
+    if q.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
+        # On CPUs attention in half precision is slower than in float32, and less exact.
+        q, k, v = q.float(), k.float(), v.float()
+    sight = _Sight(q.shape[2], k.shape[2], causal, key_mask, q.device)
+    with torch.autocast(q.device.type, enabled=False):
+        match bias:
+            case None:
+                out = _fused(q, k, v, sight, q.shape[-1] ** -0.5)
+            case Factored():
+                out = _factored(q, k, v, sight, bias)
+            case Dense():
+                out = _blocked(q, k, v, sight, bias)
+    return out.to(dtype)
+
+
+class _Sight(NamedTuple):
+    """Which of the K keys each of the N queries, the last N of the K positions, may see."""
+
+    n: int
+    length: int
+    causal: bool
+    key_mask: Tensor | None
+    device: torch.device
+
+    def blocks(self, size: int) -> Iterator[tuple[slice, slice]]:
+        """The rows of each block of queries, and the leading keys that its last row may see."""
+        for start in range(0, self.n, size):
+            stop = min(start + size, self.n)
+            yield slice(start, stop), slice(0, self.length - self.n + stop if self.causal else self.length)
+
+    def is_square(self, rows: slice, keys: slice) -> bool:
+        """Whether nothing but causality of as many queries as keys restricts this part."""
+        return self.key_mask is None and rows.stop - rows.start == keys.stop and self.causal
+
+    def is_open(self, rows: slice) -> bool:
+        """Whether every row of this part sees every key of it."""
+        return self.key_mask is None and (not self.causal or rows.stop - rows.start == 1)
+
+    def visible(self, rows: slice, keys: slice) -> Tensor:
+        """(B|1, 1, rows, keys) bool."""
+        first = self.length - self.n
+        query = torch.arange(first + rows.start, first + rows.stop, device=self.device)[:, None]
+        key = torch.arange(keys.stop, device=self.device)[None, :]
+        visible = (key <= query if self.causal else torch.ones_like(key <= query))[None, None]
+        if self.key_mask is None:
+            return visible
+        return visible & (self.key_mask[:, None, None, keys] | (key == query))
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, scale: float) -> Tensor:
+    whole = slice(0, sight.n), slice(0, sight.length)
+    size = sight.n if sight.is_square(*whole) or sight.is_open(whole[0]) else ROWS
+    parts = [
+        _fused_part(q[:, :, rows], k[:, :, keys], v[:, :, keys], sight, rows, keys, scale)
+        for rows, keys in sight.blocks(size)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+def _fused_part(
+    q: Tensor, k: Tensor, v: Tensor, sight: _Sight, rows: slice, keys: slice, scale: float
+) -> Tensor:
+    if sight.is_square(rows, keys):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    visible = None if sight.is_open(rows) else sight.visible(rows, keys)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
+
+
+def _factored(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Factored) -> Tensor:
+    width = q.shape[-1]
+    scale = width**-0.5
+    if bias.query is not None:
+        q = _widen(q, bias.query / scale)
+        return _fused(q, _widen(k, bias.key), _pad(v, q), sight, scale)[..., :width]
+    # The kernel multiplies every channel by the scale, and the bias must come through that exactly: a column of
+    # ones on the queries is exact in any precision, so the keys carry all the rest.
+    features = bias.key.sum(-1, keepdim=True) / scale
+    if q.dtype in (torch.float32, torch.float64):
+        return _centred(q, k, v, sight, features, scale)
+    q = _widen(q, q.new_ones(BF16_TERMS))
+    return _fused(q, _widen(k, _exact_terms(features, q.dtype)), _pad(v, q), sight, scale)[..., :width]
+
+
+def _centred(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, features: Tensor, scale: float) -> Tensor:
+    width = q.shape[-1]
+    q = _widen(q, q.new_ones(1))
+    v = _pad(v, q)
+    parts = []
+    for rows, keys in sight.blocks(CENTRED_ROWS):
+        middle = sight.length - sight.n + (rows.start + rows.stop) // 2
+        near = _widen(k[:, :, keys], features[:, :, keys] - features[:, :, middle : middle + 1])
+        parts.append(_fused_part(q[:, :, rows], near, v[:, :, keys], sight, rows, keys, scale))
+    return torch.cat(parts, dim=2)[..., :width]
+
+
+def _blocked(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Dense) -> Tensor:
+    keep = not torch.is_grad_enabled() or sight.n <= RECOMPUTE_ABOVE
+    parts = []
+    for rows, keys in sight.blocks(ROWS):
+        block = partial(_block, bias.values, Block(rows, keys, sight.visible(rows, keys)))
+        part = q[:, :, rows], k[:, :, keys], v[:, :, keys]
+        parts.append(block(*part) if keep else checkpoint(block, *part, use_reentrant=False))
+    return torch.cat(parts, dim=2)
+
+
+def _block(values: Callable[[Block], Tensor], block: Block, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    exact = torch.promote_types(q.dtype, torch.float32)
+    logits = q.to(exact) @ k.to(exact).transpose(-1, -2) * q.shape[-1] ** -0.5
+    logits = (logits + values(block)).masked_fill(~block.visible, float("-inf"))
+    return logits.softmax(-1).to(v.dtype) @ v
+
+
+def _widen(x: Tensor, features: Tensor) -> Tensor:
+    """Appends features, broadcast to the leading dimensions of x, as further channels in its dtype."""
+    features = features.to(x.dtype).expand(*x.shape[:-1], features.shape[-1])
+    return torch.cat([x, features], dim=-1)
+
+
+def _pad(v: Tensor, q: Tensor) -> Tensor:
+    """Zero channels up to the width of the queries: with narrower values PyTorch falls back to the N×K path."""
+    return F.pad(v, (0, q.shape[-1] - v.shape[-1]))
+
+
+def _exact_terms(features: Tensor, dtype: torch.dtype) -> Tensor:
+    """(…, BF16_TERMS): numbers of the given precision that add up to the float32 features (…, 1)."""
+    terms = []
+    for _ in range(BF16_TERMS):
+        term = features.to(dtype)
+        terms.append(term)
+        features = features - term.to(features.dtype)
+    return torch.cat(terms, dim=-1)

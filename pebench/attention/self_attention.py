@@ -1,0 +1,66 @@
+"""Multi-head self-attention that asks a position encoding what to do with its queries, keys and logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pebench.attention.cache import LayerCache
+from pebench.attention.kernels import Kernel, attend, choose_kernel
+from pebench.encoding import Geometry, PositionEncoding, Table
+
+
+class SelfAttention(nn.Module):
+    """One layer of attention.
+
+    Attributes:
+        kernel: the kernel that the last forward pass used, None before the first.
+    """
+
+    def __init__(self, geometry: Geometry, layer: int, bias: bool = True) -> None:
+        """
+        Args:
+            geometry: sizes, and whether attention is causal. layer: number of the layer, from 0.
+            bias: whether the projections have one.
+        """
+        super().__init__()
+        self.geometry = geometry
+        self.layer = layer
+        self.input = nn.Linear(geometry.width, 3 * geometry.width, bias=bias)
+        self.output = nn.Linear(geometry.width, geometry.width, bias=bias)
+        self.kernel: Kernel | None = None
+
+    def forward(
+        self,
+        hidden: Tensor,
+        encoding: PositionEncoding,
+        table: Table,
+        key_table: Table,
+        key_mask: Tensor | None = None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """
+        Args:
+            hidden: (B, N, D) normed input for the new positions.
+            encoding: the encoding of the model. table: its table of the new positions.
+            key_table: its table of all K positions, the cached ones first.
+            key_mask: (B, K) bool, False for padding.
+            cache: takes in the new keys and values, and holds those before them.
+
+        Returns:
+            (B, N, D).
+        """
+        q, k, v = (self._heads(part) for part in self.input(hidden).chunk(3, dim=-1))
+        with torch.autocast(hidden.device.type, enabled=False):
+            q, k = encoding.rotate(q, k, table, self.layer)
+            if cache is not None:
+                k, v = cache.append(k, v)
+            carry = {} if cache is None else cache.carry
+            bias = encoding.bias(q, k, hidden, table, key_table, self.layer, carry)
+            self.kernel = choose_kernel(bias)
+            out = attend(q, k, v, bias, causal=self.geometry.causal, key_mask=key_mask)
+        projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
+        return projected
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.geometry.heads, self.geometry.head_dim)).transpose(1, 2)

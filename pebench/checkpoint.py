@@ -1,0 +1,111 @@
+"""Checkpoints: weights, the optimiser's state and a few numbers, in formats that cannot carry code.
+
+Random numbers need none: every draw is a function of the seed and the step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pebench import atomic
+from pebench.errors import UserError
+from pebench.spec import Frozen
+
+
+class State(Frozen):
+    """Where training stands.
+
+    Attributes:
+        step: updates done. items: tokens or images read. seconds: spent on the timed ones among them.
+        timed_items: items that those seconds were spent on; the first update after a start is not timed.
+        diverged_at: the update at which the loss stopped being a number.
+    """
+
+    step: int = 0
+    items: int = 0
+    seconds: float = 0.0
+    timed_items: int = 0
+    diverged_at: int | None = None
+
+
+def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: State) -> None:
+    """Adds a checkpoint and then removes the older ones. A folder is complete if it has its final name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    temporary.mkdir()
+    try:
+        save_file(_plain(model.state_dict()), temporary / "model.safetensors")
+        save_file(_plain(_optimiser_tensors(optimiser)), temporary / "optimiser.safetensors")
+        (temporary / "state.json").write_text(state.model_dump_json())
+        for file in temporary.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        # Another worker of the same run may have got here first: equal steps are equal checkpoints.
+        with contextlib.suppress(OSError):
+            temporary.rename(folder / f"step-{state.step:08d}")
+        atomic.sync_folder(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for older in folder.iterdir():
+        if older.name.startswith("step-") and older.name < f"step-{state.step:08d}":
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device) -> State:
+    """Brings model and optimiser to the newest checkpoint.
+
+    Returns:
+        Where training stands; the beginning if there is no checkpoint.
+
+    Raises:
+        UserError: the newest checkpoint cannot be read.
+    """
+    found = sorted(folder.glob("step-*"))
+    if not found:
+        return State()
+    newest = found[-1]
+    try:
+        state = State.model_validate_json((newest / "state.json").read_bytes())
+        model.load_state_dict(load_file(newest / "model.safetensors", device=str(device)))
+        _restore(optimiser, load_file(newest / "optimiser.safetensors", device=str(device)))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"checkpoint {newest} cannot be read ({reason}); remove it to go back.") from error
+    return state
+
+
+def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
+    """Writes the weights of a finished run, with what they belong to."""
+    with atomic.replacing(path) as temporary:
+        save_file(_plain(model.state_dict()), temporary, metadata={"pebench": json.dumps(metadata)})
+
+
+def clear(folder: Path) -> None:
+    """Removes all checkpoints."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+
+
+def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

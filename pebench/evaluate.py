@@ -1,0 +1,42 @@
+"""Evaluation of a trained model: every extent, past the trained one by every method asked for, with its cost."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+
+from pebench import memory
+from pebench.encoding import Reach
+from pebench.store import EvaluationCost, Score
+from pebench.task import AnyTask
+
+
+def evaluate(
+    model: nn.Module, task: AnyTask, reach: Reach, device: torch.device
+) -> tuple[list[Score], EvaluationCost]:
+    """The scores of a model at one extent, reached by one method, and what they cost.
+
+    Args:
+        model: a `PositionedModel` on the device. task: knows the data and the metrics.
+        reach: extent and method. device: where the model is.
+    """
+    model.eval()
+    memory.reset_peak(device)
+    begin = time.perf_counter()
+    with torch.no_grad():
+        evaluation = task.evaluate(model, reach)
+    seconds = time.perf_counter() - begin
+    scores = [
+        Score(metric=name, extent=reach.extent, extrapolation=reach.method, value=value)
+        for name, value in evaluation.scores.items()
+    ]
+    cost = EvaluationCost(
+        extent=reach.extent,
+        extrapolation=reach.method,
+        items_per_second=evaluation.items / seconds,
+        peak_memory_bytes=memory.peak(device),
+        kernels=tuple(model.kernels()),  # type: ignore[operator]
+    )
+    return scores, cost

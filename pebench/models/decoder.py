@@ -1,0 +1,172 @@
+"""A causal Transformer decoder of GPT-2's proportions: pre-LayerNorm, GELU, tied embeddings (Radford et al. 2019)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pebench.attention.cache import Cache, LayerCache
+from pebench.attention.self_attention import SelfAttention
+from pebench.encoding import Geometry, PositionEncoding, Table
+from pebench.randomness import generator
+from pebench.spec import Frozen
+
+SIZES = {
+    "tiny": (128, 4, 4),
+    "mini": (256, 6, 4),
+    "small": (512, 8, 8),
+    "gpt2-small": (768, 12, 12),
+    "gpt2-medium": (1024, 24, 16),
+}
+"""Width, layers and heads by name."""
+
+LOGITS_AT_ONCE = 1 << 23
+"""Numbers in a chunk of logits: at a large vocabulary all logits of a batch would be most of its memory."""
+
+
+class DecoderOptions(Frozen):
+    """What can be chosen about the decoder.
+
+    Attributes:
+        size: gives width, layers and heads where these are not given.
+        width, layers, heads: override the size.
+        dropout: on the embeddings and on both residual branches.
+    """
+
+    size: Literal["tiny", "mini", "small", "gpt2-small", "gpt2-medium"] = "tiny"
+    width: Annotated[int, Field(ge=1)] | None = None
+    layers: Annotated[int, Field(ge=1)] | None = None
+    heads: Annotated[int, Field(ge=1)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def geometry(self, extent: int) -> Geometry:
+        """What an encoding must know of a decoder trained on so many tokens.
+
+        Raises:
+            ValueError: the width does not divide into the heads.
+        """
+        width, layers, heads = SIZES[self.size]
+        return Geometry(self.width or width, self.heads or heads, self.layers or layers, (extent,))
+
+
+class DecoderBlock(nn.Module):
+    """Attention and a two-layer perceptron, each behind a norm and beside a residual."""
+
+    def __init__(self, geometry: Geometry, layer: int, dropout: float) -> None:
+        super().__init__()
+        width = geometry.width
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = SelfAttention(geometry, layer)
+        self.perceptron_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        encoding: PositionEncoding,
+        table: Table,
+        key_table: Table,
+        key_mask: Tensor | None,
+        cache: LayerCache | None,
+    ) -> Tensor:
+        """(B, N, D) to (B, N, D); see `SelfAttention.forward` for the rest."""
+        normed = self.attention_norm(hidden)
+        attended = self.attention(normed, encoding, table, key_table, key_mask, cache)
+        hidden = hidden + self.dropout(attended)
+        inner = F.gelu(self.expand(self.perceptron_norm(hidden)), approximate="tanh")
+        return hidden + self.dropout(self.contract(inner))
+
+
+class Decoder(nn.Module):
+    """A language model around a position encoding."""
+
+    def __init__(
+        self, geometry: Geometry, vocabulary_size: int, encoding: PositionEncoding, dropout: float, seed: int
+    ) -> None:
+        """
+        Args:
+            geometry: sizes. vocabulary_size: tokens there are.
+            encoding: the encoding, already initialised.
+            dropout: on the embeddings and on both residual branches.
+            seed: decides every weight that is not the encoding's, whatever the encoding is.
+        """
+        super().__init__()
+        self.geometry = geometry
+        self.token_embedding = nn.Embedding(vocabulary_size, geometry.width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(DecoderBlock(geometry, layer, dropout) for layer in range(geometry.layers))
+        self.final_norm = nn.LayerNorm(geometry.width)
+        initialise(self, geometry.layers, seed)
+        self.encoding = encoding
+
+    def forward(
+        self, tokens: Tensor, table: Table, key_mask: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """
+        Args:
+            tokens: (B, N) new tokens. table: the encoding's table of their positions.
+            key_mask: (B, N) bool, False for padding among the new tokens.
+            cache: holds the tokens before these, and takes these in.
+
+        Returns:
+            (B, N, D) normed hidden states; `logits` or `losses` read them.
+        """
+        hidden = self.token_embedding(tokens)
+        added = self.encoding.embed(table)
+        if added is not None:
+            hidden = hidden + added
+        hidden = self.dropout(hidden)
+        key_table = table
+        if cache is not None:
+            key_table, key_mask = cache.append(table, tokens, key_mask)
+        for layer, block in enumerate(self.blocks):
+            layer_cache = None if cache is None else cache.layers[layer]
+            hidden = block(hidden, self.encoding, table, key_table, key_mask, layer_cache)
+        normed: Tensor = self.final_norm(hidden)
+        return normed
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(…, vocabulary) scores of the next token, from (…, D) hidden states."""
+        return F.linear(hidden, self.token_embedding.weight)
+
+    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Negative log-likelihoods in nats, (B, N) float32, of the (B, N) targets; never all logits at once."""
+        states, flat = hidden.flatten(0, 1), targets.flatten()
+        rows = max(1, LOGITS_AT_ONCE // self.token_embedding.num_embeddings)
+        if rows >= len(flat):
+            return self._losses(states, flat).view_as(targets)
+        parts = zip(states.split(rows), flat.split(rows), strict=True)
+        if torch.is_grad_enabled():
+            losses = [checkpoint(self._losses, *part, use_reentrant=False) for part in parts]
+        else:
+            losses = [self._losses(*part) for part in parts]
+        return torch.cat(losses).view_as(targets)
+
+    def kernels(self) -> list[str]:
+        """The attention kernels that the last forward pass used, sorted."""
+        used = (block.attention.kernel for block in self.blocks)
+        return sorted({kernel for kernel in used if kernel is not None})
+
+    def _losses(self, states: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(states).float(), targets, reduction="none")
+
+
+def initialise(module: nn.Module, layers: int, seed: int) -> None:
+    """GPT-2's initialisation: N(0, 0.02), output projections of residual branches narrower by √(2·layers), biases
+    zero, norms one. Each tensor draws from a generator named after it, so that no tensor depends on another."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.ndim < 2:
+                parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
+                continue
+            residual = name.endswith(("output.weight", "contract.weight"))
+            deviation = 0.02 / math.sqrt(2 * layers) if residual else 0.02
+            parameter.copy_(torch.randn(parameter.shape, generator=generator(seed, "weights", name)) * deviation)

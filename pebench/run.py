@@ -1,0 +1,364 @@
+"""One run, from its folder to its result: resumed where it stands, finished once, never finished twice."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+from torch import nn
+
+from pebench import atomic, checkpoint, memory, provenance
+from pebench.checkpoint import State
+from pebench.encoding import PositionEncoding, Reach
+from pebench.errors import UserError
+from pebench.evaluate import evaluate
+from pebench.execution import Execution, Observer, Stop
+from pebench.optimisation import optimiser as build_optimiser
+from pebench.registry import load_plugin
+from pebench.resolve import build_encoding, build_task, reaches
+from pebench.spec import RunSpec
+from pebench.store import Cost, EvaluationCost, MetricRecord, Point, Result, RunFolder, Score, Worker
+from pebench.task import AnyTask
+from pebench.train import Progress, train
+
+BEAT_EVERY = 5.0
+"""Seconds between signs of life."""
+
+
+class AlreadyRunning(UserError):
+    """Another worker is at this run."""
+
+
+class _Evaluated(BaseModel):
+    """The evaluations that are done, kept until the result is written."""
+
+    scores: list[Score] = []
+    costs: list[EvaluationCost] = []
+
+
+def execute(
+    folder: RunFolder,
+    execution: Execution | None = None,
+    *,
+    observer: Observer | None = None,
+    stop: Stop = lambda: False,
+) -> Result | None:
+    """Brings a run to its result, from wherever it stands.
+
+    Args:
+        folder: of the run; its specification is there already.
+        execution: device, threads and cadences.
+        observer: told of progress.
+        stop: asked after every step and every evaluation.
+
+    Returns:
+        The result, the old one if the run was finished before; None if `stop` ended it, with all progress saved.
+
+    Raises:
+        AlreadyRunning: another worker is at it.
+        UserError: the specification, the data or the device is not there. Recorded in the folder, like any other
+            exception.
+    """
+    result = folder.result()
+    if result is not None:
+        return result
+    spec = folder.spec()
+    with _only_worker(folder):
+        result = folder.result()
+        if result is not None:
+            return result
+        folder.clear_failure()
+        with _logging(folder) as log:
+            try:
+                return _Run(folder, spec, execution or Execution(), log, observer, stop).work()
+            except AlreadyRunning:
+                raise
+            except KeyboardInterrupt:
+                log.info("interrupted")
+                raise
+            except Exception as error:
+                log.error("%s", traceback.format_exc().rstrip())
+                folder.write_failure(_in_one_line(error))
+                raise
+
+
+class _Run:
+    """A run while it is being worked on."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        spec: RunSpec,
+        execution: Execution,
+        log: logging.Logger,
+        observer: Observer | None,
+        stop: Stop,
+    ) -> None:
+        self.folder, self.spec, self.execution = folder, spec, execution
+        self.log, self.observer, self.stop = log, observer, stop
+        self.device = _device(execution)
+        self.token = secrets.token_hex(8)
+        self.beaten = 0.0
+        self.saved = time.monotonic()
+
+    def work(self) -> Result | None:
+        """See `execute`."""
+        _prepare_process(self.execution)
+        self._beat(State())
+        _load_plugins(self.folder, self.spec)
+        task = build_task(self.spec)
+        fingerprints = task.prepare()
+        self._record(fingerprints)
+        model, optimiser = self._build(task)
+        state = checkpoint.load(self.folder.checkpoint, model, optimiser, self.device)
+        self.log.info("%s, seed %d, from step %d", self.spec.encoding.label, self.spec.seed, state.step)
+        memory.reset_peak(self.device)
+        state = self._train(model, task, optimiser, state)
+        if state.step < self.spec.train.steps and state.diverged_at is None:
+            self.log.info("stopped at step %d, checkpoint saved", state.step)
+            return None
+        cost = self._training_cost(model, task, state)
+        if state.diverged_at is not None:
+            self.log.warning("the loss stopped being a number at step %d", state.diverged_at)
+            return self._finish(task, model, state, _Evaluated(), cost)
+        evaluated = self._evaluate(model, task, state)
+        if evaluated is None:
+            return None
+        return self._finish(task, model, state, evaluated, cost)
+
+    def _build(self, task: AnyTask) -> tuple[nn.Module, torch.optim.Optimizer]:
+        spec = self.spec
+        encoding = build_encoding(spec.encoding.name, spec.encoding.options, task.geometry(), spec.seed)
+        model = task.build(encoding, spec.seed).to(self.device)
+        if self.execution.compile:
+            model.compile()
+        return model, build_optimiser(model, encoding, spec.train)
+
+    def _train(
+        self, model: nn.Module, task: AnyTask, optimiser: torch.optim.Optimizer, state: State
+    ) -> State:
+        """Trains until the budget is spent, the loss stops being a number, or `stop` says so."""
+        started = state.step, time.monotonic()
+        updates = train(
+            model, task, optimiser, self.spec.train, self.spec.seed, state, self.device, self._logged
+        )
+        for progress in updates:
+            state = progress.state
+            over = state.step == self.spec.train.steps or state.diverged_at is not None
+            if self._logged(state.step) or over:
+                rate = (state.step - started[0]) / max(time.monotonic() - started[1], 1e-9)
+                self._log_losses(progress, task.item, optimiser, rate)
+            due = time.monotonic() - self.saved >= self.execution.checkpoint_every
+            stopping = self.stop()
+            if due or stopping or over:
+                self._beat(state, force=True)
+                checkpoint.save(self.folder.checkpoint, model, optimiser, state)
+                self.saved = time.monotonic()
+            if stopping and not over:
+                break
+        return state
+
+    def _evaluate(self, model: nn.Module, task: AnyTask, state: State) -> _Evaluated | None:
+        """Every evaluation that is not done yet; None if `stop` ended it."""
+        path = self.folder.path / "evaluations.json"
+        evaluated = _Evaluated.model_validate_json(path.read_bytes()) if path.exists() else _Evaluated()
+        done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}
+        encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
+        wanted = reaches(encoding, task)
+        for number, reach in enumerate(wanted):
+            if tuple(reach) in done:
+                continue
+            where = _at(reach, encoding.extrapolations[0])
+            if self.stop():
+                self.log.info("stopped before the evaluation at %s", where)
+                return None
+            if self.observer is not None:
+                self.observer.evaluating(number, len(wanted), where)
+            scores, cost = evaluate(model, task, reach, self.device)
+            evaluated.scores += scores
+            evaluated.costs.append(cost)
+            self._beat(state, force=True)
+            atomic.write_text(path, evaluated.model_dump_json())
+            values = {f"{score.metric}/{where}": score.value for score in scores}
+            self.log.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None))
+            point = Point(step=state.step, items=state.items, time=time.time(), values=values)
+            self.folder.append(point)
+        return evaluated
+
+    def _finish(
+        self, task: AnyTask, model: nn.Module, state: State, evaluated: _Evaluated, cost: dict[str, Any]
+    ) -> Result:
+        diverged = state.diverged_at is not None
+        result = Result(
+            status="diverged" if diverged else "done",
+            diverged_at=state.diverged_at,
+            metrics={m.name: MetricRecord(unit=m.unit, higher_is_better=m.higher_is_better) for m in task.metrics()},
+            scores=tuple(evaluated.scores),
+            cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
+        )
+        weights = self.folder.path / "model.safetensors"
+        checkpoint.save_weights(weights, model, {"run": self.folder.run_id, "step": str(state.step)})
+        self._beat(state, force=True)
+        self.folder.write_result(result)
+        checkpoint.clear(self.folder.checkpoint)
+        (self.folder.path / "evaluations.json").unlink(missing_ok=True)
+        self.log.info("%s", result.status)
+        return result
+
+    def _training_cost(self, model: nn.Module, task: AnyTask, state: State) -> dict[str, Any]:
+        own = model.encoding.parameters()  # type: ignore[union-attr]
+        return {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "encoding_parameters": sum(parameter.numel() for parameter in own),  # type: ignore[misc]
+            "item": task.item,
+            "items_per_second": state.timed_items / state.seconds if state.seconds else None,
+            "peak_memory_bytes": memory.peak(self.device),
+            "kernels": tuple(model.kernels()),  # type: ignore[operator]
+        }
+
+    def _record(self, fingerprints: dict[str, str]) -> None:
+        """Writes down where the numbers will come from.
+
+        Raises:
+            UserError: the run began with other data.
+        """
+        before = self.folder.provenance().get("data", fingerprints)
+        if before != fingerprints and self.folder.checkpoint.exists():
+            raise UserError(f"the data of {self.folder.run_id} changed since it began; remove its folder to start over.")
+        self.folder.write_provenance(
+            provenance.describe(self.device)
+            | {"data": fingerprints, "execution": self.execution.model_dump(), "job": _job(), "started": time.time()}
+        )
+
+    def _logged(self, step: int) -> bool:
+        return step % self.execution.log_every == 0
+
+    def _log_losses(
+        self, progress: Progress, item: str, optimiser: torch.optim.Optimizer, rate: float
+    ) -> None:
+        state = progress.state
+        values = {f"train/{name}": float(value) for name, value in progress.losses.items()}
+        values["train/gradient-norm"] = float(progress.gradient_norm)
+        values["train/learning-rate"] = float(optimiser.param_groups[0]["lr"])
+        if state.seconds:
+            values[f"train/{item}-per-second"] = state.timed_items / state.seconds
+        self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=dict(values)))
+        self._beat(state, rate)
+        if self.observer is not None:
+            self.observer.training(state.step, self.spec.train.steps, values, rate)
+
+    def _beat(self, state: State, rate: float | None = None, force: bool = False) -> None:
+        """A sign of life, and a look whether somebody else has taken over.
+
+        Raises:
+            AlreadyRunning: somebody has.
+        """
+        now = time.time()
+        if not force and now - self.beaten < BEAT_EVERY:
+            return
+        if self.beaten:
+            other = self.folder.worker()
+            if other is not None and other.token != self.token:
+                raise AlreadyRunning(f"{self.folder.run_id} was taken over by process {other.pid} on {other.host}.")
+        self.beaten = now
+        self.folder.write_worker(
+            Worker(
+                token=self.token,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                job=_job(),
+                beat=now,
+                step=state.step,
+                steps=self.spec.train.steps,
+                rate=rate,
+            )
+        )
+
+
+@contextmanager
+def _only_worker(folder: RunFolder) -> Iterator[None]:
+    """Holds the run against other workers of this host; the system lets go of it when the process dies."""
+    lock = FileLock(folder.path / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        worker = folder.worker()
+        who = f"process {worker.pid} on {worker.host}" if worker else "another process"
+        raise AlreadyRunning(f"{folder.run_id} is being worked on by {who}.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _logging(folder: RunFolder) -> Iterator[logging.Logger]:
+    log = logging.getLogger(f"pebench.runs.{folder.run_id}")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handler = logging.FileHandler(folder.log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield log
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _prepare_process(execution: Execution) -> None:
+    # Strong biases make weights so small that the processor handles them an order of magnitude more slowly.
+    torch.set_flush_denormal(True)
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+
+
+def _device(execution: Execution) -> torch.device:
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device here; ask for 'cpu' or 'auto'.")
+    if execution.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(execution.device)
+
+
+def _load_plugins(folder: RunFolder, spec: RunSpec) -> None:
+    """Loads the run's own copies of its plugins.
+
+    Raises:
+        UserError: one is missing or not what was asked for.
+    """
+    for name, digest in spec.plugins.items():
+        path = folder.plugins / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise UserError(f"plugin {path} is missing or has been changed.")
+        load_plugin(path)
+
+
+def _job() -> str | None:
+    """The scheduler's name for this job."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def _at(reach: Reach, usual: str) -> str:
+    """How metric names and messages call an evaluation; the encoding's usual method is not worth a word."""
+    extent = "x".join(str(size) for size in reach.extent)
+    return extent if reach.method == usual else f"{extent}/{reach.method}"
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+

@@ -1,0 +1,283 @@
+"""Language modelling: next-token prediction on real text, measured inside and far outside the trained extent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from pebench.data.text import TextSource, load_corpus
+from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
+from pebench.data.tokens import TokenStream, token_stream
+from pebench.encoding import Geometry, PositionEncoding, Reach, Table, grid, tabulate
+from pebench.errors import UserError
+from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.randomness import generator
+from pebench.spec import Frozen
+from pebench.task import Batch, Evaluation, Metric, Task
+
+TOKENS_AT_ONCE = 16_384
+"""Tokens in a batch of evaluation, whatever the extent: memory is bounded, and a batch of one is not required."""
+
+Protocol = Literal["non-overlapping", "sliding", "fixed-tail"]
+Size = Annotated[int, Field(ge=2)]
+
+
+class LanguageModelingOptions(Frozen):
+    """What can be chosen about the task.
+
+    Attributes:
+        data: `python-docs`, a path, or a dataset; see `pebench.data.text`.
+        tokenizer: `bytes`, a trained BPE, GPT-2's, or a file; see `pebench.data.tokenization`.
+        extent: tokens of a training sequence.
+        evaluate: extents to evaluate at; by default 1, 2, 4 and 8 times the trained one.
+        split: what is evaluated on.
+        protocols: non-overlapping windows score every token once; sliding windows score the last tokens of windows
+            that advance by the stride; the fixed tail scores the same tokens under every extent.
+        stride: of sliding windows, by default half of the extent.
+        tail: tokens of the fixed tail, by default 256, or the smallest extent if that is less.
+        tokens: how many tokens of the split to evaluate on, from its beginning; by default all.
+        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default the
+            one that the encoding prefers.
+    """
+
+    data: TextSource = Field(default_factory=lambda: TextSource.model_validate("python-docs"))
+    tokenizer: TokenizerChoice = Field(default_factory=lambda: TokenizerChoice.model_validate("bytes"))
+    extent: Size = 128
+    evaluate: tuple[Size, ...] = ()
+    split: Literal["validation", "test"] = "validation"
+    protocols: tuple[Protocol, ...] = ("non-overlapping", "sliding", "fixed-tail")
+    stride: Size | None = None
+    tail: Size | None = None
+    tokens: Size | None = None
+    extrapolations: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> LanguageModelingOptions:
+        shortest = min(self.extents)
+        if self.tail is not None and self.tail > shortest:
+            raise ValueError(f"a tail of {self.tail} tokens is longer than the smallest extent, {shortest}")
+        if self.stride is not None and self.stride > shortest:
+            raise ValueError(f"a stride of {self.stride} tokens is longer than the smallest extent, {shortest}")
+        if not self.protocols:
+            raise ValueError("at least one protocol is needed")
+        return self
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The extents to evaluate at."""
+        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8))
+
+    @property
+    def tail_tokens(self) -> int:
+        """Tokens of the fixed tail."""
+        return self.tail or min(256, *self.extents)
+
+
+class _Window(NamedTuple):
+    """A stretch of the stream that the model reads, and which of its predictions count.
+
+    Attributes:
+        start, stop: the tokens read; the targets are one further on.
+        scored: how many of the targets count, the last ones.
+    """
+
+    start: int
+    stop: int
+    scored: int
+
+
+class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
+    """A causal decoder on one contiguous stream of tokens a split."""
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = LanguageModelingOptions
+    Model = DecoderOptions
+
+    def __init__(self, options: LanguageModelingOptions, model: DecoderOptions) -> None:
+        super().__init__(options, model)
+        self._tokenizer: Tokenizer | None = None
+        self._streams: dict[str, TokenStream] = {}
+
+    def geometry(self) -> Geometry:
+        """The decoder's, for the trained extent."""
+        return self.model.geometry(self.options.extent)
+
+    def extents(self) -> list[tuple[int, ...]]:
+        """The extents to evaluate at."""
+        return [(extent,) for extent in self.options.extents]
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Bits per byte and perplexity under each protocol asked for; word perplexity where every token is scored."""
+        found = []
+        for protocol in self.options.protocols:
+            suffix = self._suffix(protocol)
+            found.append(Metric(f"bits-per-byte{suffix}", "bits/byte", False))
+            found.append(Metric(f"perplexity{suffix}", "per token", False))
+            if protocol == "non-overlapping":
+                found.append(Metric("word-perplexity", "per word", False))
+        return tuple(found)
+
+    def prepare(self) -> dict[str, str]:
+        """Reads, tokenizes and caches the text.
+
+        Raises:
+            UserError: it is not there, or too short for the extents.
+        """
+        corpus = load_corpus(self.options.data)
+        self._tokenizer = load_tokenizer(self.options.tokenizer, corpus)
+        self._streams = {
+            split: token_stream(corpus, self._tokenizer, split) for split in ("train", self.options.split)
+        }
+        needed = {"train": self.options.extent, self.options.split: max(self.options.extents)}
+        for split, stream in self._streams.items():
+            if len(stream.tokens) <= needed[split]:
+                raise UserError(
+                    f"the {split} split has {len(stream.tokens)} tokens, too few for an extent of {needed[split]}."
+                )
+        fingerprints = {split: stream.fingerprint for split, stream in self._streams.items()}
+        return {"tokenizer": self._tokenizer.fingerprint, **fingerprints}
+
+    def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
+        """The decoder for the tokenizer's vocabulary."""
+        assert self._tokenizer is not None, "prepare() comes first"
+        size = self._tokenizer.vocabulary_size
+        return Decoder(self.geometry(), size, encoding, self.model.dropout, seed)
+
+    def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+        """(B, extent + 1) tokens from random places of the stream."""
+        tokens, length = self._streams[split].tokens, self.options.extent + 1
+        places = torch.randint(
+            len(tokens) - length + 1, (size,), generator=generator(seed, "batch", split, step)
+        )
+        return {"tokens": _stack(tokens, [(int(place), int(place) + length) for place in places])}
+
+    def weight(self, batch: Batch) -> float:
+        """Predicted tokens."""
+        rows, length = batch["tokens"].shape
+        return float(rows * (length - 1))
+
+    def items(self, batch: Batch) -> int:
+        """Tokens read."""
+        return int(self.weight(batch))
+
+    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
+        """Sum of the negative log-likelihoods in nats."""
+        assert isinstance(model, Decoder)
+        tokens = batch["tokens"]
+        hidden = model(tokens[:, :-1], table)
+        return model.losses(hidden, tokens[:, 1:]).sum()
+
+    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+        """Every protocol asked for at one extent."""
+        assert isinstance(model, Decoder)
+        (extent,) = reach.extent
+        device = next(model.parameters()).device
+        table = tabulate(model.encoding, grid(reach.extent).to(device), reach)
+        scores: dict[str, float] = {}
+        items = 0
+        for protocol in self.options.protocols:
+            windows = list(self._windows(protocol, extent))
+            nats = self._score(model, table, windows)
+            items += sum(window.stop - window.start for window in windows)
+            scores |= self._scores(protocol, nats, windows)
+        return Evaluation(scores, items)
+
+    def _windows(self, protocol: Protocol, extent: int) -> Iterator[_Window]:
+        """The windows of a protocol, in the order of the stream."""
+        targets = len(self._evaluated.tokens) - 1
+        limit = min(targets, self.options.tokens or targets)
+        if protocol == "fixed-tail":
+            longest = max(self.options.extents)
+            for end in range(longest, max(limit, longest) + 1, longest):
+                yield _Window(end - extent, end, self.options.tail_tokens)
+            return
+        stride = extent if protocol == "non-overlapping" else self.options.stride or extent // 2
+        yield _Window(0, min(extent, limit), min(extent, limit))
+        for end in range(extent + stride, limit + stride, stride):
+            done, stop = end - stride, min(end, limit)
+            yield _Window(end - extent, stop, stop - done)
+
+    def _score(self, model: Decoder, table: Table, windows: list[_Window]) -> float:
+        """Nats over all scored targets."""
+        tokens = self._evaluated.tokens
+        device = next(model.parameters()).device
+        total = 0.0
+        for group in _groups(windows):
+            length = group[0].stop - group[0].start
+            block = _stack(tokens, [(window.start, window.stop + 1) for window in group]).to(device)
+            part: Table = tree_map_only(Tensor, lambda leaf, n=length: leaf[:, :n], table)
+            losses = model.losses(model(block[:, :-1], part), block[:, 1:])
+            scored = torch.tensor([window.scored for window in group], device=device)
+            counted = torch.arange(length, device=device) >= length - scored[:, None]
+            total += float((losses.double() * counted).sum())
+        return total
+
+    def _scores(self, protocol: Protocol, nats: float, windows: list[_Window]) -> dict[str, float]:
+        suffix = self._suffix(protocol)
+        stream = self._evaluated
+        count = sum(window.scored for window in windows)
+        scores = {f"perplexity{suffix}": _exp(nats / count)}
+        size = self._bytes(windows)
+        if size:
+            scores[f"bits-per-byte{suffix}"] = nats / math.log(2) / size
+        if protocol == "non-overlapping" and count == len(stream.tokens) - 1 and stream.words:
+            scores["word-perplexity"] = _exp(nats / stream.words)
+        return scores
+
+    def _bytes(self, windows: list[_Window]) -> int | None:
+        """Bytes of text that the scored targets stand for; None where the tokenizer cannot tell."""
+        assert self._tokenizer is not None
+        stream = self._evaluated
+        if sum(window.scored for window in windows) == len(stream.tokens) - 1:
+            return stream.bytes
+        lengths = self._tokenizer.byte_lengths
+        if lengths is None:
+            return None
+        scored = (stream.tokens[w.stop + 1 - w.scored : w.stop + 1] for w in windows)
+        return int(sum(int(lengths[tokens].sum()) for tokens in scored))
+
+    @property
+    def _evaluated(self) -> TokenStream:
+        return self._streams[self.options.split]
+
+    def _suffix(self, protocol: Protocol) -> str:
+        match protocol:
+            case "non-overlapping":
+                return ""
+            case "sliding":
+                return f"-sliding-{self.options.stride or 'half'}"
+            case "fixed-tail":
+                return f"-tail-{self.options.tail_tokens}"
+
+
+def _stack(tokens: np.ndarray, places: list[tuple[int, int]]) -> Tensor:
+    """(B, length) int64 tokens of stretches of equal length."""
+    return torch.from_numpy(np.stack([tokens[start:stop] for start, stop in places]).astype(np.int64))
+
+
+def _groups(windows: list[_Window]) -> Iterator[list[_Window]]:
+    """Neighbouring windows of equal length, as many as fit into a batch."""
+    group: list[_Window] = []
+    for window in windows:
+        length = window.stop - window.start
+        full = group and (len(group) + 1) * length > TOKENS_AT_ONCE
+        if group and (full or length != group[0].stop - group[0].start):
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
+
+
+def _exp(nats: float) -> float:
+    """A perplexity; infinite rather than an overflow."""
+    return math.exp(nats) if nats < 700 else math.inf
