@@ -1,0 +1,64 @@
+"""`pebench sync`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from pebench.errors import UserError
+from pebench.store import runs_folder
+
+
+@click.command()
+@click.option(
+    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
+)
+@click.option(
+    "--to",
+    "uri",
+    metavar="URI",
+    help="The store. [default: PEBENCH_TRACKING_URI, MLFLOW_TRACKING_URI, or mlflow.db beside the runs]",
+)
+@click.option(
+    "--watch", type=click.FloatRange(min=1), metavar="SECONDS", help="Goes on, and looks again this often."
+)
+def command(runs: Path | None, uri: str | None, watch: float | None) -> int:
+    """Mirror the runs into MLflow, to browse them there.
+
+    It may be interrupted and repeated at any time: every run and every point is there once. What has not
+    changed costs nothing.
+
+    \b
+    Examples:
+      pebench sync
+      pebench sync --to http://tracking.example.org:5000 --watch 30
+    """
+    from pebench.tracking.address import tracking_uri, without_secrets
+    from pebench.tracking.sync import Outcome, sync
+
+    folder = runs or runs_folder()
+
+    def once() -> Outcome:
+        outcome = sync(folder, uri)
+        for problem in outcome.problems:
+            click.echo(f"pebench: {problem}", err=True)
+        return outcome
+
+    if watch is None:
+        outcome = once()
+        click.echo(f"{outcome} in {without_secrets(tracking_uri(folder, uri))}")
+        return 1 if outcome.problems else 0
+    click.echo(f"{once()}; looking again every {watch:g} s until Ctrl-C")
+    try:
+        while True:
+            time.sleep(watch)
+            try:
+                if (outcome := once()).mirrored:
+                    click.echo(str(outcome))
+            except UserError as error:
+                click.echo(f"pebench: {error}", err=True)
+    except KeyboardInterrupt:
+        click.echo("Ended.")
+        return 0

@@ -1,0 +1,44 @@
+"""How the scores of a run are named and placed, the same in tables, plots and the tracking store."""
+
+from __future__ import annotations
+
+import math
+
+from pebench.spec import RunSpec
+from pebench.store import Result, Score
+
+
+def extent_name(extent: tuple[int, ...]) -> str:
+    """``512``, or ``14x14`` for an extent of several axes."""
+    return "x".join(str(size) for size in extent)
+
+
+def score_name(score: Score, default: str | None) -> str:
+    """``bits-per-byte/512``, with ``/yarn`` behind it where the extrapolation is not the encoding's default.
+
+    Args:
+        score: what is named.
+        default: the default of the run it belongs to, see `default_extrapolation`.
+    """
+    name = f"{score.metric}/{extent_name(score.extent)}"
+    return name if score.extrapolation == default else f"{name}/{score.extrapolation}"
+
+
+def default_extrapolation(result: Result) -> str | None:
+    """The encoding's own way past the trained extent, evaluated first; None for a run without scores."""
+    return result.scores[0].extrapolation if result.scores else None
+
+
+def trained_extent(spec: RunSpec) -> tuple[int, ...] | None:
+    """Positions an axis in training, from the task's option `extent`; None for a task without it."""
+    extent = spec.task.options.get("extent")
+    if isinstance(extent, int):
+        return (extent,)
+    if isinstance(extent, (list, tuple)):
+        return tuple(int(size) for size in extent)
+    return None
+
+
+def positions(extent: tuple[int, ...]) -> int:
+    """How many positions an extent has on all its axes together."""
+    return math.prod(extent)

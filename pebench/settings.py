@@ -1,0 +1,29 @@
+"""A specification as one flat list of settings, for comparing, tabulating and tracking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pebench.spec import RunSpec
+
+
+def settings(spec: RunSpec) -> dict[str, str]:
+    """Every setting of a run by its dotted name, as ``{"train.steps": "300", "task.options.extent": "128"}``.
+
+    Texts stand as they are, everything else as JSON, so that equal values are written equally.
+    """
+    return {name: _text(value) for name, value in _leaves(spec.model_dump(mode="json"), ())}
+
+
+def _leaves(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _leaves(inner, (*path, key))
+        else:
+            yield ".".join((*path, key)), inner
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

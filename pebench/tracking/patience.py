@@ -1,0 +1,72 @@
+"""What is asked of a tracking store is asked again while it does not answer, and ends in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from pebench.errors import UserError
+from pebench.tracking.address import without_secrets
+
+Value = TypeVar("Value")
+
+_PASSING = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED")
+
+
+class StoreUnavailableError(UserError):
+    """The tracking store did not answer, or with errors alone."""
+
+
+class Patience:
+    """Asks the store at an address.
+
+    Args:
+        uri: its address, for the sentence.
+        seconds: for how long something is asked again.
+    """
+
+    def __init__(self, uri: str, seconds: float) -> None:
+        self._store = f"the tracking store {without_secrets(uri)}"
+        self._seconds = seconds
+
+    def ask(self, action: Callable[[], Value]) -> Value:
+        """The value of an action, which must bear being repeated: a request without an answer may have been
+        carried out.
+
+        Raises:
+            StoreUnavailableError: the store did not answer in time.
+            UserError: the store refuses.
+        """
+        from mlflow.exceptions import MlflowException
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+        retrying = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_delay(self._seconds),
+            wait=wait_random_exponential(multiplier=0.3, max=5.0),
+            reraise=True,
+        )
+        try:
+            return retrying(action)
+        except Exception as error:
+            if _may_pass(error):
+                raise StoreUnavailableError(
+                    f"{self._store} does not answer ({_reason(error)}): nothing is lost, sync again later."
+                ) from error
+            if isinstance(error, MlflowException):
+                raise UserError(f"{self._store} refuses: {_reason(error)}.") from error
+            raise
+
+
+def _may_pass(error: BaseException) -> bool:
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code in _PASSING
+    return isinstance(error, requests.RequestException)
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,68 @@
+"""The picture of one finished run: its loss by step, and its scores by extent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pebench.scores import extent_name, positions, trained_extent
+from pebench.store import Result, RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw(folder: RunFolder, title: str, file: Path) -> None:
+    """Draws a finished run as a PNG file, the same bytes for the same files."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, scores = figure.subplots(1, 2)
+    figure.suptitle(title)
+    _draw_losses(losses, folder)
+    result = folder.result()
+    if result is not None:
+        _draw_scores(scores, result, trained_extent(folder.spec()))
+    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
+
+
+def _draw_losses(axes: Axes, folder: RunFolder) -> None:
+    curves: dict[str, dict[int, float]] = defaultdict(dict)
+    for point in folder.points():
+        for name, value in point.values.items():
+            if name.endswith("loss") and value is not None:
+                curves[name].setdefault(point.step, value)
+    for name, curve in sorted(curves.items()):
+        axes.plot(list(curve), list(curve.values()), label=name, linewidth=1.2)
+    axes.set(xlabel="step", ylabel="loss", title="training")
+    axes.grid(alpha=0.25)
+    if curves:
+        axes.legend(frameon=False)
+
+
+def _draw_scores(axes: Axes, result: Result, trained: tuple[int, ...] | None) -> None:
+    headline = next(iter(result.metrics), "")
+    lines: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    extents = sorted(
+        {score.extent for score in result.scores}, key=lambda extent: (positions(extent), extent)
+    )
+    for score in result.scores:
+        if score.metric == headline and score.value is not None:
+            lines[score.extrapolation].append((positions(score.extent), score.value))
+    for extrapolation, line in lines.items():
+        axes.plot(*zip(*sorted(line), strict=True), marker="o", markersize=4, label=extrapolation)
+    unit = result.metrics[headline].unit if headline else ""
+    axes.set(xlabel="extent", ylabel=f"{headline} ({unit})" if unit else headline, title="evaluation")
+    axes.grid(alpha=0.25)
+    if lines:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([positions(extent) for extent in extents], [extent_name(e) for e in extents])
+        axes.minorticks_off()
+        axes.legend(frameon=False)
+    else:
+        axes.text(0.5, 0.5, result.status, transform=axes.transAxes, ha="center", va="center")
+    if trained is not None and lines:
+        axes.axvline(positions(trained), color="0.5", linestyle=":", linewidth=1)

@@ -1,0 +1,185 @@
+"""A run folder in the words of a tracking store: parameters, tags, points, status."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pebench.scores import default_extrapolation, extent_name, score_name, trained_extent
+from pebench.settings import settings
+from pebench.spec import RunSpec
+from pebench.store import Failure, Point, Result, RunFolder
+
+UNSORTED = "pebench"
+"""The experiment of runs that belong to no sweep."""
+
+RUN_ID = "pebench.run_id"
+ORIGIN = "pebench.origin"
+RESULT = "pebench.result"
+
+
+class Measured(NamedTuple):
+    """One value of one metric: its step in updates, its time in milliseconds since the epoch."""
+
+    metric: str
+    step: int
+    time: int
+    value: float
+
+
+class Headline(NamedTuple):
+    """The metric that a task is judged by.
+
+    Attributes:
+        metric: its name at the trained extent, or at the first evaluated one.
+        scores: its names at every extent, by the encoding's default extrapolation.
+        higher_is_better: which way is up.
+    """
+
+    metric: str
+    scores: tuple[str, ...]
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is mirrored of a run.
+
+    Attributes:
+        run_id: of the folder.
+        name: for people.
+        experiment: the first sweep, by name, that the run is a part of.
+        parameters: the settings by dotted name.
+        tags: what runs are filtered by; `ORIGIN` and `RESULT` among them tell one attempt from another.
+        points: the metrics in file order, the final scores last. After a resume a step stands twice.
+        status: in MLflow's words.
+        start, end: milliseconds since the epoch; no end while the run goes on.
+        headline: None before there is a result.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    parameters: dict[str, str]
+    tags: dict[str, str]
+    points: list[Measured]
+    status: str
+    start: int
+    end: int | None
+    headline: Headline | None
+
+
+def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
+    """What a run folder says now.
+
+    Args:
+        folder: of the run. sweeps: the names of the sweeps that it is a part of, sorted.
+
+    Raises:
+        UserError: a file of the folder cannot be read.
+    """
+    spec, points = folder.spec(), list(folder.points())
+    result, failure = folder.result(), folder.failure()
+    began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
+    ended = _end(points, result, failure, began)
+    scores = _scores(result, spec.train.steps, _milliseconds(ended or began)) if result else []
+    return Record(
+        run_id=folder.run_id,
+        name=f"{spec.encoding.label or spec.encoding.name} · seed {spec.seed}",
+        experiment=sweeps[0] if sweeps else UNSORTED,
+        parameters=settings(spec),
+        tags=_tags(folder, spec, result, failure, points, sweeps),
+        points=_measured(points) + scores,
+        status="FINISHED" if result else "FAILED" if failure else "RUNNING",
+        start=_milliseconds(began),
+        end=_milliseconds(ended) if ended is not None else None,
+        headline=_headline(spec, result) if result else None,
+    )
+
+
+def _tags(
+    folder: RunFolder,
+    spec: RunSpec,
+    result: Result | None,
+    failure: Failure | None,
+    points: Sequence[Point],
+    sweeps: Sequence[str],
+) -> dict[str, str]:
+    provenance = folder.provenance()
+    extent = trained_extent(spec)
+    commit = str(provenance.get("commit") or "")
+    tags = {
+        RUN_ID: folder.run_id,
+        ORIGIN: _digest(points[0].model_dump_json()) if points else "",
+        RESULT: _digest(result.model_dump_json()) if result else "",
+        "pebench.group": spec.group,
+        "encoding": spec.encoding.label or spec.encoding.name,
+        "task": spec.task.name,
+        "extent": extent_name(extent) if extent else "",
+        "seed": str(spec.seed),
+        "status": result.status if result else "failed" if failure else "running",
+        "sweep": ", ".join(sweeps),
+        "commit": commit + ("+changes" if commit and provenance.get("dirty") else ""),
+        "device": str(provenance.get("device") or ""),
+        "mlflow.source.name": "pebench",
+        "mlflow.source.git.commit": commit,
+        "mlflow.note.content": _note(result, failure),
+    }
+    # The empty ones of these have a meaning: a failed run that goes on is no longer described as failed.
+    telling = {ORIGIN, RESULT, "mlflow.note.content"}
+    return {name: value for name, value in tags.items() if value or name in telling}
+
+
+def _note(result: Result | None, failure: Failure | None) -> str:
+    if result is not None:
+        return f"diverged at step {result.diverged_at}" if result.status == "diverged" else ""
+    return failure.message if failure is not None else ""
+
+
+def _end(
+    points: Sequence[Point], result: Result | None, failure: Failure | None, began: float
+) -> float | None:
+    if result is not None:
+        return points[-1].time if points else began
+    return failure.time if failure is not None else None
+
+
+def _measured(points: Sequence[Point]) -> list[Measured]:
+    """A value that is no number has nothing to draw; the status tells of it."""
+    return [
+        Measured(name, point.step, _milliseconds(point.time), value)
+        for point in points
+        for name, value in point.values.items()
+        if value is not None
+    ]
+
+
+def _scores(result: Result, step: int, time: int) -> list[Measured]:
+    default = default_extrapolation(result)
+    return [
+        Measured(score_name(score, default), step, time, score.value)
+        for score in result.scores
+        if score.value is not None
+    ]
+
+
+def _headline(spec: RunSpec, result: Result) -> Headline | None:
+    default = default_extrapolation(result)
+    metric = next(iter(result.metrics), None)
+    scores = [s for s in result.scores if s.metric == metric and s.extrapolation == default]
+    if metric is None or not scores:
+        return None
+    trained = trained_extent(spec)
+    shown = next((score for score in scores if score.extent == trained), scores[0])
+    names = tuple(score_name(score, default) for score in scores)
+    return Headline(score_name(shown, default), names, result.metrics[metric].higher_is_better)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

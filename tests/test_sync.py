@@ -1,0 +1,405 @@
+"""What `pebench sync` promises: every run once, every point once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specification, text_scores
+
+from pebench.cli import main
+from pebench.errors import UserError
+from pebench.tracking.address import create_store, tracking_uri, without_secrets
+from pebench.tracking.mirror import Mirror
+from pebench.tracking.patience import StoreUnavailableError
+from pebench.tracking.sync import sync
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+@pytest.fixture(autouse=True)
+def _no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PEBENCH_TRACKING_URI", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    create_store(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def runs(tmp_path: Path, empty_store: Path) -> Path:
+    """An empty folder of runs beside an empty store: making the store takes seconds, copying it none."""
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    return folder
+
+
+def rows(runs: Path, query: str) -> list[tuple[Any, ...]]:
+    """What the store of a folder of runs holds."""
+    connection = sqlite3.connect(runs.parent / "mlflow.db")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def points(runs: Path, metric: str = "train/loss") -> list[tuple[int, int, float]]:
+    """Step, time and value of a metric of all active runs."""
+    return rows(
+        runs,
+        "SELECT step, timestamp, value FROM metrics JOIN runs USING (run_uuid) "
+        f"WHERE key = '{metric}' AND lifecycle_stage = 'active' ORDER BY step",
+    )
+
+
+def tags(runs: Path) -> dict[str, str]:
+    """The tags of the only active run."""
+    found = rows(
+        runs, "SELECT key, value FROM tags JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active'"
+    )
+    assert len(dict(found)) == len(found), "there are several runs"
+    return dict(found)
+
+
+def active(runs: Path) -> list[tuple[str, str]]:
+    """Name and status of the active runs."""
+    return rows(runs, "SELECT name, status FROM runs WHERE lifecycle_stage = 'active' ORDER BY name")
+
+
+def sync_in_a_process(runs: Path) -> list[str]:
+    """A command that syncs and prints how many runs were mirrored."""
+    script = (
+        "import sys; from pathlib import Path; from pebench.tracking.sync import sync; "
+        "print(sync(Path(sys.argv[1])).mirrored)"
+    )
+    return [sys.executable, "-W", "ignore", "-c", script, str(runs)]
+
+
+def forget(runs: Path) -> None:
+    """Deletes what earlier passes remembered."""
+    shutil.rmtree(runs / ".sync")
+
+
+def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
+    spec = specification("rope", options={"base": 500}, label="rope(base=500)")
+    folder = begin(runs, spec)
+    scores = {**text_scores(2.5, 3.0), ("bits-per-byte", 512, "yarn"): 2.75}
+    finish(folder, scores)
+    record_sweep(runs, [spec])
+    sync(runs)
+    assert active(runs) == [("rope(base=500) · seed 0", "FINISHED")]
+    assert points(runs) == [
+        (step, round((BEGAN + step) * 1000), 5.0 - step / 100) for step in (10, 20, 30, 40)
+    ]
+    scores_there = dict(rows(runs, "SELECT key, value FROM metrics WHERE key LIKE 'bits%'"))
+    assert scores_there == {
+        "bits-per-byte/128": 2.5,
+        "bits-per-byte/512": 3.0,
+        "bits-per-byte/512/yarn": 2.75,
+    }
+    parameters = dict(rows(runs, "SELECT key, value FROM params"))
+    assert parameters["encoding.options.base"] == "500"
+    assert parameters["task.options.evaluate"] == "[128, 512]"
+    expected = {"sweep": "quickstart", "seed": "0", "extent": "128", "status": "done", "commit": "0123abc"}
+    assert expected.items() <= tags(runs).items()
+    assert tags(runs)["pebench.run_id"] == spec.run_id
+    assert rows(runs, "SELECT name FROM experiments WHERE name != 'Default'") == [("quickstart",)]
+    files = {path.name for path in (runs.parent / "mlartifacts" / "quickstart").glob("*/artifacts/*")}
+    assert files == {"spec.json", "provenance.json", "result.json", "plot.png"}
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_second_pass_adds_nothing(runs: Path, remembered: bool) -> None:
+    for seed in (0, 1):
+        finish(begin(runs, specification(seed=seed)), text_scores(2.5, 3.0))
+    begin(runs, specification("alibi"))
+    sync(runs)
+    before = (
+        rows(runs, "SELECT * FROM metrics"),
+        rows(runs, "SELECT * FROM runs"),
+        rows(runs, "SELECT * FROM tags"),
+    )
+    if not remembered:
+        forget(runs)
+    outcome = sync(runs)
+    assert (outcome.mirrored, outcome.unchanged) == ((0, 3) if remembered else (3, 0))
+    after = (
+        rows(runs, "SELECT * FROM metrics"),
+        rows(runs, "SELECT * FROM runs"),
+        rows(runs, "SELECT * FROM tags"),
+    )
+    assert after == before
+
+
+def test_what_a_run_adds_is_noticed(runs: Path) -> None:
+    folder = begin(runs, specification(), steps=[10])
+    sync(runs)
+    assert active(runs) == [("rope · seed 0", "RUNNING")]
+    log(folder, [20, 30, 40])
+    assert sync(runs).mirrored == 1
+    assert [step for step, _, _ in points(runs)] == [10, 20, 30, 40]
+    finish(folder, text_scores(2.5, 3.0))
+    sync(runs)
+    assert active(runs) == [("rope · seed 0", "FINISHED")]
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_steps_repeated_after_a_resume_are_there_once(runs: Path, remembered: bool) -> None:
+    folder = begin(runs, specification(), steps=[10, 20, 30])
+    sync(runs)
+    log(folder, [20, 30, 40], later=1000.0)
+    if not remembered:
+        forget(runs)
+    sync(runs)
+    assert [step for step, _, _ in points(runs)] == [10, 20, 30, 40]
+
+
+def test_the_status_follows_the_run(runs: Path) -> None:
+    folder = begin(runs, specification())
+    folder.write_failure("out of memory")
+    sync(runs)
+    assert active(runs) == [("rope · seed 0", "FAILED")]
+    assert tags(runs)["mlflow.note.content"] == "out of memory"
+    folder.clear_failure()
+    sync(runs)
+    assert active(runs) == [("rope · seed 0", "RUNNING")]
+    diverge(folder, step=40)
+    sync(runs)
+    assert active(runs) == [("rope · seed 0", "FINISHED")]
+    assert tags(runs)["status"] == "diverged"
+    assert tags(runs)["mlflow.note.content"] == "diverged at step 40"
+
+
+def test_a_run_that_nobody_began_is_not_mirrored(runs: Path) -> None:
+    spec = specification()
+    begin(runs, spec, steps=[])
+    (runs / spec.run_id / "provenance.json").unlink()
+    outcome = sync(runs)
+    assert (outcome.mirrored, outcome.unchanged) == (0, 0)
+
+
+def test_a_run_of_two_sweeps_is_mirrored_once_and_names_both(runs: Path) -> None:
+    spec = specification()
+    begin(runs, spec)
+    record_sweep(runs, [spec], "wide")
+    sync(runs)
+    record_sweep(runs, [spec], "narrow")
+    assert sync(runs).mirrored == 1
+    assert len(active(runs)) == 1
+    assert tags(runs)["sweep"] == "narrow, wide"
+
+
+def test_a_run_begun_anew_takes_the_place_of_the_old_one(runs: Path) -> None:
+    spec = specification()
+    begin(runs, spec)
+    sync(runs)
+    shutil.rmtree(runs / spec.run_id)
+    log(begin(runs, spec, steps=[]), [10, 20], later=5000.0)
+    sync(runs)
+    assert [time for _, time, _ in points(runs)] == [round((BEGAN + step + 5000) * 1000) for step in (10, 20)]
+    assert len(active(runs)) == 1
+
+
+def test_an_attempt_that_someone_else_mirrored_is_not_touched(runs: Path) -> None:
+    spec = specification()
+    begin(runs, spec)
+    sync(runs)
+    forget(runs)
+    shutil.rmtree(runs / spec.run_id)
+    log(begin(runs, spec, steps=[]), [10, 20], later=5000.0)
+    outcome = sync(runs)
+    assert [problem for problem in outcome.problems if "from another attempt" in problem]
+    assert len(points(runs)) == 4
+
+
+def test_a_run_deleted_in_the_store_is_made_again_when_it_changes(runs: Path) -> None:
+    folder = begin(runs, specification(), steps=[10])
+    sync(runs)
+    connection = sqlite3.connect(runs.parent / "mlflow.db")
+    with connection:
+        connection.execute("UPDATE runs SET lifecycle_stage = 'deleted'")
+    connection.close()
+    log(folder, [20])
+    sync(runs)
+    assert [step for step, _, _ in points(runs)] == [10, 20]
+
+
+def test_a_store_made_anew_is_filled_again(runs: Path, empty_store: Path) -> None:
+    begin(runs, specification())
+    # Each pass is a process of its own: one alone would keep the deleted file open.
+    command = sync_in_a_process(runs)
+    assert subprocess.check_output(command, text=True) == "1\n"
+    (runs.parent / "mlflow.db").unlink()
+    shutil.copyfile(empty_store, runs.parent / "mlflow.db")
+    assert subprocess.check_output(command, text=True) == "1\n"
+    assert len(active(runs)) == 1
+
+
+def test_a_request_carried_out_without_an_answer_makes_no_second_run(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    begin(runs, specification())
+    create = MlflowClient.create_run
+    calls = []
+
+    def create_without_answer(*arguments: Any, **keywords: Any) -> Any:
+        run = create(*arguments, **keywords)
+        calls.append(run)
+        if len(calls) == 1:
+            raise MlflowException("timed out")
+        return run
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_without_answer)
+    sync(runs)
+    assert len(active(runs)) == 1
+    assert len(points(runs)) == 4
+
+
+def test_two_runs_made_of_one_become_one(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(runs, specification())
+    sync(runs)
+    first = tags(runs)
+    client = Mirror(tracking_uri(runs), patience=1.0)._client
+    client.create_run("1", tags={"pebench.run_id": first["pebench.run_id"]})
+    assert len(active(runs)) == 2
+    forget(runs)
+    sync(runs)
+    assert len(active(runs)) == 1
+    assert len(points(runs)) == 4
+
+
+def test_a_store_that_is_down_is_one_sentence_and_loses_nothing(runs: Path) -> None:
+    begin(runs, specification())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(StoreUnavailableError, match=r"does not answer .* nothing is lost"):
+            sync(runs, f"http://127.0.0.1:{taken.getsockname()[1]}", patience=0.1)
+    assert sync(runs).mirrored == 1
+
+
+def test_a_store_that_fails_for_a_while_is_asked_again(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+    from mlflow.tracking import MlflowClient
+
+    begin(runs, specification())
+    failures = iter([True, False] * 50)
+
+    def now_and_then(method: Callable[..., Any]) -> Callable[..., Any]:
+        def failing(*arguments: Any, **keywords: Any) -> Any:
+            if next(failures):
+                raise MlflowException("busy", error_code=TEMPORARILY_UNAVAILABLE)
+            return method(*arguments, **keywords)
+
+        return failing
+
+    for name in ("create_run", "log_batch", "log_artifacts"):
+        monkeypatch.setattr(MlflowClient, name, now_and_then(getattr(MlflowClient, name)))
+    assert sync(runs).mirrored == 1
+    assert len(points(runs)) == 4
+
+
+def test_a_folder_that_cannot_be_read_stops_no_other(runs: Path) -> None:
+    begin(runs, specification("alibi"))
+    broken = begin(runs, specification("rope"))
+    (broken.path / "spec.json").write_text("{}")
+    outcome = sync(runs)
+    assert outcome.mirrored == 1
+    assert len(outcome.problems) == 1
+    assert str(broken.path) in outcome.problems[0]
+
+
+def test_killed_at_any_moment_and_repeated_it_is_exact(runs: Path) -> None:
+    steps = range(1, 801)
+    for seed in range(4):
+        finish(begin(runs, specification(seed=seed), steps=steps), text_scores(2.5, 3.0))
+    command = sync_in_a_process(runs)
+    for enough in (1, 3_000):
+        process = subprocess.Popen(command)
+        while process.poll() is None and rows(runs, "SELECT count(*) FROM metrics")[0][0] < enough:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    sync(runs)
+    assert len(active(runs)) == 4
+    assert len(points(runs)) == 4 * 800
+    assert len(points(runs, "bits-per-byte/128")) == 4
+    assert rows(runs, "SELECT count(*) FROM (SELECT DISTINCT run_uuid, key, step FROM metrics)") == rows(
+        runs, "SELECT count(*) FROM metrics"
+    )
+
+
+def test_processes_that_create_a_store_at_once_all_succeed(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    script = "import sys; from pebench.tracking.address import create_store; create_store(sys.argv[1])"
+    processes = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, uri]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    connection = sqlite3.connect(tmp_path / "new" / "mlflow.db")
+    assert connection.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
+    connection.close()
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///mlruns", "sqlight:///mlflow.db"])
+def test_what_is_no_address_is_refused(runs: Path, uri: str) -> None:
+    with pytest.raises(UserError, match="is not the address of a tracking store: write 'sqlite:"):
+        sync(runs, uri)
+
+
+def test_the_store_is_the_one_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking_uri(tmp_path / "runs") == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://one.example.org")
+    assert tracking_uri(tmp_path) == "http://one.example.org"
+    monkeypatch.setenv("PEBENCH_TRACKING_URI", "http://two.example.org")
+    assert tracking_uri(tmp_path) == "http://two.example.org"
+    assert tracking_uri(tmp_path, "http://three.example.org") == "http://three.example.org"
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_secrets("http://me:secret@example.org:5000/a") == "http://example.org:5000/a"
+
+
+def test_the_command_says_what_it_did(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(runs, specification())
+    assert main(["sync", "--runs", str(runs)]) == 0
+    assert "1 runs: 1 mirrored" in capsys.readouterr().out
+    assert main(["sync", "--runs", str(runs / "nowhere")]) == 2
+    assert "there is no folder of runs" in capsys.readouterr().err
+
+
+def test_the_pages_answer_and_end_cleanly(runs: Path) -> None:
+    spec = specification()
+    finish(begin(runs, spec), text_scores(2.5, 3.0))
+    record_sweep(runs, [spec])
+    command = [sys.executable, "-m", "pebench", "ui", "--runs", str(runs)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        table = process.stdout.readline()
+        root = first.split()[-1].partition("#")[0]
+        with urllib.request.urlopen(root + "health") as answer:
+            assert answer.read() == b"OK"
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait() == 0
+    assert table.startswith(f"  quickstart: {root}#/experiments/1/runs")
+    assert rest == "Ended.\n"
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(root + "health")
