@@ -10,13 +10,14 @@ class UserError(Exception):
     """Something the user can put right. The command line prints its sentence and exits with status 2."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+def unknown(kind: str, name: str, known: Iterable[str], owner: str = "") -> UserError:
     """The error for a name that nothing bears, with the nearest names that exist.
 
     Args:
         kind: what the name should have named, for example ``"encoding"``.
         name: the name as it was written.
         known: every name that would have been right.
+        owner: what it should have belonged to, for example ``"encoding 'rope'"``.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -26,7 +27,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
         hint = f"there is {join_and(names)}."
     else:
         hint = "there is none."
-    return UserError(f"unknown {kind} '{name}': {hint}")
+    whose = f" of {owner}" if owner else ""
+    return UserError(f"unknown {kind} '{name}'{whose}: {hint}")
 
 
 def join_or(names: Iterable[str]) -> str:

@@ -84,7 +84,7 @@ def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> Use
         parent = _model_at(model, place[:-1])
         known = list(parent.model_fields) if parent is not None else []
         inside = "".join(f"'{part}' of " for part in reversed(place[:-1]))
-        return unknown(f"option of {inside}{owner}", str(place[-1]), known)
+        return unknown("option", str(place[-1]), known, f"{inside}{owner}")
     where = ".".join(str(part) for part in place)
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:].rstrip(".")

@@ -1,0 +1,31 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data, which is no part of the project; tests that want it skip without it."""
+    chosen = os.environ.get("PEBENCH_SHARED_DATA")
+    folder = Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; PEBENCH_SHARED_DATA names another place")
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a text in it; nothing is cached or tracked outside."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PEBENCH_RUNS", raising=False)
+    # The address of a server needs no database to be made, which would take longer than all the rest.
+    monkeypatch.setenv("PEBENCH_TRACKING_URI", "http://127.0.0.1:9")
+    sheep = (f"The {n}th of {n * n} sheep looked over its shoulder and said nothing.\n\n" for n in range(400))
+    (tmp_path / "text.txt").write_text("".join(sheep), encoding="utf-8")
+    return tmp_path
