@@ -38,7 +38,7 @@ def queue(names: Iterable[str]) -> dict[tuple[str, int], QueuedJob]:
         return {}
     lines = _ask("squeue", "--noheader", "--array", f"--name={','.join(wanted)}", "--format=%j|%K|%i|%T")
     found = {}
-    for line in lines.splitlines():
+    for line in filter(None, lines.splitlines()):
         name, index, number, state = line.strip().split("|")
         # A job that is no array has no index; it does the work of the first.
         place = int(index) if index.isdigit() else 0
@@ -76,6 +76,7 @@ def _ask(*command: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise SchedulerSilent(f"'{command[0]}' has not answered for {_PATIENCE} seconds") from error
     if answer.returncode:
-        reason = " ".join(answer.stderr.split()) or f"exit status {answer.returncode}"
+        # SLURM's commands say what failed first, what that led to next, and what it all means last.
+        reason = (answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
         raise SchedulerSilent(f"'{command[0]}' does not answer: {reason}")
     return answer.stdout

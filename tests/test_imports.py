@@ -1,0 +1,161 @@
+"""What may be imported when: the command line stays quick, and dependencies run one way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "pebench"
+HEAVY = ("torch", "mlflow", "pandas", "scipy", "datasets", "matplotlib")
+
+LAYERS = [
+    {"cli", "commands", "__main__", "parameters", "doctor", "api"},
+    {"submit", "inline", "worker", "status", "submission", "scheduler", "sweep", "leaderboard", "tracking"},
+    {"run"},
+    {"train", "evaluate", "optimisation", "checkpoint"},
+    {"models"},
+    {"attention"},
+    {"encoding"},
+]
+"""From the top: a module imports from its own layer and those below; what is in no layer serves all."""
+
+
+def imported(*arguments: str) -> set[str]:
+    """The heavy packages that a command line imports."""
+    code = (
+        "import sys; from pebench.cli import main; status = main(sys.argv[1:]);"
+        f"sys.stderr.write('IMPORTED ' + ' '.join({{*{HEAVY!r}}} & {{*sys.modules}})); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.rpartition("IMPORTED ")[2].split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["list"], ["status"], ["submit", "--help"], ["run", "--help"], ["doctor", "--help"]],
+)
+def test_a_command_that_trains_nothing_imports_nothing_heavy(arguments: list[str]) -> None:
+    assert imported(*arguments) == set()
+
+
+def test_the_check_sees_an_import() -> None:
+    assert "torch" in imported("show", "rope")
+
+
+def test_the_package_alone_imports_nothing_heavy() -> None:
+    code = f"import sys, pebench; print([name for name in {HEAVY!r} if name in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
+
+
+def test_every_command_imports_only_what_is_light() -> None:
+    code = (
+        "import sys, importlib, pkgutil, pebench.commands as c;"
+        "[importlib.import_module(f'pebench.commands.{m.name}') for m in pkgutil.iter_modules(c.__path__)];"
+        f"print([name for name in {(*HEAVY, 'submitit', 'rich', 'yaml')!r} if name in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
+
+
+def module_of(path: Path) -> str:
+    """The first part of a module's name below the package."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def dependencies(source: str, filename: str = "") -> Iterator[str]:
+    """The first parts, below the package, of all that a source imports from it, inside functions too."""
+    for node in ast.walk(ast.parse(source, filename)):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            first, *rest = node.module.split(".")
+            if first == "pebench":
+                yield from rest[:1] or [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                first, *rest = alias.name.split(".")
+                if first == "pebench":
+                    yield from rest[:1]
+
+
+def upward(module: str, imports: Iterator[str]) -> list[str]:
+    """Those of a module's imports that lie in a layer above its own."""
+    place = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    # What serves all layers must not reach into any but the lowest, whose contract everybody knows.
+    own = place.get(module, len(LAYERS) - 1)
+    return [name for name in imports if place.get(name, own) < own]
+
+
+SHARED = {
+    "registry",
+    "resolve",
+    "spec",
+    "store",
+    "task",
+    "options",
+    "errors",
+    "execution",
+    "atomic",
+    "randomness",
+}
+
+
+def sources() -> list[Path]:
+    """Every file of the package that belongs to a layer, or serves them all by contract."""
+    layered = set().union(*LAYERS) | SHARED
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if module_of(path) in layered]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_dependencies_run_downwards(path: Path) -> None:
+    assert upward(module_of(path), dependencies(path.read_text("utf-8"), str(path))) == []
+
+
+def test_the_layers_are_those_that_exist() -> None:
+    there = {module_of(path) for path in PACKAGE.rglob("*.py")}
+    assert set().union(*LAYERS) | SHARED <= there
+
+
+@pytest.mark.parametrize(
+    "line", ["from pebench.run import execute", "from pebench import run", "import pebench.run"]
+)
+def test_the_check_sees_a_dependency_that_runs_upwards(line: str) -> None:
+    assert upward("attention", dependencies(f"def f():\n    {line}\n")) == ["run"]
+
+
+@pytest.mark.parametrize("folder", ["encodings", "tasks"])
+def test_the_core_names_no_plugin_and_plugins_know_only_contracts(folder: str) -> None:
+    names = {path.stem for path in (PACKAGE.parent / folder).iterdir() if not path.name.startswith("_")}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.ImportFrom)
+                and node.module
+                and node.module.startswith(f"pebench.{folder}.")
+            ):
+                assert node.module.split(".")[2] not in names, f"{path} imports {node.module}"
+    for path in (PACKAGE.parent / folder).rglob("*.py"):
+        above = set().union(*LAYERS[:4])
+        assert not above & set(dependencies(path.read_text("utf-8"), str(path))), path
+
+
+def test_functions_stand_before_modules_of_their_name() -> None:
+    code = (
+        "import pebench.encoding, pebench.run, pebench;"
+        "from pebench.encoding import Geometry;"
+        "assert pebench.encoding('rope', Geometry(16, 2, 1, (8,))).geometry.width == 16;"
+        "assert pebench.run.__module__ == 'pebench.api', pebench.run;"
+        "assert len(pebench.load_sweep('quickstart').cells) >= 14"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

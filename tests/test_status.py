@@ -1,0 +1,335 @@
+"""The state of a cell follows from its files, its process and SLURM, whatever mixture of these is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pebench import submission
+from pebench.cli import main
+from pebench.spec import Choice, RunSpec, Training
+from pebench.status import CellStatus, statuses, summary
+from pebench.store import Cost, Result, RunFolder, SweepRecord, Worker, write_sweep
+from pebench.submission import Submission
+
+Answer = Callable[..., None]
+
+
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """A `squeue` that answers what it is told to: lines of name, index, number and state, or a failure."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def answer(*lines: str, status: int = 0) -> None:
+        said = "\n".join(lines)
+        script = folder / "squeue"
+        script.write_text(f"#!/bin/sh\n/bin/cat <<'END'\n{said}\nEND\nexit {status}\n")
+        script.chmod(0o755)
+
+    return answer
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run that exists and nothing more."""
+    return make(tmp_path)
+
+
+def make(runs: Path, seed: int = 0) -> RunFolder:
+    spec = RunSpec(
+        encoding=Choice(name="rope", label="rope"),
+        task=Choice(name="language-modeling", label="language-modeling"),
+        model={},
+        train=Training(steps=100),
+        seed=seed,
+    )
+    folder = RunFolder(runs / spec.run_id)
+    folder.create(spec, {})
+    return folder
+
+
+def work(folder: RunFolder, pid: int = 0, **changes: Any) -> None:
+    """Writes the sign of life of a worker: by default of this process, now, at step 40 of 100."""
+    worker = Worker(
+        token="t",
+        host=socket.gethostname(),
+        pid=pid or os.getpid(),
+        job=None,
+        beat=time.time(),
+        step=40,
+        steps=100,
+        rate=2.0,
+    )
+    folder.write_worker(worker.model_copy(update=changes))
+
+
+def finish(folder: RunFolder, status: Any = "done") -> None:
+    cost = Cost(
+        parameters=1,
+        encoding_parameters=0,
+        item="tokens",
+        items_per_second=None,
+        peak_memory_bytes=None,
+        kernels=(),
+        evaluations=(),
+    )
+    at = 7 if status == "diverged" else None
+    folder.write_result(Result(status=status, diverged_at=at, metrics={}, scores=(), cost=cost))
+
+
+def submitted(folder: RunFolder, cluster: Any, **changes: Any) -> Submission:
+    """Records that a run was submitted."""
+    runs = folder.path.parent
+    begun = submission.begin(runs, cluster, "s", [folder.run_id]).model_copy(update=changes)
+    submission.write(runs, begun)
+    return begun
+
+
+def status(folder: RunFolder) -> CellStatus:
+    (cell,) = statuses(folder.path.parent, [folder.run_id])
+    return cell
+
+
+def test_a_run_without_a_folder_is_missing(tmp_path: Path) -> None:
+    (cell,) = statuses(tmp_path, ["rope-0123456789"])
+    assert (cell.state, cell.encoding) == ("missing", None)
+
+
+def test_a_run_that_nobody_has_touched_is_missing(folder: RunFolder) -> None:
+    cell = status(folder)
+    assert (cell.state, cell.encoding, cell.seed) == ("missing", "rope", 0)
+
+
+def test_a_result_is_done_whatever_else_is_there(folder: RunFolder) -> None:
+    work(folder)
+    folder.write_failure("an older attempt")
+    finish(folder)
+    assert status(folder).state == "done"
+
+
+def test_a_run_that_diverged_says_where(folder: RunFolder) -> None:
+    finish(folder, "diverged")
+    assert (status(folder).state, status(folder).detail) == ("diverged", "diverged at step 7")
+
+
+def test_a_live_worker_is_running_with_its_rate_and_time_left(folder: RunFolder) -> None:
+    work(folder)
+    cell = status(folder)
+    assert (cell.state, cell.step, cell.steps, cell.rate, cell.seconds_left) == (
+        "running",
+        40,
+        100,
+        2.0,
+        30.0,
+    )
+
+
+def test_a_dead_worker_is_lost(folder: RunFolder, dead: int) -> None:
+    work(folder, dead)
+    cell = status(folder)
+    assert cell.state == "lost"
+    assert f"process {dead}" in cell.detail
+
+
+def test_a_process_that_took_over_the_number_of_a_worker_is_not_taken_for_it(folder: RunFolder) -> None:
+    work(folder, beat=time.time() - 365 * 86400)
+    assert status(folder).state == "lost"
+
+
+@pytest.mark.parametrize(("age", "state"), [(10, "running"), (1000, "lost")])
+def test_a_worker_elsewhere_is_believed_for_a_while(folder: RunFolder, age: float, state: str) -> None:
+    work(folder, 1, host="elsewhere", beat=time.time() - age)
+    assert status(folder).state == state
+
+
+def test_a_failure_names_its_reason_and_its_log(folder: RunFolder, dead: int) -> None:
+    work(folder, dead)
+    folder.log.write_text("Traceback")
+    folder.write_failure("the data is gone")
+    cell = status(folder)
+    assert (cell.state, cell.detail, cell.log) == ("failed", "the data is gone", str(folder.log))
+
+
+def test_a_failed_run_of_a_process_that_works_on_is_failed(folder: RunFolder) -> None:
+    work(folder)
+    folder.write_failure("it broke")
+    assert status(folder).state == "failed"
+
+
+def test_a_new_attempt_after_a_failure_is_running(folder: RunFolder) -> None:
+    folder.write_failure("it broke")
+    folder.clear_failure()
+    work(folder)
+    assert status(folder).state == "running"
+
+
+def test_cells_wait_for_the_process_that_will_run_them(folder: RunFolder) -> None:
+    submitted(folder, "inline", pids=(os.getpid(),))
+    assert status(folder).state == "queued"
+
+
+def test_cells_of_a_process_that_ended_before_them_are_missing(folder: RunFolder, dead: int) -> None:
+    submitted(folder, "inline", pids=(dead,))
+    assert status(folder).state == "missing"
+
+
+@pytest.mark.parametrize(("claimed_by", "state"), [(None, "queued"), (0, "queued"), (1, "missing")])
+def test_local_cells_wait_for_the_worker_that_took_them_or_any_other(
+    folder: RunFolder, dead: int, claimed_by: int | None, state: str
+) -> None:
+    begun = submitted(folder, "local", pids=(os.getpid(), dead))
+    if claimed_by is not None:
+        assert submission.claim(begun.folder(folder.path.parent), folder.run_id, claimed_by)
+    assert status(folder).state == state
+
+
+def test_a_failure_younger_than_its_submission_is_that_of_its_job(folder: RunFolder) -> None:
+    folder.write_failure("before")
+    time.sleep(0.01)
+    submitted(folder, "inline", pids=(os.getpid(),))
+    assert status(folder).state == "queued"
+    folder.write_failure("now")
+    assert status(folder).state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("slurm", "state"),
+    [("PENDING", "queued"), ("CONFIGURING", "queued"), ("RUNNING", "queued"), (None, "lost")],
+)
+def test_before_a_job_has_written_anything_slurm_is_asked(
+    folder: RunFolder, squeue: Answer, slurm: str | None, state: str
+) -> None:
+    begun = submitted(folder, "slurm", job="77")
+    squeue(*([f"{begun.name}|0|77_0|{slurm}"] if slurm else []))
+    assert status(folder).state == state
+
+
+def test_a_single_job_has_no_index(folder: RunFolder, squeue: Answer) -> None:
+    begun = submitted(folder, "slurm", job="77")
+    squeue(f"{begun.name}|N/A|77|PENDING")
+    assert (status(folder).state, status(folder).job) == ("queued", "77")
+
+
+def test_a_job_that_was_never_submitted_leaves_its_cell_missing(folder: RunFolder, squeue: Answer) -> None:
+    submitted(folder, "slurm")
+    squeue()
+    assert status(folder).state == "missing"
+
+
+def test_a_requeued_job_says_where_it_goes_on(folder: RunFolder, squeue: Answer, dead: int) -> None:
+    begun = submitted(folder, "slurm", job="77")
+    work(folder, dead, job="77_0")
+    squeue(f"{begun.name}|0|77_0|PENDING")
+    assert (status(folder).state, status(folder).detail) == ("queued", "goes on from step 40")
+
+
+def test_a_failed_cell_that_waits_again_is_queued(folder: RunFolder, squeue: Answer, dead: int) -> None:
+    work(folder, dead)
+    folder.write_failure("it broke")
+    begun = submitted(folder, "slurm", job="78")
+    squeue(f"{begun.name}|0|78_0|PENDING")
+    assert status(folder).state == "queued"
+
+
+def test_slurm_knows_better_than_a_beat_that_is_late(folder: RunFolder, squeue: Answer) -> None:
+    begun = submitted(folder, "slurm", job="77")
+    work(folder, 1, host="elsewhere", job="77_0", beat=time.time() - 1000)
+    squeue(f"{begun.name}|0|77_0|RUNNING")
+    assert status(folder).state == "running"
+    squeue()
+    assert status(folder).state == "lost"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_while_slurm_is_silent_its_cells_are_taken_for_queued(
+    folder: RunFolder, squeue: Answer, installed: bool
+) -> None:
+    submitted(folder, "slurm", job="77")
+    if installed:
+        squeue(status=1)
+    cell = status(folder)
+    assert cell.state == "queued"
+    assert ("does not answer" in cell.detail) == installed
+
+
+def test_only_the_newest_submission_counts(folder: RunFolder, squeue: Answer) -> None:
+    squeue()
+    submitted(folder, "slurm", job="77")
+    submitted(folder, "inline", pids=(os.getpid(),))
+    assert status(folder).state == "queued"
+
+
+def test_two_workers_of_a_submission_never_have_one_cell(tmp_path: Path) -> None:
+    assert submission.claim(tmp_path, "rope-1", 0)
+    assert not submission.claim(tmp_path, "rope-1", 1)
+    assert submission.claim(tmp_path, "rope-1", 0), "a worker that starts again keeps its own"
+    assert [path.name for path in (tmp_path / "claims").iterdir()] == ["rope-1"]
+
+
+def test_a_summary_counts_states(tmp_path: Path) -> None:
+    finish(make(tmp_path, 0))
+    make(tmp_path, 1)
+    finish(make(tmp_path, 2))
+    cells = statuses(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    assert summary(cells) == "3 cells: 2 done, 1 missing"
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recorded sweep of one finished and one missing cell, in the working folder's `runs`."""
+    runs = tmp_path / "runs"
+    finish(make(runs, 0))
+    ids = (make(runs, 0).run_id, make(tmp_path / "other", 1).run_id)
+    write_sweep(runs, SweepRecord(name="two", source="name: two\nencodings: [rope]\ntasks: [x]\n", runs=ids))
+    monkeypatch.delenv("PEBENCH_RUNS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return runs
+
+
+@pytest.mark.parametrize("arguments", [["status", "two"], ["status"]])
+def test_in_a_pipe_a_line_is_a_cell(
+    sweep: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main(arguments) == 0
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first.split("\t")[1:5] == ["rope", "language-modeling", "0", "done"]
+    assert second.split("\t")[4] == "missing"
+    assert last == "2 cells: 1 done, 1 missing"
+
+
+def test_json_holds_every_cell(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "two", "--json"]) == 0
+    assert [cell["state"] for cell in json.loads(capsys.readouterr().out)] == ["done", "missing"]
+
+
+def test_a_sweep_may_be_named_by_its_file(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("two.yaml").write_text("name: two\nencodings: [rope]\ntasks: [x]\n")
+    assert main(["status", "two.yaml"]) == 0
+    assert "changed" not in capsys.readouterr().err
+    Path("two.yaml").write_text("name: two\nencodings: [none]\ntasks: [x]\n")
+    assert main(["status", "two.yaml"]) == 0
+    assert "has changed since it was submitted" in capsys.readouterr().err
+
+
+def test_the_state_of_nothing_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--runs", str(tmp_path / "none")]) == 0
+    assert capsys.readouterr().out == "no cells\n"
