@@ -1,0 +1,81 @@
+"""`pebench check`: says in under a minute whether an encoding is sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pebench.parameters import Assignment
+
+
+@click.command("check")
+@click.argument("encoding")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    type=Assignment(),
+    metavar="KEY=VALUE",
+    help="An option of the encoding.",
+)
+def command(encoding: str, options: tuple[tuple[str, Any], ...]) -> int:
+    """Run the contracts on ENCODING, a name or a Python file, and price it beside no encoding at all.
+
+    Exits with status 1 if a contract is broken.
+
+    \b
+    Examples:
+      pebench check my_encoding.py
+      pebench check rope --option rotated=0.5
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from pebench.conformance import Finding, examine, step_cost
+    from pebench.encoding import Geometry
+    from pebench.registry import encodings
+
+    name = _name(encoding)
+    chosen = dict(options)
+    console = Console()
+    findings: dict[str, list[Finding]] = {}
+    with console.status(f"checking {name}") as status:
+        for finding in examine(name, chosen):
+            findings.setdefault(finding.contract, []).append(finding)
+            status.update(f"checking {name}: {finding.setting}, {finding.contract}")
+        status.update("timing training steps")
+        axes = encodings.load(name).axes[0]
+        extent = (128,) if axes == 1 else (12,) * axes
+        cost = step_cost(name, chosen, Geometry(128, 4, 4, extent, causal=axes == 1))
+    table = Table("", "contract", "setting", box=None, pad_edge=False)
+    for contract, found in findings.items():
+        broken = [finding for finding in found if finding.fault]
+        settings = ", ".join(dict.fromkeys(finding.setting for finding in broken or found))
+        table.add_row("[red]broken[/]" if broken else "[green]kept[/]", contract, settings)
+        for fault in dict.fromkeys(finding.fault for finding in broken):
+            table.add_row("", f"  [red]{fault}[/]", "")
+    console.print(table)
+    shape = "×".join(str(size) for size in extent)
+    console.print(
+        f"\nAt width 128, 4 layers, 4 heads, extent {shape}: {cost.parameters:,} parameters of its own; "
+        f"a training step takes {cost.ratio:.2f} times as long as without an encoding."
+    )
+    broken_count = sum(any(finding.fault for finding in found) for found in findings.values())
+    console.print(f"{name} is sound." if not broken_count else f"{name} breaks {broken_count} of {len(findings)} contracts.")
+    return 1 if broken_count else 0
+
+
+def _name(encoding: str) -> str:
+    """The registry's name of what may be a file."""
+    from pebench.errors import UserError
+    from pebench.registry import encodings
+
+    path = Path(encoding)
+    if path.suffix != ".py" and not path.exists():
+        return encodings.origin(encoding).name
+    name = encodings.add_file(path)
+    if name is None:
+        raise UserError(f"{path} defines no PositionEncoding.")
+    return name

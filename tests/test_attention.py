@@ -1,0 +1,158 @@
+"""Each kernel against attention in plain float64, for every kind of bias, mask and shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attention_reference import reference
+from torch import Tensor
+
+from pebench.attention import kernels
+from pebench.attention.kernels import attend
+from pebench.encoding import Bias, Block, Dense, Factored, Geometry, Reach, grid
+from pebench.encodings.alibi import slopes
+from pebench.resolve import build_encoding
+
+SHAPES = [(300, 300), (1, 300), (40, 300), (5, 5)]
+"""Queries and keys: a full pass, a decoded token, a chunk beside a cache, less than a block."""
+
+
+def _inputs(n: int, length: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(n + length)
+    sizes = (n, length, length)
+    q, k, v = (torch.randn(2, 4, size, 16, generator=generator).to(dtype) for size in sizes)
+    return q, k, v
+
+
+def _biases(n: int, length: int) -> dict[str, tuple[Bias | None, Tensor | None]]:
+    generator = torch.Generator().manual_seed(1)
+    dense = torch.randn(2, 4, n, length, generator=generator)
+    query = torch.randn(1, 4, n, 3, generator=generator)
+    key = torch.randn(1, 4, length, 3, generator=generator)
+    position = slopes(4)[:, None, None] * torch.arange(length).float()[None, :, None]
+    return {
+        "none": (None, None),
+        "dense": (Dense(lambda block: dense[:, :, block.rows, block.keys]), dense),
+        "product": (Factored(key=key, query=query), query @ key.transpose(-1, -2)),
+        "key": (Factored(key=position[None]), position[None].transpose(-1, -2)),
+    }
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["open", "padded"])
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "bidirectional"])
+@pytest.mark.parametrize("kind", ["none", "dense", "product", "key"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_agrees_with_float64(shape: tuple[int, int], kind: str, causal: bool, masked: bool) -> None:
+    q, k, v = _inputs(*shape)
+    bias, values = _biases(*shape)[kind]
+    mask = torch.arange(shape[1]).expand(2, -1) >= torch.tensor([[0], [3]]) if masked else None
+    found = attend(q, k, v, bias, causal=causal, key_mask=mask)
+    wanted = reference(q, k, v, values, causal=causal, key_mask=mask)
+    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [512, 2048])
+def test_alibi_keeps_float32_precision_at_length(length: int) -> None:
+    encoding = build_encoding("alibi", {}, Geometry(64, 4, 1, (128,)))
+    q, k, v = _inputs(length, length)
+    table = encoding.table(grid((length,)), Reach((length,)))
+    bias = encoding.bias(q, k, torch.empty(0), table, table, 0, {})
+    assert isinstance(bias, Factored)
+    distance = torch.arange(length)[:, None] - torch.arange(length)[None]
+    wanted = reference(q, k, v, -slopes(4).double()[:, None, None] * distance, causal=True)
+    plain = (attend(q, k, v, causal=True) - reference(q, k, v, causal=True)).abs().max()
+    error = (attend(q, k, v, bias, causal=True) - wanted).abs().max()
+    assert error < 1e-5
+    assert error < 30 * plain
+
+
+def test_alibi_in_bfloat16_is_as_exact_as_attention_without_it() -> None:
+    """The kernel that a GPU runs in half precision, held to the error of plain attention in half precision."""
+    length = 2048
+    q, k, v = _inputs(length, length, torch.bfloat16)
+    sight = kernels._Sight(length, length, True, None, q.device)
+    position = slopes(4)[:, None, None] * torch.arange(length).float()[None, :, None]
+    factored = kernels._factored(q, k, v, sight, Factored(key=position[None]))
+    distance = torch.arange(length)[:, None] - torch.arange(length)[None]
+    wanted = reference(q, k, v, -slopes(4).double()[:, None, None] * distance, causal=True)
+    plain = kernels._fused(q, k, v, sight, 16**-0.5) - reference(q, k, v, causal=True)
+    assert (factored - wanted).abs().max() < 2 * plain.abs().max()
+    one_column = kernels._widen(k, position[None] * 4.0)
+    naive = kernels._fused(
+        kernels._widen(q, q.new_ones(1)), one_column, kernels._pad(v, one_column), sight, 16**-0.5
+    )
+    assert (naive[..., :16] - wanted).abs().max() > 20 * plain.abs().max(), "one column would do: drop the terms"
+
+
+@pytest.mark.parametrize("kind", ["dense", "product", "key"])
+def test_gradients_agree_with_float64(kind: str) -> None:
+    leaves = [torch.randn(1, 2, 20, size, requires_grad=True) for size in (8, 8, 8, 3, 3)]
+    q, k, v, query, key = leaves
+
+    def bias() -> tuple[Bias, Tensor]:
+        if kind == "product":
+            return Factored(key=key, query=query), query @ key.transpose(-1, -2)
+        if kind == "key":
+            return Factored(key=key), key.sum(-1)[:, :, None]
+        values = (query[..., :1] - key[..., :1].transpose(-1, -2)).tanh() + query.sum() + key.sum()
+        return Dense(lambda block: values[:, :, block.rows, block.keys]), values
+
+    weights = torch.randn(1, 2, 20, 8)
+    found = torch.autograd.grad((attend(q, k, v, bias()[0], causal=True) * weights).sum(), leaves, allow_unused=True)
+    wanted = torch.autograd.grad(
+        (reference(q, k, v, bias()[1], causal=True) * weights).sum(), leaves, allow_unused=True
+    )
+    for one, other in zip(found, wanted, strict=True):
+        if other is not None and one is not None:
+            torch.testing.assert_close(one, other.to(one), atol=2e-5, rtol=1e-4)
+
+
+def test_a_dense_bias_is_asked_for_blocks_and_never_for_keys_nobody_sees() -> None:
+    q, k, v = _inputs(300, 300)
+    asked: list[Block] = []
+
+    def values(block: Block) -> Tensor:
+        asked.append(block)
+        return torch.zeros(1, 1, block.rows.stop - block.rows.start, block.keys.stop)
+
+    attend(q, k, v, Dense(values), causal=True)
+    assert [(block.rows.start, block.keys.stop) for block in asked] == [(0, 128), (128, 256), (256, 300)]
+
+
+def test_long_backward_passes_recompute_their_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "RECOMPUTE_ABOVE", 64)
+    q, k, v = _inputs(200, 200)
+    q.requires_grad_()
+    dense = torch.randn(1, 4, 200, 200)
+    calls = []
+
+    def values(block: Block) -> Tensor:
+        calls.append(block.rows.start)
+        return dense[:, :, block.rows, block.keys]
+
+    out = attend(q, k, v, Dense(values), causal=True)
+    (gradient,) = torch.autograd.grad(out.sum(), q)
+    assert calls == [0, 128, 128, 0]
+    (wanted,) = torch.autograd.grad(reference(q, k, v, dense, causal=True).sum(), q)
+    torch.testing.assert_close(gradient, wanted.float(), atol=1e-5, rtol=1e-4)
+
+
+def test_memory_of_a_factored_bias_grows_with_length_not_its_square() -> None:
+    """No tensor of queries × keys is allocated: the largest is far below what one head's matrix would take."""
+    length = 2048
+    q, k, v = (torch.randn(1, 1, length, 8) for _ in range(3))
+    position = torch.arange(length).float()[None, None, :, None]
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), keywords=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            out = function(*arguments, **(keywords or {}))
+            for tensor in out if isinstance(out, tuple | list) else [out]:
+                if isinstance(tensor, Tensor):
+                    largest = max(largest, tensor.numel())
+            return out
+
+    with torch.no_grad(), Watch():
+        attend(q, k, v, Factored(key=position), causal=True)
+    assert largest <= kernels.CENTRED_ROWS * length < length * length

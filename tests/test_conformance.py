@@ -1,0 +1,134 @@
+"""The contracts catch what they are there for: each of these encodings breaks one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pebench.cli import pebench
+from pebench.conformance import examine
+from pebench.registry import encodings
+
+HEAD = '''"""An encoding with a mistake."""
+
+import torch
+from torch import Tensor, nn
+
+from pebench.encoding import Block, Dense, Factored, Geometry, PositionEncoding, Reach
+
+
+class Mistaken(PositionEncoding):
+    """See the name of the test."""
+
+    acts = "B"
+    source = "https://example.org"
+'''
+
+BIAS = "    def bias(self, q, k, hidden, q_table, k_table, layer, carry):\n"
+
+MISTAKES = {
+    "does nothing": ("", "Permuted input gives another output", "the encoding does nothing"),
+    "counts keys instead of positions": (
+        BIAS + "        count = torch.arange(q_table.shape[1]).float()\n"
+        "        return Dense(lambda b: -(count[b.rows, None] - torch.arange(k.shape[2])[None, b.keys]).abs()[None, None])\n",
+        "Decoding with a cache",
+        "decoding with a cache differs",
+    ),
+    "looks ahead": (
+        BIAS + "        total = hidden[..., 0].mean(1)[:, None, None, None]\n"
+        "        return Factored(key=total * k_table[:, None].float())\n",
+        "Later tokens",
+        "a token that comes later changes an earlier output",
+    ),
+    "has a parameter it does not use": (
+        "    def __init__(self, geometry: Geometry) -> None:\n"
+        "        super().__init__(geometry)\n"
+        "        self.unused = nn.Parameter(torch.zeros(3))\n",
+        "Every parameter receives a gradient",
+        "no gradient reaches unused",
+    ),
+    "keeps positions in half precision": (
+        "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n        return positions.bfloat16()\n",
+        "Tables hold float32 or integers",
+        "cannot hold large positions",
+    ),
+    "makes a table that is not by position": (
+        "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n"
+        "        return positions.float() - positions.float().mean(1, keepdim=True)\n",
+        "The table of some positions",
+        "depends on the positions beside it",
+    ),
+    "draws from the global state while training": (
+        "    def training_positions(self, extent, draw):\n"
+        "        return super().training_positions(extent, draw) + torch.randint(1000, ())\n",
+        "Training positions and auxiliary losses",
+        "do not repeat",
+    ),
+    "fails beyond the trained extent": (
+        "    def __init__(self, geometry: Geometry) -> None:\n"
+        "        super().__init__(geometry)\n"
+        "        self.rows = nn.Parameter(torch.randn(geometry.extent[0] + 60, geometry.width))\n"
+        "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n"
+        "        return self.rows[positions[..., 0]]\n"
+        "    def embed(self, table: Tensor) -> Tensor:\n        return table\n",
+        "At four times the trained extent",
+        "IndexError",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(mistake: str, tmp_path: Path) -> None:
+    body, contract, fault = MISTAKES[mistake]
+    file = tmp_path / f"{mistake.replace(' ', '_')}.py"
+    file.write_text(HEAD + "\n" + body)
+    name = encodings.add_file(file)
+    try:
+        assert name is not None
+        faults = {finding.contract: finding.fault for finding in examine(name) if finding.fault}
+    finally:
+        encodings._files.pop(name or "", None)
+    assert any(title.startswith(contract) and fault in text for title, text in faults.items()), faults
+
+
+SOUND = '''"""A bias that falls with the logarithm of the distance."""
+
+import torch
+from torch import nn
+
+from pebench.encoding import Block, Dense, Geometry, PositionEncoding
+
+
+class LogDistance(PositionEncoding):
+    """logit - w_h·ln(1 + |i - j|)."""
+
+    acts = "B"
+    source = "https://example.org"
+
+    def __init__(self, geometry: Geometry, start: float = 1.0) -> None:
+        super().__init__(geometry)
+        self.weight = nn.Parameter(torch.full((geometry.heads, 1, 1), start))
+
+    def bias(self, q, k, hidden, q_table, k_table, layer, carry):
+        def values(block: Block) -> torch.Tensor:
+            distance = (q_table[:, block.rows] - k_table[:, block.keys].transpose(1, 2)).abs()
+            return -self.weight * torch.log1p(distance.float())[:, None]
+
+        return Dense(values)
+'''
+
+
+def test_check_says_that_a_new_file_is_sound(tmp_path: Path) -> None:
+    assert len(SOUND.splitlines()) < 40
+    file = tmp_path / "log_distance.py"
+    file.write_text(SOUND)
+    try:
+        found = CliRunner().invoke(pebench, ["check", str(file), "--option", "start=0.5"], standalone_mode=False)
+    finally:
+        encodings._files.pop("log-distance", None)
+    assert found.exception is None
+    assert "log-distance is sound." in found.output
+    assert "4 parameters of its own" in found.output
+    assert found.return_value == 0

@@ -1,0 +1,48 @@
+"""Every encoding keeps every contract: a new file in `encodings/` is tested by existing."""
+
+from __future__ import annotations
+
+import pytest
+
+from pebench.conformance import CONTRACTS, Contract, Subject, subjects
+from pebench.registry import encodings
+
+VARIANTS: dict[str, list[dict[str, object]]] = {
+    "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
+    "seqpe": [
+        {"apply": "input"},
+        {"apply": "add"},
+        {"apply": "multiply"},
+        {"apply": "scalar", "project": "per-layer"},
+        {"apply": "add", "project": "none"},
+        {"base": 3, "mask_padding": True},
+        {"bidirectional": True},
+    ],
+}
+"""Options that take other paths through an encoding than its defaults do."""
+
+SUBJECTS = [
+    subject
+    for name in encodings.origins()
+    for options in [{}, *VARIANTS.get(name, [])]
+    for subject in subjects(name, options)
+]
+
+
+def _title(subject: Subject) -> str:
+    options = "".join(f"-{key}={value}" for key, value in subject.options.items())
+    return f"{subject.name}{options}-{subject.axes}d-{'causal' if subject.causal else 'bidirectional'}"
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
+@pytest.mark.parametrize("subject", SUBJECTS, ids=_title)
+def test_contract(subject: Subject, contract: Contract) -> None:
+    contract(subject)
+
+
+@pytest.mark.parametrize("name", encodings.origins())
+def test_says_what_it_is(name: str) -> None:
+    facts = encodings.literals(name)
+    assert facts["summary"].endswith(".")
+    assert "https://" in facts["source"]
+    assert set(facts.get("acts", "")) <= set("IRBC")

@@ -1,0 +1,224 @@
+"""SeqPE's digits, its shared prefixes, and the positions that its objectives draw."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pebench.encoding import Draw, Geometry, Reach, grid
+from pebench.encodings.seqpe import PIVOTS, SeqPE, objectives
+from pebench.encodings.seqpe.encoder import DigitEncoder, from_digits, prefixes, to_digits
+from pebench.encodings.seqpe.objectives import MIXES, draw_candidates, draw_offsets, draw_starts, nearest
+from pebench.errors import UserError
+from pebench.resolve import build_encoding
+
+TEXT = Geometry(32, 4, 2, (64,))
+
+
+def _encoder(axes: int = 1, base: int = 10, digits: int = 3, **options: object) -> DigitEncoder:
+    torch.manual_seed(0)
+    settings = {"dropout": 0.0, "bidirectional": False, "mask_padding": False, **options}
+    encoder = DigitEncoder(
+        axes=axes, base=base, digits=digits, width=16, heads=2, layers=3, out=8, **settings
+    )  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return encoder
+
+
+@given(base=st.integers(2, 17), digits=st.integers(1, 5), data=st.data())
+def test_digits_name_each_position_once(base: int, digits: int, data: st.DataObject) -> None:
+    position = st.integers(0, base**digits - 1)
+    positions = torch.tensor(data.draw(st.lists(st.tuples(position, position), min_size=1, max_size=9)))
+    string = to_digits(positions, base, digits)
+    assert string.shape == (len(positions), 2 * digits)
+    assert int(string.min()) >= 0
+    assert int(string.max()) < base
+    assert torch.equal(from_digits(string, base, digits), positions)
+
+
+@pytest.mark.parametrize("position", [1000, -1])
+def test_a_position_that_cannot_be_written_is_refused(position: int) -> None:
+    with pytest.raises(ValueError, match=f"position {position} cannot be written with 3 digits of base 10"):
+        to_digits(torch.tensor([[position]]), 10, 3)
+
+
+@given(st.lists(st.integers(0, 999), min_size=1, max_size=40, unique=True))
+def test_prefixes_are_distinct_and_lead_to_every_string(numbers: list[int]) -> None:
+    string = to_digits(torch.tensor(numbers)[:, None], 10, 3)
+    tree = prefixes(string, 10, 3)
+    assert len(tree.digit) == len({str(n).zfill(3)[:length] for n in numbers for length in (1, 2, 3)})
+    assert torch.equal(tree.digit[tree.ancestors[tree.leaves]], string)
+    assert torch.equal(tree.place[tree.ancestors[tree.leaves]], torch.arange(3).expand(len(numbers), 3))
+
+
+@pytest.mark.parametrize("mask_padding", [False, True])
+@pytest.mark.parametrize(("axes", "base"), [(1, 10), (2, 4), (3, 3)])
+def test_shared_prefixes_change_nothing_gradients_included(axes: int, base: int, mask_padding: bool) -> None:
+    encoder = _encoder(axes, base, mask_padding=mask_padding).double()
+    positions = torch.randint(base**3, (50, axes)).unique(dim=0)
+    weights = torch.randn(len(positions), 8, dtype=torch.float64)
+    outcomes = []
+    for share in (False, True):
+        encoder.zero_grad()
+        out = encoder(positions, share=share)
+        (out * weights).sum().backward()
+        outcomes.append((out, {name: p.grad for name, p in encoder.named_parameters()}))
+    torch.testing.assert_close(outcomes[0][0], outcomes[1][0], atol=1e-12, rtol=1e-10)
+    for name, gradient in outcomes[0][1].items():
+        torch.testing.assert_close(gradient, outcomes[1][1][name], atol=1e-11, rtol=1e-9, msg=name)
+
+
+def test_padding_zeros_are_hidden_only_when_asked() -> None:
+    encoder = _encoder(mask_padding=True)
+    plain = _encoder()
+    plain.load_state_dict(encoder.state_dict())
+    positions = torch.tensor([[7], [123]])
+    with torch.no_grad():
+        encoder.value.weight[0] += 5
+        hidden, shown = encoder(positions, share=True), plain(positions, share=True)
+        encoder.value.weight[0] -= 5
+        torch.testing.assert_close(encoder(positions, share=True), hidden)
+        assert not torch.allclose(hidden[0], shown[0])
+        torch.testing.assert_close(hidden[1], shown[1])
+
+
+def _reads(encoding: SeqPE, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """Notes how many positions are read at a time, and whether prefixes are shared."""
+    calls: list[tuple[int, bool]] = []
+    plain = encoding.encoder.forward
+
+    def forward(positions: Tensor, share: bool) -> Tensor:
+        calls.append((len(positions), share))
+        return plain(positions, share)
+
+    monkeypatch.setattr(encoding.encoder, "forward", forward)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("options", "training", "shared"),
+    [
+        ({}, True, False),
+        ({}, False, True),
+        ({"dropout": 0.0}, True, True),
+        ({"share_prefixes": "always"}, True, True),
+    ],
+)
+def test_prefixes_are_shared_where_that_is_exact(
+    options: dict[str, object], training: bool, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoding = build_encoding("seqpe", options, TEXT)
+    assert isinstance(encoding, SeqPE)
+    calls = _reads(encoding.train(training), monkeypatch)
+    encoding.table(grid((64,)).expand(3, -1, -1), Reach((64,)))
+    assert calls == [(64, shared)], "each distinct position is read once, however many rows a batch has"
+
+
+def test_the_last_layer_computes_the_read_out_alone() -> None:
+    encoder, rows = _encoder(), []
+    encoder.blocks[-1].expand.register_forward_hook(lambda _, __, out: rows.append(out.shape[:-1].numel()))
+    for share in (False, True):
+        encoder(torch.arange(50)[:, None], share=share)
+    assert rows == [50, 50]
+
+
+@pytest.mark.parametrize("mix", ["text", "images"])
+@given(seed=st.integers(0, 2**31))
+@settings(deadline=None, max_examples=20)
+def test_candidates_are_positions_other_than_the_pivot(mix: str, seed: int) -> None:
+    axes, places, digits = (1, 20_000, 5) if mix == "text" else (2, 100, 2)
+    generator = torch.Generator().manual_seed(seed)
+    pivots = torch.randint(places, (40, axes), generator=generator)
+    candidates = draw_candidates(pivots, MIXES[mix], places, 10, digits, generator)  # type: ignore[index]
+    assert candidates.shape == (40, MIXES[mix].count, axes)  # type: ignore[index]
+    assert int(candidates.min()) >= 0
+    assert int(candidates.max()) < places
+    assert not (candidates == pivots[:, None]).all(-1).any()
+
+
+def test_candidates_come_from_the_published_mix() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pivots = torch.randint(20_000, (4000, 1), generator=generator)
+    candidates = draw_candidates(pivots, MIXES["text"], 20_000, 10, 5, generator)
+    local = (candidates.amax(1) - candidates.amin(1)).squeeze(-1) < 256
+    assert 0.57 < local.float().mean() < 0.63
+    assert all(len(row.unique()) == 32 for row in candidates[local][:50])
+    pivot_digits, digits = to_digits(pivots, 10, 5)[:, None], to_digits(candidates, 10, 5)
+    alike = ((digits == pivot_digits).sum(-1) >= 4)[~local]
+    assert alike[:, -8:].float().mean() > 10 * alike[:, :-8].float().mean(), "hard negatives look like the pivot"
+
+
+def test_a_hard_negative_is_never_the_nearest() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pivots = torch.randint(20_000, (500, 1), generator=generator)
+    uniform = objectives._uniform(pivots, 32, 20_000, generator)
+    hard = objectives._hard(pivots, uniform, 8, 20_000, 10, 5, generator)
+    edited = (hard != uniform).squeeze(-1)
+    assert edited[:, :24].sum() == 0
+    assert edited[:, 24:].float().mean() > 0.3
+    distance = (hard - pivots[:, None]).abs().squeeze(-1)
+    nearest_uniform = distance[:, :24].amin(1, keepdim=True).expand_as(distance)
+    assert (distance > nearest_uniform)[edited].all()
+
+
+def test_the_nearest_candidate_is_found_by_squared_distance() -> None:
+    candidates = torch.tensor([[[0, 9], [5, 5], [4, 6]], [[1, 1], [8, 0], [0, 3]]])
+    assert nearest(torch.tensor([[4, 5], [0, 2]]), candidates).tolist() == [1, 2]
+
+
+def test_pivots_cover_every_position_once_in_each_pass() -> None:
+    encoding = build_encoding("seqpe", {"positions": 1000}, TEXT)
+    assert isinstance(encoding, SeqPE)
+    steps = -(-1000 // PIVOTS)
+    passes = [
+        torch.cat([encoding._pivots(Draw(0, epoch * steps + step)) for step in range(steps)]).flatten()
+        for epoch in (0, 1)
+    ]
+    for numbers in passes:
+        assert sorted(numbers.tolist()) == list(range(1000))
+    assert not torch.equal(*passes)
+
+
+def test_distillation_compares_the_same_offsets_inside_and_outside() -> None:
+    generator = torch.Generator().manual_seed(0)
+    offsets = draw_offsets((6, 4), 50, 64, generator)
+    starts = draw_starts((6, 4), 50, 100, generator)
+    assert offsets.shape == (50, 24, 2), "no more offsets than there are cells"
+    assert all(len(draw.unique(dim=0)) == 24 for draw in offsets)
+    outside = offsets + starts
+    assert (outside.amin((0, 1)) >= torch.tensor([6, 4])).all()
+    assert int(outside.max()) < 100
+
+
+def test_a_tenth_of_the_batches_is_shifted_to_one_of_the_windows() -> None:
+    encoding = build_encoding("seqpe", {}, TEXT)
+    starts = [int(encoding.training_positions((64,), Draw(3, step))[0, 0, 0]) for step in range(3000)]
+    shifted = [start for start in starts if start]
+    assert 0.08 < len(shifted) / 3000 < 0.12
+    assert len(set(shifted)) <= 320
+    assert max(shifted) <= 20_000 - 64
+
+
+def test_shifted_batches_have_no_distillation_loss() -> None:
+    encoding = build_encoding("seqpe", {"dropout": 0.0}, TEXT)
+    for positions, wanted in ((grid((64,)), {"contrastive", "distillation"}), (grid((64,)) + 5, {"contrastive"})):
+        table = encoding.table(positions, Reach((64,)))
+        assert set(encoding.auxiliary_losses(positions, table, Draw(0, 0))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"positions": 100}, "'positions' must be at least 128"),
+        ({"apply": "input", "project": "shared"}, "takes no projection"),
+        ({"width": 30}, "does not divide into 4 heads"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, object], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        build_encoding("seqpe", options, TEXT)
