@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -77,7 +78,7 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, devic
         state = State.model_validate_json((newest / "state.json").read_bytes())
         model.load_state_dict(load_file(newest / "model.safetensors", device=str(device)))
         _restore(optimiser, load_file(newest / "optimiser.safetensors", device=str(device)))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"checkpoint {newest} cannot be read ({reason}); remove it to go back.") from error
     return state

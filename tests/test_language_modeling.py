@@ -1,0 +1,145 @@
+"""The three protocols of language modelling, against the plainest way to compute them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pebench.encoding import Reach, grid, tabulate
+from pebench.errors import UserError
+from pebench.models.decoder import Decoder
+from pebench.resolve import build_encoding, build_task, resolve
+from pebench.tasks import language_modeling
+from pebench.tasks.language_modeling import LanguageModeling
+
+
+def _task(place: Path, encoding: str = "alibi", **options: Any) -> tuple[LanguageModeling, Decoder]:
+    options = {"data": str(place / "text.txt"), "extent": 16, "evaluate": [16, 24, 48], **options}
+    model = {"width": 16, "layers": 1, "heads": 2}
+    task = build_task(resolve(encoding, {"language-modeling": options}, model=model))
+    task.prepare()
+    decoder = task.build(build_encoding(encoding, {}, task.geometry()), 0).eval()
+    assert isinstance(task, LanguageModeling)
+    assert isinstance(decoder, Decoder)
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.mul_(10)
+    return task, decoder
+
+
+def _nats(task: LanguageModeling, model: Decoder, start: int, stop: int) -> Tensor:
+    """Negative log-likelihoods of the targets of one window, read alone."""
+    tokens = torch.from_numpy(np.array(task._evaluated.tokens[start : stop + 1]).astype(np.int64))[None]
+    with torch.no_grad():
+        table = tabulate(model.encoding, grid((stop - start,)), Reach((stop - start,)))
+        return model.losses(model(tokens[:, :-1], table), tokens[:, 1:])[0].double()
+
+
+def _scores(task: LanguageModeling, model: Decoder, extent: int) -> dict[str, float]:
+    with torch.no_grad():
+        return task.evaluate(model, Reach((extent,))).scores
+
+
+def test_non_overlapping_windows_score_every_token_once_the_tail_included(place: Path) -> None:
+    task, model = _task(place, protocols=["non-overlapping"])
+    stream = task._evaluated
+    targets = len(stream.tokens) - 1
+    assert targets % 24, "the example is to have a tail"
+    wanted = sum(float(_nats(task, model, s, min(s + 24, targets)).sum()) for s in range(0, targets, 24))
+    scores = _scores(task, model, 24)
+    assert scores["perplexity"] == pytest.approx(math.exp(wanted / targets), rel=1e-6)
+    assert scores["bits-per-byte"] == pytest.approx(wanted / math.log(2) / stream.bytes, rel=1e-6)
+    assert scores["word-perplexity"] == pytest.approx(math.exp(wanted / stream.words), rel=1e-5)
+
+
+@pytest.mark.parametrize("stride", [None, 5])
+def test_sliding_windows_score_every_token_once_with_the_most_context_the_stride_leaves(
+    place: Path, stride: int | None
+) -> None:
+    task, model = _task(place, protocols=["sliding"], stride=stride, tokens=300)
+    step, total = stride or 12, float(_nats(task, model, 0, 24).sum())
+    for done in range(24, 300, step):
+        stop = min(done + step, 300)
+        total += float(_nats(task, model, done + step - 24, stop)[-(stop - done) :].sum())
+    name = f"perplexity-sliding-{stride or 'half'}"
+    assert _scores(task, model, 24)[name] == pytest.approx(math.exp(total / 300), rel=1e-6)
+
+
+def test_the_fixed_tail_scores_the_same_tokens_under_every_extent(place: Path) -> None:
+    task, model = _task(place, protocols=["fixed-tail"], tail=10, tokens=200)
+    for extent in (16, 24, 48):
+        ends = range(48, 201, 48)
+        nats = torch.cat([_nats(task, model, end - extent, end)[-10:] for end in ends])
+        scores = _scores(task, model, extent)
+        assert scores["perplexity-tail-10"] == pytest.approx(math.exp(float(nats.mean())), rel=1e-6)
+        assert scores["bits-per-byte-tail-10"] == pytest.approx(float(nats.sum()) / math.log(2) / 40, rel=1e-5)
+
+
+def test_a_model_that_knows_nothing_needs_eight_bits_and_a_little_for_a_byte(place: Path) -> None:
+    task, model = _task(place, "none", tokens=480, protocols=["non-overlapping"])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    scores = _scores(task, model, 48)
+    assert scores["perplexity"] == pytest.approx(257, rel=1e-6)
+    documents = int((np.asarray(task._evaluated.tokens[1:481]) == 256).sum())
+    assert scores["bits-per-byte"] == pytest.approx(480 / (480 - documents) * math.log2(257), rel=1e-6)
+
+
+def test_batches_of_evaluation_change_no_score(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, model = _task(place, tokens=300)
+    scores = _scores(task, model, 24)
+    monkeypatch.setattr(language_modeling, "TOKENS_AT_ONCE", 24)
+    one_by_one = _scores(task, model, 24)
+    assert one_by_one.keys() == scores.keys()
+    assert [one_by_one[key] for key in scores] == pytest.approx(list(scores.values()), rel=1e-6)
+
+
+def test_reported_metrics_are_those_that_were_announced(place: Path) -> None:
+    task, model = _task(place)
+    announced = {metric.name for metric in task.metrics()}
+    assert set(_scores(task, model, 16)) == announced
+    assert task.metrics()[0].name == "bits-per-byte"
+
+
+def test_batches_are_a_function_of_seed_split_and_step(place: Path) -> None:
+    task, _ = _task(place)
+    one = task.batch(3, "train", 5, 4)["tokens"]
+    task.batch(3, "train", 6, 4)
+    again = task.batch(3, "train", 5, 4)["tokens"]
+    assert torch.equal(one, again)
+    assert one.shape == (4, 17)
+    for other in (task.batch(4, "train", 5, 4), task.batch(3, "train", 6, 4), task.batch(3, "validation", 5, 4)):
+        assert not torch.equal(one, other["tokens"])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"extent": 500_000, "evaluate": [16]}, "too few for an extent of 500000"),
+        ({"evaluate": [16, 400_000]}, "too few for an extent of 400000"),
+        ({"tail": 17}, "a tail of 17 tokens is longer than the smallest extent, 16"),
+        ({"stride": 17}, "a stride of 17 tokens is longer"),
+        ({"protocols": ["slide"]}, "option 'protocols.0'"),
+        ({"evaluate": [1]}, "option 'evaluate.0'"),
+        ({"data": "nowhere.txt"}, "nowhere.txt"),
+    ],
+)
+def test_impossible_options_get_one_sentence(place: Path, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        _task(place, **options)
+
+
+def test_python_docs_is_real_english_in_every_installation(place: Path) -> None:
+    task, _ = _task(place, data="python-docs", tokens=64)
+    train, evaluated = task._streams["train"], task._evaluated
+    assert len(train.tokens) > 1_500_000
+    assert len(evaluated.tokens) > 50_000
+    text = bytes(np.asarray(evaluated.tokens[1:50_000]).astype(np.uint16).clip(max=255).astype(np.uint8))
+    assert text.count(b" the ") > 300

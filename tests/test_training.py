@@ -1,0 +1,100 @@
+"""The training loop: the schedule, parts of a batch, weight decay, and loss that stops being a number."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pebench.checkpoint import State
+from pebench.models.decoder import Decoder
+from pebench.optimisation import learning_rate, optimiser
+from pebench.resolve import build_encoding, build_task, resolve
+from pebench.spec import Training
+from pebench.task import AnyTask
+from pebench.train import Progress, train
+
+
+def _task(place: Path, encoding: Any = "rope", **training: Any) -> tuple[AnyTask, Decoder, Training]:
+    options = {"data": str(place / "text.txt"), "extent": 32, "evaluate": [32], "tail": 8}
+    model = {"width": 32, "layers": 2, "heads": 2}
+    spec = resolve(encoding, {"language-modeling": options}, model=model, train=training)
+    task = build_task(spec)
+    task.prepare()
+    built = build_encoding(spec.encoding.name, spec.encoding.options, task.geometry(), 0)
+    decoder = task.build(built, 0)
+    assert isinstance(decoder, Decoder)
+    return task, decoder, spec.train
+
+
+def _train(task: AnyTask, model: Decoder, training: Training, start: State | None = None) -> list[Progress]:
+    updates = optimiser(model, model.encoding, training)
+    cpu = torch.device("cpu")
+    return list(train(model, task, updates, training, 0, start or State(), cpu, lambda step: step % 5 == 0))
+
+
+def test_the_loss_falls(place: Path) -> None:
+    task, model, training = _task(place, steps=60, batch=8, learning_rate=3e-3)
+    losses = [float(progress.losses["loss"]) for progress in _train(task, model, training)]
+    assert losses[0] == pytest.approx(math.log(257), abs=0.1)
+    assert losses[-1] < 3
+
+
+@pytest.mark.parametrize("encoding", ["rope", {"seqpe": {"dropout": 0.0, "positions": 200}}], ids=str)
+def test_a_batch_in_parts_trains_like_a_batch_at_once(place: Path, encoding: Any) -> None:
+    weights = []
+    for accumulate in (1, 3):
+        task, model, training = _task(place, encoding, steps=3, batch=7, accumulate=accumulate)
+        _train(task, model, training)
+        weights.append(model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+def test_the_encodings_losses_reach_the_log(place: Path) -> None:
+    task, model, training = _task(place, {"seqpe": {"positions": 200}}, steps=1, batch=2)
+    assert set(_train(task, model, training)[0].losses) >= {"loss", "contrastive"}
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_the_next_look(place: Path) -> None:
+    task, model, training = _task(place, steps=40, batch=2)
+    plain, calls = task.loss, []
+
+    def loss(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return plain(*arguments) * (math.nan if len(calls) == 7 else 1.0)
+
+    task.loss = loss  # type: ignore[method-assign]
+    last = _train(task, model, training)[-1].state
+    assert (last.diverged_at, last.step) == (7, 10)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_schedules_warm_up_and_come_down(schedule: Any) -> None:
+    training = Training(steps=100, warmup=10, schedule=schedule, learning_rate=1.0, final=0.1)
+    rates = [learning_rate(training, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10] == pytest.approx(1.0)
+    assert all(after <= before + 1e-12 for before, after in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] == pytest.approx(1.0 if schedule == "constant" else 0.1, abs=0.02)
+
+
+def test_weight_decay_spares_the_encoding_norms_biases_and_embeddings(place: Path) -> None:
+    _, model, training = _task(place, "learned")
+    groups = optimiser(model, model.encoding, training).param_groups
+    decayed = {id(parameter) for parameter in groups[0]["params"]}
+    assert groups[0]["weight_decay"] == training.weight_decay
+    assert groups[1]["weight_decay"] == 0
+    wanted = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    assert decayed == wanted
+
+
+def test_bfloat16_trains_with_float32_weights(place: Path) -> None:
+    task, model, training = _task(place, "alibi", steps=10, batch=4, precision="bfloat16", learning_rate=3e-3)
+    losses = [float(progress.losses["loss"]) for progress in _train(task, model, training)]
+    assert losses[-1] < losses[0]
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
