@@ -10,6 +10,7 @@ from pathlib import Path
 from pebench.execution import Execution
 from pebench.progress import Display
 from pebench.store import Result, RunFolder
+from pebench.submission import Submission, end
 
 
 @dataclass
@@ -27,6 +28,14 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     interrupted: bool = False
+
+
+def carry_out(runs: Path, submission: Submission, execution: Execution, display: Display) -> Outcome:
+    """Carries out what was submitted to this process; see `run_all`."""
+    try:
+        return run_all(runs, list(submission.cells), execution, display)
+    finally:
+        end(runs, submission)
 
 
 def run_all(runs: Path, run_ids: list[str], execution: Execution, display: Display) -> Outcome:

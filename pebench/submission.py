@@ -99,6 +99,11 @@ def write(runs: Path, submission: Submission) -> None:
     atomic.write_json(path, submission.model_dump(mode="json"))
 
 
+def end(runs: Path, submission: Submission) -> None:
+    """Records that the processes of a submission, which may live on, have nothing more to do with it."""
+    write(runs, submission.model_copy(update={"pids": ()}))
+
+
 def read(path: Path) -> Submission:
     """The submission of a ``submission.json``.
 

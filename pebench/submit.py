@@ -74,7 +74,7 @@ def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | No
     """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
 
     For ``local`` and ``slurm`` it returns when the jobs are queued. For ``inline`` nothing runs yet: this
-    process is on record as the one that will, and `pebench.inline.run_all` does it.
+    process is on record as the one that will, and `pebench.inline.carry_out` does it.
 
     Args:
         sweep: what to submit.
@@ -166,10 +166,26 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     execution = _with_threads(sweep.execution, resources).model_dump_json()
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     workers = range(min(resources.parallel or 1, len(cells)))
-    jobs = [executor.submit(LocalWorker(), str(folder), number, execution, devices) for number in workers]
+    with _detached(folder / "workers.log"):
+        jobs = [executor.submit(LocalWorker(), str(folder), number, execution, devices) for number in workers]
     begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})
     submission.write(runs, begun)
     return begun
+
+
+@contextmanager
+def _detached(log: Path) -> Iterator[None]:
+    """Processes started in this block hold neither the terminal nor a pipe, whose reader would wait."""
+    ours = {number: os.dup(number) for number in (0, 1, 2)}
+    with log.open("wb") as written, Path(os.devnull).open("rb") as nothing:
+        try:
+            for number, file in {0: nothing, 1: written, 2: written}.items():
+                os.dup2(file.fileno(), number)
+            yield
+        finally:
+            for number, copy in ours.items():
+                os.dup2(copy, number)
+                os.close(copy)
 
 
 def _with_threads(execution: Execution, resources: Resources) -> Execution:

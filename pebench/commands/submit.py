@@ -60,7 +60,7 @@ def command(sweep: str, cluster: Any, runs: Path, **resources: Any) -> int:
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     click.echo(f"{loaded.name}: {len(submitted.started)} of {len(loaded.cells)} cells to start, {known}.")
     if cluster == "inline":
-        return _inline(loaded, runs, submitted.started)
+        return _inline(loaded, runs, submitted)
     jobs = ", ".join(submission.job for submission in submitted.submissions if submission.job)
     if jobs:
         click.echo(f"SLURM jobs: {jobs}")
@@ -84,11 +84,13 @@ def _refuse_misplaced(cluster: str, resources: dict[str, Any]) -> None:
                 )
 
 
-def _inline(sweep: Any, runs: Path, started: list[str]) -> int:
-    from pebench.inline import run_all
+def _inline(sweep: Any, runs: Path, submitted: Any) -> int:
+    from pebench.inline import carry_out
     from pebench.progress import display
 
-    outcome = run_all(runs, started, sweep.execution, display())
+    if not submitted.started:
+        return 0
+    outcome = carry_out(runs, submitted.submissions[0], sweep.execution, display())
     for run_id, message in outcome.failed.items():
         click.echo(
             f"pebench: {run_id} failed: {message.rstrip('.')}; see {runs / run_id / 'log.txt'}.", err=True

@@ -1,0 +1,268 @@
+"""Submitting starts what is missing and nothing else, and ends in the same scores whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tiny_sweeps import load, tiny, write
+
+from pebench import submission
+from pebench.cli import main
+from pebench.errors import UserError
+from pebench.inline import Outcome, carry_out, run_all
+from pebench.progress import Bars, Lines
+from pebench.status import statuses
+from pebench.store import RunFolder, read_sweeps
+from pebench.submit import Resources, submit
+from pebench.sweep import Sweep, load_sweep
+
+
+def run_inline(sweep: Sweep, runs: Path) -> Outcome:
+    """Submits a sweep and carries it out here."""
+    (begun,) = submit(sweep, runs, "inline").submissions
+    return carry_out(runs, begun, sweep.execution, Lines())
+
+
+def states(sweep: Sweep, runs: Path) -> list[str]:
+    return [cell.state for cell in statuses(runs, sweep.record().runs)]
+
+
+def scores(runs: Path) -> dict[str, Any]:
+    """What the results say of quality, by run; cost is another matter each time."""
+    return {
+        path.parent.name: json.loads(path.read_text())["scores"]
+        for path in sorted(runs.glob("*/result.json"))
+    }
+
+
+def until(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_every_cell_runs_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep, runs = load(place), place / "runs"
+    outcome = run_inline(sweep, runs)
+    assert list(outcome.finished) == list(sweep.record().runs)
+    assert states(sweep, runs) == ["done", "done"]
+    assert [record.runs for record in read_sweeps(runs)] == [sweep.record().runs]
+    written = {path: path.stat().st_mtime_ns for path in runs.glob("[a-z]*/*")}
+    again = submit(sweep, runs, "inline")
+    assert (again.started, again.finished) == ([], list(sweep.record().runs))
+    assert {path: path.stat().st_mtime_ns for path in runs.glob("[a-z]*/*")} == written
+
+
+def test_a_larger_sweep_starts_only_what_is_new(place: Path) -> None:
+    runs = place / "runs"
+    run_inline(load(place), runs)
+    larger = submit(load(place, encodings=["none", "alibi", "rope"]), runs, "inline")
+    assert [run_id.partition("-")[0] for run_id in larger.started] == ["alibi"]
+    assert len(larger.finished) == 2
+
+
+def test_one_failure_stops_no_other_cell_and_is_started_again(place: Path) -> None:
+    sweep, runs = load(place), place / "runs"
+    (begun,) = submit(sweep, runs, "inline").submissions
+    broken, sound = sweep.record().runs
+    # A folder where a file is to be written breaks this run alone.
+    (runs / broken / "metrics.jsonl").mkdir()
+    outcome = carry_out(runs, begun, sweep.execution, Lines())
+    assert (list(outcome.failed), list(outcome.finished)) == ([broken], [sound])
+    assert states(sweep, runs) == ["failed", "done"]
+    (runs / broken / "metrics.jsonl").rmdir()
+    assert submit(sweep, runs, "inline").started == [broken]
+    assert list(run_all(runs, [broken], sweep.execution, Lines()).finished) == [broken]
+
+
+def test_a_cell_that_is_under_way_is_not_started_twice(place: Path) -> None:
+    sweep, runs = load(place), place / "runs"
+    assert len(submit(sweep, runs, "inline").started) == 2
+    again = submit(sweep, runs, "local")
+    assert (again.started, again.busy) == ([], list(sweep.record().runs))
+
+
+def test_of_submits_at_the_same_time_one_starts_the_cells(place: Path) -> None:
+    sweep, runs, started = load(place, seeds=5), place / "runs", []
+    threads = [
+        threading.Thread(target=lambda: started.append(len(submit(sweep, runs, "inline").started)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(started) == [0, 0, 0, 10]
+
+
+def test_a_run_keeps_the_plugins_that_it_needs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pebench.registry import encodings
+
+    monkeypatch.setattr(encodings, "_files", {})
+    source = "from pebench.encoding import PositionEncoding\n\n\nclass Mine(PositionEncoding):\n    pass\n"
+    (place / "mine.py").write_text(source)
+    sweep, runs = load(place, encodings=["mine"], plugins=["mine.py"]), place / "runs"
+    submit(sweep, runs, "inline")
+    (run_id,) = sweep.record().runs
+    (place / "mine.py").unlink()
+    assert (runs / run_id / "plugins" / "mine.py").read_text() == source
+    # A job is another process, which has never seen the file.
+    code = (
+        "import sys; from pathlib import Path;"
+        "from pebench.run import execute; from pebench.store import RunFolder;"
+        "print(execute(RunFolder(Path(sys.argv[1]))).status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, runs / run_id], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "done\n"
+
+
+def test_a_folder_that_cannot_be_written_is_named(place: Path) -> None:
+    (place / "runs").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write .*runs"):
+        submit(load(place), place / "runs", "inline")
+
+
+def test_without_slurm_the_other_clusters_are_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(place))
+    with pytest.raises(UserError, match=r"there is no SLURM .* '--cluster local' or '--cluster inline'"):
+        submit(load(place), place / "runs", "slurm")
+    assert states(load(place), place / "runs") == ["missing", "missing"]
+
+
+@contextmanager
+def pebench(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command line in a process of its own, ended with the block."""
+    command = [sys.executable, "-m", "pebench", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def long_enough_to_be_stopped(place: Path, encodings: list[str]) -> tuple[Path, Sweep]:
+    """The file of a sweep that saves a checkpoint after every step, and the same sweep without that."""
+    written = tiny(place, encodings=encodings, train={"steps": 150, "batch": 2})
+    slow = {"execution": {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}}
+    return write(place, written | slow, "slow.yaml"), load_sweep(write(place, written))
+
+
+def steps_done(run: RunFolder) -> int:
+    return sum(1 for _ in run.points())
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_sweep_that_was_cut_off_ends_with_the_same_scores(place: Path, how: signal.Signals) -> None:
+    path, sweep = long_enough_to_be_stopped(place, ["none", "rope"])
+    runs = place / "runs"
+    first = RunFolder(runs / sweep.record().runs[0])
+    with pebench("submit", str(path)) as process:
+        until(lambda: steps_done(first) > 20)
+        process.send_signal(how)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -9)
+    assert "Traceback" not in told
+    assert states(sweep, runs) == ["lost", "missing"]
+    assert steps_done(first) < 150
+    assert len(run_inline(sweep, runs).finished) == 2
+    assert len(run_inline(sweep, place / "undisturbed").finished) == 2
+    assert scores(runs) == scores(place / "undisturbed")
+
+
+def test_local_workers_share_the_cells_and_one_that_is_killed_takes_no_other_with_it(place: Path) -> None:
+    path, sweep = long_enough_to_be_stopped(place, ["none", "rope", "alibi"])
+    runs = place / "runs"
+    done = subprocess.run(
+        [sys.executable, "-m", "pebench", "submit", str(path), "--cluster", "local", "--max-parallel", "2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "3 of 3 cells to start" in done.stdout, "and it does not wait for the workers"
+    (begun,) = (submission.read(path) for path in (runs / ".submitit").glob("*/submission.json"))
+    first = RunFolder(runs / sweep.record().runs[0])
+    until(lambda: steps_done(first) > 10)
+    worker = first.worker()
+    assert worker is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    until(lambda: not any(psutil.pid_exists(pid) for pid in begun.pids))
+    assert states(sweep, runs) == ["lost", "done", "done"]
+    assert submit(sweep, runs, "inline").started == [first.run_id]
+    run_all(runs, [first.run_id], sweep.execution, Lines())
+    run_inline(sweep, place / "undisturbed")
+    assert scores(runs) == scores(place / "undisturbed")
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(place: Path) -> None:
+    from filelock import FileLock
+
+    sweep, runs = load(place), place / "runs"
+    submit(sweep, runs, "inline")
+    held, free = sweep.record().runs
+    with FileLock(runs / held / "lock"):
+        outcome = run_all(runs, [held, free], sweep.execution, Lines())
+    assert (outcome.skipped, list(outcome.finished), outcome.failed) == ([held], [free], {})
+
+
+def test_the_command_says_what_it_starts_and_fails_if_a_cell_does(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(place, tiny(place))
+    _, broken = load_sweep(path).record().runs
+    assert main(["submit", str(path)]) == 0
+    told = capsys.readouterr()
+    assert told.out == "tiny: 2 of 2 cells to start, 0 finished before, 0 under way.\n"
+    assert "[2/2] rope, seed 0: done" in told.err
+    assert main(["submit", str(path)]) == 0
+    assert "0 of 2 cells to start, 2 finished before" in capsys.readouterr().out
+    (place / "others" / broken / "metrics.jsonl").mkdir(parents=True)
+    assert main(["submit", str(path), "--runs", "others"]) == 1
+    told = capsys.readouterr()
+    assert f"pebench: {broken} failed: " in told.err
+    assert f"others/{broken}/log.txt" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_bars_take_whatever_a_run_tells() -> None:
+    with Bars() as bars:
+        bars.begin("rope, seed 0", 1, 2)
+        bars.training(10, 100, {"train/loss": 2.5}, 4.0)
+        bars.evaluating(0, 3, "256")
+        bars.end("done")
+
+
+def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("pebench.progress.time.monotonic", lambda: now)
+    lines = Lines()
+    lines.begin("rope, seed 0", 1, 2)
+    for step in range(1, 26):
+        now += 1
+        lines.training(step, 100, {"train/loss": 2.5}, 1.0)
+    lines.end("done")
+    told = capsys.readouterr().err.splitlines()
+    assert told[1:] == [
+        "[1/2] rope, seed 0: step 10 of 100, loss 2.5, 1 steps/s, 2 min left",
+        "[1/2] rope, seed 0: step 20 of 100, loss 2.5, 1 steps/s, 80 s left",
+        "[1/2] rope, seed 0: done",
+    ]
+
+
+def test_resources_are_checked() -> None:
+    with pytest.raises(ValueError, match="parallel"):
+        Resources(parallel=0)
