@@ -78,18 +78,22 @@ class SeqPE(PositionEncoding):
     ) -> None:
         """
         Args:
-            apply, project: see above; by default the published choice for text on one axis, for images on more.
+            apply: how the vectors reach attention; by default `scalar` on one axis, `multiply` on several.
+            project: how queries and keys get theirs; by default `shared` on one axis, `per-layer` on several.
             base: of the digits.
-            positions: how many positions an axis the objectives cover; decides the number of digits. By default
-                20,000 on one axis, 100 on each of several.
-            width, heads: of the encoder, by default the model's. layers: of the encoder.
+            positions: how many positions an axis the objectives cover, which decides the number of digits; by
+                default 20,000 on one axis, 100 on each of several.
+            width: of the encoder; by default the model's.
+            heads: of the encoder; by default the model's.
+            layers: of the encoder.
             dropout: on the encoder's residual branches.
             bidirectional: whether digits see those after them.
             mask_padding: whether padding zeros are hidden.
             share_prefixes: `exact` computes common prefixes of digit strings once wherever that changes nothing,
                 which in training with dropout it would; `always` does so there too.
-            candidates: mix of the contrastive candidates, by default that of the kind of data.
-            contrastive, distillation: weights of the two losses.
+            candidates: mix of the contrastive candidates; by default `text` on one axis, `images` on several.
+            contrastive: weight of the contrastive loss.
+            distillation: weight of the distillation loss.
             shifted: probability that a batch stands in a shifted window.
         """
         super().__init__(geometry)
