@@ -1,0 +1,195 @@
+"""A real SLURM on this machine, for one test session: a controller and a few nodes, all processes of ours.
+
+It needs no root, no systemd, no cgroups and no database, and everything it writes is below one folder.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "sinfo", "scancel")
+
+# Daemons live where the PATH of ordinary users does not lead.
+SEARCH_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+
+_CONFIGURATION = """\
+ClusterName=pebench
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={folder}/munge.sock,cred_expire=5
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+PropagateResourceLimits=NONE
+SlurmdParameters=config_overrides
+MailProg=/bin/true
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+DefMemPerCPU=100
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=1,sched_interval=1,batch_sched_delay=0,sched_min_interval=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
+JobRequeue=1
+FirstJobId={first_job}
+MaxArraySize=1001
+MinJobAge=300
+KillWait=5
+SlurmctldTimeout=10
+SlurmdTimeout=10
+InactiveLimit=0
+ReturnToService=2
+NodeName=127.0.0.[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{node_port}-{last_port}] \\
+  CPUs=4 RealMemory=64000
+PartitionName=main Nodes=ALL Default=YES State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=low Nodes=ALL Default=NO State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=30
+"""
+
+
+def missing_programs() -> list[str]:
+    """What of SLURM is not installed here."""
+    return [program for program in PROGRAMS if shutil.which(program, path=SEARCH_PATH) is None]
+
+
+class LocalSlurm:
+    """The cluster, by its folder.
+
+    Attributes:
+        folder: of its state and logs; its path must be short, for a socket's name has at most 107 characters.
+        nodes: how many machines it pretends to have.
+    """
+
+    def __init__(self, folder: Path, nodes: int = 2) -> None:
+        self.folder = folder
+        self.nodes = nodes
+        self.environment = {**os.environ, "PATH": SEARCH_PATH, "SLURM_CONF": str(folder / "slurm.conf")}
+
+    def start(self) -> None:
+        """Starts the daemons and waits until every node is idle."""
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir()
+        self._start_munge()
+        port = _free_ports(self.nodes + 1)
+        configuration = _CONFIGURATION.format(
+            host=socket.gethostname().partition(".")[0],
+            user=psutil.Process().username(),
+            folder=self.folder,
+            port=port,
+            node_port=port + 1,
+            last_port=port + self.nodes,
+            nodes=self.nodes,
+            # Not from 1: whoever keeps files by job number would meet those of an earlier cluster.
+            first_job=int(time.time()) % 600_000 * 100 + 1,
+        )
+        (self.folder / "slurm.conf").write_text(configuration)
+        (self.folder / "cgroup.conf").write_text(
+            "CgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace=no\n"
+        )
+        self._run("slurmctld", "-i")
+        for number in range(1, self.nodes + 1):
+            self._run("slurmd", "-N", f"127.0.0.{number}")
+        self._wait("idle nodes", lambda: self._idle() == self.nodes)
+
+    def stop(self) -> None:
+        """Ends the daemons and whatever jobs are left, and nothing else."""
+        for daemon in ("slurmctld", "slurmd", "munged"):
+            for file in self.folder.glob(f"{daemon}*.pid"):
+                _kill(file, daemon)
+        for process in psutil.process_iter():
+            if self._is_step(process):
+                for child in process.children(recursive=True):
+                    child.kill()
+                process.kill()
+
+    def _is_step(self, process: psutil.Process) -> bool:
+        try:
+            ours = process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
+            return ours and process.name() == "slurmstepd"
+        except psutil.Error:
+            return False
+
+    def _start_munge(self) -> None:
+        key = self.folder / "munge.key"
+        key.touch(mode=0o600)
+        key.write_bytes(secrets.token_bytes(128))
+        places = {"key-file": key.name, "socket": "munge.sock", "pid-file": "munged.pid"}
+        places |= {"log-file": "munged.log", "seed-file": "munge.seed"}
+        self._run(
+            "munged", "--force", *(f"--{option}={self.folder / name}" for option, name in places.items())
+        )
+        self._wait("munge", (self.folder / "munge.sock").exists)
+
+    def _idle(self) -> int:
+        nodes = self._run("sinfo", "--noheader", "--partition=main", "--states=idle", "--Node", "--format=%N")
+        return len(nodes.split())
+
+    def _run(self, *command: str) -> str:
+        # The daemons fork and go on, and would hold a pipe open as long as they live.
+        with (self.folder / "said.txt").open("w+") as said:
+            subprocess.run(
+                command, env=self.environment, stdout=said, stderr=said, stdin=subprocess.DEVNULL, check=False
+            )
+            said.seek(0)
+            return said.read()
+
+    def _wait(self, what: str, there: Callable[[], bool], seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while not there():
+            if time.monotonic() > end:
+                logs = "\n".join(
+                    f"== {log}\n{log.read_text()[-1500:]}" for log in sorted(self.folder.glob("*.log"))
+                )
+                raise TimeoutError(f"no {what} after {seconds} seconds\n{logs}")
+            time.sleep(0.05)
+
+
+def _kill(file: Path, name: str) -> None:
+    try:
+        process = psutil.Process(int(file.read_text().strip()))
+        if process.name() == name:
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+    except (psutil.Error, ValueError):
+        return
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody listens on, below those that the system gives away."""
+    for first in range(11_000 + os.getpid() % 100 * 100, 30_000, count):
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+    raise OSError("there are no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

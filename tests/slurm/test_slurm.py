@@ -1,0 +1,160 @@
+"""Submitting to a real SLURM: jobs are queued once, stopped, gone on with, and end as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_slurm import LocalSlurm
+from tiny_sweeps import load, tiny, write
+
+from pebench import scheduler
+from pebench.cli import main
+from pebench.execution import Execution
+from pebench.inline import run_all
+from pebench.progress import Lines
+from pebench.status import CellStatus, statuses
+from pebench.store import RunFolder
+from pebench.submit import Resources, submit
+from pebench.sweep import Sweep
+
+pytestmark = pytest.mark.slurm
+
+SMALL = Resources(minutes=15, cpus=1)
+
+
+def states(sweep: Sweep, runs: Path) -> list[str]:
+    return [cell.state for cell in cells(sweep, runs)]
+
+
+def cells(sweep: Sweep, runs: Path) -> list[CellStatus]:
+    return statuses(runs, sweep.record().runs)
+
+
+def until(what: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+
+
+def scores(runs: Path) -> dict[str, Any]:
+    return {path.parent.name: json.loads(path.read_text())["scores"] for path in runs.glob("*/result.json")}
+
+
+def undisturbed(sweep: Sweep, runs: Path) -> dict[str, Any]:
+    """The scores of the same sweep, run here, without more checkpoints than usual."""
+    usual = Execution(device="cpu", threads=1)
+    run_all(runs, submit(sweep, runs, "inline").started, usual, Lines())
+    return scores(runs)
+
+
+def slow(place: Path) -> Sweep:
+    """One run that takes some seconds, since it saves a checkpoint after each step."""
+    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
+    return load(place, encodings=["rope"], train={"steps": 250, "batch": 2}, execution=execution)
+
+
+def is_under_way(folder: RunFolder) -> bool:
+    worker = folder.worker()
+    return folder.metrics.exists() and worker is not None and sum(1 for _ in folder.points()) > 20
+
+
+def test_a_sweep_is_queued_once_and_ends_as_it_does_inline(
+    slurm: LocalSlurm, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, runs = write(place, tiny(place)), place / "runs"
+    sweep = load(place)
+    command = [
+        "submit",
+        str(path),
+        "--cluster",
+        "slurm",
+        "--time",
+        "15",
+        "--mem",
+        "500M",
+        "--max-parallel",
+        "2",
+    ]
+    assert main(command) == 0
+    assert "2 of 2 cells to start" in capsys.readouterr().out
+    assert set(states(sweep, runs)) <= {"queued", "running", "done"}
+    assert main(command) == 0
+    assert "0 of 2 cells to start" in capsys.readouterr().out
+    until(lambda: states(sweep, runs) == ["done", "done"])
+    assert main(command) == 0
+    assert "0 of 2 cells to start, 2 finished before, 0 under way" in capsys.readouterr().out
+    assert scores(runs) == undisturbed(sweep, place / "undisturbed")
+
+
+def test_a_job_that_is_told_to_stop_is_requeued_and_loses_nothing(slurm: LocalSlurm, place: Path) -> None:
+    sweep, runs = slow(place), place / "runs"
+    submit(sweep, runs, "slurm", SMALL)
+    folder = RunFolder(runs / sweep.record().runs[0])
+    until(lambda: is_under_way(folder))
+    (cell,) = cells(sweep, runs)
+    assert cell.job is not None
+    subprocess.run(["scancel", "--signal=USR2", cell.job], check=True)
+    until(lambda: "queued" in states(sweep, runs))
+    (cell,) = cells(sweep, runs)
+    assert cell.step is not None
+    assert 20 < cell.step < 250
+    assert submit(sweep, runs, "slurm", SMALL).started == []
+    until(lambda: states(sweep, runs) == ["done"])
+    assert f"from step {cell.step}" in folder.log.read_text()
+    assert scores(runs) == undisturbed(sweep, place / "undisturbed")
+
+
+def test_a_job_that_is_cancelled_is_lost_and_started_by_the_next_submit(
+    slurm: LocalSlurm, place: Path
+) -> None:
+    sweep, runs = slow(place), place / "runs"
+    (begun,) = submit(sweep, runs, "slurm", SMALL).submissions
+    folder = RunFolder(runs / sweep.record().runs[0])
+    until(lambda: is_under_way(folder))
+    subprocess.run(["scancel", f"--name={begun.name}"], check=True)
+    until(lambda: states(sweep, runs) == ["lost"])
+    assert submit(sweep, runs, "slurm", SMALL).started == [folder.run_id]
+    until(lambda: states(sweep, runs) == ["done"])
+    assert scores(runs) == undisturbed(sweep, place / "undisturbed")
+
+
+def test_a_job_that_fails_names_its_log(slurm: LocalSlurm, place: Path) -> None:
+    sweep, runs = load(place, encodings=["rope"]), place / "runs"
+    (place / "text.txt").unlink()
+    submit(sweep, runs, "slurm", SMALL)
+    until(lambda: states(sweep, runs) == ["failed"])
+    (cell,) = cells(sweep, runs)
+    assert "text.txt" in cell.detail
+    assert cell.log is not None
+    assert "Traceback" in Path(cell.log).read_text()
+
+
+def test_jobs_that_slurm_refuses_leave_nothing_behind(
+    slurm: LocalSlurm, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write(place, tiny(place))
+    assert main(["submit", str(path), "--cluster", "slurm", "--partition", "nowhere"]) == 2
+    assert (
+        capfd.readouterr().err == "pebench: SLURM refuses the jobs: invalid partition specified: nowhere.\n"
+    )
+    assert [file.name for file in (place / "runs" / ".submitit").iterdir()] == ["lock"]
+    assert states(load(place), place / "runs") == ["missing", "missing"]
+
+
+def test_a_sweep_larger_than_an_array_becomes_several(
+    slurm: LocalSlurm, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scheduler.largest_array() == 1001
+    monkeypatch.setattr(scheduler, "largest_array", lambda: 2)
+    sweep, runs = load(place, encodings=["rope"], seeds=5), place / "runs"
+    begun = submit(sweep, runs, "slurm", SMALL).submissions
+    assert [len(submission.cells) for submission in begun] == [2, 2, 1]
+    assert len({submission.job for submission in begun}) == 3
+    assert set(states(sweep, runs)) <= {"queued", "running"}

@@ -1,0 +1,257 @@
+"""Every mistake on the command line gets one sentence and exit status 2; what is right gets an answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_sweeps import tiny, write
+
+from pebench.cli import main
+
+RUN = ["run", "--encoding", "rope"]
+
+
+def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The sentence that a command line is answered with."""
+    before = set(Path().rglob("*"))
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("pebench: ")
+    assert told.err.count("\n") == 1, told.err
+    assert "Traceback" not in told.err
+    assert set(Path().rglob("*")) == before, "nothing is written"
+    return told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["lst"], "unknown command 'lst': did you mean 'list'?"),
+        (["list", "encoding"], "'encoding' is not one of 'encodings', 'tasks'"),
+        (["list", "--axis"], "No such option"),
+        (["show"], "Missing argument 'NAME'"),
+        (["show", "rpoe"], "unknown encoding or task 'rpoe': did you mean 'rope'"),
+        (["show", "rope", "--width", "wide"], "'wide' is not a valid integer"),
+        (["show", "rope", "--width", "10"], "--width 10 does not divide into --heads 4"),
+        (["run"], "Missing option '--encoding'"),
+        (["run", "--encoding", "rpoe"], "unknown encoding 'rpoe': did you mean 'rope'"),
+        (
+            [*RUN, "--task", "language-modelling"],
+            "unknown task 'language-modelling': did you mean 'language-modeling'",
+        ),
+        ([*RUN, "--option", "bsae=3"], "unknown option 'bsae' of encoding 'rope': did you mean 'base'?"),
+        ([*RUN, "--option", "base"], "'base' is not of the form key=value"),
+        ([*RUN, "--option", "base=big"], "encoding 'rope', option 'base': input should be a valid number"),
+        ([*RUN, "--option", "base=[1"], "'base=[1', line 1:"),
+        ([*RUN, "--set", "steps=3"], "unknown place 'steps'"),
+        ([*RUN, "--set", "train.stesp=3"], "unknown option 'stesp' of 'train': did you mean 'steps'?"),
+        ([*RUN, "--set", "train.steps=many"], "'train', option 'steps': input should be a valid integer"),
+        ([*RUN, "--set", "train.steps=0"], "option 'steps'"),
+        ([*RUN, "--set", "train.=3"], "'train.' names no option"),
+        ([*RUN, "--set", "model.size=huge"], "option 'size': input should be 'tiny'"),
+        ([*RUN, "--set", "model.width=30"], "width 30 does not divide into"),
+        (
+            [*RUN, "--set", "task.extnet=64"],
+            "unknown option 'extnet' of task 'language-modeling': did you mean 'extent'",
+        ),
+        ([*RUN, "--set", "task.evaluate=64"], "task 'language-modeling', option 'evaluate'"),
+        ([*RUN, "--seed", "-1"], "-1 is not in the range"),
+        ([*RUN, "--device", "tpu"], "'tpu' is not one of"),
+        (
+            ["run", "--encoding", "seqpe", "--set", "task.evaluate=[128, 10000000]"],
+            "positions an axis, but task",
+        ),
+        (["--plugin", "absent.py", "list"], "no plugin file at"),
+        (["--plugin", "text.txt", "list"], "text.txt"),
+        (["--plugin", "broken.py", "list"], "cannot be imported"),
+        (["--plugin", "empty.py", "list"], "defines neither a PositionEncoding nor a Task"),
+        (["--plugin", "rope.py", "list"], "two encodings are named 'rope'"),
+        (["submit"], "Missing argument 'SWEEP'"),
+        (["submit", "quikstart"], "unknown sweep 'quikstart': did you mean 'quickstart'?"),
+        (["submit", "absent.yaml"], "cannot read absent.yaml: No such file or directory"),
+        (["submit", "folder.yaml"], "cannot read folder.yaml: Is a directory"),
+        (["submit", "binary.yaml"], "cannot read binary.yaml: it is not UTF-8 text"),
+        (["submit", "broken.yaml"], "broken.yaml, line 2: "),
+        (["submit", "tiny.yaml", "--cluster", "slrum"], "'slrum' is not one of 'inline', 'local', 'slurm'"),
+        (
+            ["submit", "tiny.yaml", "--gpus", "1"],
+            "--gpus is for '--cluster slurm', not for '--cluster inline'",
+        ),
+        (["submit", "tiny.yaml", "--cluster", "local", "--mem", "4G"], "--mem is for '--cluster slurm'"),
+        (["submit", "tiny.yaml", "--cpus", "2"], "inline runs go one by one here"),
+        (["submit", "tiny.yaml", "--cluster", "slurm", "--time", "soon"], "'soon' is no time limit"),
+        (["submit", "tiny.yaml", "--cluster", "slurm", "--time", "0"], "'0' is no time limit"),
+        (["submit", "tiny.yaml", "--cluster", "slurm", "--mem", "lots"], "'lots' is no amount of memory"),
+        (["submit", "tiny.yaml", "--max-parallel", "0"], "0 is not in the range"),
+        (["submit", "tiny.yaml", "--runs", "text.txt"], "is a file"),
+        (["submit", "tiny.yaml", "--runs", "text.txt/runs"], "cannot write"),
+        ([*RUN, "--runs", "text.txt/runs"], "cannot write"),
+        (["status", "tiny"], "unknown sweep 'tiny': there is none"),
+        (
+            ["status", "tiny.yaml"],
+            "sweep 'tiny' has not been submitted into runs: 'pebench submit tiny.yaml' does it",
+        ),
+        (["status", "absent.yaml"], "cannot read absent.yaml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_gets_one_sentence(
+    place: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place, tiny(place))
+    write(place, "encodings: [rope\ntasks: [x]\n", "broken.yaml")
+    (place / "folder.yaml").mkdir()
+    (place / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (place / "broken.py").write_text("import nothing_of_this_name\n")
+    (place / "empty.py").write_text("")
+    plugin = "from pebench.encoding import PositionEncoding\n\n\nclass Rope(PositionEncoding):\n    pass\n"
+    (place / "rope.py").write_text(plugin)
+    assert sentence in mistake(arguments, capsys)
+
+
+def test_a_run_folder_that_cannot_be_read_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "runs" / "rope-1").mkdir(parents=True)
+    (place / "runs" / "rope-1" / "spec.json").write_text("{")
+    assert "rope-1/spec.json cannot be read" in mistake(["status"], capsys)
+
+
+def test_the_process_itself_ends_with_status_2_and_no_traceback(place: Path) -> None:
+    command = [sys.executable, "-m", "pebench", "show", "rpoe"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("pebench: unknown encoding or task 'rpoe': did you mean 'rope'")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["list", "show", "run", "submit", "status", "doctor"])
+def test_the_help_of_a_command_ends_in_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text, _, options = capsys.readouterr().out.partition("Options:")
+    assert options
+    assert text.rstrip().splitlines()[-1].strip().startswith(f"pebench {name}")
+
+
+def test_list_tells_what_the_files_say(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (rope,) = (line for line in lines if line.startswith("rope "))
+    assert rope.split()[:3] == ["rope", "1", "R"]
+    assert any(line.startswith("language-modeling ") for line in lines)
+    assert main(["list", "tasks"]) == 0
+    assert "rope" not in capsys.readouterr().out
+
+
+def test_list_shows_a_file_that_is_broken_and_the_others(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pebench.encodings as package
+
+    (place / "half-written.py").write_text("class Half(")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(place)])
+    assert main(["list", "encodings"]) == 0
+    told = capsys.readouterr().out
+    assert "cannot be read" in told
+    assert "rope" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "rope",
+            [
+                "base",
+                "float > 1",
+                "10000.0",
+                "queries and keys (R)",
+                "encodings/rope.py",
+                "arxiv.org/abs/2104.09864",
+            ],
+        ),
+        (
+            "t5",
+            ["parameters", "(width 256, heads 4, layers 4, extent 128)", "the logits, from positions (B)"],
+        ),
+        ("language-modeling", ["extent", "model", "layers", "causal", "tasks/language_modeling.py"]),
+    ],
+)
+def test_show_tells_all_of_a_plugin(name: str, parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", name]) == 0
+    told = capsys.readouterr().out
+    assert [part for part in parts if part not in told] == []
+
+
+def test_show_counts_parameters_for_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "learned", "--width", "12", "--heads", "2", "--extent", "10"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("parameters"))
+    assert line.split()[1] == "120"
+
+
+def settings(place: Path, **changes: Any) -> list[str]:
+    """The tiny sweep's settings as arguments of `run`."""
+    written = tiny(place, **changes)
+    task = written["tasks"][0]["language-modeling"]
+    values = {f"task.{key}": value for key, value in task.items()}
+    values |= {f"{at}.{key}": value for at in ("model", "train") for key, value in written[at].items()}
+    return [argument for path, value in values.items() for argument in ("--set", f"{path}={value}")]
+
+
+def test_run_prints_scores_and_the_second_time_the_same(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*RUN, *settings(place), "--option", "base=500", "--device", "cpu", "--threads", "1"]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert "bits-per-byte" in first
+    assert "runs/rope-" in first
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_run_ends_with_status_1_and_names_the_log_if_the_run_fails(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*RUN, *settings(place), "--set", "task.data=absent.txt"]) == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1].startswith("pebench: ")
+    assert "absent.txt" in told.err
+    assert "log.txt" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_doctor_names_everything_and_finds_nothing_broken(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    for subject in (
+        "Python",
+        "torch",
+        "GPU",
+        "SLURM",
+        "encoding rope",
+        "task language-modeling",
+        "cache",
+        "tracking",
+    ):
+        assert f"  {subject}" in told, subject
+
+
+def test_doctor_fails_for_what_is_essential(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pebench.encodings as package
+
+    (place / "half-written.py").write_text("class Half(")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(place)])
+    monkeypatch.setenv("PEBENCH_TRACKING_URI", "nowhere")
+    assert main(["doctor"]) == 1
+    told = capsys.readouterr()
+    broken = [line for line in told.out.splitlines() if line.startswith("NO")]
+    assert ["half-written" in line or "tracking store" in line for line in broken] == [True, True]
+    assert told.err == "2 essential things broken.\n"
