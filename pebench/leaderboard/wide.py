@@ -1,0 +1,157 @@
+"""The headline metric of a table: one line an encoding and extrapolation, one column an extent."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pebench.leaderboard.collect import Collection, Group
+from pebench.scores import positions
+from pebench.store import MetricRecord
+
+if TYPE_CHECKING:
+    import pandas
+
+Extent = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One mean.
+
+    Attributes:
+        mean: NaN where it is not known.
+        half_width: of its interval, NaN for one seed.
+        diverged: how many of the `expected` runs diverged.
+    """
+
+    mean: float
+    half_width: float
+    diverged: int
+    expected: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a mean."""
+        return not math.isnan(self.mean)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of one encoding and extrapolation.
+
+    Attributes:
+        label: the group's, with the extrapolation where it is not the default.
+        group: the cells' group.
+        cells: by extent; one that was not measured is not there.
+    """
+
+    label: str
+    group: Group
+    cells: Mapping[Extent, Cell]
+
+
+@dataclass(frozen=True)
+class Wide:
+    """A table.
+
+    Attributes:
+        title: the task, and its options where tables differ by them.
+        metric: name of the headline, empty while no run has finished.
+        record: how it is read.
+        extents: the columns, in order.
+        trained: the extents that were trained at.
+        lines: the best at the largest extent first.
+        best: the best mean of each column that has one.
+    """
+
+    title: str
+    metric: str
+    record: MetricRecord
+    extents: list[Extent]
+    trained: frozenset[Extent]
+    lines: list[Line]
+    best: Mapping[Extent, float]
+
+    def is_best(self, extent: Extent, cell: Cell | None) -> bool:
+        """Whether no mean of a column is better than that of this cell."""
+        return cell is not None and cell.mean == self.best.get(extent)
+
+
+def widen(collection: Collection, summary: pandas.DataFrame) -> list[Wide]:
+    """The tables of a sweep, by title.
+
+    Args:
+        collection: the sweep. summary: see `pebench.leaderboard.statistics.summarise`.
+    """
+    rows: dict[str, dict[str, dict[Extent, Cell]]] = {}
+    headlines = {task: next(iter(metrics), "") for task, metrics in collection.metrics.items()}
+    places = ["group", "metric", "extrapolation", "extent"]
+    numbers = ["mean", "half_width", "diverged", "expected"]
+    for key, metric, method, extent, *values in summary[places + numbers].itertuples(index=False, name=None):
+        if metric == headlines.get(collection.groups[key].task, ""):
+            rows.setdefault(key, {}).setdefault(method, {})[extent] = Cell(*values)
+    tables: dict[tuple[str, ...], list[Line]] = defaultdict(list)
+    for key, group in collection.groups.items():
+        tables[group.table] += _lines(group, rows.get(key, {}))
+    return [
+        _wide(table, lines, collection.metrics.get(table[0], {}), headlines.get(table[0], ""))
+        for table, lines in sorted(tables.items())
+    ]
+
+
+def _wide(
+    table: tuple[str, ...], lines: list[Line], metrics: Mapping[str, MetricRecord], metric: str
+) -> Wide:
+    record = metrics[metric] if metric else MetricRecord(unit="", higher_is_better=False)
+    extents = sorted({e for line in lines for e in line.cells if e}, key=lambda e: (positions(e), e))
+    sign = -1.0 if record.higher_is_better else 1.0
+
+    def standing(line: Line) -> tuple[Any, ...]:
+        cells = [line.cells.get(extent) for extent in reversed(extents)]
+        known = [(0, sign * cell.mean) if cell is not None and cell.known else (1, 0.0) for cell in cells]
+        return (*known, line.label)
+
+    return Wide(
+        title=f"{table[0]} ({', '.join(table[1:])})" if table[1:] else table[0],
+        metric=metric,
+        record=record,
+        extents=extents,
+        trained=frozenset(line.group.trained for line in lines if line.group.trained is not None),
+        lines=sorted(lines, key=standing),
+        best=_best(lines, extents, record),
+    )
+
+
+def _best(lines: list[Line], extents: list[Extent], record: MetricRecord) -> dict[Extent, float]:
+    best = {}
+    for extent in extents:
+        cells = [line.cells[extent] for line in lines if extent in line.cells]
+        means = [cell.mean for cell in cells if cell.known]
+        if means:
+            best[extent] = max(means) if record.higher_is_better else min(means)
+    return best
+
+
+def _lines(group: Group, rows: Mapping[str, Mapping[Extent, Cell]]) -> list[Line]:
+    """The default extrapolation's line, then the others'.
+
+    Up to the trained extent nothing is extrapolated and only the default is evaluated: its cells there are
+    those of every line.
+    """
+    default = group.default or ""
+    base = rows.get(default, {})
+    inside = {extent: cell for extent, cell in base.items() if _inside(extent, group.trained)}
+    others = {name: cells for name, cells in rows.items() if name != default}
+    lines = [Line(group.label, group, base)]
+    lines += [Line(f"{group.label}, {name}", group, {**inside, **cells}) for name, cells in others.items()]
+    return lines
+
+
+def _inside(extent: Extent, trained: Extent | None) -> bool:
+    if trained is None or len(trained) != len(extent):
+        return False
+    return all(size <= most for size, most in zip(extent, trained, strict=True))

@@ -1,0 +1,333 @@
+"""What `pebench leaderboard` promises: every number from the run folders, and the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pandas
+import pytest
+from rich.console import Console
+from run_folders import begin, diverge, finish, log, record_sweep, specification, text_scores
+
+from pebench.cli import main
+from pebench.errors import UserError
+from pebench.leaderboard import print_leaderboard, write_leaderboard
+from pebench.leaderboard.plots import spread
+from pebench.leaderboard.sweeps import find_sweeps
+from pebench.spec import RunSpec
+from pebench.store import RunFolder
+
+FILES = {
+    "scores.csv",
+    "leaderboard.csv",
+    "costs.csv",
+    "leaderboard.md",
+    "score-by-extent.png",
+    "score-by-extent.svg",
+}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    return folder
+
+
+def write(runs: Path, name: str = "quickstart") -> Path:
+    """Writes a recorded sweep and returns the folder of its results."""
+    (sweep,) = find_sweeps(runs, [name])
+    write_leaderboard(runs, sweep, runs.parent / "results")
+    return runs.parent / "results" / name
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def table(folder: Path) -> pandas.DataFrame:
+    """leaderboard.csv with every field as text, empty ones as such."""
+    return pandas.read_csv(folder / "leaderboard.csv", dtype=str, keep_default_na=False)
+
+
+def finish_all(runs: Path, specs: list[RunSpec]) -> None:
+    for spec in specs:
+        finish(begin(runs, spec), text_scores(2.0 + spec.seed / 10, 3.0 + spec.seed / 10))
+
+
+def test_a_row_holds_mean_interval_coverage_and_runs(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    rows = table(write(runs)).to_dict("records")
+    assert [row["extent"] for row in rows] == ["128", "512"]
+    inside = rows[0]
+    assert inside["encoding"] == "rope"
+    assert (inside["unit"], inside["better"]) == ("bits/byte", "lower")
+    assert float(inside["mean"]) == 2.05
+    # t(0.975, 1) = 12.7062; the standard deviation of 2.0 and 2.1 is 0.1/√2, of which √2 more is the error.
+    assert float(inside["high"]) == pytest.approx(2.05 + 12.7062 * 0.05, abs=1e-4)
+    assert float(inside["low"]) == pytest.approx(2.05 - 12.7062 * 0.05, abs=1e-4)
+    assert (inside["seeds"], inside["coverage"], inside["diverged"]) == ("2", "2/2", "0")
+    assert inside["run_ids"] == " ".join(spec.run_id for spec in specs)
+
+
+def test_one_seed_has_a_mean_without_an_interval(runs: Path) -> None:
+    specs = [specification("rope")]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    row = table(write(runs)).iloc[0]
+    assert (row["mean"], row["low"], row["high"], row["coverage"]) == ("2", "", "", "1/1")
+
+
+def test_a_missing_seed_empties_the_mean_and_is_named(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1, 2)]
+    finish_all(runs, specs[:2])
+    begin(runs, specs[2])
+    record_sweep(runs, specs)
+    folder = write(runs)
+    row = table(folder).iloc[0]
+    assert (row["mean"], row["low"], row["high"]) == ("", "", "")
+    assert (row["seeds"], row["coverage"]) == ("2", "2/3")
+    assert "- rope: 2 of 3 seeds finished, missing seed 2." in (folder / "leaderboard.md").read_text()
+
+
+def test_a_diverged_seed_empties_the_mean_and_is_a_result(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    finish_all(runs, specs[:1])
+    diverge(begin(runs, specs[1]), step=20)
+    record_sweep(runs, specs)
+    folder = write(runs)
+    row = table(folder).iloc[0]
+    assert (row["mean"], row["seeds"], row["coverage"], row["diverged"]) == ("", "1", "2/2", "1")
+    text = (folder / "leaderboard.md").read_text()
+    assert "diverged 1/2" in text
+    assert f"- rope: seed 1 diverged at step 20 (`{specs[1].run_id}`)." in text
+
+
+def test_an_evaluation_without_a_number_empties_its_mean_alone(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    finish_all(runs, specs[:1])
+    finish(
+        begin(runs, specs[1]), {("bits-per-byte", 128, "extend"): 2.1, ("bits-per-byte", 512, "extend"): None}
+    )
+    record_sweep(runs, specs)
+    folder = write(runs)
+    assert [bool(mean) for mean in table(folder)["mean"]] == [True, False]
+    assert (
+        f"`{specs[1].run_id}` gave no number for bits-per-byte at 512"
+        in (folder / "leaderboard.md").read_text()
+    )
+
+
+def test_an_encoding_of_which_nothing_finished_has_empty_rows(runs: Path) -> None:
+    specs = [specification("rope"), specification("alibi")]
+    finish_all(runs, specs[:1])
+    RunFolder(runs / specs[1].run_id).create(specs[1], {})
+    record_sweep(runs, specs)
+    rows = table(write(runs))
+    empty = rows[rows["encoding"] == "alibi"]
+    assert list(empty["extent"]) == ["128", "512"]
+    assert set(empty["mean"]) == {""}
+    assert set(empty["coverage"]) == {"0/1"}
+
+
+def test_a_sweep_of_which_nothing_finished_is_written_too(runs: Path) -> None:
+    specs = [specification("rope"), specification("alibi")]
+    for spec in specs:
+        RunFolder(runs / spec.run_id).create(spec, {})
+    record_sweep(runs, specs)
+    folder = write(runs)
+    assert set(contents(folder)) == FILES
+    assert list(table(folder)["coverage"]) == ["0/1", "0/1"]
+
+
+def test_every_encoding_all_diverged_is_written_too(runs: Path) -> None:
+    specs = [specification("rope"), specification("alibi")]
+    for spec in specs:
+        diverge(begin(runs, spec))
+    record_sweep(runs, specs)
+    assert list(table(write(runs))["diverged"]) == ["1", "1"]
+
+
+def test_writing_twice_changes_no_byte(runs: Path) -> None:
+    specs = [specification(name, seed) for name in ("rope", "alibi", "none") for seed in (0, 1)]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    before = contents(write(runs))
+    assert set(before) == FILES
+    assert contents(write(runs)) == before
+    assert not any(b"\r" in content for name, content in before.items() if not name.endswith("png"))
+
+
+def test_scores_do_not_depend_on_order_interruptions_or_speed(runs: Path, tmp_path: Path) -> None:
+    specs = [specification(name, seed) for name in ("rope", "alibi") for seed in (0, 1, 2)]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    first = contents(write(runs))
+    shutil.rmtree(runs)
+    random.Random(0).shuffle(specs)
+    for spec in specs:
+        folder = begin(runs, spec, steps=[10, 20])
+        log(folder, [10, 20, 30, 40], later=500.0)
+        finish(folder, text_scores(2.0 + spec.seed / 10, 3.0 + spec.seed / 10), speed=77.0)
+    record_sweep(runs, specs)
+    second = contents(write(runs))
+    for name in FILES - {"costs.csv", "leaderboard.md"}:
+        assert second[name] == first[name], name
+    assert second["costs.csv"] != first["costs.csv"]
+
+
+def test_other_settings_are_never_merged_into_one_row(runs: Path) -> None:
+    specs = [
+        specification("rope", seed, train={"learning_rate": rate})
+        for seed in (0, 1)
+        for rate in (0.001, 0.002)
+    ]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    folder = write(runs)
+    rows = table(folder)
+    assert list(rows["train.learning_rate"]) == ["0.001", "0.001", "0.002", "0.002"]
+    assert set(rows["coverage"]) == {"2/2"}
+    assert "| rope [train.learning_rate=0.002] |" in (folder / "leaderboard.md").read_text()
+
+
+def test_rows_that_would_have_one_name_are_told_apart(runs: Path) -> None:
+    one = specification("rope")
+    other = one.model_copy(update={"encoding": one.encoding.model_copy(update={"version": 2})})
+    finish_all(runs, [one, other])
+    record_sweep(runs, [one, other])
+    assert set(table(write(runs))["group"]) == {one.group, other.group}
+
+
+def test_tasks_with_other_options_have_tables_of_their_own(runs: Path) -> None:
+    specs = [specification("rope", task_options={"extent": extent}) for extent in (128, 512)]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    text = (write(runs) / "leaderboard.md").read_text()
+    assert "## language-modeling (extent=128)" in text
+    assert "## language-modeling (extent=512)" in text
+    assert "512 (trained)" in text
+
+
+def test_an_extrapolation_has_a_row_that_is_the_default_up_to_the_trained_extent(runs: Path) -> None:
+    spec = specification("rope")
+    finish(begin(runs, spec), {**text_scores(2.0, 3.0), ("bits-per-byte", 512, "yarn"): 2.5})
+    record_sweep(runs, [spec])
+    folder = write(runs)
+    assert list(table(folder)["extrapolation"]) == ["extend", "extend", "yarn"]
+    lines = (folder / "leaderboard.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| rope")]
+    assert rows[:2] == [["rope, yarn", "**2.000**", "**2.500**"], ["rope", "**2.000**", "3.000"]]
+
+
+@pytest.mark.parametrize(("metric", "order"), [("bits-per-byte", ["a", "b"]), ("accuracy", ["b", "a"])])
+def test_the_best_at_the_largest_extent_comes_first(runs: Path, metric: str, order: list[str]) -> None:
+    specs = [specification("a"), specification("b")]
+    for spec, value in zip(specs, (1.0, 2.0), strict=True):
+        finish(begin(runs, spec), {(metric, 128, "extend"): 3 - value, (metric, 512, "extend"): value})
+    record_sweep(runs, specs)
+    lines = (write(runs) / "leaderboard.md").read_text().splitlines()
+    assert [line[2] for line in lines if line.startswith(("| a ", "| b "))][:2] == order
+
+
+def test_data_that_differs_is_a_visible_warning(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specs = [specification("rope"), specification("alibi")]
+    finish_all(runs, specs)
+    RunFolder(runs / specs[0].run_id).write_provenance({"data": {"train": "other"}})
+    record_sweep(runs, specs)
+    results = runs.parent / "results"
+    assert main(["leaderboard", "quickstart", "--runs", str(runs), "--output", str(results)]) == 0
+    captured = capsys.readouterr()
+    assert "the data 'train' was not the same in all runs" in captured.err
+    text = (results / "quickstart" / "leaderboard.md").read_text()
+    assert "> **Warning:** language-modeling: the data 'train' was not the same in all runs" in text
+    assert specs[0].run_id in text
+
+
+def test_costs_are_means_over_seeds_by_phase(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    for spec, speed in zip(specs, (1000.0, 3000.0), strict=True):
+        finish(begin(runs, spec), text_scores(2.0, 3.0), speed=speed)
+    record_sweep(runs, specs)
+    costs = pandas.read_csv(write(runs) / "costs.csv", keep_default_na=False)
+    assert list(costs["phase"]) == ["training", "evaluation", "evaluation"]
+    assert list(costs["items_per_second"]) == [2000, 6000, 6000]
+    assert set(costs["parameters"]) == {123456}
+    assert set(costs["kernels"]) == {"fused"}
+
+
+def test_every_score_of_every_run_is_a_row(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (1, 0)]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    scores = pandas.read_csv(write(runs) / "scores.csv")
+    assert list(zip(scores["seed"], scores["extent"], scores["value"], strict=True)) == [
+        (0, 128, 2.0),
+        (0, 512, 3.0),
+        (1, 128, 2.1),
+        (1, 512, 3.1),
+    ]
+
+
+def test_the_table_is_printed_by_name_or_by_file(runs: Path, tmp_path: Path) -> None:
+    specs = [specification("rope"), specification("alibi")]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    file = tmp_path / "some.yaml"
+    file.write_text("name: quickstart\n")
+    texts = []
+    for name in ("quickstart", str(file)):
+        console = Console(file=io.StringIO(), width=100)
+        print_leaderboard(name, runs, console)
+        assert isinstance(console.file, io.StringIO)
+        texts.append(console.file.getvalue())
+    assert texts[0] == texts[1]
+    assert "bits-per-byte (bits/byte, lower is better)" in texts[0]
+    assert "128 (trained)" in texts[0]
+    assert "rope" in texts[0]
+
+
+def test_without_a_name_every_recorded_sweep_is_written(runs: Path) -> None:
+    specs = [specification("rope")]
+    finish_all(runs, specs)
+    record_sweep(runs, specs, "one")
+    record_sweep(runs, specs, "two")
+    results = runs.parent / "results"
+    assert main(["leaderboard", "--runs", str(runs), "--output", str(results)]) == 0
+    assert {path.name for path in results.iterdir()} == {"one", "two"}
+
+
+def test_an_unknown_sweep_is_answered_with_the_nearest(runs: Path) -> None:
+    with pytest.raises(UserError, match="no sweep was submitted into"):
+        find_sweeps(runs, [])
+    record_sweep(runs, [specification()])
+    with pytest.raises(UserError, match="unknown sweep 'quikstart': did you mean 'quickstart'"):
+        find_sweeps(runs, ["quikstart"])
+
+
+def test_a_cell_without_a_folder_is_an_error_not_a_smaller_sweep(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    finish_all(runs, specs[:1])
+    record_sweep(runs, specs)
+    with pytest.raises(UserError, match=rf"run {specs[1].run_id} of sweep 'quickstart' has no folder"):
+        write(runs)
+
+
+def test_provenance_is_optional(runs: Path) -> None:
+    spec = specification("rope")
+    finish_all(runs, [spec])
+    (runs / spec.run_id / "provenance.json").write_text(json.dumps({"data": None}))
+    record_sweep(runs, [spec])
+    assert table(write(runs)).iloc[0]["mean"] == "2"
+
+
+def test_names_beside_a_plot_do_not_overlap() -> None:
+    assert spread([1.0, 5.0, 9.0], 2.0, 0.0, 10.0) == [1.0, 5.0, 9.0]
+    assert spread([5.0, 5.0, 5.5], 2.0, 0.0, 10.0) == [5.0, 7.0, 9.0]
+    assert spread([9.0, 9.5, 10.0], 2.0, 0.0, 10.0) == [6.0, 8.0, 10.0]
