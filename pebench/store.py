@@ -220,6 +220,8 @@ class RunFolder:
             value: dict[str, Any] = json.loads((self.path / "provenance.json").read_bytes())
         except FileNotFoundError:
             return {}
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.path / 'provenance.json'} cannot be read: {error}.") from error
         return value
 
     def points(self) -> Iterator[Point]:
@@ -319,7 +321,14 @@ def write_sweep(runs: Path, record: SweepRecord) -> None:
 
 def read_sweeps(runs: Path) -> list[SweepRecord]:
     """Every sweep that was submitted into a folder of runs, by name."""
-    return [SweepRecord.model_validate_json(p.read_bytes()) for p in sorted(runs.glob(".sweeps/*.json"))]
+    return [_read_sweep(path) for path in sorted(runs.glob(".sweeps/*.json"))]
+
+
+def _read_sweep(path: Path) -> SweepRecord:
+    try:
+        return SweepRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from error
 
 
 def _finite(value: float | None) -> float | None:

@@ -321,10 +321,17 @@ def test_a_folder_that_cannot_be_read_stops_no_other(runs: Path) -> None:
     begin(runs, specification("alibi"))
     broken = begin(runs, specification("rope"))
     (broken.path / "spec.json").write_text("{}")
+    (begin(runs, specification("none")).path / "provenance.json").write_text("{")
     outcome = sync(runs)
     assert outcome.mirrored == 1
-    assert len(outcome.problems) == 1
-    assert str(broken.path) in outcome.problems[0]
+    assert [problem.partition(":")[0] for problem in outcome.problems] == [
+        f"{runs / specification('none').run_id / 'provenance.json'} cannot be read",
+        f"{broken.path / 'spec.json'} cannot be read",
+    ]
+    (runs / ".sweeps").mkdir()
+    (runs / ".sweeps" / "mine.json").write_text("[]")
+    with pytest.raises(UserError, match=r"mine.json cannot be read"):
+        sync(runs)
 
 
 def test_killed_at_any_moment_and_repeated_it_is_exact(runs: Path) -> None:
