@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from tiny_sweeps import load, tiny, write
 
@@ -22,6 +21,7 @@ from pebench import submission
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.inline import Outcome, carry_out, run_all
+from pebench.liveness import process_exists
 from pebench.progress import Bars, Lines
 from pebench.status import statuses
 from pebench.store import RunFolder, read_sweeps
@@ -200,7 +200,7 @@ def test_local_workers_share_the_cells_and_one_that_is_killed_takes_no_other_wit
     worker = first.worker()
     assert worker is not None
     os.kill(worker.pid, signal.SIGKILL)
-    until(lambda: not any(psutil.pid_exists(pid) for pid in begun.pids))
+    until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
     assert states(sweep, runs) == ["lost", "done", "done"]
     assert submit(sweep, runs, "inline").started == [first.run_id]
     run_all(runs, [first.run_id], sweep.execution, Lines())

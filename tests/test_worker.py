@@ -1,0 +1,109 @@
+"""A job that is told to stop finishes its step first, and is requeued once, by its own process alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_sweeps import tiny, write
+
+from pebench import submission
+from pebench.liveness import process_exists
+from pebench.status import statuses
+from pebench.store import RunFolder
+from pebench.worker import REQUEUE_SIGNAL, StopOnSignal
+
+REQUEUE = """
+import os, signal, subprocess, sys
+from pebench import worker
+
+def handler(number, frame):
+    print("handed on", flush=True)
+    raise subprocess.CalledProcessError(int(sys.argv[1]), "scontrol")
+
+def work(stop):
+    os.kill(os.getpid(), worker.REQUEUE_SIGNAL)
+    return f"stopping: {stop()}"
+
+signal.signal(worker.REQUEUE_SIGNAL, handler)
+print(worker._interruptible(work))
+"""
+
+FORK = """
+import os, signal, time
+from pebench import worker
+
+def work(stop):
+    child = os.fork()
+    if not child:
+        os.kill(os.getpid(), worker.REQUEUE_SIGNAL)
+        os._exit(7 if stop() else 0)
+    return f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])} {stop()}"
+
+signal.signal(worker.REQUEUE_SIGNAL, signal.SIG_DFL)
+print(worker._interruptible(work))
+"""
+
+
+def test_the_first_signal_is_kept_and_handed_on() -> None:
+    heard: list[int] = []
+    before = signal.signal(REQUEUE_SIGNAL, lambda number, frame: heard.append(number))
+    try:
+        with StopOnSignal(REQUEUE_SIGNAL, signal.SIGTERM) as stop:
+            assert not stop()
+            signal.raise_signal(REQUEUE_SIGNAL)
+            signal.raise_signal(signal.SIGTERM)
+            assert (stop(), stop.caught, heard) == (True, REQUEUE_SIGNAL, [])
+            stop.hand_on()
+        assert heard == [REQUEUE_SIGNAL]
+        signal.raise_signal(REQUEUE_SIGNAL)
+        assert len(heard) == 2, "the handler of before is back"
+    finally:
+        signal.signal(REQUEUE_SIGNAL, before)
+
+
+@pytest.mark.parametrize(("status", "ends"), [("-15", 0), ("1", 1)])
+def test_a_requeue_that_kills_its_own_command_has_been_heard(status: str, ends: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REQUEUE, status], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("handed on\n")
+    assert done.returncode == ends
+    assert ("stopping: True" in done.stdout) == (ends == 0)
+
+
+def test_a_forked_child_leaves_the_signal_to_its_parent() -> None:
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True)
+    assert done.stdout == "0 False\n"
+
+
+def until(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_a_local_worker_that_is_told_to_requeue_goes_on_where_it_was(place: Path) -> None:
+    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
+    train = {"steps": 150, "batch": 2}
+    path = write(place, tiny(place, encodings=["rope"], train=train, execution=execution))
+    command = [sys.executable, "-m", "pebench", "submit", str(path), "--cluster", "local"]
+    subprocess.run(command, check=True, capture_output=True)
+    (record,) = place.glob("runs/.submitit/*/submission.json")
+    begun = submission.read(record)
+    folder = RunFolder(place / "runs" / begun.cells[0])
+    until(lambda: sum(1 for _ in folder.points()) > 20)
+    worker = folder.worker()
+    assert worker is not None
+    os.kill(worker.pid, REQUEUE_SIGNAL)
+    until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
+    assert [cell.state for cell in statuses(place / "runs", [folder.run_id])] == ["done"]
+    assert "stopped at step" in folder.log.read_text()
+    assert submission.claim(begun.folder(place / "runs"), folder.run_id, 0), "it kept its cell"
