@@ -18,7 +18,7 @@ def draw(folder: RunFolder, title: str, file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Fixed margins: measuring the texts for a layout doubles the time, and a pass may draw a thousand of these.
+    # Fixed margins: measuring texts for a layout doubles the time, and a pass may draw a thousand of these.
     figure = Figure(figsize=(9.0, 3.6))
     figure.subplots_adjust(left=0.08, right=0.98, top=0.83, bottom=0.14, wspace=0.24)
     FigureCanvasAgg(figure)
