@@ -8,12 +8,18 @@ from typing import Any
 
 import click
 
-from pebench.store import runs_folder
+
+def _runs_folder() -> Path:
+    # The help of a command needs no pydantic, which this import brings.
+    from pebench.store import runs_folder
+
+    return runs_folder()
+
 
 runs_option = click.option(
     "--runs",
     type=click.Path(file_okay=False, path_type=Path),
-    default=runs_folder,
+    default=_runs_folder,
     show_default="PEBENCH_RUNS, or 'runs' here",
     help="Folder of the runs.",
 )

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from pebench.errors import UserError
-from pebench.store import runs_folder
 
 
 @click.command()
@@ -36,6 +35,7 @@ def command(sweeps: tuple[str, ...], runs: Path | None, output: Path) -> None:
     from pebench.leaderboard.sweeps import find_sweeps
     from pebench.leaderboard.terminal import print_tables
     from pebench.leaderboard.write import write_leaderboard
+    from pebench.store import runs_folder
 
     folder = runs or runs_folder()
     for record in find_sweeps(folder, sweeps):

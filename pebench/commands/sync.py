@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from pebench.errors import UserError
-from pebench.store import runs_folder
 
 
 @click.command()
@@ -35,6 +34,7 @@ def command(runs: Path | None, uri: str | None, watch: float | None) -> int:
       pebench sync
       pebench sync --to http://tracking.example.org:5000 --watch 30
     """
+    from pebench.store import runs_folder
     from pebench.tracking.address import tracking_uri, without_secrets
     from pebench.tracking.sync import Outcome, sync
 

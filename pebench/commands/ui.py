@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from pebench.store import runs_folder
-
 
 @click.command()
 @click.option(
@@ -27,6 +25,7 @@ def command(runs: Path | None, port: int | None, every: float) -> None:
       pebench ui
       pebench ui --port 8080
     """
+    from pebench.store import runs_folder
     from pebench.tracking.serve import serve
 
     def announce(address: str, tables: dict[str, str]) -> None:
