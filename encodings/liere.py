@@ -1,0 +1,92 @@
+"""LieRE: queries and keys turn by learned rotations of many channels at once, one generator for each axis."""
+
+import math
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pebench.encoding import Geometry, PositionEncoding, Reach
+
+
+class LiereEncoding(PositionEncoding):
+    """q and k are multiplied by R(p) = exp(Σ_axis p_axis·A_axis), each A being skew-symmetric.
+
+    Every layer and head has an A of its own for each axis. A consists of blocks along the diagonal. Blocks of
+    2 turn pairs of channels, each by x·fx + y·fy, as `rope-mixed` does. What is learned is A times the
+    trained extent of its axis, drawn from U(0, 2π), since in the published code positions run from 0 to 1
+    over the trained extent.
+    """
+
+    axes = (1, 2)
+    acts = "R"
+    source = "Ostmeier et al. 2024, https://arxiv.org/abs/2406.10322"
+
+    def __init__(self, geometry: Geometry, block: Annotated[int, Field(ge=2)] = 8) -> None:
+        """
+        Args:
+            block: channels that turn together; divides the channels of a head.
+        """
+        super().__init__(geometry)
+        if geometry.head_dim % block:
+            raise ValueError(f"{geometry.head_dim} channels a head do not divide into blocks of {block}")
+        self.block = block
+        blocks, entries = geometry.head_dim // block, block * (block - 1) // 2
+        shape = (geometry.axes, geometry.layers, geometry.heads, blocks, entries)
+        self.entries = nn.Parameter(torch.rand(shape) * 2 * math.pi)
+
+    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+        """(B|1, N, A) float64 positions in units of the trained extent."""
+        return positions.double() / torch.tensor(self.geometry.extent, device=positions.device)
+
+    def rotate(self, q: Tensor, k: Tensor, table: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Both multiplied by the rotations of the layer."""
+        generators = self._generators(layer)
+        turn = _along_one_axis if len(generators) == 1 else _along_several_axes
+        rotation = turn(generators, table)
+        return self._blockwise(rotation, q), self._blockwise(rotation, k)
+
+    def _generators(self, layer: int) -> Tensor:
+        """(A, H, blocks, block, block) skew-symmetric matrices, float64, in units of the trained extent."""
+        entries = self.entries[:, layer].double()
+        row, column = torch.tril_indices(self.block, self.block, offset=-1, device=entries.device)
+        lower = entries.new_zeros(*entries.shape[:-1], self.block, self.block)
+        lower[..., row, column] = entries
+        return lower - lower.transpose(-1, -2)
+
+    def _blockwise(self, rotation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        return rotation(exact.view(*x.shape[:-1], -1, self.block)).flatten(-2).to(x.dtype)
+
+
+def _along_one_axis(generators: Tensor, positions: Tensor) -> Callable[[Tensor], Tensor]:
+    """What multiplies (B, H, N, blocks, block) vectors by exp(p·A).
+
+    All p·A have the same eigenvectors, so A = U·diag(−iλ)·U* is taken apart once, iA being Hermitian, and
+    each position costs no more than in RoPE.
+    """
+    values, vectors = torch.linalg.eigh(1j * generators[0])
+    # (B|1, H, N, blocks, block), from positions (B|1, 1, N, 1, 1) and values (H, 1, blocks, block).
+    angles = positions[:, None, :, :, None] * values[:, None]
+    phases = torch.polar(torch.ones_like(angles), -angles)
+
+    def rotation(x: Tensor) -> Tensor:
+        exact = torch.promote_types(x.dtype, torch.complex64)
+        basis = vectors.to(exact)
+        inside = torch.einsum("hgca,bhngc->bhnga", basis.conj(), x.to(exact))
+        return torch.einsum("hgca,bhnga->bhngc", basis, inside * phases.to(exact)).real
+
+    return rotation
+
+
+def _along_several_axes(generators: Tensor, positions: Tensor) -> Callable[[Tensor], Tensor]:
+    """What multiplies (B, H, N, blocks, block) vectors by exp(Σ p_axis·A_axis).
+
+    Generators of several axes do not commute in general, so each position needs an exponential of its own.
+    They are taken in float64: the squarings that make up a large rotation multiply its error.
+    """
+    exponents = torch.einsum("bna,ahgcd->bhngcd", positions, generators)
+    rotations = torch.matrix_exp(exponents.contiguous())
+    return lambda x: (rotations.to(x.dtype) @ x[..., None]).squeeze(-1)

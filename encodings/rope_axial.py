@@ -1,0 +1,45 @@
+"""Rotary position embedding in 2-D: half of the channel pairs turn with the column, half with the row."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pebench.encoding import Geometry, PositionEncoding, Reach
+from pebench.rotation import rotate_pairs
+
+
+class AxialRotaryEncoding(PositionEncoding):
+    """The first half of a head's pairs turns by x·θ_c with the column x, the second half by y·θ_c with the
+    row y.
+
+    θ_c = base^(−4c/d), c = 0…d/4−1: each axis has the frequencies of a head of half the width.
+    """
+
+    axes = (2,)
+    acts = "R"
+    source = "Heo et al. 2024, https://arxiv.org/abs/2403.13298"
+
+    def __init__(self, geometry: Geometry, base: Annotated[float, Field(gt=1)] = 100.0) -> None:
+        """
+        Args:
+            base: of the geometric progression of frequencies.
+        """
+        super().__init__(geometry)
+        if geometry.head_dim % 4:
+            raise ValueError(f"{geometry.head_dim} channels a head do not divide into pairs for two axes")
+        self.base = base
+
+    def table(self, positions: Tensor, reach: Reach) -> tuple[Tensor, Tensor]:
+        """Cosines and sines, each (B|1, N, d/2) float32."""
+        width = self.geometry.head_dim
+        exponents = torch.arange(0, width, 4, device=positions.device, dtype=torch.float32) / width
+        column_and_row = positions.float().flip(-1)
+        angles = column_and_row[..., None] * self.base**-exponents
+        return angles.cos().flatten(-2), angles.sin().flatten(-2)
+
+    def rotate(self, q: Tensor, k: Tensor, table: tuple[Tensor, Tensor], layer: int) -> tuple[Tensor, Tensor]:
+        """Both turned."""
+        cosine, sine = (part[:, None] for part in table)
+        return rotate_pairs(q, cosine, sine), rotate_pairs(k, cosine, sine)

@@ -1,0 +1,62 @@
+"""xPos: rotary position embedding scaled so that logits also decay with the distance."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pebench.encoding import Geometry, PositionEncoding, Reach
+from pebench.rotation import rotate_pairs
+
+Table = tuple[Tensor, Tensor, Tensor]
+
+
+class XposEncoding(PositionEncoding):
+    """RoPE, with pair c of a query at i scaled by ζ_c^(i/512) and of a key at j by ζ_c^(−j/512).
+
+    ζ_c = (2c/d + 0.4)/1.4, below one, so that a logit shrinks with the distance i − j, the faster the higher
+    the frequency of its pair.
+    """
+
+    axes = (1,)
+    acts = "R"
+    causal_only = True
+    source = "Sun et al. 2023, https://arxiv.org/abs/2212.10554"
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        base: Annotated[float, Field(gt=1)] = 10000.0,
+        scale_base: Annotated[float, Field(gt=0)] = 512.0,
+    ) -> None:
+        """
+        Args:
+            base: of the geometric progression of frequencies.
+            scale_base: positions over which pair c shrinks by ζ_c.
+        """
+        super().__init__(geometry)
+        if geometry.head_dim % 2:
+            raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
+        self.base = base
+        self.scale_base = scale_base
+
+    def limit(self) -> int:
+        """The extent up to which the factors of queries and keys stay well inside float32."""
+        return int(128 * self.scale_base)
+
+    def table(self, positions: Tensor, reach: Reach) -> Table:
+        """Cosines, sines and scales of queries, each (B|1, N, d/2) float32."""
+        # In float64 first: a frequency is multiplied by positions of many thousands.
+        channel = torch.arange(0, self.geometry.head_dim, 2, device=positions.device, dtype=torch.float64)
+        share = channel / self.geometry.head_dim
+        angles = positions.float() * (self.base**-share).float()
+        # Logits depend on i − j alone; counted from the middle of the extent, the factors stay smallest.
+        from_middle = positions - reach.extent[0] // 2
+        scale = ((share + 0.4) / 1.4) ** (from_middle / self.scale_base)
+        return angles.cos(), angles.sin(), scale.float()
+
+    def rotate(self, q: Tensor, k: Tensor, table: Table, layer: int) -> tuple[Tensor, Tensor]:
+        """Both turned, queries scaled by ζ^i and keys by ζ^−j."""
+        cosine, sine, scale = (part[:, None] for part in table)
+        return rotate_pairs(q, cosine * scale, sine * scale), rotate_pairs(k, cosine / scale, sine / scale)
