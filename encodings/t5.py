@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pebench.encoding import Bias, Block, Dense, Geometry, PositionEncoding
+from pebench.distance import by_distance
+from pebench.encoding import Bias, Geometry, PositionEncoding
 
 BUCKETS = 32
 MAX_DISTANCE = 128
@@ -30,12 +31,7 @@ class T5Encoding(PositionEncoding):
         self, q: Tensor, k: Tensor, hidden: Tensor, q_table: Tensor, k_table: Tensor, layer: int, carry: dict[str, Tensor]
     ) -> Bias:
         """The bias of each pair's bucket."""
-
-        def values(block: Block) -> Tensor:
-            distance = q_table[:, block.rows] - k_table[:, block.keys].transpose(1, 2)
-            return self.biases[:, self._bucket(distance)].transpose(0, 1)
-
-        return Dense(values)
+        return by_distance(lambda distance: self.biases[:, self._bucket(distance)], q_table, k_table)
 
     def _bucket(self, distance: Tensor) -> Tensor:
         """Bucket numbers of query minus key positions."""

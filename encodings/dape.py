@@ -1,0 +1,56 @@
+"""DAPE: a small network over the heads adjusts a position bias to the logits it is added to."""
+
+import torch
+from torch import Tensor, nn
+
+from pebench.distance import by_distance
+from pebench.encoding import Bias, Block, Dense, Geometry, PositionEncoding
+from pebench.encodings.kerple import log_kernel
+
+HIDDEN = 32
+
+
+class DapeEncoding(PositionEncoding):
+    """logit + B + f([logits, B]), with B_h = −p_h·log(1 + a_h·|i − j|) as in `kerple`.
+
+    f is a network 2H → 32 → H with LeakyReLU that reads the logits and biases of all heads for one pair of
+    tokens. Each layer has its own f, p and a, as in the published code.
+    """
+
+    axes = (1,)
+    acts = "C"
+    source = "Zheng et al. 2024, https://arxiv.org/abs/2405.14722"
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__(geometry)
+        heads = geometry.heads
+        self.p = nn.Parameter(torch.rand(geometry.layers, heads) * 2)
+        self.a = nn.Parameter(torch.rand(geometry.layers, heads))
+        self.networks = nn.ModuleList(
+            nn.Sequential(nn.Linear(2 * heads, HIDDEN), nn.LeakyReLU(), nn.Linear(HIDDEN, heads))
+            for _ in range(geometry.layers)
+        )
+
+    def bias(
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: Tensor,
+        k_table: Tensor,
+        layer: int,
+        carry: dict[str, Tensor],
+    ) -> Bias:
+        """The base bias and what the network makes of it."""
+        p, a = self.p[layer], self.a[layer]
+        base = by_distance(lambda distance: log_kernel(p, a, distance), q_table, k_table)
+
+        def values(block: Block) -> Tensor:
+            query, key = q[:, :, block.rows].float(), k[:, :, block.keys].float()
+            logits = query @ key.transpose(-1, -2) * self.geometry.head_dim**-0.5
+            prior = base.values(block)
+            both = torch.cat((logits, prior.expand_as(logits)), dim=1)
+            found: Tensor = self.networks[layer](both.movedim(1, -1))
+            return prior + found.movedim(-1, 1)
+
+        return Dense(values)

@@ -1,0 +1,85 @@
+"""FIRE: a small network reads the distance, relative to how far the query stands from the start."""
+
+import torch
+from torch import Tensor, nn
+
+from pebench.distance import by_distance
+from pebench.encoding import Bias, Block, Dense, Geometry, PositionEncoding
+
+HIDDEN = 32
+THRESHOLD = 512.0
+EPSILON = 1e-6
+
+
+class FireEncoding(PositionEncoding):
+    """logit + f(ψ(i − j) / (ψ(max(T, i)) + ε)), with ψ(x) = log(|c·x| + 1) and f a network 1 → 32 → H with
+    ReLU.
+
+    c starts at 0.1; T is 512 times a learned multiplier that starts at 1. Each layer has its own f, c and T;
+    with `shared` all layers have one (the paper's FIRE-S). Causal alone: only then does the argument of f
+    stay within 0 and 1, which is what lets f go past the trained extent.
+    """
+
+    axes = (1,)
+    acts = "B"
+    causal_only = True
+    source = "Li et al. 2024, https://arxiv.org/abs/2310.04418"
+
+    def __init__(self, geometry: Geometry, shared: bool = False) -> None:
+        """
+        Args:
+            shared: whether all layers have the same function.
+        """
+        super().__init__(geometry)
+        count = 1 if shared else geometry.layers
+        self.functions = nn.ModuleList(Interpolation(geometry.heads) for _ in range(count))
+
+    def bias(
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: Tensor,
+        k_table: Tensor,
+        layer: int,
+        carry: dict[str, Tensor],
+    ) -> Bias:
+        """The function of the layer, looked up by distance wherever i ≤ T, where distance is all it depends
+        on."""
+        function = self.functions[layer % len(self.functions)]
+        threshold: Tensor = function.threshold()  # type: ignore[operator]
+        near = by_distance(lambda distance: function(distance, threshold).T, q_table, k_table)
+
+        def values(block: Block) -> Tensor:
+            query = q_table[:, block.rows]
+            if bool((query <= threshold).all()):
+                return near.values(block)
+            distance = query - k_table[:, block.keys].transpose(1, 2)
+            found: Tensor = function(distance, torch.maximum(threshold, query.float()))
+            return found.movedim(-1, 1)
+
+        return Dense(values)
+
+
+class Interpolation(nn.Module):
+    """f(ψ(distance) / (ψ(reach) + ε)) of one layer."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(1, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, heads))
+        self.c = nn.Parameter(torch.tensor(0.1))
+        self.multiplier = nn.Parameter(torch.tensor(1.0))
+
+    def threshold(self) -> Tensor:
+        """T, a scalar that is not negative."""
+        return (self.multiplier * THRESHOLD).abs()
+
+    def forward(self, distance: Tensor, reach: Tensor) -> Tensor:
+        """(…, H) float32 for (…) distances i − j and max(T, i), broadcastable to them."""
+        relative = self._amplified(distance) / (self._amplified(reach) + EPSILON)
+        found: Tensor = self.network(relative[..., None])
+        return found
+
+    def _amplified(self, x: Tensor) -> Tensor:
+        """ψ: spreads what is near, draws together what is far."""
+        return torch.log1p((self.c * x).abs())
