@@ -107,7 +107,7 @@ class Factored:
     """A bias that is a product of features, which a fused kernel can carry: query · key is added to q·k/√d.
 
     Attributes:
-        key: (B|1, H|1, K, r) float32.
+        key: (B|1, H|1, K, r) float32, or float64 where the numbers are large sums.
         query: (B|1, H|1, N, r) float32, or None for a bias Σ_r key that depends on the key alone. That is all a
             bias f(j) − f(i) needs, since softmax ignores what is constant along a row; and it may be large,
             for attention then carries it without loss in any precision.

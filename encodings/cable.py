@@ -1,0 +1,45 @@
+"""CABLE: a distance in which every token counts for as much as its content says, in each head."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pebench.accumulation import accumulate
+from pebench.encoding import Bias, Factored, Geometry, PositionEncoding, Reach
+
+
+class CableEncoding(PositionEncoding):
+    """logit + S_i − S_j, with S_i = Σ_{t ≤ i} −softplus(w_h·x_t), x_t being the layer's normed input.
+
+    Each layer has a Linear D → H of its own without a bias, as the definition writes it, w drawn from N(0,
+    0.02).
+    """
+
+    axes = (1,)
+    acts = "C"
+    causal_only = True
+    source = "Veisi & Mansourian 2025, https://arxiv.org/abs/2503.08067"
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__(geometry)
+        self.steps = nn.ModuleList()
+        for _ in range(geometry.layers):
+            step = nn.Linear(geometry.width, geometry.heads, bias=False)
+            nn.init.normal_(step.weight, std=0.02)
+            self.steps.append(step)
+
+    def table(self, positions: Tensor, reach: Reach) -> None:
+        """Nothing: only the order of the tokens matters."""
+
+    def bias(
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: None,
+        k_table: None,
+        layer: int,
+        carry: dict[str, Tensor],
+    ) -> Bias:
+        """−S_j; S_i is constant along a row, so that the softmax does not see it."""
+        steps = -F.softplus(self.steps[layer](hidden.float()))
+        return Factored(key=-accumulate(steps.transpose(1, 2), carry)[..., None])

@@ -1,0 +1,47 @@
+"""Forgetting Transformer: each token lets what came before it fade, by a share read off its content."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pebench.accumulation import accumulate
+from pebench.encoding import Bias, Factored, Geometry, PositionEncoding, Reach
+
+
+class FoxEncoding(PositionEncoding):
+    """logit + c_i − c_j, with c_i = Σ_{t ≤ i} log σ(w_h·x_t + b_h): a key counts times the gates passed
+    since.
+
+    x_t is the layer's normed input. Each layer has a Linear D → H of its own, w drawn from N(0, 0.02) and b =
+    5, so that gates start open.
+    """
+
+    axes = (1,)
+    acts = "C"
+    causal_only = True
+    source = "Lin et al. 2025, https://arxiv.org/abs/2503.02130"
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__(geometry)
+        self.gates = nn.ModuleList()
+        for _ in range(geometry.layers):
+            gate = nn.Linear(geometry.width, geometry.heads)
+            nn.init.normal_(gate.weight, std=0.02)
+            nn.init.constant_(gate.bias, 5.0)
+            self.gates.append(gate)
+
+    def table(self, positions: Tensor, reach: Reach) -> None:
+        """Nothing: only the order of the tokens matters."""
+
+    def bias(
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: None,
+        k_table: None,
+        layer: int,
+        carry: dict[str, Tensor],
+    ) -> Bias:
+        """−c_j; c_i is constant along a row, so that the softmax does not see it."""
+        log_gates = F.logsigmoid(self.gates[layer](hidden.float()))
+        return Factored(key=-accumulate(log_gates.transpose(1, 2), carry)[..., None])
