@@ -8,6 +8,11 @@ from pebench.conformance import CONTRACTS, Contract, Subject, subjects
 from pebench.registry import encodings
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
+    "cope": [{"p_max": 3}],
+    "fire": [{"shared": True}],
+    "kerple": [{"kind": "power"}],
+    "liere": [{"block": 2}],
+    "lookhere": [{"view": 180}, {"view": 45}],
     "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
     "seqpe": [
         {"apply": "input"},

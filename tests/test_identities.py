@@ -1,0 +1,219 @@
+"""What encodings have in common with each other, and what must not change them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pebench.attention.kernels import attend
+from pebench.conformance import Subject, assert_close, run_forward, subjects
+from pebench.encoding import Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
+from pebench.encodings.alibi import slopes
+from pebench.resolve import build_encoding
+
+RELATIVE: list[tuple[str, Mapping[str, Any]]] = [
+    ("none", {}),
+    ("rope", {}),
+    ("rope", {"rotated": 0.5}),
+    ("rope", {"frequencies": 0.75}),
+    ("xpos", {}),
+    ("rope-axial", {}),
+    ("rope-mixed", {}),
+    ("alibi", {}),
+    ("t5", {}),
+    ("kerple", {}),
+    ("kerple", {"kind": "power"}),
+    ("cope", {}),
+    ("fox", {}),
+    ("cable", {}),
+    ("dape", {}),
+    ("lookhere", {}),
+    ("lookhere", {"view": 45}),
+    ("liere", {"block": 2}),
+]
+"""Encodings that see the distance between positions alone, on every number of axes they serve."""
+
+RELATIVE_SUBJECTS = [subject for name, options in RELATIVE for subject in subjects(name, options)]
+RELATIVE_SUBJECTS += [*subjects("fire"), Subject("liere", 1, True)]
+
+
+def _built(name: str, options: Mapping[str, Any], geometry: Geometry) -> Any:
+    """An encoding whose parameters can be named without a word about their types."""
+    return build_encoding(name, options, geometry)
+
+
+def _title(subject: Subject) -> str:
+    return f"{subject.name}-{dict(subject.options)}-{subject.axes}d-{subject.causal}"
+
+
+def _shifted_output(subject: Subject, shift: int) -> Tensor:
+    positions, _ = subject.scattered(20)
+    return run_forward(subject.model(), subject.tokens(20), positions + shift, Reach((300,) * subject.axes))
+
+
+@pytest.mark.parametrize("subject", RELATIVE_SUBJECTS, ids=_title)
+@torch.no_grad()
+def test_a_common_shift_changes_nothing(subject: Subject) -> None:
+    here, there = (_shifted_output(subject, shift) for shift in (0, 131))
+    assert_close(there, here, "a common shift of all positions changes the output")
+
+
+@pytest.mark.parametrize("name", ["sinusoidal", "seqpe", "liere"])
+@torch.no_grad()
+def test_a_common_shift_changes_what_is_not_relative(name: str) -> None:
+    """Rotations of blocks above 2 do not commute, so that in 2-D `liere` depends on where the pair stands."""
+    subject = Subject(name, 2, False)
+    positions, _ = subject.scattered(20)
+    outputs = [
+        run_forward(subject.model(), subject.tokens(20), positions + shift, Reach((95, 95)))
+        for shift in (0, 17)
+    ]
+    assert (outputs[0] - outputs[1]).abs().max() > 1e-3
+
+
+def _bias(encoding: PositionEncoding, positions: Tensor, layer: int = 0) -> Tensor:
+    """(H, N, N) values of a bias that comes from positions alone."""
+    table = encoding.table(positions, Reach(encoding.geometry.extent))
+    bias = encoding.bias(torch.empty(0), torch.empty(0), torch.empty(0), table, table, layer, {})
+    assert isinstance(bias, Dense)
+    count = positions.shape[1]
+    whole = Block(slice(0, count), slice(0, count), torch.ones(1, 1, count, count, dtype=torch.bool))
+    return bias.values(whole)[0]
+
+
+@torch.no_grad()
+def test_alibi_as_features_equals_alibi_as_a_matrix() -> None:
+    positions = torch.tensor([[0, 1, 4, 9, 10, 30]])[..., None]
+    q, k, v = (torch.randn(2, 4, 6, 16) for _ in range(3))
+    causal, both = (_built("alibi", {}, Geometry(64, 4, 1, (32,), causal)) for causal in (True, False))
+    outputs = []
+    for encoding, kind in ((causal, Factored), (both, Dense)):
+        table = encoding.table(positions, Reach((32,)))
+        bias = encoding.bias(q, k, torch.empty(0), table, table, 0, {})
+        assert isinstance(bias, kind)
+        outputs.append(attend(q, k, v, bias, causal=True))
+    torch.testing.assert_close(*outputs)
+
+
+@torch.no_grad()
+def test_kerple_power_one_with_alibis_slopes_is_alibi() -> None:
+    positions = torch.tensor([[0, 2, 3, 7, 20]])[..., None]
+    geometry = Geometry(64, 4, 1, (32,), causal=False)
+    kerple = _built("kerple", {"kind": "power"}, geometry)
+    kerple.p.fill_(1.0)
+    kerple.a.copy_(slopes(4))
+    # The last of four slopes, 2^−8, is below what KERPLE keeps its parameters at.
+    alibi = _bias(_built("alibi", {}, geometry), positions)
+    torch.testing.assert_close(_bias(kerple, positions)[:3], alibi[:3])
+
+
+@torch.no_grad()
+def test_kerple_log_vanishes_with_p_and_is_linear_for_small_a() -> None:
+    positions, geometry = grid((20,)), Geometry(64, 4, 1, (20,))
+    distance = (positions - positions.transpose(1, 2)).abs().float()
+    kerple = _built("kerple", {}, geometry)
+    kerple.p.zero_()
+    assert _bias(kerple, positions).abs().max() < 0.01 * math.log(21)
+    kerple.p.fill_(1.0)
+    kerple.a.zero_()
+    linear = -0.01 * distance
+    assert (_bias(kerple, positions) >= linear).all()
+    assert (_bias(kerple, positions) - linear).max() < (0.01 * 19) ** 2 / 2
+
+
+def _model_outputs(*models: tuple[str, Mapping[str, Tensor | float]]) -> list[Tensor]:
+    """Outputs of models that differ in the encoding alone, after setting some of its parameters."""
+    outputs = []
+    for name, parameters in models:
+        options = {"kind": "power"} if name == "kerple" and "power" in parameters else {}
+        subject = Subject(name, 1, True, options)
+        model = subject.model()
+        for parameter, value in parameters.items():
+            if parameter != "power":
+                for key, tensor in model.encoding.named_parameters():
+                    if key.split(".", 1)[0] == parameter or key.endswith("." + parameter):
+                        tensor.copy_(torch.as_tensor(value).expand_as(tensor))
+        outputs.append(run_forward(model, subject.tokens(20), grid((24,))[:, :20], subject.reach()))
+    return outputs
+
+
+@torch.no_grad()
+def test_fox_with_open_gates_is_no_encoding() -> None:
+    torch.testing.assert_close(*_model_outputs(("none", {}), ("fox", {"bias": 1e4})))
+
+
+@torch.no_grad()
+def test_cope_whose_vectors_are_zero_is_no_encoding() -> None:
+    torch.testing.assert_close(*_model_outputs(("none", {}), ("cope", {"vectors": 0.0})))
+
+
+@torch.no_grad()
+def test_cable_that_ignores_content_falls_with_the_distance() -> None:
+    """softplus(0) = ln 2, so every token counts for ln 2."""
+    outputs = _model_outputs(
+        ("kerple", {"power": 1.0, "p": 1.0, "a": math.log(2)}), ("cable", {"weight": 0.0})
+    )
+    torch.testing.assert_close(*outputs, atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_dape_whose_network_is_silent_is_kerple() -> None:
+    same = {"p": torch.tensor([0.5, 1.0, 1.5, 2.0]), "a": torch.tensor([0.9, 0.2, 0.4, 0.6])}
+    torch.testing.assert_close(*_model_outputs(("kerple", same), ("dape", {**same, "networks": 0.0})))
+
+
+@torch.no_grad()
+def test_liere_in_blocks_of_two_is_rope_mixed() -> None:
+    geometry = Geometry(64, 4, 3, (4, 6), causal=False)
+    mixed, liere = _built("rope-mixed", {}, geometry), _built("liere", {"block": 2}, geometry)
+    rows, columns = geometry.extent
+    # Frequencies count the column first, generators the row, in units of the trained extent.
+    liere.entries.copy_(torch.stack((mixed.frequencies[1] * rows, mixed.frequencies[0] * columns))[..., None])
+    q, k = (torch.randn(2, 4, 24, 16) for _ in range(2))
+    positions, reach = grid((4, 6)), Reach((4, 6))
+    for layer in range(3):
+        found = liere.rotate(q, k, liere.table(positions, reach), layer)
+        wanted = mixed.rotate(q, k, mixed.table(positions, reach), layer)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_alibi_on_one_row_is_alibi_on_a_line() -> None:
+    line, row = (Geometry(64, 4, 1, extent, causal=False) for extent in ((10,), (1, 10)))
+    found = _bias(_built("alibi", {}, row), grid((1, 10)))
+    torch.testing.assert_close(found, _bias(_built("alibi", {}, line), grid((10,))))
+
+
+@torch.no_grad()
+def test_liere_on_one_row_is_liere_on_a_line() -> None:
+    line = _built("liere", {}, Geometry(64, 4, 2, (10,)))
+    row = _built("liere", {}, Geometry(64, 4, 2, (1, 10), causal=False))
+    row.entries[1].copy_(line.entries[0])
+    q, k = (torch.randn(2, 4, 10, 16) for _ in range(2))
+    found = row.rotate(q, k, row.table(grid((1, 10)), Reach((1, 10))), 1)
+    wanted = line.rotate(q, k, line.table(grid((10,)), Reach((10,))), 1)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_rope_axial_on_one_row_is_rope_on_half_of_the_channels() -> None:
+    rope = _built("rope", {"base": 100.0, "rotated": 0.5}, Geometry(64, 4, 1, (10,)))
+    axial = _built("rope-axial", {}, Geometry(64, 4, 1, (1, 10), causal=False))
+    q, k = (torch.randn(2, 4, 10, 16) for _ in range(2))
+    found = axial.rotate(q, k, axial.table(grid((1, 10)), Reach((1, 10))), 0)
+    wanted = rope.rotate(q, k, rope.table(grid((10,)), Reach((10,))), 0)
+    torch.testing.assert_close(found, wanted)
+
+
+@torch.no_grad()
+def test_xpos_that_does_not_shrink_is_rope() -> None:
+    xpos = _built("xpos", {"scale_base": 1e9}, Geometry(64, 4, 1, (10,)))
+    rope = _built("rope", {}, Geometry(64, 4, 1, (10,)))
+    q, k = (torch.randn(2, 4, 10, 16) for _ in range(2))
+    outputs = [e.rotate(q, k, e.table(grid((10,)), Reach((10,))), 0) for e in (xpos, rope)]
+    torch.testing.assert_close(*outputs)

@@ -1,0 +1,446 @@
+"""Each encoding computes what its definition says, by golden values or else by plain loops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import expm
+from torch import Tensor
+
+from pebench.conformance import Subject, subjects
+from pebench.distance import by_distance
+from pebench.encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
+from pebench.resolve import build_encoding
+
+COUNT, HEADS, WIDTH, LAYER = 14, 4, 16, 1
+"""Tokens, heads, channels of a head, and the layer looked at."""
+
+Cell = Callable[[int, int, int], float]
+"""The bias of a head, a query and a key, by their numbers."""
+
+
+class Inputs:
+    """Random queries, keys and hidden states of one sequence, and positions with gaps."""
+
+    def __init__(self, subject: Subject) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.q, self.k = (torch.randn(1, HEADS, COUNT, WIDTH, generator=generator) for _ in range(2))
+        self.hidden = torch.randn(1, COUNT, HEADS * WIDTH, generator=generator)
+        self.positions, self.reach = subject.scattered(COUNT)
+        self.i = self.positions[0].squeeze(-1).tolist()
+
+    def bias(self, encoding: PositionEncoding) -> Bias:
+        """Of all queries against all keys."""
+        table = encoding.table(self.positions, self.reach)
+        bias = encoding.bias(self.q, self.k, self.hidden, table, table, LAYER, {})
+        assert bias is not None
+        return bias
+
+    def product(self, head: int, query: int, key: int) -> float:
+        """q·k, unscaled."""
+        return float(self.q[0, head, query].double() @ self.k[0, head, key].double())
+
+
+def _examined(subject: Subject) -> tuple[Any, Inputs]:
+    """The encoding with random parameters, and inputs for it."""
+    return subject.encoding(), Inputs(subject)
+
+
+def _built(name: str, options: Mapping[str, Any], geometry: Geometry, seed: int = 0) -> Any:
+    """An encoding whose parameters can be named without a word about their types."""
+    return build_encoding(name, options, geometry, seed)
+
+
+def _values(bias: Bias) -> Tensor:
+    """(H, N, N) float64; of a bias that depends on the key alone, up to what is constant along a row."""
+    if isinstance(bias, Factored):
+        assert bias.query is None
+        return bias.key.sum(-1)[0, :, None].double().expand(-1, COUNT, -1)
+    visible = torch.ones(COUNT, COUNT, dtype=torch.bool).tril()[None, None]
+    whole = bias.values(Block(slice(0, COUNT), slice(0, COUNT), visible))
+    parts = [
+        bias.values(Block(slice(start, stop), slice(0, stop), visible[:, :, start:stop, :stop]))
+        for start, stop in ((0, 5), (5, 6), (6, COUNT))
+    ]
+    for start, part in zip((0, 5, 6), parts, strict=True):
+        torch.testing.assert_close(part, whole[:, :, start : start + part.shape[2], : part.shape[3]])
+    return whole[0].double()
+
+
+def _assert_is(bias: Bias, wanted: Cell) -> None:
+    """Compares where causal attention looks, each row relative to the query's own position."""
+    found = _values(bias)
+    for head in range(HEADS):
+        for i in range(COUNT):
+            for j in range(i + 1):
+                relative = float(found[head, i, j] - found[head, i, i])
+                assert relative == pytest.approx(wanted(head, i, j) - wanted(head, i, i), abs=2e-5), (
+                    head,
+                    i,
+                    j,
+                )
+
+
+def _at_least(parameter: Tensor, low: float = 0.01) -> list[float]:
+    return [max(float(value), low) for value in parameter]
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _layer_output(layer: torch.nn.Module, x: list[float]) -> list[float]:
+    assert isinstance(layer, torch.nn.Linear)
+    weight: list[list[float]] = layer.weight.tolist()
+    bias = layer.bias.tolist() if layer.bias is not None else [0.0] * len(weight)
+    return [
+        b + sum(w * value for w, value in zip(row, x, strict=True))
+        for row, b in zip(weight, bias, strict=True)
+    ]
+
+
+@torch.no_grad()
+def test_parameters_start_as_the_sources_say() -> None:
+    geometry = Geometry(64, 4, 3, (24,))
+    kerple, fire, fox, cable, cope = (
+        _built(name, {}, geometry) for name in ("kerple", "fire", "fox", "cable", "cope")
+    )
+    assert ((kerple.p >= 0) & (kerple.p <= 2)).all()
+    assert ((kerple.a >= 0) & (kerple.a <= 1)).all()
+    assert [(float(f.c), float(f.threshold())) for f in fire.functions] == [(pytest.approx(0.1), 512.0)] * 3
+    assert len(_built("fire", {"shared": True}, geometry).functions) == 1
+    assert all((gate.bias == 5).all() and gate.weight.std() < 0.03 for gate in fox.gates)
+    assert all(step.bias is None and step.weight.std() < 0.03 for step in cable.steps)
+    assert cope.vectors.shape == (3, 65, 16)
+    assert not cope.vectors.any()
+
+
+@torch.no_grad()
+def test_kerple_log() -> None:
+    subject = Subject("kerple", 1, True)
+    encoding, inputs = _examined(subject)
+    p, a = _at_least(encoding.p), _at_least(encoding.a)
+    _assert_is(
+        inputs.bias(encoding), lambda h, i, j: -p[h] * math.log(1 + a[h] * (inputs.i[i] - inputs.i[j]))
+    )
+
+
+@torch.no_grad()
+def test_kerple_power() -> None:
+    subject = Subject("kerple", 1, True, {"kind": "power"})
+    encoding, inputs = _examined(subject)
+    p, a = [min(value, 2.0) for value in _at_least(encoding.p)], _at_least(encoding.a)
+    _assert_is(inputs.bias(encoding), lambda h, i, j: -a[h] * (inputs.i[i] - inputs.i[j]) ** p[h])
+
+
+@pytest.mark.parametrize("kind", ["log", "power"])
+def test_kerple_keeps_its_parameters_within_their_bounds_and_lets_them_come_back(kind: str) -> None:
+    subject = Subject("kerple", 1, True, {"kind": kind})
+    encoding, inputs = _examined(subject)
+    with torch.no_grad():
+        encoding.p.copy_(torch.tensor([-3.0, 0.0, 5.0 if kind == "power" else 1.0, 1.0]))
+        encoding.a.fill_(-1.0)
+    found = _values(inputs.bias(encoding))
+    with torch.no_grad():
+        encoding.p.copy_(torch.tensor([0.01, 0.01, 2.0 if kind == "power" else 1.0, 1.0]))
+        encoding.a.fill_(0.01)
+    torch.testing.assert_close(found, _values(inputs.bias(encoding)))
+    for gradient in torch.autograd.grad(found.sum(), (encoding.p, encoding.a)):
+        assert gradient.all()
+
+
+@pytest.mark.parametrize("multiplier", [1.0, -1.0, 0.02], ids=["near", "negative", "beyond"])
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+@torch.no_grad()
+def test_fire(shared: bool, multiplier: float) -> None:
+    subject = Subject("fire", 1, True, {"shared": shared})
+    encoding, inputs = _examined(subject)
+    function = encoding.functions[0 if shared else LAYER]
+    function.multiplier.fill_(multiplier)
+    threshold, c = abs(512 * multiplier), float(function.c)
+    assert any(i > threshold for i in inputs.i) == (multiplier == 0.02)
+
+    def psi(x: float) -> float:
+        return math.log(abs(c * x) + 1)
+
+    def wanted(head: int, i: int, j: int) -> float:
+        relative = psi(inputs.i[i] - inputs.i[j]) / (psi(max(threshold, inputs.i[i])) + 1e-6)
+        inner = [max(value, 0.0) for value in _layer_output(function.network[0], [relative])]
+        return _layer_output(function.network[2], inner)[head]
+
+    _assert_is(inputs.bias(encoding), wanted)
+
+
+@pytest.mark.parametrize("p_max", [3, 64])
+@torch.no_grad()
+def test_cope(p_max: int) -> None:
+    subject = Subject("cope", 1, True, {"p_max": p_max})
+    encoding, inputs = _examined(subject)
+    vectors = encoding.vectors[LAYER].double()
+    assert len(vectors) == p_max + 1
+
+    def wanted(head: int, i: int, j: int) -> float:
+        count = min(sum(_sigmoid(inputs.product(head, i, t)) for t in range(j, i + 1)), p_max)
+        below, above = math.floor(count), math.ceil(count)
+        vector = vectors[below] + (count - below) * (vectors[above] - vectors[below])
+        return float(inputs.q[0, head, i].double() @ vector)
+
+    _assert_is(inputs.bias(encoding), wanted)
+    assert max(wanted(0, i, i) for i in range(COUNT)) != 0
+
+
+@torch.no_grad()
+def test_fox() -> None:
+    subject = Subject("fox", 1, True)
+    encoding, inputs = _examined(subject)
+    gates = [_layer_output(encoding.gates[LAYER], x) for x in inputs.hidden[0].tolist()]
+
+    def c(head: int, i: int) -> float:
+        return sum(math.log(_sigmoid(gates[t][head])) for t in range(i + 1))
+
+    _assert_is(inputs.bias(encoding), lambda h, i, j: c(h, i) - c(h, j))
+
+
+@torch.no_grad()
+def test_cable() -> None:
+    subject = Subject("cable", 1, True)
+    encoding, inputs = _examined(subject)
+    steps = [_layer_output(encoding.steps[LAYER], x) for x in inputs.hidden[0].tolist()]
+
+    def s(head: int, i: int) -> float:
+        return sum(-math.log1p(math.exp(steps[t][head])) for t in range(i + 1))
+
+    _assert_is(inputs.bias(encoding), lambda h, i, j: s(h, i) - s(h, j))
+
+
+@torch.no_grad()
+def test_sums_over_many_tokens_keep_the_difference_between_neighbours() -> None:
+    encoding = _built("cable", {}, Geometry(16, 2, 1, (64,)))
+    hidden = torch.randn(1, 30_000, 16, generator=torch.Generator().manual_seed(0))
+    bias = encoding.bias(hidden, hidden, hidden, None, None, 0, {})
+    assert isinstance(bias, Factored)
+    steps = torch.nn.functional.softplus(encoding.steps[0](hidden))[0].T.double()
+    torch.testing.assert_close(bias.key[0, :, :, 0].diff(), steps[:, 1:], atol=1e-7, rtol=0)
+
+
+@torch.no_grad()
+def test_dape() -> None:
+    subject = Subject("dape", 1, True)
+    encoding, inputs = _examined(subject)
+    network = encoding.networks[LAYER]
+    p, a = _at_least(encoding.p[LAYER]), _at_least(encoding.a[LAYER])
+
+    def wanted(head: int, i: int, j: int) -> float:
+        logits = [inputs.product(h, i, j) / math.sqrt(WIDTH) for h in range(HEADS)]
+        prior = [-p[h] * math.log(1 + a[h] * (inputs.i[i] - inputs.i[j])) for h in range(HEADS)]
+        inner = [max(x, 0.01 * x) for x in _layer_output(network[0], logits + prior)]
+        return prior[head] + _layer_output(network[2], inner)[head]
+
+    _assert_is(inputs.bias(encoding), wanted)
+
+
+def _zeta(c: int) -> float:
+    return (2 * c / WIDTH + 0.4) / 1.4
+
+
+@torch.no_grad()
+def test_xpos() -> None:
+    subject = Subject("xpos", 1, True)
+    encoding, inputs = _examined(subject)
+    q, k = encoding.rotate(inputs.q, inputs.k, encoding.table(inputs.positions, inputs.reach), LAYER)
+    for head in range(HEADS):
+        for i in range(COUNT):
+            for j in range(i + 1):
+                distance, wanted = inputs.i[i] - inputs.i[j], 0.0
+                for c in range(WIDTH // 2):
+                    x = complex(*inputs.q[0, head, i, 2 * c : 2 * c + 2].tolist())
+                    y = complex(*inputs.k[0, head, j, 2 * c : 2 * c + 2].tolist())
+                    angle = distance * 10000 ** (-2 * c / WIDTH)
+                    turned = x * complex(math.cos(angle), math.sin(angle)) * y.conjugate()
+                    wanted += _zeta(c) ** (distance / 512) * turned.real
+                assert float(q[0, head, i] @ k[0, head, j]) == pytest.approx(wanted, abs=1e-4)
+
+
+@torch.no_grad()
+def test_xpos_factors_stay_finite_up_to_its_limit() -> None:
+    encoding = _built("xpos", {}, Geometry(64, 4, 1, (64,)))
+    limit = encoding.limit()
+    assert limit == 65_536
+    ends = torch.tensor([[[0], [limit - 1]]])
+    table = encoding.table(ends, Reach((limit,)))
+    large = torch.full((1, 4, 2, 16), 100.0)
+    q, k = encoding.rotate(large, large, table, 0)
+    assert q.isfinite().all()
+    assert k.isfinite().all()
+    torch.testing.assert_close((q * k).sum(-1), torch.full((1, 4, 2), 160_000.0))
+
+
+def _golden() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent / "golden" / "rotary.npz") as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def _rotated(encoding: PositionEncoding, golden: dict[str, np.ndarray], layer: int) -> list[Tensor]:
+    table = encoding.table(torch.from_numpy(golden["positions_2d"])[None], Reach((7, 7)))
+    q, k = (torch.from_numpy(golden[key]) for key in ("q_2d", "k_2d"))
+    return list(encoding.rotate(q, k, table, layer))
+
+
+def test_rope_axial_has_the_golden_values() -> None:
+    golden = _golden()
+    found = _rotated(_built("rope-axial", {}, Geometry(16, 2, 1, (7, 7))), golden, 0)
+    for turned, key in zip(found, ("q_axial_theta100", "k_axial_theta100"), strict=True):
+        torch.testing.assert_close(turned, torch.from_numpy(golden[key]), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_rope_mixed_has_the_golden_values() -> None:
+    golden = _golden()
+    encoding = _built("rope-mixed", {}, Geometry(16, 2, 3, (7, 7)))
+    encoding.frequencies.copy_(torch.from_numpy(golden["mixed_freqs"]).view_as(encoding.frequencies))
+    for turned, key in zip(_rotated(encoding, golden, 1), ("q_mixed_layer1", "k_mixed_layer1"), strict=True):
+        torch.testing.assert_close(turned, torch.from_numpy(golden[key]), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_rope_mixed_starts_along_two_directions_at_right_angles() -> None:
+    geometry = Geometry(64, 4, 3, (4, 6))
+    x, y = _built("rope-mixed", {}, geometry, seed=3).frequencies.double()
+    lengths = [10 ** (-4 * (c % 4) / 16) for c in range(8)]
+    torch.testing.assert_close(torch.hypot(x, y), torch.tensor(lengths).double().expand(3, 4, 8))
+    torch.testing.assert_close(x[..., :4], y[..., 4:], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(y[..., :4], -x[..., 4:], atol=1e-6, rtol=1e-6)
+    directions = torch.atan2(y, x)[..., 0].flatten()
+    assert len(set(directions.tolist())) == 12
+    assert sum(p.numel() for p in _built("rope-mixed", {}, geometry).parameters()) == 3 * 64
+
+
+@pytest.mark.parametrize("block", [2, 4, 8, 16])
+@pytest.mark.parametrize("axes", [1, 2])
+@torch.no_grad()
+def test_liere(axes: int, block: int) -> None:
+    subject = (
+        next(subjects("liere", {"block": block}))
+        if axes == 1
+        else Subject("liere", 2, False, {"block": block})
+    )
+    encoding, inputs = _examined(subject)
+    q, k = encoding.rotate(inputs.q, inputs.k, encoding.table(inputs.positions, inputs.reach), LAYER)
+    for head in range(HEADS):
+        for number in range(WIDTH // block):
+            part = slice(number * block, (number + 1) * block)
+            generators = []
+            for axis, size in enumerate(subject.geometry.extent):
+                generator = np.zeros((block, block))
+                entries = iter(encoding.entries[axis, LAYER, head, number].tolist())
+                for row in range(block):
+                    for column in range(row):
+                        generator[row, column] = next(entries) / size
+                generators.append(generator - generator.T)
+            for i, position in enumerate(inputs.positions[0].tolist()):
+                rotation = torch.from_numpy(
+                    expm(sum(p * a for p, a in zip(position, generators, strict=True)))
+                )
+                for found, given in ((q, inputs.q), (k, inputs.k)):
+                    wanted = rotation @ given[0, head, i, part].double()
+                    torch.testing.assert_close(found[0, head, i, part].double(), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_liere_gradients_are_those_of_the_exponential() -> None:
+    encoding = _built("liere", {}, Geometry(16, 2, 1, (24,)))
+    positions, reach = torch.tensor([[[0], [1], [5], [700]]]), Reach((701,))
+    q = torch.randn(1, 2, 4, 8, dtype=torch.float64)
+    weight = torch.randn_like(q)
+    turned, _ = encoding.rotate(q, q, encoding.table(positions, reach), 0)
+    (found,) = torch.autograd.grad((turned * weight).sum(), encoding.entries)
+    generator = encoding._generators(0)[0, :, 0]
+    rotation = torch.matrix_exp(positions[0, :, 0, None, None, None] / 24 * generator)
+    plain = torch.einsum("nhcd,bhnd->bhnc", rotation, q)
+    (wanted,) = torch.autograd.grad((plain * weight).sum(), encoding.entries)
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
+
+
+CENTRES: dict[int, list[list[float]]] = {
+    180: [[90, 180, 270, 0]],
+    90: [[45, 135, 225, 315], [90, 180, 270, 0]],
+    45: [[22.5, 112.5, 157.5, 247.5], [67.5, 202.5, 292.5, 337.5]],
+}
+"""Where the heads of each group of four look, in degrees, from the right by way of upwards."""
+
+
+@pytest.mark.parametrize("view", [45, 90, 180])
+@pytest.mark.parametrize(("heads", "directed"), [(4, 4), (6, 4), (8, 4), (12, 8), (16, 12)])
+@torch.no_grad()
+def test_lookhere(heads: int, directed: int, view: int) -> None:
+    encoding = _built("lookhere", {"view": view}, Geometry(8 * heads, heads, 3, (4, 5)))
+    cells = grid((4, 5))
+    table = encoding.table(cells, Reach((4, 5)))
+    for layer, factor in enumerate((1.5, 1.0, 0.5)):
+        bias = encoding.bias(torch.empty(0), torch.empty(0), torch.empty(0), table, table, layer, {})
+        assert isinstance(bias, Dense)
+        found = bias.values(Block(slice(0, 20), slice(0, 20), torch.ones(1, 1, 20, 20, dtype=torch.bool)))[0]
+        for head in range(heads):
+            turn, group = divmod(head // 4, len(CENTRES[view]))
+            slope = 0.5**turn if head < directed else [1 / 2, 1 / 8, 1 / 32, 1 / 128][head - directed]
+            for i, (row, column) in enumerate(cells[0].tolist()):
+                for j, (other_row, other_column) in enumerate(cells[0].tolist()):
+                    down, right = other_row - row, other_column - column
+                    wanted = -factor * slope * math.hypot(down, right)
+                    if head < directed and (down or right):
+                        off = math.degrees(math.atan2(-down, right)) - CENTRES[view][group][head % 4]
+                        if abs((off + 180) % 360 - 180) > view / 2 + 1e-6:
+                            wanted = -math.inf
+                    assert float(found[head, i, j]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_lookhere_refuses_heads_that_cannot_look_everywhere() -> None:
+    with pytest.raises(Exception, match="3 heads cannot look in four directions"):
+        _built("lookhere", {}, Geometry(24, 3, 1, (4, 4)))
+
+
+def test_a_bias_by_distance_is_computed_once_for_each_distance() -> None:
+    query, key = torch.tensor([[[7], [12]]]), torch.tensor([[[3], [7], [12]], [[0], [0], [12]]])
+    asked: list[Tensor] = []
+
+    def curve(distance: Tensor) -> Tensor:
+        asked.append(distance)
+        return torch.stack((distance, distance**2)).float()
+
+    bias = by_distance(curve, query, key)
+    found = bias.values(Block(slice(0, 2), slice(0, 3), torch.ones(1, 1, 2, 3, dtype=torch.bool)))
+    distance = query[:, None].float() - key[:, None].float().transpose(2, 3)
+    torch.testing.assert_close(found, torch.cat((distance, distance**2), dim=1))
+    assert [x.tolist() for x in asked] == [list(range(-5, 13))]
+
+
+@pytest.mark.parametrize("name", ["kerple", "fire", "cope", "fox", "cable", "dape", "lookhere"])
+@torch.no_grad()
+def test_biases_are_exact_under_bfloat16(name: str) -> None:
+    """Of bfloat16 queries and keys the bias is that of the same values in float32."""
+    subject = next(subjects(name))
+    encoding, inputs = _examined(subject)
+    for kind in ("q", "k", "hidden"):
+        setattr(inputs, kind, getattr(inputs, kind).bfloat16())
+    half = _values(inputs.bias(encoding))
+    for kind in ("q", "k", "hidden"):
+        setattr(inputs, kind, getattr(inputs, kind).float())
+    torch.testing.assert_close(half, _values(inputs.bias(encoding)))
+
+
+@pytest.mark.parametrize("name", ["xpos", "rope-axial", "rope-mixed", "liere"])
+@torch.no_grad()
+def test_rotations_are_exact_under_bfloat16(name: str) -> None:
+    subject = next(subjects(name))
+    encoding, inputs = _examined(subject)
+    table = encoding.table(inputs.positions, inputs.reach)
+    half = encoding.rotate(inputs.q.bfloat16(), inputs.k.bfloat16(), table, LAYER)
+    full = encoding.rotate(inputs.q.bfloat16().float(), inputs.k.bfloat16().float(), table, LAYER)
+    for found, wanted in zip(half, full, strict=True):
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found, wanted.bfloat16())
