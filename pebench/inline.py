@@ -67,7 +67,8 @@ def _run_one(
     outcome: Outcome,
     stop: Callable[[], bool],
 ) -> None:
-    from pebench.run import AlreadyRunning, execute
+    from pebench.pulse import AlreadyRunning
+    from pebench.run import execute
 
     spec = folder.spec()
     display.begin(f"{spec.encoding.label or spec.encoding.name}, seed {spec.seed}", number, total)

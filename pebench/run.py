@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import secrets
-import socket
 import time
 import traceback
 from collections.abc import Iterator
@@ -25,20 +23,13 @@ from pebench.errors import UserError
 from pebench.evaluate import evaluate
 from pebench.execution import Execution, Observer, Stop
 from pebench.optimisation import optimiser as build_optimiser
+from pebench.pulse import AlreadyRunning, Pulse
 from pebench.registry import load_plugin
 from pebench.resolve import build_encoding, build_task, reaches
 from pebench.spec import RunSpec
-from pebench.store import Cost, EvaluationCost, MetricRecord, Point, Result, RunFolder, Score, Worker
+from pebench.store import Cost, EvaluationCost, MetricRecord, Point, Result, RunFolder, Score
 from pebench.task import AnyTask
 from pebench.train import Progress, train
-
-BEAT_EVERY = 5.0
-"""Seconds between signs of life."""
-
-
-class AlreadyRunning(UserError):
-    """Another worker is at this run."""
-
 
 class _Evaluated(BaseModel):
     """The evaluations that are done, kept until the result is written."""
@@ -81,7 +72,8 @@ def execute(
         folder.clear_failure()
         with _logging(folder) as log:
             try:
-                return _Run(folder, spec, execution or Execution(), log, observer, stop).work()
+                with Pulse(folder, spec.train.steps, _job()) as pulse:
+                    return _Run(folder, spec, execution or Execution(), log, pulse, observer, stop).work()
             except AlreadyRunning:
                 raise
             except KeyboardInterrupt:
@@ -102,26 +94,25 @@ class _Run:
         spec: RunSpec,
         execution: Execution,
         log: logging.Logger,
+        pulse: Pulse,
         observer: Observer | None,
         stop: Stop,
     ) -> None:
         self.folder, self.spec, self.execution = folder, spec, execution
-        self.log, self.observer, self.stop = log, observer, stop
+        self.log, self.pulse, self.observer, self.stop = log, pulse, observer, stop
         self.device = _device(execution)
-        self.token = secrets.token_hex(8)
-        self.beaten = 0.0
         self.saved = time.monotonic()
 
     def work(self) -> Result | None:
         """See `execute`."""
         _prepare_process(self.execution)
-        self._beat(State())
         _load_plugins(self.folder, self.spec)
         task = build_task(self.spec)
         fingerprints = task.prepare()
         self._record(fingerprints)
         model, optimiser = self._build(task)
         state = checkpoint.load(self.folder.checkpoint, model, optimiser, self.device)
+        self.pulse.at(state.step)
         self.log.info("%s, seed %d, from step %d", self.spec.encoding.label, self.spec.seed, state.step)
         memory.reset_peak(self.device)
         state = self._train(model, task, optimiser, state)
@@ -162,7 +153,7 @@ class _Run:
             due = time.monotonic() - self.saved >= self.execution.checkpoint_every
             stopping = self.stop()
             if due or stopping or over:
-                self._beat(state, force=True)
+                self.pulse.at(state.step)
                 checkpoint.save(self.folder.checkpoint, model, optimiser, state)
                 self.saved = time.monotonic()
             if stopping and not over:
@@ -188,7 +179,7 @@ class _Run:
             scores, cost = evaluate(model, task, reach, self.device)
             evaluated.scores += scores
             evaluated.costs.append(cost)
-            self._beat(state, force=True)
+            self.pulse.at(state.step)
             atomic.write_text(path, evaluated.model_dump_json())
             values = {f"{score.metric}/{where}": score.value for score in scores}
             self.log.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None))
@@ -209,7 +200,7 @@ class _Run:
         )
         weights = self.folder.path / "model.safetensors"
         checkpoint.save_weights(weights, model, {"run": self.folder.run_id, "step": str(state.step)})
-        self._beat(state, force=True)
+        self.pulse.at(state.step)
         self.folder.write_result(result)
         checkpoint.clear(self.folder.checkpoint)
         (self.folder.path / "evaluations.json").unlink(missing_ok=True)
@@ -254,36 +245,9 @@ class _Run:
         if state.seconds:
             values[f"train/{item}-per-second"] = state.timed_items / state.seconds
         self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=dict(values)))
-        self._beat(state, rate)
+        self.pulse.at(state.step, rate)
         if self.observer is not None:
             self.observer.training(state.step, self.spec.train.steps, values, rate)
-
-    def _beat(self, state: State, rate: float | None = None, force: bool = False) -> None:
-        """A sign of life, and a look whether somebody else has taken over.
-
-        Raises:
-            AlreadyRunning: somebody has.
-        """
-        now = time.time()
-        if not force and now - self.beaten < BEAT_EVERY:
-            return
-        if self.beaten:
-            other = self.folder.worker()
-            if other is not None and other.token != self.token:
-                raise AlreadyRunning(f"{self.folder.run_id} was taken over by process {other.pid} on {other.host}.")
-        self.beaten = now
-        self.folder.write_worker(
-            Worker(
-                token=self.token,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                job=_job(),
-                beat=now,
-                step=state.step,
-                steps=self.spec.train.steps,
-                rate=rate,
-            )
-        )
 
 
 @contextmanager

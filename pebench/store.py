@@ -266,6 +266,10 @@ class RunFolder:
         """Says who works on it."""
         atomic.write_json(self.path / "worker.json", worker.model_dump(mode="json"))
 
+    def clear_worker(self) -> None:
+        """Says that nobody works on it any more."""
+        (self.path / "worker.json").unlink(missing_ok=True)
+
     def write_result(self, result: Result) -> None:
         """Finishes the run."""
         scores = tuple(s.model_copy(update={"value": _finite(s.value)}) for s in result.scores)

@@ -147,7 +147,8 @@ def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) 
 
 
 def _execute(folder: Path, execution: str, stop: StopOnSignal) -> str:
-    from pebench.run import AlreadyRunning, execute
+    from pebench.pulse import AlreadyRunning
+    from pebench.run import execute
 
     try:
         result = execute(RunFolder(folder), Execution.model_validate_json(execution), stop=stop)

@@ -15,11 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pebench import checkpoint
+from pebench import checkpoint, pulse
 from pebench.errors import UserError
 from pebench.execution import Execution
 from pebench.resolve import plugin_files, resolve
-from pebench.run import AlreadyRunning, execute
+from pebench.pulse import AlreadyRunning
+from pebench.run import execute
 from pebench.store import RunFolder
 
 EXECUTION = Execution(device="cpu", threads=1, log_every=4, checkpoint_every=0)
@@ -178,6 +179,26 @@ def test_a_worker_that_was_superseded_stops(place: Path) -> None:
     with pytest.raises(AlreadyRunning, match="elsewhere"):
         execute(folder, EXECUTION, stop=overtaken)
     assert folder.failure() is None
+    worker = folder.worker()
+    assert worker is not None
+    assert worker.host == "elsewhere", "the other's sign of life is left alone"
+
+
+def test_signs_of_life_go_on_through_a_long_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "BEAT_EVERY", 0.02)
+    folder, beats = _run(place), []
+
+    def slow() -> bool:
+        for _ in range(4):
+            worker = folder.worker()
+            assert worker is not None
+            beats.append(worker.beat)
+            time.sleep(0.05)
+        return True
+
+    assert execute(folder, EXECUTION, stop=slow) is None
+    assert len(set(beats)) >= 3
+    assert folder.worker() is None, "nobody works on it any more"
 
 
 def test_data_that_changed_since_the_run_began_is_refused(place: Path) -> None:

@@ -9,7 +9,8 @@ import click
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(["encodings", "tasks"]), required=False)
-def command(kind: str | None) -> None:
+@click.option("--axes", type=click.IntRange(min=1), help="Only what serves so many position axes.")
+def command(kind: str | None, axes: int | None) -> None:
     """List the encodings and the tasks, built-in ones and plugins.
 
     The columns of an encoding: how many position axes it serves, and where it acts: I on the embeddings, R on
@@ -18,16 +19,16 @@ def command(kind: str | None) -> None:
     \b
     Examples:
       pebench list
-      pebench list encodings
+      pebench list encodings --axes 2
     """
     from pebench.registry import encodings, tasks
 
     registries = {"encodings": encodings, "tasks": tasks}
     for title in [kind] if kind else list(registries):
-        _print(title, registries[title])
+        _print(title, registries[title], axes)
 
 
-def _print(title: str, registry: Any) -> None:
+def _print(title: str, registry: Any, wanted: int | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -44,12 +45,14 @@ def _print(title: str, registry: Any) -> None:
         except UserError as error:
             table.add_row(name, "", "", Text(str(error), style="red"))
             continue
-        axes = facts.get("axes", (1,))
+        axes = _numbers(facts.get("axes", (1,)))
+        if wanted is not None and wanted not in axes:
+            continue
         place = facts.get("acts", "") if title == "encodings" else facts.get("item", "")
         summary = facts.get("summary", "") + ("" if origin.provider == "pebench" else f" [{origin.provider}]")
-        table.add_row(name, _axes(axes), place or "-", Text(summary))
+        table.add_row(name, " ".join(map(str, axes)), place or "-", Text(summary))
     plain_console().print(table)
 
 
-def _axes(axes: Any) -> str:
-    return " ".join(str(number) for number in axes) if isinstance(axes, (tuple, list)) else str(axes)
+def _numbers(axes: Any) -> tuple[int, ...]:
+    return tuple(axes) if isinstance(axes, tuple | list) else (axes,)

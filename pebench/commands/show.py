@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
@@ -77,8 +79,10 @@ def _show_task(name: str) -> None:
 
 
 def _text(cls: type) -> None:
-    module = inspect.getmodule(cls)
-    click.echo((inspect.getdoc(module) or inspect.getdoc(cls) or "").strip() + "\n")
+    """The first line of the file, and the definition that the class gives."""
+    summary = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n")[0]
+    definition = re.split(r"\n+Attributes:\n", inspect.getdoc(cls) or "")[0].strip()
+    click.echo("\n\n".join(text for text in (summary, definition) if text) + "\n")
 
 
 def _options(title: str, model: Any, described: dict[str, str]) -> None:
@@ -95,7 +99,7 @@ def _options(title: str, model: Any, described: dict[str, str]) -> None:
         table.add_column(heading, overflow="fold")
     table.add_column("meaning", overflow="fold")
     for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
+        default = "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
         meaning = field.description or described.get(name, "")
         table.add_row(
             name, Text(_type(field.annotation) + _bounds(field.metadata)), Text(default), Text(meaning)
@@ -104,20 +108,32 @@ def _options(title: str, model: Any, described: dict[str, str]) -> None:
     click.echo()
 
 
+def _value(default: Any) -> str:
+    if default is None:
+        return "none"
+    return str(default.model_dump() if hasattr(default, "model_dump") else default)
+
+
 def _type(annotation: Any) -> str:
-    text = (
-        annotation.__name__
-        if inspect.isclass(annotation) and not getattr(annotation, "__args__", ())
-        else str(annotation)
-    )
-    text = re.sub(r"\b(typing|collections\.abc)\.", "", text)
-    match = re.fullmatch(r"Literal\[(.*)\]", text)
-    return match[1].replace(", ", " | ") if match else text
+    """An annotation in the words of a user: choices, bounds, and ``none`` for what may be left out."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0]) + _bounds(arguments[1:])
+    if origin is Literal:
+        return " | ".join(str(choice) for choice in arguments)
+    if origin in (Union, UnionType):
+        return " | ".join(_type(part) for part in arguments)
+    if annotation is NoneType:
+        return "none"
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    return annotation.__name__ if inspect.isclass(annotation) else str(annotation)
 
 
-def _bounds(metadata: list[Any]) -> str:
+def _bounds(metadata: Iterable[Any]) -> str:
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    found = ((sign, getattr(bound, name, None)) for bound in metadata for name, sign in signs.items())
+    flat = [inner for bound in metadata for inner in getattr(bound, "metadata", [bound])]
+    found = ((sign, getattr(bound, name, None)) for bound in flat for name, sign in signs.items())
     return "".join(f" {sign} {value}" for sign, value in found if value is not None)
 
 

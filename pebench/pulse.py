@@ -1,0 +1,83 @@
+"""Signs of life of a worker, and its look-out for another that has taken its run over."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from types import TracebackType
+
+from pebench.errors import UserError
+from pebench.store import RunFolder, Worker
+
+BEAT_EVERY = 5.0
+"""Seconds between signs of life."""
+
+
+class AlreadyRunning(UserError):
+    """Another worker is at this run."""
+
+
+class Pulse:
+    """Keeps worker.json fresh from a thread of its own, however long a step or an evaluation takes.
+
+    On leaving the context the file goes, unless the run is finished: nobody works on it any more.
+    """
+
+    def __init__(self, folder: RunFolder, steps: int, job: str | None) -> None:
+        """
+        Args:
+            folder: of the run. steps: it goes to. job: the scheduler's id, None without a scheduler.
+        """
+        self._folder = folder
+        self._worker = Worker(
+            token=secrets.token_hex(8),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            job=job,
+            beat=time.time(),
+            step=0,
+            steps=steps,
+        )
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
+
+    def __enter__(self) -> Pulse:
+        self._folder.write_worker(self._worker)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._mine() and self._folder.result() is None:
+            self._folder.clear_worker()
+
+    def at(self, step: int, rate: float | None = None) -> None:
+        """Says where the work stands.
+
+        Args:
+            step: updates done. rate: steps a second, None where it is not known.
+
+        Raises:
+            AlreadyRunning: somebody else has taken over.
+        """
+        self._worker = self._worker.model_copy(update={"step": step, "rate": rate})
+        other = self._folder.worker()
+        if other is not None and other.token != self._worker.token:
+            where = f"process {other.pid} on {other.host}"
+            raise AlreadyRunning(f"{self._folder.run_id} was taken over by {where}.")
+
+    def _keep_beating(self) -> None:
+        while not self._over.wait(BEAT_EVERY):
+            if not self._mine():
+                return
+            self._folder.write_worker(self._worker.model_copy(update={"beat": time.time()}))
+
+    def _mine(self) -> bool:
+        worker = self._folder.worker()
+        return worker is not None and worker.token == self._worker.token
