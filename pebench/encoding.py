@@ -96,8 +96,8 @@ class Dense:
     """A bias given by its values, one block of queries at a time, so that memory grows with K and not with N·K.
 
     Attributes:
-        values: from a block to (B|1, H|1, rows, keys), added to the logits q·k/√d. −∞ hides a key; every query
-            keeps one key at least that is visible, its own.
+        values: from a block to (B|1, H|1, rows, keys), added to the logits q·k/√d. −∞ hides a key; every
+            query keeps one key at least that is visible, its own.
     """
 
     values: Callable[[Block], Tensor]
