@@ -20,7 +20,9 @@ def unknown(kind: str, name: str, known: Iterable[str], owner: str = "") -> User
         owner: what it should have belonged to, for example ``"encoding 'rope'"``.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    # Papers write RoPE and ALiBi: capitals are no distance.
+    folded = {each.casefold(): each for each in names}
+    near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
     if near:
         hint = f"did you mean {join_or(near)}?"
     elif names:
