@@ -109,8 +109,10 @@ class Registry(Generic[Base]):
         if known is not None and known.file is not None and _same_content(known.file, path):
             return name
         origin = Origin(name, f"pebench_plugin_{path.stem.replace('-', '_')}", path, None, "file")
-        if not self._classes(_import(origin, self.kind)):
+        classes = self._classes(_import(origin, self.kind))
+        if not classes:
             return None
+        self._only(origin, classes)
         taken = self.origins().get(name)
         if taken is not None:
             raise UserError(f"two {self.kind}s are named '{name}': {taken} and {path}.")
@@ -163,14 +165,16 @@ class Registry(Generic[Base]):
     def _class(self, origin: Origin) -> type[Base]:
         module = _import(origin, self.kind)
         if origin.attribute is not None:
-            found = [getattr(module, origin.attribute, None)]
-            if not (inspect.isclass(found[0]) and issubclass(found[0], self._base())):
+            named = getattr(module, origin.attribute, None)
+            if not (inspect.isclass(named) and issubclass(named, self._base())):
                 raise UserError(f"{origin}: '{origin.attribute}' is not a {self._base().__name__}.")
-        else:
-            found = list(self._classes(module))
-        if len(found) != 1:
-            raise UserError(f"{origin} must define one {self._base().__name__}, but defines {len(found)}.")
-        return found[0]  # type: ignore[return-value]
+            return named
+        return self._only(origin, self._classes(module))
+
+    def _only(self, origin: Origin, classes: list[type[Base]]) -> type[Base]:
+        if len(classes) != 1:
+            raise UserError(f"{origin} must define one {self._base().__name__}, but defines {len(classes)}.")
+        return classes[0]
 
     def _classes(self, module: Any) -> list[type[Base]]:
         base = self._base()
@@ -184,13 +188,13 @@ class Registry(Generic[Base]):
             and not value.__name__.startswith("_")
         ]
 
-    def _base(self) -> type:
+    def _base(self) -> type[Base]:
         module, _, name = self.base.partition(":")
-        base: type = getattr(importlib.import_module(module), name)
+        base: type[Base] = getattr(importlib.import_module(module), name)
         return base
 
 
-encodings: Registry[Any] = Registry("encoding", "pebench.encodings", "pebench.encoding:PositionEncoding")
+encodings: Registry[Any] = Registry("encoding", "pebench.encodings", "pebench.position_encoding:PositionEncoding")
 tasks: Registry[Any] = Registry("task", "pebench.tasks", "pebench.task:Task")
 
 
@@ -225,19 +229,19 @@ def _import(origin: Origin, kind: str) -> Any:
             del sys.modules[origin.module]
             raise
         return module
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{kind} '{origin.name}' ({origin}) cannot be imported: {reason}") from error
 
 
 @functools.cache
 def _installed(group: str) -> tuple[EntryPoint, ...]:
-    # Reading every installed distribution's metadata takes 10 ms and more, and a sweep asks thousands of times.
+    # Reading the metadata of all distributions takes 10 ms and more, and a sweep asks thousands of times.
     return tuple(entry_points(group=group))
 
 
 def _same_content(one: Path, other: Path) -> bool:
-    """Whether two plugin files are copies of each other, as a run's own copy is of the file it was made from."""
+    """Whether two plugin files are copies of each other, as a run's own copy is of its original."""
     return one == other or (one.is_file() and one.read_bytes() == other.read_bytes())
 
 
@@ -265,6 +269,7 @@ def _source_without_import(module: str) -> Path | None:
 def _class_literals(node: ast.ClassDef) -> dict[str, Any]:
     facts = {}
     for statement in node.body:
+        target: ast.expr
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
             target, value = statement.target, statement.value
         elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:

@@ -1,4 +1,4 @@
-"""Plugins are known by their files, imported on first use, and refused in one sentence when something is wrong."""
+"""Plugins are known by their files, imported on first use, and refused in one sentence when wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pebench.encoding import PositionEncoding
+from pebench.position_encoding import PositionEncoding
 from pebench.errors import UserError
 from pebench.registry import Registry, encodings, tasks
 
@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 SOUND = '''"""Does nothing at all."""
 
-from pebench.encoding import PositionEncoding
+from pebench.position_encoding import PositionEncoding
 
 
 class Nothing(PositionEncoding):
@@ -30,12 +30,14 @@ class Nothing(PositionEncoding):
 
 
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Registry[Any]:
+def registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Registry[Any]:
     """The encodings of an empty package of its own, in the folder `registry.package` of `tmp_path`."""
     package = f"package_of_{request.node.originalname}"
     (tmp_path / package).mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    return Registry("encoding", package, "pebench.encoding:PositionEncoding")
+    return Registry("encoding", package, "pebench.position_encoding:PositionEncoding")
 
 
 def test_names_are_those_of_the_files_and_folders() -> None:
@@ -54,7 +56,8 @@ def test_names_and_what_the_source_says_are_known_without_an_import() -> None:
     code = (
         "import json, sys; from pebench.registry import encodings, tasks;"
         "facts = {name: r.literals(name) for r in (encodings, tasks) for name in r.origins()};"
-        "heavy = [m for m in sys.modules if m == 'torch' or m.startswith(('pebench.encodings.', 'pebench.tasks.'))];"
+        "named = ('torch', 'pebench.encodings.', 'pebench.tasks.');"
+        "heavy = [module for module in sys.modules if module.startswith(named)];"
         "print(json.dumps([facts, heavy]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -81,7 +84,11 @@ def test_an_underscore_in_a_file_is_a_hyphen_in_a_name(registry: Registry[Any], 
     assert [*registry.origins()] == ["of-two-words", "whole-folder"]
     assert registry.origin("of-two-words").file == tmp_path / registry.package / "of_two_words.py"
     assert registry.load("whole-folder").__name__ == "Nothing"
-    assert registry.literals("of-two-words") == {"summary": "Does nothing at all.", "axes": (1, 2), "acts": ""}
+    assert registry.literals("of-two-words") == {
+        "summary": "Does nothing at all.",
+        "axes": (1, 2),
+        "acts": "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,10 @@ def test_an_empty_registry_says_so(registry: Registry[Any]) -> None:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("import a_module_that_nobody_has", "ModuleNotFoundError: No module named 'a_module_that_nobody_has'"),
+        (
+            "import a_module_that_nobody_has",
+            "ModuleNotFoundError: No module named 'a_module_that_nobody_has'",
+        ),
         ("class Unfinished(", "SyntaxError: "),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
@@ -141,7 +151,7 @@ def test_a_source_that_is_not_python_is_one_sentence_with_its_file(
     ("source", "count"),
     [
         ("", 0),
-        ("from pebench.encoding import PositionEncoding", 0),
+        ("from pebench.position_encoding import PositionEncoding", 0),
         (SOUND.replace("class Nothing", "class _Private"), 0),
         (SOUND + SOUND.replace("class Nothing", "class Another"), 2),
     ],

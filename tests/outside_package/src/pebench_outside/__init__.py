@@ -1,0 +1,1 @@
+"""What a package that extends pebench looks like."""

@@ -1,0 +1,209 @@
+"""Encodings and tasks come from outside: a file named on the command line, or an installed package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pebench.cli import main
+from pebench.errors import UserError
+from pebench.registry import encodings, load_plugin, tasks
+from pebench.resolve import plugin_files, resolve
+
+OUTSIDE = Path(__file__).parent / "outside_package"
+
+ENCODING = (OUTSIDE / "src/pebench_outside/parity.py").read_text("utf-8")
+TASK = (OUTSIDE / "src/pebench_outside/sequences.py").read_text("utf-8")
+SHORT = {"language-modeling": {"extent": 16, "evaluate": [16]}}
+
+
+@pytest.fixture(autouse=True)
+def _no_plugins_before_or_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encodings, "_files", {})
+    monkeypatch.setattr(tasks, "_files", {})
+
+
+def written(folder: Path, name: str, source: str) -> Path:
+    """A plugin file."""
+    path = folder / name
+    path.write_text(source, encoding="utf-8")
+    return path
+
+
+def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a mistaken command line is answered with."""
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("pebench: ")
+    assert told.err.count("\n") == 1, told.err
+    return told.err
+
+
+def test_an_encoding_from_a_file_is_listed_shown_and_resolved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, "odd_ones.py", ENCODING)
+    assert main(["--plugin", str(file), "list", "encodings"]) == 0
+    assert "odd-ones" in capsys.readouterr().out
+    assert main(["--plugin", str(file), "show", "odd-ones"]) == 0
+    assert str(file) in capsys.readouterr().out
+    spec = resolve({"odd-ones": {"scale": 2.0}}, SHORT)
+    assert spec.encoding.options == {"scale": 2.0}
+    assert spec.plugins == {"odd_ones.py": hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert plugin_files(spec) == {"odd_ones.py": file.read_bytes()}
+
+
+def test_a_task_from_a_file_is_listed_shown_and_resolved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, "whole-ones.py", TASK)
+    assert main(["--plugin", str(file), "list", "tasks"]) == 0
+    listed = capsys.readouterr().out
+    assert "whole-ones" in listed
+    assert "sequences" in listed
+    assert main(["--plugin", str(file), "show", "whole-ones"]) == 0
+    assert str(file) in capsys.readouterr().out
+    spec = resolve("rope", {"whole-ones": SHORT["language-modeling"]})
+    assert spec.task.name == "whole-ones"
+    assert [*spec.plugins] == ["whole-ones.py"]
+
+
+def test_several_files_come_in_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = written(tmp_path, "odd_pair.py", ENCODING)
+    other = written(tmp_path, "whole_pair.py", TASK)
+    assert main(["--plugin", str(one), "--plugin", str(other), "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "odd-pair" in listed
+    assert "whole-pair" in listed
+
+
+def test_what_a_plugin_says_changes_the_identity_of_a_run(tmp_path: Path) -> None:
+    file = written(tmp_path, "changing.py", ENCODING)
+    load_plugin(file)
+    before = resolve("changing", SHORT).run_id
+    file.write_text(ENCODING + "\n# another version\n", encoding="utf-8")
+    assert resolve("changing", SHORT).run_id != before
+
+
+def test_a_copy_of_a_plugin_is_the_same_plugin_and_another_file_is_not(tmp_path: Path) -> None:
+    load_plugin(written(tmp_path, "copied.py", ENCODING))
+    (tmp_path / "elsewhere").mkdir()
+    copy = written(tmp_path / "elsewhere", "copied.py", ENCODING)
+    load_plugin(copy)
+    copy.write_text(ENCODING + "\n# another version\n", encoding="utf-8")
+    with pytest.raises(UserError, match="two encodings are named 'copied': ") as caught:
+        load_plugin(copy)
+    assert str(tmp_path / "copied.py") in str(caught.value)
+    assert str(copy) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "registry_file"),
+    [("rope.py", ENCODING, "rope.py"), ("language_modeling.py", TASK, "language_modeling.py")],
+    ids=["encoding", "task"],
+)
+def test_a_name_that_is_taken_is_refused_with_both_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, source: str, registry_file: str
+) -> None:
+    file = written(tmp_path, name, source)
+    told = sentence(["--plugin", str(file), "list"], capsys)
+    kind = "encoding" if source is ENCODING else "task"
+    taken = (encodings if kind == "encoding" else tasks).origin(Path(name).stem.replace("_", "-")).file
+    assert f"two {kind}s are named '{Path(name).stem.replace('_', '-')}': {taken} and {file}." in told
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "reason"),
+    [
+        ("neither.py", "answer = 42\n", "defines neither a PositionEncoding nor a Task."),
+        ("lacking.py", "import a_module_that_nobody_has\n", "No module named 'a_module_that_nobody_has'"),
+        ("unfinished.py", "class Unfinished(\n", "SyntaxError"),
+        ("failing.py", "raise ValueError('not today')\n", "ValueError: not today"),
+        ("wordy.py", "raise ValueError('not today\\nnor tomorrow')\n", "ValueError: not today nor tomorrow"),
+        ("leaving.py", "import sys\nsys.exit(3)\n", "SystemExit: 3"),
+        ("notes.txt", "Not Python.\n", "not a Python file"),
+    ],
+)
+def test_a_file_that_is_no_plugin_is_one_sentence_with_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, source: str, reason: str
+) -> None:
+    file = written(tmp_path, name, source)
+    told = sentence(["--plugin", str(file), "list"], capsys)
+    assert str(file) in told
+    assert reason in told
+
+
+def test_a_file_with_two_encodings_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = ENCODING + "\n\nclass Another(ParityEncoding):\n    pass\n"
+    file = written(tmp_path, "two.py", twice)
+    told = sentence(["--plugin", str(file), "list"], capsys)
+    assert f"{file} must define one PositionEncoding, but defines 2." in told
+
+
+def test_a_file_that_is_not_there_and_a_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tmp_path / "absent.py", tmp_path):
+        assert f"no plugin file at {path}." in sentence(["--plugin", str(path), "list"], capsys)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the outside package, installed by pip as a user installs it."""
+    target = tmp_path_factory.mktemp("site")
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", target]
+    subprocess.run([sys.executable, "-m", "pip", *install, OUTSIDE], check=True)
+    return target
+
+
+def outside(folder: Path, cwd: Path, *arguments: str) -> str:
+    """What Python prints with `folder` on its path, started in another folder."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_installed_package_brings_in_an_encoding_and_a_task(installed: Path, tmp_path: Path) -> None:
+    listed = outside(installed, tmp_path, "-m", "pebench", "list")
+    for line in ("outside-parity", "[pebench-outside 1.2.3]", "outside-sequences", "sequences"):
+        assert line in listed
+    shown = outside(installed, tmp_path, "-m", "pebench", "show", "outside-parity")
+    assert "provided by     pebench-outside 1.2.3" in shown
+    assert str(installed / "pebench_outside" / "parity.py") in shown
+
+
+def test_what_an_installed_package_brings_in_is_known_without_an_import(
+    installed: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from pebench.registry import encodings;"
+        "print(encodings.literals('outside-parity')['acts'], 'pebench_outside' in sys.modules)"
+    )
+    assert outside(installed, tmp_path, "-c", code) == "I False\n"
+
+
+def test_an_installed_encoding_trains_on_an_installed_task(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("The sheep looked over its shoulder.\n\n" * 400, encoding="utf-8")
+    sizes = {"model.width": 16, "model.heads": 2, "model.layers": 1, "train.steps": 2, "train.batch": 2}
+    task = {"data": tmp_path / "text.txt", "extent": 16, "evaluate": "[16]", "tokens": 64}
+    settings = {**sizes, **{f"task.{key}": value for key, value in task.items()}}
+    assignments = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    chosen = ["--encoding", "outside-parity", "--task", "outside-sequences", "--runs", str(tmp_path / "runs")]
+    outside(installed, tmp_path, "-m", "pebench", "run", *chosen, *assignments)
+    (result,) = tmp_path.glob("runs/*/result.json")
+    found = json.loads(result.read_text("utf-8"))
+    assert found["status"] == "done"
+    assert found["cost"]["item"] == "sequences"
+    assert found["cost"]["encoding_parameters"] == 16
