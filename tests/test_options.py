@@ -1,4 +1,4 @@
-"""Options are checked as they are declared; what is wrong is one sentence that names the nearest right answer."""
+"""Options are checked as declared; what is wrong is one sentence that names the nearest right answer."""
 
 from __future__ import annotations
 
