@@ -1,16 +1,17 @@
-"""Attention with linear biases: a penalty on the logits in proportion to the distance, steeper in some heads."""
+"""Attention with linear biases: a penalty on the logits in proportion to the distance, steeper in some
+heads."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from pebench.encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach
 
 
 def slopes(heads: int) -> Tensor:
-    """(H,) float32: m_h = 2^(−8h/H), h = 1…H; where H is no power of two, the slopes of the power below, then every
-    second slope of the power above."""
+    """(H,) float32: m_h = 2^(−8h/H), h = 1…H; where H is no power of two, the slopes of the power below, then
+    every second slope of the power above."""
     power = 2 ** math.floor(math.log2(heads))
     found = [2 ** (-8 * h / power) for h in range(1, power + 1)]
     found += [2 ** (-8 * h / (2 * power)) for h in range(1, 2 * power + 1, 2)][: heads - power]
@@ -37,7 +38,14 @@ class AlibiEncoding(PositionEncoding):
         return positions.float()
 
     def bias(
-        self, q: Tensor, k: Tensor, hidden: Tensor, q_table: Tensor, k_table: Tensor, layer: int, carry: dict[str, Tensor]
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: Tensor,
+        k_table: Tensor,
+        layer: int,
+        carry: dict[str, Tensor],
     ) -> Bias:
         """In causal text −m·(i − j) is m·j up to what is constant along a row, so no matrix is needed."""
         if self.geometry.causal and self.geometry.axes == 1:

@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pebench.accumulation import accumulate
-from pebench.encoding import Bias, Factored, Geometry, PositionEncoding, Reach
+from pebench.formulas.accumulation import accumulate
+from pebench.position_encoding import Bias, Factored, Geometry, PositionEncoding, Reach
 
 
 class CableEncoding(PositionEncoding):

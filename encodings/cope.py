@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
 
 
 class CopeEncoding(PositionEncoding):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.distance import by_distance
-from pebench.encoding import Bias, Block, Dense, Geometry, PositionEncoding
+from pebench.formulas.distance import by_distance
+from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding
 
 HIDDEN = 32
 THRESHOLD = 512.0

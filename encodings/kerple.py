@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pebench.distance import by_distance
-from pebench.encoding import Bias, Geometry, PositionEncoding
+from pebench.formulas.distance import by_distance
+from pebench.position_encoding import Bias, Geometry, PositionEncoding
 
 SMALLEST = 0.01
 """Bound below every p and a."""

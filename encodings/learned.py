@@ -4,15 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pebench.encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Geometry, PositionEncoding, Reach
 
 
 class LearnedEncoding(PositionEncoding):
     """x += P[i], with one row of P a position (in 2-D one a grid cell), drawn from N(0, 0.02).
 
-    There is no row past the trained extent, so P is resampled there to the extent that is served: linearly on one
-    axis, bicubically on two. On one axis a shorter extent uses the first rows as they are; on two, where it means
-    another resolution of the same picture, P is resampled as well.
+    There is no row past the trained extent, so P is resampled there to the extent that is served: linearly on
+    one axis, bicubically on two. On one axis a shorter extent uses the first rows as they are; on two, where
+    it means another resolution of the same picture, P is resampled as well.
     """
 
     axes = (1, 2)

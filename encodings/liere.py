@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Geometry, PositionEncoding, Reach
 
 
 class LiereEncoding(PositionEncoding):

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pebench.encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
 
 COMPASS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 """Steps (rows, columns) in the directions 0°, 45°, …, 315°, from the right by way of upwards."""

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pebench.encoding import PositionEncoding, Reach
+from pebench.position_encoding import PositionEncoding, Reach
 
 
 class NoPositionEncoding(PositionEncoding):

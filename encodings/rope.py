@@ -1,4 +1,5 @@
-"""Rotary position embedding: channel pairs of queries and keys turn by an angle proportional to the position."""
+"""Rotary position embedding: channel pairs of queries and keys turn by an angle proportional to the
+position."""
 
 import math
 from typing import Annotated
@@ -7,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pebench.encoding import Geometry, PositionEncoding, Reach
-from pebench.rotation import rotate_pairs
+from pebench.formulas.rotation import rotate_pairs
+from pebench.position_encoding import Geometry, PositionEncoding, Reach
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -16,11 +17,11 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class RotaryEncoding(PositionEncoding):
     """The pair (2c, 2c+1) of a head of d channels turns by i·θ_c, θ_c = base^(−2c/d).
 
-    Past the trained extent L₀, with s = L/L₀ (Peng et al. 2024, https://arxiv.org/abs/2309.00071, names them all):
-    `extend` turns on as it is; `pi` divides positions by s; `ntk` raises the base to base·s^(d/(d−2));
-    `dynamic-ntk` to base·(s·L/L₀ − (s−1))^(d/(d−2)); `yarn` divides by s only the frequencies that turn less than
-    once in the trained extent, none that turn more than 32 times, with a ramp over the pairs between, and scales
-    cosine and sine by 0.1·ln s + 1.
+    Past the trained extent L₀, with s = L/L₀ (Peng et al. 2024, https://arxiv.org/abs/2309.00071, names them
+    all): `extend` turns on as it is; `pi` divides positions by s; `ntk` raises the base to base·s^(d/(d−2));
+    `dynamic-ntk` to base·(s·L/L₀ − (s−1))^(d/(d−2)); `yarn` divides by s only the frequencies that turn less
+    than once in the trained extent, none that turn more than 32 times, with a ramp over the pairs between,
+    and scales cosine and sine by 0.1·ln s + 1.
     """
 
     axes = (1,)
@@ -46,7 +47,9 @@ class RotaryEncoding(PositionEncoding):
         self.turning = round(geometry.head_dim * rotated)
         self.kept = round(self.turning // 2 * frequencies)
         if self.turning % 2 or self.turning < 4:
-            raise ValueError(f"{self.turning} of {geometry.head_dim} channels a head do not make up two pairs or more")
+            raise ValueError(
+                f"{self.turning} of {geometry.head_dim} channels a head do not make up two pairs or more"
+            )
 
     def table(self, positions: Tensor, reach: Reach) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (B|1, N, pairs) float32."""
@@ -87,7 +90,11 @@ class RotaryEncoding(PositionEncoding):
         """(pairs,): 0 for pairs that keep their frequency, 1 for those that are stretched in full."""
 
         def pair_that_turns(times: float) -> float:
-            return self.turning * math.log(self.geometry.extent[0] / (times * 2 * math.pi)) / (2 * math.log(self.base))
+            return (
+                self.turning
+                * math.log(self.geometry.extent[0] / (times * 2 * math.pi))
+                / (2 * math.log(self.base))
+            )
 
         first = max(math.floor(pair_that_turns(32)), 0)
         last = min(math.ceil(pair_that_turns(1)), self.turning - 1)

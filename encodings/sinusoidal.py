@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pebench.encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Geometry, PositionEncoding, Reach
 
 
 class SinusoidalEncoding(PositionEncoding):
@@ -19,7 +19,9 @@ class SinusoidalEncoding(PositionEncoding):
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(geometry)
         if geometry.width % (2 * geometry.axes):
-            raise ValueError(f"width {geometry.width} does not divide into sines and cosines of {geometry.axes} axes")
+            raise ValueError(
+                f"width {geometry.width} does not divide into sines and cosines of {geometry.axes} axes"
+            )
 
     def table(self, positions: Tensor, reach: Reach) -> Tensor:
         """(B|1, N, D) float32."""

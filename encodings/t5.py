@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pebench.distance import by_distance
-from pebench.encoding import Bias, Geometry, PositionEncoding
+from pebench.formulas.distance import by_distance
+from pebench.position_encoding import Bias, Geometry, PositionEncoding
 
 BUCKETS = 32
 MAX_DISTANCE = 128
@@ -15,8 +15,8 @@ MAX_DISTANCE = 128
 class T5Encoding(PositionEncoding):
     """logit + b_h[bucket(i − j)], b drawn from N(0, 0.02).
 
-    Causal attention has 32 buckets: exact below 16, then 16 + ⌊16·ln(n/16)/ln(128/16)⌋, at most 31. Bidirectional
-    attention gives half of the buckets to each direction.
+    Causal attention has 32 buckets: exact below 16, then 16 + ⌊16·ln(n/16)/ln(128/16)⌋, at most 31.
+    Bidirectional attention gives half of the buckets to each direction.
     """
 
     axes = (1,)
@@ -28,7 +28,14 @@ class T5Encoding(PositionEncoding):
         self.biases = nn.Parameter(torch.randn(geometry.heads, BUCKETS) * 0.02)
 
     def bias(
-        self, q: Tensor, k: Tensor, hidden: Tensor, q_table: Tensor, k_table: Tensor, layer: int, carry: dict[str, Tensor]
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: Tensor,
+        k_table: Tensor,
+        layer: int,
+        carry: dict[str, Tensor],
     ) -> Bias:
         """The bias of each pair's bucket."""
         return by_distance(lambda distance: self.biases[:, self._bucket(distance)], q_table, k_table)
@@ -41,7 +48,8 @@ class T5Encoding(PositionEncoding):
 
 
 def bucket(distance: Tensor, buckets: int) -> Tensor:
-    """Bucket numbers of distances that are not negative: half of them exact, the rest logarithmic up to 128."""
+    """Bucket numbers of distances that are not negative: half of them exact, the rest logarithmic up to
+    128."""
     exact = buckets // 2
     ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(MAX_DISTANCE / exact)
     logarithmic = exact + (ratio * (buckets - exact)).long().clamp(max=buckets - 1 - exact)

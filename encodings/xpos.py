@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pebench.encoding import Geometry, PositionEncoding, Reach
-from pebench.rotation import rotate_pairs
+from pebench.formulas.rotation import rotate_pairs
+from pebench.position_encoding import Geometry, PositionEncoding, Reach
 
 Table = tuple[Tensor, Tensor, Tensor]
 

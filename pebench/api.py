@@ -1,4 +1,4 @@
-"""What Python users import: `pebench.run`, `pebench.load_sweep` and `pebench.encoding`."""
+"""What Python users import: `pebench.running.run`, `pebench.load_sweep` and `pebench.position_encoding`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import Field
 
-from pebench.encoding import Geometry, PositionEncoding
-from pebench.execution import Execution
 from pebench.options import validated
+from pebench.position_encoding import Geometry, PositionEncoding
 from pebench.resolve import build_encoding, plugin_files, resolve
-from pebench.run import execute
+from pebench.running.execution import Execution
+from pebench.running.run import execute
 from pebench.spec import Frozen, RunSpec
 from pebench.store import Result, RunFolder, runs_folder
-from pebench.sweep import load_sweep
+from pebench.sweeping.sweep import load_sweep
 
 __all__ = ["encoding", "load_sweep", "run"]
 

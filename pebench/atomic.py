@@ -13,17 +13,19 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file in the folder of `path`, which takes its place when the block ends without an exception.
+    """A temporary file in the folder of `path`, which takes its place when the block ends without an
+    exception.
 
-    The name is unique, so that writers do not meet and a leftover of a killed one stops nobody. Readers see the
-    old file or the new one, never a part. After a crash of the machine the new one is there in full or not at all.
+    The name is unique, so that writers do not meet and a leftover of a killed one stops nobody. Readers see
+    the old file or the new one, never a part. After a crash of the machine the new one is there in full or
+    not at all.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)

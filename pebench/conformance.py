@@ -1,7 +1,7 @@
 """What every encoding must satisfy, as checks that its author and the tests run alike.
 
-Each contract builds a small model around the encoding with weights large enough that a mistake shows, and raises an
-AssertionError that says what went wrong.
+Each contract builds a small model around the encoding with weights large enough that a mistake shows, and
+raises an AssertionError that says what went wrong.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from pebench.attention.cache import Cache
-from pebench.encoding import Draw, Geometry, PositionEncoding, Reach, Table, grid, tabulate
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
+from pebench.position_encoding import Draw, Geometry, PositionEncoding, Reach, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
@@ -166,9 +166,10 @@ def gradients(subject: Subject) -> None:
     for value in encoding.auxiliary_losses(positions, table, Draw(0, 0)).values():
         loss = loss + value
     loss.backward()
-    without = [name for name, p in encoding.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    gradients = {name: p.grad for name, p in encoding.named_parameters()}
+    without = [name for name, gradient in gradients.items() if gradient is None or not bool(gradient.any())]
     assert not without, f"no gradient reaches {', '.join(without)}"
-    broken = [name for name, p in encoding.named_parameters() if not bool(torch.isfinite(p.grad).all())]
+    broken = [name for name, g in gradients.items() if g is not None and not bool(torch.isfinite(g).all())]
     assert not broken, f"the gradient of {', '.join(broken)} is not a number"
 
 
@@ -232,7 +233,8 @@ def beyond_the_trained_extent(subject: Subject) -> None:
 
 
 def same_seed_same_weights(subject: Subject) -> None:
-    """The same seed gives the same weights, whatever was drawn before; building draws from nobody else's numbers."""
+    """The same seed gives the same weights, whatever was drawn before; building draws from nobody else's
+    numbers."""
     torch.manual_seed(1)
     one = subject.encoding(seed=5).state_dict()
     before = torch.random.get_rng_state()
@@ -243,13 +245,18 @@ def same_seed_same_weights(subject: Subject) -> None:
 
 
 def repeatable_draws(subject: Subject) -> None:
-    """Training positions and auxiliary losses are functions of the seed and the step, and positions fit the extent."""
+    """Training positions and auxiliary losses are functions of the seed and the step, and positions fit the
+    extent."""
     encoding, extent = subject.encoding().eval(), EXTENTS[subject.axes]
     for step in (3, 4):
         draw = Draw(7, step)
         positions = encoding.training_positions(extent, draw)
-        assert positions.shape == grid(extent).shape, f"training positions have the shape {tuple(positions.shape)}"
-        assert torch.equal(positions, encoding.training_positions(extent, draw)), "training positions do not repeat"
+        assert positions.shape == grid(extent).shape, (
+            f"training positions have the shape {tuple(positions.shape)}"
+        )
+        assert torch.equal(positions, encoding.training_positions(extent, draw)), (
+            "training positions do not repeat"
+        )
         losses = []
         for _ in range(2):
             with torch.no_grad():

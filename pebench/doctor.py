@@ -96,7 +96,7 @@ def _torch() -> Iterator[Finding]:
 
 
 def _slurm() -> Iterator[Finding]:
-    from pebench import scheduler
+    from pebench.submission import scheduler
 
     commands = ("sbatch", "squeue", "scontrol", "srun", "sacct")
     missing = [name for name in commands if shutil.which(name) is None]

@@ -1,8 +1,10 @@
-"""Options from users: checked against what is declared, and refused in one sentence that names the nearest right one."""
+"""Options from users: checked against what is declared, and refused in one sentence that names the nearest
+right one."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -40,9 +42,8 @@ def of_signature(cls: type, skip: int = 1) -> type[BaseModel]:
     Raises:
         UserError: an argument has no annotation, or takes any keyword, so that nothing could be checked.
     """
-    if "__init__" not in vars(cls) and cls.__init__ is object.__init__:
-        return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"))
-    hints = get_type_hints(cls.__init__, include_extras=True)
+    constructor: Callable[..., None] = getattr(cls, "__init__")  # noqa: B009 - mypy calls the attribute unsound
+    hints = get_type_hints(constructor, include_extras=True)
     fields: dict[str, Any] = {}
     for parameter in list(inspect.signature(cls).parameters.values())[skip:]:
         if parameter.kind is parameter.VAR_KEYWORD or parameter.kind is parameter.VAR_POSITIONAL:
@@ -63,7 +64,9 @@ def changed(options: BaseModel) -> dict[str, Any]:
         for name, field in fields.items()
     }
     plain = type(options).model_construct(**defaults).model_dump(mode="json", warnings=False)
-    return {name: values[name] for name in fields if fields[name].is_required() or values[name] != plain[name]}
+    return {
+        name: values[name] for name in fields if fields[name].is_required() or values[name] != plain[name]
+    }
 
 
 def label(name: str, options: BaseModel) -> str:
@@ -79,7 +82,7 @@ def _short(value: Any) -> str:
 def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> UserError:
     details = error.errors(include_url=False)
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
-    place = [part for part in first["loc"] if isinstance(part, str) or isinstance(part, int)]
+    place = [part for part in first["loc"] if isinstance(part, str | int)]
     if first["type"] == "extra_forbidden":
         parent = _model_at(model, place[:-1])
         known = list(parent.model_fields) if parent is not None else []

@@ -82,6 +82,6 @@ class Assignment(click.ParamType[tuple[str, Any]]):
         key, equals, text = value.partition("=")
         if not equals or not key:
             self.fail(f"'{value}' is not of the form key=value.")
-        from pebench import yaml_file
+        from pebench.sweeping import yaml_file
 
         return key, yaml_file.parse(text, f"'{value}'")

@@ -194,7 +194,9 @@ class Registry(Generic[Base]):
         return base
 
 
-encodings: Registry[Any] = Registry("encoding", "pebench.encodings", "pebench.position_encoding:PositionEncoding")
+encodings: Registry[Any] = Registry(
+    "encoding", "pebench.encodings", "pebench.position_encoding:PositionEncoding"
+)
 tasks: Registry[Any] = Registry("task", "pebench.tasks", "pebench.task:Task")
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from pebench.encoding import Geometry, PositionEncoding, Reach
 from pebench.errors import UserError, join_and, unknown
 from pebench.options import label, of_signature, validated
+from pebench.position_encoding import Geometry, PositionEncoding, Reach
 from pebench.randomness import derive
 from pebench.registry import encodings, tasks
 from pebench.spec import Choice, RunSpec, Training
@@ -98,7 +98,9 @@ def build_task(spec: RunSpec) -> AnyTask:
     return task
 
 
-def build_encoding(name: str, options: Mapping[str, Any], geometry: Geometry, seed: int = 0) -> PositionEncoding:
+def build_encoding(
+    name: str, options: Mapping[str, Any], geometry: Geometry, seed: int = 0
+) -> PositionEncoding:
     """An encoding with weights that depend on the seed alone, not on what was built before.
 
     Raises:
@@ -117,7 +119,8 @@ def build_encoding(name: str, options: Mapping[str, Any], geometry: Geometry, se
 
 
 def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Reach]:
-    """Every way in which a task evaluates an encoding: each extent, and past the trained one each method asked for."""
+    """Every way in which a task evaluates an encoding: each extent, and past the trained one each method
+    asked for."""
     trained = task.geometry().extent
     found = []
     for extent in task.extents():
@@ -151,14 +154,17 @@ def _refuse_impossible(spec: RunSpec) -> None:
             f"{_axes((task.axes,))}: {join_and(able)} can serve it."
         )
     if encoding_class.causal_only and not geometry.causal:
-        raise UserError(f"encoding '{name}' needs causal attention, which task '{spec.task.name}' does not have.")
+        raise UserError(
+            f"encoding '{name}' needs causal attention, which task '{spec.task.name}' does not have."
+        )
     with torch.device("meta"):
         encoding = build_encoding(name, spec.encoding.options, geometry)
     limit = encoding.limit()
     for extent in [geometry.extent, *task.extents()]:
         if limit is not None and max(extent) > limit:
             raise UserError(
-                f"encoding '{name}' can name {limit} positions an axis, but task '{spec.task.name}' asks for {max(extent)}."
+                f"encoding '{name}' can name {limit} positions an axis, "
+                f"but task '{spec.task.name}' asks for {max(extent)}."
             )
     for method in getattr(task.options, "extrapolations", None) or ():
         known = {m for other in encodings.origins() for m in _extrapolations(other)}

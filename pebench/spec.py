@@ -86,7 +86,8 @@ class RunSpec(Frozen):
 
     @property
     def run_id(self) -> str:
-        """Name of the run and of its folder: the encoding's name and 10 hexadecimal digits of the identity."""
+        """Name of the run and of its folder: the encoding's name and 10 hexadecimal digits of the
+        identity."""
         return f"{self.encoding.name}-{_digest(self._identity())}"
 
     @property

@@ -1,15 +1,15 @@
 """The folder of a run. Files are the truth; everything else (MLflow, tables, status) is read from them.
 
-    runs/<id>/spec.json         what was asked for, with every default
-              plugins/          copies of the plugin files it needs
-              provenance.json   commit, versions, machine, data fingerprints
-              metrics.jsonl     one JSON object a line, only ever appended to
-              log.txt           what a person may want to read
-              worker.json       who works on it now, and when it last said so
-              checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
-              failure.json      why the last attempt ended, if it ended badly
-              result.json       the scores; its presence is what "finished" means
-    runs/.sweeps/<name>.json    which runs a submitted sweep is made of
+runs/<id>/spec.json         what was asked for, with every default
+          plugins/          copies of the plugin files it needs
+          provenance.json   commit, versions, machine, data fingerprints
+          metrics.jsonl     one JSON object a line, only ever appended to
+          log.txt           what a person may want to read
+          worker.json       who works on it now, and when it last said so
+          checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
+          failure.json      why the last attempt ended, if it ended badly
+          result.json       the scores; its presence is what "finished" means
+runs/.sweeps/<name>.json    which runs a submitted sweep is made of
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -132,7 +132,8 @@ class Point(Frozen):
 
     Attributes:
         step: updates done. items: tokens or images read. time: seconds since the epoch.
-        values: value by metric name, as `train/loss` or `bits-per-byte/512`; a value that is no number is None.
+        values: value by metric name, as `train/loss` or `bits-per-byte/512`; a value that is no number is
+            None.
     """
 
     step: int
@@ -155,6 +156,9 @@ class SweepRecord(Frozen):
     source: str
     runs: tuple[str, ...]
     baseline: str | None = None
+
+
+Record = TypeVar("Record", bound=Frozen)
 
 
 class RunFolder:
@@ -225,8 +229,8 @@ class RunFolder:
         return value
 
     def points(self) -> Iterator[Point]:
-        """The logged metrics, in file order. A line that a crash cut short is passed over; after a resume the same
-        step stands twice, with the same values."""
+        """The logged metrics, in file order. A line that a crash cut short is passed over; after a resume the
+        same step stands twice, with the same values."""
         try:
             lines = self.metrics.open("rb")
         except FileNotFoundError:
@@ -240,7 +244,8 @@ class RunFolder:
                         continue
 
     def create(self, spec: RunSpec, plugins: dict[str, bytes]) -> None:
-        """Makes the folder, unless it is there already; the specification comes last and makes it complete."""
+        """Makes the folder, unless it is there already; the specification comes last and makes it
+        complete."""
         self.plugins.parent.mkdir(parents=True, exist_ok=True)
         for name, content in plugins.items():
             self.plugins.mkdir(exist_ok=True)
@@ -286,7 +291,7 @@ class RunFolder:
         """Forgets the last failure, at the start of a new attempt."""
         (self.path / "failure.json").unlink(missing_ok=True)
 
-    def _read(self, name: str, model: type[Any]) -> Any:
+    def _read(self, name: str, model: type[Record]) -> Record | None:
         path = self.path / name
         try:
             return model.model_validate_json(path.read_bytes())

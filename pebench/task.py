@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from pebench.encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
 from pebench.spec import Frozen
 
 Batch = dict[str, Tensor]
@@ -51,15 +51,15 @@ class PositionedModel(Protocol):
         ...
 
 
-Options = TypeVar("Options", bound=BaseModel)
+TaskOptions = TypeVar("TaskOptions", bound=BaseModel)
 ModelOptions = TypeVar("ModelOptions", bound=BaseModel)
 
 
-class Task(ABC, Generic[Options, ModelOptions]):
+class Task(ABC, Generic[TaskOptions, ModelOptions]):
     """Base of all tasks.
 
-    A task is built from its options and its model's options alone and reads no data until `prepare`, so that a
-    sweep can be checked on a machine that has none.
+    A task is built from its options and its model's options alone and reads no data until `prepare`, so that
+    a sweep can be checked on a machine that has none.
 
     Class attributes, literals so that they can be read without importing the file:
         axes: number of position axes of its tokens.
@@ -77,7 +77,7 @@ class Task(ABC, Generic[Options, ModelOptions]):
     Options: ClassVar[type[Frozen]]
     Model: ClassVar[type[Frozen]]
 
-    def __init__(self, options: Options, model: ModelOptions) -> None:
+    def __init__(self, options: TaskOptions, model: ModelOptions) -> None:
         self.options = options
         self.model = model
 

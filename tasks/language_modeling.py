@@ -1,4 +1,5 @@
-"""Language modelling: next-token prediction on real text, measured inside and far outside the trained extent."""
+"""Language modelling: next-token prediction on real text, measured inside and far outside the trained
+extent."""
 
 from __future__ import annotations
 
@@ -15,15 +16,16 @@ from torch.utils._pytree import tree_map_only
 from pebench.data.text import TextSource, load_corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
-from pebench.encoding import Geometry, PositionEncoding, Reach, Table, grid, tabulate
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
 
 TOKENS_AT_ONCE = 16_384
-"""Tokens in a batch of evaluation, whatever the extent: memory is bounded, and a batch of one is not required."""
+"""Tokens in a batch of evaluation, whatever the extent: memory is bounded, and a batch of one is not
+required."""
 
 Protocol = Literal["non-overlapping", "sliding", "fixed-tail"]
 Size = Annotated[int, Field(ge=2)]
@@ -38,13 +40,13 @@ class LanguageModelingOptions(Frozen):
         extent: tokens of a training sequence.
         evaluate: extents to evaluate at; by default 1, 2, 4 and 8 times the trained one.
         split: what is evaluated on.
-        protocols: non-overlapping windows score every token once; sliding windows score the last tokens of windows
-            that advance by the stride; the fixed tail scores the same tokens under every extent.
+        protocols: non-overlapping windows score every token once; sliding windows score the last tokens of
+            windows that advance by the stride; the fixed tail scores the same tokens under every extent.
         stride: of sliding windows, by default half of the extent.
         tail: tokens of the fixed tail, by default 256, or the smallest extent if that is less.
         tokens: how many tokens of the split to evaluate on, from its beginning; by default all.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default the
-            one that the encoding prefers.
+        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
+            the one that the encoding prefers.
     """
 
     data: TextSource = Field(default_factory=lambda: TextSource.model_validate("python-docs"))
@@ -64,7 +66,9 @@ class LanguageModelingOptions(Frozen):
         if self.tail is not None and self.tail > shortest:
             raise ValueError(f"a tail of {self.tail} tokens is longer than the smallest extent, {shortest}")
         if self.stride is not None and self.stride > shortest:
-            raise ValueError(f"a stride of {self.stride} tokens is longer than the smallest extent, {shortest}")
+            raise ValueError(
+                f"a stride of {self.stride} tokens is longer than the smallest extent, {shortest}"
+            )
         if not self.protocols:
             raise ValueError("at least one protocol is needed")
         return self
@@ -116,7 +120,8 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         return [(extent,) for extent in self.options.extents]
 
     def metrics(self) -> tuple[Metric, ...]:
-        """Bits per byte and perplexity under each protocol asked for; word perplexity where every token is scored."""
+        """Bits per byte and perplexity under each protocol asked for; word perplexity where every token is
+        scored."""
         found = []
         for protocol in self.options.protocols:
             suffix = self._suffix(protocol)
@@ -141,7 +146,8 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         for split, stream in self._streams.items():
             if len(stream.tokens) <= needed[split]:
                 raise UserError(
-                    f"the {split} split has {len(stream.tokens)} tokens, too few for an extent of {needed[split]}."
+                    f"the {split} split has {len(stream.tokens)} tokens, "
+                    f"too few for an extent of {needed[split]}."
                 )
         fingerprints = {split: stream.fingerprint for split, stream in self._streams.items()}
         return {"tokenizer": self._tokenizer.fingerprint, **fingerprints}
@@ -214,7 +220,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         for group in _groups(windows):
             length = group[0].stop - group[0].start
             block = _stack(tokens, [(window.start, window.stop + 1) for window in group]).to(device)
-            part: Table = tree_map_only(Tensor, lambda leaf, n=length: leaf[:, :n], table)
+            part = _leading(table, length)
             losses = model.losses(model(block[:, :-1], part), block[:, 1:])
             scored = torch.tensor([window.scored for window in group], device=device)
             counted = torch.arange(length, device=device) >= length - scored[:, None]
@@ -257,6 +263,11 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
                 return f"-sliding-{self.options.stride or 'half'}"
             case "fixed-tail":
                 return f"-tail-{self.options.tail_tokens}"
+
+
+def _leading(table: Table, count: int) -> Table:
+    """The table of the first positions."""
+    return tree_map_only(Tensor, lambda leaf: leaf[:, :count], table)
 
 
 def _stack(tokens: np.ndarray, places: list[tuple[int, int]]) -> Tensor:

@@ -7,7 +7,13 @@ from torch import Tensor
 
 
 def reference(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, causal: bool, key_mask: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None = None,
+    *,
+    causal: bool,
+    key_mask: Tensor | None = None,
 ) -> Tensor:
     """softmax(q·k/√d + bias)·v with the whole matrix, in float64; the queries are the last of the keys."""
     q, k, v = q.double(), k.double(), v.double()

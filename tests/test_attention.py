@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pebench.attention import kernels
 from pebench.attention.kernels import attend
-from pebench.encoding import Bias, Block, Dense, Factored, Geometry, Reach, grid
 from pebench.encodings.alibi import slopes
+from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, Reach, grid
 from pebench.resolve import build_encoding
 
 SHAPES = [(300, 300), (1, 300), (40, 300), (5, 5)]
@@ -67,7 +67,8 @@ def test_alibi_keeps_float32_precision_at_length(length: int) -> None:
 
 
 def test_alibi_in_bfloat16_is_as_exact_as_attention_without_it() -> None:
-    """The kernel that a GPU runs in half precision, held to the error of plain attention in half precision."""
+    """The kernel that a GPU runs in half precision, held to the error of plain attention in half
+    precision."""
     length = 2048
     q, k, v = _inputs(length, length, torch.bfloat16)
     sight = kernels._Sight(length, length, True, None, q.device)
@@ -81,7 +82,9 @@ def test_alibi_in_bfloat16_is_as_exact_as_attention_without_it() -> None:
     naive = kernels._fused(
         kernels._widen(q, q.new_ones(1)), one_column, kernels._pad(v, one_column), sight, 16**-0.5
     )
-    assert (naive[..., :16] - wanted).abs().max() > 20 * plain.abs().max(), "one column would do: drop the terms"
+    assert (naive[..., :16] - wanted).abs().max() > 20 * plain.abs().max(), (
+        "one column would do: drop the terms"
+    )
 
 
 @pytest.mark.parametrize("kind", ["dense", "product", "key"])
@@ -98,7 +101,9 @@ def test_gradients_agree_with_float64(kind: str) -> None:
         return Dense(lambda block: values[:, :, block.rows, block.keys]), values
 
     weights = torch.randn(1, 2, 20, 8)
-    found = torch.autograd.grad((attend(q, k, v, bias()[0], causal=True) * weights).sum(), leaves, allow_unused=True)
+    found = torch.autograd.grad(
+        (attend(q, k, v, bias()[0], causal=True) * weights).sum(), leaves, allow_unused=True
+    )
     wanted = torch.autograd.grad(
         (reference(q, k, v, bias()[1], causal=True) * weights).sum(), leaves, allow_unused=True
     )
@@ -138,7 +143,8 @@ def test_long_backward_passes_recompute_their_blocks(monkeypatch: pytest.MonkeyP
 
 
 def test_memory_of_a_factored_bias_grows_with_length_not_its_square() -> None:
-    """No tensor of queries × keys is allocated: the largest is far below what one head's matrix would take."""
+    """No tensor of queries × keys is allocated: the largest is far below what one head's matrix would
+    take."""
     length = 2048
     q, k, v = (torch.randn(1, 1, length, 8) for _ in range(3))
     position = torch.arange(length).float()[None, None, :, None]

@@ -109,7 +109,9 @@ def test_a_mistake_gets_one_sentence(
     (place / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     (place / "broken.py").write_text("import nothing_of_this_name\n")
     (place / "empty.py").write_text("")
-    plugin = "from pebench.encoding import PositionEncoding\n\n\nclass Rope(PositionEncoding):\n    pass\n"
+    plugin = (
+        "from pebench.position_encoding import PositionEncoding\nclass Rope(PositionEncoding):\n    pass\n"
+    )
     (place / "rope.py").write_text(plugin)
     assert sentence in mistake(arguments, capsys)
 

@@ -16,7 +16,7 @@ HEAD = '''"""An encoding with a mistake."""
 import torch
 from torch import Tensor, nn
 
-from pebench.encoding import Block, Dense, Factored, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Block, Dense, Factored, Geometry, PositionEncoding, Reach
 
 
 class Mistaken(PositionEncoding):
@@ -32,7 +32,8 @@ MISTAKES = {
     "does nothing": ("", "Permuted input gives another output", "the encoding does nothing"),
     "counts keys instead of positions": (
         BIAS + "        count = torch.arange(q_table.shape[1]).float()\n"
-        "        return Dense(lambda b: -(count[b.rows, None] - torch.arange(k.shape[2])[None, b.keys]).abs()[None, None])\n",
+        "        keys = torch.arange(k.shape[2])[None]\n"
+        "        return Dense(lambda b: -(count[b.rows, None] - keys[:, b.keys]).abs()[None, None])\n",
         "Decoding with a cache",
         "decoding with a cache differs",
     ),
@@ -50,7 +51,8 @@ MISTAKES = {
         "no gradient reaches unused",
     ),
     "keeps positions in half precision": (
-        "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n        return positions.bfloat16()\n",
+        "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n"
+        "        return positions.bfloat16()\n",
         "Tables hold float32 or integers",
         "cannot hold large positions",
     ),
@@ -98,7 +100,7 @@ SOUND = '''"""A bias that falls with the logarithm of the distance."""
 import torch
 from torch import nn
 
-from pebench.encoding import Block, Dense, Geometry, PositionEncoding
+from pebench.position_encoding import Block, Dense, Geometry, PositionEncoding
 
 
 class LogDistance(PositionEncoding):
@@ -125,7 +127,9 @@ def test_check_says_that_a_new_file_is_sound(tmp_path: Path) -> None:
     file = tmp_path / "log_distance.py"
     file.write_text(SOUND)
     try:
-        found = CliRunner().invoke(pebench, ["check", str(file), "--option", "start=0.5"], standalone_mode=False)
+        found = CliRunner().invoke(
+            pebench, ["check", str(file), "--option", "start=0.5"], standalone_mode=False
+        )
     finally:
         encodings._files.pop("log-distance", None)
     assert found.exception is None

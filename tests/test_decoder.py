@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pebench.encoding import Geometry, Reach, grid, tabulate
 from pebench.models import decoder
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.options import validated
+from pebench.position_encoding import Geometry, Reach, grid, tabulate
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
 

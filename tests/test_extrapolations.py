@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from pebench.encoding import Geometry, Reach
 from pebench.encodings.rope import RotaryEncoding
+from pebench.position_encoding import Geometry, Reach
 from pebench.resolve import build_encoding
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0

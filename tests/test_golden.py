@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pebench.encoding import Geometry, Reach, grid
 from pebench.encodings.alibi import slopes
 from pebench.encodings.seqpe.encoder import DigitEncoder, to_digits
 from pebench.encodings.seqpe.objectives import contrastive_loss, distillation_loss
+from pebench.position_encoding import Geometry, Reach, grid
 from pebench.resolve import build_encoding
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -61,7 +61,9 @@ def _published_encoder(golden: dict[str, np.ndarray]) -> DigitEncoder:
         bidirectional=False,
         mask_padding=config["mask_padding"],
     )
-    weights = {k.removeprefix("param."): torch.from_numpy(v) for k, v in golden.items() if k.startswith("param.")}
+    weights = {
+        k.removeprefix("param."): torch.from_numpy(v) for k, v in golden.items() if k.startswith("param.")
+    }
     state = {
         "readout": weights["cls_token_embed"].flatten(),
         "value.weight": weights["token_of_seqpe_embed.weight"],

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pebench.attention.kernels import attend
 from pebench.conformance import Subject, assert_close, run_forward, subjects
-from pebench.encoding import Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
 from pebench.encodings.alibi import slopes
+from pebench.position_encoding import Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
 from pebench.resolve import build_encoding
 
 RELATIVE: list[tuple[str, Mapping[str, Any]]] = [

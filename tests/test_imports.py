@@ -17,12 +17,12 @@ COSTLY = ("pydantic", "submitit", "rich", "yaml")
 
 LAYERS = [
     {"cli", "commands", "__main__", "parameters", "doctor", "api"},
-    {"submit", "inline", "worker", "status", "submission", "scheduler", "sweep", "leaderboard", "tracking"},
-    {"run"},
-    {"train", "evaluate", "optimisation", "checkpoint"},
+    {"submission", "leaderboard", "tracking"},
+    {"sweeping"},
+    {"running"},
     {"models"},
     {"attention"},
-    {"encoding"},
+    {"position_encoding"},
 ]
 """From the top: a module imports from its own layer and those below; what is in no layer serves all."""
 
@@ -107,7 +107,6 @@ SHARED = {
     "task",
     "options",
     "errors",
-    "execution",
     "atomic",
     "randomness",
 }
@@ -130,10 +129,11 @@ def test_the_layers_are_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["from pebench.run import execute", "from pebench import run", "import pebench.run"]
+    "line",
+    ["from pebench.running.run import execute", "from pebench import run", "import pebench.running.run"],
 )
 def test_the_check_sees_a_dependency_that_runs_upwards(line: str) -> None:
-    assert upward("attention", dependencies(f"def f():\n    {line}\n")) == ["run"]
+    assert upward("attention", dependencies(f"def f():\n    {line}\n")) == ["running"]
 
 
 @pytest.mark.parametrize("folder", ["encodings", "tasks"])
@@ -154,10 +154,10 @@ def test_the_core_names_no_plugin_and_plugins_know_only_contracts(folder: str) -
 
 def test_functions_stand_before_modules_of_their_name() -> None:
     code = (
-        "import pebench.encoding, pebench.run, pebench;"
-        "from pebench.encoding import Geometry;"
+        "import pebench.position_encoding, pebench.running.run, pebench;"
+        "from pebench.position_encoding import Geometry;"
         "assert pebench.encoding('rope', Geometry(16, 2, 1, (8,))).geometry.width == 16;"
-        "assert pebench.run.__module__ == 'pebench.api', pebench.run;"
+        "assert pebench.running.run.__module__ == 'pebench.api', pebench.running.run;"
         "assert len(pebench.load_sweep('quickstart').cells) >= 14"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pebench.encoding import Reach, grid, tabulate
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
+from pebench.position_encoding import Reach, grid, tabulate
 from pebench.resolve import build_encoding, build_task, resolve
 from pebench.tasks import language_modeling
 from pebench.tasks.language_modeling import LanguageModeling
@@ -78,7 +78,9 @@ def test_the_fixed_tail_scores_the_same_tokens_under_every_extent(place: Path) -
         nats = torch.cat([_nats(task, model, end - extent, end)[-10:] for end in ends])
         scores = _scores(task, model, extent)
         assert scores["perplexity-tail-10"] == pytest.approx(math.exp(float(nats.mean())), rel=1e-6)
-        assert scores["bits-per-byte-tail-10"] == pytest.approx(float(nats.sum()) / math.log(2) / 40, rel=1e-5)
+        assert scores["bits-per-byte-tail-10"] == pytest.approx(
+            float(nats.sum()) / math.log(2) / 40, rel=1e-5
+        )
 
 
 def test_a_model_that_knows_nothing_needs_eight_bits_and_a_little_for_a_byte(place: Path) -> None:
@@ -115,7 +117,11 @@ def test_batches_are_a_function_of_seed_split_and_step(place: Path) -> None:
     again = task.batch(3, "train", 5, 4)["tokens"]
     assert torch.equal(one, again)
     assert one.shape == (4, 17)
-    for other in (task.batch(4, "train", 5, 4), task.batch(3, "train", 6, 4), task.batch(3, "validation", 5, 4)):
+    for other in (
+        task.batch(4, "train", 5, 4),
+        task.batch(3, "train", 6, 4),
+        task.batch(3, "validation", 5, 4),
+    ):
         assert not torch.equal(one, other["tokens"])
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pebench.position_encoding import PositionEncoding
 from pebench.errors import UserError
+from pebench.position_encoding import PositionEncoding
 from pebench.registry import Registry, encodings, tasks
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -14,8 +14,8 @@ from scipy.linalg import expm
 from torch import Tensor
 
 from pebench.conformance import Subject, subjects
-from pebench.distance import by_distance
-from pebench.encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
+from pebench.formulas.distance import by_distance
+from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
 from pebench.resolve import build_encoding
 
 COUNT, HEADS, WIDTH, LAYER = 14, 4, 16, 1

@@ -15,12 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pebench import checkpoint, pulse
 from pebench.errors import UserError
-from pebench.execution import Execution
 from pebench.resolve import plugin_files, resolve
-from pebench.pulse import AlreadyRunning
-from pebench.run import execute
+from pebench.running import checkpoint, pulse
+from pebench.running.execution import Execution
+from pebench.running.pulse import AlreadyRunning
+from pebench.running.run import execute
 from pebench.store import RunFolder
 
 EXECUTION = Execution(device="cpu", threads=1, log_every=4, checkpoint_every=0)
@@ -73,8 +73,8 @@ def test_a_stopped_run_ends_bit_for_bit_like_an_undisturbed_one(place: Path, enc
 WORKER = """
 import sys
 from pathlib import Path
-from pebench.execution import Execution
-from pebench.run import execute
+from pebench.running.execution import Execution
+from pebench.running.run import execute
 from pebench.store import RunFolder
 execute(RunFolder(Path(sys.argv[1])), Execution(device="cpu", threads=1, log_every=4, checkpoint_every=0))
 """
@@ -219,7 +219,9 @@ def test_an_unreadable_checkpoint_is_named(place: Path) -> None:
         execute(folder, EXECUTION)
 
 
-def test_half_a_checkpoint_is_never_taken_for_a_whole_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_checkpoint_is_never_taken_for_a_whole_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = _run(place)
     plain, saves = checkpoint.save_file, []
 
@@ -244,7 +246,7 @@ def test_a_plugin_runs_from_the_copy_in_the_run_folder(place: Path) -> None:
 
     source = place / "stays_home.py"
     source.write_text(
-        '"""Nothing at all."""\nfrom pebench.encoding import PositionEncoding\n\n\n'
+        '"""Nothing at all."""\nfrom pebench.position_encoding import PositionEncoding\n\n\n'
         "class StaysHome(PositionEncoding):\n    acts = ''\n"
     )
     load_plugin(source)

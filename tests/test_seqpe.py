@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pebench.encoding import Draw, Geometry, Reach, grid
 from pebench.encodings.seqpe import PIVOTS, SeqPE, objectives
 from pebench.encodings.seqpe.encoder import DigitEncoder, from_digits, prefixes, to_digits
 from pebench.encodings.seqpe.objectives import MIXES, draw_candidates, draw_offsets, draw_starts, nearest
 from pebench.errors import UserError
+from pebench.position_encoding import Draw, Geometry, Reach, grid
 from pebench.resolve import build_encoding
 
 TEXT = Geometry(32, 4, 2, (64,))
@@ -135,7 +135,7 @@ def test_candidates_are_positions_other_than_the_pivot(mix: str, seed: int) -> N
     generator = torch.Generator().manual_seed(seed)
     pivots = torch.randint(places, (40, axes), generator=generator)
     candidates = draw_candidates(pivots, MIXES[mix], places, 10, digits, generator)  # type: ignore[index]
-    assert candidates.shape == (40, MIXES[mix].count, axes)  # type: ignore[index]
+    assert candidates.shape == (40, MIXES[mix].size, axes)  # type: ignore[index]
     assert int(candidates.min()) >= 0
     assert int(candidates.max()) < places
     assert not (candidates == pivots[:, None]).all(-1).any()
@@ -150,7 +150,9 @@ def test_candidates_come_from_the_published_mix() -> None:
     assert all(len(row.unique()) == 32 for row in candidates[local][:50])
     pivot_digits, digits = to_digits(pivots, 10, 5)[:, None], to_digits(candidates, 10, 5)
     alike = ((digits == pivot_digits).sum(-1) >= 4)[~local]
-    assert alike[:, -8:].float().mean() > 10 * alike[:, :-8].float().mean(), "hard negatives look like the pivot"
+    assert alike[:, -8:].float().mean() > 10 * alike[:, :-8].float().mean(), (
+        "hard negatives look like the pivot"
+    )
 
 
 def test_a_hard_negative_is_never_the_nearest() -> None:
@@ -206,7 +208,10 @@ def test_a_tenth_of_the_batches_is_shifted_to_one_of_the_windows() -> None:
 
 def test_shifted_batches_have_no_distillation_loss() -> None:
     encoding = build_encoding("seqpe", {"dropout": 0.0}, TEXT)
-    for positions, wanted in ((grid((64,)), {"contrastive", "distillation"}), (grid((64,)) + 5, {"contrastive"})):
+    for positions, wanted in (
+        (grid((64,)), {"contrastive", "distillation"}),
+        (grid((64,)) + 5, {"contrastive"}),
+    ):
         table = encoding.table(positions, Reach((64,)))
         assert set(encoding.auxiliary_losses(positions, table, Draw(0, 0))) == wanted
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from pebench import submission
 from pebench.cli import main
 from pebench.spec import Choice, RunSpec, Training
-from pebench.status import CellStatus, statuses, summary
 from pebench.store import Cost, Result, RunFolder, SweepRecord, Worker, write_sweep
-from pebench.submission import Submission
+from pebench.submission import submissions
+from pebench.submission.status import CellStatus, statuses, summary
+from pebench.submission.submissions import Submission
 
 Answer = Callable[..., None]
 
@@ -99,8 +99,8 @@ def finish(folder: RunFolder, status: Any = "done") -> None:
 def submitted(folder: RunFolder, cluster: Any, **changes: Any) -> Submission:
     """Records that a run was submitted."""
     runs = folder.path.parent
-    begun = submission.begin(runs, cluster, "s", [folder.run_id]).model_copy(update=changes)
-    submission.write(runs, begun)
+    begun = submissions.begin(runs, cluster, "s", [folder.run_id]).model_copy(update=changes)
+    submissions.write(runs, begun)
     return begun
 
 
@@ -198,7 +198,7 @@ def test_local_cells_wait_for_the_worker_that_took_them_or_any_other(
 ) -> None:
     begun = submitted(folder, "local", pids=(os.getpid(), dead))
     if claimed_by is not None:
-        assert submission.claim(begun.folder(folder.path.parent), folder.run_id, claimed_by)
+        assert submissions.claim(begun.folder(folder.path.parent), folder.run_id, claimed_by)
     assert status(folder).state == state
 
 
@@ -279,9 +279,9 @@ def test_only_the_newest_submission_counts(folder: RunFolder, squeue: Answer) ->
 
 
 def test_two_workers_of_a_submission_never_have_one_cell(tmp_path: Path) -> None:
-    assert submission.claim(tmp_path, "rope-1", 0)
-    assert not submission.claim(tmp_path, "rope-1", 1)
-    assert submission.claim(tmp_path, "rope-1", 0), "a worker that starts again keeps its own"
+    assert submissions.claim(tmp_path, "rope-1", 0)
+    assert not submissions.claim(tmp_path, "rope-1", 1)
+    assert submissions.claim(tmp_path, "rope-1", 0), "a worker that starts again keeps its own"
     assert [path.name for path in (tmp_path / "claims").iterdir()] == ["rope-1"]
 
 

@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 from tiny_sweeps import load, tiny, write
 
-from pebench import submission
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.inline import Outcome, carry_out, run_all
-from pebench.liveness import process_exists
-from pebench.progress import Bars, Lines
-from pebench.status import statuses
 from pebench.store import RunFolder, read_sweeps
-from pebench.submit import Resources, submit
-from pebench.sweep import Sweep, load_sweep
+from pebench.submission import submissions
+from pebench.submission.inline import Outcome, carry_out, run_all
+from pebench.submission.liveness import process_exists
+from pebench.submission.progress import Bars, Lines
+from pebench.submission.status import statuses
+from pebench.submission.submit import Resources, submit
+from pebench.sweeping.sweep import Sweep, load_sweep
 
 
 def run_inline(sweep: Sweep, runs: Path) -> Outcome:
@@ -112,7 +112,9 @@ def test_a_run_keeps_the_plugins_that_it_needs(place: Path, monkeypatch: pytest.
     from pebench.registry import encodings
 
     monkeypatch.setattr(encodings, "_files", {})
-    source = "from pebench.encoding import PositionEncoding\n\n\nclass Mine(PositionEncoding):\n    pass\n"
+    source = (
+        "from pebench.position_encoding import PositionEncoding\nclass Mine(PositionEncoding):\n    pass\n"
+    )
     (place / "mine.py").write_text(source)
     sweep, runs = load(place, encodings=["mine"], plugins=["mine.py"]), place / "runs"
     submit(sweep, runs, "inline")
@@ -122,7 +124,7 @@ def test_a_run_keeps_the_plugins_that_it_needs(place: Path, monkeypatch: pytest.
     # A job is another process, which has never seen the file.
     code = (
         "import sys; from pathlib import Path;"
-        "from pebench.run import execute; from pebench.store import RunFolder;"
+        "from pebench.running.run import execute; from pebench.store import RunFolder;"
         "print(execute(RunFolder(Path(sys.argv[1]))).status)"
     )
     done = subprocess.run(
@@ -194,7 +196,7 @@ def test_local_workers_share_the_cells_and_one_that_is_killed_takes_no_other_wit
         check=True,
     )
     assert "3 of 3 cells to start" in done.stdout, "and it does not wait for the workers"
-    (begun,) = (submission.read(path) for path in (runs / ".submitit").glob("*/submission.json"))
+    (begun,) = (submissions.read(path) for path in (runs / ".submitit").glob("*/submissions.json"))
     first = RunFolder(runs / sweep.record().runs[0])
     until(lambda: steps_done(first) > 10)
     worker = first.worker()
@@ -248,7 +250,7 @@ def test_bars_take_whatever_a_run_tells() -> None:
 
 def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("pebench.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("pebench.submission.progress.time.monotonic", lambda: now)
     lines = Lines()
     lines.begin("rope, seed 0", 1, 2)
     for step in range(1, 26):

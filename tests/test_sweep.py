@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_sweeps import load, tiny, write
 
-from pebench.cell import Cell, merged
 from pebench.errors import UserError
 from pebench.spec import RunSpec
-from pebench.sweep import SweepFile, load_sweep, read
+from pebench.sweeping.cell import Cell, merged
+from pebench.sweeping.sweep import SweepFile, load_sweep, read
 
 KEYS = st.text("abc", min_size=1, max_size=2)
 VALUES = st.recursive(st.none() | st.integers(), lambda inner: st.dictionaries(KEYS, inner, max_size=3))
@@ -131,7 +131,7 @@ def test_plugins_are_found_beside_the_sweep(place: Path, monkeypatch: pytest.Mon
     folder.mkdir()
     (folder / "my_own.py").write_text(
         '"""An encoding of my own."""\n'
-        "from pebench.encoding import PositionEncoding\n\n\n"
+        "from pebench.position_encoding import PositionEncoding\n\n\n"
         "class MyOwn(PositionEncoding):\n    pass\n",
         "utf-8",
     )

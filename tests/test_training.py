@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from pebench.checkpoint import State
 from pebench.models.decoder import Decoder
-from pebench.optimisation import learning_rate, optimiser
 from pebench.resolve import build_encoding, build_task, resolve
+from pebench.running.checkpoint import State
+from pebench.running.optimisation import learning_rate, optimiser
+from pebench.running.train import Progress, train
 from pebench.spec import Training
 from pebench.task import AnyTask
-from pebench.train import Progress, train
 
 
 def _task(place: Path, encoding: Any = "rope", **training: Any) -> tuple[AnyTask, Decoder, Training]:
@@ -79,7 +80,7 @@ def test_schedules_warm_up_and_come_down(schedule: Any) -> None:
     rates = [learning_rate(training, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10] == pytest.approx(1.0)
-    assert all(after <= before + 1e-12 for before, after in zip(rates[10:], rates[11:], strict=False))
+    assert all(after <= before + 1e-12 for before, after in itertools.pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(1.0 if schedule == "constant" else 0.1, abs=0.02)
 
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from tiny_sweeps import tiny, write
 
-from pebench import submission
-from pebench.liveness import process_exists
-from pebench.status import statuses
 from pebench.store import RunFolder
-from pebench.worker import REQUEUE_SIGNAL, StopOnSignal
+from pebench.submission import submissions
+from pebench.submission.liveness import process_exists
+from pebench.submission.status import statuses
+from pebench.submission.worker import REQUEUE_SIGNAL, StopOnSignal
 
 REQUEUE = """
 import os, signal, subprocess, sys
-from pebench import worker
+from pebench.submission import worker
 
 def handler(number, frame):
     print("handed on", flush=True)
@@ -37,7 +37,7 @@ print(worker._interruptible(work))
 
 FORK = """
 import os, signal, time
-from pebench import worker
+from pebench.submission import worker
 
 def work(stop):
     child = os.fork()
@@ -96,8 +96,8 @@ def test_a_local_worker_that_is_told_to_requeue_goes_on_where_it_was(place: Path
     path = write(place, tiny(place, encodings=["rope"], train=train, execution=execution))
     command = [sys.executable, "-m", "pebench", "submit", str(path), "--cluster", "local"]
     subprocess.run(command, check=True, capture_output=True)
-    (record,) = place.glob("runs/.submitit/*/submission.json")
-    begun = submission.read(record)
+    (record,) = place.glob("runs/.submitit/*/submissions.json")
+    begun = submissions.read(record)
     folder = RunFolder(place / "runs" / begun.cells[0])
     until(lambda: sum(1 for _ in folder.points()) > 20)
     worker = folder.worker()
@@ -106,4 +106,4 @@ def test_a_local_worker_that_is_told_to_requeue_goes_on_where_it_was(place: Path
     until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
     assert [cell.state for cell in statuses(place / "runs", [folder.run_id])] == ["done"]
     assert "stopped at step" in folder.log.read_text()
-    assert submission.claim(begun.folder(place / "runs"), folder.run_id, 0), "it kept its cell"
+    assert submissions.claim(begun.folder(place / "runs"), folder.run_id, 0), "it kept its cell"

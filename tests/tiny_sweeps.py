@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pebench.sweep import Sweep, load_sweep
+from pebench.sweeping.sweep import Sweep, load_sweep
 
 
 def tiny(folder: Path, name: str = "tiny", **changes: Any) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """SeqPE: a position is written as its digits, and a small Transformer reads them."""
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.encoding import Bias, Draw, Factored, Geometry, PositionEncoding, Reach, grid
 from pebench.encodings.seqpe.encoder import DigitEncoder
 from pebench.encodings.seqpe.objectives import (
     MIXES,
@@ -18,6 +18,7 @@ from pebench.encodings.seqpe.objectives import (
     draw_starts,
     nearest,
 )
+from pebench.position_encoding import Bias, Draw, Factored, Geometry, PositionEncoding, Reach, grid
 
 PIVOTS = 32
 """Pivots a step, and draws of offsets a step; a pass over 20,000 positions takes 625 steps."""
@@ -42,15 +43,17 @@ class SeqPETable(NamedTuple):
 
 
 class SeqPE(PositionEncoding):
-    """e = Linear(read-out of a Transformer over the digits of the position), D channels, a slice for each head.
+    """e = Linear(read-out of a Transformer over the digits of the position), D channels, a slice for each
+    head.
 
     `apply` is how e reaches attention: `input` adds e to the token embeddings; `add` makes q+e_q and k+e_k;
-    `multiply` q⊙e_q and k⊙e_k; `scalar` makes the logits (q·k + e_q·e_k)/√d. `project` is how (e_q, e_k) come from e:
-    by one Linear for all layers (`shared`), by one a layer (`per-layer`), or both are e (`none`).
+    `multiply` q⊙e_q and k⊙e_k; `scalar` makes the logits (q·k + e_q·e_k)/√d. `project` is how (e_q, e_k) come
+    from e: by one Linear for all layers (`shared`), by one a layer (`per-layer`), or both are e (`none`).
     The published choice is `scalar` with `shared` for text and `multiply` with `per-layer` for images.
 
     Training adds a contrastive loss over all nameable positions and a distillation loss that carries the
-    similarities of trained positions over to positions outside, and shifts a tenth of the batches to a random window.
+    similarities of trained positions over to positions outside, and shifts a tenth of the batches to a random
+    window.
     """
 
     axes = (1, 2, 3)
@@ -89,8 +92,8 @@ class SeqPE(PositionEncoding):
             dropout: on the encoder's residual branches.
             bidirectional: whether digits see those after them.
             mask_padding: whether padding zeros are hidden.
-            share_prefixes: `exact` computes common prefixes of digit strings once wherever that changes nothing,
-                which in training with dropout it would; `always` does so there too.
+            share_prefixes: `exact` computes common prefixes of digit strings once wherever that changes
+                nothing, which in training with dropout it would; `always` does so there too.
             candidates: mix of the contrastive candidates; by default `text` on one axis, `images` on several.
             contrastive: weight of the contrastive loss.
             distillation: weight of the distillation loss.
@@ -114,8 +117,8 @@ class SeqPE(PositionEncoding):
                 f"{self.places} positions leave no room to shift a trained extent of {max(geometry.extent)}; "
                 f"'positions' must be at least {2 * max(geometry.extent)}"
             )
-        if self.places <= self.mix.window and contrastive and self.places**geometry.axes <= self.mix.count:
-            raise ValueError(f"{self.places} positions are too few to draw {self.mix.count} candidates from")
+        if self.places <= self.mix.window and contrastive and self.places**geometry.axes <= self.mix.size:
+            raise ValueError(f"{self.places} positions are too few to draw {self.mix.size} candidates from")
         width = width or geometry.width
         heads = heads or geometry.heads
         if width % heads:
@@ -133,16 +136,15 @@ class SeqPE(PositionEncoding):
             mask_padding=mask_padding,
         )
         projections = {"shared": 1, "per-layer": geometry.layers, "none": 0}[self.project]
-        self.projections = nn.ModuleList(
-            nn.Linear(geometry.width, 2 * geometry.width) for _ in range(projections)
-        )
+        linears = nn.ModuleList(nn.Linear(geometry.width, 2 * geometry.width) for _ in range(projections))
+        self.projections = cast("Sequence[nn.Linear]", linears)
         for projection in self.projections:
             nn.init.normal_(projection.weight, std=0.02)
             nn.init.zeros_(projection.bias)
 
     def limit(self) -> int:
         """As many as the digits can name."""
-        return self.base**self.digits
+        return int(self.base**self.digits)
 
     def table(self, positions: Tensor, reach: Reach) -> SeqPETable:
         """The vectors of the positions; each distinct position is read once."""
@@ -190,11 +192,14 @@ class SeqPE(PositionEncoding):
         if torch.rand((), generator=generator) >= self.shifted:
             return positions
         room = torch.tensor([self.places - size + 1 for size in extent])
-        windows = (torch.rand(WINDOWS, len(extent), generator=draw.generator("seqpe", "windows")) * room).long()
+        windows = (
+            torch.rand(WINDOWS, len(extent), generator=draw.generator("seqpe", "windows")) * room
+        ).long()
         return positions + windows[torch.randint(WINDOWS, (), generator=generator)]
 
     def auxiliary_losses(self, positions: Tensor, table: SeqPETable, draw: Draw) -> dict[str, Tensor]:
-        """The contrastive loss, and in steps that are not shifted the distillation loss, with their weights."""
+        """The contrastive loss, and in steps that are not shifted the distillation loss, with their
+        weights."""
         losses = {}
         if self.contrastive:
             losses["contrastive"] = self.contrastive * self._contrastive(table.vectors.device, draw)
@@ -208,7 +213,9 @@ class SeqPE(PositionEncoding):
         candidates = draw_candidates(pivots, self.mix, self.places, self.base, self.digits, generator)
         labels = nearest(pivots, candidates)
         axes = pivots.shape[-1]
-        distinct, number = torch.cat((pivots, candidates.reshape(-1, axes))).unique(dim=0, return_inverse=True)
+        distinct, number = torch.cat((pivots, candidates.reshape(-1, axes))).unique(
+            dim=0, return_inverse=True
+        )
         vectors = self._read(distinct.to(device))[number.to(device)]
         return contrastive_loss(
             vectors[: len(pivots)],
@@ -229,7 +236,7 @@ class SeqPE(PositionEncoding):
         """`vectors` are those of the whole trained extent, from position zero on."""
         generator = draw.generator("seqpe", "offsets", draw.step)
         extent = self.geometry.extent
-        offsets = draw_offsets(extent, PIVOTS, self.mix.count, generator)
+        offsets = draw_offsets(extent, PIVOTS, self.mix.size, generator)
         outside = offsets + draw_starts(extent, PIVOTS, self.places, generator)
         distinct, number = outside.flatten(0, 1).unique(dim=0, return_inverse=True)
         student = self._read(distinct.to(vectors.device))[number.to(vectors.device)]

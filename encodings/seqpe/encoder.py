@@ -5,7 +5,8 @@ Shapes: U positions, A axes, S digits of all axes together, W width of the encod
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,8 @@ ROWS_AT_ONCE = 4096
 
 
 def to_digits(positions: Tensor, base: int, digits: int) -> Tensor:
-    """(…, A·digits) digits of (…, A) positions, most significant first, left-padded with zeros, first axis first.
+    """(…, A·digits) digits of (…, A) positions, most significant first, left-padded with zeros, first axis
+    first.
 
     Raises:
         ValueError: a position is negative or has more digits.
@@ -31,16 +33,18 @@ def to_digits(positions: Tensor, base: int, digits: int) -> Tensor:
 def from_digits(string: Tensor, base: int, digits: int) -> Tensor:
     """(…, A) positions of (…, A·digits) digits: the inverse of `to_digits`."""
     powers = base ** torch.arange(digits - 1, -1, -1, device=string.device)
-    return (string.unflatten(-1, (-1, digits)) * powers).sum(-1)
+    positions: Tensor = (string.unflatten(-1, (-1, digits)) * powers).sum(-1)
+    return positions
 
 
 class Prefixes(NamedTuple):
-    """The distinct prefixes of some digit strings. In a causal encoder the state at a digit depends on the prefix up
-    to it alone, so that each prefix has to be computed once, however many strings begin with it.
+    """The distinct prefixes of some digit strings. In a causal encoder the state at a digit depends on the
+    prefix up to it alone, so that each prefix has to be computed once, however many strings begin with it.
 
     Attributes:
         digit: (M,) last digit of each prefix. place: (M,) the place it stands at.
-        ancestors: (M, S) the prefixes that each can see, by place; its own at its own place, anything after it.
+        ancestors: (M, S) the prefixes that each can see, by place; its own at its own place, anything after
+            it.
         leaves: (U,) the prefix that is a whole string, for each string.
         padding: (M,) whether the prefix is nothing but padding zeros.
     """
@@ -57,20 +61,17 @@ def prefixes(string: Tensor, base: int, digits: int) -> Prefixes:
     length = string.shape[1]
     code = torch.zeros_like(string[:, 0])
     digit, place, ancestors, padding = [], [], [], []
-    parents = string.new_zeros(0, length)
+    # The empty prefix comes before all others.
+    parents, shorter = string.new_zeros(1, length), string.new_zeros(1)
     leaves = code
     first = 0
     for at in range(length):
         code = code * base + string[:, at]
         codes, leaves = torch.unique(code, return_inverse=True)
         own = torch.arange(first, first + len(codes), device=string.device)
-        if at:
-            above = parents[torch.searchsorted(parent_codes, codes // base)]
-        else:
-            above = string.new_zeros(len(codes), length)
-        parents = above.clone()
+        parents = parents[torch.searchsorted(shorter, codes // base)].clone()
         parents[:, at] = own
-        parent_codes = codes
+        shorter = codes
         digit.append(codes % base)
         place.append(torch.full_like(codes, at))
         ancestors.append(parents)
@@ -98,19 +99,22 @@ class EncoderBlock(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (…, heads, W/heads)."""
-        q, k, v = self.input(self.attention_norm(x)).unflatten(-1, (3 * self.heads, -1)).split(self.heads, dim=-2)
+        q, k, v = (
+            self.input(self.attention_norm(x)).unflatten(-1, (3 * self.heads, -1)).split(self.heads, dim=-2)
+        )
         return q, k, v
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Both residual branches, from the (…, heads, W/heads) attended values."""
         x = x + self.dropout(self.output(attended.flatten(-2)))
         inner = F.gelu(self.expand(self.perceptron_norm(x)), approximate="tanh")
-        return x + self.dropout(self.contract(inner))
+        out: Tensor = x + self.dropout(self.contract(inner))
+        return out
 
 
 class DigitEncoder(nn.Module):
-    """From digit strings to vectors: embeddings of digit and place, a read-out token that comes last, Transformer
-    blocks, a norm, and one linear map of the read-out token's state."""
+    """From digit strings to vectors: embeddings of digit and place, a read-out token that comes last,
+    Transformer blocks, a norm, and one linear map of the read-out token's state."""
 
     def __init__(
         self,
@@ -143,7 +147,8 @@ class DigitEncoder(nn.Module):
         self.place = nn.Embedding(axes * digits, width)
         self.axis = nn.Parameter(torch.empty(axes, width)) if axes > 1 else None
         self.readout = nn.Parameter(torch.empty(width))
-        self.blocks = nn.ModuleList(EncoderBlock(width, heads, dropout) for _ in range(layers))
+        blocks = nn.ModuleList(EncoderBlock(width, heads, dropout) for _ in range(layers))
+        self.blocks = cast("Sequence[EncoderBlock]", blocks)
         self.final_norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, out)
         self.apply(_initialise)
@@ -155,8 +160,9 @@ class DigitEncoder(nn.Module):
         """
         Args:
             positions: (U, A) integers.
-            share: compute each distinct prefix once. The outcome is the same, unless dropout is on: strings with a
-                common prefix then share its mask too. Of no use to a bidirectional encoder, which ignores it.
+            share: compute each distinct prefix once. The outcome is the same, unless dropout is on: strings
+                with a common prefix then share its mask too. Of no use to a bidirectional encoder, which
+                ignores it.
 
         Returns:
             (U, out) vectors.
@@ -185,7 +191,7 @@ class DigitEncoder(nn.Module):
 
     def _visible(self, string: Tensor) -> Tensor | None:
         """(U|1, 1, S + 1, S + 1) bool, None where every token sees every other."""
-        count, length = string.shape
+        length = string.shape[1]
         every = torch.ones(length + 1, length + 1, dtype=torch.bool, device=string.device)
         if not self.mask_padding:
             return None if self.bidirectional else every.tril()[None, None]

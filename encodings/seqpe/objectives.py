@@ -1,5 +1,5 @@
-"""What SeqPE is trained on beside the task: nearness in space as nearness of vectors, and the same inside as outside
-the trained extent. The positions to compare are drawn in tensor code.
+"""What SeqPE is trained on beside the task: nearness in space as nearness of vectors, and the same inside as
+outside the trained extent. The positions to compare are drawn in tensor code.
 
 Shapes: U pivots, C candidates a pivot, A axes, S digits of all axes together, T offsets, G draws, E channels.
 """
@@ -23,14 +23,14 @@ class Mix(NamedTuple):
     """Where the candidates of a pivot come from.
 
     Attributes:
-        count: C, candidates a pivot.
+        size: C, candidates a pivot.
         local: share of the pivots whose candidates all come from one random window.
         window: cells of that window an axis.
         with_hard: share of the pivots of which some candidates are hard negatives.
         hard: which share of the candidates that is. All others are uniform.
     """
 
-    count: int
+    size: int
     local: float
     window: int
     with_hard: float
@@ -38,8 +38,8 @@ class Mix(NamedTuple):
 
 
 MIXES: dict[Literal["text", "images"], Mix] = {
-    "text": Mix(count=32, local=0.6, window=256, with_hard=0.4, hard=0.25),
-    "images": Mix(count=64, local=0.2, window=16, with_hard=0.3, hard=0.2),
+    "text": Mix(size=32, local=0.6, window=256, with_hard=0.4, hard=0.25),
+    "images": Mix(size=64, local=0.2, window=16, with_hard=0.3, hard=0.2),
 }
 
 
@@ -68,7 +68,8 @@ def distillation_loss(teacher: Tensor, student: Tensor, heads: int) -> Tensor:
 def _similarities(vectors: Tensor, heads: int) -> Tensor:
     """(G, heads, T, T) logarithms of the softmax of dot products."""
     parts = vectors.unflatten(-1, (heads, -1)).transpose(1, 2)
-    return (parts @ parts.transpose(-1, -2)).log_softmax(-1)
+    similarities: Tensor = (parts @ parts.transpose(-1, -2)).log_softmax(-1)
+    return similarities
 
 
 def nearest(pivots: Tensor, candidates: Tensor) -> Tensor:
@@ -80,7 +81,9 @@ def nearest(pivots: Tensor, candidates: Tensor) -> Tensor:
     return (candidates - pivots[:, None]).square().sum(-1).argmin(-1)
 
 
-def draw_candidates(pivots: Tensor, mix: Mix, places: int, base: int, digits: int, generator: Generator) -> Tensor:
+def draw_candidates(
+    pivots: Tensor, mix: Mix, places: int, base: int, digits: int, generator: Generator
+) -> Tensor:
     """(U, C, A) candidates for (U, A) pivots, never the pivot itself.
 
     Args:
@@ -89,9 +92,9 @@ def draw_candidates(pivots: Tensor, mix: Mix, places: int, base: int, digits: in
         generator: of all draws.
     """
     count = len(pivots)
-    uniform = _uniform(pivots, mix.count, places, generator)
+    uniform = _uniform(pivots, mix.size, places, generator)
     local = _local(pivots, mix, places, generator)
-    hard = _hard(pivots, uniform, round(mix.count * mix.hard), places, base, digits, generator)
+    hard = _hard(pivots, uniform, round(mix.size * mix.hard), places, base, digits, generator)
     kind = torch.rand(count, generator=generator)
     drawn = torch.where((kind < mix.local)[:, None, None], local, uniform)
     return torch.where(((kind >= mix.local) & (kind < mix.local + mix.with_hard))[:, None, None], hard, drawn)
@@ -106,9 +109,7 @@ def draw_offsets(extent: tuple[int, ...], draws: int, count: int, generator: Gen
 
 def draw_starts(extent: tuple[int, ...], draws: int, places: int, generator: Generator) -> Tensor:
     """(G, 1, A) corners of windows of this extent that lie outside it and below `places` on every axis."""
-    starts = [
-        size + torch.randint(places - 2 * size + 1, (draws,), generator=generator) for size in extent
-    ]
+    starts = [size + torch.randint(places - 2 * size + 1, (draws,), generator=generator) for size in extent]
     return torch.stack(starts, dim=-1)[:, None]
 
 
@@ -127,17 +128,18 @@ def _local(pivots: Tensor, mix: Mix, places: int, generator: Generator) -> Tenso
     side = min(mix.window, places)
     corners = torch.randint(places - side + 1, (len(pivots), 1, axes), generator=generator)
     order = torch.rand(len(pivots), side**axes, generator=generator).argsort(-1)
-    found = corners + _cells(order[:, : mix.count + 1], (side,) * axes)
+    found = corners + _cells(order[:, : mix.size + 1], (side,) * axes)
     is_pivot = (found == pivots[:, None]).all(-1)
-    rest = is_pivot.int().argsort(dim=-1, stable=True)[:, : mix.count]
+    rest = is_pivot.int().argsort(dim=-1, stable=True)[:, : mix.size]
     return found.gather(1, rest[..., None].expand(-1, -1, axes))
 
 
 def _hard(
     pivots: Tensor, uniform: Tensor, count: int, places: int, base: int, digits: int, generator: Generator
 ) -> Tensor:
-    """Uniform candidates, the last `count` of which give way to positions whose digits are nearly the pivot's, where
-    these are farther off than the nearest uniform candidate, so that the label stays what it was."""
+    """Uniform candidates, the last `count` of which give way to positions whose digits are nearly the
+    pivot's, where these are farther off than the nearest uniform candidate, so that the label stays what it
+    was."""
     string = to_digits(pivots, base, digits)[:, None].expand(-1, count, -1)
     edits = torch.randint(1, EDITS + 1, (len(pivots), count), generator=generator)
     for number in range(EDITS):
@@ -152,7 +154,8 @@ def _hard(
 
 
 def _edit(string: Tensor, base: int, generator: Generator) -> Tensor:
-    """One random edit of each (U, C, S) string: insert, delete, swap or replace, the length staying the same."""
+    """One random edit of each (U, C, S) string: insert, delete, swap or replace, the length staying the
+    same."""
     length = string.shape[-1]
     shape = string.shape[:-1]
     place = torch.randint(length, (*shape, 1), generator=generator)
@@ -161,7 +164,8 @@ def _edit(string: Tensor, base: int, generator: Generator) -> Tensor:
     at = torch.arange(length).expand(*shape, length)
     to_left, to_right = string.roll(-1, -1), F.pad(string, (1, 0))[..., :-1]
     replaced = torch.where(at == place, digit, string)
-    # A digit that comes in pushes those before it to the left, over the padding; one that goes draws them back.
+    # A digit that comes in pushes those before it to the left, over the padding; one that goes draws them
+    # back.
     inserted = torch.where(at < place, to_left, replaced)
     deleted = torch.where(at <= place, to_right, string)
     other = (place + 1).clamp(max=length - 1)

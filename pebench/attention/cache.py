@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from pebench.encoding import Table
+from pebench.position_encoding import Table
 
 
 class Growing:
-    """A tensor that is appended to along one dimension; its storage doubles, so that appending costs what is new."""
+    """A tensor that is appended to along one dimension; its storage doubles, so that appending costs what is
+    new."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim

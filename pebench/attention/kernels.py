@@ -1,7 +1,8 @@
-"""softmax(q·k/√d + bias)·v, computed without a tensor of queries × keys. The choice of the kernel is made here alone.
+"""softmax(q·k/√d + bias)·v, computed without a tensor of queries × keys. The choice of the kernel is made
+here alone.
 
-Shapes: B batch, H heads, N queries, K keys, d channels of a head, r features of a factored bias. The queries are the
-last N of the K positions; with causal attention query n sees the keys up to K − N + n.
+Shapes: B batch, H heads, N queries, K keys, d channels of a head, r features of a factored bias. The queries
+are the last N of the K positions; with causal attention query n sees the keys up to K − N + n.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pebench.encoding import Bias, Block, Dense, Factored
+from pebench.position_encoding import Bias, Block, Dense, Factored
 
 Kernel = Literal["fused", "factored", "blocked"]
-"""fused: PyTorch's fused attention. factored: the same, with the bias as further channels of queries and keys.
+"""fused: PyTorch's fused attention. factored: the same, with the bias as further channels of queries and
+keys.
 blocked: explicit softmax over one block of queries at a time."""
 
 ROWS = 128
 """Queries in a block where a bias or a mask is asked for by blocks."""
 
 CENTRED_ROWS = 256
-"""Queries in a block of a key-only bias in float32. Each block counts the bias from its own middle: as one run of
-4,096 tokens it would lose four digits to the size of the sums, in blocks the loss stays near float32's own."""
+"""Queries in a block of a key-only bias in float32. Each block counts the bias from its own middle: as one
+run of 4,096 tokens it would lose four digits to the size of the sums, in blocks the loss stays near float32's
+own."""
 
 RECOMPUTE_ABOVE = 1024
-"""With more queries than this a blocked backward pass recomputes each block instead of keeping all of them."""
+"""With more queries than this a blocked backward pass recomputes each block instead of keeping all of
+them."""
 
 BF16_TERMS = 3
 """bfloat16 numbers whose sum holds every float32 exactly: 3 × 8 bits of significand."""
@@ -61,8 +65,8 @@ def attend(
         q: (B, H, N, d); k, v: (B, H, K, d).
         bias: added to the logits q·k/√d.
         causal: whether keys that stand after a query are hidden from it.
-        key_mask: (B, K) bool, False for keys that nobody may see (padding). A query always sees its own position,
-            so that a row of padding yields numbers; what they are is nobody's business.
+        key_mask: (B, K) bool, False for keys that nobody may see (padding). A query always sees its own
+            position, so that a row of padding yields numbers; what they are is nobody's business.
 
     Returns:
         (B, H, N, d) in the dtype of q.
@@ -142,8 +146,8 @@ def _factored(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Factored) ->
     if bias.query is not None:
         q = _widen(q, bias.query / scale)
         return _fused(q, _widen(k, bias.key), _pad(v, q), sight, scale)[..., :width]
-    # The kernel multiplies every channel by the scale, and the bias must come through that exactly: a column of
-    # ones on the queries is exact in any precision, so the keys carry all the rest.
+    # The kernel multiplies every channel by the scale, and the bias must come through that exactly: a column
+    # of ones on the queries is exact in any precision, so the keys carry all the rest.
     features = bias.key.sum(-1, keepdim=True) / scale
     if q.dtype in (torch.float32, torch.float64):
         return _centred(q, k, v, sight, features, scale)
@@ -177,7 +181,8 @@ def _block(values: Callable[[Block], Tensor], block: Block, q: Tensor, k: Tensor
     exact = torch.promote_types(q.dtype, torch.float32)
     logits = q.to(exact) @ k.to(exact).transpose(-1, -2) * q.shape[-1] ** -0.5
     logits = (logits + values(block)).masked_fill(~block.visible, float("-inf"))
-    return logits.softmax(-1).to(v.dtype) @ v
+    out: Tensor = logits.softmax(-1).to(v.dtype) @ v
+    return out
 
 
 def _widen(x: Tensor, features: Tensor) -> Tensor:
@@ -187,7 +192,8 @@ def _widen(x: Tensor, features: Tensor) -> Tensor:
 
 
 def _pad(v: Tensor, q: Tensor) -> Tensor:
-    """Zero channels up to the width of the queries: with narrower values PyTorch falls back to the N×K path."""
+    """Zero channels up to the width of the queries: with narrower values PyTorch falls back to the N×K
+    path."""
     return F.pad(v, (0, q.shape[-1] - v.shape[-1]))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pebench.attention.cache import LayerCache
 from pebench.attention.kernels import Kernel, attend, choose_kernel
-from pebench.encoding import Geometry, PositionEncoding, Table
+from pebench.position_encoding import Geometry, PositionEncoding, Table
 
 
 class SelfAttention(nn.Module):
@@ -63,4 +63,5 @@ class SelfAttention(nn.Module):
         return projected
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.geometry.heads, self.geometry.head_dim)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.geometry.heads, self.geometry.head_dim)).transpose(1, 2)
+        return heads

@@ -34,7 +34,7 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...]) -> int:
     from rich.table import Table
 
     from pebench.conformance import Finding, examine, step_cost
-    from pebench.encoding import Geometry
+    from pebench.position_encoding import Geometry
     from pebench.registry import encodings
 
     name = _name(encoding)
@@ -63,7 +63,11 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...]) -> int:
         f"a training step takes {cost.ratio:.2f} times as long as without an encoding."
     )
     broken_count = sum(any(finding.fault for finding in found) for found in findings.values())
-    console.print(f"{name} is sound." if not broken_count else f"{name} breaks {broken_count} of {len(findings)} contracts.")
+    console.print(
+        f"{name} is sound."
+        if not broken_count
+        else f"{name} breaks {broken_count} of {len(findings)} contracts."
+    )
     return 1 if broken_count else 0
 
 

@@ -54,11 +54,11 @@ def command(
       pebench run --encoding rope --set train.steps=100
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
     """
-    from pebench.cell import Cell
-    from pebench.execution import Execution
-    from pebench.inline import run_all
-    from pebench.progress import display
+    from pebench.running.execution import Execution
     from pebench.store import RunFolder
+    from pebench.submission.inline import run_all
+    from pebench.submission.progress import display
+    from pebench.sweeping.cell import Cell
 
     cell = Cell(encoding, task)
     for key, value in options:

@@ -89,7 +89,7 @@ def _options(title: str, model: Any, described: dict[str, str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pebench.progress import plain_console
+    from pebench.submission.progress import plain_console
 
     if not model.model_fields:
         click.echo(f"{title}: none\n")
@@ -167,8 +167,8 @@ def _places(acts: str) -> str:
 def _parameters(name: str, size: dict[str, int], extent: tuple[int, ...]) -> str:
     import torch
 
-    from pebench.encoding import Geometry
     from pebench.errors import UserError
+    from pebench.position_encoding import Geometry
     from pebench.resolve import build_encoding
 
     try:

@@ -28,7 +28,7 @@ def command(sweep: str | None, as_json: bool, runs: Path) -> None:
       pebench status quickstart
       pebench status quickstart --json
     """
-    from pebench.status import statuses, summary
+    from pebench.submission.status import statuses, summary
 
     cells = statuses(runs, _wanted(runs, sweep))
     if as_json:
@@ -50,7 +50,7 @@ def _wanted(runs: Path, sweep: str | None) -> list[str]:
         return list(records[sweep].runs)
     if Path(sweep).suffix not in (".yaml", ".yml"):
         raise unknown("sweep", sweep, records)
-    from pebench.sweep import read
+    from pebench.sweeping.sweep import read
 
     file, source = read(Path(sweep))
     if file.name not in records:
@@ -96,7 +96,7 @@ def _print(cells: list[Any]) -> None:
 
 
 def _row(cell: Any) -> tuple[str, ...]:
-    from pebench.progress import duration
+    from pebench.submission.progress import duration
 
     progress = "" if cell.step is None else f"{cell.step}/{cell.steps}"
     if cell.state == "running" and cell.rate:

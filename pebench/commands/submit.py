@@ -52,8 +52,8 @@ def command(sweep: str, cluster: Any, runs: Path, **resources: Any) -> int:
       pebench submit quickstart --cluster slurm --partition gpu --gpus 1 --time 2:00:00
     """
     _refuse_misplaced(cluster, resources)
-    from pebench.submit import Resources, submit
-    from pebench.sweep import load_sweep
+    from pebench.submission.submit import Resources, submit
+    from pebench.sweeping.sweep import load_sweep
 
     loaded = load_sweep(sweep)
     submitted = submit(loaded, runs, cluster, Resources(**resources))
@@ -85,8 +85,8 @@ def _refuse_misplaced(cluster: str, resources: dict[str, Any]) -> None:
 
 
 def _inline(sweep: Any, runs: Path, submitted: Any) -> int:
-    from pebench.inline import carry_out
-    from pebench.progress import display
+    from pebench.submission.inline import carry_out
+    from pebench.submission.progress import display
 
     if not submitted.started:
         return 0

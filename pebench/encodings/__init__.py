@@ -1,7 +1,8 @@
 """The encodings, one file each.
 
-In a checkout they live in the top-level folder `encodings`, and this package points there; an installed copy holds them
-itself. The top-level folder has no `__init__.py`: Python's own codec package bears its name, and would be hidden.
+In a checkout they live in the top-level folder `encodings`, and this package points there; an installed copy
+holds them itself. The top-level folder has no `__init__.py`: Python's own codec package bears its name, and
+would be hidden.
 """
 
 from pathlib import Path

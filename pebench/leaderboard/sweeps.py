@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pebench.errors import UserError, unknown
 from pebench.store import SweepRecord, read_sweeps
-from pebench.yaml_file import read_mapping
+from pebench.sweeping.yaml_file import read_mapping
 
 
 def find_sweeps(runs: Path, wanted: Sequence[str]) -> list[SweepRecord]:

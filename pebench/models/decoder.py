@@ -1,4 +1,5 @@
-"""A causal Transformer decoder of GPT-2's proportions: pre-LayerNorm, GELU, tied embeddings (Radford et al. 2019)."""
+"""A causal Transformer decoder of GPT-2's proportions: pre-LayerNorm, GELU, tied embeddings (Radford et al.
+2019)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pebench.attention.cache import Cache, LayerCache
 from pebench.attention.self_attention import SelfAttention
-from pebench.encoding import Geometry, PositionEncoding, Table
+from pebench.position_encoding import Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
 
@@ -82,7 +83,8 @@ class DecoderBlock(nn.Module):
         attended = self.attention(normed, encoding, table, key_table, key_mask, cache)
         hidden = hidden + self.dropout(attended)
         inner = F.gelu(self.expand(self.perceptron_norm(hidden)), approximate="tanh")
-        return hidden + self.dropout(self.contract(inner))
+        out: Tensor = hidden + self.dropout(self.contract(inner))
+        return out
 
 
 class Decoder(nn.Module):
@@ -102,7 +104,8 @@ class Decoder(nn.Module):
         self.geometry = geometry
         self.token_embedding = nn.Embedding(vocabulary_size, geometry.width)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(DecoderBlock(geometry, layer, dropout) for layer in range(geometry.layers))
+        blocks = nn.ModuleList(DecoderBlock(geometry, layer, dropout) for layer in range(geometry.layers))
+        self.blocks = cast("Sequence[DecoderBlock]", blocks)
         self.final_norm = nn.LayerNorm(geometry.width)
         initialise(self, geometry.layers, seed)
         self.encoding = encoding
@@ -138,7 +141,8 @@ class Decoder(nn.Module):
         return F.linear(hidden, self.token_embedding.weight)
 
     def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-likelihoods in nats, (B, N) float32, of the (B, N) targets; never all logits at once."""
+        """Negative log-likelihoods in nats, (B, N) float32, of the (B, N) targets; never all logits at
+        once."""
         states, flat = hidden.flatten(0, 1), targets.flatten()
         rows = max(1, LOGITS_AT_ONCE // self.token_embedding.num_embeddings)
         if rows >= len(flat):
@@ -160,8 +164,9 @@ class Decoder(nn.Module):
 
 
 def initialise(module: nn.Module, layers: int, seed: int) -> None:
-    """GPT-2's initialisation: N(0, 0.02), output projections of residual branches narrower by √(2·layers), biases
-    zero, norms one. Each tensor draws from a generator named after it, so that no tensor depends on another."""
+    """GPT-2's initialisation: N(0, 0.02), output projections of residual branches narrower by √(2·layers),
+    biases zero, norms one. Each tensor draws from a generator named after it, so that no tensor depends on
+    another."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.ndim < 2:
@@ -169,4 +174,6 @@ def initialise(module: nn.Module, layers: int, seed: int) -> None:
                 continue
             residual = name.endswith(("output.weight", "contract.weight"))
             deviation = 0.02 / math.sqrt(2 * layers) if residual else 0.02
-            parameter.copy_(torch.randn(parameter.shape, generator=generator(seed, "weights", name)) * deviation)
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=generator(seed, "weights", name)) * deviation
+            )

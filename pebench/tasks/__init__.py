@@ -1,7 +1,7 @@
 """The tasks, one file each.
 
-In a checkout they live in the top-level folder `tasks`, and this package points there; an installed copy holds them
-itself. The top-level folder has no `__init__.py`.
+In a checkout they live in the top-level folder `tasks`, and this package points there; an installed copy
+holds them itself. The top-level folder has no `__init__.py`.
 """
 
 from pathlib import Path

@@ -13,15 +13,15 @@ import pytest
 from local_slurm import LocalSlurm
 from tiny_sweeps import load, tiny, write
 
-from pebench import scheduler
 from pebench.cli import main
-from pebench.execution import Execution
-from pebench.inline import run_all
-from pebench.progress import Lines
-from pebench.status import CellStatus, statuses
+from pebench.running.execution import Execution
 from pebench.store import RunFolder
-from pebench.submit import Resources, submit
-from pebench.sweep import Sweep
+from pebench.submission import scheduler
+from pebench.submission.inline import run_all
+from pebench.submission.progress import Lines
+from pebench.submission.status import CellStatus, statuses
+from pebench.submission.submit import Resources, submit
+from pebench.sweeping.sweep import Sweep
 
 pytestmark = pytest.mark.slurm
 

@@ -73,7 +73,8 @@ class Draw(NamedTuple):
     step: int
 
     def generator(self, *names: object) -> torch.Generator:
-        """A CPU generator for the purpose that `names` spell out. Name the step where each step should differ."""
+        """A CPU generator for the purpose that `names` spell out. Name the step where each step should
+        differ."""
         return randomness.generator(self.seed, *names)
 
 
@@ -93,7 +94,8 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Dense:
-    """A bias given by its values, one block of queries at a time, so that memory grows with K and not with N·K.
+    """A bias given by its values, one block of queries at a time, so that memory grows with K and not with
+    N·K.
 
     Attributes:
         values: from a block to (B|1, H|1, rows, keys), added to the logits q·k/√d. −∞ hides a key; every
@@ -109,8 +111,8 @@ class Factored:
 
     Attributes:
         key: (B|1, H|1, K, r) float32, or float64 where the numbers are large sums.
-        query: (B|1, H|1, N, r) float32, or None for a bias Σ_r key that depends on the key alone. That is all a
-            bias f(j) − f(i) needs, since softmax ignores what is constant along a row; and it may be large,
+        query: (B|1, H|1, N, r) float32, or None for a bias Σ_r key that depends on the key alone. That is all
+            a bias f(j) − f(i) needs, since softmax ignores what is constant along a row; and it may be large,
             for attention then carries it without loss in any precision.
     """
 
@@ -153,7 +155,8 @@ class PositionEncoding(nn.Module):
         return None
 
     def table(self, positions: Tensor, reach: Reach) -> Table:
-        """What the other hooks need to know of positions, computed once a forward pass and shared by the layers.
+        """What the other hooks need to know of positions, computed once a forward pass and shared by the
+        layers.
 
         Called with autocast off. Queries and keys each have a table; the keys' holds the cached ones too.
 
@@ -217,6 +220,7 @@ def tabulate(encoding: PositionEncoding, positions: Tensor, reach: Reach) -> Tab
 
 
 def grid(extent: tuple[int, ...]) -> Tensor:
-    """(1, N, A) integer positions of every cell of an extent, in row-major order; N is the product of the extent."""
+    """(1, N, A) integer positions of every cell of an extent, in row-major order; N is the product of the
+    extent."""
     axes = torch.meshgrid(*(torch.arange(size) for size in extent), indexing="ij")
     return torch.stack([axis.reshape(-1) for axis in axes], dim=-1)[None]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pebench.encoding import Block, Dense
+from pebench.position_encoding import Block, Dense
 
 
 def by_distance(curve: Callable[[Tensor], Tensor], query: Tensor, key: Tensor) -> Dense:

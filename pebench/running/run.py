@@ -16,20 +16,22 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 from torch import nn
 
-from pebench import atomic, checkpoint, memory, provenance
-from pebench.checkpoint import State
-from pebench.encoding import PositionEncoding, Reach
+from pebench import atomic
 from pebench.errors import UserError
-from pebench.evaluate import evaluate
-from pebench.execution import Execution, Observer, Stop
-from pebench.optimisation import optimiser as build_optimiser
-from pebench.pulse import AlreadyRunning, Pulse
+from pebench.position_encoding import PositionEncoding, Reach
 from pebench.registry import load_plugin
 from pebench.resolve import build_encoding, build_task, reaches
+from pebench.running import checkpoint, memory, provenance
+from pebench.running.checkpoint import State
+from pebench.running.evaluate import evaluate
+from pebench.running.execution import Execution, Observer, Stop
+from pebench.running.optimisation import optimiser as build_optimiser
+from pebench.running.pulse import AlreadyRunning, Pulse
+from pebench.running.train import Progress, train
 from pebench.spec import RunSpec
 from pebench.store import Cost, EvaluationCost, MetricRecord, Point, Result, RunFolder, Score
 from pebench.task import AnyTask
-from pebench.train import Progress, train
+
 
 class _Evaluated(BaseModel):
     """The evaluations that are done, kept until the result is written."""
@@ -54,12 +56,13 @@ def execute(
         stop: asked after every step and every evaluation.
 
     Returns:
-        The result, the old one if the run was finished before; None if `stop` ended it, with all progress saved.
+        The result, the old one if the run was finished before; None if `stop` ended it, with all progress
+        saved.
 
     Raises:
         AlreadyRunning: another worker is at it.
-        UserError: the specification, the data or the device is not there. Recorded in the folder, like any other
-            exception.
+        UserError: the specification, the data or the device is not there. Recorded in the folder, like any
+            other exception.
     """
     result = folder.result()
     if result is not None:
@@ -182,7 +185,9 @@ class _Run:
             self.pulse.at(state.step)
             atomic.write_text(path, evaluated.model_dump_json())
             values = {f"{score.metric}/{where}": score.value for score in scores}
-            self.log.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None))
+            self.log.info(
+                "%s", ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
+            )
             point = Point(step=state.step, items=state.items, time=time.time(), values=values)
             self.folder.append(point)
         return evaluated
@@ -194,7 +199,9 @@ class _Run:
         result = Result(
             status="diverged" if diverged else "done",
             diverged_at=state.diverged_at,
-            metrics={m.name: MetricRecord(unit=m.unit, higher_is_better=m.higher_is_better) for m in task.metrics()},
+            metrics={
+                m.name: MetricRecord(unit=m.unit, higher_is_better=m.higher_is_better) for m in task.metrics()
+            },
             scores=tuple(evaluated.scores),
             cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
         )
@@ -211,7 +218,7 @@ class _Run:
         own = model.encoding.parameters()  # type: ignore[union-attr]
         return {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "encoding_parameters": sum(parameter.numel() for parameter in own),  # type: ignore[misc]
+            "encoding_parameters": sum(parameter.numel() for parameter in own),
             "item": task.item,
             "items_per_second": state.timed_items / state.seconds if state.seconds else None,
             "peak_memory_bytes": memory.peak(self.device),
@@ -226,10 +233,17 @@ class _Run:
         """
         before = self.folder.provenance().get("data", fingerprints)
         if before != fingerprints and self.folder.checkpoint.exists():
-            raise UserError(f"the data of {self.folder.run_id} changed since it began; remove its folder to start over.")
+            raise UserError(
+                f"the data of {self.folder.run_id} changed since it began; remove its folder to start over."
+            )
         self.folder.write_provenance(
             provenance.describe(self.device)
-            | {"data": fingerprints, "execution": self.execution.model_dump(), "job": _job(), "started": time.time()}
+            | {
+                "data": fingerprints,
+                "execution": self.execution.model_dump(),
+                "job": _job(),
+                "started": time.time(),
+            }
         )
 
     def _logged(self, step: int) -> bool:
@@ -324,5 +338,3 @@ def _at(reach: Reach, usual: str) -> str:
 def _in_one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-

@@ -31,11 +31,11 @@ class Display(ABC):
 
     @abstractmethod
     def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
-        """See `pebench.execution.Observer`."""
+        """See `pebench.running.execution.Observer`."""
 
     @abstractmethod
     def evaluating(self, done: int, total: int, what: str) -> None:
-        """See `pebench.execution.Observer`."""
+        """See `pebench.running.execution.Observer`."""
 
     @abstractmethod
     def end(self, outcome: str) -> None:
@@ -78,11 +78,11 @@ class Bars(Display):
         self._bars.reset(self._run, description=title, total=None, note="starting")
 
     def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
-        """See `pebench.execution.Observer`."""
+        """See `pebench.running.execution.Observer`."""
         self._bars.update(self._run, completed=step, total=steps, note=_note(step, steps, values, rate))
 
     def evaluating(self, done: int, total: int, what: str) -> None:
-        """See `pebench.execution.Observer`."""
+        """See `pebench.running.execution.Observer`."""
         self._bars.update(self._run, completed=done, total=total, note=f"evaluating {what}")
 
     def end(self, outcome: str) -> None:
@@ -105,11 +105,11 @@ class Lines(Display):
         self._print("starting")
 
     def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
-        """See `pebench.execution.Observer`."""
+        """See `pebench.running.execution.Observer`."""
         self._sometimes(f"step {step} of {steps}, {_note(step, steps, values, rate)}")
 
     def evaluating(self, done: int, total: int, what: str) -> None:
-        """See `pebench.execution.Observer`."""
+        """See `pebench.running.execution.Observer`."""
         self._sometimes(f"evaluation {done + 1} of {total}, {what}")
 
     def end(self, outcome: str) -> None:

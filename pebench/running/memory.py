@@ -22,7 +22,8 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> int | None:
-    """Bytes: allocated on a CUDA device, resident in this process on a CPU; None where the system does not tell."""
+    """Bytes: allocated on a CUDA device, resident in this process on a CPU; None where the system does not
+    tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

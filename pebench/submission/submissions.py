@@ -17,10 +17,11 @@ from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from pebench import atomic, scheduler
+from pebench import atomic
 from pebench.errors import UserError
-from pebench.liveness import process_exists
 from pebench.spec import Frozen
+from pebench.submission import scheduler
+from pebench.submission.liveness import process_exists
 
 Cluster = Literal["inline", "local", "slurm"]
 

@@ -1,4 +1,5 @@
-"""Evaluation of a trained model: every extent, past the trained one by every method asked for, with its cost."""
+"""Evaluation of a trained model: every extent, past the trained one by every method asked for, with its
+cost."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ import time
 import torch
 from torch import nn
 
-from pebench import memory
-from pebench.encoding import Reach
+from pebench.position_encoding import Reach
+from pebench.running import memory
 from pebench.store import EvaluationCost, Score
 from pebench.task import AnyTask
 

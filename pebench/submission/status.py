@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pebench import submission
-from pebench.liveness import is_alive
 from pebench.spec import Frozen
 from pebench.store import Failure, RunFolder, Worker
-from pebench.submission import Job
+from pebench.submission import submissions
+from pebench.submission.liveness import is_alive
+from pebench.submission.submissions import Job
 
 State = Literal["queued", "running", "done", "failed", "diverged", "lost", "missing"]
 
@@ -60,7 +60,7 @@ def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
     ids = list(run_ids)
     known = {run_id: RunFolder(runs / run_id) for run_id in ids}
     open_cells = [run_id for run_id, folder in known.items() if not (folder.path / "result.json").exists()]
-    jobs = submission.jobs(runs, open_cells)
+    jobs = submissions.jobs(runs, open_cells)
     return [_status(known[run_id], jobs.get(run_id), runs) for run_id in ids]
 
 

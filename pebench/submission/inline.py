@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pebench.execution import Execution
-from pebench.progress import Display
+from pebench.running.execution import Execution
 from pebench.store import Result, RunFolder
-from pebench.submission import Submission, end
+from pebench.submission.progress import Display
+from pebench.submission.submissions import Submission, end
 
 
 @dataclass
@@ -67,8 +67,8 @@ def _run_one(
     outcome: Outcome,
     stop: Callable[[], bool],
 ) -> None:
-    from pebench.pulse import AlreadyRunning
-    from pebench.run import execute
+    from pebench.running.pulse import AlreadyRunning
+    from pebench.running.run import execute
 
     spec = folder.spec()
     display.begin(f"{spec.encoding.label or spec.encoding.name}, seed {spec.seed}", number, total)

@@ -15,14 +15,14 @@ from typing import Annotated
 from filelock import FileLock, Timeout
 from pydantic import Field
 
-from pebench import scheduler, status, submission
 from pebench.errors import UserError
-from pebench.execution import Execution
+from pebench.running.execution import Execution
 from pebench.spec import Frozen, RunSpec
-from pebench.status import BUSY, FINISHED
 from pebench.store import RunFolder, write_sweep
-from pebench.submission import Cluster
-from pebench.sweep import Sweep
+from pebench.submission import scheduler, status, submissions
+from pebench.submission.status import BUSY, FINISHED
+from pebench.submission.submissions import Cluster
+from pebench.sweeping.sweep import Sweep
 
 _PATIENCE = 60.0
 _YEAR = 365 * 24 * 60
@@ -67,14 +67,14 @@ class Submitted:
     started: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
-    submissions: list[submission.Submission] = field(default_factory=list)
+    submissions: list[submissions.Submission] = field(default_factory=list)
 
 
 def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | None = None) -> Submitted:
     """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
 
     For ``local`` and ``slurm`` it returns when the jobs are queued. For ``inline`` nothing runs yet: this
-    process is on record as the one that will, and `pebench.inline.carry_out` does it.
+    process is on record as the one that will, and `pebench.submission.inline.carry_out` does it.
 
     Args:
         sweep: what to submit.
@@ -106,7 +106,7 @@ def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | No
 @contextmanager
 def _exclusive(runs: Path) -> Iterator[None]:
     """Two submits at a time would each start what they both find missing."""
-    folder = submission.submissions_folder(runs)
+    folder = submissions.submissions_folder(runs)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock", timeout=_PATIENCE):
@@ -145,20 +145,20 @@ class _PluginFiles:
 
 def _start(
     sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, cells: list[str]
-) -> list[submission.Submission]:
+) -> list[submissions.Submission]:
     if cluster == "inline":
-        return [submission.begin(runs, "inline", sweep.name, cells, pids=(os.getpid(),))]
+        return [submissions.begin(runs, "inline", sweep.name, cells, pids=(os.getpid(),))]
     if cluster == "local":
         return [_start_local(sweep, runs, resources, cells)]
     return _start_slurm(sweep, runs, resources, cells)
 
 
-def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str]) -> submission.Submission:
+def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str]) -> submissions.Submission:
     from submitit import LocalExecutor
 
-    from pebench.worker import LocalWorker
+    from pebench.submission.worker import LocalWorker
 
-    begun = submission.begin(runs, "local", sweep.name, cells)
+    begun = submissions.begin(runs, "local", sweep.name, cells)
     folder = begun.folder(runs)
     executor = LocalExecutor(folder)
     # A local job cannot do without a limit.
@@ -169,7 +169,7 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     with _detached(folder / "workers.log"):
         jobs = [executor.submit(LocalWorker(), str(folder), number, execution, devices) for number in workers]
     begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})
-    submission.write(runs, begun)
+    submissions.write(runs, begun)
     return begun
 
 
@@ -194,7 +194,7 @@ def _with_threads(execution: Execution, resources: Resources) -> Execution:
 
 def _start_slurm(
     sweep: Sweep, runs: Path, resources: Resources, cells: list[str]
-) -> list[submission.Submission]:
+) -> list[submissions.Submission]:
     try:
         size = scheduler.largest_array()
     except scheduler.SchedulerSilent as error:
@@ -207,12 +207,12 @@ def _start_slurm(
 
 def _start_array(
     sweep: Sweep, runs: Path, resources: Resources, cells: list[str], parallel: int | None
-) -> submission.Submission:
+) -> submissions.Submission:
     from submitit import SlurmExecutor
 
-    from pebench.worker import CellJob
+    from pebench.submission.worker import CellJob
 
-    begun = submission.begin(runs, "slurm", sweep.name, cells)
+    begun = submissions.begin(runs, "slurm", sweep.name, cells)
     executor = SlurmExecutor(begun.folder(runs), max_num_timeout=_REQUEUES)
     wanted = {
         "partition": resources.partition,
@@ -237,7 +237,7 @@ def _start_array(
         shutil.rmtree(begun.folder(runs))
         raise UserError(f"SLURM refuses the jobs: {_reason(error)}.") from error
     begun = begun.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})
-    submission.write(runs, begun)
+    submissions.write(runs, begun)
     return begun
 
 

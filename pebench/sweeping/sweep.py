@@ -28,14 +28,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
-from pebench import yaml_file
-from pebench.cell import Cell
 from pebench.errors import UserError, join_and, unknown
-from pebench.execution import Execution
 from pebench.options import validated
 from pebench.registry import load_plugin
+from pebench.running.execution import Execution
 from pebench.spec import Frozen, RunSpec
 from pebench.store import SweepRecord
+from pebench.sweeping import yaml_file
+from pebench.sweeping.cell import Cell
 
 _OVERRIDES = ("model", "train")
 

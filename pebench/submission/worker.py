@@ -14,9 +14,9 @@ from typing import Any
 from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 
-from pebench import submission
-from pebench.execution import Execution
+from pebench.running.execution import Execution
 from pebench.store import RunFolder
+from pebench.submission import submissions
 
 REQUEUE_SIGNAL: signal.Signals = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
 """What submitit has SLURM send before a preemption or the time limit."""
@@ -129,13 +129,13 @@ def _requeue(stop: StopOnSignal) -> None:
 
 
 def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) -> str:
-    record = submission.read(folder / "submission.json")
+    record = submissions.read(folder / "submissions.json")
     runs = folder.parent.parent
     failed = 0
     for run_id in record.cells:
         if stop():
             return "stopped"
-        if submission.claim(folder, run_id, number):
+        if submissions.claim(folder, run_id, number):
             try:
                 sys.stdout.write(f"{run_id}: {_execute(runs / run_id, execution, stop)}\n")
             except (
@@ -147,8 +147,8 @@ def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) 
 
 
 def _execute(folder: Path, execution: str, stop: StopOnSignal) -> str:
-    from pebench.pulse import AlreadyRunning
-    from pebench.run import execute
+    from pebench.running.pulse import AlreadyRunning
+    from pebench.running.run import execute
 
     try:
         result = execute(RunFolder(folder), Execution.model_validate_json(execution), stop=stop)

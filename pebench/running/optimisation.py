@@ -26,13 +26,16 @@ def learning_rate(train: Training, step: int) -> float:
 
 
 def optimiser(model: nn.Module, encoding: nn.Module, train: Training) -> torch.optim.AdamW:
-    """AdamW over all parameters that need gradients; weight decay on the matrices of the model, and on nothing of the
-    encoding, whose values mean positions."""
+    """AdamW over all parameters that need gradients; weight decay on the matrices of the model, and on
+    nothing of the encoding, whose values mean positions."""
     spared = {id(parameter) for parameter in encoding.parameters()}
     spared |= {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in spared]
     others = [p for p in parameters if not (p.ndim >= 2 and id(p) not in spared)]
-    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": train.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.betas, eps=1e-8, fused=True)

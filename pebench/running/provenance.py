@@ -18,8 +18,8 @@ PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "timm", "lm-eval", "safe
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """The commit of the checkout that pebench runs from, and whether tracked files differ from it; None for both
-    where it runs from an installed copy or git is not there."""
+    """The commit of the checkout that pebench runs from, and whether tracked files differ from it; None for
+    both where it runs from an installed copy or git is not there."""
     root = Path(pebench.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None, None

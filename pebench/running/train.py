@@ -1,4 +1,5 @@
-"""Training: the same loop for every encoding and every task, each step a function of the seed and its number."""
+"""Training: the same loop for every encoding and every task, each step a function of the seed and its
+number."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from pebench.checkpoint import State
-from pebench.encoding import Draw, PositionEncoding, Reach, Table, tabulate
-from pebench.optimisation import learning_rate
+from pebench.position_encoding import Draw, PositionEncoding, Reach, Table, tabulate
 from pebench.randomness import derive
+from pebench.running.checkpoint import State
+from pebench.running.optimisation import learning_rate
 from pebench.spec import Training
 from pebench.task import AnyTask, Batch
 
@@ -51,8 +52,8 @@ def train(
         optimiser: of the model's parameters. training: the budget. seed: of data and noise.
         state: where to go on from.
         device: where the model is.
-        wanted: whether the caller will look at the progress after that many updates. Elsewhere the device is not
-            waited for, and a loss that stopped being a number is noticed at the next look.
+        wanted: whether the caller will look at the progress after that many updates. Elsewhere the device is
+            not waited for, and a loss that stopped being a number is noticed at the next look.
 
     Yields:
         The progress after each update.
@@ -116,7 +117,8 @@ def _update(
 
 
 def _cut(table: Table) -> tuple[Table, list[Tensor], list[Tensor]]:
-    """The table with its tensors cut off from what made them, so that however many parts a batch has, the encoding
+    """The table with its tensors cut off from what made them, so that however many parts a batch has, the
+    encoding
     is gone back through once: the cut ones, and their copies that gather the gradients."""
     tensors, shape = tree_flatten(table)
     leaves = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.requires_grad]
@@ -130,7 +132,7 @@ def _finish_backward(leaves: list[Tensor], copies: list[Tensor], auxiliary: dict
     roots = [leaf for leaf, _ in reached.values()] + list(auxiliary.values())
     gradients = [gradient for _, gradient in reached.values()] + [None] * len(auxiliary)
     if roots:
-        torch.autograd.backward(roots, gradients)  # type: ignore[arg-type]
+        torch.autograd.backward(roots, gradients)
 
 
 def _parts(batch: Batch, count: int) -> Iterator[Batch]:

@@ -11,7 +11,8 @@ def rotate_pairs(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
     Args:
         x: (B, H, N, d) in any dtype; it is turned in float32 at least.
-        cosine, sine: of the angles, broadcastable to (B, H, N, d/2). A common factor in both scales the result.
+        cosine, sine: of the angles, broadcastable to (B, H, N, d/2). A common factor in both scales the
+            result.
 
     Returns:
         (B, H, N, d) in the dtype of x.

@@ -1,0 +1,1 @@
+"""One run: trained, evaluated, resumed, and brought to its result."""

@@ -1,0 +1,1 @@
+"""Starting what is missing, here or on a cluster, and telling where it stands."""

@@ -1,0 +1,1 @@
+"""Sweeps as files: what is written, and the cells it stands for."""
