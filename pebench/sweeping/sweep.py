@@ -4,7 +4,7 @@
     encodings:                        # names, options, and what is to be different for one of them
       - none
       - {rope: {rotated: 0.25}}
-      - {alibi: {}, train: {learning_rate: 2e-3}}
+      - {alibi: {}, train: {weight_decay: 0.01}}
     tasks: [{language-modeling: {extent: 128}}]
     seeds: 3                          # a number of seeds, or a list of them
     model: {size: tiny}
