@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 DRAWS = 256
 """Contents that a logit is averaged over."""
 
+FORMATS = (".png", ".svg", ".pdf")
+"""What a picture's file may be."""
+
 BEYOND = 4
 """Times the trained extent that a curve goes on for; a map goes twice as far as trained."""
 
@@ -143,6 +146,34 @@ def picture_of(name: str, options: Mapping[str, Any], path: Path) -> None:
     figure = draw(portraits)
     with atomic.replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", metadata={"Software": None})
+
+
+def gallery(folder: Path) -> Path:
+    """Writes a picture of every encoding into a folder, and a page that shows them.
+
+    Returns:
+        The page, `gallery.md` beside the folder.
+    """
+    from pebench import atomic
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# What each encoding does to a logit",
+        "",
+        "Query and key have the same random content; what moves the logit away from a straight line, or",
+        "from one colour, is the encoding as it is initialised. In 1-D the curve runs from the query back",
+        "over four times the trained extent. In 2-D the query is the red cross, and the dotted frame is the",
+        "trained size.",
+        "",
+        "`pebench gallery` draws this page.",
+    ]
+    for name in encodings.origins():
+        picture_of(name, {}, folder / f"{name}.png")
+        summary = encodings.literals(name).get("summary", "")
+        lines += ["", f"## {name}", "", summary, "", f"![{name}]({folder.name}/{name}.png)"]
+    page = folder.parent / "gallery.md"
+    atomic.write_text(page, "\n".join(lines) + "\n")
+    return page
 
 
 def _draw_curves(place: Any, picture: Portrait) -> None:

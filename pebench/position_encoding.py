@@ -207,7 +207,7 @@ class PositionEncoding(nn.Module):
         """Weighted scalar losses to add to the task's, by name.
 
         Args:
-            positions: (1, N, A) the positions of this step, table: their table.
+            positions: (1, N, A) the positions of this step, on the CPU. table: their table.
             draw: the step as a source of randomness.
         """
         return {}

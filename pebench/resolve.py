@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +122,32 @@ def build_encoding(
 def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Reach]:
     """Every way in which a task evaluates an encoding: each extent, and past the trained one each method
     asked for."""
-    trained = task.geometry().extent
+    trained = encoding.geometry.extent
     found = []
     for extent in task.extents():
         beyond = any(served > size for served, size in zip(extent, trained, strict=True))
         methods = encoding.extrapolations[:1] if not beyond else _methods(encoding, task)
         found += [Reach(extent, method) for method in methods]
     return found
+
+
+def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
+    """What the encoding of a run is built for: the task's geometry, or the range that its training draws
+    from.
+
+    Raises:
+        UserError: the range is smaller than the trained extent, or given where nothing is drawn from it.
+    """
+    geometry, training = task.geometry(), spec.train
+    if training.positions == "own":
+        if training.range is not None:
+            raise UserError("'train.range' goes with 'train.positions' shifted or randomized.")
+        return geometry
+    largest = max(max(extent) for extent in [geometry.extent, *task.extents()])
+    size = training.range or largest
+    if size < max(geometry.extent):
+        raise UserError(f"'train.range' {size} is smaller than the trained extent {max(geometry.extent)}.")
+    return replace(geometry, extent=(size,) * geometry.axes)
 
 
 def _methods(encoding: PositionEncoding, task: AnyTask) -> tuple[str, ...]:
@@ -144,7 +164,7 @@ def _refuse_impossible(spec: RunSpec) -> None:
     name = spec.encoding.name
     encoding_class = encodings.load(name)
     try:
-        geometry = task.geometry()
+        geometry = encoding_geometry(spec, task)
     except ValueError as error:
         raise UserError(f"task '{spec.task.name}': {str(error).rstrip('.')}.") from error
     if task.axes not in encoding_class.axes:

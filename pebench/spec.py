@@ -49,6 +49,11 @@ class Training(Frozen):
         betas: of AdamW.
         clip: largest norm of the gradient, 0 for none.
         precision: ``bfloat16`` computes under autocast; weights are float32 always.
+        positions: where a training batch stands. ``own`` leaves it to the encoding, which counts from zero or
+            shifts as its paper does; ``shifted`` moves the whole window by a random offset; ``randomized``
+            takes a sorted random subset of a larger range (Ruoss et al. 2023, https://arxiv.org/abs/2305.16843).
+        range: positions an axis that shifted and randomized batches are drawn from, and that the encoding is
+            then built for; by default the largest extent of the evaluation.
     """
 
     steps: Annotated[int, Field(ge=1)] = 300
@@ -62,6 +67,8 @@ class Training(Frozen):
     betas: tuple[float, float] = (0.9, 0.95)
     clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    positions: Literal["own", "shifted", "randomized"] = "own"
+    range: Annotated[int, Field(ge=1)] | None = None
 
 
 class RunSpec(Frozen):

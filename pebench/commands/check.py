@@ -20,7 +20,13 @@ from pebench.parameters import Assignment
     metavar="KEY=VALUE",
     help="An option of the encoding.",
 )
-def command(encoding: str, options: tuple[tuple[str, Any], ...]) -> int:
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw what it does to a logit by distance, as PNG, SVG or PDF.",
+)
+def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | None) -> int:
     """Run the contracts on ENCODING, a name or a Python file, and price it beside no encoding at all.
 
     Exits with status 1 if a contract is broken.
@@ -28,7 +34,7 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...]) -> int:
     \b
     Examples:
       pebench check my_encoding.py
-      pebench check rope --option rotated=0.5
+      pebench check rope --option rotated=0.5 --plot rope.png
     """
     from rich.console import Console
     from rich.table import Table
@@ -39,6 +45,8 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...]) -> int:
 
     name = _name(encoding)
     chosen = dict(options)
+    if plot is not None:
+        _draw(name, chosen, plot)
     console = Console()
     findings: dict[str, list[Finding]] = {}
     with console.status(f"checking {name}") as status:
@@ -69,6 +77,18 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...]) -> int:
         else f"{name} breaks {broken_count} of {len(findings)} contracts."
     )
     return 1 if broken_count else 0
+
+
+def _draw(name: str, options: dict[str, Any], path: Path) -> None:
+    from pebench.errors import UserError
+    from pebench.portrait import FORMATS, picture_of
+
+    if path.suffix not in FORMATS:
+        raise UserError(f"a picture ends in {', '.join(FORMATS)}, not '{path.suffix}'.")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {path.absolute().parent} to write {path.name} into.")
+    picture_of(name, options, path)
+    click.echo(f"{path}: what {name} does to a logit.")
 
 
 def _name(encoding: str) -> str:

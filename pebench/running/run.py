@@ -20,7 +20,7 @@ from pebench import atomic
 from pebench.errors import UserError
 from pebench.position_encoding import PositionEncoding, Reach
 from pebench.registry import load_plugin
-from pebench.resolve import build_encoding, build_task, reaches
+from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
 from pebench.running import checkpoint, memory, provenance
 from pebench.running.checkpoint import State
 from pebench.running.evaluate import evaluate
@@ -133,7 +133,9 @@ class _Run:
 
     def _build(self, task: AnyTask) -> tuple[nn.Module, torch.optim.Optimizer]:
         spec = self.spec
-        encoding = build_encoding(spec.encoding.name, spec.encoding.options, task.geometry(), spec.seed)
+        encoding = build_encoding(
+            spec.encoding.name, spec.encoding.options, encoding_geometry(spec, task), spec.seed
+        )
         model = task.build(encoding, spec.seed).to(self.device)
         if self.execution.compile:
             model.compile()

@@ -16,6 +16,7 @@ from pebench.position_encoding import Draw, PositionEncoding, Reach, Table, tabu
 from pebench.randomness import derive
 from pebench.running.checkpoint import State
 from pebench.running.optimisation import learning_rate
+from pebench.running.positions import training_positions
 from pebench.spec import Training
 from pebench.task import AnyTask, Batch
 
@@ -94,9 +95,9 @@ def _update(
     device: torch.device,
 ) -> tuple[dict[str, Tensor], Tensor]:
     torch.manual_seed(derive(draw.seed, "dropout", draw.step))
-    extent = encoding.geometry.extent
-    positions = encoding.training_positions(extent, draw).to(device)
-    table = tabulate(encoding, positions, Reach(extent, encoding.extrapolations[0]))
+    positions = training_positions(training, encoding, task.geometry().extent, draw)
+    reach = Reach(encoding.geometry.extent, encoding.extrapolations[0])
+    table = tabulate(encoding, positions.to(device), reach)
     shared, leaves, copies = _cut(table)
     total = torch.zeros((), device=device)
     weight = task.weight(batch)
