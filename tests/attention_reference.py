@@ -27,4 +27,5 @@ def reference(
     hidden = hidden[None, None]
     if key_mask is not None:
         hidden = hidden | (~key_mask[:, None, None] & (key != query))
-    return logits.masked_fill(hidden, float("-inf")).softmax(-1) @ v
+    out: Tensor = logits.masked_fill(hidden, float("-inf")).softmax(-1) @ v
+    return out

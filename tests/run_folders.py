@@ -64,7 +64,7 @@ def begin(runs: Path, spec: RunSpec, steps: Sequence[int] = (10, 20, 30, 40)) ->
 def log(folder: RunFolder, steps: Sequence[int], later: float = 0.0) -> None:
     """Adds a line of metrics for each step, as if written `later` seconds after the first time."""
     for step in steps:
-        values = {"train/loss": 5.0 - step / 100, "train/learning-rate": 0.001}
+        values: dict[str, float | None] = {"train/loss": 5.0 - step / 100, "train/learning-rate": 0.001}
         folder.append(Point(step=step, items=step * 2048, time=BEGAN + step + later, values=values))
 
 

@@ -159,6 +159,6 @@ def test_memory_of_a_factored_bias_grows_with_length_not_its_square() -> None:
                     largest = max(largest, tensor.numel())
             return out
 
-    with torch.no_grad(), Watch():
+    with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
         attend(q, k, v, Factored(key=position), causal=True)
     assert largest <= kernels.CENTRED_ROWS * length < length * length

@@ -160,8 +160,8 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the outside package, installed by pip as a user installs it."""
     target = tmp_path_factory.mktemp("site")
-    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", target]
-    subprocess.run([sys.executable, "-m", "pip", *install, OUTSIDE], check=True)
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target"]
+    subprocess.run([sys.executable, "-m", "pip", *install, target, OUTSIDE], check=True)
     return target
 
 

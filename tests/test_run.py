@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from safetensors.torch import save_file as save_tensors
 
 from pebench.errors import UserError
 from pebench.resolve import plugin_files, resolve
@@ -65,7 +66,7 @@ def test_a_stopped_run_ends_bit_for_bit_like_an_undisturbed_one(place: Path, enc
     execute(whole, EXECUTION)
     for steps in (1, 4, 6):
         left = iter([False] * (steps - 1) + [True])
-        assert execute(stopped, EXECUTION, stop=lambda left=left: next(left)) is None
+        assert execute(stopped, EXECUTION, stop=left.__next__) is None
     assert execute(stopped, EXECUTION) is not None
     _same(whole, stopped)
 
@@ -223,7 +224,7 @@ def test_half_a_checkpoint_is_never_taken_for_a_whole_one(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = _run(place)
-    plain, saves = checkpoint.save_file, []
+    plain, saves = save_tensors, []
 
     def save_file(*arguments: Any, **keywords: Any) -> None:
         saves.append(1)

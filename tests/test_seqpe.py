@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,12 +20,12 @@ from pebench.resolve import build_encoding
 TEXT = Geometry(32, 4, 2, (64,))
 
 
-def _encoder(axes: int = 1, base: int = 10, digits: int = 3, **options: object) -> DigitEncoder:
+def _encoder(axes: int = 1, base: int = 10, digits: int = 3, **options: Any) -> DigitEncoder:
     torch.manual_seed(0)
-    settings = {"dropout": 0.0, "bidirectional": False, "mask_padding": False, **options}
+    settings: dict[str, Any] = {"dropout": 0.0, "bidirectional": False, "mask_padding": False, **options}
     encoder = DigitEncoder(
         axes=axes, base=base, digits=digits, width=16, heads=2, layers=3, out=8, **settings
-    )  # type: ignore[arg-type]
+    )
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

@@ -69,7 +69,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_the_next_look(place: Path) -> 
         calls.append(1)
         return plain(*arguments) * (math.nan if len(calls) == 7 else 1.0)
 
-    task.loss = loss  # type: ignore[method-assign]
+    task.loss = loss  # type: ignore[method-assign, assignment]
     last = _train(task, model, training)[-1].state
     assert (last.diverged_at, last.step) == (7, 10)
 
