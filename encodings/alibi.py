@@ -1,5 +1,4 @@
-"""Attention with linear biases: a penalty on the logits in proportion to the distance, steeper in some
-heads."""
+"""ALiBi: a penalty on the logits in proportion to the distance, steeper in some heads."""
 
 import math
 

@@ -1,5 +1,4 @@
-"""Rotary position embedding: channel pairs of queries and keys turn by an angle proportional to the
-position."""
+"""RoPE: channel pairs of queries and keys turn by an angle in proportion to the position."""
 
 import math
 from typing import Annotated

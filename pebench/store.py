@@ -115,6 +115,7 @@ class Worker(Frozen):
         beat: seconds since the epoch when it last wrote this file.
         step: the step it was at, steps: the step it goes to.
         rate: steps a second.
+        over: whether it has stopped working on the run, though its process may live on.
     """
 
     token: str
@@ -125,6 +126,7 @@ class Worker(Frozen):
     step: int
     steps: int
     rate: float | None = None
+    over: bool = False
 
 
 class Point(Frozen):
@@ -270,10 +272,6 @@ class RunFolder:
     def write_worker(self, worker: Worker) -> None:
         """Says who works on it."""
         atomic.write_json(self.path / "worker.json", worker.model_dump(mode="json"))
-
-    def clear_worker(self) -> None:
-        """Says that nobody works on it any more."""
-        (self.path / "worker.json").unlink(missing_ok=True)
 
     def write_result(self, result: Result) -> None:
         """Finishes the run."""

@@ -196,7 +196,7 @@ def test_local_workers_share_the_cells_and_one_that_is_killed_takes_no_other_wit
         check=True,
     )
     assert "3 of 3 cells to start" in done.stdout, "and it does not wait for the workers"
-    (begun,) = (submissions.read(path) for path in (runs / ".submitit").glob("*/submissions.json"))
+    (begun,) = (submissions.read(path) for path in (runs / ".submitit").glob("*/submission.json"))
     first = RunFolder(runs / sweep.record().runs[0])
     until(lambda: steps_done(first) > 10)
     worker = first.worker()

@@ -96,7 +96,7 @@ def test_a_local_worker_that_is_told_to_requeue_goes_on_where_it_was(place: Path
     path = write(place, tiny(place, encodings=["rope"], train=train, execution=execution))
     command = [sys.executable, "-m", "pebench", "submit", str(path), "--cluster", "local"]
     subprocess.run(command, check=True, capture_output=True)
-    (record,) = place.glob("runs/.submitit/*/submissions.json")
+    (record,) = place.glob("runs/.submitit/*/submission.json")
     begun = submissions.read(record)
     folder = RunFolder(place / "runs" / begun.cells[0])
     until(lambda: sum(1 for _ in folder.points()) > 20)

@@ -23,7 +23,7 @@ class AlreadyRunning(UserError):
 class Pulse:
     """Keeps worker.json fresh from a thread of its own, however long a step or an evaluation takes.
 
-    On leaving the context the file goes, unless the run is finished: nobody works on it any more.
+    On leaving the context the file says that the work is over.
     """
 
     def __init__(self, folder: RunFolder, steps: int, job: str | None) -> None:
@@ -54,8 +54,8 @@ class Pulse:
     ) -> None:
         self._over.set()
         self._thread.join()
-        if self._mine() and self._folder.result() is None:
-            self._folder.clear_worker()
+        if self._mine():
+            self._folder.write_worker(self._worker.model_copy(update={"beat": time.time(), "over": True}))
 
     def at(self, step: int, rate: float | None = None) -> None:
         """Says where the work stands.

@@ -17,6 +17,8 @@ _CLOCK_SLACK = 2.0
 
 def is_alive(worker: Worker) -> bool:
     """Whether a worker may still be writing: on this host by its process, elsewhere by its last beat."""
+    if worker.over:
+        return False
     if worker.host == socket.gethostname():
         return process_exists(worker.pid, worker.beat)
     return time.time() - worker.beat < SILENCE

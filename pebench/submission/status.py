@@ -97,7 +97,8 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
     progress = _progress(worker) | ({"job": job.number} if job else {})
     # A worker that has written its failure may live on, with another cell.
     ended = failure is not None and (worker is None or failure.time >= worker.beat)
-    if worker is not None and not ended and (is_alive(worker) or _holds(job, worker)):
+    working = worker is not None and not ended and not worker.over
+    if worker is not None and working and (is_alive(worker) or _holds(job, worker)):
         return {"state": "running", **progress}
     if job is not None and job.state == "unknown":
         return {"state": "queued", **progress, "detail": f"{job.note}, so it is taken for queued"}
@@ -107,7 +108,8 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
     if failure is not None:
         return {"state": "failed", **progress, "detail": failure.message}
     if worker is not None:
-        detail = f"process {worker.pid} on {worker.host} ended without a word at step {worker.step}"
+        how = "stopped" if worker.over else "ended without a word"
+        detail = f"process {worker.pid} on {worker.host} {how} at step {worker.step}"
         return {"state": "lost", **progress, "detail": detail}
     if job is not None and job.submission.job is not None:
         jobs_log = job.submission.folder(runs)

@@ -129,7 +129,7 @@ def _requeue(stop: StopOnSignal) -> None:
 
 
 def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) -> str:
-    record = submissions.read(folder / "submissions.json")
+    record = submissions.read(folder / "submission.json")
     runs = folder.parent.parent
     failed = 0
     for run_id in record.cells:

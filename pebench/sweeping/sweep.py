@@ -217,7 +217,7 @@ def read(path: Path) -> tuple[SweepFile, str]:
 
 
 def _folders() -> list[Path]:
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     shipped = package / "sweeps"
     # An installed copy holds the sweeps in the package; a checkout has them at its top.
     return [Path("sweeps"), shipped if shipped.is_dir() else package.parent / "sweeps"]
