@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pebench.encodings.seqpe import PIVOTS, SeqPE, objectives
-from pebench.encodings.seqpe.encoder import DigitEncoder, from_digits, prefixes, to_digits
+from pebench.encodings.seqpe.encoder import (
+    DigitEncoder,
+    check_positions,
+    distinct,
+    from_digits,
+    prefixes,
+    to_digits,
+)
 from pebench.encodings.seqpe.objectives import MIXES, draw_candidates, draw_offsets, draw_starts, nearest
 from pebench.errors import UserError
 from pebench.position_encoding import Draw, Geometry, Reach, grid
@@ -46,7 +53,20 @@ def test_digits_name_each_position_once(base: int, digits: int, data: st.DataObj
 @pytest.mark.parametrize("position", [1000, -1])
 def test_a_position_that_cannot_be_written_is_refused(position: int) -> None:
     with pytest.raises(ValueError, match=f"position {position} cannot be written with 3 digits of base 10"):
-        to_digits(torch.tensor([[position]]), 10, 3)
+        check_positions(torch.tensor([[position]]), 10, 3)
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=30))
+def test_distinct_positions_are_each_there_once(rows: list[tuple[int, int]]) -> None:
+    found, number = distinct(torch.tensor(rows), 9)
+    assert sorted(map(tuple, found.tolist())) == sorted(set(rows))
+    assert torch.equal(found[number], torch.tensor(rows))
+
+
+def test_a_position_beyond_the_digits_is_refused_by_the_table() -> None:
+    encoding = build_encoding("seqpe", {"positions": 200}, TEXT)
+    with pytest.raises(ValueError, match="position 1000 cannot be written with 3 digits"):
+        encoding.table(torch.tensor([[[5], [1000]]]), Reach((1001,)))
 
 
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=40, unique=True))

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.encodings.seqpe.encoder import DigitEncoder
+from pebench.encodings.seqpe.encoder import DigitEncoder, check_positions, distinct
 from pebench.encodings.seqpe.objectives import (
     MIXES,
     contrastive_loss,
@@ -148,8 +148,7 @@ class SeqPE(PositionEncoding):
 
     def table(self, positions: Tensor, reach: Reach) -> SeqPETable:
         """The vectors of the positions; each distinct position is read once."""
-        distinct, number = torch.unique(positions.flatten(0, 1), dim=0, return_inverse=True)
-        vectors = self._read(distinct)[number].unflatten(0, positions.shape[:2])
+        vectors = self._read(positions.flatten(0, 1)).unflatten(0, positions.shape[:2])
         if self.project == "shared":
             query, key = self.projections[0](vectors).chunk(2, dim=-1)
             return SeqPETable(vectors, query, key)
@@ -212,11 +211,8 @@ class SeqPE(PositionEncoding):
         pivots = self._pivots(draw)
         candidates = draw_candidates(pivots, self.mix, self.places, self.base, self.digits, generator)
         labels = nearest(pivots, candidates)
-        axes = pivots.shape[-1]
-        distinct, number = torch.cat((pivots, candidates.reshape(-1, axes))).unique(
-            dim=0, return_inverse=True
-        )
-        vectors = self._read(distinct.to(device))[number.to(device)]
+        drawn = torch.cat((pivots, candidates.reshape(-1, pivots.shape[-1])))
+        vectors = self._read(drawn.to(device))
         return contrastive_loss(
             vectors[: len(pivots)],
             vectors[len(pivots) :].unflatten(0, candidates.shape[:2]),
@@ -238,17 +234,18 @@ class SeqPE(PositionEncoding):
         extent = self.geometry.extent
         offsets = draw_offsets(extent, PIVOTS, self.mix.size, generator)
         outside = offsets + draw_starts(extent, PIVOTS, self.places, generator)
-        distinct, number = outside.flatten(0, 1).unique(dim=0, return_inverse=True)
-        student = self._read(distinct.to(vectors.device))[number.to(vectors.device)]
+        student = self._read(outside.flatten(0, 1).to(vectors.device))
         flat = sum(offsets[..., axis] * math.prod(extent[axis + 1 :]) for axis in range(len(extent)))
         teacher = vectors[0][torch.as_tensor(flat, device=vectors.device)]
         return distillation_loss(teacher, student.unflatten(0, offsets.shape[:2]), self.geometry.heads)
 
     def _read(self, positions: Tensor) -> Tensor:
-        """(U, D) vectors of (U, A) distinct positions."""
+        """(U, D) vectors of (U, A) positions; each distinct one is read once."""
+        check_positions(positions, self.base, self.digits)
+        rows, number = distinct(positions, self.limit())
         exact = not self.training or self.dropout == 0
-        vectors: Tensor = self.encoder(positions, share=exact or self.share_prefixes == "always")
-        return vectors
+        vectors: Tensor = self.encoder(rows, share=exact or self.share_prefixes == "always")
+        return vectors[number]
 
     def _heads(self, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:
         """(B|1, H, N, d) vectors for queries and for keys in a layer."""

@@ -18,16 +18,40 @@ ROWS_AT_ONCE = 4096
 
 def to_digits(positions: Tensor, base: int, digits: int) -> Tensor:
     """(…, A·digits) digits of (…, A) positions, most significant first, left-padded with zeros, first axis
-    first.
+    first."""
+    powers = base ** torch.arange(digits - 1, -1, -1, device=positions.device)
+    return (positions[..., None] // powers % base).flatten(-2)
+
+
+def check_positions(positions: Tensor, base: int, digits: int) -> None:
+    """Makes sure that positions can be written.
 
     Raises:
         ValueError: a position is negative or has more digits.
     """
-    if positions.numel() and (int(positions.min()) < 0 or int(positions.max()) >= base**digits):
-        worst = int(positions.max()) if int(positions.min()) >= 0 else int(positions.min())
+    if not positions.numel():
+        return
+    least, most = int(positions.min()), int(positions.max())
+    if least < 0 or most >= base**digits:
+        worst = least if least < 0 else most
         raise ValueError(f"position {worst} cannot be written with {digits} digits of base {base}")
-    powers = base ** torch.arange(digits - 1, -1, -1, device=positions.device)
-    return (positions[..., None] // powers % base).flatten(-2)
+
+
+def distinct(positions: Tensor, places: int) -> tuple[Tensor, Tensor]:
+    """The distinct ones among positions, and which of them each is.
+
+    Args:
+        positions: (U, A) integers from 0 up to `places`, exclusive.
+        places: how many positions an axis has.
+
+    Returns:
+        (V, A) positions, and (U,) numbers of rows among them.
+    """
+    axes = positions.shape[-1]
+    powers = places ** torch.arange(axes - 1, -1, -1, device=positions.device)
+    # Rows as single numbers: PyTorch's search for distinct rows is many times as slow.
+    codes, number = torch.unique((positions * powers).sum(-1), return_inverse=True)
+    return torch.stack(torch.unravel_index(codes, (places,) * axes), dim=-1), number
 
 
 def from_digits(string: Tensor, base: int, digits: int) -> Tensor:
@@ -159,7 +183,7 @@ class DigitEncoder(nn.Module):
     def forward(self, positions: Tensor, share: bool) -> Tensor:
         """
         Args:
-            positions: (U, A) integers.
+            positions: (U, A) integers that its digits can write.
             share: compute each distinct prefix once. The outcome is the same, unless dropout is on: strings
                 with a common prefix then share its mask too. Of no use to a bidirectional encoder, which
                 ignores it.
