@@ -1,6 +1,9 @@
 """Fixed sines and cosines of the position, added to the token embeddings."""
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from pebench.position_encoding import Geometry, PositionEncoding, Reach
@@ -16,8 +19,15 @@ class SinusoidalEncoding(PositionEncoding):
     acts = "I"
     source = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; 2-D: He et al. 2022, https://arxiv.org/abs/2111.06377"
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, amplitude: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        """
+        Args:
+            amplitude: of the sines. The paper adds sines of amplitude 1 to embeddings that it scales by √D to
+                the order of 1; beside embeddings of GPT-2's deviation of 0.02 the same amplitude keeps that
+                proportion, where 1 would drown the tokens.
+        """
         super().__init__(geometry)
+        self.amplitude = amplitude
         if geometry.width % (2 * geometry.axes):
             raise ValueError(
                 f"width {geometry.width} does not divide into sines and cosines of {geometry.axes} axes"
@@ -28,7 +38,7 @@ class SinusoidalEncoding(PositionEncoding):
         share = self.geometry.width // self.geometry.axes
         exponents = torch.arange(0, share, 2, device=positions.device, dtype=torch.float32) / share
         angles = positions.float()[..., None] * 10000.0**-exponents
-        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3) * self.amplitude
 
     def embed(self, table: Tensor) -> Tensor:
         """The table as it is."""

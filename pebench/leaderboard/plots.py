@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
+_ROOM = 0.4
+_LABEL_WIDTH = 32
 _MOST_LINES = 21
 """More could neither be told apart by colour and dashes nor be named beside the panel."""
 
@@ -74,14 +78,15 @@ def _panel(axes: Axes, table: Wide) -> None:
     axes.set_ylabel(
         f"{table.metric}{unit}\n{'higher' if table.record.higher_is_better else 'lower'} is better"
     )
-    axes.set_xlabel(_extent_label(table, complete))
     axes.set_xscale("log", base=2)
     axes.set_xticks([positions(e) for e in table.extents], [extent_name(e) for e in table.extents])
     axes.minorticks_off()
     means = [mean for line in drawn for _, mean, _ in _points(table, line)]
     if min(means) > 0 and max(means) / min(means) > _WIDE_RANGE:
         axes.set_yscale("log")
+    cut = _look_at_means(axes, means)
     axes.grid(axis="y", alpha=0.25)
+    axes.set_xlabel(_extent_label(table, complete, cut))
     for extent in sorted(table.trained):
         axes.axvline(positions(extent), color="0.5", linestyle=":", linewidth=1, zorder=0)
         axes.annotate(
@@ -94,11 +99,30 @@ def _panel(axes: Axes, table: Wide) -> None:
         )
 
 
-def _extent_label(table: Wide, complete: list[Line]) -> str:
+def _look_at_means(axes: Axes, means: list[float]) -> bool:
+    """Keeps the intervals of few seeds, which may be many times as wide as all differences, from squeezing
+    the lines into one.
+
+    Returns:
+        Whether an interval leaves the picture.
+    """
+    transform = axes.transData
+    bottom, top = (transform.transform((1.0, mean))[1] for mean in (min(means), max(means)))
+    room = max(top - bottom, 0.25 * axes.bbox.height) * _ROOM
+    inverse = transform.inverted()
+    lowest, highest = (inverse.transform((0.0, height))[1] for height in (bottom - room, top + room))
+    before = axes.get_ylim()
+    axes.set_ylim(max(before[0], lowest), min(before[1], highest))
+    return bool(before[0] < lowest or before[1] > highest)
+
+
+def _extent_label(table: Wide, complete: list[Line], cut: bool) -> str:
     incomplete = sorted({line.label for line in table.lines} - {line.label for line in complete})
     sentences = ["extent (positions)"]
     if len(complete) > _MOST_LINES:
         sentences.append(f"the best {_MOST_LINES} of {len(complete)}")
+    if cut:
+        sentences.append("some intervals leave the picture; the table has them")
     if incomplete:
         names = ", ".join(incomplete) if len(incomplete) <= 5 else f"{len(incomplete)} lines"
         sentences.append(f"incomplete or diverged, not drawn: {names}")
@@ -140,14 +164,16 @@ def _label_lines(figure: Figure) -> None:
     gap = 13.0 * figure.dpi / 72.0
     for axes in figure.axes:
         ends = []
-        for line, label in _lines_of(axes):
+        lines = _lines_of(axes)
+        names = _short([label for _, label in lines])
+        for line, label in lines:
             x, y = numpy.asarray(line.get_xydata())[-1].tolist()
             ends.append((float(axes.transData.transform((x, y))[1]), label, (x, y), line))
         ends.sort(key=lambda end: end[:2])
         places = spread([height for height, *_ in ends], gap, axes.bbox.y0, axes.bbox.y1)
         for place, (_, label, end, line) in zip(places, ends, strict=True):
             axes.annotate(
-                label,
+                names[label],
                 end,
                 xytext=(1.02, axes.transAxes.inverted().transform((0.0, place))[1]),
                 textcoords="axes fraction",
@@ -161,6 +187,17 @@ def _label_lines(figure: Figure) -> None:
                     "relpos": (0.0, 0.5),
                 },
             )
+
+
+def _short(labels: list[str]) -> dict[str, str]:
+    """Labels without their options, where they can be told apart so."""
+    bare = Counter(label.partition("(")[0] for label in labels)
+    return {
+        label: label.partition("(")[0]
+        if bare[label.partition("(")[0]] == 1
+        else "\n".join(textwrap.wrap(label, _LABEL_WIDTH))
+        for label in labels
+    }
 
 
 def spread(heights: list[float], gap: float, lowest: float, highest: float) -> list[float]:
