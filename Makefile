@@ -5,7 +5,6 @@ WORKERS ?= 2
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := pebench encodings tasks tests benchmarks
 
 define NEXT_STEPS
 
