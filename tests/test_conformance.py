@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -95,37 +96,21 @@ def test_a_mistake_is_found(mistake: str, tmp_path: Path) -> None:
     assert any(title.startswith(contract) and fault in text for title, text in faults.items()), faults
 
 
-SOUND = '''"""A bias that falls with the logarithm of the distance."""
-
-import torch
-from torch import nn
-
-from pebench.position_encoding import Block, Dense, Geometry, PositionEncoding
-
-
-class LogDistance(PositionEncoding):
-    """logit - w_h·ln(1 + |i - j|)."""
-
-    acts = "B"
-    source = "https://example.org"
-
-    def __init__(self, geometry: Geometry, start: float = 1.0) -> None:
-        super().__init__(geometry)
-        self.weight = nn.Parameter(torch.full((geometry.heads, 1, 1), start))
-
-    def bias(self, q, k, hidden, q_table, k_table, layer, carry):
-        def values(block: Block) -> torch.Tensor:
-            distance = (q_table[:, block.rows] - k_table[:, block.keys].transpose(1, 2)).abs()
-            return -self.weight * torch.log1p(distance.float())[:, None]
-
-        return Dense(values)
-'''
+def _example() -> str:
+    """The encoding that the README shows whole."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (code,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+        if "class LogDistance" in block
+    )
+    return code
 
 
-def test_check_says_that_a_new_file_is_sound(tmp_path: Path) -> None:
-    assert len(SOUND.splitlines()) < 40
+def test_check_says_that_the_example_of_the_readme_is_sound(tmp_path: Path) -> None:
+    assert len(_example().splitlines()) < 40
     file = tmp_path / "log_distance.py"
-    file.write_text(SOUND)
+    file.write_text(_example(), encoding="utf-8")
     try:
         found = CliRunner().invoke(
             pebench, ["check", str(file), "--option", "start=0.5"], standalone_mode=False

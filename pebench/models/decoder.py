@@ -28,8 +28,9 @@ SIZES = {
 }
 """Width, layers and heads by name."""
 
-LOGITS_AT_ONCE = 1 << 23
-"""Numbers in a chunk of logits: at a large vocabulary all logits of a batch would be most of its memory."""
+LOGITS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}
+"""Numbers in a chunk of logits, by device: at a large vocabulary all logits of a batch would be most of its
+memory, and on a GPU small chunks would be most of its time."""
 
 
 class DecoderOptions(Frozen):
@@ -145,7 +146,7 @@ class Decoder(nn.Module):
         """Negative log-likelihoods in nats, (B, N) float32, of the (B, N) targets; never all logits at
         once."""
         states, flat = hidden.flatten(0, 1), targets.flatten()
-        rows = max(1, LOGITS_AT_ONCE // self.token_embedding.num_embeddings)
+        rows = max(1, LOGITS_AT_ONCE[hidden.device.type] // self.token_embedding.num_embeddings)
         if rows >= len(flat):
             return self._losses(states, flat).view_as(targets)
         parts = zip(states.split(rows), flat.split(rows), strict=True)
