@@ -99,6 +99,7 @@ def test_a_mistake_is_found(mistake: str, tmp_path: Path) -> None:
 def _example() -> str:
     """The encoding that the README shows whole."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    code: str
     (code,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
