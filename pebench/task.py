@@ -93,6 +93,14 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics it reports, the headline first."""
 
+    def check(self) -> None:
+        """Refuses data that can be seen to be missing, without reading any; called where the run will take
+        place.
+
+        Raises:
+            UserError: it is not there.
+        """
+
     @abstractmethod
     def prepare(self) -> dict[str, str]:
         """Gets the data ready, from the cache if it is there; safe when several processes call it at once.

@@ -131,6 +131,14 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
                 found.append(Metric("word-perplexity", "per word", False))
         return tuple(found)
 
+    def check(self) -> None:
+        """Finds the files of the text.
+
+        Raises:
+            UserError: there are none.
+        """
+        load_corpus(self.options.data)
+
     def prepare(self) -> dict[str, str]:
         """Reads, tokenizes and caches the text.
 

@@ -97,6 +97,8 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "sweep 'tiny' has not been submitted into runs: 'pebench submit tiny.yaml' does it",
         ),
         (["status", "absent.yaml"], "cannot read absent.yaml"),
+        ([*RUN, "--set", "task.data=absent.txt"], "no text file or folder at 'absent.txt'"),
+        (["submit", "dataless.yaml"], "no text file or folder at 'absent.txt'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -105,6 +107,8 @@ def test_a_mistake_gets_one_sentence(
 ) -> None:
     write(place, tiny(place))
     write(place, "encodings: [rope\ntasks: [x]\n", "broken.yaml")
+    dataless = "encodings: [rope]\ntasks: [{language-modeling: {data: absent.txt}}]\n"
+    (place / "dataless.yaml").write_text(dataless)
     (place / "folder.yaml").mkdir()
     (place / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     (place / "broken.py").write_text("import nothing_of_this_name\n")
@@ -218,10 +222,10 @@ def test_run_prints_scores_and_the_second_time_the_same(
 def test_run_ends_with_status_1_and_names_the_log_if_the_run_fails(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*RUN, *settings(place), "--set", "task.data=absent.txt"]) == 1
+    assert main([*RUN, *settings(place), "--set", "task.evaluate=[100000]"]) == 1
     told = capsys.readouterr()
     assert told.err.splitlines()[-1].startswith("pebench: ")
-    assert "absent.txt" in told.err
+    assert "too few for an extent of 100000" in told.err
     assert "log.txt" in told.err
     assert "Traceback" not in told.err
 

@@ -54,6 +54,7 @@ def command(
       pebench run --encoding rope --set train.steps=100
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
     """
+    from pebench.resolve import build_task
     from pebench.running.execution import Execution
     from pebench.store import RunFolder
     from pebench.submission.inline import run_all
@@ -66,6 +67,7 @@ def command(
     for path, value in settings:
         cell = cell.with_value(path, value)
     spec = cell.resolve(seed)
+    build_task(spec).check()
     folder = RunFolder(runs / spec.run_id)
     _create(folder, spec)
     execution = Execution(device=device, threads=threads, compile=compiled)

@@ -86,6 +86,9 @@ def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | No
         UserError: the folder cannot be written, or the cluster refuses the jobs.
     """
     runs = runs.absolute()
+    if cluster != "slurm":
+        # The nodes of a cluster may see files that the machine of submission does not.
+        _check_data(sweep)
     with _exclusive(runs):
         _prepare(sweep, runs)
         found = Submitted()
@@ -101,6 +104,18 @@ def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | No
         if found.started:
             found.submissions = _start(sweep, runs, cluster, resources or Resources(), found.started)
     return found
+
+
+def _check_data(sweep: Sweep) -> None:
+    """Lets each task look for its data once.
+
+    Raises:
+        UserError: it is not there.
+    """
+    from pebench.resolve import build_task
+
+    for spec in {spec.task.model_dump_json(): spec for spec in sweep.cells}.values():
+        build_task(spec).check()
 
 
 @contextmanager
