@@ -71,6 +71,18 @@ def test_a_stopped_run_ends_bit_for_bit_like_an_undisturbed_one(place: Path, enc
     _same(whole, stopped)
 
 
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "learned", "liere"], ids=str)
+def test_several_threads_give_the_same_digits_every_time(place: Path, encoding: Any) -> None:
+    folders = [_run(place, name, encoding, steps=6, batch=16) for name in ("one", "other")]
+    before = torch.get_num_threads()
+    try:
+        for folder in folders:
+            execute(folder, EXECUTION.model_copy(update={"threads": 4}))
+    finally:
+        torch.set_num_threads(before)
+    _same(*folders)
+
+
 WORKER = """
 import sys
 from pathlib import Path

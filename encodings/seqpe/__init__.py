@@ -245,7 +245,7 @@ class SeqPE(PositionEncoding):
         rows, number = distinct(positions, self.limit())
         exact = not self.training or self.dropout == 0
         vectors: Tensor = self.encoder(rows, share=exact or self.share_prefixes == "always")
-        return vectors[number]
+        return vectors.index_select(0, number)
 
     def _heads(self, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:
         """(B|1, H, N, d) vectors for queries and for keys in a layer."""

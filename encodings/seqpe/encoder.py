@@ -250,10 +250,16 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, visible: Tensor) -> T
     parts = zip(q.split(ROWS_AT_ONCE), seen.split(ROWS_AT_ONCE), visible.split(ROWS_AT_ONCE), strict=True)
     out = []
     for query, keys, mask in parts:
-        logits = torch.einsum("rhd,rshd->rhs", query, k[keys]) * query.shape[-1] ** -0.5
+        logits = torch.einsum("rhd,rshd->rhs", query, _gather(k, keys)) * query.shape[-1] ** -0.5
         weights = logits.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
-        out.append(torch.einsum("rhs,rshd->rhd", weights, v[keys]))
+        out.append(torch.einsum("rhs,rshd->rhd", weights, _gather(v, keys)))
     return torch.cat(out)
+
+
+def _gather(rows: Tensor, number: Tensor) -> Tensor:
+    """The named rows; the gradient adds up in one order, which that of indexing with a matrix does not."""
+    gathered: Tensor = rows.index_select(0, number.flatten()).unflatten(0, number.shape)
+    return gathered
 
 
 def _initialise(module: nn.Module) -> None:

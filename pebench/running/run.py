@@ -75,7 +75,7 @@ def execute(
         folder.clear_failure()
         with _logging(folder) as log:
             try:
-                with Pulse(folder, spec.train.steps, _job()) as pulse:
+                with _one_order_of_sums(), Pulse(folder, spec.train.steps, _job()) as pulse:
                     return _Run(folder, spec, execution or Execution(), log, pulse, observer, stop).work()
             except AlreadyRunning:
                 raise
@@ -295,6 +295,18 @@ def _logging(folder: RunFolder) -> Iterator[logging.Logger]:
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+@contextmanager
+def _one_order_of_sums() -> Iterator[None]:
+    """Lets no operation on the CPU add numbers in an order that depends on which thread comes first: a run
+    that is resumed, or run again, would end with other digits. On CUDA nothing is changed."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or not torch.cuda.is_available())
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _prepare_process(execution: Execution) -> None:
