@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,7 +67,10 @@ def resolve(
         model=model_values.model_dump(mode="json"),
         train=training,
         seed=seed,
-        plugins=_plugin_digests(encoding_name, task_name),
+        plugins={
+            file: hashlib.sha256(content).hexdigest()
+            for file, content in _plugin_contents(encoding_name, task_name).items()
+        },
     )
     _refuse_impossible(spec)
     return spec
@@ -207,16 +209,9 @@ def _axes(axes: tuple[int, ...]) -> str:
 
 def plugin_files(spec: RunSpec) -> dict[str, bytes]:
     """The contents of the plugin files that a specification names, by file name."""
-    found = {}
-    for origin in (encodings.origin(spec.encoding.name), tasks.origin(spec.task.name)):
-        if origin.provider == "file" and origin.file is not None:
-            found[origin.file.name] = Path(origin.file).read_bytes()
-    return found
+    return _plugin_contents(spec.encoding.name, spec.task.name)
 
 
-def _plugin_digests(encoding: str, task: str) -> dict[str, str]:
-    digests = {}
-    for origin in (encodings.origin(encoding), tasks.origin(task)):
-        if origin.provider == "file" and origin.file is not None:
-            digests[origin.file.name] = hashlib.sha256(origin.file.read_bytes()).hexdigest()
-    return digests
+def _plugin_contents(encoding: str, task: str) -> dict[str, bytes]:
+    origins = (encodings.origin(encoding), tasks.origin(task))
+    return {o.file.name: o.file.read_bytes() for o in origins if o.provider == "file" and o.file is not None}
