@@ -18,7 +18,7 @@ endef
 export NEXT_STEPS
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format typecheck clean
+.PHONY: help install quickstart test bench lint format typecheck clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ quickstart: install ## Compare seven encodings on the CPU, minutes on two cores
 
 test: lint typecheck ## Check the style, the types and everything else
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
+
+bench: install ## Measure speed and memory on this machine, everything as a ratio; minutes to an hour
+	@for file in $(filter-out benchmarks/measure.py, $(wildcard benchmarks/*.py)); do \
+	  $(BIN)/python $$file --output build/benchmarks/$$(basename $$file .py).json || exit 1; done
 
 lint: install ## Check style and format
 	$(BIN)/ruff check

@@ -16,7 +16,7 @@ class Execution(Frozen):
     Attributes:
         device: ``auto`` takes CUDA where there is one.
         threads: of PyTorch on the CPU, None for its own choice.
-        compile: whether the model goes through `torch.compile`.
+        compile: whether training goes through `torch.compile`; evaluation, whose lengths differ, does not.
         log_every: steps between lines of metrics.
         checkpoint_every: seconds between checkpoints.
     """

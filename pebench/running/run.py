@@ -137,8 +137,6 @@ class _Run:
             spec.encoding.name, spec.encoding.options, encoding_geometry(spec, task), spec.seed
         )
         model = task.build(encoding, spec.seed).to(self.device)
-        if self.execution.compile:
-            model.compile()
         return model, build_optimiser(model, encoding, spec.train)
 
     def _train(
@@ -147,7 +145,15 @@ class _Run:
         """Trains until the budget is spent, the loss stops being a number, or `stop` says so."""
         started = state.step, time.monotonic()
         updates = train(
-            model, task, optimiser, self.spec.train, self.spec.seed, state, self.device, self._logged
+            model,
+            task,
+            optimiser,
+            self.spec.train,
+            self.spec.seed,
+            state,
+            self.device,
+            self._logged,
+            self.execution.compile,
         )
         for progress in updates:
             state = progress.state

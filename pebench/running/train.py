@@ -20,6 +20,9 @@ from pebench.running.positions import training_positions
 from pebench.spec import Training
 from pebench.task import AnyTask, Batch
 
+Loss = Callable[[nn.Module, Batch, Table], Tensor]
+"""`Task.loss`, compiled or not."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -45,6 +48,7 @@ def train(
     state: State,
     device: torch.device,
     wanted: Callable[[int], bool],
+    compiled: bool = False,
 ) -> Iterator[Progress]:
     """Updates the model until the budget is spent or the loss stops being a number.
 
@@ -55,18 +59,22 @@ def train(
         device: where the model is.
         wanted: whether the caller will look at the progress after that many updates. Elsewhere the device is
             not waited for, and a loss that stopped being a number is noticed at the next look.
+        compiled: whether the model and its loss go through `torch.compile`, as one graph.
 
     Yields:
         The progress after each update.
     """
     encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
     model.train()
+    loss_of: Loss = torch.compile(task.loss, dynamic=False) if compiled else task.loss
     never = torch.full((), training.steps + 1, device=device)
     bad_step = never.clone()
     clock, marked = None, state.items
     while state.step < training.steps and state.diverged_at is None:
         step, batch = state.step, task.batch(seed, "train", state.step, training.batch)
-        losses, norm = _update(model, encoding, task, optimiser, training, batch, Draw(seed, step), device)
+        losses, norm = _update(
+            model, encoding, task, loss_of, optimiser, training, batch, Draw(seed, step), device
+        )
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
         bad_step = torch.where(finite, bad_step, bad_step.clamp(max=step + 1))
         change: dict[str, Any] = {"step": step + 1, "items": state.items + task.items(batch)}
@@ -88,6 +96,7 @@ def _update(
     model: nn.Module,
     encoding: PositionEncoding,
     task: AnyTask,
+    loss_of: Loss,
     optimiser: torch.optim.Optimizer,
     training: Training,
     batch: Batch,
@@ -97,14 +106,14 @@ def _update(
     torch.manual_seed(derive(draw.seed, "dropout", draw.step))
     positions = training_positions(training, encoding, task.geometry().extent, draw)
     reach = Reach(encoding.geometry.extent, encoding.extrapolations[0])
-    table = tabulate(encoding, positions.to(device), reach)
+    table = tabulate(encoding, _to(positions, device), reach)
     shared, leaves, copies = _cut(table)
     total = torch.zeros((), device=device)
     weight = task.weight(batch)
     for part in _parts(batch, training.accumulate):
-        on_device = {name: value.to(device, non_blocking=True) for name, value in part.items()}
+        on_device = {name: _to(value, device) for name, value in part.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            loss = task.loss(model, on_device, shared) / weight
+            loss = loss_of(model, on_device, shared) / weight
         loss.backward()
         total += loss.detach()
     auxiliary = encoding.auxiliary_losses(positions, table, draw)
@@ -140,6 +149,14 @@ def _parts(batch: Batch, count: int) -> Iterator[Batch]:
     chunks = {name: value.chunk(count) for name, value in batch.items()}
     for number in range(min(len(values) for values in chunks.values())):
         yield {name: values[number] for name, values in chunks.items()}
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. From ordinary memory a copy to CUDA waits for all that was asked before it,
+    and so would every step."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _wait(device: torch.device) -> None:
