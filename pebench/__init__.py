@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pebench.api import encoding, load_sweep, run
+    from pebench.api import encoding, load, load_sweep, run
 
-__all__ = ["encoding", "load_sweep", "run"]
+__all__ = ["encoding", "load", "load_sweep", "run"]
 __version__ = "0.1.0"
 
 

@@ -11,13 +11,14 @@ from pydantic import Field
 from pebench.options import validated
 from pebench.position_encoding import Geometry, PositionEncoding
 from pebench.resolve import build_encoding, plugin_files, resolve
-from pebench.running.execution import Execution
+from pebench.running.execution import Execution, torch_device
+from pebench.running.finished import FinishedRun, load_finished
 from pebench.running.run import execute
 from pebench.spec import Frozen, RunSpec
-from pebench.store import Result, RunFolder, runs_folder
+from pebench.store import Result, RunFolder, find_run, runs_folder
 from pebench.sweeping.sweep import load_sweep
 
-__all__ = ["encoding", "load_sweep", "run"]
+__all__ = ["encoding", "load", "load_sweep", "run"]
 
 
 class _Request(Frozen):
@@ -56,6 +57,21 @@ def run(
     result = execute(folder, execution)
     assert result is not None, "a run that nobody stops ends with a result"
     return result
+
+
+def load(run: str, runs: str | Path | None = None, device: str = "auto") -> FinishedRun:
+    """The trained model of a finished run, for use: ``pebench.load("rope-3f").model``.
+
+    Args:
+        run: its id, or enough of the beginning.
+        runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is one.
+
+    Raises:
+        UserError: there is no such run, it is not finished, or its folder is not complete.
+    """
+    folder = find_run(Path(runs) if runs is not None else runs_folder(), run)
+    return load_finished(folder, torch_device(device))
 
 
 def encoding(name: str, geometry: Geometry, **options: Any) -> PositionEncoding:

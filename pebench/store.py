@@ -2,12 +2,14 @@
 
 runs/<id>/spec.json         what was asked for, with every default
           plugins/          copies of the plugin files it needs
+          tokenizer.json    what turns text into the tokens of its model, if it reads text
           provenance.json   commit, versions, machine, data fingerprints
           metrics.jsonl     one JSON object a line, only ever appended to
           log.txt           what a person may want to read
           worker.json       who works on it now, and when it last said so
           checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
           failure.json      why the last attempt ended, if it ended badly
+          model.safetensors the trained weights
           result.json       the scores; its presence is what "finished" means
 runs/.sweeps/<name>.json    which runs a submitted sweep is made of
 """
@@ -183,6 +185,11 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoint"
+
+    @property
+    def weights(self) -> Path:
+        """The trained weights."""
+        return self.path / "model.safetensors"
 
     @property
     def log(self) -> Path:

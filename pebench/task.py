@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
 from pebench.spec import Frozen
+
+if TYPE_CHECKING:
+    from pebench.data.tokenization import Tokenizer
 
 Batch = dict[str, Tensor]
 """Tensors by name; dimension 0 of each is the example."""
@@ -112,10 +116,32 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
             UserError: the data is not there or cannot be read.
         """
 
+    def keep(self, folder: Path) -> None:
+        """Writes into the folder of a run what its model needs beside its weights to be used without the
+        data; nothing by default. Called after `prepare`."""
+
+    def restore(self, folder: Path) -> dict[str, str]:
+        """Gets ready to `build` the model of a finished run for use, from what `keep` wrote; by default from
+        the data.
+
+        Returns:
+            The fingerprints, as `prepare` names them, of what was read.
+
+        Raises:
+            UserError: what is needed is not there or cannot be read.
+        """
+        return self.prepare()
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What turns text into the tokens of its model and back, known after `prepare` or `restore`; None for
+        a model that reads no text."""
+        return None
+
     @abstractmethod
     def build(self, encoding: PositionEncoding, seed: int) -> nn.Module:
         """The model around an encoding, a `PositionedModel`. With one seed every weight that is not the
-        encoding's own is the same whatever the encoding. Called after `prepare`."""
+        encoding's own is the same whatever the encoding. Called after `prepare` or `restore`."""
 
     @abstractmethod
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 
 from pebench.data.text import TextSource, load_corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
+from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder, DecoderOptions
@@ -160,9 +162,27 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         fingerprints = {split: stream.fingerprint for split, stream in self._streams.items()}
         return {"tokenizer": self._tokenizer.fingerprint, **fingerprints}
 
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """That of the text."""
+        return self._tokenizer
+
+    def keep(self, folder: Path) -> None:
+        """Writes the tokenizer."""
+        assert self._tokenizer is not None, "prepare() comes first"
+        write_tokenizer(folder / TOKENIZER_FILE, self._tokenizer)
+
+    def restore(self, folder: Path) -> dict[str, str]:
+        """Reads the tokenizer; where a run has none, for it is older than the file, gets it from the data."""
+        path = folder / TOKENIZER_FILE
+        if not path.exists():
+            return self.prepare()
+        self._tokenizer = read_tokenizer(path)
+        return {"tokenizer": self._tokenizer.fingerprint}
+
     def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
         """The decoder for the tokenizer's vocabulary."""
-        assert self._tokenizer is not None, "prepare() comes first"
+        assert self._tokenizer is not None, "prepare() or restore() comes first"
         size = self._tokenizer.vocabulary_size
         return Decoder(self.geometry(), size, encoding, self.model.dropout, seed)
 

@@ -124,6 +124,7 @@ def test_a_finished_run_keeps_its_weights_and_no_checkpoint(place: Path) -> None
     kept = {path.name for path in folder.path.iterdir()} - {"lock"}
     assert kept == {
         "spec.json",
+        "tokenizer.json",
         "provenance.json",
         "metrics.jsonl",
         "log.txt",

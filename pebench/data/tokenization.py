@@ -147,6 +147,7 @@ class LibraryTokenizer(Tokenizer):
         inner.no_padding()
         self._inner = inner
         self.vocabulary_size = max(vocabulary.values()) + 1
+        self.end_of_text_name = end_of_text
         self.end_of_text = vocabulary[end_of_text]
         self.byte_lengths = _byte_lengths(inner, vocabulary, self.end_of_text)
         self.fingerprint = fingerprint
@@ -162,6 +163,11 @@ class LibraryTokenizer(Tokenizer):
             [int(i) for i in ids if i != self.end_of_text], skip_special_tokens=True
         )
         return text
+
+    def definition(self) -> dict[str, Any]:
+        """What the library makes the tokenizer of, as in a ``tokenizer.json``."""
+        definition: dict[str, Any] = json.loads(self._inner.to_str())
+        return definition
 
 
 def load_tokenizer(choice: TokenizerChoice, corpus: Corpus) -> Tokenizer:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal, Protocol
 
+import torch
 from pydantic import Field
 
+from pebench.errors import UserError
 from pebench.spec import Frozen
 
 
@@ -26,6 +28,25 @@ class Execution(Frozen):
     compile: bool = False
     log_every: Annotated[int, Field(ge=1)] = 10
     checkpoint_every: Annotated[float, Field(ge=0)] = 60.0
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is CUDA where there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"'{name}' is no device; ask for 'cpu', 'cuda' or 'auto'.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device here; ask for 'cpu' or 'auto'.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"there is no device '{name}' here, only {torch.cuda.device_count()} of CUDA.")
+    return device
 
 
 class Observer(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -19,13 +18,13 @@ from torch import nn
 from pebench import atomic
 from pebench.errors import UserError
 from pebench.position_encoding import PositionEncoding, Reach
-from pebench.registry import load_plugin
 from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
 from pebench.running import checkpoint, memory, provenance
 from pebench.running.checkpoint import State
 from pebench.running.evaluate import evaluate
-from pebench.running.execution import Execution, Observer, Stop
+from pebench.running.execution import Execution, Observer, Stop, torch_device
 from pebench.running.optimisation import optimiser as build_optimiser
+from pebench.running.plugins import load_plugins
 from pebench.running.pulse import AlreadyRunning, Pulse
 from pebench.running.train import Progress, train
 from pebench.spec import RunSpec
@@ -103,16 +102,17 @@ class _Run:
     ) -> None:
         self.folder, self.spec, self.execution = folder, spec, execution
         self.log, self.pulse, self.observer, self.stop = log, pulse, observer, stop
-        self.device = _device(execution)
+        self.device = torch_device(execution.device)
         self.saved = time.monotonic()
 
     def work(self) -> Result | None:
         """See `execute`."""
         _prepare_process(self.execution)
-        _load_plugins(self.folder, self.spec)
+        load_plugins(self.folder, self.spec)
         task = build_task(self.spec)
         fingerprints = task.prepare()
         self._record(fingerprints)
+        task.keep(self.folder.path)
         model, optimiser = self._build(task)
         state = checkpoint.load(self.folder.checkpoint, model, optimiser, self.device)
         self.pulse.at(state.step)
@@ -213,8 +213,9 @@ class _Run:
             scores=tuple(evaluated.scores),
             cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
         )
-        weights = self.folder.path / "model.safetensors"
-        checkpoint.save_weights(weights, model, {"run": self.folder.run_id, "step": str(state.step)})
+        checkpoint.save_weights(
+            self.folder.weights, model, {"run": self.folder.run_id, "step": str(state.step)}
+        )
         self.pulse.at(state.step)
         self.folder.write_result(result)
         checkpoint.clear(self.folder.checkpoint)
@@ -320,27 +321,6 @@ def _prepare_process(execution: Execution) -> None:
     torch.set_flush_denormal(True)
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
-
-
-def _device(execution: Execution) -> torch.device:
-    if execution.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device here; ask for 'cpu' or 'auto'.")
-    if execution.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(execution.device)
-
-
-def _load_plugins(folder: RunFolder, spec: RunSpec) -> None:
-    """Loads the run's own copies of its plugins.
-
-    Raises:
-        UserError: one is missing or not what was asked for.
-    """
-    for name, digest in spec.plugins.items():
-        path = folder.plugins / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise UserError(f"plugin {path} is missing or has been changed.")
-        load_plugin(path)
 
 
 def _job() -> str | None:

@@ -1,0 +1,81 @@
+"""A finished run, taken from its folder for use: the model with its trained weights, and what feeds it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from pebench.errors import UserError
+from pebench.resolve import build_encoding, build_task, encoding_geometry
+from pebench.running.plugins import load_plugins
+from pebench.spec import RunSpec
+from pebench.store import RunFolder
+from pebench.task import AnyTask
+
+
+class FinishedRun(NamedTuple):
+    """A trained model.
+
+    Attributes:
+        folder: of the run. spec: what it is.
+        task: restored, so that its tokenizer is known; it has read no data if the folder sufficed.
+        model: a `PositionedModel` in evaluation mode, without gradients, on the device asked for.
+    """
+
+    folder: RunFolder
+    spec: RunSpec
+    task: AnyTask
+    model: nn.Module
+
+
+def load_finished(folder: RunFolder, device: torch.device) -> FinishedRun:
+    """The model of a finished run.
+
+    Raises:
+        UserError: the run is not finished, diverged, or something in its folder is missing or changed.
+    """
+    spec = folder.spec()
+    require_weights(folder)
+    load_plugins(folder, spec)
+    task = build_task(spec)
+    _restore(task, folder)
+    encoding = build_encoding(
+        spec.encoding.name, spec.encoding.options, encoding_geometry(spec, task), spec.seed
+    )
+    model = task.build(encoding, spec.seed)
+    try:
+        model.load_state_dict(load_file(folder.weights))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"{folder.weights} cannot be read: {str(error).splitlines()[0].rstrip('.:')}."
+        ) from error
+    return FinishedRun(folder, spec, task, model.to(device).eval().requires_grad_(False))
+
+
+def require_weights(folder: RunFolder) -> None:
+    """Refuses a run that has no trained model.
+
+    Raises:
+        UserError: it is not finished, or it diverged.
+    """
+    result = folder.result()
+    if result is None:
+        raise UserError(f"run '{folder.run_id}' is not finished; 'pebench status' says where it stands.")
+    if result.status == "diverged":
+        raise UserError(
+            f"run '{folder.run_id}' diverged at step {result.diverged_at}: its weights are no model."
+        )
+    if not folder.weights.is_file():
+        raise UserError(f"run '{folder.run_id}' has no weights: {folder.weights} is not there.")
+
+
+def _restore(task: AnyTask, folder: RunFolder) -> None:
+    """Gets the task ready, from what the run was trained with and nothing else."""
+    trained = folder.provenance().get("data", {})
+    for name, fingerprint in task.restore(folder.path).items():
+        if trained.get(name, fingerprint) != fingerprint:
+            raise UserError(f"the {name} of run '{folder.run_id}' is not the one that it was trained with.")
