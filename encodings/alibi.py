@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from pebench.formulas.distance import separation
 from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach
 
 
@@ -51,7 +52,12 @@ class AlibiEncoding(PositionEncoding):
             return Factored(key=self.slopes[:, None, None] * k_table[:, None])
 
         def values(block: Block) -> Tensor:
-            distance = torch.cdist(q_table[:, block.rows], k_table[:, block.keys])
+            # By way of products, as cdist does by default, near neighbours far from the origin lose all digits.
+            exact = "donot_use_mm_for_euclid_dist"
+            distance = torch.cdist(q_table[:, block.rows], k_table[:, block.keys], compute_mode=exact)
             return -self.slopes[:, None, None] * distance[:, None]
 
-        return Dense(values)
+        def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return -self.slopes[head] * separation(q_table, k_table, batch, query, key)
+
+        return Dense(values, score)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from pebench.encodings.kerple import log_kernel
-from pebench.formulas.distance import by_distance
-from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding
+from pebench.formulas.distance import Placed, by_distance, placed
+from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
 
 HIDDEN = 32
 
@@ -31,13 +31,17 @@ class DapeEncoding(PositionEncoding):
             for _ in range(geometry.layers)
         )
 
+    def table(self, positions: Tensor, reach: Reach) -> Placed:
+        """The positions."""
+        return placed(positions, reach)
+
     def bias(
         self,
         q: Tensor,
         k: Tensor,
         hidden: Tensor,
-        q_table: Tensor,
-        k_table: Tensor,
+        q_table: Placed,
+        k_table: Placed,
         layer: int,
         carry: dict[str, Tensor],
     ) -> Bias:

@@ -3,12 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.formulas.distance import by_distance
-from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding
+from pebench.formulas.distance import Placed, by_distance, placed
+from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
 
 HIDDEN = 32
 THRESHOLD = 512.0
 EPSILON = 1e-6
+
+ROWS_AT_ONCE = 16
+"""Queries beyond the threshold that are computed at a time."""
 
 
 class FireEncoding(PositionEncoding):
@@ -34,13 +37,17 @@ class FireEncoding(PositionEncoding):
         count = 1 if shared else geometry.layers
         self.functions = nn.ModuleList(Interpolation(geometry.heads) for _ in range(count))
 
+    def table(self, positions: Tensor, reach: Reach) -> Placed:
+        """The positions."""
+        return placed(positions, reach)
+
     def bias(
         self,
         q: Tensor,
         k: Tensor,
         hidden: Tensor,
-        q_table: Tensor,
-        k_table: Tensor,
+        q_table: Placed,
+        k_table: Placed,
         layer: int,
         carry: dict[str, Tensor],
     ) -> Bias:
@@ -51,12 +58,15 @@ class FireEncoding(PositionEncoding):
         near = by_distance(lambda distance: function(distance, threshold).T, q_table, k_table)
 
         def values(block: Block) -> Tensor:
-            query = q_table[:, block.rows]
+            query, key = q_table.positions[:, block.rows], k_table.positions[:, block.keys]
             if bool((query <= threshold).all()):
                 return near.values(block)
-            distance = query - k_table[:, block.keys].transpose(1, 2)
-            found: Tensor = function(distance, torch.maximum(threshold, query.float()))
-            return found.movedim(-1, 1)
+            # The network makes 32 numbers of each pair: a few rows at a time keep them within the block.
+            parts = [
+                function(rows - key.transpose(1, 2), torch.maximum(threshold, rows.float()))
+                for rows in query.split(ROWS_AT_ONCE, dim=1)
+            ]
+            return torch.cat(parts, dim=1).movedim(-1, 1)
 
         return Dense(values)
 

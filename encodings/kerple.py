@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pebench.formulas.distance import by_distance
-from pebench.position_encoding import Bias, Geometry, PositionEncoding
+from pebench.formulas.distance import Placed, by_distance, placed
+from pebench.position_encoding import Bias, Geometry, PositionEncoding, Reach
 
 SMALLEST = 0.01
 """Bound below every p and a."""
@@ -35,13 +35,17 @@ class KerpleEncoding(PositionEncoding):
         self.p = nn.Parameter(torch.rand(geometry.heads) * 2)
         self.a = nn.Parameter(torch.rand(geometry.heads))
 
+    def table(self, positions: Tensor, reach: Reach) -> Placed:
+        """The positions."""
+        return placed(positions, reach)
+
     def bias(
         self,
         q: Tensor,
         k: Tensor,
         hidden: Tensor,
-        q_table: Tensor,
-        k_table: Tensor,
+        q_table: Placed,
+        k_table: Placed,
         layer: int,
         carry: dict[str, Tensor],
     ) -> Bias:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pebench.formulas.distance import entry
 from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
 
 COMPASS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
@@ -70,7 +71,19 @@ class LookHereEncoding(PositionEncoding):
             inside = torch.einsum("hbx,nqkx->nhbqk", self.borders, step).amin(2) >= 0
             return torch.where(inside, -penalty, float("-inf"))
 
-        return Dense(values)
+        slopes, borders = self.slopes[layer], self.borders
+
+        def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            down, right = (
+                entry(k_table, batch, key, axis) - entry(q_table, batch, query, axis) for axis in (0, 1)
+            )
+            first, second = (
+                borders[head, side, 0] * down + borders[head, side, 1] * right for side in (0, 1)
+            )
+            penalty = slopes[head] * (down * down + right * right).sqrt()
+            return torch.where((first >= 0) & (second >= 0), -penalty, float("-inf"))
+
+        return Dense(values, score)
 
 
 def _heads(heads: int, view: int) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pebench.formulas.distance import by_distance
-from pebench.position_encoding import Bias, Geometry, PositionEncoding
+from pebench.formulas.distance import Placed, by_distance, placed
+from pebench.position_encoding import Bias, Geometry, PositionEncoding, Reach
 
 BUCKETS = 32
 MAX_DISTANCE = 128
@@ -27,13 +27,17 @@ class T5Encoding(PositionEncoding):
         super().__init__(geometry)
         self.biases = nn.Parameter(torch.randn(geometry.heads, BUCKETS) * 0.02)
 
+    def table(self, positions: Tensor, reach: Reach) -> Placed:
+        """The positions."""
+        return placed(positions, reach)
+
     def bias(
         self,
         q: Tensor,
         k: Tensor,
         hidden: Tensor,
-        q_table: Tensor,
-        k_table: Tensor,
+        q_table: Placed,
+        k_table: Placed,
         layer: int,
         carry: dict[str, Tensor],
     ) -> Bias:

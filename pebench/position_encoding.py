@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pebench import randomness
 
 Table = Any
-"""A tensor, a (named) tuple of tables, or None; dimension 1 of every tensor in it is the position."""
+"""A tensor, a number, a (named) tuple of tables, or None; dimension 1 of every tensor in it is the position."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,10 @@ class Block(NamedTuple):
     visible: Tensor
 
 
+Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""The bias of one (batch, head, query, key)."""
+
+
 @dataclass(frozen=True)
 class Dense:
     """A bias given by its values, one block of queries at a time, so that memory grows with K and not with
@@ -100,9 +104,13 @@ class Dense:
     Attributes:
         values: from a block to (B|1, H|1, rows, keys), added to the logits q·k/√d. −∞ hides a key; every
             query keeps one key at least that is visible, its own.
+        score: the same, one number at a time: from the scalar integer tensors batch, head, query out of N and
+            key out of K to a scalar. Written with tensor operations only, so that it can be compiled into the
+            attention kernel of a GPU. None where there is no such form, as when heads or keys are mixed.
     """
 
     values: Callable[[Block], Tensor]
+    score: Score | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from scipy.linalg import expm
 from torch import Tensor
 
 from pebench.conformance import Subject, subjects
-from pebench.formulas.distance import by_distance
+from pebench.formulas.distance import by_distance, placed
 from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
 from pebench.resolve import build_encoding
 
@@ -407,17 +407,18 @@ def test_lookhere_refuses_heads_that_cannot_look_everywhere() -> None:
 
 def test_a_bias_by_distance_is_computed_once_for_each_distance() -> None:
     query, key = torch.tensor([[[7], [12]]]), torch.tensor([[[3], [7], [12]], [[0], [0], [12]]])
+    reach = Reach((13,))
     asked: list[Tensor] = []
 
     def curve(distance: Tensor) -> Tensor:
         asked.append(distance)
         return torch.stack((distance, distance**2)).float()
 
-    bias = by_distance(curve, query, key)
+    bias = by_distance(curve, placed(query, reach), placed(key, reach))
     found = bias.values(Block(slice(0, 2), slice(0, 3), torch.ones(1, 1, 2, 3, dtype=torch.bool)))
     distance = query[:, None].float() - key[:, None].float().transpose(2, 3)
     torch.testing.assert_close(found, torch.cat((distance, distance**2), dim=1))
-    assert [x.tolist() for x in asked] == [list(range(-5, 13))]
+    assert [x.tolist() for x in asked] == [list(range(-12, 13))]
 
 
 @pytest.mark.parametrize("name", ["kerple", "fire", "cope", "fox", "cable", "dape", "lookhere"])

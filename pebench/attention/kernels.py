@@ -7,6 +7,8 @@ are the last N of the K positions; with causal attention query n sees the keys u
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal, NamedTuple
@@ -16,12 +18,24 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pebench.attention.flex import attend_by_score
 from pebench.position_encoding import Bias, Block, Dense, Factored
 
-Kernel = Literal["fused", "factored", "blocked"]
+Kernel = Literal["fused", "factored", "blocked", "flex"]
 """fused: PyTorch's fused attention. factored: the same, with the bias as further channels of queries and
 keys.
-blocked: explicit softmax over one block of queries at a time."""
+blocked: explicit softmax over one block of queries at a time.
+flex: a fused kernel that is compiled around the bias, on CUDA."""
+
+FLEX_FROM = {
+    (torch.bfloat16, False): 1024,
+    (torch.bfloat16, True): 1024,
+}
+"""The number of tokens from which flex attention is faster than blocks of queries, by dtype and by whether
+gradients are kept; where nothing stands it never is. `benchmarks/attention_paths.py` measures it."""
+
+FLEX_CHANNELS = 16
+"""The fewest channels of a head that flex attention takes on CUDA."""
 
 ROWS = 128
 """Queries in a block where a bias or a mask is asked for by blocks."""
@@ -39,15 +53,28 @@ BF16_TERMS = 3
 """bfloat16 numbers whose sum holds every float32 exactly: 3 × 8 bits of significand."""
 
 
-def choose_kernel(bias: Bias | None) -> Kernel:
-    """The kernel for a kind of bias."""
+def choose_kernel(bias: Bias | None, q: Tensor, k: Tensor) -> Kernel:
+    """The kernel for a bias of (B, H, N, d) queries on (B, H, K, d) keys."""
     match bias:
         case None:
             return "fused"
         case Factored():
             return "factored"
         case Dense():
-            return "blocked"
+            return "flex" if bias.score is not None and _flex_is_faster(q, k) else "blocked"
+
+
+def _flex_is_faster(q: Tensor, k: Tensor) -> bool:
+    if q.device.type != "cuda" or q.shape[2] != k.shape[2] or q.shape[3] < FLEX_CHANNELS:
+        return False
+    least = FLEX_FROM.get((q.dtype, torch.is_grad_enabled()))
+    return least is not None and q.shape[2] >= least and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Whether kernels can be compiled for the GPU here."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def attend(
@@ -76,12 +103,15 @@ def attend(
         # On CPUs attention in half precision is slower than in float32, and less exact.
         q, k, v = q.float(), k.float(), v.float()
     sight = _Sight(q.shape[2], k.shape[2], causal, key_mask, q.device)
+    kernel = choose_kernel(bias, q, k)
     with torch.autocast(q.device.type, enabled=False):
         match bias:
             case None:
                 out = _fused(q, k, v, sight, q.shape[-1] ** -0.5)
             case Factored():
                 out = _factored(q, k, v, sight, bias)
+            case Dense(score=score) if kernel == "flex" and score is not None:
+                out = attend_by_score(q, k, v, score, causal=causal, key_mask=key_mask)
             case Dense():
                 out = _blocked(q, k, v, sight, bias)
     return out.to(dtype)

@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
                 k, v = cache.append(k, v)
             carry = {} if cache is None else cache.carry
             bias = encoding.bias(q, k, hidden, table, key_table, self.layer, carry)
-            self.kernel = choose_kernel(bias)
+            self.kernel = choose_kernel(bias, q, k)
             out = attend(q, k, v, bias, causal=self.geometry.causal, key_mask=key_mask)
         projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
         return projected

@@ -3,26 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pebench.position_encoding import Block, Dense
+from pebench.position_encoding import Block, Dense, Reach
 
 
-def by_distance(curve: Callable[[Tensor], Tensor], query: Tensor, key: Tensor) -> Dense:
+class Placed(NamedTuple):
+    """The table of an encoding that looks at distances on one axis.
+
+    Attributes:
+        positions: (B|1, N, 1) integers. extent: that is being served; every position lies below it.
+    """
+
+    positions: Tensor
+    extent: int
+
+
+def placed(positions: Tensor, reach: Reach) -> Placed:
+    """The table of (B|1, N, 1) positions. The extent bounds their distances without a look at them, for which
+    a GPU would have to be waited for."""
+    return Placed(positions, reach.extent[0])
+
+
+def by_distance(curve: Callable[[Tensor], Tensor], query: Placed, key: Placed) -> Dense:
     """A bias that is computed once for each distance and looked up for each pair of positions.
 
     Args:
         curve: from the distances i − j, (R,) integers of either sign, to their bias, (H, R) float32.
-        query: (B|1, N, 1) integer positions i. key: (B|1, K, 1) integer positions j.
+        query: the N positions i. key: the K positions j.
     """
-    low, high = int(query.min() - key.max()), int(query.max() - key.min())
-    curves = curve(torch.arange(low, high + 1, device=query.device))
+    longest = max(query.extent, key.extent) - 1
+    curves = curve(torch.arange(-longest, longest + 1, device=query.positions.device))
+    rows, columns = query.positions + longest, key.positions
 
     def values(block: Block) -> Tensor:
-        place = query[:, block.rows] - key[:, block.keys].transpose(1, 2) - low
+        place = rows[:, block.rows] - columns[:, block.keys].transpose(1, 2)
         # Several times as fast as indexing with the matrix, above all in the backward pass.
         return curves.index_select(1, place.flatten()).view(-1, *place.shape).transpose(0, 1)
 
-    return Dense(values)
+    def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return curves[head, entry(rows, batch, query) - entry(columns, batch, key)]
+
+    return Dense(values, score)
+
+
+def entry(table: Tensor, batch: Tensor, place: Tensor, channel: int = 0) -> Tensor:
+    """One number of a (B|1, N, C) table, for a bias that is given number by number."""
+    return table[batch, place, channel] if len(table) > 1 else table[0, place, channel]
+
+
+def separation(query: Tensor, key: Tensor, batch: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """‖i − j‖₂ between entries of two (B|1, N, A) float32 tables, for a bias that is given number by number."""
+    steps = [entry(query, batch, i, axis) - entry(key, batch, j, axis) for axis in range(query.shape[-1])]
+    if len(steps) == 1:
+        return steps[0].abs()
+    return sum((step * step for step in steps[1:]), steps[0] * steps[0]).sqrt()
