@@ -52,7 +52,7 @@ class AlibiEncoding(PositionEncoding):
             return Factored(key=self.slopes[:, None, None] * k_table[:, None])
 
         def values(block: Block) -> Tensor:
-            # By way of products, as cdist does by default, near neighbours far from the origin lose all digits.
+            # By way of products, cdist's default, neighbours far from the origin lose all their digits.
             exact = "donot_use_mm_for_euclid_dist"
             distance = torch.cdist(q_table[:, block.rows], k_table[:, block.keys], compute_mode=exact)
             return -self.slopes[:, None, None] * distance[:, None]

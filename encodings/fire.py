@@ -56,10 +56,11 @@ class FireEncoding(PositionEncoding):
         function = self.functions[layer % len(self.functions)]
         threshold: Tensor = function.threshold()  # type: ignore[operator]
         near = by_distance(lambda distance: function(distance, threshold).T, q_table, k_table)
+        all_near = bool(threshold >= q_table.extent - 1)
 
         def values(block: Block) -> Tensor:
             query, key = q_table.positions[:, block.rows], k_table.positions[:, block.keys]
-            if bool((query <= threshold).all()):
+            if all_near or bool((query <= threshold).all()):
                 return near.values(block)
             # The network makes 32 numbers of each pair: a few rows at a time keep them within the block.
             parts = [
@@ -68,7 +69,7 @@ class FireEncoding(PositionEncoding):
             ]
             return torch.cat(parts, dim=1).movedim(-1, 1)
 
-        return Dense(values)
+        return Dense(values, near.score if all_near else None)
 
 
 class Interpolation(nn.Module):

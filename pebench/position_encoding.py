@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pebench import randomness
 
 Table = Any
-"""A tensor, a number, a (named) tuple of tables, or None; dimension 1 of every tensor in it is the position."""
+"""A tensor, a number, a (named) tuple of tables, or None; dimension 1 of its tensors is the position."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from torch.nn.attention import flex_attention as torch_flex
 from pebench.attention import flex, kernels
 from pebench.attention.flex import attend_by_score, visible_blocks
 from pebench.conformance import Subject, subjects
-from pebench.position_encoding import Dense, grid
+from pebench.position_encoding import Dense
 from pebench.registry import encodings
 
 # The compiler looks at the gradients of all that a bias has captured, and is warned of those in between.
@@ -30,7 +29,7 @@ def _bias(subject: Subject, count: int, device: str = "cpu") -> tuple[Dense | No
     table = encoding.table(positions.to(device), reach)
     q = torch.randn(2, 4, count, 16, device=device)
     bias = encoding.bias(q, q, torch.randn(2, count, 64, device=device), table, table, 1, {})
-    parameters = list(encoding.parameters())
+    parameters: list[Tensor] = list(encoding.parameters())
     return (bias if isinstance(bias, Dense) and bias.score is not None else None), parameters
 
 
@@ -50,18 +49,17 @@ def _title(subject: Subject) -> str:
 
 
 def test_the_biases_by_position_alone_have_this_form() -> None:
-    assert {subject.name for subject in SCORED} == {"t5", "kerple", "alibi", "lookhere"}
+    assert {subject.name for subject in SCORED} == {"t5", "kerple", "fire", "alibi", "lookhere"}
 
 
 @pytest.fixture
-def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Flex attention as PyTorch runs it without a compiled kernel, with the whole matrix; its gradients, which
-    are otherwise for CUDA alone, included."""
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flex attention as PyTorch runs it without a compiled kernel, with the whole matrix; gradients, which it
+    has on CUDA alone, included."""
     module = importlib.import_module("torch.nn.attention.flex_attention")
     monkeypatch.setattr(module, "_validate_device", lambda *_: None)
     monkeypatch.setattr(module, "_warn_once", lambda *_, **__: None)
     monkeypatch.setattr(flex, "compiled", lambda: torch_flex.flex_attention)
-    yield
 
 
 def _compare(subject: Subject, count: int, mask: Tensor | None, dtype: torch.dtype, device: str) -> None:
@@ -76,15 +74,21 @@ def _compare(subject: Subject, count: int, mask: Tensor | None, dtype: torch.dty
     found = attend_by_score(q, k, v, bias.score, causal=subject.causal, key_mask=mask)
     sight = kernels._Sight(count, count, subject.causal, mask, q.device)
     exact = [x.detach().float().requires_grad_() for x in (q, k, v)]
-    wanted = kernels._blocked(*exact, sight, bias)
+    wanted = kernels._blocked(exact[0], exact[1], exact[2], sight, bias)
     half = dtype != torch.float32
-    tolerance = {"atol": 3e-2, "rtol": 3e-2} if half else {"atol": 1e-5, "rtol": 1e-5}
-    torch.testing.assert_close(found.float(), wanted, **tolerance)
+    tolerance = 3e-2 if half else 1e-5
+    torch.testing.assert_close(found.float(), wanted, atol=tolerance, rtol=tolerance)
     pairs = [
-        torch.autograd.grad((out * weights.to(out.dtype)).sum(), [*leaves, *parameters], retain_graph=True)
+        torch.autograd.grad(
+            (out * weights.to(out.dtype)).sum(), [*leaves, *parameters], retain_graph=True, allow_unused=True
+        )
         for out, leaves in ((found, [q, k, v]), (wanted, exact))
     ]
     for one, other in zip(*pairs, strict=True):
+        if one is None or other is None:
+            # Of another layer.
+            assert one is other
+            continue
         scale = max(1.0, float(other.abs().max()))
         difference = float((one.float() - other).abs().max())
         assert difference <= (3e-2 if half else 2e-5) * scale
@@ -158,7 +162,8 @@ def test_the_blocks_to_visit_are_those_that_pytorch_finds_in_the_matrix(
     wanted = torch_flex.create_block_mask(found.mask_mod, 2, None, length, length, device="cpu")
     visited = found.to_dense().expand(2, -1, -1, -1)
     assert (visited >= wanted.to_dense()).all(), "a block that holds a visible key is left out"
-    assert visited.sum() == 2 * (visited.shape[-1] * (visited.shape[-1] + 1) // 2 if causal else visited[0].numel())
+    side = visited.shape[-1]
+    assert visited.sum() == 2 * (side * (side + 1) // 2 if causal else side * side)
     if found.full_kv_num_blocks is not None:
         assert wanted.full_kv_num_blocks is not None
         assert torch.equal(found.full_kv_num_blocks.expand(2, -1, -1), wanted.full_kv_num_blocks)

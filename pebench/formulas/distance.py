@@ -56,7 +56,7 @@ def entry(table: Tensor, batch: Tensor, place: Tensor, channel: int = 0) -> Tens
 
 
 def separation(query: Tensor, key: Tensor, batch: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """‖i − j‖₂ between entries of two (B|1, N, A) float32 tables, for a bias that is given number by number."""
+    """‖i − j‖₂ between entries of two (B|1, N, A) float32 tables, for a bias given number by number."""
     steps = [entry(query, batch, i, axis) - entry(key, batch, j, axis) for axis in range(query.shape[-1])]
     if len(steps) == 1:
         return steps[0].abs()
