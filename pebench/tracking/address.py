@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -51,6 +53,32 @@ def database_file(uri: str) -> Path | None:
     if _scheme(uri) != "sqlite":
         return None
     return Path(urlsplit(uri).path.removeprefix("/")).absolute()
+
+
+def experiments_of_file(uri: str) -> frozenset[str] | None:
+    """What tells the active experiments of an SQLite store from those of every other, see `experiment_key`.
+
+    Asked of the file itself, so that a pass with nothing to do need not import MLflow.
+
+    Returns:
+        None for another store, or where the file is not there or holds no store yet.
+    """
+    file = database_file(uri)
+    if file is None or not file.exists():
+        return None
+    with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            rows = connection.execute(
+                "SELECT experiment_id, creation_time FROM experiments WHERE lifecycle_stage = 'active'"
+            ).fetchall()
+        except sqlite3.DatabaseError:
+            return None
+    return frozenset(experiment_key(str(number), created) for number, created in rows)
+
+
+def experiment_key(experiment_id: str, created: int | None) -> str:
+    """Tells an experiment from one of the same number in a store that was deleted and made again."""
+    return f"{experiment_id}@{created}"
 
 
 def artifact_folder(uri: str) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pebench.tracking.address import artifact_folder
+from pebench.tracking.address import artifact_folder, experiment_key
 from pebench.tracking.record import UNSORTED, Headline
 from pebench.tracking.view import TAG, page, view
 
@@ -33,13 +33,13 @@ class Experiments:
         return [experiment.experiment_id for experiment in self._by_name.values()]
 
     def key(self, experiment_id: str) -> str:
-        """Tells an experiment from one of the same number in a store that was deleted and made again."""
+        """See `pebench.tracking.address.experiment_key`."""
         created = {e.experiment_id: e.creation_time for e in self._by_name.values()}
-        return f"{experiment_id}@{created.get(experiment_id)}"
+        return experiment_key(experiment_id, created.get(experiment_id))
 
     def keys(self) -> frozenset[str]:
         """The keys of all of them."""
-        return frozenset(f"{e.experiment_id}@{e.creation_time}" for e in self._by_name.values())
+        return frozenset(experiment_key(e.experiment_id, e.creation_time) for e in self._by_name.values())
 
     def provide(self, name: str) -> str:
         """The id of the experiment of that name, which is made, or taken back out of the bin, if need be."""

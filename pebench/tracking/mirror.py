@@ -1,32 +1,52 @@
-"""Brings a tracking store in line with what a run folder says. Every step can be repeated without harm."""
+"""Brings a tracking store in line with what run folders say. Every step can be repeated without harm."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pebench.errors import UserError
-from pebench.store import RunFolder
-from pebench.tracking import plot
-from pebench.tracking.address import connect, without_secrets
+from pebench.tracking.address import connect, database_file, without_secrets
 from pebench.tracking.experiments import Experiments
 from pebench.tracking.memory import Remembered
-from pebench.tracking.patience import Patience
+from pebench.tracking.patience import Patience, StoreUnavailableError
+from pebench.tracking.prepare import Prepared
 from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, Measured, Record
+from pebench.tracking.transaction import transaction
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
-_METRICS_A_BATCH = 1000
-_PARAMETERS_A_BATCH = 100
+_AT_ONCE = 4
+"""Runs that a server is given at once. It loses its own database's connections from about 15 requests on."""
+
+_A_REQUEST = 1000
+"""Metrics, parameters and tags that MLflow takes together."""
+
 _FILES = ("spec.json", "provenance.json", "result.json", "log.txt")
 
 Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A run in the store, by its id and its experiment's; the last step of each metric; whether its files
+    are still to be copied."""
+
+    tracked: str
+    experiment: str
+    steps: dict[str, int]
+    files: bool
 
 
 class Mirror:
@@ -46,24 +66,82 @@ class Mirror:
         self._client = self._ask(lambda: connect(uri))
         self._experiments = self._ask(lambda: Experiments(self._client, uri))
         self._seen_experiments = self._experiments.keys()
+        self._searching = threading.Lock()
+        # SQLite has one writer at a time, and one transaction for many runs waits for the disk but once.
+        self._in_one_transaction = database_file(uri) is not None
 
-    def holds(self, remembered: Remembered) -> bool:
-        """Whether the experiment in which the run was last seen still is in this store."""
-        return remembered.experiment in self._seen_experiments
+    @property
+    def experiments(self) -> frozenset[str]:
+        """The keys of the experiments that were in the store when the pass began, see `Experiments.key`."""
+        return self._seen_experiments
 
     def bring(
-        self, folder: RunFolder, record: Record, signature: str, known: Remembered | None
-    ) -> Remembered:
-        """Makes the run in the store what its folder says.
+        self, batch: Sequence[Prepared], known: Mapping[str, Remembered]
+    ) -> dict[str, Remembered | UserError]:
+        """Makes runs in the store what their folders say.
 
         Args:
-            folder: whose files are copied.
-            record: what it says, read after `signature` was taken.
-            signature: see `pebench.tracking.memory.signature`.
-            known: what is remembered of the run, None if nothing is.
+            batch: the runs. known: what is remembered, by run id.
 
         Returns:
-            What to remember.
+            What to remember of each run, by its id, or why the store does not take it.
+
+        Raises:
+            StoreUnavailableError: the store does not answer. What was written stays, and is found again.
+        """
+        for name in dict.fromkeys(prepared.record.experiment for prepared in batch):
+            self._ask(partial(self._experiments.provide, name))
+        written = self._ask(partial(self._write_all, batch, known))
+        copied = self._each(self._copy_files, list(zip(batch, written, strict=True)))
+        for record in (prepared.record for prepared in batch):
+            if record.headline is not None:
+                self._ask(partial(self._experiments.arrange, record.experiment, record.headline))
+        outcomes = {}
+        for prepared, outcome in zip(batch, copied, strict=True):
+            outcomes[prepared.record.run_id] = (
+                self._to_remember(prepared, outcome) if isinstance(outcome, _Written) else outcome
+            )
+        return outcomes
+
+    def _to_remember(self, prepared: Prepared, written: _Written) -> Remembered:
+        return Remembered(
+            tracked=written.tracked,
+            experiment=self._experiments.key(written.experiment),
+            signature=prepared.changed.signature,
+            steps=written.steps,
+        )
+
+    def _write_all(
+        self, batch: Sequence[Prepared], known: Mapping[str, Remembered]
+    ) -> list[_Written | UserError]:
+        def write(prepared: Prepared) -> _Written:
+            return self._write(prepared.record, known.get(prepared.record.run_id))
+
+        with transaction(self._client) if self._in_one_transaction else nullcontext():
+            return self._each(write, batch)
+
+    def _each(self, action: Callable[[Item], Value], items: Sequence[Item]) -> list[Value | UserError]:
+        """What an action gives for each item, or why the store refuses; as many at once as it bears.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+
+        def attempt(item: Item) -> Value | UserError:
+            try:
+                return action(item)
+            except StoreUnavailableError:
+                raise
+            except UserError as error:
+                return error
+
+        if self._in_one_transaction:
+            return [attempt(item) for item in items]
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            return list(threads.map(attempt, items))
+
+    def _write(self, record: Record, known: Remembered | None) -> _Written:
+        """All of a run but its files.
 
         Raises:
             UserError: the store holds another attempt at the same run, does not answer, or refuses.
@@ -73,22 +151,17 @@ class Mirror:
             run = self._create(record)
         tracked = run.info.run_id
         same = known is not None and known.tracked == tracked
-        self._describe(tracked, record)
-        steps = self._log(tracked, record.points, known.steps if known is not None and same else {})
-        if not same or record.end is not None:
-            self._copy_files(tracked, folder, record)
+        steps, metrics = _new_metrics(record.points, known.steps if known is not None and same else {})
+        self._log(run, record, metrics)
         self._set_status(run, record)
-        if record.headline is not None:
-            headline = record.headline
-            self._ask(lambda: self._experiments.provide(record.experiment))
-            self._ask(lambda: self._experiments.arrange(record.experiment, headline))
-        key = self._experiments.key(run.info.experiment_id)
-        return Remembered(tracked=tracked, experiment=key, signature=signature, steps=steps)
+        return _Written(tracked, run.info.experiment_id, steps, files=not same or record.end is not None)
 
     def _present(self, record: Record, known: Remembered | None) -> Run | None:
         """The run in the store; None if it is not there, or the folder was begun anew since."""
         remembered = self._active(known.tracked) if known is not None else None
-        run = remembered or self._active(self._tracked.get(record.run_id))
+        with self._searching:
+            tracked = None if remembered else self._tracked.get(record.run_id)
+        run = remembered or self._active(tracked)
         if run is None or _continues(run, record):
             return run
         if remembered is None:
@@ -146,62 +219,67 @@ class Mirror:
                 self._experiments.provide(record.experiment),
                 start_time=record.start,
                 run_name=record.name,
-                tags={RUN_ID: record.run_id},
+                # What tells attempts apart is there before any point is.
+                tags=record.tags,
             )
 
         return self._ask(create)
 
-    def _describe(self, tracked: str, record: Record) -> None:
-        """Parameters and tags. The tags that tell attempts apart are there before any point is."""
+    def _log(self, run: Run, record: Record, metrics: list[Metric]) -> None:
+        """Logs what the store lacks, in as few requests as it takes.
+
+        A point that is logged again after a kill is the same row in the store, for its time is that of the
+        file.
+        """
         from mlflow.entities import Param, RunTag
 
-        tags = [RunTag(name, value) for name, value in record.tags.items()]
-        self._ask(lambda: self._client.log_batch(tracked, tags=tags))
-        parameters = [Param(name, value) for name, value in sorted(record.parameters.items())]
-        for batch in _batches(parameters, _PARAMETERS_A_BATCH):
-            self._ask(partial(self._client.log_batch, tracked, params=batch))
-
-    def _log(self, tracked: str, points: Iterable[Measured], past: dict[str, int]) -> dict[str, int]:
-        """Logs the points past the last mirrored step of their metric, and returns the new last steps.
-
-        A point that does not lie past it repeats a step, after a resume. A point that is logged again after a
-        kill is the same row in the store, for its time is that of the file.
-        """
-        from mlflow.entities import Metric
-
-        steps = dict(past)
-        new = []
-        for point in points:
-            if point.step > steps.get(point.metric, -1):
-                steps[point.metric] = point.step
-                new.append(Metric(point.metric, point.value, point.time, point.step))
-        for batch in _batches(new, _METRICS_A_BATCH):
-            self._ask(partial(self._client.log_batch, tracked, metrics=batch))
-        return steps
-
-    def _copy_files(self, tracked: str, folder: RunFolder, record: Record) -> None:
-        with tempfile.TemporaryDirectory(prefix="pebench-sync-") as name:
-            staged = Path(name)
-            for file in _FILES:
-                if (folder.path / file).exists():
-                    shutil.copyfile(folder.path / file, staged / file)
-            if record.tags[RESULT]:
-                plot.draw(folder, record.name, staged / "plot.png")
-            self._ask(lambda: self._client.log_artifacts(tracked, name))
+        tracked, there = run.info.run_id, run.data
+        tags = [RunTag(name, text) for name, text in record.tags.items() if there.tags.get(name) != text]
+        parameters = [
+            Param(n, text) for n, text in sorted(record.parameters.items()) if n not in there.params
+        ]
+        first = max(0, _A_REQUEST - len(tags) - len(parameters))
+        self._ask(partial(self._client.log_batch, tracked, metrics[:first], parameters, tags))
+        for start in range(first, len(metrics), _A_REQUEST):
+            self._ask(partial(self._client.log_batch, tracked, metrics[start : start + _A_REQUEST]))
 
     def _set_status(self, run: Run, record: Record) -> None:
-        tracked = run.info.run_id
-        if record.end is not None:
+        tracked, there = run.info.run_id, (run.info.status, run.info.end_time)
+        if record.end is not None and there != (record.status, record.end):
             self._ask(lambda: self._client.set_terminated(tracked, record.status, record.end))
-        elif run.info.status != record.status:
+        elif record.end is None and run.info.status != record.status:
             self._ask(lambda: self._client.update_run(tracked, status=record.status))
+
+    def _copy_files(self, pair: tuple[Prepared, _Written | UserError]) -> _Written:
+        prepared, written = pair
+        if isinstance(written, UserError):
+            raise written
+        if written.files:
+            with tempfile.TemporaryDirectory(prefix="pebench-sync-") as name:
+                for file in _FILES:
+                    with suppress(FileNotFoundError):
+                        shutil.copyfile(prepared.changed.folder.path / file, Path(name) / file)
+                if prepared.picture is not None:
+                    (Path(name) / "plot.png").write_bytes(prepared.picture)
+                self._ask(lambda: self._client.log_artifacts(written.tracked, name))
+        return written
+
+
+def _new_metrics(points: Iterable[Measured], past: Mapping[str, int]) -> tuple[dict[str, int], list[Metric]]:
+    """The last step of each metric, and the points past the last mirrored one.
+
+    A point that does not lie past it repeats a step, after a resume.
+    """
+    from mlflow.entities import Metric
+
+    steps, new = dict(past), []
+    for point in points:
+        if point.step > steps.get(point.metric, -1):
+            steps[point.metric] = point.step
+            new.append(Metric(point.metric, point.value, point.time, point.step))
+    return steps, new
 
 
 def _continues(run: Run, record: Record) -> bool:
     """Whether the run in the store is the attempt of which the folder now says more."""
     return all(run.data.tags.get(tag, "") in ("", record.tags[tag]) for tag in (ORIGIN, RESULT))
-
-
-def _batches(items: list[Item], size: int) -> Iterator[list[Item]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

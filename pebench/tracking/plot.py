@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.scores import extent_name, positions, trained_extent
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw(folder: RunFolder, title: str, file: Path) -> None:
-    """Draws a finished run as a PNG file, the same bytes for the same files."""
+def draw(folder: RunFolder, title: str) -> bytes:
+    """A finished run as a PNG file, the same bytes for the same files."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -28,7 +28,9 @@ def draw(folder: RunFolder, title: str, file: Path) -> None:
     result = folder.result()
     if result is not None:
         _draw_scores(scores, result, trained_extent(folder.spec()))
-    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100, metadata={"Software": None})
+    return picture.getvalue()
 
 
 def _draw_losses(axes: Axes, folder: RunFolder) -> None:

@@ -135,7 +135,8 @@ def _tags(
 def _note(result: Result | None, failure: Failure | None) -> str:
     if result is not None:
         return f"diverged at step {result.diverged_at}" if result.status == "diverged" else ""
-    return failure.message if failure is not None else ""
+    # MLflow takes no more than 8,000 characters.
+    return failure.message[:4000] if failure is not None else ""
 
 
 def _end(

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pebench.errors import UserError
 from pebench.store import RunFolder, read_sweeps
 from pebench.tracking import memory
-from pebench.tracking.address import tracking_uri
+from pebench.tracking.address import experiments_of_file, tracking_uri
 from pebench.tracking.memory import Remembered
 from pebench.tracking.mirror import Mirror
-from pebench.tracking.patience import StoreUnavailableError
-from pebench.tracking.record import read_record
+from pebench.tracking.prepare import Changed, Prepared, prepare_all
 
 _SAVE_EVERY = 5.0
 """Seconds between savings of the memory: what a killed pass repeats at most."""
+
+_RUNS_TOGETHER = 16
+_POINTS_TOGETHER = 20_000
 
 
 @dataclass
@@ -68,21 +71,19 @@ def sync(
         )
     address = tracking_uri(runs, uri)
     with _alone(runs):
-        mirror = Mirror(address, patience)
         path = memory.memory_file(runs, address)
-        known = {name: seen for name, seen in memory.load(path).items() if mirror.holds(seen)}
-        outcome = Outcome()
-        changed = []
+        known = memory.load(path)
         sweeps = _sweeps_of_runs(runs)
-        for folder in _folders(runs):
-            signature = memory.signature(folder, sweeps[folder.run_id])
-            seen = known.get(folder.run_id)
-            if signature is not None and seen is not None and seen.signature == signature:
-                outcome.unchanged += 1
-            elif signature is not None:
-                changed.append((folder, signature))
+        begun = [each for folder in _folders(runs) if (each := _look(folder, sweeps[folder.run_id]))]
+        there = experiments_of_file(address)
+        if there is not None and not _changed(begun, known, there):
+            return Outcome(unchanged=len(begun))
+        mirror = Mirror(address, patience)
+        known = {name: seen for name, seen in known.items() if seen.experiment in mirror.experiments}
+        changed = _changed(begun, known, mirror.experiments)
+        outcome = Outcome(unchanged=len(begun) - len(changed))
         try:
-            _bring_all(mirror, changed, sweeps, known, outcome, path, progress)
+            _bring_all(mirror, changed, known, outcome, partial(memory.save, path, known), progress)
         finally:
             if changed:
                 memory.save(path, known)
@@ -91,28 +92,62 @@ def sync(
 
 def _bring_all(
     mirror: Mirror,
-    changed: list[tuple[RunFolder, str]],
-    sweeps: dict[str, list[str]],
+    changed: list[Changed],
     known: dict[str, Remembered],
     outcome: Outcome,
-    path: Path,
+    save: Callable[[], None],
     progress: Callable[[int, int], None],
 ) -> None:
-    saved = time.monotonic()
-    for done, (folder, signature) in enumerate(changed):
+    saved, done = time.monotonic(), 0
+    for batch in _batches(prepare_all(changed), outcome.problems):
         progress(done, len(changed))
-        try:
-            record = read_record(folder, sweeps[folder.run_id])
-            known[folder.run_id] = mirror.bring(folder, record, signature, known.get(folder.run_id))
-            outcome.mirrored += 1
-        except StoreUnavailableError:
-            raise
-        except (UserError, OSError) as error:
-            outcome.problems.append(str(error))
+        for run_id, brought in mirror.bring(batch, known).items():
+            if isinstance(brought, Remembered):
+                known[run_id] = brought
+                outcome.mirrored += 1
+            else:
+                outcome.problems.append(str(brought))
+        done += len(batch)
         if time.monotonic() - saved > _SAVE_EVERY:
-            memory.save(path, known)
+            save()
             saved = time.monotonic()
     progress(len(changed), len(changed))
+
+
+def _batches(
+    prepared: Iterator[Prepared | UserError | OSError], problems: list[str]
+) -> Iterator[list[Prepared]]:
+    """Runs to be brought together, as many as a kill may well undo."""
+    batch: list[Prepared] = []
+    points = 0
+    for each in prepared:
+        if not isinstance(each, Prepared):
+            problems.append(str(each))
+            continue
+        batch.append(each)
+        points += len(each.record.points)
+        if len(batch) == _RUNS_TOGETHER or points >= _POINTS_TOGETHER:
+            yield batch
+            batch, points = [], 0
+    if batch:
+        yield batch
+
+
+def _look(folder: RunFolder, sweeps: Sequence[str]) -> Changed | None:
+    signature = memory.signature(folder, sweeps)
+    return Changed(folder, sweeps, signature) if signature is not None else None
+
+
+def _changed(
+    begun: Iterable[Changed], known: Mapping[str, Remembered], experiments: Collection[str]
+) -> list[Changed]:
+    """The runs that were not mirrored as they are now, or into an experiment that is gone."""
+    found = []
+    for each in begun:
+        seen = known.get(each.folder.run_id)
+        if seen is None or seen.signature != each.signature or seen.experiment not in experiments:
+            found.append(each)
+    return found
 
 
 @contextmanager

@@ -1,0 +1,111 @@
+"""Run folders made ready to be mirrored: read, and drawn, in processes of their own where there are many."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+
+from pebench.errors import UserError
+from pebench.store import RunFolder
+from pebench.tracking import plot
+from pebench.tracking.record import RESULT, Record, read_record
+
+_WORTH_A_PROCESS = 16
+"""Runs that take longer to draw than a process takes to start."""
+
+_AHEAD = 24
+"""Runs that are ready or being made so while earlier ones are mirrored: it bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A run that the store does not know as it is now.
+
+    Attributes:
+        folder: of the run.
+        sweeps: that it is a part of, sorted by name.
+        signature: of the folder, see `pebench.tracking.memory.signature`.
+    """
+
+    folder: RunFolder
+    sweeps: Sequence[str]
+    signature: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is brought to the store.
+
+    Attributes:
+        changed: the run. record: what its folder says, read after the signature was taken.
+        picture: of a finished run, as PNG; None of another.
+    """
+
+    changed: Changed
+    record: Record
+    picture: bytes | None
+
+
+def prepare(changed: Changed) -> Prepared:
+    """Reads a run folder and draws its picture.
+
+    Raises:
+        UserError: a file of the folder cannot be read.
+    """
+    record = read_record(changed.folder, changed.sweeps)
+    picture = plot.draw(changed.folder, record.name) if record.tags[RESULT] else None
+    return Prepared(changed, record, picture)
+
+
+def prepare_all(changed: Sequence[Changed]) -> Iterator[Prepared | UserError | OSError]:
+    """Prepares runs in their order, while the caller is busy with those before them.
+
+    Yields:
+        Each run, or why it cannot be read.
+    """
+    if len(changed) < _WORTH_A_PROCESS:
+        for each in changed:
+            yield _attempt(each)
+        return
+    with ProcessPoolExecutor(
+        max_workers=max(1, min(4, (os.cpu_count() or 1) - 1)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+    ) as processes:
+        coming: deque[Future[Prepared | UserError | OSError]] = deque()
+        waiting = iter(changed)
+        try:
+            while True:
+                while len(coming) < _AHEAD and (later := next(waiting, None)) is not None:
+                    coming.append(processes.submit(_attempt, later))
+                if not coming:
+                    return
+                yield coming.popleft().result()
+        finally:
+            processes.shutdown(cancel_futures=True)
+
+
+def _attempt(changed: Changed) -> Prepared | UserError | OSError:
+    try:
+        return prepare(changed)
+    except (UserError, OSError) as error:
+        return error
+
+
+def _end_with_parent() -> None:
+    """A killed pass leaves no process behind; an interruption is for the pass to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

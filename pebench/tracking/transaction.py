@@ -1,0 +1,61 @@
+"""Many requests to an embedded SQLite store in one transaction: alone, each of them waits for the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy.orm import Session
+
+
+@contextmanager
+def transaction(client: MlflowClient) -> Iterator[None]:
+    """Has all that the client writes within the block be there at its end, or nothing of it.
+
+    MLflow opens a session for each request; here these become savepoints of one transaction, as SQLAlchemy's
+    manual describes under "Joining a Session into an External Transaction". Others can read meanwhile, and
+    wait to write. The client must be used by one thread alone.
+
+    Args:
+        client: of an SQLite store.
+
+    Raises:
+        MlflowException: of the passing kind, the database is locked, or the disk is full. Nothing is written.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.orm import Session
+
+    store = client._tracking_client.store
+    separate = store.ManagedSessionMaker
+    try:
+        # The driver's own way of beginning transactions knows no savepoints: they are begun by hand.
+        with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for setting in ("foreign_keys = ON", "busy_timeout = 20000", "case_sensitive_like = true"):
+                connection.exec_driver_sql(f"PRAGMA {setting}")
+
+            @contextmanager
+            def joined(read_only: bool = True) -> Iterator[Session]:
+                with Session(bind=connection, join_transaction_mode="create_savepoint") as session:
+                    yield session
+                    session.commit()
+
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                store.ManagedSessionMaker = joined
+                yield
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                driver = connection.connection.driver_connection
+                # A full disk has ended the transaction already.
+                if driver is not None and driver.in_transaction:
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+            finally:
+                store.ManagedSessionMaker = separate
+    except OperationalError as error:
+        raise MlflowException(str(error.orig), error_code=TEMPORARILY_UNAVAILABLE) from error
