@@ -29,7 +29,7 @@ from pebench import atomic
 from pebench.spec import Choice, RunSpec, Training
 from pebench.store import Cost, MetricRecord, Point, Result, RunFolder, Score, SweepRecord, write_sweep
 from pebench.tracking.address import create_store
-from pebench.tracking.serve import free_port, server
+from pebench.tracking.server import HOST, free_port, server
 
 _LINES = 250
 _METRICS = 4
@@ -83,7 +83,7 @@ def measure(count: int, to_server: bool) -> dict[str, Any]:
 def _answering(runs: Path, uri: str) -> Iterator[str]:
     port = free_port()
     with server(runs, uri, port):
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{HOST}:{port}"
 
 
 def _sync(runs: Path, uri: str) -> float:
