@@ -29,6 +29,8 @@ class Geometry:
         layers: attention layers.
         extent: positions an axis in training: ``(128,)`` for text, ``(rows, columns)`` for images.
         causal: whether a query sees only the keys that stand before it and itself.
+        unplaced: leading tokens that stand nowhere, such as a class token. They have no positions: attention
+            calls the hooks with the other tokens alone, and adds nothing to the logits of these.
     """
 
     width: int
@@ -36,6 +38,7 @@ class Geometry:
     layers: int
     extent: tuple[int, ...]
     causal: bool = True
+    unplaced: int = 0
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -121,7 +124,8 @@ class Factored:
         key: (B|1, H|1, K, r) float32, or float64 where the numbers are large sums.
         query: (B|1, H|1, N, r) float32, or None for a bias Σ_r key that depends on the key alone. That is all
             a bias f(j) − f(i) needs, since softmax ignores what is constant along a row; and it may be large,
-            for attention then carries it without loss in any precision.
+            for attention then carries it without loss in any precision. Beside tokens that stand nowhere,
+            whose logits get nothing, it is taken as it stands, so f(j) − f(i) must say both features there.
     """
 
     key: Tensor
@@ -176,6 +180,11 @@ class PositionEncoding(nn.Module):
             A tensor, a tuple of tables, or None; dimension 1 of each tensor is N. By default the positions.
         """
         return positions
+
+    def unplaced(self) -> Table:
+        """The table of the `geometry.unplaced` leading tokens that stand nowhere, if the encoding has
+        something to say of them: attention then treats them like the others. None leaves them alone."""
+        return None
 
     def embed(self, table: Table) -> Tensor | None:
         """(B|1, N, D), added to the token embeddings."""

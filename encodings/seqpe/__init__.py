@@ -53,7 +53,7 @@ class SeqPE(PositionEncoding):
 
     Training adds a contrastive loss over all nameable positions and a distillation loss that carries the
     similarities of trained positions over to positions outside, and shifts a tenth of the batches to a random
-    window.
+    window. A token that stands nowhere, such as a class token, has a learned vector of its own.
     """
 
     axes = (1, 2, 3)
@@ -141,6 +141,9 @@ class SeqPE(PositionEncoding):
         for projection in self.projections:
             nn.init.normal_(projection.weight, std=0.02)
             nn.init.zeros_(projection.bias)
+        self.unplaced_vectors: nn.Parameter | None = None
+        if geometry.unplaced:
+            self.unplaced_vectors = nn.Parameter(torch.randn(geometry.unplaced, geometry.width) * 0.02)
 
     def limit(self) -> int:
         """As many as the digits can name."""
@@ -148,7 +151,13 @@ class SeqPE(PositionEncoding):
 
     def table(self, positions: Tensor, reach: Reach) -> SeqPETable:
         """The vectors of the positions; each distinct position is read once."""
-        vectors = self._read(positions.flatten(0, 1)).unflatten(0, positions.shape[:2])
+        return self._table(self._read(positions.flatten(0, 1)).unflatten(0, positions.shape[:2]))
+
+    def unplaced(self) -> SeqPETable | None:
+        """Learned vectors, used like those of positions."""
+        return None if self.unplaced_vectors is None else self._table(self.unplaced_vectors[None])
+
+    def _table(self, vectors: Tensor) -> SeqPETable:
         if self.project == "shared":
             query, key = self.projections[0](vectors).chunk(2, dim=-1)
             return SeqPETable(vectors, query, key)

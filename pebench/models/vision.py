@@ -1,0 +1,265 @@
+"""timm's vision Transformer around a position encoding: its attention is pebench's, all else is timm's."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pebench.attention.kernels import Kernel, attend, choose_kernel
+from pebench.attention.unplaced import Places, places
+from pebench.errors import UserError, unknown
+from pebench.position_encoding import Geometry, PositionEncoding, Table
+from pebench.randomness import derive
+from pebench.spec import Frozen
+from pebench.torchvision_operators import declare_missing
+
+if TYPE_CHECKING:
+    from timm.layers import Attention
+    from timm.models.vision_transformer import VisionTransformer
+
+SMALL = {"patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 4}
+"""The model without a name, for images of 8×8 to 32×32 pixels."""
+
+
+class VisionOptions(Frozen):
+    """What can be chosen about the model.
+
+    Attributes:
+        name: of one of timm's vision Transformers, such as ``vit_small_patch16_224``; by default a small one.
+            It is built without its pretrained weights and without its own position embedding.
+        patch, width, layers, heads: override what the name says. A patch is a square of so many pixels.
+        pool: ``token`` classifies a class token, ``average`` the mean over the patches, without such a token;
+            by default what the name says.
+        drop_path: probability of dropping a residual branch in the last layer, rising linearly to it.
+        layer_scale: initial factor on each residual branch; none by default, or what the name says.
+        dropout: on the outputs of attention and perceptron.
+    """
+
+    name: str | None = None
+    patch: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    layers: Annotated[int, Field(ge=1)] | None = None
+    heads: Annotated[int, Field(ge=1)] | None = None
+    pool: Literal["token", "average"] | None = None
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    layer_scale: Annotated[float, Field(gt=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def keywords(self) -> dict[str, Any]:
+        """The arguments that timm's model takes for these options."""
+        chosen = {
+            "patch_size": self.patch,
+            "embed_dim": self.width,
+            "depth": self.layers,
+            "num_heads": self.heads,
+            "init_values": self.layer_scale,
+        }
+        found: dict[str, Any] = {} if self.name else dict(SMALL)
+        found |= {key: value for key, value in chosen.items() if value is not None}
+        if self.pool is not None:
+            found |= {"class_token": self.pool == "token", "global_pool": _POOLS[self.pool]}
+        return found | {"drop_path_rate": self.drop_path, "proj_drop_rate": self.dropout}
+
+    def outline(self) -> Outline:
+        """The sizes of the model.
+
+        Raises:
+            UserError: timm knows no such vision Transformer, or its attention is of another kind.
+        """
+        if self.name is None:
+            sizes = self.keywords()
+            width, layers, heads = (sizes[key] for key in ("embed_dim", "depth", "num_heads"))
+            patch = (sizes["patch_size"],) * 2
+            unplaced = 1 if self.pool != "average" else 0
+            return Outline(width=width, heads=heads, layers=layers, patch=patch, unplaced=unplaced)
+        return _named_outline(self)
+
+
+_POOLS = {"token": "token", "average": "avg"}
+
+
+class Outline(Frozen):
+    """The sizes of a model.
+
+    Attributes:
+        width, heads, layers: of the Transformer. patch: pixels of a patch, rows and columns.
+        unplaced: leading tokens that are no patches.
+    """
+
+    width: int
+    heads: int
+    layers: int
+    patch: tuple[int, int]
+    unplaced: int
+
+    def geometry(self, extent: tuple[int, ...]) -> Geometry:
+        """What an encoding must know, for a grid of so many rows and columns of patches."""
+        return Geometry(self.width, self.heads, self.layers, extent, causal=False, unplaced=self.unplaced)
+
+
+class PlacedAttention(nn.Module):
+    """The attention of one of timm's blocks, by its own weights and under their names, with pebench's kernels
+    in between.
+
+    Attributes:
+        kernel: the kernel that the last forward pass used, None before the first.
+    """
+
+    def __init__(self, attention: Attention, layer: int) -> None:
+        """
+        Args:
+            attention: timm's, whose parts are taken over. layer: number of the layer, from 0.
+        """
+        super().__init__()
+        self.qkv = attention.qkv
+        self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
+        self.norm = attention.norm
+        self.proj, self.proj_drop = attention.proj, attention.proj_drop
+        self.heads = attention.num_heads
+        self.layer = layer
+        self.kernel: Kernel | None = None
+
+    def forward(self, hidden: Tensor, attn_mask: Places, **_: object) -> Tensor:
+        """
+        Args:
+            hidden: (B, N, D) normed input.
+            attn_mask: where the tokens stand. timm's blocks hand on under this name whatever they are given.
+
+        Returns:
+            (B, N, D).
+        """
+        here = attn_mask
+        q, k, v = self.qkv(hidden).unflatten(-1, (3, self.heads, -1)).movedim(2, 0).transpose(2, 3)
+        q, k = self.q_norm(q), self.k_norm(k)
+        with torch.autocast(hidden.device.type, enabled=False):
+            q, k = here.rotate(q, k, self.layer)
+            bias = here.bias(q, k, hidden, self.layer)
+            self.kernel = choose_kernel(bias, q, k)
+            out = attend(q, k, v, bias, causal=False)
+        out = self.norm(out.transpose(1, 2).flatten(2))
+        projected: Tensor = self.proj_drop(self.proj(out))
+        return projected
+
+
+class _Embedding(nn.Module):
+    """Stands where timm drops patches, behind the joining of class token and patches, and adds what an
+    encoding adds to the embeddings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added: Tensor | None = None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, U + N, D) to the same."""
+        return tokens if self.added is None else tokens + self.added
+
+
+class VisionModel(nn.Module):
+    """An image classifier around a position encoding."""
+
+    def __init__(
+        self,
+        options: VisionOptions,
+        image: tuple[int, int],
+        classes: int,
+        encoding: PositionEncoding,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            options: of the model. image: rows and columns of a training image, in pixels.
+            classes: there are.
+            encoding: the encoding, already initialised.
+            seed: decides every weight that is not the encoding's, whatever the encoding is.
+        """
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, "weights"))
+            self.transformer = _transformer(options, image, classes)
+        self.blocks = _take_over(self.transformer)
+        self.embedding = _Embedding()
+        self.transformer.patch_drop = cast("Any", self.embedding)
+        self.encoding = encoding
+
+    def forward(self, images: Tensor, table: Table) -> Tensor:
+        """(B, classes) logits of (B, 3, rows, columns) images; the table is that of their patches."""
+        here = places(self.encoding, table)
+        self.embedding.added = here.embed()
+        features = self.transformer.forward_features(images, attn_mask=cast("Any", here))
+        self.embedding.added = None
+        logits: Tensor = self.transformer.forward_head(features)
+        return logits
+
+    def kernels(self) -> list[str]:
+        """The attention kernels that the last forward pass used, sorted."""
+        return sorted({block.kernel for block in self.blocks if block.kernel is not None})
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of matrices that weight decay should spare, as timm knows them."""
+        return {f"transformer.{name}" for name in self.transformer.no_weight_decay()}
+
+
+@functools.cache
+def _named_outline(options: VisionOptions) -> Outline:
+    with torch.device("meta"):
+        model = _transformer(options, None, 1)
+        attention = _take_over(model)
+    return Outline(
+        width=model.embed_dim,
+        heads=attention[0].heads,
+        layers=len(attention),
+        patch=tuple(model.patch_embed.patch_size),
+        unplaced=model.num_prefix_tokens,
+    )
+
+
+def _transformer(options: VisionOptions, image: tuple[int, int] | None, classes: int) -> VisionTransformer:
+    declare_missing()
+    import timm
+    from timm.models.vision_transformer import VisionTransformer
+
+    keywords: dict[str, Any] = {
+        **options.keywords(),
+        "num_classes": classes,
+        "pos_embed": "none",
+        "dynamic_img_size": True,
+    } | ({} if image is None else {"img_size": image})
+    if options.name is None:
+        return VisionTransformer(**keywords)
+    if not timm.is_model(options.name):
+        raise unknown("timm model", options.name, timm.list_models(module="vision_transformer"))
+    try:
+        model = timm.create_model(options.name, pretrained=False, **keywords)
+    except AssertionError as error:
+        raise UserError(f"timm refuses to build '{options.name}' like that: {error}") from error
+    except TypeError:
+        model = None
+    if not isinstance(model, VisionTransformer) or model.pos_embed is not None:
+        near = unknown("", options.name, timm.list_models(module="vision_transformer"))
+        raise UserError(
+            f"timm's '{options.name}' is no vision Transformer that can do without a position embedding of "
+            f"its own: {str(near).partition(': ')[2]}"
+        )
+    return model
+
+
+def _take_over(transformer: VisionTransformer) -> list[PlacedAttention]:
+    """Puts pebench's attention into each block; the blocks' own attention modules lend their weights."""
+    found = []
+    for layer, block in enumerate(transformer.blocks):
+        attention: Any = getattr(block, "attn", nn.Identity())
+        if {name for name, _ in attention.named_children()} != _PARTS or attention.attn_drop.p:
+            raise UserError(
+                f"the attention in timm's {type(block).__name__} is not the plain one that an encoding can "
+                "be put into: choose another model."
+            )
+        block.attn = PlacedAttention(attention, layer)
+        found.append(block.attn)
+    return found
+
+
+_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}

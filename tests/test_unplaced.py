@@ -1,0 +1,152 @@
+"""Tokens that stand nowhere: encodings leave them alone, in every kind of bias and in every block."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attention_reference import reference
+from torch import Tensor
+
+from pebench.attention.kernels import attend
+from pebench.attention.unplaced import Places, places
+from pebench.position_encoding import (
+    Bias,
+    Block,
+    Dense,
+    Factored,
+    Geometry,
+    PositionEncoding,
+    Reach,
+    Table,
+    grid,
+    tabulate,
+)
+from pebench.registry import encodings
+from pebench.resolve import build_encoding
+
+HEADS, WIDTH, UNPLACED, EXTENT = 4, 64, 3, (10, 14)
+COUNT = 140
+IN_2D = [name for name in encodings.origins() if 2 in encodings.load(name).axes]
+
+
+def tokens(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def matrix(bias: Bias | None, count: int) -> Tensor:
+    """The whole bias of a number of tokens among each other."""
+    whole = Block(slice(0, count), slice(0, count), torch.ones(1, 1, count, count, dtype=torch.bool))
+    match bias:
+        case None:
+            return torch.zeros(1, 1, count, count)
+        case Dense():
+            values: Tensor = bias.values(whole)
+            return values.expand(-1, -1, count, count)
+        case Factored():
+            query = torch.ones_like(bias.key) if bias.query is None else bias.query
+            product: Tensor = query @ bias.key.transpose(-1, -2)
+            return product
+
+
+class KeyOnly(PositionEncoding):
+    """A bias that depends on the key alone."""
+
+    def bias(
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: Table,
+        k_table: Table,
+        layer: int,
+        carry: dict[str, Tensor],
+    ) -> Bias:
+        return Factored(key=k_table[:, None].float().sin())
+
+
+class Scored(PositionEncoding):
+    """A bias that can be given number by number, and looks at the hidden states."""
+
+    def bias(
+        self,
+        q: Tensor,
+        k: Tensor,
+        hidden: Tensor,
+        q_table: Table,
+        k_table: Table,
+        layer: int,
+        carry: dict[str, Tensor],
+    ) -> Bias:
+        row, column = q_table[0, :, 0].float(), hidden[..., 0]
+
+        def values(block: Block) -> Tensor:
+            return (row[block.rows, None] * column[:, None, None, block.keys]).expand(-1, HEADS, -1, -1)
+
+        def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return row[query] * column[batch, key]
+
+        return Dense(values, score)
+
+
+def geometry(unplaced: int = UNPLACED) -> Geometry:
+    return Geometry(WIDTH, HEADS, 2, EXTENT, causal=False, unplaced=unplaced)
+
+
+def encoding_of(name: str) -> PositionEncoding:
+    own = {"key-only": KeyOnly, "scored": Scored}
+    encoding = own[name](geometry()) if name in own else build_encoding(name, {}, geometry())
+    return encoding.eval()
+
+
+def where(encoding: PositionEncoding) -> Places:
+    reach = Reach(EXTENT, encoding.extrapolations[0])
+    return places(encoding, tabulate(encoding, grid(EXTENT), reach))
+
+
+@pytest.mark.parametrize("name", [name for name in [*IN_2D, "key-only", "scored"] if name != "seqpe"])
+@torch.no_grad()
+def test_queries_keys_and_logits_of_tokens_without_a_place_stay_as_they_were(name: str) -> None:
+    encoding, count = encoding_of(name), UNPLACED + COUNT
+    here = where(encoding)
+    q, k, v = (tokens(2, HEADS, count, WIDTH // HEADS, seed=seed) for seed in range(3))
+    hidden = tokens(2, count, WIDTH, seed=3)
+    turned = here.rotate(q, k, 1)
+    for before, after in zip((q, k), turned, strict=True):
+        assert torch.equal(after[:, :, :UNPLACED], before[:, :, :UNPLACED])
+    out = attend(*turned, v, here.bias(*turned, hidden, 1), causal=False)
+
+    placed = encoding.rotate(q[:, :, UNPLACED:], k[:, :, UNPLACED:], here.table, 1)
+    inner = matrix(encoding.bias(*placed, hidden[:, UNPLACED:], here.table, here.table, 1, {}), COUNT)
+    outer = torch.zeros(len(inner), inner.shape[1], count, count)
+    outer[:, :, UNPLACED:, UNPLACED:] = inner
+    alone, other = (torch.cat((x[:, :, :UNPLACED], y), 2) for x, y in zip((q, k), placed, strict=True))
+    wanted = reference(alone, other, v, outer, causal=False)
+    torch.testing.assert_close(out.double(), wanted, atol=2e-5, rtol=0)
+
+    added = here.embed()
+    if added is not None:
+        assert not bool(added[:, :UNPLACED].any())
+        torch.testing.assert_close(added[:, UNPLACED:], encoding.embed(here.table))
+
+
+@torch.no_grad()
+def test_a_bias_given_number_by_number_is_the_same_as_by_blocks() -> None:
+    encoding, count = encoding_of("scored"), UNPLACED + COUNT
+    q, hidden = tokens(2, HEADS, count, WIDTH // HEADS), tokens(2, count, WIDTH, seed=3)
+    bias = where(encoding).bias(q, q, hidden, 0)
+    assert isinstance(bias, Dense)
+    assert bias.score is not None
+    score = torch.vmap(torch.vmap(bias.score, (None, None, None, 0)), (None, None, 0, None))
+    numbers = score(torch.tensor(1), torch.tensor(2), torch.arange(count), torch.arange(count))
+    torch.testing.assert_close(numbers, matrix(bias, count)[1, 2])
+
+
+@torch.no_grad()
+def test_an_encoding_may_have_rows_of_its_own_for_such_tokens() -> None:
+    encoding = encoding_of("seqpe")
+    here = where(encoding)
+    assert here.unplaced == 0
+    assert here.table.vectors.shape == (1, UNPLACED + COUNT, WIDTH)
+    assert torch.equal(here.table.vectors[0, :UNPLACED], encoding.get_parameter("unplaced_vectors"))
+    q = tokens(2, HEADS, UNPLACED + COUNT, WIDTH // HEADS)
+    assert not torch.allclose(here.rotate(q, q, 0)[0][:, :, :UNPLACED], q[:, :, :UNPLACED])
