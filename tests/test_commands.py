@@ -134,7 +134,7 @@ def test_the_process_itself_ends_with_status_2_and_no_traceback(place: Path) -> 
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["list", "show", "run", "submit", "status", "doctor"])
+@pytest.mark.parametrize("name", ["list", "show", "run", "submit", "status", "doctor", "lm-eval"])
 def test_the_help_of_a_command_ends_in_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     text, _, options = capsys.readouterr().out.partition("Options:")

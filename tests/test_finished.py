@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tiny_sweeps import tiny
+from trained_runs import trained
 
 import pebench
 from pebench.data.tokenizer_file import read_tokenizer
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Reach
-from pebench.running.execution import Execution
 from pebench.running.finished import FinishedRun
-from pebench.store import RunFolder
-
-
-def trained(place: Path, encoding: str = "rope", **task: Any) -> RunFolder:
-    """A finished run of a few steps."""
-    written = tiny(place)
-    options = {**written["tasks"][0]["language-modeling"], **task}
-    spec = {"encoding": encoding, "task": {"language-modeling": options}}
-    pebench.run(
-        {**spec, "model": written["model"], "train": written["train"]}, execution=Execution(device="cpu")
-    )
-    (folder,) = (path.parent for path in Path("runs").glob("*/result.json"))
-    return RunFolder(folder)
 
 
 def forget_data(place: Path) -> None:

@@ -16,7 +16,7 @@ COSTLY = ("pydantic", "submitit", "rich", "yaml")
 """Not heavy, but together half of the time that `pebench --help` has."""
 
 LAYERS = [
-    {"cli", "commands", "__main__", "parameters", "doctor", "api"},
+    {"cli", "commands", "__main__", "parameters", "doctor", "api", "lm_eval"},
     {"submission", "leaderboard", "tracking"},
     {"sweeping"},
     {"running"},
@@ -42,7 +42,15 @@ def imported(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["list"], ["status"], ["submit", "--help"], ["run", "--help"], ["doctor", "--help"]],
+    [
+        ["--help"],
+        ["list"],
+        ["status"],
+        ["submit", "--help"],
+        ["run", "--help"],
+        ["doctor", "--help"],
+        ["lm-eval", "--help"],
+    ],
 )
 def test_a_command_that_trains_nothing_imports_nothing_heavy(arguments: list[str]) -> None:
     assert imported(*arguments) == set()

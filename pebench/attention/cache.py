@@ -32,6 +32,19 @@ class Growing:
         self.length = end
         return self._storage.narrow(self.dim, 0, end)
 
+    def take(self, rows: Tensor) -> Growing:
+        """A copy that holds these rows of dimension 0, in this order."""
+        taken = Growing(self.dim)
+        if self._storage is not None:
+            taken._storage = self._storage.narrow(self.dim, 0, self.length)[rows]
+            taken.length = self.length
+        return taken
+
+    def take_if_many(self, rows: Tensor) -> Growing:
+        """A copy that holds these rows, or the one row there is for every member of the batch."""
+        one = self._storage is not None and len(self._storage) == 1
+        return self.take(torch.zeros_like(rows[:1]) if one else rows)
+
 
 class LayerCache:
     """Keys and values of a layer, both (B, H, K, d), and what its encoding carries along the sequence."""
@@ -44,6 +57,13 @@ class LayerCache:
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Takes in the new keys and values and returns all of them."""
         return self._keys.append(k), self._values.append(v)
+
+    def take(self, rows: Tensor) -> LayerCache:
+        """A copy that holds these rows of the batch."""
+        taken = LayerCache()
+        taken._keys, taken._values = self._keys.take(rows), self._values.take(rows)
+        taken.carry = {name: value[rows] for name, value in self.carry.items()}
+        return taken
 
 
 class Cache:
@@ -85,3 +105,17 @@ class Cache:
             return tree_unflatten(whole, shape), None
         mask = tokens.new_ones(tokens.shape, dtype=torch.bool) if mask is None else mask
         return tree_unflatten(whole, shape), self._mask.append(mask)
+
+    def take(self, rows: Tensor) -> Cache:
+        """A copy that holds these rows of the batch, each as often as it is named, so that several texts can
+        go on from what one has in common.
+
+        Args:
+            rows: (R,) numbers of rows.
+        """
+        taken = Cache(0)
+        taken.layers = [layer.take(rows) for layer in self.layers]
+        taken.length = self.length
+        taken._table = [growing.take_if_many(rows) for growing in self._table]
+        taken._mask = None if self._mask is None else self._mask.take(rows)
+        return taken

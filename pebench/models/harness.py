@@ -1,0 +1,254 @@
+"""A decoder as the Language Model Evaluation Harness (lm-eval, https://github.com/EleutherAI/lm-evaluation-harness)
+sees it: text in, likelihoods and text out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tqdm import tqdm
+
+from pebench.data.tokenization import Tokenizer
+from pebench.errors import UserError, unknown
+from pebench.models.decoder import Decoder
+from pebench.models.generation import TOKENS_AT_ONCE, Stop, generate
+from pebench.models.likelihood import Continuation, likelihoods
+from pebench.position_encoding import Reach
+
+
+class _Prompt(NamedTuple):
+    """A request to go on with a text.
+
+    Attributes:
+        tokens: of the text. limit: of new tokens.
+        until: what ends the new text.
+    """
+
+    tokens: tuple[int, ...]
+    limit: int
+    until: tuple[str, ...]
+
+
+class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
+    """A decoder and its tokenizer, under the interface of lm-eval.
+
+    Requests are read whole, however far that is beyond the trained extent, unless `max_length` says
+    otherwise. A request is served at an extent that depends on itself alone, never on what else is in its
+    batch: the trained one times the smallest power of two that holds it.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int | None = None,
+        extent: int | None = None,
+        extrapolation: str | None = None,
+        rows_at_once: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """
+        Args:
+            model: in evaluation mode. tokenizer: its own.
+            max_length: cuts what comes before in longer requests, and is the window of rolling likelihoods,
+                which is the trained extent otherwise.
+            extent: what the encoding is told to serve, by default `max_length`, or else the smallest
+                multiple above.
+            extrapolation: one of the encoding's ways past the trained extent, by default the one it prefers.
+            rows_at_once: bounds a batch; by default its tokens are bounded alone.
+            progress: whether to draw a progress bar.
+
+        Raises:
+            UserError: the encoding does not know the extrapolation or cannot serve the extent.
+        """
+        super().__init__()
+        encoding = model.encoding
+        if extrapolation is not None and extrapolation not in encoding.extrapolations:
+            raise unknown("extrapolation", extrapolation, encoding.extrapolations, "this encoding")
+        for name, value in (("max_length", max_length), ("extent", extent)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 2):
+                raise UserError(f"{name} is a number of tokens, 2 at least, not {value!r}.")
+        if max_length and extent and extent < max_length:
+            raise UserError(f"an extent of {extent} positions does not hold max_length={max_length} tokens.")
+        self.model = model
+        self._tokenizer = tokenizer
+        self._device = next(model.parameters()).device
+        self._max_length, self._extent = max_length, extent or max_length
+        self._trained = model.geometry.extent[0]
+        self._method = extrapolation or encoding.extrapolations[0]
+        self._rows = rows_at_once
+        self._progress = progress
+        if self._extent is not None:
+            self.reach(self._extent)
+
+    @property
+    def eot_token_id(self) -> int:
+        """The id between documents; an empty context becomes this one token."""
+        return self._tokenizer.end_of_text
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a window of rolling likelihoods."""
+        return self._max_length or self._trained
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Names the tokenizer in lm-eval's own cache of prompts."""
+        return f"pebench-{self._tokenizer.fingerprint}"
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Refuses: no chat was trained on."""
+        raise UserError("a model of pebench has no chat template: leave --apply_chat_template out.")
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
+        """The ids of a text."""
+        ids: list[int] = self._tokenizer.encode(string).tolist()
+        return ids
+
+    def reach(self, length: int) -> Reach:
+        """How a request of so many tokens is served.
+
+        Raises:
+            UserError: it cannot be.
+        """
+        limit = self.model.encoding.limit()
+        extent = self._extent
+        if extent is None:
+            extent = self._trained
+            while extent < length:
+                extent *= 2
+            extent = extent if limit is None else max(min(extent, limit), length)
+        elif extent < length:
+            raise UserError(
+                f"a request of {length} tokens does not fit into the extent={extent} that was asked for: "
+                f"max_length={extent} would cut it."
+            )
+        if limit is not None and extent > limit:
+            raise UserError(
+                f"the encoding can name {limit} positions, and a request needs {extent}: max_length={limit} "
+                "would cut it."
+            )
+        return Reach((extent,), self._method)
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """For each request of a context and a continuation, the log-likelihood of the latter, and whether it
+        is what greedy decoding gives."""
+        found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm or not self._progress)
+        return found
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        found: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        asked: dict[int, Continuation] = {}
+        for number, ((_, text), context, tokens) in enumerate(requests):
+            # A merge across the border may leave the continuation no token of its own.
+            tokens = tokens or self.tok_encode(text)
+            if tokens:
+                asked[number] = self._cut(context or [self.eot_token_id], tokens)
+        for number, log, greedy in self._likelihoods(asked, "Running loglikelihood requests", disable_tqdm):
+            found[number] = log, greedy
+            self.cache_hook.add_partial("loglikelihood", requests[number][0], found[number])
+        return found
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """For each request of a text, its log-likelihood after the end of another, in windows as lm-eval
+        defines them: each token is predicted once, and the last window reaches back to be full."""
+        asked: dict[int, Continuation] = {}
+        document: list[int] = []
+        for number, request in enumerate(requests):
+            tokens = self.tok_encode(request.args[0])
+            for pair in get_rolling_token_windows(tokens, self.eot_token_id, self.max_length, 1):
+                context, rest = make_disjoint_window(pair)
+                asked[len(document)] = Continuation(tuple(context), tuple(rest))
+                document.append(number)
+        totals = [0.0] * len(requests)
+        missing: list[int] = [document.count(number) for number in range(len(requests))]
+        for window, log, _ in self._likelihoods(asked, "Running rolling requests", disable_tqdm):
+            number = document[window]
+            totals[number] += log
+            missing[number] -= 1
+            if not missing[number]:
+                args = requests[number].args
+                self.cache_hook.add_partial("loglikelihood_rolling", args, totals[number])
+        return totals
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """For each request of a context and keywords, what greedy decoding adds, up to the first of the
+        strings that end it.
+
+        Raises:
+            UserError: something other than greedy decoding is asked for.
+        """
+        prompts = {number: self._prompt(*request.args) for number, request in enumerate(requests)}
+        found = [""] * len(requests)
+        with self._bar(len(requests), "Running generate_until requests", disable_tqdm) as bar:
+            for reach, limit, until, numbers in self._alike(prompts):
+                stop = Stop(frozenset([self.eot_token_id]), until, self._tokenizer.decode)
+                texts = [prompts[number].tokens for number in numbers]
+                for number, new in zip(numbers, generate(self.model, texts, reach, limit, stop), strict=True):
+                    found[number] = stop.cut(self._tokenizer.decode(new))
+                    self.cache_hook.add_partial("generate_until", requests[number].args, found[number])
+                bar.update(len(numbers))
+        return found
+
+    def _cut(self, context: Sequence[int], tokens: Sequence[int]) -> Continuation:
+        """As much of the context as `max_length` leaves."""
+        if self._max_length is None:
+            return Continuation(tuple(context), tuple(tokens))
+        room = self._max_length + 1 - len(tokens)
+        if room < 1:
+            raise UserError(
+                f"a continuation of {len(tokens)} tokens does not fit into max_length={self._max_length}."
+            )
+        return Continuation(tuple(context[-room:]), tuple(tokens))
+
+    def _likelihoods(
+        self, asked: dict[int, Continuation], what: str, quiet: bool
+    ) -> Iterator[tuple[int, float, bool]]:
+        """Numbers with their scores, as batches are done."""
+        groups: dict[Reach, list[int]] = defaultdict(list)
+        for number, continuation in asked.items():
+            groups[self.reach(continuation.read)].append(number)
+        with self._bar(len(asked), what, quiet) as bar:
+            for reach, numbers in groups.items():
+                wanted = [asked[number] for number in numbers]
+                for place, score in likelihoods(self.model, wanted, reach, rows_at_once=self._rows):
+                    bar.update()
+                    yield numbers[place], score.log, score.greedy
+
+    def _prompt(self, context: str, keywords: dict[str, Any]) -> _Prompt:
+        """What a request for a text asks for."""
+        asked: dict[str, Any] = dict(normalize_gen_kwargs(keywords))
+        if asked.get("do_sample") or asked.get("num_beams", 1) != 1:
+            raise UserError("pebench decodes greedily: ask for do_sample=False and no beams.")
+        tokens = tuple(self.tok_encode(context)) or (self.eot_token_id,)
+        limit = asked["max_gen_toks"]
+        if self._max_length is not None:
+            limit = min(limit, self._max_length - 1)
+            tokens = tokens[-(self._max_length - limit) :]
+        return _Prompt(tokens, limit, tuple(string for string in asked["until"] if string))
+
+    def _alike(self, prompts: dict[int, _Prompt]) -> Iterator[tuple[Reach, int, tuple[str, ...], list[int]]]:
+        """Batches of prompts that are served and ended alike, the longest first."""
+        groups: dict[tuple[Reach, int, tuple[str, ...]], list[int]] = defaultdict(list)
+        for number, prompt in prompts.items():
+            reach = self.reach(len(prompt.tokens) + prompt.limit)
+            groups[reach, prompt.limit, prompt.until].append(number)
+        for (reach, limit, until), numbers in groups.items():
+            numbers.sort(key=lambda number: -len(prompts[number].tokens))
+            while numbers:
+                fit = max(1, TOKENS_AT_ONCE // (len(prompts[numbers[0]].tokens) + limit))
+                count = min(fit, self._rows or fit)
+                yield reach, limit, until, numbers[:count]
+                numbers = numbers[count:]
+
+    def _bar(self, total: int, what: str, quiet: bool) -> Any:
+        return tqdm(total=total, desc=what, disable=quiet or not self._progress)
