@@ -40,8 +40,8 @@ def matrix(bias: Bias | None, count: int) -> Tensor:
         case None:
             return torch.zeros(1, 1, count, count)
         case Dense():
-            values: Tensor = bias.values(whole)
-            return values.expand(-1, -1, count, count)
+            values: Tensor = bias.values(whole).expand(-1, -1, count, count)
+            return values
         case Factored():
             query = torch.ones_like(bias.key) if bias.query is None else bias.query
             product: Tensor = query @ bias.key.transpose(-1, -2)
@@ -77,10 +77,12 @@ class Scored(PositionEncoding):
         layer: int,
         carry: dict[str, Tensor],
     ) -> Bias:
-        row, column = q_table[0, :, 0].float(), hidden[..., 0]
+        row: Tensor = q_table[0, :, 0].float()
+        column = hidden[..., 0]
 
         def values(block: Block) -> Tensor:
-            return (row[block.rows, None] * column[:, None, None, block.keys]).expand(-1, HEADS, -1, -1)
+            product: Tensor = row[block.rows, None] * column[:, None, None, block.keys]
+            return product.expand(-1, HEADS, -1, -1)
 
         def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return row[query] * column[batch, key]

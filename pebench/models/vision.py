@@ -18,7 +18,7 @@ from pebench.spec import Frozen
 from pebench.torchvision_operators import declare_missing
 
 if TYPE_CHECKING:
-    from timm.layers import Attention
+    from timm.layers.attention import Attention
     from timm.models.vision_transformer import VisionTransformer
 
 SMALL = {"patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 4}
