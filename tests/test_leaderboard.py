@@ -15,20 +15,30 @@ from run_folders import begin, diverge, finish, log, record_sweep, specification
 
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.leaderboard import print_leaderboard, write_leaderboard
-from pebench.leaderboard.plots import spread
+from pebench.leaderboard import from_runs, make_board, print_leaderboard, write_leaderboard
+from pebench.leaderboard.plots.style import spread
 from pebench.leaderboard.sweeps import find_sweeps
 from pebench.spec import RunSpec
 from pebench.store import RunFolder
 
+PICTURES = ("score-by-extent", "heat-map", "cost-against-quality")
 FILES = {
     "scores.csv",
     "leaderboard.csv",
     "costs.csv",
+    "runs.csv",
     "leaderboard.md",
-    "score-by-extent.png",
-    "score-by-extent.svg",
+    "report.html",
+    *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")),
 }
+MEASURED = {
+    "costs.csv",
+    "leaderboard.md",
+    "report.html",
+    "cost-against-quality.png",
+    "cost-against-quality.svg",
+}
+"""Files that hold throughput or memory, which differ from one attempt at a run to the next."""
 
 
 @pytest.fixture
@@ -40,9 +50,8 @@ def runs(tmp_path: Path) -> Path:
 
 def write(runs: Path, name: str = "quickstart") -> Path:
     """Writes a recorded sweep and returns the folder of its results."""
-    (sweep,) = find_sweeps(runs, [name])
-    write_leaderboard(runs, sweep, runs.parent / "results")
-    return runs.parent / "results" / name
+    (collection,) = from_runs(runs, [name])
+    return write_leaderboard(make_board(collection), runs.parent / "results")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -177,7 +186,7 @@ def test_scores_do_not_depend_on_order_interruptions_or_speed(runs: Path, tmp_pa
         finish(folder, text_scores(2.0 + spec.seed / 10, 3.0 + spec.seed / 10), speed=77.0)
     record_sweep(runs, specs)
     second = contents(write(runs))
-    for name in FILES - {"costs.csv", "leaderboard.md"}:
+    for name in FILES - MEASURED:
         assert second[name] == first[name], name
     assert second["costs.csv"] != first["costs.csv"]
 

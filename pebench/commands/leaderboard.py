@@ -21,8 +21,29 @@ from pebench.errors import UserError
     show_default=True,
     help="The folder of results.",
 )
-def command(sweeps: tuple[str, ...], runs: Path | None, output: Path) -> None:
-    """Regenerate the tables and plots of sweeps from their runs.
+@click.option("--baseline", metavar="ENCODING", help="What to compare with. [default: the sweep's]")
+@click.option("--published", is_flag=True, help="Put published figures beside those that match them.")
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A CSV file of published figures to use in place of those that come with pebench.",
+)
+@click.option("--latex", is_flag=True, help="Write leaderboard.tex too, for papers.")
+@click.option(
+    "--from-mlflow", "uri", metavar="URI", help="Read a tracking store in place of the run folders."
+)
+def command(
+    sweeps: tuple[str, ...],
+    runs: Path | None,
+    output: Path,
+    baseline: str | None,
+    published: bool,
+    figures: Path | None,
+    latex: bool,
+    uri: str | None,
+) -> None:
+    """Regenerate the tables, plots and report of sweeps from their runs.
 
     SWEEP is the name of a submitted sweep, or its file; without one, all are written. A mean stands only
     where every seed has finished.
@@ -30,20 +51,29 @@ def command(sweeps: tuple[str, ...], runs: Path | None, output: Path) -> None:
     \b
     Examples:
       pebench leaderboard
-      pebench leaderboard sweeps/quickstart.yaml --output results
+      pebench leaderboard sweeps/quickstart.yaml --baseline alibi --latex
+      pebench leaderboard quickstart --from-mlflow http://tracking.example.org:5000
     """
-    from pebench.leaderboard.sweeps import find_sweeps
-    from pebench.leaderboard.terminal import print_tables
+    if figures is not None and not published:
+        raise UserError("--figures names a file for --published: give both.")
+    if uri is not None and runs is not None:
+        raise UserError("--from-mlflow and --runs are two places to read from: give one.")
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.published import BUILT_IN, read_figures
+    from pebench.leaderboard.sources import from_runs, from_store
+    from pebench.leaderboard.terminal import print_board
     from pebench.leaderboard.write import write_leaderboard
     from pebench.store import runs_folder
 
-    folder = runs or runs_folder()
-    for record in find_sweeps(folder, sweeps):
+    others = read_figures(figures or BUILT_IN) if published else None
+    found = from_store(uri, sweeps) if uri is not None else from_runs(runs or runs_folder(), sweeps)
+    for collection in found:
+        board = make_board(collection, baseline, others)
         try:
-            collection, summary = write_leaderboard(folder, record, output)
+            folder = write_leaderboard(board, output, with_latex=latex)
         except OSError as error:
             raise UserError(f"cannot read or write {error.filename}: {error.strerror}.") from error
-        print_tables(collection, summary)
+        print_board(board)
         for warning in collection.warnings:
             click.echo(f"pebench: {warning}", err=True)
-        click.echo(f"Written: {output / record.name}")
+        click.echo(f"Written: {folder}, with report.html to open in a browser")

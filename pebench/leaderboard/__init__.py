@@ -1,6 +1,8 @@
-"""Tables and plots of a sweep, from its run folders and nothing else."""
+"""Tables, plots and pages of a sweep, from what its runs say and nothing else."""
 
+from pebench.leaderboard.board import make_board
+from pebench.leaderboard.sources import from_runs
 from pebench.leaderboard.terminal import print_leaderboard
 from pebench.leaderboard.write import write_leaderboard
 
-__all__ = ["print_leaderboard", "write_leaderboard"]
+__all__ = ["from_runs", "make_board", "print_leaderboard", "write_leaderboard"]

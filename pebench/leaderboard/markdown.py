@@ -3,46 +3,67 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.collect import Collection, Group
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.costs import CostRow, cost_rows
+from pebench.leaderboard.overall import OverallRow
+from pebench.leaderboard.published import Match
 from pebench.leaderboard.wide import Wide
-from pebench.leaderboard.wording import cell_text, extent_headings, heading, notes
+from pebench.leaderboard.wording import (
+    cell_text,
+    cost_headings,
+    cost_texts,
+    decimal,
+    difference_heading,
+    difference_text,
+    explained,
+    extent_headings,
+    grouped,
+    heading,
+    notes,
+    number,
+    p_text,
+)
 from pebench.scores import extent_name
 
-if TYPE_CHECKING:
-    import pandas
-
 _TRACE = (
-    "Every number can be followed to its runs: `leaderboard.csv` names them, `scores.csv` holds every score "
-    "and `costs.csv` every cost."
+    "Every number can be followed to its runs: `leaderboard.csv` names those behind each mean, `scores.csv` "
+    "those behind each score, `costs.csv` holds every throughput and memory, and `runs.csv` the "
+    "specification, commit, machine and data of each run. `report.html` shows all of it in one page."
 )
 
 
-def markdown(collection: Collection, tables: list[Wide], costs: pandas.DataFrame) -> str:
-    """The text of the file.
-
-    Args:
-        collection: the sweep.
-        tables: its tables.
-        costs: see `pebench.leaderboard.costs.mean_costs`.
-    """
-    parts = [f"# {collection.sweep}", *(f"> **Warning:** {warning}" for warning in collection.warnings)]
-    for table in tables:
-        parts += [f"## {table.title}", _explained(table), _scores(table)]
+def markdown(board: Board) -> str:
+    """The text of the file."""
+    collection = board.collection
+    parts = [f"# {collection.sweep.name}", *(f"> **Warning:** {text}" for text in collection.warnings)]
+    if board.overall:
+        parts += ["## Over all tasks", OVERALL, _overall(board.tables, board.overall)]
+    for table in board.tables:
+        parts += [f"## {table.title}", f"{heading(table)}{explained(table)}", _scores(table)]
         parts.append("\n".join(f"- {note}" for note in notes(collection, table)))
-        parts += ["### Cost", _costs(costs, table)]
+        parts.append(_compared(board, table))
+        rows = cost_rows(board.costs, table)
+        if rows:
+            parts += ["### Cost", _costs(table, rows)]
+        published = [match for match in board.published or () if match.table == table.key]
+        if published:
+            parts += ["### Published figures", PUBLISHED, _published(published)]
+    if board.published is not None and not board.published:
+        parts.append(NO_PUBLISHED)
     return "\n\n".join(part for part in [*parts, _TRACE] if part) + "\n"
 
 
-def _explained(table: Wide) -> str:
-    if not table.metric:
-        return heading(table)
-    return (
-        f"{heading(table)}: mean ± half the width of the 95 % t interval over the seeds, the best of a "
-        "column in bold. A cell is empty where a seed is missing."
-    )
+OVERALL = (
+    "Rank and relative score are means over the extents of a task. A score relative to the best at its "
+    "extent is 1 for the best; encodings share a rank where their intervals overlap. What is missing "
+    "in one task has no mean over all."
+)
+PUBLISHED = (
+    "Figures of others for the same task, data, metric and extents. Models and budgets differ, so a "
+    "difference says how far apart two experiments are, and not which is right."
+)
+NO_PUBLISHED = "No published figure has the task, data, metric and extents of this sweep."
 
 
 def _scores(table: Wide) -> str:
@@ -54,49 +75,73 @@ def _scores(table: Wide) -> str:
     return _table(["encoding", *extent_headings(table)], rows)
 
 
-def _costs(costs: pandas.DataFrame, table: Wide) -> str:
-    """What each encoding costs, at the largest extent where it is evaluated."""
-    groups = {line.group.key: line.group for line in table.lines}
-    own = costs[costs["group"].isin(list(groups))]
-    if own.empty:
+def _compared(board: Board, table: Wide) -> str:
+    """The differences to the baseline at the largest extent."""
+    if board.baseline is None or not table.extents:
         return ""
-    item = str(own["item"].iloc[0])
-    largest = table.extents[-1] if table.extents else ()
-    at = f" at {extent_name(largest)}" if largest else ""
-    headings = ["encoding", "parameters", "of the encoding", f"training {item}/s", f"evaluation {item}/s{at}"]
-    training, evaluation = (own[own["phase"] == phase] for phase in ("training", "evaluation"))
-    trained = {key: rest for key, *rest in _fields(training, "group", *_TRAINING)}
-    rates = {tuple(place): rate for *place, rate in _fields(evaluation, *_PLACE, "items_per_second")}
+    largest = table.extents[-1]
     rows = [
-        _cost(group, trained.get(key), rates.get((key, largest, group.default), math.nan))
-        for key, group in groups.items()
+        [line.label, str(cell.rank or ""), difference_text(cell), p_text(cell.p_holm)]
+        for line in table.lines
+        if (cell := line.cells.get(largest)) is not None
     ]
-    return _table([*headings, "training memory (MiB)", "kernels"], rows)
+    if not any(row[2] for row in rows):
+        return ""
+    title = f"### Against {board.baseline} at {extent_name(largest)}"
+    return "\n\n".join([title, COMPARED, _table(["encoding", "rank", difference_heading(table), "p"], rows)])
 
 
-_PLACE = ("group", "extent", "extrapolation")
-_TRAINING = ("parameters", "encoding_parameters", "items_per_second", "peak_memory_bytes", "kernels")
+COMPARED = (
+    "Rank, where those whose intervals overlap with the best share the first; mean difference of the pairs "
+    "of equal seeds ± half the width of its 95 % t interval; p of the paired t test after Holm's correction "
+    "over the encodings compared."
+)
 
 
-def _cost(group: Group, training: list[Any] | None, evaluation: float) -> list[str]:
-    if training is None:
-        return [group.label, *[""] * 6]
-    parameters, of_encoding, rate, memory, kernels = training
-    numbers = [parameters, of_encoding, rate, evaluation, memory / 2**20]
-    return [group.label, *(_whole(value) for value in numbers), kernels]
+def _overall(tables: list[Wide], rows: list[OverallRow]) -> str:
+    headings = ["encoding", "mean rank", "relative score"]
+    for table in tables:
+        headings += [f"{table.title}: rank", "relative"]
+    lines = []
+    for row in rows:
+        texts = [row.label, decimal(row.rank, 2), decimal(row.relative, 3)]
+        for table in tables:
+            standing = row.standings.get(table.title)
+            texts += [
+                decimal(standing.rank if standing else math.nan, 2),
+                decimal(standing.relative if standing else math.nan, 3),
+            ]
+        lines.append(texts)
+    return _table(headings, lines)
 
 
-def _fields(frame: pandas.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
-    return frame[list(columns)].itertuples(index=False, name=None)
+def _costs(table: Wide, rows: list[CostRow]) -> str:
+    return _table(["encoding", *cost_headings(table, rows)], [[row.label, *cost_texts(row)] for row in rows])
 
 
-def _whole(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:,.0f}"
+def _published(found: list[Match]) -> str:
+    headings = ["encoding", "metric", "extent", "ours", "parameters", "published", "difference"]
+    rows = [
+        [
+            match.label,
+            match.metric,
+            extent_name(match.extent),
+            number(match.mean),
+            grouped(match.parameters),
+            number(match.figure.value, like=match.mean),
+            f"{match.difference:+.{2 if abs(match.difference) >= 1 else 3}f}",
+            match.figure.model,
+            match.figure.source,
+            "; ".join(match.remarks),
+        ]
+        for match in found
+    ]
+    return _table([*headings, "their model", "source", "note"], rows)
 
 
 def _table(headings: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, numbers to the right, padded so that it can be read as text."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in [headings, *rows]]
+    lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in [headings, *rows]]
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(headings))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
 

@@ -20,14 +20,14 @@ def find_sweeps(runs: Path, wanted: Sequence[str]) -> list[SweepRecord]:
     if not recorded:
         raise UserError(f"no sweep was submitted into '{runs}': submit one, or name the folder with --runs.")
     found = []
-    for name in [_name(text) for text in wanted] or recorded:
+    for name in [name_of(text) for text in wanted] or recorded:
         if name not in recorded:
             raise unknown("sweep", name, recorded)
         found.append(recorded[name])
     return found
 
 
-def _name(text: str) -> str:
+def name_of(text: str) -> str:
     """The name of a sweep, of which its file may have been given."""
     path = Path(text)
     if path.suffix not in (".yaml", ".yml"):

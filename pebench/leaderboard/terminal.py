@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pebench.leaderboard.collect import Collection, collect
-from pebench.leaderboard.statistics import summarise
-from pebench.leaderboard.sweeps import find_sweeps
-from pebench.leaderboard.wide import Extent, Line, Wide, widen
-from pebench.leaderboard.wording import cell_text, extent_headings, heading, notes
+from pebench.leaderboard.board import Board, make_board
+from pebench.leaderboard.markdown import NO_PUBLISHED
+from pebench.leaderboard.published import Match
+from pebench.leaderboard.sources import from_runs
+from pebench.leaderboard.wide import Extent, Line, Wide
+from pebench.leaderboard.wording import cell_text, decimal, extent_headings, heading, notes, number
+from pebench.scores import extent_name
 from pebench.store import runs_folder
 
 if TYPE_CHECKING:
-    import pandas
     from rich.console import Console
     from rich.text import Text
 
@@ -29,30 +30,31 @@ def print_leaderboard(sweep: str, runs: Path | None = None, console: Console | N
     Raises:
         UserError: there is no such sweep, or a run cannot be read.
     """
-    folder = runs if runs is not None else runs_folder()
-    (record,) = find_sweeps(folder, [sweep])
-    collection = collect(folder, record)
-    print_tables(collection, summarise(collection), console)
+    (collection,) = from_runs(runs if runs is not None else runs_folder(), [sweep])
+    print_board(make_board(collection), console)
 
 
-def print_tables(collection: Collection, summary: pandas.DataFrame, console: Console | None = None) -> None:
+def print_board(board: Board, console: Console | None = None) -> None:
     """Prints the tables of a sweep that has been read; see `print_leaderboard`.
 
     Args:
-        collection: the sweep.
-        summary: see `pebench.leaderboard.statistics.summarise`.
-        console: where to.
+        board: the sweep. console: where to.
     """
     from rich.console import Console
     from rich.text import Text
 
     console = console or Console()
-    for table in widen(collection, summary):
-        console.print(Text(f"{collection.sweep} · {table.title}", style="bold"))
+    for table in board.tables:
+        console.print(Text(f"{board.collection.sweep.name} · {table.title}", style="bold"))
         console.print(Text(heading(table)))
         _print_table(table, console)
-        for note in notes(collection, table):
+        for note in notes(board.collection, table):
             console.print(Text(f"- {note.replace('`', '')}"))
+        _print_published([match for match in board.published or () if match.table == table.key], console)
+    if board.published is not None and not board.published:
+        console.print(Text(NO_PUBLISHED))
+    if board.overall:
+        _print_overall(board, console)
 
 
 def _print_table(table: Wide, console: Console) -> None:
@@ -66,6 +68,35 @@ def _print_table(table: Wide, console: Console) -> None:
         shown.add_column(title, justify="right", no_wrap=True)
     for line in table.lines:
         shown.add_row(Text(line.label), *(_cell(table, line, extent) for extent in table.extents))
+    console.print(shown)
+
+
+def _print_published(found: list[Match], console: Console) -> None:
+    from rich.text import Text
+
+    for match in found:
+        remarks = f" [{'; '.join(match.remarks)}]" if match.remarks else ""
+        console.print(
+            Text(
+                f"- published: {match.label}, {match.metric} at {extent_name(match.extent)}: "
+                f"{match.figure.value:g} ({match.figure.model}; {match.figure.source}), ours "
+                f"{number(match.mean)}, difference {match.difference:+.3g}{remarks}"
+            )
+        )
+
+
+def _print_overall(board: Board, console: Console) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print(Text(f"{board.collection.sweep.name} · over all tasks", style="bold"))
+    shown = Table(box=SIMPLE_HEAD)
+    shown.add_column("encoding", overflow="fold")
+    for title in ("mean rank", "relative score"):
+        shown.add_column(title, justify="right", no_wrap=True)
+    for row in board.overall:
+        shown.add_row(Text(row.label), decimal(row.rank, 2), decimal(row.relative, 3))
     console.print(shown)
 
 

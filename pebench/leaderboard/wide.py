@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.collect import Collection, Group
+from pebench.leaderboard.collect import Collection
+from pebench.leaderboard.groups import Group
 from pebench.scores import positions
 from pebench.store import MetricRecord
 
@@ -26,12 +27,21 @@ class Cell:
         mean: NaN where it is not known.
         half_width: of its interval, NaN for one seed.
         diverged: how many of the `expected` runs diverged.
+        rank: see `pebench.leaderboard.comparison.ranks`, None where there is none.
+        difference, difference_half_width: to the baseline, paired by seed; NaN where it is not known.
+        p_holm: its corrected p.
+        seeds: value by seed, of those that have one.
     """
 
     mean: float
     half_width: float
     diverged: int
     expected: int
+    rank: int | None
+    difference: float
+    difference_half_width: float
+    p_holm: float
+    seeds: Mapping[int, float]
 
     @property
     def known(self) -> bool:
@@ -59,6 +69,7 @@ class Wide:
     """A table.
 
     Attributes:
+        key: see `pebench.leaderboard.groups.Group.table`.
         title: the task, and its options where tables differ by them.
         metric: name of the headline, empty while no run has finished.
         record: how it is read.
@@ -68,6 +79,7 @@ class Wide:
         best: the best mean of each column that has one.
     """
 
+    key: tuple[str, ...]
     title: str
     metric: str
     record: MetricRecord
@@ -85,15 +97,36 @@ def widen(collection: Collection, summary: pandas.DataFrame) -> list[Wide]:
     """The tables of a sweep, by title.
 
     Args:
-        collection: the sweep. summary: see `pebench.leaderboard.statistics.summarise`.
+        collection: the sweep. summary: see `pebench.leaderboard.summary.summarise`.
     """
     rows: dict[str, dict[str, dict[Extent, Cell]]] = {}
-    headlines = {task: next(iter(metrics), "") for task, metrics in collection.metrics.items()}
+    headlines = collection.headlines
+    seeds = _seeds(collection)
     places = ["group", "metric", "extrapolation", "extent"]
-    numbers = ["mean", "half_width", "diverged", "expected"]
+    numbers = [
+        "mean",
+        "half_width",
+        "diverged",
+        "expected",
+        "rank",
+        "difference",
+        "difference_high",
+        "p_holm",
+    ]
     for key, metric, method, extent, *values in summary[places + numbers].itertuples(index=False, name=None):
         if metric == headlines.get(collection.groups[key].task, ""):
-            rows.setdefault(key, {}).setdefault(method, {})[extent] = Cell(*values)
+            mean, half_width, diverged, expected, rank, difference, high, p = values
+            rows.setdefault(key, {}).setdefault(method, {})[extent] = Cell(
+                mean=mean,
+                half_width=half_width,
+                diverged=diverged,
+                expected=expected,
+                rank=None if rank is None or math.isnan(rank) else int(rank),
+                difference=difference,
+                difference_half_width=high - difference,
+                p_holm=p,
+                seeds=seeds.get((key, method, extent), {}),
+            )
     tables: dict[tuple[str, ...], list[Line]] = defaultdict(list)
     for key, group in collection.groups.items():
         tables[group.table] += _lines(group, rows.get(key, {}))
@@ -101,6 +134,19 @@ def widen(collection: Collection, summary: pandas.DataFrame) -> list[Wide]:
         _wide(table, lines, collection.metrics.get(table[0], {}), headlines.get(table[0], ""))
         for table, lines in sorted(tables.items())
     ]
+
+
+def _seeds(collection: Collection) -> dict[tuple[str, str, Extent], dict[int, float]]:
+    """The headline scores by group, extrapolation and extent, and by seed."""
+    found: dict[tuple[str, str, Extent], dict[int, float]] = defaultdict(dict)
+    headlines = collection.headlines
+    columns = ["group", "metric", "extrapolation", "extent", "seed", "value"]
+    for key, metric, method, extent, seed, value in collection.scores[columns].itertuples(
+        index=False, name=None
+    ):
+        if metric == headlines[collection.groups[key].task] and not math.isnan(value):
+            found[key, method, extent][seed] = value
+    return found
 
 
 def _wide(
@@ -116,6 +162,7 @@ def _wide(
         return (*known, line.label)
 
     return Wide(
+        key=table,
         title=f"{table[0]} ({', '.join(table[1:])})" if table[1:] else table[0],
         metric=metric,
         record=record,

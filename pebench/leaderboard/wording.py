@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from pebench.leaderboard.collect import MISSING, Collection
+from pebench.leaderboard.costs import CostRow
 from pebench.leaderboard.wide import Cell, Extent, Wide
 from pebench.scores import extent_name
 
@@ -20,7 +21,12 @@ def number(value: float, like: float | None = None) -> str:
     size = abs(value if like is None else like)
     if size >= 1e6 or abs(value) >= 1e6:
         return f"{value:.3g}"
-    return f"{value:.{3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0}f}"
+    return f"{value:.{_digits(size)}f}"
+
+
+def _digits(size: float) -> int:
+    size = abs(size)
+    return 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
 
 
 def cell_text(cell: Cell | None) -> str:
@@ -43,6 +49,74 @@ def heading(table: Wide) -> str:
     direction = "higher" if table.record.higher_is_better else "lower"
     unit = f"{table.record.unit}, " if table.record.unit else ""
     return f"{table.metric} ({unit}{direction} is better) by extent"
+
+
+def explained(table: Wide) -> str:
+    """What a cell of the table holds."""
+    if not table.metric:
+        return ""
+    return (
+        ": mean ± half the width of the 95 % t interval over the seeds, the best of a "
+        "column in bold. A cell is empty where a seed is missing."
+    )
+
+
+def difference_heading(table: Wide) -> str:
+    """The heading of differences, with their sign's meaning."""
+    return f"difference ({'above' if table.record.higher_is_better else 'below'} 0 is better)"
+
+
+def difference_text(cell: Cell | None) -> str:
+    """``−0.512 ± 0.020`` to the baseline, without an interval for one pair, or nothing."""
+    if cell is None or math.isnan(cell.difference):
+        return ""
+    # The digits of the means: a difference of two of them has no more.
+    digits = _digits(cell.mean)
+    text = signed(cell.difference, digits)
+    if math.isnan(cell.difference_half_width):
+        return text
+    return f"{text} ± {cell.difference_half_width:.{digits}f}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign; zero has none."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if not text.strip("+−0.") else text
+
+
+def p_text(p: float) -> str:
+    """``0.012``, ``< 0.001``, or nothing."""
+    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def decimal(value: float, digits: int) -> str:
+    """A number, or nothing where it is not known."""
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def grouped(value: float | None) -> str:
+    """A whole number with its thousands apart, or nothing where it is not known."""
+    return "" if value is None or math.isnan(value) else f"{value:,.0f}"
+
+
+def cost_headings(table: Wide, rows: list[CostRow]) -> list[str]:
+    """The headings of a table of costs, beside the encoding's."""
+    item = rows[0].item
+    at = f" at {extent_name(table.extents[-1])}" if table.extents else ""
+    return [
+        "parameters",
+        "of the encoding",
+        f"training {item}/s",
+        f"evaluation {item}/s{at}",
+        "training memory (MiB)",
+        "kernels",
+    ]
+
+
+def cost_texts(row: CostRow) -> list[str]:
+    """The cells under `cost_headings`."""
+    numbers = [row.parameters, row.encoding_parameters, row.training, row.evaluation, row.memory / 2**20]
+    return [*(grouped(value) for value in numbers), row.kernels]
 
 
 def extent_headings(table: Wide) -> list[str]:

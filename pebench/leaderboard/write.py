@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench import atomic
-from pebench.leaderboard import plots
-from pebench.leaderboard.collect import Collection, collect
-from pebench.leaderboard.costs import mean_costs
+from pebench.leaderboard import files, plots
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.latex import latex
 from pebench.leaderboard.markdown import markdown
-from pebench.leaderboard.statistics import summarise
-from pebench.leaderboard.wide import widen
-from pebench.scores import extent_name
-from pebench.store import SweepRecord
+from pebench.leaderboard.report import report
 
 if TYPE_CHECKING:
     import pandas
@@ -21,76 +18,56 @@ if TYPE_CHECKING:
 _FLOAT = "%.8g"
 
 
-def write_leaderboard(runs: Path, sweep: SweepRecord, output: Path) -> tuple[Collection, pandas.DataFrame]:
-    """Writes the tables and plots of a sweep into a folder of its name.
+def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -> Path:
+    """Writes the tables, the plots and the page of a sweep into a folder of its name.
+
+    Files of this name that an earlier call wrote and this one does not are removed, so that what stands side
+    by side was made from the same runs; no other file is touched.
 
     Args:
-        runs: the folder of runs. sweep: which of them. output: the folder of results.
+        board: what to write.
+        output: the folder of results.
+        with_latex: whether to write the tables for a paper too.
 
     Returns:
-        What they were made from, for printing.
-
-    Raises:
-        UserError: a run cannot be read.
+        The folder of the sweep's results.
     """
-    collection = collect(runs, sweep)
-    summary, costs = summarise(collection), mean_costs(collection)
-    tables = widen(collection, summary)
-    folder = output / sweep.name
+    folder = output / board.collection.sweep.name
     folder.mkdir(parents=True, exist_ok=True)
-    frames = {
-        "scores.csv": _scores(collection),
-        "leaderboard.csv": _leaderboard(collection, summary),
-        "costs.csv": _costs(collection, costs),
-    }
-    for name, frame in frames.items():
-        text = frame.to_csv(index=False, float_format=_FLOAT, lineterminator="\n")
+    texts = {name: _csv(frame) for name, frame in _frames(board).items()}
+    texts["leaderboard.md"] = markdown(board)
+    texts["report.html"] = report(board)
+    if with_latex:
+        texts["leaderboard.tex"] = latex(board)
+    pictures = plots.pictures(board)
+    for name, text in texts.items():
         atomic.write_text(folder / name, text)
-    atomic.write_text(folder / "leaderboard.md", markdown(collection, tables, costs))
-    plots.draw(tables, folder)
-    return collection, summary
+    for name, content in pictures.items():
+        atomic.write_bytes(folder / name, content)
+    for name in _OCCASIONAL - {*texts, *pictures}:
+        (folder / name).unlink(missing_ok=True)
+    return folder
 
 
-def _scores(collection: Collection) -> pandas.DataFrame:
-    """One row a run, metric, extent and extrapolation."""
-    order = {key: number for number, key in enumerate(collection.groups)}
-    scores = collection.scores.assign(order=collection.scores["group"].map(order))
-    frame = _described(scores.sort_values(["order", "seed"], kind="stable"), collection)
-    return frame[[*_names(collection), "seed", "metric", "extent", "extrapolation", "value", "run_id"]]
+_OCCASIONAL = {"overall.csv", "published.csv", "leaderboard.tex", "grid.png", "grid.svg"}
+"""Files that not every sweep or call has."""
 
 
-def _leaderboard(collection: Collection, summary: pandas.DataFrame) -> pandas.DataFrame:
-    """One row a group, metric, extent and extrapolation."""
-    frame = _described(summary, collection)
-    places = list(zip(frame["task"], frame["metric"], strict=True))
-    known = [collection.metrics.get(task, {}).get(metric) for task, metric in places]
-    frame["unit"] = [record.unit if record else "" for record in known]
-    frame["better"] = [("higher" if r.higher_is_better else "lower") if r else "" for r in known]
-    place = ["extrapolation", "metric", "unit", "better", "extent"]
-    numbers = ["mean", "low", "high", "seeds", "coverage", "diverged", "run_ids"]
-    return frame[[*_names(collection), *place, *numbers]]
+def _frames(board: Board) -> dict[str, pandas.DataFrame]:
+    collection = board.collection
+    frames = {
+        "scores.csv": files.scores(collection),
+        "leaderboard.csv": files.leaderboard(collection, board.summary, board.costs),
+        "costs.csv": files.costs(collection, board.costs),
+        "runs.csv": files.runs(collection),
+    }
+    if board.overall:
+        frames["overall.csv"] = files.overall(board.tables, board.overall)
+    if board.published is not None:
+        frames["published.csv"] = files.published(board.published)
+    return frames
 
 
-def _costs(collection: Collection, costs: pandas.DataFrame) -> pandas.DataFrame:
-    """One row a group and phase, and for evaluations a row an extent and extrapolation."""
-    place = ["phase", "extent", "extrapolation"]
-    model = ["parameters", "encoding_parameters"]
-    measured = ["item", "items_per_second", "peak_memory_bytes", "kernels", "seeds"]
-    return _described(costs, collection)[[*_names(collection), *place, *model, *measured]]
-
-
-def _names(collection: Collection) -> list[str]:
-    return ["task", "encoding", *collection.columns]
-
-
-def _described(frame: pandas.DataFrame, collection: Collection) -> pandas.DataFrame:
-    """With columns that say what a group is, in place of its key; extents as text."""
-    groups = [collection.groups[key] for key in frame["group"]]
-    described = frame.assign(
-        task=[group.task for group in groups],
-        encoding=[group.encoding for group in groups],
-        extent=[extent_name(extent) for extent in frame["extent"]],
-    )
-    for column in collection.columns:
-        described[column] = [group.settings.get(column, "") for group in groups]
-    return described
+def _csv(frame: pandas.DataFrame) -> str:
+    text: str = frame.to_csv(index=False, float_format=_FLOAT, lineterminator="\n")
+    return text

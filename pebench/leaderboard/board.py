@@ -1,0 +1,68 @@
+"""All that is shown of a sweep, computed once for every file, page and terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pebench.leaderboard.collect import Collection
+from pebench.leaderboard.costs import mean_costs
+from pebench.leaderboard.overall import OverallRow, overall
+from pebench.leaderboard.published import Figure, Match, matches
+from pebench.leaderboard.summary import summarise
+from pebench.leaderboard.wide import Wide, widen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas
+
+
+@dataclass(frozen=True)
+class Board:
+    """A sweep's results.
+
+    Attributes:
+        collection: the runs.
+        baseline: the label of the encoding that the others are compared with, None for none.
+        summary: see `pebench.leaderboard.summary.summarise`.
+        costs: see `pebench.leaderboard.costs.mean_costs`.
+        tables: one a task.
+        overall: over all tables; empty for a sweep of one table, which it would only repeat.
+        published: the figures of others beside those of the sweep, None where nobody asked for them.
+    """
+
+    collection: Collection
+    baseline: str | None
+    summary: pandas.DataFrame
+    costs: pandas.DataFrame
+    tables: list[Wide]
+    overall: list[OverallRow]
+    published: list[Match] | None
+
+
+def make_board(
+    collection: Collection, baseline: str | None = None, figures: Sequence[Figure] | None = None
+) -> Board:
+    """Computes what there is to show.
+
+    Args:
+        collection: the runs.
+        baseline: the label of an encoding, by default the one that the sweep names.
+        figures: of others, to be put beside those of the sweep.
+
+    Raises:
+        UserError: no encoding of the sweep is called like the baseline.
+    """
+    baseline = baseline if baseline is not None else collection.sweep.baseline
+    summary, costs = summarise(collection, baseline), mean_costs(collection)
+    tables = widen(collection, summary)
+    return Board(
+        collection=collection,
+        baseline=baseline,
+        summary=summary,
+        costs=costs,
+        tables=tables,
+        overall=overall(tables) if len(tables) > 1 else [],
+        published=matches(collection, summary, figures) if figures is not None else None,
+    )

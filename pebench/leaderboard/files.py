@@ -1,0 +1,182 @@
+"""The CSV files of a sweep as frames: scores, means, costs, and the runs that they come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
+
+from pebench.leaderboard.collect import MISSING, Collection
+from pebench.leaderboard.overall import OverallRow, Standing
+from pebench.leaderboard.published import Match
+from pebench.leaderboard.wide import Wide
+from pebench.scores import extent_name
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def scores(collection: Collection) -> pandas.DataFrame:
+    """One row a run, metric, extent and extrapolation."""
+    frame = _described(collection.scores, collection)
+    return frame[[*_names(collection), "seed", "metric", "extent", "extrapolation", "value", "run_id"]]
+
+
+def leaderboard(
+    collection: Collection, summary: pandas.DataFrame, mean_costs: pandas.DataFrame
+) -> pandas.DataFrame:
+    """One row a group, metric, extent and extrapolation.
+
+    Of the costs it has those that are the same whenever a run is carried out: throughput and memory differ
+    from one attempt to the next, and stand in `costs.csv`.
+
+    Args:
+        collection: the sweep.
+        summary: see `pebench.leaderboard.summary.summarise`.
+        mean_costs: see `pebench.leaderboard.costs.mean_costs`.
+    """
+    frame = _described(summary, collection)
+    places = list(zip(frame["task"], frame["metric"], strict=True))
+    known = [collection.metrics.get(task, {}).get(metric) for task, metric in places]
+    frame["unit"] = [record.unit if record else "" for record in known]
+    frame["better"] = [("higher" if r.higher_is_better else "lower") if r else "" for r in known]
+    frame["rank"] = frame["rank"].astype("Int64")
+    measured = mean_costs[mean_costs["phase"] == "evaluation"]
+    costs = {
+        tuple(place): values
+        for *place, values in zip(
+            measured["group"],
+            measured["extent"],
+            measured["extrapolation"],
+            measured[list(_STEADY)].itertuples(index=False, name=None),
+            strict=True,
+        )
+    }
+    where = list(zip(summary["group"], summary["extent"], summary["extrapolation"], strict=True))
+    for number, name in enumerate(_STEADY):
+        frame[name] = [costs[each][number] if each in costs else None for each in where]
+    for name in ("parameters", "encoding_parameters"):
+        frame[name] = frame[name].astype("Float64")
+    place = ["extrapolation", "metric", "unit", "better", "extent"]
+    means = ["mean", "low", "high", "seeds", "coverage", "diverged", "rank"]
+    compared = ["baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm"]
+    return frame[[*_names(collection), *place, *means, *compared, *_STEADY, "run_ids"]]
+
+
+_STEADY = ("parameters", "encoding_parameters", "kernels")
+
+
+def costs(collection: Collection, mean_costs: pandas.DataFrame) -> pandas.DataFrame:
+    """One row a group and phase, and for evaluations a row an extent and extrapolation."""
+    place = ["phase", "extent", "extrapolation"]
+    model = ["parameters", "encoding_parameters"]
+    measured = ["item", "items_per_second", "peak_memory_bytes", "kernels", "seeds"]
+    return _described(mean_costs, collection)[[*_names(collection), *place, *model, *measured]]
+
+
+def runs(collection: Collection) -> pandas.DataFrame:
+    """One row a run: what became of it, and the code, the machine, the data and the specification behind it.
+
+    The specification is the one that the run's id is the hash of, as JSON.
+    """
+    import pandas
+
+    rows = []
+    for evidence in collection.evidence:
+        source = evidence.provenance
+        packages = source.get("packages")
+        result = evidence.result
+        rows.append(
+            {
+                "run_id": evidence.run_id,
+                "task": evidence.spec.task.name,
+                "encoding": evidence.spec.encoding.label or evidence.spec.encoding.name,
+                "seed": evidence.spec.seed,
+                "status": result.status if result is not None else MISSING,
+                "failure": evidence.failure,
+                **{name: _text(source.get(name)) for name in _ENVIRONMENT},
+                "packages": _versions(packages if isinstance(packages, dict) else {}),
+                "data": _versions(evidence.data),
+                "spec": evidence.spec.model_dump_json(),
+            }
+        )
+    columns = ["run_id", "task", "encoding", "seed", "status", "failure"]
+    return pandas.DataFrame(rows, columns=[*columns, *_ENVIRONMENT, "packages", "data", "spec"])
+
+
+def overall(tables: list[Wide], rows: list[OverallRow]) -> pandas.DataFrame:
+    """One row an encoding, with its mean over all tables and its place in each."""
+    import pandas
+
+    columns = ["encoding", "mean_rank", "relative_score"]
+    columns += [f"{table.title}: {name}" for table in tables for name in ("rank", "relative_score")]
+    none = Standing(float("nan"), float("nan"))
+    return pandas.DataFrame(
+        [
+            [row.label, row.rank, row.relative]
+            + [value for table in tables for value in astuple(row.standings.get(table.title, none))]
+            for row in rows
+        ],
+        columns=columns,
+    )
+
+
+def published(matches: list[Match]) -> pandas.DataFrame:
+    """One row a published figure and the sweep's number that it stands beside."""
+    import pandas
+
+    rows = [
+        {
+            "task": match.figure.task,
+            "encoding": match.label,
+            "metric": match.metric,
+            "extent": extent_name(match.extent),
+            "mean": match.mean,
+            "low": match.mean - match.half_width,
+            "high": match.mean + match.half_width,
+            "parameters": match.parameters,
+            "published": match.figure.value,
+            "difference": match.difference,
+            "published_dataset": match.figure.dataset,
+            "published_model": match.figure.model,
+            "published_metric": match.figure.metric,
+            "source": match.figure.source,
+            "note": "; ".join(match.remarks),
+            "run_ids": match.run_ids,
+        }
+        for match in matches
+    ]
+    return pandas.DataFrame(rows, columns=_PUBLISHED)
+
+
+_PUBLISHED = [
+    *("task", "encoding", "metric", "extent", "mean", "low", "high", "parameters", "published", "difference"),
+    *("published_dataset", "published_model", "published_metric", "source", "note", "run_ids"),
+]
+_ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
+"""What `pebench.running.provenance.describe` tells of code and machine; no host's name."""
+
+
+def _versions(values: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(values.items()) if value is not None)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _names(collection: Collection) -> list[str]:
+    return ["task", "encoding", *collection.columns]
+
+
+def _described(frame: pandas.DataFrame, collection: Collection) -> pandas.DataFrame:
+    """With columns that say what a group is, in place of its key; extents as text."""
+    groups = [collection.groups[key] for key in frame["group"]]
+    described = frame.assign(
+        task=[group.task for group in groups],
+        encoding=[group.encoding for group in groups],
+        extent=[extent_name(extent) for extent in frame["extent"]],
+    )
+    for column in collection.columns:
+        described[column] = [group.settings.get(column, "") for group in groups]
+    return described

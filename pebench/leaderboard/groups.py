@@ -1,0 +1,120 @@
+"""Cells that differ in nothing but the seed, and what tells them apart: the rows of the tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pebench.leaderboard.evidence import Evidence
+from pebench.scores import default_extrapolation, trained_extent
+from pebench.settings import settings
+from pebench.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that differ in nothing but the seed: a row of a table.
+
+    Attributes:
+        key: see `pebench.spec.RunSpec.group`.
+        task: its name. encoding: its label. encoding_name: as the registry knows it, without options.
+        settings: the values of the settings, beside the encoding, in which groups of this task differ.
+        trained: the trained extent, None where the task has none.
+        default: the encoding's default extrapolation, None while no run has finished.
+    """
+
+    key: str
+    task: str
+    encoding: str
+    encoding_name: str
+    settings: Mapping[str, str]
+    trained: tuple[int, ...] | None
+    default: str | None
+
+    @property
+    def table(self) -> tuple[str, ...]:
+        """What its table is called: the task, and the task's options in which tables differ."""
+        options = (f"{name.rpartition('.')[2]}={v}" for name, v in self.settings.items() if _of_task(name))
+        return (self.task, *options)
+
+    @property
+    def label(self) -> str:
+        """What its row is called."""
+        others = [f"{name}={value}" for name, value in self.settings.items() if not _of_task(name)]
+        return f"{self.encoding} [{', '.join(others)}]" if others else self.encoding
+
+
+def group(cells: Iterable[tuple[str, Evidence]]) -> tuple[dict[str, Group], tuple[str, ...]]:
+    """The groups of a sweep.
+
+    Args:
+        cells: what each run says, after the key of its group.
+
+    Returns:
+        The groups by key, in the order of tables and rows; and the settings in which they differ.
+    """
+    first: dict[str, RunSpec] = {}
+    defaults: dict[str, str] = {}
+    for key, cell in cells:
+        first.setdefault(key, cell.spec)
+        default = default_extrapolation(cell.result) if cell.result is not None else None
+        if default is not None:
+            defaults.setdefault(key, default)
+    varied = _varied(first)
+    groups = [
+        Group(
+            key=key,
+            task=spec.task.name,
+            encoding=_encoding(spec),
+            encoding_name=spec.encoding.name,
+            settings=varied[key],
+            trained=trained_extent(spec),
+            default=defaults.get(key),
+        )
+        for key, spec in first.items()
+    ]
+    groups.sort(key=lambda each: (each.table, each.label, each.key))
+    columns = sorted({name for each in groups for name in each.settings})
+    return {each.key: each for each in groups}, tuple(columns)
+
+
+def _varied(first: Mapping[str, RunSpec]) -> dict[str, dict[str, str]]:
+    """The settings in which the groups of a task differ, by group.
+
+    Rows that would still have one name, such as two versions of an encoding, are told apart by their groups.
+    """
+    flat = {key: _comparable(spec) for key, spec in first.items()}
+    varied: dict[str, dict[str, str]] = {}
+    for task in {spec.task.name for spec in first.values()}:
+        members = [key for key, spec in first.items() if spec.task.name == task]
+        names = sorted({name for key in members for name in flat[key]})
+        differing = [name for name in names if len({flat[key].get(name, "") for key in members}) > 1]
+        for key in members:
+            varied[key] = {name: flat[key].get(name, "") for name in differing}
+    taken = Counter(_name(spec, varied[key]) for key, spec in first.items())
+    for key, spec in first.items():
+        if taken[_name(spec, varied[key])] > 1:
+            varied[key] = {**varied[key], "group": key}
+    return varied
+
+
+def _name(spec: RunSpec, varied: Mapping[str, str]) -> tuple[str, ...]:
+    return (spec.task.name, _encoding(spec), *varied.values())
+
+
+def _comparable(spec: RunSpec) -> dict[str, str]:
+    """The settings that groups are told apart by beside the encoding, which has a column of its own."""
+    return {
+        name: value
+        for name, value in settings(spec).items()
+        if not name.startswith(("encoding.", "plugins.")) and name not in ("seed", "task.name", "task.label")
+    }
+
+
+def _encoding(spec: RunSpec) -> str:
+    return spec.encoding.label or spec.encoding.name
+
+
+def _of_task(name: str) -> bool:
+    return name.startswith("task.")

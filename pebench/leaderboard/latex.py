@@ -1,0 +1,83 @@
+"""`leaderboard.tex`: the tables of a sweep for a paper, in the manner of the LaTeX package booktabs."""
+
+from __future__ import annotations
+
+import re
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.wide import Cell, Extent, Wide
+from pebench.leaderboard.wording import cell_text, extent_headings, heading
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "×": r"$\times$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "\n": " ",
+}
+
+
+def latex(board: Board) -> str:
+    r"""One `table` a task, to be read into a paper with ``\input``; it needs ``\usepackage{booktabs}``."""
+    name = board.collection.sweep.name
+    parts = [
+        f"% {name}, written by pebench. In the preamble: \\usepackage{{booktabs}}",
+        *(_table(name, table) for table in board.tables),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def _table(sweep: str, table: Wide) -> str:
+    rows = [
+        [escaped(line.label), *(_cell(table, line.cells.get(extent), extent) for extent in table.extents)]
+        for line in table.lines
+    ]
+    caption = f"{escaped(table.title)}: {escaped(heading(table))}."
+    if table.metric:
+        caption += (
+            r" Mean $\pm$ half the width of the 95\,\% $t$ interval over seeds; the best of a column in bold."
+        )
+    label = re.sub(r"[^a-z0-9]+", "-", f"{sweep}-{table.title}".lower()).strip("-")
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{caption}}}",
+            rf"  \label{{tab:{label}}}",
+            rf"  \begin{{tabular}}{{l{'r' * len(table.extents)}}}",
+            r"    \toprule",
+            f"    {_row(['encoding', *map(escaped, extent_headings(table))])}",
+            r"    \midrule",
+            *(f"    {_row(row)}" for row in rows),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _cell(table: Wide, cell: Cell | None, extent: Extent) -> str:
+    if cell is None:
+        return ""
+    text = escaped(cell_text(cell))
+    return rf"\textbf{{{text}}}" if table.is_best(extent, cell) else text
+
+
+def _row(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"

@@ -1,0 +1,88 @@
+"""One row an encoding over all tables of a sweep: its mean rank, and its score relative to the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pebench.leaderboard.wide import Line, Wide
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an encoding does in one table.
+
+    Attributes:
+        rank: the mean over the extents of its ranks; NaN where one of them is not known.
+        relative: the mean over the extents of its score relative to the best of the extent, 1 for the best:
+            score / best where higher is better, best / score where lower is. NaN where one is not known.
+    """
+
+    rank: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class OverallRow:
+    """An encoding over all tables.
+
+    Attributes:
+        label: its row's in every table.
+        standings: by the title of the table; a table that it has no row in is not there.
+        rank, relative: means over all tables, NaN unless every table has one.
+    """
+
+    label: str
+    standings: Mapping[str, Standing]
+    rank: float
+    relative: float
+
+
+def overall(tables: list[Wide]) -> list[OverallRow]:
+    """The rows, the best relative score first and those with a gap last.
+
+    A mean over some of the tasks would reward an encoding for the tasks that it did not try.
+
+    Args:
+        tables: of a sweep, with their headline metrics.
+    """
+    by_label: dict[str, dict[str, Standing]] = {}
+    for table in tables:
+        for line in table.lines:
+            by_label.setdefault(line.label, {})[table.title] = standing(table, line)
+    rows = []
+    for label, standings in by_label.items():
+        places = [standings.get(table.title) for table in tables]
+        rows.append(
+            OverallRow(
+                label,
+                standings,
+                rank=_mean([place.rank if place else math.nan for place in places]),
+                relative=_mean([place.relative if place else math.nan for place in places]),
+            )
+        )
+    return sorted(rows, key=lambda row: (math.isnan(row.relative), -row.relative, row.label))
+
+
+def standing(table: Wide, line: Line) -> Standing:
+    """How one line does in its table."""
+    cells = [(table.best.get(extent, math.nan), line.cells.get(extent)) for extent in table.extents]
+    ranks = [float(cell.rank) if cell is not None and cell.rank else math.nan for _, cell in cells]
+    relative = [
+        _relative(cell.mean, best, table.record.higher_is_better) if cell is not None else math.nan
+        for best, cell in cells
+    ]
+    return Standing(_mean(ranks), _mean(relative))
+
+
+def _relative(mean: float, best: float, higher_is_better: bool) -> float:
+    """NaN for numbers below zero, whose ratio says nothing, and where the best is zero."""
+    if math.isnan(mean) or math.isnan(best) or min(mean, best) < 0:
+        return math.nan
+    part, whole = (mean, best) if higher_is_better else (best, mean)
+    return part / whole if whole else math.nan
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,144 @@
+"""Score against extent: one line an encoding, its interval, and every seed as a dot."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import TYPE_CHECKING
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.plots.style import (
+    MOST_LINES,
+    End,
+    Look,
+    looks,
+    name_at_the_right,
+    nothing_to_show,
+    panels,
+)
+from pebench.leaderboard.wide import Line, Wide
+from pebench.scores import extent_name, positions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ROOM = 0.4
+
+_WIDE_RANGE = 8.0
+"""Ratio of the largest to the smallest mean beyond which scores are drawn on a logarithmic axis."""
+
+
+def draw(board: Board) -> Figure:
+    """A panel a table."""
+    figure, axes = panels(len(board.tables), 7.2, 4.6)
+    look = looks(board.tables)
+    ends = {
+        each: _panel(each, table, look, board.baseline)
+        for each, table in zip(axes, board.tables, strict=True)
+    }
+    name_at_the_right(figure, ends)
+    return figure
+
+
+def _panel(axes: Axes, table: Wide, look: dict[str, Look], baseline: str | None) -> list[End]:
+    axes.set_title(table.title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    complete = [line for line in table.lines if _points(table, line)]
+    drawn = sorted(complete[:MOST_LINES], key=lambda line: line.label)
+    if not drawn:
+        nothing_to_show(axes)
+        return []
+    for line in drawn:
+        _line(axes, table, line, look[line.label])
+    unit = f" ({table.record.unit})" if table.record.unit else ""
+    axes.set_ylabel(
+        f"{table.metric}{unit}\n{'higher' if table.record.higher_is_better else 'lower'} is better"
+    )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([positions(e) for e in table.extents], [extent_name(e) for e in table.extents])
+    axes.minorticks_off()
+    means = [mean for line in drawn for _, mean, _ in _points(table, line)]
+    if min(means) > 0 and max(means) / min(means) > _WIDE_RANGE:
+        axes.set_yscale("log")
+    cut = _look_at_means(axes, means)
+    axes.grid(axis="y", alpha=0.25)
+    axes.set_xlabel(_extent_label(table, complete, cut))
+    for extent in sorted(table.trained):
+        axes.axvline(positions(extent), color="0.5", linestyle=":", linewidth=1, zorder=0)
+        axes.annotate(
+            " trained",
+            (positions(extent), 1.0),
+            xycoords=("data", "axes fraction"),
+            color="0.5",
+            va="top",
+            fontsize=8,
+        )
+    ends = []
+    for line in drawn:
+        x, y, _ = _points(table, line)[-1]
+        ends.append(End(x, y, line.label, look[line.label].colour))
+    return ends
+
+
+def _look_at_means(axes: Axes, means: list[float]) -> bool:
+    """Keeps the intervals of few seeds, which may be many times as wide as all differences, from squeezing
+    the lines into one.
+
+    Returns:
+        Whether an interval leaves the picture.
+    """
+    transform = axes.transData
+    bottom, top = (transform.transform((1.0, mean))[1] for mean in (min(means), max(means)))
+    room = max(top - bottom, 0.25 * axes.bbox.height) * _ROOM
+    inverse = transform.inverted()
+    lowest, highest = (inverse.transform((0.0, height))[1] for height in (bottom - room, top + room))
+    before = axes.get_ylim()
+    axes.set_ylim(max(before[0], lowest), min(before[1], highest))
+    return bool(before[0] < lowest or before[1] > highest)
+
+
+def _extent_label(table: Wide, complete: list[Line], cut: bool) -> str:
+    incomplete = sorted({line.label for line in table.lines} - {line.label for line in complete})
+    sentences = ["extent (positions); dots are single seeds, bars 95 % t intervals"]
+    if len(complete) > MOST_LINES:
+        sentences.append(f"the best {MOST_LINES} of {len(complete)}")
+    if cut:
+        sentences.append("some intervals leave the picture; the table has them")
+    if incomplete:
+        names = ", ".join(incomplete) if len(incomplete) <= 5 else f"{len(incomplete)} lines"
+        sentences.append(f"incomplete or diverged, not drawn: {names}")
+    return "\n".join(part for sentence in sentences for part in textwrap.wrap(sentence, 75))
+
+
+def _line(axes: Axes, table: Wide, line: Line, look: Look) -> None:
+    extents, means, widths = zip(*_points(table, line), strict=True)
+    axes.errorbar(
+        extents,
+        means,
+        yerr=widths,
+        color=look.colour,
+        linestyle=look.dash,
+        marker=look.marker,
+        markersize=4.5,
+        linewidth=1.6,
+        capsize=3,
+        elinewidth=1,
+    )
+    dots = [
+        (positions(extent), value)
+        for extent in table.extents
+        if extent in line.cells
+        for value in line.cells[extent].seeds.values()
+    ]
+    axes.plot(*zip(*dots, strict=True), linestyle="", marker=".", markersize=5, color=look.colour, alpha=0.4)
+
+
+def _points(table: Wide, line: Line) -> list[tuple[int, float, float]]:
+    """Extent, mean and half width (0 where one seed has none) of the cells that are known."""
+    cells = [(extent, line.cells[extent]) for extent in table.extents if extent in line.cells]
+    return [
+        (positions(extent), cell.mean, 0.0 if math.isnan(cell.half_width) else cell.half_width)
+        for extent, cell in cells
+        if cell.known
+    ]

@@ -1,0 +1,95 @@
+"""Scores over a grid: one panel an encoding.
+
+For a task that measures a metric at several values of something beside the extent, such as the depth at which
+a sentence is hidden (`accuracy-depth-25`, `accuracy-depth-50`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.plots.heat_map import field
+from pebench.leaderboard.plots.style import panels
+from pebench.leaderboard.wide import Wide
+from pebench.leaderboard.wording import number
+from pebench.scores import extent_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_PANELS = 24
+
+
+class Stem(NamedTuple):
+    """What a family of metrics is called, and what they differ by: ``accuracy`` and ``depth``."""
+
+    metric: str
+    axis: str
+
+
+def stems(metrics: Iterable[str]) -> dict[Stem, dict[float, str]]:
+    """The families of at least two metrics that differ by a number at the end, each by that number."""
+    found: dict[Stem, dict[float, str]] = {}
+    for metric in metrics:
+        match = re.fullmatch(r"(.+)-([a-z]+)-(\d+(?:\.\d+)?)", metric)
+        if match:
+            found.setdefault(Stem(match[1], match[2]), {})[float(match[3])] = metric
+    return {stem: dict(sorted(rows.items())) for stem, rows in found.items() if len(rows) > 1}
+
+
+def draw(board: Board) -> Figure | None:
+    """A panel an encoding and family of metrics; None for a sweep without such a family."""
+    means = _means(board)
+    wanted = [
+        (table, line.group.key, line.label, stem, rows)
+        for table in board.tables
+        for stem, rows in stems(board.collection.metrics.get(table.key[0], {})).items()
+        for line in table.lines
+        if line.label == line.group.label
+        and any((line.group.key, metric, e) in means for metric in rows.values() for e in table.extents)
+    ][:_MOST_PANELS]
+    if not wanted:
+        return None
+    heights = [1.3 + 0.34 * len(rows) for *_, rows in wanted]
+    figure, axes = panels(len(wanted), 7.2, heights)
+    for each, (table, key, label, stem, rows) in zip(axes, wanted, strict=True):
+        record = board.collection.metrics[table.key[0]][next(iter(rows.values()))]
+        values = [
+            [means.get((key, metric, extent), math.nan) for extent in table.extents]
+            for metric in rows.values()
+        ]
+        each.set_title(f"{label}: {stem.metric}" + (f" ({record.unit})" if record.unit else ""), loc="left")
+        each.set(xlabel="extent", ylabel=stem.axis)
+        texts = [[number(value) if math.isfinite(value) else "" for value in row] for row in values]
+        columns = [extent_name(extent) for extent in table.extents]
+        names = [f"{value:g}" for value in rows]
+        field(
+            each, values, texts, names, columns, record.higher_is_better, _bounds(board, table, stem, means)
+        )
+    return figure
+
+
+def _means(board: Board) -> dict[tuple[str, str, tuple[int, ...]], float]:
+    """The means of the default extrapolations by group, metric and extent."""
+    columns = ["group", "metric", "extent", "extrapolation", "mean"]
+    return {
+        (key, metric, extent): mean
+        for key, metric, extent, method, mean in board.summary[columns].itertuples(index=False, name=None)
+        if method == (board.collection.groups[key].default or "") and math.isfinite(mean)
+    }
+
+
+def _bounds(
+    board: Board, table: Wide, stem: Stem, means: dict[tuple[str, str, tuple[int, ...]], float]
+) -> tuple[float, float]:
+    """The smallest and the largest mean of all panels of a family, so that colours compare."""
+    keys = {line.group.key for line in table.lines}
+    metrics = set(stems(board.collection.metrics[table.key[0]])[stem].values())
+    values = [
+        mean for (key, metric, _), mean in means.items() if key in keys and metric in metrics and mean == mean
+    ]
+    return (min(values), max(values)) if values else (0.0, 1.0)

@@ -1,0 +1,73 @@
+"""Cost against quality: how fast an encoding trains, and how well it does at the largest extent."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.costs import cost_rows
+from pebench.leaderboard.plots.style import (
+    MOST_LINES,
+    End,
+    Look,
+    looks,
+    name_at_the_right,
+    nothing_to_show,
+    panels,
+)
+from pebench.leaderboard.wide import Wide
+from pebench.scores import extent_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw(board: Board) -> Figure:
+    """A panel a table."""
+    figure, axes = panels(len(board.tables), 7.2, 4.2)
+    look = looks(board.tables)
+    ends = {each: _panel(each, board, table, look) for each, table in zip(axes, board.tables, strict=True)}
+    name_at_the_right(figure, ends)
+    return figure
+
+
+def _panel(axes: Axes, board: Board, table: Wide, look: dict[str, Look]) -> list[End]:
+    axes.set_title(table.title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    costs = {row.key: row for row in cost_rows(board.costs, table)}
+    largest = table.extents[-1] if table.extents else ()
+    ends: list[End] = []
+    for line in table.lines:
+        cell, cost = line.cells.get(largest), costs.get(line.group.key)
+        if cell is None or not cell.known or cost is None or math.isnan(cost.training):
+            continue
+        if len(ends) == MOST_LINES:
+            break
+        colour, _, marker = look[line.label]
+        width = 0.0 if math.isnan(cell.half_width) else cell.half_width
+        axes.errorbar(
+            [cost.training], [cell.mean], yerr=[width], color=colour, marker=marker, capsize=3, elinewidth=1
+        )
+        ends.append(End(cost.training, cell.mean, line.label, colour))
+    if not ends:
+        nothing_to_show(axes)
+        return []
+    means = [end.y for end in ends]
+    if min(means) > 0 and max(means) / min(means) > 8:
+        axes.set_yscale("log")
+    else:
+        room = max(max(means) - min(means), 1e-3 * abs(max(means)), 1e-9) * 0.4
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, min(means) - room), min(top, max(means) + room))
+    rates = [end.x for end in ends]
+    axes.set_xlim(0.0, max(rates) * 1.06)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(alpha=0.25)
+    item = next(iter(costs.values())).item
+    unit = f" ({table.record.unit})" if table.record.unit else ""
+    better = "higher" if table.record.higher_is_better else "lower"
+    axes.set_ylabel(f"{table.metric}{unit} at {extent_name(largest)}\n{better} is better")
+    axes.set_xlabel(f"{item} a second in training, further right is faster")
+    return ends

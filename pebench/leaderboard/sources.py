@@ -1,0 +1,38 @@
+"""Where the runs of a sweep are read from: the run folders, or a tracking store that others fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pebench.leaderboard.collect import Collection, collect
+from pebench.leaderboard.evidence import from_folders
+from pebench.leaderboard.sweeps import find_sweeps
+
+
+def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
+    """The sweeps of these names or files, all if none is wanted, from the folder of runs.
+
+    Raises:
+        UserError: there is no such sweep, or a run cannot be read.
+    """
+    for record in find_sweeps(runs, wanted):
+        yield collect(record, from_folders(runs, record))
+
+
+def from_store(uri: str, wanted: Sequence[str]) -> Iterator[Collection]:
+    """The sweeps of these names or files, all if none is wanted, from a tracking store.
+
+    Raises:
+        UserError: the store does not answer, has no such sweep, or lacks a file of a run.
+    """
+    from pebench.leaderboard.tracked import read_store
+
+    for record, evidence in read_store(uri, wanted):
+        yield collect(record, evidence, [STORED])
+
+
+STORED = (
+    "Read from a tracking store, which does not know the cells that nobody has begun: an encoding is "
+    "expected to have every seed that its task has, and one of which no run has begun is not there."
+)

@@ -1,0 +1,135 @@
+"""What runs say in a tracking store, where `pebench sync` has mirrored them.
+
+The files of a run that are kept there are those of its folder, so its numbers are the same to the last digit.
+The store does not know the cells that nobody has begun: each group is expected to have all seeds of its task.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from pebench.errors import UserError, unknown
+from pebench.leaderboard.evidence import Evidence
+from pebench.leaderboard.sweeps import name_of
+from pebench.spec import RunSpec
+from pebench.store import Result, SweepRecord
+from pebench.tracking.address import connect, database_file, tracking_uri, without_secrets
+from pebench.tracking.record import RUN_ID
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_SPEC, _RESULT, _PROVENANCE = "spec.json", "result.json", "provenance.json"
+
+
+def read_store(uri: str, wanted: Sequence[str]) -> list[tuple[SweepRecord, list[Evidence]]]:
+    """The sweeps of these names or files that a store holds, all if none is wanted, with their runs.
+
+    Raises:
+        UserError: the store does not answer, has no such sweep, or lacks a file of a run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    address = tracking_uri(Path("runs"), uri)
+    file = database_file(address)
+    if file is not None and not file.exists():
+        raise UserError(f"there is no tracking store at {file}.")
+    try:
+        client = connect(address)
+        by_sweep = _by_sweep(client)
+        if not by_sweep:
+            raise UserError(f"{without_secrets(address)} holds no sweep: 'pebench sync' fills it.")
+        names = [name_of(text) for text in wanted] or sorted(by_sweep)
+        for name in names:
+            if name not in by_sweep:
+                raise unknown("sweep", name, by_sweep)
+        return [_sweep(client, name, by_sweep[name]) for name in names]
+    except MlflowException as error:
+        reason = str(error.message).partition("\n")[0]
+        raise UserError(f"cannot read {without_secrets(address)}: {reason}.") from error
+
+
+def _by_sweep(client: MlflowClient) -> dict[str, list[Run]]:
+    """The mirrored runs by the name of each sweep that they are a part of."""
+    found: dict[str, list[Run]] = defaultdict(list)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=10_000)]
+    token: str | None = None
+    while experiments:
+        page = client.search_runs(experiments, f"tags.`{RUN_ID}` != ''", max_results=1000, page_token=token)
+        for run in page:
+            for name in run.data.tags.get("sweep", "").split(", "):
+                if name:
+                    found[name].append(run)
+        token = page.token
+        if not token:
+            break
+    return dict(found)
+
+
+def _sweep(client: MlflowClient, name: str, runs: list[Run]) -> tuple[SweepRecord, list[Evidence]]:
+    evidence = [_read(client, run) for run in runs]
+    evidence += _missing(evidence)
+    ids = tuple(sorted(each.run_id for each in evidence))
+    source = f"# Read from a tracking store, which does not keep the file of the sweep.\nname: {name}\n"
+    return SweepRecord(name=name, source=source, runs=ids), evidence
+
+
+def _read(client: MlflowClient, run: Run) -> Evidence:
+    tags = run.data.tags
+    run_id = tags[RUN_ID]
+    with tempfile.TemporaryDirectory() as folder:
+        asked, said, came_from = (
+            _text(client, run, name, Path(folder)) for name in (_SPEC, _RESULT, _PROVENANCE)
+        )
+    if asked is None:
+        raise UserError(f"run {run_id} has no {_SPEC} in the tracking store: sync it again.")
+    try:
+        spec = RunSpec.model_validate_json(asked)
+        result = Result.model_validate_json(said) if said is not None else None
+        provenance = json.loads(came_from or "{}")
+    except (ValidationError, ValueError) as error:
+        raise UserError(f"a file of run {run_id} in the tracking store cannot be read.") from error
+    if spec.run_id != run_id:
+        raise UserError(f"the specification of run {run_id} in the tracking store is that of {spec.run_id}.")
+    if result is None and run.info.status == "FINISHED":
+        raise UserError(
+            f"run {run_id} has finished but has no {_RESULT} in the tracking store: sync it again."
+        )
+    failure = tags.get("mlflow.note.content", "") if tags.get("status") == "failed" else ""
+    return Evidence(run_id, spec, result, provenance, failure)
+
+
+def _text(client: MlflowClient, run: Run, name: str, folder: Path) -> str | None:
+    """The content of an artifact, None where the run has none of that name."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(client.download_artifacts(run.info.run_id, name, str(folder))).read_text("utf-8")
+    except (OSError, MlflowException):
+        # Which of the two it is depends on the kind of store, and so does what it says.
+        if name in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}:
+            raise
+        return None
+
+
+def _missing(evidence: list[Evidence]) -> list[Evidence]:
+    """The cells of seeds that a group lacks and another of its task has."""
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for each in evidence:
+        seeds[each.spec.task.name].add(each.spec.seed)
+    known = {each.run_id for each in evidence}
+    first = {each.spec.group: each.spec for each in evidence}
+    expected = (
+        spec.model_copy(update={"seed": seed})
+        for spec in first.values()
+        for seed in sorted(seeds[spec.task.name])
+    )
+    return [Evidence(spec.run_id, spec, None) for spec in expected if spec.run_id not in known]
