@@ -124,6 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         fill(Path(temporary) / "runs", arguments.runs)
         found = {"runs": arguments.runs, "processor": platform.processor(), **measure(Path(temporary))}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(found, indent=1) + "\n")
     sys.stdout.write("| runs | seconds | peak MiB |\n| ---: | ---: | ---: |\n")
     sys.stdout.write(f"| {found['runs']:,} | {found['seconds']} | {found['peak_mib']} |\n")

@@ -2,8 +2,8 @@
 
 A difference is that of one score and the baseline's of the same seed, at the same metric and extent, which
 takes away what weights and data order do to both. Holm's correction (Holm 1979, "A simple sequentially
-rejective multiple test procedure") is over all that are compared with the baseline at one metric and extent of
-a table.
+rejective multiple test procedure") is over all that are compared with the baseline at one metric and extent
+of a table.
 """
 
 from __future__ import annotations
