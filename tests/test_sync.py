@@ -311,7 +311,7 @@ def test_a_store_that_fails_for_a_while_is_asked_again(runs: Path, monkeypatch: 
 
         return failing
 
-    for name in ("create_run", "log_batch", "log_artifacts"):
+    for name in ("create_run", "log_batch", "log_artifact"):
         monkeypatch.setattr(MlflowClient, name, now_and_then(getattr(MlflowClient, name)))
     assert sync(runs).mirrored == 1
     assert len(points(runs)) == 4

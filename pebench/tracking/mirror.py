@@ -261,7 +261,9 @@ class Mirror:
                         shutil.copyfile(prepared.changed.folder.path / file, Path(name) / file)
                 if prepared.picture is not None:
                     (Path(name) / "plot.png").write_bytes(prepared.picture)
-                self._ask(lambda: self._client.log_artifacts(written.tracked, name))
+                # One by one: a server that fails now and then might never take all of them in one go.
+                for path in sorted(Path(name).iterdir()):
+                    self._ask(partial(self._client.log_artifact, written.tracked, str(path)))
         return written
 
 
