@@ -112,6 +112,8 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
         "bits-per-byte/512": 3.0,
         "bits-per-byte/512/yarn": 2.75,
     }
+    last = rows(runs, "SELECT step, value FROM latest_metrics WHERE key = 'train/loss'")
+    assert last == [(40, 5.0 - 40 / 100)]
     parameters = dict(rows(runs, "SELECT key, value FROM params"))
     assert parameters["encoding.options.base"] == "500"
     assert parameters["task.options.evaluate"] == "[128, 512]"

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from pebench.tracking.memory import Remembered
 from pebench.tracking.patience import Patience, StoreUnavailableError
 from pebench.tracking.prepare import Prepared
 from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, Measured, Record
-from pebench.tracking.transaction import transaction
+from pebench.tracking.transaction import LogPoints, transaction
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -30,7 +30,7 @@ _AT_ONCE = 4
 """Runs that a server is given at once. It loses its own database's connections from about 15 requests on."""
 
 _A_REQUEST = 1000
-"""Metrics, parameters and tags that MLflow takes together."""
+"""Metrics that MLflow takes together."""
 
 _FILES = ("spec.json", "provenance.json", "result.json", "log.txt")
 
@@ -114,11 +114,15 @@ class Mirror:
     def _write_all(
         self, batch: Sequence[Prepared], known: Mapping[str, Remembered]
     ) -> list[_Written | UserError]:
-        def write(prepared: Prepared) -> _Written:
-            return self._write(prepared.record, known.get(prepared.record.run_id))
+        with self._together() as log_points:
 
-        with transaction(self._client) if self._in_one_transaction else nullcontext():
+            def write(prepared: Prepared) -> _Written:
+                return self._write(prepared.record, known.get(prepared.record.run_id), log_points)
+
             return self._each(write, batch)
+
+    def _together(self) -> AbstractContextManager[LogPoints]:
+        return transaction(self._client) if self._in_one_transaction else nullcontext(self._log_points)
 
     def _each(self, action: Callable[[Item], Value], items: Sequence[Item]) -> list[Value | UserError]:
         """What an action gives for each item, or why the store refuses; as many at once as it bears.
@@ -140,7 +144,7 @@ class Mirror:
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             return list(threads.map(attempt, items))
 
-    def _write(self, record: Record, known: Remembered | None) -> _Written:
+    def _write(self, record: Record, known: Remembered | None, log_points: LogPoints) -> _Written:
         """All of a run but its files.
 
         Raises:
@@ -152,7 +156,7 @@ class Mirror:
         tracked = run.info.run_id
         same = known is not None and known.tracked == tracked
         steps, metrics = _new_metrics(record.points, known.steps if known is not None and same else {})
-        self._log(run, record, metrics)
+        self._log(run, record, metrics, log_points)
         self._set_status(run, record)
         return _Written(tracked, run.info.experiment_id, steps, files=not same or record.end is not None)
 
@@ -225,7 +229,7 @@ class Mirror:
 
         return self._ask(create)
 
-    def _log(self, run: Run, record: Record, metrics: list[Metric]) -> None:
+    def _log(self, run: Run, record: Record, metrics: list[Metric], log_points: LogPoints) -> None:
         """Logs what the store lacks, in as few requests as it takes.
 
         A point that is logged again after a kill is the same row in the store, for its time is that of the
@@ -238,10 +242,13 @@ class Mirror:
         parameters = [
             Param(n, text) for n, text in sorted(record.parameters.items()) if n not in there.params
         ]
-        first = max(0, _A_REQUEST - len(tags) - len(parameters))
-        self._ask(partial(self._client.log_batch, tracked, metrics[:first], parameters, tags))
-        for start in range(first, len(metrics), _A_REQUEST):
-            self._ask(partial(self._client.log_batch, tracked, metrics[start : start + _A_REQUEST]))
+        last = {metric.key: metric for metric in metrics}
+        self._ask(partial(self._client.log_batch, tracked, list(last.values()), parameters, tags))
+        log_points(tracked, [metric for metric in metrics if last[metric.key] is not metric])
+
+    def _log_points(self, tracked: str, points: Sequence[Metric]) -> None:
+        for start in range(0, len(points), _A_REQUEST):
+            self._ask(partial(self._client.log_batch, tracked, points[start : start + _A_REQUEST]))
 
     def _set_status(self, run: Run, record: Record) -> None:
         tracked, there = run.info.run_id, (run.info.status, run.info.end_time)

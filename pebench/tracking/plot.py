@@ -18,11 +18,15 @@ def draw(folder: RunFolder, title: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Fixed margins: measuring texts for a layout doubles the time, and a pass may draw a thousand of these.
+    # Everything has a fixed place: measuring texts for a layout doubles the time, and a pass may draw a
+    # thousand of these.
     figure = Figure(figsize=(9.0, 3.6))
     figure.subplots_adjust(left=0.08, right=0.98, top=0.83, bottom=0.14, wspace=0.24)
     FigureCanvasAgg(figure)
     losses, scores = figure.subplots(1, 2)
+    for axes in (losses, scores):
+        axes.xaxis.set_label_coords(0.5, -0.11)
+        axes.yaxis.set_label_coords(-0.11, 0.5)
     figure.suptitle(title)
     _draw_losses(losses, folder)
     result = folder.result()
@@ -41,7 +45,8 @@ def _draw_losses(axes: Axes, folder: RunFolder) -> None:
                 curves[name].setdefault(point.step, value)
     for name, curve in sorted(curves.items()):
         axes.plot(list(curve), list(curve.values()), label=name, linewidth=1.2)
-    axes.set(xlabel="step", ylabel="loss", title="training")
+    axes.set(xlabel="step", ylabel="loss")
+    axes.set_title("training", y=1.02)
     axes.grid(alpha=0.25)
     if curves:
         axes.legend(frameon=False)
@@ -59,7 +64,8 @@ def _draw_scores(axes: Axes, result: Result, trained: tuple[int, ...] | None) ->
     for extrapolation, line in lines.items():
         axes.plot(*zip(*sorted(line), strict=True), marker="o", markersize=4, label=extrapolation)
     unit = result.metrics[headline].unit if headline else ""
-    axes.set(xlabel="extent", ylabel=f"{headline} ({unit})" if unit else headline, title="evaluation")
+    axes.set(xlabel="extent", ylabel=f"{headline} ({unit})" if unit else headline)
+    axes.set_title("evaluation", y=1.02)
     axes.grid(alpha=0.25)
     if lines:
         axes.set_xscale("log", base=2)

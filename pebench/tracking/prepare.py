@@ -74,7 +74,7 @@ def prepare_all(changed: Sequence[Changed]) -> Iterator[Prepared | UserError | O
             yield _attempt(each)
         return
     with ProcessPoolExecutor(
-        max_workers=max(1, min(4, (os.cpu_count() or 1) - 1)),
+        max_workers=min(4, os.cpu_count() or 1),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_end_with_parent,
     ) as processes:

@@ -50,6 +50,7 @@ def server(runs: Path, uri: str, port: int) -> Iterator[subprocess.Popen[bytes]]
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
     }
+    log_file(runs).parent.mkdir(exist_ok=True)
     with log_file(runs).open("wb") as log, _ended_by_signal():
         # In a session of its own, so that Ctrl-C reaches this process alone, which then ends it in order.
         process = subprocess.Popen(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
+
+LogPoints = Callable[[str, "Sequence[Metric]"], None]
+"""Given the id of a run and points of its metrics, none of them the last one of its metric, stores those that
+are not there yet."""
 
 
 @contextmanager
-def transaction(client: MlflowClient) -> Iterator[None]:
+def transaction(client: MlflowClient) -> Iterator[LogPoints]:
     """Has all that the client writes within the block be there at its end, or nothing of it.
 
     MLflow opens a session for each request; here these become savepoints of one transaction, as SQLAlchemy's
@@ -21,6 +28,9 @@ def transaction(client: MlflowClient) -> Iterator[None]:
 
     Args:
         client: of an SQLite store.
+
+    Yields:
+        A way to store points that is several times as fast as MLflow's, which makes an object of each row.
 
     Raises:
         MlflowException: of the passing kind, the database is locked, or the disk is full. Nothing is written.
@@ -47,7 +57,7 @@ def transaction(client: MlflowClient) -> Iterator[None]:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 store.ManagedSessionMaker = joined
-                yield
+                yield partial(_insert, connection)
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
                 driver = connection.connection.driver_connection
@@ -59,3 +69,23 @@ def transaction(client: MlflowClient) -> Iterator[None]:
                 store.ManagedSessionMaker = separate
     except OperationalError as error:
         raise MlflowException(str(error.orig), error_code=TEMPORARILY_UNAVAILABLE) from error
+
+
+def _insert(connection: Connection, tracked: str, points: Sequence[Metric]) -> None:
+    from mlflow.store.tracking.dbmodels.models import SqlMetric
+    from sqlalchemy import insert
+
+    rows = [
+        {
+            "run_uuid": tracked,
+            "key": point.key,
+            "value": point.value,
+            "timestamp": point.timestamp,
+            "step": point.step,
+            "is_nan": False,
+        }
+        for point in points
+    ]
+    if rows:
+        # The key of the table is the whole row, so what is there already is left as it is.
+        connection.execute(insert(SqlMetric).prefix_with("OR IGNORE"), rows)
