@@ -29,6 +29,7 @@ class _Request(Frozen):
     model: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
+    start: str | None = Field(default=None, alias="from")
 
 
 def run(
@@ -39,7 +40,8 @@ def run(
     """Carries one run out, or goes on with it, and returns its scores; a finished one is read, not run again.
 
     Args:
-        spec: a specification, or a mapping with the keys encoding, task, model, train and seed, as
+        spec: a specification, or a mapping with the keys encoding, task, model, train, seed and from (the id
+            of a finished run whose weights it begins with), as
             ``{"encoding": {"rope": {"base": 500}}, "task": "language-modeling", "train": {"steps": 100}}``.
         runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
         execution: device, threads and the like, which do not change the result.
@@ -47,12 +49,18 @@ def run(
     Raises:
         UserError: something in the specification is wrong, or another process holds the run.
     """
+    place = Path(runs) if runs is not None else runs_folder()
     if not isinstance(spec, RunSpec):
         request = validated(_Request, dict(spec), "a run")
         spec = resolve(
-            request.encoding, request.task, model=request.model, train=request.train, seed=request.seed
+            request.encoding,
+            request.task,
+            model=request.model,
+            train=request.train,
+            seed=request.seed,
+            start=None if request.start is None else find_run(place, request.start).spec(),
         )
-    folder = RunFolder((Path(runs) if runs is not None else runs_folder()) / spec.run_id)
+    folder = RunFolder(place / spec.run_id)
     folder.create(spec, plugin_files(spec))
     result = execute(folder, execution)
     assert result is not None, "a run that nobody stops ends with a result"

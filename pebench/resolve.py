@@ -15,7 +15,7 @@ from pebench.options import label, of_signature, validated
 from pebench.position_encoding import Geometry, PositionEncoding, Reach
 from pebench.randomness import derive
 from pebench.registry import encodings, tasks
-from pebench.spec import Choice, RunSpec, Training
+from pebench.spec import Choice, RunSpec, Start, Training
 from pebench.task import AnyTask
 
 Written = str | Mapping[str, Any]
@@ -29,6 +29,7 @@ def resolve(
     model: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     seed: int = 0,
+    start: RunSpec | None = None,
 ) -> RunSpec:
     """The specification of one run.
 
@@ -38,6 +39,7 @@ def resolve(
         model: options of the task's model.
         train: see `pebench.spec.Training`.
         seed: a whole number, not negative.
+        start: the run whose weights it is to begin with.
 
     Raises:
         UserError: something in it does not exist or does not go together.
@@ -71,8 +73,16 @@ def resolve(
             file: hashlib.sha256(content).hexdigest()
             for file, content in _plugin_contents(encoding_name, task_name).items()
         },
+        start=None if start is None else start_of(start),
     )
+    if start is None and not training.steps:
+        raise UserError(
+            "'train.steps' is 0, but without a run to start from there is nothing to evaluate: name one with "
+            "'from'."
+        )
     _refuse_impossible(spec)
+    if start is not None:
+        _refuse_misfit(spec, start)
     return spec
 
 
@@ -92,12 +102,23 @@ def split(written: Written, kind: str) -> tuple[str, dict[str, Any]]:
     raise UserError(f"write the {kind} as 'name' or 'name: {{option: value}}', not {written!r}.")
 
 
+def start_of(spec: RunSpec) -> Start:
+    """A run as what another begins with."""
+    return Start(
+        run=spec.run_id,
+        group=spec.group,
+        label=f"{spec.task.label or spec.task.name}, {spec.train.steps} steps",
+        extent=encoding_geometry(spec, build_task(spec)).extent,
+    )
+
+
 def build_task(spec: RunSpec) -> AnyTask:
     """The task of a specification; reads no data."""
     task_class = tasks.load(spec.task.name)
     options = validated(task_class.Options, spec.task.options, f"task '{spec.task.name}'")
     model = validated(task_class.Model, spec.model, f"the model of task '{spec.task.name}'")
     task: AnyTask = task_class(options, model)
+    task.trains = spec.train.steps > 0
     return task
 
 
@@ -135,12 +156,15 @@ def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Reach]:
 
 def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
     """What the encoding of a run is built for: the task's geometry, or the range that its training draws
-    from.
+    from; for a run that only evaluates, what it starts from was built for.
 
     Raises:
         UserError: the range is smaller than the trained extent, or given where nothing is drawn from it.
     """
     geometry, training = task.geometry(), spec.train
+    if not training.steps and spec.start is not None:
+        # Nothing is trained, so what was trained is what the weights came with.
+        return replace(geometry, extent=spec.start.extent)
     if training.positions == "own":
         if training.range is not None:
             raise UserError("'train.range' goes with 'train.positions' shifted or randomized.")
@@ -192,6 +216,38 @@ def _refuse_impossible(spec: RunSpec) -> None:
         known = {m for other in encodings.origins() for m in _extrapolations(other)}
         if method not in known:
             raise unknown("extrapolation", method, known)
+
+
+def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
+    """Refuses a start whose weights cannot be those of the run. That of its data shows when they are read."""
+    if (start.encoding.name, start.encoding.options) != (spec.encoding.name, spec.encoding.options):
+        raise UserError(
+            f"run '{start.run_id}' has the encoding '{start.encoding.label}', and a run that starts from it "
+            f"cannot have '{spec.encoding.label}'."
+        )
+    there = encoding_geometry(start, build_task(start))
+    here = encoding_geometry(spec, build_task(spec))
+    for what in ("width", "heads", "layers", "axes", "causal"):
+        one, other = getattr(there, what), getattr(here, what)
+        if one != other:
+            raise UserError(
+                f"run '{start.run_id}' has a model of {what} {one}, and a run that starts from it cannot "
+                f"have {other}."
+            )
+    with torch.device("meta"):
+        shapes = [
+            {key: value.shape for key, value in encoding.state_dict().items()}
+            for encoding in (
+                build_encoding(spec.encoding.name, spec.encoding.options, geometry)
+                for geometry in (there, here)
+            )
+        ]
+    if shapes[0] != shapes[1]:
+        sizes = ["x".join(str(size) for size in geometry.extent) for geometry in (there, here)]
+        raise UserError(
+            f"encoding '{spec.encoding.name}' has other weights for {sizes[1]} positions than for the "
+            f"{sizes[0]} of run '{start.run_id}', so that one cannot be continued here."
+        )
 
 
 def _serves(name: str, axes: int) -> bool:

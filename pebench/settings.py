@@ -14,7 +14,12 @@ def settings(spec: RunSpec) -> dict[str, str]:
 
     Texts stand as they are, everything else as JSON, so that equal values are written equally.
     """
-    return {name: _text(value) for name, value in _leaves(spec.model_dump(mode="json"), ())}
+    values = spec.model_dump(mode="json")
+    # Of the run that a run starts from, whose encoding and seed are its own, only the label says more.
+    del values["start"]
+    if spec.start is not None:
+        values["start"] = spec.start.label
+    return {name: _text(value) for name, value in _leaves(values, ())}
 
 
 def _leaves(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -38,7 +38,7 @@ class Training(Frozen):
     """Optimiser, schedule and budget.
 
     Attributes:
-        steps: updates.
+        steps: updates; none in a run that only evaluates what it starts from.
         batch: examples an update.
         accumulate: parts a batch is computed in, one after another, to save memory.
         learning_rate: the highest.
@@ -56,7 +56,7 @@ class Training(Frozen):
             then built for; by default the largest extent of the evaluation.
     """
 
-    steps: Annotated[int, Field(ge=1)] = 300
+    steps: Annotated[int, Field(ge=0)] = 300
     batch: Annotated[int, Field(ge=1)] = 16
     accumulate: Annotated[int, Field(ge=1)] = 1
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -71,6 +71,22 @@ class Training(Frozen):
     range: Annotated[int, Field(ge=1)] | None = None
 
 
+class Start(Frozen):
+    """The finished run whose weights a run begins with.
+
+    Attributes:
+        run: its id, which stands for everything that decided its weights.
+        group: see `RunSpec.group`.
+        label: how tables call it.
+        extent: positions an axis that its encoding was built for.
+    """
+
+    run: str
+    group: str
+    label: str
+    extent: tuple[int, ...]
+
+
 class RunSpec(Frozen):
     """One cell of a sweep, with every default filled in.
 
@@ -81,6 +97,7 @@ class RunSpec(Frozen):
         train: optimiser and budget.
         seed: of the weights, the data order and every other draw.
         plugins: SHA-256 of each plugin file, by file name; the run folder keeps a copy.
+        start: the run whose weights it begins with, None for initial weights.
     """
 
     identity_version: int = IDENTITY_VERSION
@@ -90,6 +107,7 @@ class RunSpec(Frozen):
     train: Training
     seed: Annotated[int, Field(ge=0)]
     plugins: dict[str, str] = {}
+    start: Start | None = None
 
     @property
     def run_id(self) -> str:
@@ -102,12 +120,18 @@ class RunSpec(Frozen):
         """Equal for runs that differ in nothing but the seed."""
         identity = self._identity()
         del identity["seed"]
+        if self.start is not None:
+            identity["start"] = self.start.group
         return f"{self.encoding.name}-{_digest(identity)}"
 
     def _identity(self) -> dict[str, Any]:
         identity = self.model_dump(mode="json")
         for choice in ("encoding", "task"):
             del identity[choice]["label"]
+        # A run from initial weights has the identity it had before runs could start from others.
+        del identity["start"]
+        if self.start is not None:
+            identity["start"] = self.start.run
         return identity
 
 

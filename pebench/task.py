@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -81,6 +82,9 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     Options: ClassVar[type[Frozen]]
     Model: ClassVar[type[Frozen]]
 
+    trains: bool = True
+    """Whether the run trains at all. Where it does not, `prepare` needs no data to train on."""
+
     def __init__(self, options: TaskOptions, model: ModelOptions) -> None:
         self.options = options
         self.model = model
@@ -103,6 +107,17 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
 
         Raises:
             UserError: it is not there.
+        """
+
+    def inherit(self, folder: Path) -> None:
+        """Takes over what the task of another run wrote with `keep`, for a run that starts from that one's
+        weights; nothing by default. Called before `prepare`.
+
+        Args:
+            folder: of the other run.
+
+        Raises:
+            UserError: it cannot be read.
         """
 
     @abstractmethod
@@ -158,6 +173,17 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     @abstractmethod
     def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
         """The scores at one extent, reached by one method. Called without gradients, in evaluation mode."""
+
+    def conclude(self, found: Mapping[Reach, Mapping[str, float]]) -> dict[Reach, dict[str, float]]:
+        """Scores that take several evaluations to tell; none by default.
+
+        Args:
+            found: every score by metric name, for each evaluation in order.
+
+        Returns:
+            The further ones, likewise.
+        """
+        return {}
 
     def items(self, batch: Batch) -> int:
         """How many items the model reads for a batch, for the throughput."""

@@ -111,6 +111,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
     def __init__(self, options: LanguageModelingOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)
         self._tokenizer: Tokenizer | None = None
+        self._inherited: Tokenizer | None = None
         self._streams: dict[str, TokenStream] = {}
 
     def geometry(self) -> Geometry:
@@ -141,6 +142,14 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         """
         load_corpus(self.options.data)
 
+    def inherit(self, folder: Path) -> None:
+        """Takes over the tokenizer, unless another than bytes is asked for.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        self._inherited = read_tokenizer(folder / TOKENIZER_FILE)
+
     def prepare(self) -> dict[str, str]:
         """Reads, tokenizes and caches the text.
 
@@ -148,10 +157,10 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             UserError: it is not there, or too short for the extents.
         """
         corpus = load_corpus(self.options.data)
-        self._tokenizer = load_tokenizer(self.options.tokenizer, corpus)
-        self._streams = {
-            split: token_stream(corpus, self._tokenizer, split) for split in ("train", self.options.split)
-        }
+        taken_over = self._inherited if self.options.tokenizer.name == "bytes" else None
+        self._tokenizer = taken_over or load_tokenizer(self.options.tokenizer, corpus)
+        splits = ("train", self.options.split) if self.trains else (self.options.split,)
+        self._streams = {split: token_stream(corpus, self._tokenizer, split) for split in splits}
         needed = {"train": self.options.extent, self.options.split: max(self.options.extents)}
         for split, stream in self._streams.items():
             if len(stream.tokens) <= needed[split]:

@@ -29,6 +29,7 @@ from pebench.parameters import Assignment, runs_option
     metavar="PATH=VALUE",
     help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.",
 )
+@click.option("--from", "start", metavar="RUN", help="Begin with the weights of a finished run, by its id.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of PyTorch on the CPU.")
@@ -39,6 +40,7 @@ def command(
     task: str,
     options: tuple[tuple[str, Any], ...],
     settings: tuple[tuple[str, Any], ...],
+    start: str | None,
     seed: int,
     device: Any,
     threads: int | None,
@@ -53,6 +55,7 @@ def command(
     Examples:
       pebench run --encoding rope --set train.steps=100
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
+      pebench run --encoding rope --task question-answering --from rope-3f2a --set train.steps=0
     """
     from pebench.resolve import build_task
     from pebench.running.execution import Execution
@@ -61,12 +64,12 @@ def command(
     from pebench.submission.progress import display
     from pebench.sweeping.cell import Cell
 
-    cell = Cell(encoding, task)
+    cell = Cell(encoding, task, start=start)
     for key, value in options:
         cell = cell.with_value(f"encoding.{key}", value)
     for path, value in settings:
         cell = cell.with_value(path, value)
-    spec = cell.resolve(seed)
+    spec = cell.resolve(seed, runs)
     build_task(spec).check()
     folder = RunFolder(runs / spec.run_id)
     _create(folder, spec)

@@ -55,7 +55,7 @@ def command(sweep: str, cluster: Any, runs: Path, **resources: Any) -> int:
     from pebench.submission.submit import Resources, submit
     from pebench.sweeping.sweep import load_sweep
 
-    loaded = load_sweep(sweep)
+    loaded = load_sweep(sweep, runs)
     submitted = submit(loaded, runs, cluster, Resources(**resources))
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     click.echo(f"{loaded.name}: {len(submitted.started)} of {len(loaded.cells)} cells to start, {known}.")

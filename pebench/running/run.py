@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import traceback
@@ -26,6 +27,7 @@ from pebench.running.execution import Execution, Observer, Stop, torch_device
 from pebench.running.optimisation import optimiser as build_optimiser
 from pebench.running.plugins import load_plugins
 from pebench.running.pulse import AlreadyRunning, Pulse
+from pebench.running.start import check_data, load_start, start_folder
 from pebench.running.train import Progress, train
 from pebench.spec import RunSpec
 from pebench.store import Cost, EvaluationCost, MetricRecord, Point, Result, RunFolder, Score
@@ -110,10 +112,17 @@ class _Run:
         _prepare_process(self.execution)
         load_plugins(self.folder, self.spec)
         task = build_task(self.spec)
+        start = None if self.spec.start is None else start_folder(self.folder.path.parent, self.spec.start)
+        if start is not None:
+            task.inherit(start.path)
         fingerprints = task.prepare()
+        if start is not None:
+            check_data(start, fingerprints)
         self._record(fingerprints)
         task.keep(self.folder.path)
         model, optimiser = self._build(task)
+        if start is not None:
+            self.log.info("starts from %s, weights %s", start.run_id, load_start(start, model)[:12])
         state = checkpoint.load(self.folder.checkpoint, model, optimiser, self.device)
         self.pulse.at(state.step)
         self.log.info("%s, seed %d, from step %d", self.spec.encoding.label, self.spec.seed, state.step)
@@ -204,13 +213,14 @@ class _Run:
         self, task: AnyTask, model: nn.Module, state: State, evaluated: _Evaluated, cost: dict[str, Any]
     ) -> Result:
         diverged = state.diverged_at is not None
+        scores = [*evaluated.scores, *_concluded(task, evaluated.scores)]
         result = Result(
             status="diverged" if diverged else "done",
             diverged_at=state.diverged_at,
             metrics={
                 m.name: MetricRecord(unit=m.unit, higher_is_better=m.higher_is_better) for m in task.metrics()
             },
-            scores=tuple(evaluated.scores),
+            scores=tuple(scores),
             cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
         )
         checkpoint.save_weights(
@@ -271,6 +281,19 @@ class _Run:
         self.pulse.at(state.step, rate)
         if self.observer is not None:
             self.observer.training(state.step, self.spec.train.steps, values, rate)
+
+
+def _concluded(task: AnyTask, scores: list[Score]) -> list[Score]:
+    """What the task makes of all evaluations together."""
+    found: dict[Reach, dict[str, float]] = {}
+    for score in scores:
+        values = found.setdefault(Reach(score.extent, score.extrapolation), {})
+        values[score.metric] = math.nan if score.value is None else score.value
+    return [
+        Score(metric=name, extent=reach.extent, extrapolation=reach.method, value=value)
+        for reach, values in task.conclude(found).items()
+        for name, value in values.items()
+    ]
 
 
 @contextmanager

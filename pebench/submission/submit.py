@@ -6,6 +6,7 @@ import io
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from pebench.store import RunFolder, write_sweep
 from pebench.submission import scheduler, status, submissions
 from pebench.submission.status import BUSY, FINISHED
 from pebench.submission.submissions import Cluster
+from pebench.submission.waves import waves
 from pebench.sweeping.sweep import Sweep
 
 _PATIENCE = 60.0
@@ -214,14 +216,35 @@ def _start_slurm(
         size = scheduler.largest_array()
     except scheduler.SchedulerSilent as error:
         raise UserError(f"{error}: use '--cluster local' or '--cluster inline' here.") from error
-    chunks = [cells[start : start + size] for start in range(0, len(cells), size)]
-    # SLURM bounds an array, not the arrays of a sweep together.
-    parallel = math.ceil(resources.parallel / len(chunks)) if resources.parallel else None
-    return [_start_array(sweep, runs, resources, chunk, parallel) for chunk in chunks]
+    starts = {spec.run_id: spec.start.run for spec in sweep.cells if spec.start is not None}
+    under_way = submissions.jobs(runs, {starts[cell] for cell in cells if cell in starts} - set(cells))
+    found: list[submissions.Submission] = []
+    before: list[str] = []
+    for wave in waves(cells, starts):
+        chunks = [wave[start : start + size] for start in range(0, len(wave), size)]
+        # SLURM bounds an array, not the arrays of a sweep together.
+        parallel = math.ceil(resources.parallel / len(chunks)) if resources.parallel else None
+        others = {job.number for cell in wave if (job := under_way.get(starts.get(cell, ""))) and job.number}
+        after = sorted({*before, *others})
+        try:
+            arrays = [_start_array(sweep, runs, resources, chunk, parallel, after) for chunk in chunks]
+        except UserError:
+            if found:
+                submitted = ", ".join(submission.job for submission in found if submission.job)
+                sys.stderr.write(f"pebench: what comes before is queued as {submitted}.\n")
+            raise
+        before = [submission.job for submission in arrays if submission.job is not None]
+        found += arrays
+    return found
 
 
 def _start_array(
-    sweep: Sweep, runs: Path, resources: Resources, cells: list[str], parallel: int | None
+    sweep: Sweep,
+    runs: Path,
+    resources: Resources,
+    cells: list[str],
+    parallel: int | None,
+    after: list[str],
 ) -> submissions.Submission:
     from submitit import SlurmExecutor
 
@@ -234,6 +257,9 @@ def _start_array(
         "gpus_per_node": resources.gpus or None,
         "cpus_per_task": resources.cpus,
         "mem": f"{math.ceil(resources.memory * 1024)}M" if resources.memory else None,
+        # Whatever became of those before: a cell whose start failed says so itself, where after success alone
+        # it would stay in the queue for ever.
+        "dependency": f"afterany:{':'.join(after)}" if after else None,
     }
     executor.update_parameters(
         job_name=begun.name,

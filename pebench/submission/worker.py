@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -16,10 +17,13 @@ from submitit.core.utils import DelayedSubmission
 
 from pebench.running.execution import Execution
 from pebench.store import RunFolder
-from pebench.submission import submissions
+from pebench.submission import status, submissions
 
 REQUEUE_SIGNAL: signal.Signals = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
 """What submitit has SLURM send before a preemption or the time limit."""
+
+_LOOK_EVERY = 1.0
+"""Seconds between looks at a run that a cell waits for."""
 
 
 class StopOnSignal:
@@ -133,6 +137,7 @@ def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) 
     runs = folder.parent.parent
     failed = 0
     for run_id in record.cells:
+        _await_start(runs, run_id, stop)
         if stop():
             return "stopped"
         if submissions.claim(folder, run_id, number):
@@ -144,6 +149,17 @@ def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) 
                 sys.stdout.write(f"{run_id}: failed: {error}\n")
                 failed += 1
     return f"{failed} cells failed" if failed else "done"
+
+
+def _await_start(runs: Path, run_id: str, stop: StopOnSignal) -> None:
+    """Waits while the run that a cell starts from is in the hands of another worker; none comes before its
+    start, so there is always one that works."""
+    start = RunFolder(runs / run_id).spec().start
+    while start is not None and not stop():
+        (cell,) = status.statuses(runs, [start.run])
+        if cell.state not in status.BUSY:
+            return
+        time.sleep(_LOOK_EVERY)
 
 
 def _execute(folder: Path, execution: str, stop: StopOnSignal) -> str:

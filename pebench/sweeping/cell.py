@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pebench.errors import UserError, unknown
@@ -23,11 +24,13 @@ class Cell:
     Attributes:
         encoding, task: names.
         options: what was written for each of `PLACES`; it is never changed in place.
+        start: the cell whose weights it begins with, or the id of a run; None for initial weights.
     """
 
     encoding: str
     task: str
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    start: Cell | str | None = None
 
     def updated(self, place: str, values: Mapping[str, Any]) -> Cell:
         """The cell with options of one place put in or replaced; mappings inside them are merged."""
@@ -57,17 +60,38 @@ class Cell:
             value = value[key]
         return True
 
-    def resolve(self, seed: int = 0) -> RunSpec:
+    def resolve(self, seed: int = 0, runs: Path | None = None) -> RunSpec:
         """The specification of the run; see `pebench.resolve.resolve`."""
-        from pebench.resolve import resolve
+        return self.chain(seed, runs)[-1]
 
-        return resolve(
+    def chain(self, seed: int = 0, runs: Path | None = None) -> list[RunSpec]:
+        """The specifications of the cells that must come before this one, in their order, and then its own.
+
+        A run that is named by its id is none of them, for it is there already.
+
+        Args:
+            seed: of all of them.
+            runs: the folder in which ids are looked up, by default `pebench.store.runs_folder`.
+
+        Raises:
+            UserError: something in it does not exist or does not go together.
+        """
+        from pebench.resolve import resolve
+        from pebench.store import find_run, runs_folder
+
+        before = self.start.chain(seed, runs) if isinstance(self.start, Cell) else []
+        start = before[-1] if before else None
+        if isinstance(self.start, str):
+            start = find_run(runs or runs_folder(), self.start).spec()
+        own = resolve(
             {self.encoding: self.options.get("encoding", {})},
             {self.task: self.options.get("task", {})},
             model=self.options.get("model"),
             train=self.options.get("train"),
             seed=seed,
+            start=start,
         )
+        return [*before, own]
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,10 @@
       - none
       - {rope: {rotated: 0.25}}
       - {alibi: {}, train: {weight_decay: 0.01}}
-    tasks: [{language-modeling: {extent: 128}}]
+    tasks:
+      - &text {language-modeling: {extent: 128}}
+      - {question-answering: {extent: 128}, from: *text}      # begins with the weights of that cell
+      - {question-answering: {data: squad}, from: {run: rope-3f2a}}               # or of any run
     seeds: 3                          # a number of seeds, or a list of them
     model: {size: tiny}
     train: {steps: 300}
@@ -15,7 +18,9 @@
     execution: {device: cpu}          # how to run, no part of what is run
     plugins: [my_encoding.py]         # beside this file
 
-Its cells are encodings × tasks × grid × seeds, in this order, the last running fastest.
+Its cells are encodings × tasks × grid × seeds, in this order, the last running fastest. What a cell starts
+from is a cell too, with the same encoding and seed, and comes before it; the grid's values for `task` and
+`train` are not for it.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,20 +46,29 @@ from pebench.sweeping.cell import Cell
 _OVERRIDES = ("model", "train")
 
 
+class StartRun(Frozen):
+    """A finished run by its id, or by enough of its beginning."""
+
+    run: str
+
+
 class Entry(Frozen):
     """An encoding or a task of a sweep.
 
     It is written as ``name``, as ``{name: {option: value}}``, or as ``{name: …, train: …, model: …}`` where
-    the training or the model of its cells differs from that of the sweep.
+    the training or the model of its cells differs from that of the sweep. A task may have ``from`` beside it,
+    another such task or ``{run: ID}``, with whose weights its cells begin.
 
     Attributes:
         name, options: as the registry and the plugin know them.
         overrides: what to merge into the sweep's ``model`` and ``train``.
+        start: what stands at ``from``.
     """
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    start: Entry | StartRun | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -63,13 +78,19 @@ class Entry(Frozen):
         if not isinstance(value, Mapping):
             raise ValueError(f"write 'name' or 'name: {{option: value}}', not {value!r}")
         overrides = {place: value[place] for place in _OVERRIDES if place in value}
-        names = [key for key in value if key not in _OVERRIDES]
+        names = [key for key in value if key not in (*_OVERRIDES, "from")]
         if len(names) != 1 or not isinstance(names[0], str):
             written = join_and(str(name) for name in names) or "none"
             raise ValueError(
-                f"an entry names one thing, and beside it may stand 'model' and 'train', not {written}"
+                "an entry names one thing, and beside it may stand 'model', 'train' and 'from', "
+                f"not {written}"
             )
-        return {"name": names[0], "options": value[names[0]] or {}, "overrides": overrides}
+        start = value.get("from")
+        if isinstance(start, Mapping) and "run" in start:
+            start = StartRun.model_validate(start)
+        elif start is not None:
+            start = Entry.model_validate(start)
+        return {"name": names[0], "options": value[names[0]] or {}, "overrides": overrides, "start": start}
 
 
 def _seeds(value: Any) -> Any:
@@ -105,6 +126,13 @@ class SweepFile(Frozen):
             raise ValueError(f"a sweep's name is made of a-z, 0-9 and hyphens, as '{_plain(value)}'")
         return value
 
+    @model_validator(mode="after")
+    def _tasks_start(self) -> SweepFile:
+        for entry in self.encodings:
+            if entry.start is not None:
+                raise ValueError(f"'from' stands beside a task, not beside the encoding '{entry.name}'")
+        return self
+
     def cells(self) -> Iterator[Cell]:
         """Every cell without its seed, in the order of the file.
 
@@ -123,7 +151,7 @@ class SweepFile(Frozen):
             for values in itertools.product(*self.grid.values()):
                 cell = base
                 for path, value in zip(paths, values, strict=True):
-                    cell = cell.with_value(path, value)
+                    cell = _with_value(cell, path, value)
                 yield cell
 
     def _cell(self, encoding: Entry, task: Entry) -> Cell:
@@ -133,7 +161,19 @@ class SweepFile(Frozen):
             # What is said of an encoding is the more particular, so it comes last.
             for entry in (task, encoding):
                 cell = cell.updated(place, entry.overrides.get(place, {}))
+        match task.start:
+            case StartRun():
+                return replace(cell, start=task.start.run)
+            case Entry():
+                return replace(cell, start=self._cell(encoding, task.start))
         return cell
+
+
+def _with_value(cell: Cell, path: str, value: Any) -> Cell:
+    """The cell with a value of the grid; those for the encoding and the model hold for its start as well."""
+    if isinstance(cell.start, Cell) and path.startswith(("encoding.", "model.")):
+        cell = replace(cell, start=_with_value(cell.start, path, value))
+    return cell.with_value(path, value)
 
 
 def _own(encoding: Entry, task: Entry) -> dict[str, Mapping[str, Any]]:
@@ -168,12 +208,13 @@ class Sweep(Frozen):
         return SweepRecord(name=self.name, source=self.source, runs=runs, baseline=self.baseline)
 
 
-def load_sweep(sweep: str | Path) -> Sweep:
+def load_sweep(sweep: str | Path, runs: Path | None = None) -> Sweep:
     """A sweep by the path of its file, or by its name.
 
     Args:
         sweep: ``sweeps/mine.yaml``, or ``mine``, which is looked for in ``sweeps/`` of the working folder and
             then among the sweeps that come with the package.
+        runs: the folder of the runs that it may start from by their ids.
 
     Raises:
         UserError: it is not there, or something in it does not exist or does not go together.
@@ -183,7 +224,7 @@ def load_sweep(sweep: str | Path) -> Sweep:
     for plugin in file.plugins:
         load_plugin(path.parent / plugin)
     try:
-        cells = _resolved(file)
+        cells = _resolved(file, runs)
         baseline = _baseline(file.baseline, cells)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -223,23 +264,38 @@ def _folders() -> list[Path]:
     return [Path("sweeps"), shipped if shipped.is_dir() else package.parent / "sweeps"]
 
 
-def _resolved(file: SweepFile) -> tuple[RunSpec, ...]:
+def _resolved(file: SweepFile, runs: Path | None) -> tuple[RunSpec, ...]:
     specs: dict[str, RunSpec] = {}
-    written = 0
+    numbers: dict[str, int] = {}
     for cell in file.cells():
         # Everything but the seed is looked up once, which is what makes large sweeps quick to read.
-        first = cell.resolve(file.seeds[0])
+        first = cell.chain(file.seeds[0], runs)
         for seed in file.seeds:
-            spec = first.model_copy(update={"seed": seed})
-            written += 1
-            if spec.run_id in specs:
+            chain = _seeded(first, seed)
+            own = chain[-1]
+            if own.run_id in numbers:
                 raise UserError(
-                    f"cell {written} is the same run as cell {list(specs).index(spec.run_id) + 1} "
-                    f"({spec.encoding.label} on {spec.task.label}, seed {seed}): "
+                    f"cell {len(numbers) + 1} is the same run as cell {numbers[own.run_id]} "
+                    f"({own.encoding.label} on {own.task.label}, seed {seed}): "
                     "an entry or a value of the grid stands twice."
                 )
-            specs[spec.run_id] = spec
+            numbers[own.run_id] = len(numbers) + 1
+            for spec in chain:
+                specs.setdefault(spec.run_id, spec)
     return tuple(specs.values())
+
+
+def _seeded(chain: list[RunSpec], seed: int) -> list[RunSpec]:
+    """The same chain of cells with another seed."""
+    from pebench.resolve import start_of
+
+    found: list[RunSpec] = []
+    for spec in chain:
+        update: dict[str, Any] = {"seed": seed}
+        if found:
+            update["start"] = start_of(found[-1])
+        found.append(spec.model_copy(update=update))
+    return found
 
 
 def _baseline(wanted: str | None, cells: tuple[RunSpec, ...]) -> str | None:

@@ -119,6 +119,7 @@ def _tags(
         "task": spec.task.name,
         "extent": extent_name(extent) if extent else "",
         "seed": str(spec.seed),
+        "pebench.start": spec.start.run if spec.start else "",
         "status": result.status if result else "failed" if failure else "running",
         "sweep": ", ".join(sweeps),
         "commit": commit + ("+changes" if commit and provenance.get("dirty") else ""),

@@ -1,0 +1,164 @@
+"""Runs that begin with the weights of others: order, identity, refusals, and what a failure leads to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_sweeps import load, tiny
+
+import pebench
+from pebench.errors import UserError
+from pebench.resolve import resolve
+from pebench.running.execution import Execution
+from pebench.store import RunFolder
+from pebench.submission.inline import run_all
+from pebench.submission.progress import Lines
+from pebench.submission.waves import waves
+from pebench.sweeping.sweep import Sweep
+
+MODEL = {"width": 16, "heads": 2, "layers": 1}
+
+
+def _entry(place: Path, **options: Any) -> dict[str, Any]:
+    written = tiny(place)["tasks"][0]["language-modeling"]
+    return {"language-modeling": {**written, **options}}
+
+
+def _chained(place: Path, steps: int = 3, **changes: Any) -> Sweep:
+    later = {**_entry(place, evaluate=[24]), "train": {"steps": steps}, "from": _entry(place)}
+    return load(place, **{"tasks": [later], "encodings": ["rope", "alibi"], **changes})
+
+
+def _carry_out(place: Path, sweep: Sweep) -> Any:
+    runs = place / "runs"
+    for spec in sweep.cells:
+        RunFolder(runs / spec.run_id).create(spec, {})
+    return run_all(runs, [spec.run_id for spec in sweep.cells], Execution(device="cpu", threads=1), Lines())
+
+
+def test_what_a_cell_starts_from_is_a_cell_that_comes_before_it(place: Path) -> None:
+    sweep = _chained(place, seeds=2)
+    assert len(sweep.cells) == 8
+    for number, spec in enumerate(sweep.cells):
+        if spec.start is not None:
+            before = [other for other in sweep.cells[:number] if other.run_id == spec.start.run]
+            assert [(b.encoding.name, b.seed) for b in before] == [(spec.encoding.name, spec.seed)]
+            assert before[0].start is None
+
+
+def test_the_identity_covers_the_start_and_is_what_it_was_without_one(place: Path) -> None:
+    plain = resolve("rope", _entry(place), model=MODEL, train={"steps": 4})
+    longer = resolve("rope", _entry(place), model=MODEL, train={"steps": 5})
+    ids = {
+        resolve("rope", _entry(place), model=MODEL, train={"steps": 4}, start=start).run_id
+        for start in (None, plain, longer)
+    }
+    assert len(ids) == 3
+    assert plain.run_id in ids
+    quickstart = pebench.load_sweep("quickstart")
+    committed = Path(__file__).parents[1] / "results" / "quickstart" / "leaderboard.csv"
+    assert any(spec.run_id in committed.read_text() for spec in quickstart.cells)
+
+
+def test_runs_that_differ_in_the_seed_of_their_start_too_are_one_group(place: Path) -> None:
+    groups = {spec.group for spec in _chained(place, seeds=3, encodings=["rope"]).cells}
+    assert len(groups) == 2
+
+
+def test_a_run_begins_with_the_weights_of_its_start_and_one_without_steps_keeps_them(place: Path) -> None:
+    for steps in (0, 3):
+        outcome = _carry_out(place, sweep := _chained(place, steps=steps, encodings=["rope"]))
+        assert not outcome.failed
+        first, second = (
+            load_file(place / "runs" / spec.run_id / "model.safetensors") for spec in sweep.cells
+        )
+        assert all(torch.equal(first[name], second[name]) for name in first) is (steps == 0)
+
+
+def test_only_evaluating_needs_no_training_data(place: Path) -> None:
+    text = (place / "text.txt").read_text()
+    (place / "held-out.txt").write_text(text[:2000])
+    only = {"validation": str(place / "held-out.txt")}
+    later = {**_entry(place, data=only, evaluate=[24]), "train": {"steps": 0}, "from": _entry(place)}
+    sweep = load(place, tasks=[later], encodings=["rope"])
+    assert not _carry_out(place, sweep).failed
+    result = RunFolder(place / "runs" / sweep.cells[-1].run_id).result()
+    assert result is not None
+    assert {score.extent for score in result.scores} == {(24,)}
+
+
+def test_a_failed_start_fails_what_starts_from_it_and_names_itself(place: Path) -> None:
+    sweep = _chained(place, encodings=["rope", "alibi"])
+    first = sweep.cells[0].run_id
+    blocked = place / "runs" / first
+    RunFolder(blocked).create(sweep.cells[0], {})
+    (blocked / "model.safetensors").mkdir()
+    outcome = _carry_out(place, sweep)
+    assert set(outcome.failed) == {first, sweep.cells[1].run_id}
+    assert f"it starts from run '{first}', which failed" in outcome.failed[sweep.cells[1].run_id]
+    failure = RunFolder(place / "runs" / sweep.cells[1].run_id).failure()
+    assert failure is not None
+    assert first in failure.message
+
+
+def test_nothing_to_start_from_and_no_steps_is_refused(place: Path) -> None:
+    with pytest.raises(UserError, match=r"'train.steps' is 0, but without a run to start from"):
+        resolve("rope", _entry(place), train={"steps": 0})
+
+
+@pytest.mark.parametrize(
+    ("start", "own", "reason"),
+    [
+        (
+            {"encoding": "alibi"},
+            {},
+            "has the encoding 'alibi', and a run that starts from it cannot have 'rope'",
+        ),
+        ({"model": {**MODEL, "layers": 2}}, {}, "a model of layers 2, and a run that starts"),
+        (
+            {"encoding": "learned"},
+            {"encoding": "learned", "extent": 24},
+            "'learned' has other weights for 24",
+        ),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_before_anything_runs(
+    place: Path, start: dict[str, Any], own: dict[str, Any], reason: str
+) -> None:
+    first = resolve(start.get("encoding", "rope"), _entry(place), model=start.get("model", MODEL))
+    task = _entry(place, extent=own.get("extent", 16), evaluate=[24])
+    with pytest.raises(UserError, match=reason):
+        resolve(own.get("encoding", "rope"), task, model=MODEL, start=first)
+
+
+def test_another_tokenizer_is_refused(place: Path) -> None:
+    later = {**_entry(place, tokenizer="bpe-300"), "from": _entry(place, tokenizer="bytes")}
+    sweep = load(place, tasks=[later], encodings=["rope"])
+    outcome = _carry_out(place, sweep)
+    assert "was trained with another tokenizer" in outcome.failed[sweep.cells[-1].run_id]
+
+
+def test_a_run_can_be_named_by_its_id_and_an_unknown_one_is_answered(place: Path) -> None:
+    first = _chained(place, encodings=["rope"]).cells[0]
+    RunFolder(place / "runs" / first.run_id).create(first, {})
+    later = {**_entry(place, evaluate=[24]), "from": {"run": first.run_id[:8]}}
+    (cell,) = load(place, tasks=[later], encodings=["rope"]).cells
+    assert cell.start is not None
+    assert cell.start.run == first.run_id
+    later["from"] = {"run": first.run_id + "0"}
+    with pytest.raises(UserError, match=f"did you mean '{first.run_id}'"):
+        load(place, tasks=[later], encodings=["rope"])
+
+
+def test_from_stands_beside_tasks_alone(place: Path) -> None:
+    with pytest.raises(UserError, match="'from' stands beside a task, not beside the encoding 'rope'"):
+        load(place, encodings=[{"rope": {}, "from": {"run": "x"}}])
+
+
+def test_waves_put_every_cell_after_what_it_starts_from() -> None:
+    starts = {"c": "a", "d": "c", "b": "elsewhere"}
+    assert waves(["d", "a", "b", "c"], starts) == [["a", "b"], ["c"], ["d"]]
