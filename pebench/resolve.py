@@ -148,7 +148,8 @@ def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Reach]:
     trained = encoding.geometry.extent
     found = []
     for extent in task.extents():
-        beyond = any(served > size for served, size in zip(extent, trained, strict=True))
+        served = task.positions(extent)
+        beyond = any(count > size for count, size in zip(served, trained, strict=True))
         methods = encoding.extrapolations[:1] if not beyond else _methods(encoding, task)
         found += [Reach(extent, method) for method in methods]
     return found
@@ -169,7 +170,7 @@ def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
         if training.range is not None:
             raise UserError("'train.range' goes with 'train.positions' shifted or randomized.")
         return geometry
-    largest = max(max(extent) for extent in [geometry.extent, *task.extents()])
+    largest = max(max(extent) for extent in [geometry.extent, *map(task.positions, task.extents())])
     size = training.range or largest
     if size < max(geometry.extent):
         raise UserError(f"'train.range' {size} is smaller than the trained extent {max(geometry.extent)}.")
@@ -206,7 +207,7 @@ def _refuse_impossible(spec: RunSpec) -> None:
     with torch.device("meta"):
         encoding = build_encoding(name, spec.encoding.options, geometry)
     limit = encoding.limit()
-    for extent in [geometry.extent, *task.extents()]:
+    for extent in [geometry.extent, *map(task.positions, task.extents())]:
         if limit is not None and max(extent) > limit:
             raise UserError(
                 f"encoding '{name}' can name {limit} positions an axis, "

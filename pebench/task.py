@@ -97,6 +97,11 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at, in order."""
 
+    def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
+        """Positions an axis that an evaluation at an extent takes: by default the extent itself. A task whose
+        extents count something else, such as the digits of a sum, says here how much room that needs."""
+        return extent
+
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics it reports, the headline first."""

@@ -150,13 +150,13 @@ def test_a_name_is_looked_for_here_and_then_among_those_that_come_with_the_packa
 
 def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    resolve = Cell.resolve
+    chain = Cell.chain
 
-    def counted(cell: Cell, seed: int = 0) -> RunSpec:
+    def counted(cell: Cell, seed: int = 0, runs: Path | None = None) -> list[RunSpec]:
         asked.append(cell)
-        return resolve(cell, seed)
+        return chain(cell, seed, runs)
 
-    monkeypatch.setattr(Cell, "resolve", counted)
+    monkeypatch.setattr(Cell, "chain", counted)
     sweep = load(place, seeds=100, grid={"train.batch": [1, 2]})
     assert (len(sweep.cells), len(asked)) == (400, 4)
 

@@ -1,0 +1,111 @@
+"""Prompts with answers: batches whose loss is on the answer alone, and the likelihoods of given answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pebench.models.decoder import Decoder
+from pebench.position_encoding import Reach, Table, grid, tabulate
+from pebench.task import Batch
+
+TOKENS_AT_ONCE = 16_384
+"""Tokens that are read at once when answers are scored."""
+
+
+class Example(NamedTuple):
+    """Ids of a prompt, and of the answer that is to follow it, the token that ends it included."""
+
+    prompt: Sequence[int]
+    answer: Sequence[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens that a model reads to predict the whole answer."""
+        return len(self.prompt) + len(self.answer) - 1
+
+
+class Scored(NamedTuple):
+    """How a model takes to a given answer.
+
+    Attributes:
+        nats: negative log-likelihood of all its tokens together. tokens: their number.
+        right: how many of them are the most likely ones after those before. If all are, greedy decoding gives
+            this very answer: its every step is one of these.
+    """
+
+    nats: float
+    tokens: int
+    right: int
+
+
+def answer_batch(examples: Sequence[Example], extent: int, longest: int) -> Batch:
+    """A batch of always the same shape: examples stand at the first positions, and nothing looks at the rest.
+
+    Args:
+        examples: none longer than the extent. extent: tokens a row. longest: tokens of an answer at the most.
+
+    Returns:
+        tokens: (B, extent); states: (B, longest), where the hidden states that predict the answer stand;
+        targets: (B, longest); counted: (B, longest) bool.
+    """
+    tokens = torch.zeros(len(examples), extent, dtype=torch.long)
+    states = torch.zeros(len(examples), longest, dtype=torch.long)
+    targets = torch.zeros(len(examples), longest, dtype=torch.long)
+    counted = torch.zeros(len(examples), longest, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        read = [*example.prompt, *example.answer][:-1]
+        count = len(example.answer)
+        tokens[row, : len(read)] = torch.tensor(read)
+        states[row, :count] = torch.arange(len(example.prompt) - 1, len(read))
+        targets[row, :count] = torch.tensor(list(example.answer))
+        counted[row, :count] = True
+    return {"tokens": tokens, "states": states, "targets": targets, "counted": counted}
+
+
+def answer_weight(batch: Batch) -> float:
+    """Tokens of the answers."""
+    return float(batch["counted"].sum())
+
+
+def answer_loss(model: Decoder, batch: Batch, table: Table) -> Tensor:
+    """Sum of the negative log-likelihoods of the answers in nats; of no other token are there any logits."""
+    states = _states(model, batch, table)
+    return (model.losses(states, batch["targets"]) * batch["counted"]).sum()
+
+
+@torch.no_grad()
+def score_answers(model: Decoder, examples: Sequence[Example], reach: Reach) -> list[Scored]:
+    """How likely each answer is after its prompt, and how much of it greedy decoding would give."""
+    device = next(model.parameters()).device
+    found: list[Scored | None] = [None] * len(examples)
+    order = sorted(range(len(examples)), key=lambda number: examples[number].length, reverse=True)
+    start = 0
+    while start < len(order):
+        extent = examples[order[start]].length
+        members = order[start : start + max(1, TOKENS_AT_ONCE // extent)]
+        start += len(members)
+        group = [examples[number] for number in members]
+        longest = max(len(example.answer) for example in group)
+        batch = {key: value.to(device) for key, value in answer_batch(group, extent, longest).items()}
+        table = tabulate(model.encoding, grid((extent,)).to(device), reach)
+        states = _states(model, batch, table)
+        nats = (model.losses(states, batch["targets"]).double() * batch["counted"]).sum(1)
+        right = (_best(model, states) == batch["targets"]) & batch["counted"]
+        for number, loss, hits in zip(members, nats.tolist(), right.sum(1).tolist(), strict=True):
+            found[number] = Scored(loss, len(examples[number].answer), hits)
+    return [scored for scored in found if scored is not None]
+
+
+def _states(model: Decoder, batch: Batch, table: Table) -> Tensor:
+    """(B, longest, D): the hidden states that predict the answers."""
+    hidden: Tensor = model(batch["tokens"], table)
+    return hidden.gather(1, batch["states"][..., None].expand(-1, -1, hidden.shape[-1]))
+
+
+def _best(model: Decoder, states: Tensor) -> Tensor:
+    """(B, longest) the most likely tokens, one row of the batch at a time for the sake of memory."""
+    return torch.stack([model.logits(row).float().argmax(-1) for row in states])

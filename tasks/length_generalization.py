@@ -1,0 +1,213 @@
+"""Length generalization: algorithms learnt on short problems and tested on longer ones."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
+from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
+from pebench.errors import UserError
+from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
+from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.randomness import generator
+from pebench.spec import Frozen
+from pebench.task import Batch, Evaluation, Metric, Task
+
+Length = Annotated[int, Field(ge=1)]
+
+
+class LengthGeneralizationOptions(Frozen):
+    """What can be chosen about the task.
+
+    Attributes:
+        problem: what is to be learnt. In ``addition-reversed`` every number begins with its units. ``scan``
+            is SCAN's length split, whose lengths count actions.
+        data: for ``scan``, the folder that holds ``tasks_train_length.txt`` and ``tasks_test_length.txt``.
+        extent: the longest problem in training; shorter ones are as frequent. For ``scan`` it is 22 unless
+            said otherwise, as in the published split.
+        evaluate: lengths to test at; by default 1, 2 and 4 times the trained one, for ``scan`` 22, 28, 36 and
+            48. Problems have exactly that length; in ``scan`` those above the length before it count too.
+        examples: tested a length, at the most for ``scan``.
+        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
+            the one that the encoding prefers.
+    """
+
+    problem: Literal[
+        "copy",
+        "reverse",
+        "sort",
+        "addition",
+        "addition-reversed",
+        "parity",
+        "modular-arithmetic",
+        "associative-recall",
+        "scan",
+    ] = "copy"
+    data: str | None = None
+    extent: Length = 20
+    evaluate: tuple[Length, ...] = ()
+    examples: Annotated[int, Field(ge=1)] = 200
+    extrapolations: tuple[str, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_split(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("problem") == "scan":
+            return {"extent": 22, **value}
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> LengthGeneralizationOptions:
+        scan = self.problem == "scan"
+        if scan and self.data is None:
+            raise ValueError("the problem 'scan' needs 'data', the folder of its files")
+        if not scan and self.data is not None:
+            raise ValueError(f"the problem '{self.problem}' is generated and takes no 'data'")
+        if sorted(set(self.evaluate)) != list(self.evaluate):
+            raise ValueError("the lengths to evaluate at must rise")
+        longest = max(self.extent, *self.lengths)
+        if self.problem == "associative-recall" and longest > MOST_PAIRS:
+            raise ValueError(f"there are keys for {MOST_PAIRS} pairs, not for {longest}")
+        return self
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths to test at."""
+        usual = (22, 28, 36, 48) if self.problem == "scan" else tuple(self.extent * n for n in (1, 2, 4))
+        return self.evaluate or usual
+
+
+class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
+    """A causal decoder that reads a question symbol by symbol and writes the answer."""
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = LengthGeneralizationOptions
+    Model = DecoderOptions
+
+    def __init__(self, options: LengthGeneralizationOptions, model: DecoderOptions) -> None:
+        super().__init__(options, model)
+        self._ids: dict[str, int] = {}
+        self._scan: dict[str, list[Question]] = {}
+        if options.problem != "scan":
+            self._name(PROBLEMS[options.problem].symbols)
+
+    def geometry(self) -> Geometry:
+        """The decoder's, for the longest problem in training."""
+        return self.model.geometry(self.positions((self.options.extent,))[0])
+
+    def extents(self) -> list[tuple[int, ...]]:
+        """The lengths to test at."""
+        return [(length,) for length in self.options.lengths]
+
+    def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
+        """The symbols that a model reads at a length: question and answer, and a mark before each."""
+        (length,) = extent
+        if self.options.problem == "scan":
+            return (COMMAND_WORDS + length + 2,)
+        return (PROBLEMS[self.options.problem].size(length) + 2,)
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Exact match of greedy decoding, and the symbols that are right after a right beginning."""
+        return (Metric("exact-match", "%", True), Metric("symbol-accuracy", "%", True))
+
+    def check(self) -> None:
+        """Finds the files of SCAN.
+
+        Raises:
+            UserError: they are not there.
+        """
+        if self.options.data is not None:
+            scan_files(self.options.data)
+
+    def prepare(self) -> dict[str, str]:
+        """Reads SCAN; the other problems are drawn when they are needed.
+
+        Raises:
+            UserError: it is not there, or has no problem of a length.
+        """
+        if self.options.data is None:
+            return {}
+        files = scan_files(self.options.data)
+        questions = {split: read_scan(part) for split, part in files.items()}
+        self._name(sorted({symbol for part in questions.values() for q in part for symbol in (*q[0], *q[1])}))
+        kept = [q for q in questions["train"] if len(q.answer) <= self.options.extent]
+        self._scan = {
+            "train": [q for q in kept if not is_held_out(q)],
+            "test": [q for q in kept if is_held_out(q)]
+            + [q for q in questions["test"] if len(q.answer) > self.options.extent],
+        }
+        for length in self.options.lengths:
+            if not self._tested(length):
+                raise UserError(f"SCAN has no command of the lengths that are tested up to {length}.")
+        return {split: files[split].fingerprint() for split in files}
+
+    def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
+        """The decoder for the problem's symbols."""
+        return Decoder(self.geometry(), len(self._ids), encoding, self.model.dropout, seed)
+
+    def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+        """Problems of random lengths up to the trained one."""
+        draws = generator(seed, "batch", split, step)
+        if self.options.problem == "scan":
+            among = self._scan["train"]
+            chosen = torch.randint(len(among), (size,), generator=draws).tolist()
+            questions = [among[number] for number in chosen]
+        else:
+            lengths = torch.randint(1, self.options.extent + 1, (size,), generator=draws).tolist()
+            questions = [PROBLEMS[self.options.problem].draw(length, draws) for length in lengths]
+        longest = self._longest_answer()
+        return answer_batch([self._example(q) for q in questions], self.geometry().extent[0], longest + 1)
+
+    def weight(self, batch: Batch) -> float:
+        """Symbols of the answers, the end included."""
+        return answer_weight(batch)
+
+    def items(self, batch: Batch) -> int:
+        """Symbols read."""
+        return batch["tokens"].numel()
+
+    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
+        """Sum of the negative log-likelihoods of the answers in nats."""
+        assert isinstance(model, Decoder)
+        return answer_loss(model, batch, table)
+
+    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+        """Every symbol of an answer must be the most likely one after those before it, which is what greedy
+        decoding would write; so one pass over question and answer tells whether it would be right."""
+        assert isinstance(model, Decoder)
+        examples = [self._example(question) for question in self._tested(*reach.extent)]
+        served = Reach(self.positions(reach.extent), reach.method)
+        found = score_answers(model, examples, served)
+        exact = sum(scored.right == scored.tokens for scored in found) / len(found)
+        symbols = sum(scored.right for scored in found) / sum(scored.tokens for scored in found)
+        scores = {"exact-match": 100 * exact, "symbol-accuracy": 100 * symbols}
+        return Evaluation(scores, sum(example.length for example in examples))
+
+    def _tested(self, length: int) -> list[Question]:
+        """The problems of a length, the same for every encoding and every seed."""
+        count = self.options.examples
+        draws = generator(0, "evaluation", self.options.problem, length)
+        if self.options.problem != "scan":
+            return [PROBLEMS[self.options.problem].draw(length, draws) for _ in range(count)]
+        below = max((other for other in self.options.lengths if other < length), default=0)
+        among = [q for q in self._scan["test"] if below < len(q.answer) <= length]
+        chosen = torch.randperm(len(among), generator=draws)[:count].tolist()
+        return [among[number] for number in chosen]
+
+    def _longest_answer(self) -> int:
+        trained = self.options.extent
+        return trained if self.options.problem == "scan" else PROBLEMS[self.options.problem].answer(trained)
+
+    def _example(self, question: Question) -> Example:
+        prompt = [self._ids[symbol] for symbol in (BEGIN, *question.question, ASK)]
+        return Example(prompt, [self._ids[symbol] for symbol in (*question.answer, END)])
+
+    def _name(self, symbols: tuple[str, ...] | list[str]) -> None:
+        self._ids = {symbol: number for number, symbol in enumerate((BEGIN, ASK, END, *symbols))}

@@ -1,0 +1,290 @@
+"""Question answering in long contexts: one paragraph holds the answer, and others fill the extent."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pebench.data.answer_scores import contains, exact_match, f1
+from pebench.data.haystack import placed, tokenized
+from pebench.data.questions import (
+    Question,
+    QuestionSet,
+    QuestionSource,
+    QuestionText,
+    find_questions,
+    load_questions,
+)
+from pebench.data.text import Corpus
+from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
+from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
+from pebench.errors import UserError
+from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
+from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.generation import Stop, generate
+from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.randomness import generator
+from pebench.spec import Frozen
+from pebench.task import Batch, Evaluation, Metric, Task
+
+ANSWER = 32
+"""Tokens that an answer may have, and that are written at the most; the end of the text comes on top."""
+
+Size = Annotated[int, Field(ge=2)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class QuestionAnsweringOptions(Frozen):
+    """What can be chosen about the task.
+
+    Attributes:
+        data: `pocket`, a path, or a dataset; see `pebench.data.questions`.
+        tokenizer: `bytes`, a BPE trained on the questions, GPT-2's, or a file; see
+            `pebench.data.tokenization`. By default that of the run it starts from, or bytes.
+        extent: tokens of a training context, question and answer included.
+        evaluate: extents to evaluate at; by default 1, 2, 4, 8 and 16 times the trained one.
+        split: what is evaluated on.
+        questions: how many of the split to evaluate on, drawn once for all runs; by default all.
+        depths: where the gold paragraph stands, in percent of what is before it and after it; the questions
+            take turns. In training the depth is drawn at random.
+        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
+            the one that the encoding prefers.
+    """
+
+    data: QuestionSource = Field(default_factory=lambda: QuestionSource.model_validate("pocket"))
+    tokenizer: TokenizerChoice | None = None
+    extent: Size = 512
+    evaluate: tuple[Size, ...] = ()
+    split: Literal["validation", "test"] = "validation"
+    questions: Annotated[int, Field(ge=1)] | None = None
+    depths: tuple[Percent, ...] = (0, 25, 50, 75, 100)
+    extrapolations: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _depths(self) -> QuestionAnsweringOptions:
+        if not self.depths or sorted(set(self.depths)) != list(self.depths):
+            raise ValueError("depths must rise, and at least one is needed")
+        return self
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The extents to evaluate at."""
+        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8, 16))
+
+
+class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
+    """A causal decoder that reads paragraphs and a question, and writes the answer."""
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = QuestionAnsweringOptions
+    Model = DecoderOptions
+
+    def __init__(self, options: QuestionAnsweringOptions, model: DecoderOptions) -> None:
+        super().__init__(options, model)
+        self._inherited: Tokenizer | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._sets: dict[str, QuestionSet] = {}
+        self._passages: dict[str, list[list[int]]] = {}
+        self._titles: dict[str, frozenset[str]] = {}
+        self._fitting: dict[str, list[Question]] = {}
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """That of passages and questions."""
+        return self._tokenizer
+
+    def geometry(self) -> Geometry:
+        """The decoder's, for the trained extent."""
+        return self.model.geometry(self.options.extent)
+
+    def extents(self) -> list[tuple[int, ...]]:
+        """The extents to evaluate at."""
+        return [(extent,) for extent in self.options.extents]
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """F1 and exact match by SQuAD's rules, the lenient `contains`, the perplexity of the first right
+        answer, and F1 by the depth of the gold paragraph."""
+        return (
+            Metric("f1", "%", True),
+            Metric("exact-match", "%", True),
+            Metric("contains", "%", True),
+            Metric("answer-perplexity", "per token", False),
+            *(Metric(f"f1-depth-{depth}", "%", True) for depth in self.options.depths),
+        )
+
+    def check(self) -> None:
+        """Finds the files of the questions.
+
+        Raises:
+            UserError: there are none.
+        """
+        find_questions(self.options.data)
+
+    def inherit(self, folder: Path) -> None:
+        """Takes over the tokenizer, unless one is asked for.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if self.options.tokenizer is None:
+            self._inherited = read_tokenizer(folder / TOKENIZER_FILE)
+
+    def prepare(self) -> dict[str, str]:
+        """Reads and tokenizes the questions, and leaves out those that do not fit into the smallest extent,
+        so that every extent is measured on the same ones.
+
+        Raises:
+            UserError: they are not there, or none fits.
+        """
+        splits = ("train", self.options.split) if self.trains else (self.options.split,)
+        self._sets = {split: load_questions(self.options.data, split) for split in splits}
+        corpus = Corpus("the questions", {split: QuestionText(found) for split, found in self._sets.items()})
+        choice = self.options.tokenizer or TokenizerChoice.model_validate("bytes")
+        self._tokenizer = self._inherited or load_tokenizer(choice, corpus)
+        smallest = {"train": self.options.extent, self.options.split: min(self.options.extents)}
+        found = {"tokenizer": self._tokenizer.fingerprint}
+        for split in splits:
+            own = self._sets[split]
+            self._passages[split] = tokenized(self._tokenizer, [p.text + "\n\n" for p in own.passages])
+            self._titles[split] = frozenset(passage.title for passage in own.passages)
+            fitting = [q for q in own.questions if self._fits(q, split, smallest[split])]
+            if not fitting:
+                raise UserError(
+                    f"none of the {len(own.questions)} questions of the {split} split fits into "
+                    f"{smallest[split]} tokens with its paragraph and an answer of {ANSWER}, beside another "
+                    "article."
+                )
+            self._fitting[split] = fitting
+            found[split] = own.fingerprint
+        return found
+
+    def keep(self, folder: Path) -> None:
+        """Writes the tokenizer."""
+        assert self._tokenizer is not None, "prepare() comes first"
+        write_tokenizer(folder / TOKENIZER_FILE, self._tokenizer)
+
+    def restore(self, folder: Path) -> dict[str, str]:
+        """Reads the tokenizer."""
+        self._tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
+        return {"tokenizer": self._tokenizer.fingerprint}
+
+    def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
+        """The decoder for the tokenizer's vocabulary."""
+        assert self._tokenizer is not None, "prepare() or restore() comes first"
+        size = self._tokenizer.vocabulary_size
+        return Decoder(self.geometry(), size, encoding, self.model.dropout, seed)
+
+    def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+        """Random questions with random distractors, the gold paragraph at a random depth."""
+        draws = generator(seed, "batch", split, step)
+        among = self._fitting["train"]
+        examples = []
+        for number in torch.randint(len(among), (size,), generator=draws).tolist():
+            depth = float(torch.rand((), generator=draws))
+            examples.append(self._example(among[number], "train", self.options.extent, depth, draws))
+        return answer_batch(examples, self.options.extent, ANSWER + 1)
+
+    def weight(self, batch: Batch) -> float:
+        """Tokens of the answers, the end included."""
+        return answer_weight(batch)
+
+    def items(self, batch: Batch) -> int:
+        """Tokens read."""
+        return batch["tokens"].numel()
+
+    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
+        """Sum of the negative log-likelihoods of the answers in nats."""
+        assert isinstance(model, Decoder)
+        return answer_loss(model, batch, table)
+
+    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+        """Answers written greedily through the cache, and the likelihood of the first right one."""
+        assert isinstance(model, Decoder)
+        assert self._tokenizer is not None
+        asked = self._asked()
+        depths = [self.options.depths[number % len(self.options.depths)] for number in range(len(asked))]
+        examples = [
+            self._example(
+                question,
+                self.options.split,
+                reach.extent[0],
+                depth / 100,
+                generator(0, "distractors", question.name),
+            )
+            for question, depth in zip(asked, depths, strict=True)
+        ]
+        end = self._tokenizer.end_of_text
+        stop = Stop(frozenset({end}), ("\n",), self._tokenizer.decode)
+        written = generate(model, [example.prompt for example in examples], reach, ANSWER, stop)
+        texts = [stop.cut(self._tokenizer.decode(tokens)).strip() for tokens in written]
+        scored = score_answers(model, examples, reach)
+        pairs = [(text, question.answers) for text, question in zip(texts, asked, strict=True)]
+        quality = [100 * f1(*pair) for pair in pairs]
+        scores = {
+            "f1": _mean(quality),
+            "exact-match": _mean([100 * exact_match(*pair) for pair in pairs]),
+            "contains": _mean([100 * contains(*pair) for pair in pairs]),
+            "answer-perplexity": _exp(sum(s.nats for s in scored) / sum(s.tokens for s in scored)),
+        }
+        for depth in self.options.depths:
+            values = [value for value, at in zip(quality, depths, strict=True) if at == depth]
+            if values:
+                scores[f"f1-depth-{depth}"] = _mean(values)
+        return Evaluation(scores, sum(len(example.prompt) + example.length for example in examples))
+
+    def _asked(self) -> list[Question]:
+        """The questions to evaluate on, in an order of their own: files have those of an article together."""
+        among = self._fitting[self.options.split]
+        order = torch.randperm(len(among), generator=generator(0, "questions", self.options.split)).tolist()
+        return [among[number] for number in order[: self.options.questions]]
+
+    def _fits(self, question: Question, split: str, extent: int) -> bool:
+        gold = sum(len(self._passages[split][number]) for number in question.gold)
+        fits = 1 + gold + len(self._asking(question)) + ANSWER <= extent
+        distracted = bool(self._titles[split] - question.titles)
+        return fits and distracted and len(self._answer(question)) <= ANSWER + 1
+
+    def _asking(self, question: Question) -> list[int]:
+        assert self._tokenizer is not None
+        return [int(i) for i in self._tokenizer.encode(f"Question: {question.text}\nAnswer:")]
+
+    def _answer(self, question: Question) -> list[int]:
+        assert self._tokenizer is not None
+        return [
+            *(int(i) for i in self._tokenizer.encode(f" {question.answers[0]}")),
+            self._tokenizer.end_of_text,
+        ]
+
+    def _example(
+        self, question: Question, split: str, extent: int, depth: float, draws: torch.Generator
+    ) -> Example:
+        """Paragraphs up to the extent, the gold ones among them, and the question last."""
+        assert self._tokenizer is not None
+        passages, own = self._passages[split], self._sets[split]
+        assert self._titles[split] - question.titles, "prepare() made sure that there are distractors"
+        asking = self._asking(question)
+        room = extent - 1 - len(asking) - ANSWER - sum(len(passages[number]) for number in question.gold)
+        others: list[list[int]] = []
+        while room > 0:
+            number = int(torch.randint(len(passages), (), generator=draws))
+            if own.passages[number].title in question.titles:
+                continue
+            others.append(passages[number][:room])
+            room -= len(others[-1])
+        context = placed([passages[number] for number in question.gold], others, depth)
+        return Example([self._tokenizer.end_of_text, *context, *asking], self._answer(question))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
