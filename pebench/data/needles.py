@@ -1,0 +1,94 @@
+"""Facts to hide and texts to hide them in, in the manner of passkey retrieval (Mohtashami & Jaggi 2023,
+https://arxiv.org/abs/2305.16300) and RULER (Hsieh et al. 2024, https://arxiv.org/abs/2404.06654). The words
+are this project's own, so scores compare with each other and not with RULER's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+HAY = (
+    "The rain fell on the roofs of the town all morning. ",
+    "A cart went by, and the dogs did not bark at it. ",
+    "Somebody had left a chair in the middle of the garden. ",
+    "The baker opened his window and looked at the sky. ",
+    "Two old men talked about the price of apples. ",
+    "There was smoke above the hills, but nobody minded it. ",
+    "The river is low in summer and loud in spring. ",
+    "Birds came down to the square and flew up again. ",
+    "She folded the letter and put it under the lamp. ",
+    "On the stairs it smelled of soap and of oranges. ",
+    "The train was late, as it was on every other day. ",
+    "He counted the steps, lost his place and began anew. ",
+    "In the evening the wind turned and the lights went on. ",
+    "Nothing was said about the weather for some time. ",
+    "The clock in the hall had stopped before they came. ",
+    "A boy ran past the gate with a kite behind him. ",
+)
+"""Sentences that say nothing of any number."""
+
+KEYS = (
+    "anchor", "basket", "candle", "desert", "engine", "feather", "garden", "hammer", "island",
+    "jacket", "kettle", "ladder", "mirror", "needle", "orchid", "pepper", "quarry", "ribbon",
+    "saddle", "timber", "umbrella", "violin", "window", "yellow",
+)  # fmt: skip
+"""What numbers are hidden under."""
+
+
+class Needles(NamedTuple):
+    """What is hidden in a text.
+
+    Attributes:
+        asked: sentences that the question asks for, in order. others: sentences that look like them.
+        question: to stand last. numbers: the right answers, in order.
+    """
+
+    asked: tuple[str, ...]
+    others: tuple[str, ...]
+    question: str
+    numbers: tuple[str, ...]
+
+
+def draw_needles(variant: str, count: int, draws: torch.Generator) -> Needles:
+    """Sentences, question and numbers of a variant.
+
+    Args:
+        variant: ``passkey``, ``needle``, ``multi-key``, ``multi-value`` or ``multi-query``.
+        count: needles of the variants with several.
+        draws: where they come from.
+    """
+    several = variant.startswith("multi-")
+    numbers = _numbers(count if several else 1, draws)
+    order = torch.randperm(len(KEYS), generator=draws)[:count].tolist()
+    keys = [KEYS[number] for number in order]
+    match variant:
+        case "passkey":
+            asked = (f"The pass key is {numbers[0]}. Remember it. ",)
+            return Needles(asked, (), "What is the pass key? The pass key is", numbers)
+        case "needle" | "multi-key":
+            sentences = [_sentence(key, number) for key, number in zip(keys, numbers, strict=False)]
+            return Needles((sentences[0],), tuple(sentences[1:]), _question(keys[:1]), numbers[:1])
+        case "multi-value":
+            sentences = [_sentence(keys[0], number) for number in numbers]
+            return Needles(tuple(sentences), (), _question(keys[:1]), numbers)
+        case "multi-query":
+            sentences = [_sentence(key, number) for key, number in zip(keys, numbers, strict=True)]
+            return Needles(tuple(sentences), (), _question(keys), numbers)
+    raise ValueError(f"no variant is called '{variant}'")
+
+
+def _numbers(count: int, draws: torch.Generator) -> tuple[str, ...]:
+    """Different numbers of five digits."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[str(int(torch.randint(10_000, 100_000, (), generator=draws)))] = None
+    return tuple(found)
+
+
+def _sentence(key: str, number: str) -> str:
+    return f"A number for {key} is {number}. "
+
+
+def _question(keys: list[str]) -> str:
+    return f"Which numbers are there for {', '.join(keys)}? Numbers:"
