@@ -17,7 +17,7 @@ COSTLY = ("pydantic", "submitit", "rich", "yaml")
 
 LAYERS = [
     {"cli", "commands", "__main__", "parameters", "doctor", "api", "lm_eval"},
-    {"submission", "leaderboard", "tracking"},
+    {"submission", "leaderboard", "tracking", "exchange"},
     {"sweeping"},
     {"running"},
     {"models"},

@@ -1,0 +1,56 @@
+"""`pebench import`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from pebench.errors import UserError
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
+)
+@click.option("--name", help="What to call its sweep here. [default: as it was called there]")
+@click.option("--keep-own", is_flag=True, help="Leave runs of other content as they are, and add the rest.")
+@click.option(
+    "--most",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    metavar="GIGABYTES",
+    help="Refuse an archive that unpacks to more.",
+)
+def command(file: Path, runs: Path | None, name: str | None, keep_own: bool, most: float) -> None:
+    """Check an archive of runs, and add them.
+
+    Every specification must have the hash that its run is named by, every file the digest that the archive
+    says, and nothing that is here is overwritten.
+
+    \b
+    Examples:
+      pebench import quickstart.tar.zst
+      pebench import theirs.tar.zst --name their-quickstart
+    """
+    from pebench.exchange import receive
+    from pebench.store import runs_folder
+
+    if name is not None and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise UserError(f"'{name}' cannot name a sweep: it is made of a-z, 0-9 and hyphens.")
+    folder = runs or runs_folder()
+    if not file.is_file():
+        raise UserError(f"there is no archive '{file}'.")
+    try:
+        received = receive(file, folder, name=name, keep_own=keep_own, most=int(most * 1e9))
+    except OSError as error:
+        raise UserError(f"cannot read or write {error.filename or folder}: {error.strerror}.") from error
+    added = len(received.added) + len(received.completed)
+    click.echo(f"{folder}: {added} runs added, {len(received.known)} were here already")
+    if received.kept:
+        click.echo(f"{len(received.kept)} have other content here and were left as they are", err=True)
+    for sweep in received.sweeps:
+        click.echo(f"pebench leaderboard {sweep}")

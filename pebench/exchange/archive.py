@@ -1,0 +1,117 @@
+"""What an archive of run folders may hold.
+
+manifest.json             SHA-256 and size of every other file, first in the archive
+sweeps/<name>.json        which runs a sweep is made of
+runs/<id>/<file>          what `pebench.store` keeps of a run, without what only its own machine needs
+runs/<id>/plugins/<file>
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from pebench.errors import UserError
+from pebench.spec import Frozen
+
+if TYPE_CHECKING:
+    from io import BufferedIOBase
+
+FORMAT = 1
+
+WEIGHTS = ("model.safetensors",)
+FINISHED = ("provenance.json", "metrics.jsonl", "log.txt", "tokenizer.json", "result.json")
+"""Files of a finished run beside its specification, the result last; not every run has each of them."""
+
+MANIFEST = "manifest.json"
+
+_FILE = "|".join(re.escape(name) for name in ("spec.json", "failure.json", *FINISHED, *WEIGHTS))
+_MEMBER = re.compile(
+    rf"runs/(?P<run>[a-z0-9][a-z0-9_-]{{0,200}})/(?P<file>{_FILE}|plugins/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,200}})"
+    r"|sweeps/(?P<sweep>[a-z0-9]+(-[a-z0-9]+)*)\.json"
+)
+
+
+class Content(Frozen):
+    """What is known of a file beforehand."""
+
+    sha256: str
+    size: int
+
+
+class Manifest(Frozen):
+    """What an archive says that it holds.
+
+    Attributes:
+        format: see `FORMAT`.
+        pebench: the version that wrote it.
+        files: by name in the archive.
+    """
+
+    format: int
+    pebench: str
+    files: dict[str, Content]
+
+
+def is_member(name: str) -> bool:
+    """Whether a file of this name may stand in an archive."""
+    return _MEMBER.fullmatch(name) is not None
+
+
+def run_of(name: str) -> str | None:
+    """The id of the run that a file of the archive belongs to, None for the others."""
+    match = _MEMBER.fullmatch(name)
+    return match["run"] if match else None
+
+
+def compression(path: Path) -> str:
+    """``zst`` or ``gz``, by the name of the archive.
+
+    Raises:
+        UserError: it has another ending.
+    """
+    for ending, kind in ((".tar.zst", "zst"), (".tar.gz", "gz"), (".tgz", "gz")):
+        if path.name.endswith(ending):
+            return kind
+    raise UserError(f"'{path}' is not the name of an archive: end it in .tar.zst or .tar.gz.")
+
+
+@contextmanager
+def compressed(file: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
+    """Writes compressed into a file, the same bytes at any time of day."""
+    if kind == "gz":
+        with gzip.GzipFile("", "wb", 6, cast("BufferedIOBase", file), mtime=0) as stream:
+            yield cast("IO[bytes]", stream)
+        return
+    import zstandard
+
+    with zstandard.ZstdCompressor(level=9).stream_writer(file, closefd=False) as writer:
+        yield cast("IO[bytes]", writer)
+
+
+@contextmanager
+def decompressed(path: Path) -> Iterator[IO[bytes]]:
+    """Reads an archive, whatever its name, by its first bytes.
+
+    Raises:
+        UserError: it is neither kind of archive.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
+        if start[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield cast("IO[bytes]", stream)
+        elif start == b"\x28\xb5\x2f\xfd":
+            import zstandard
+
+            # `pebench export` writes no larger window, which is memory that a stranger asks for.
+            reader: Any = zstandard.ZstdDecompressor(max_window_size=2**27)
+            with reader.stream_reader(file, read_across_frames=True, closefd=False) as stream:
+                yield stream
+        else:
+            raise UserError(f"'{path}' is no archive of runs: it is neither .tar.zst nor .tar.gz.")

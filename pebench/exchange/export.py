@@ -1,0 +1,104 @@
+"""`pebench export`: the runs of sweeps as one archive."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import pebench
+from pebench import atomic
+from pebench.errors import UserError
+from pebench.exchange.archive import (
+    FINISHED,
+    FORMAT,
+    MANIFEST,
+    WEIGHTS,
+    Content,
+    Manifest,
+    compressed,
+    compression,
+)
+from pebench.store import RunFolder, SweepRecord
+
+
+class Exported(NamedTuple):
+    """What an archive holds: how many runs, and how many of them are finished."""
+
+    runs: int
+    finished: int
+
+
+def export(runs: Path, sweeps: Sequence[SweepRecord], output: Path, weights: bool = False) -> Exported:
+    """Writes the runs of sweeps as one archive, the same bytes for the same runs.
+
+    A finished run is there with all that says where its numbers come from; of one that is not finished its
+    specification is, so that the cells of a sweep stay together.
+
+    Args:
+        runs: the folder of runs. sweeps: which of them.
+        output: the archive, its ending says how it is compressed.
+        weights: whether to add the weights of finished models.
+
+    Raises:
+        UserError: a run has no folder, or the ending is unknown.
+    """
+    kind = compression(output)
+    ids = sorted({run_id for sweep in sweeps for run_id in sweep.runs})
+    texts = {
+        f"sweeps/{sweep.name}.json": (sweep.model_dump_json(indent=1) + "\n").encode() for sweep in sweeps
+    }
+    files = {name: path for run_id in ids for name, path in _files(RunFolder(runs / run_id), weights)}
+    contents = {name: _content(io.BytesIO(text)) for name, text in texts.items()}
+    for name, path in files.items():
+        with path.open("rb") as file:
+            contents[name] = _content(file)
+    manifest = Manifest(format=FORMAT, pebench=pebench.__version__, files=contents)
+    with (
+        atomic.replacing(output) as temporary,
+        temporary.open("wb") as raw,
+        compressed(raw, kind) as stream,
+        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        _add(archive, MANIFEST, io.BytesIO((manifest.model_dump_json(indent=1) + "\n").encode()))
+        for name, text in texts.items():
+            _add(archive, name, io.BytesIO(text))
+        for name, path in files.items():
+            with path.open("rb") as file:
+                _add(archive, name, file, contents[name].size)
+    return Exported(len(ids), sum(f"runs/{run_id}/result.json" in files for run_id in ids))
+
+
+def _files(folder: RunFolder, weights: bool) -> Iterator[tuple[str, Path]]:
+    """The files of a run that are exported, by their names in the archive; the result comes last."""
+    if not (folder.path / "spec.json").exists():
+        raise UserError(
+            f"run {folder.run_id} has no folder in '{folder.path.parent}': submit its sweep again."
+        )
+    names = ["spec.json", *(f"plugins/{path.name}" for path in sorted(folder.plugins.glob("*.py")))]
+    if (folder.path / "result.json").exists():
+        names += [*(WEIGHTS if weights else ()), *FINISHED]
+    else:
+        names.append("failure.json")
+    for name in names:
+        if (folder.path / name).is_file():
+            yield f"runs/{folder.run_id}/{name}", folder.path / name
+
+
+def _content(file: IO[bytes]) -> Content:
+    digest, size = hashlib.sha256(), 0
+    while chunk := file.read(2**20):
+        digest.update(chunk)
+        size += len(chunk)
+    return Content(sha256=digest.hexdigest(), size=size)
+
+
+def _add(archive: tarfile.TarFile, name: str, file: IO[bytes], size: int | None = None) -> None:
+    """Adds a file with nothing of this machine in its entry: no owner, no time."""
+    entry = tarfile.TarInfo(name)
+    entry.size = size if size is not None else file.seek(0, io.SEEK_END)
+    file.seek(0)
+    archive.addfile(entry, file)
