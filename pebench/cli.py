@@ -37,7 +37,19 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-_ORDER = ["list", "show", "check", "run", "submit", "status", "sync", "leaderboard", "ui", "doctor"]
+_ORDER = [
+    "list",
+    "show",
+    "check",
+    "run",
+    "submit",
+    "status",
+    "sync",
+    "leaderboard",
+    "ui",
+    "register",
+    "doctor",
+]
 
 
 def _rank(name: str) -> tuple[int, str]:

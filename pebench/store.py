@@ -5,6 +5,7 @@ runs/<id>/spec.json         what was asked for, with every default
           tokenizer.json    what turns text into the tokens of its model, if it reads text
           provenance.json   commit, versions, machine, data fingerprints
           metrics.jsonl     one JSON object a line, only ever appended to
+          system.jsonl      how busy the machine was, likewise
           log.txt           what a person may want to read
           worker.json       who works on it now, and when it last said so
           checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
@@ -146,6 +147,18 @@ class Point(Frozen):
     values: dict[str, float | None]
 
 
+class Sample(Frozen):
+    """One line of system.jsonl.
+
+    Attributes:
+        time: seconds since the epoch.
+        values: see `pebench.running.load.Load`.
+    """
+
+    time: float
+    values: dict[str, float]
+
+
 class SweepRecord(Frozen):
     """What was submitted under the name of a sweep.
 
@@ -201,6 +214,11 @@ class RunFolder:
         """The metrics, one JSON object a line."""
         return self.path / "metrics.jsonl"
 
+    @property
+    def system(self) -> Path:
+        """The load of the machine, one JSON object a line."""
+        return self.path / "system.jsonl"
+
     def spec(self) -> RunSpec:
         """What the run is.
 
@@ -240,17 +258,11 @@ class RunFolder:
     def points(self) -> Iterator[Point]:
         """The logged metrics, in file order. A line that a crash cut short is passed over; after a resume the
         same step stands twice, with the same values."""
-        try:
-            lines = self.metrics.open("rb")
-        except FileNotFoundError:
-            return
-        with lines:
-            for line in lines:
-                if line.endswith(b"\n"):
-                    try:
-                        yield Point.model_validate_json(line)
-                    except ValidationError:
-                        continue
+        return _lines(self.metrics, Point)
+
+    def samples(self) -> Iterator[Sample]:
+        """The load of the machine, in file order."""
+        return _lines(self.system, Sample)
 
     def create(self, spec: RunSpec, plugins: dict[str, bytes]) -> None:
         """Makes the folder, unless it is there already; the specification comes last and makes it
@@ -266,11 +278,11 @@ class RunFolder:
     def append(self, point: Point) -> None:
         """Adds a line to the metrics in one write, after mending a line that a crash cut short."""
         finite = {name: _finite(value) for name, value in point.values.items()}
-        line = point.model_copy(update={"values": finite}).model_dump_json() + "\n"
-        with self.metrics.open("ab") as file:
-            if file.tell() and not _ends_with_newline(self.metrics):
-                line = "\n" + line
-            file.write(line.encode())
+        _append(self.metrics, point.model_copy(update={"values": finite}))
+
+    def append_sample(self, sample: Sample) -> None:
+        """Adds a line to the load of the machine."""
+        _append(self.system, sample)
 
     def write_provenance(self, value: dict[str, Any]) -> None:
         """Records where the numbers come from."""
@@ -347,6 +359,28 @@ def _read_sweep(path: Path) -> SweepRecord:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _lines(path: Path, model: type[Record]) -> Iterator[Record]:
+    try:
+        lines = path.open("rb")
+    except FileNotFoundError:
+        return
+    with lines:
+        for line in lines:
+            if line.endswith(b"\n"):
+                try:
+                    yield model.model_validate_json(line)
+                except ValidationError:
+                    continue
+
+
+def _append(path: Path, record: Frozen) -> None:
+    line = record.model_dump_json() + "\n"
+    with path.open("ab") as file:
+        if file.tell() and not _ends_with_newline(path):
+            line = "\n" + line
+        file.write(line.encode())
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tracking_server import TrackingServer
 
 # A busy machine is no reason to fail: what is slow is for the eye to see, not for a deadline.
 settings.register_profile("patient", deadline=None)
@@ -26,6 +28,22 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; PEBENCH_SHARED_DATA names another place")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingServer]:
+    server = TrackingServer(tmp_path_factory.mktemp("server"))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server(shared_server: TrackingServer) -> TrackingServer:
+    """An MLflow server, running. All tests share it, so each makes runs that no other does."""
+    shared_server.start()
+    return shared_server
 
 
 @pytest.fixture

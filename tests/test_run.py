@@ -127,6 +127,7 @@ def test_a_finished_run_keeps_its_weights_and_no_checkpoint(place: Path) -> None
         "tokenizer.json",
         "provenance.json",
         "metrics.jsonl",
+        "system.jsonl",
         "log.txt",
         "worker.json",
         "model.safetensors",
@@ -293,3 +294,12 @@ def test_provenance_names_commit_packages_machine_and_data(place: Path) -> None:
     assert provenance["packages"]["torch"] == torch.__version__
     assert provenance["device"] == "cpu"
     assert {"commit", "dirty", "machine", "python", "started"} <= provenance.keys()
+
+
+def test_a_run_says_how_busy_the_machine_was(place: Path) -> None:
+    folder = _run(place, steps=2)
+    execute(folder, EXECUTION)
+    (sample,) = folder.samples()
+    assert set(sample.values) >= {"cpu-percent", "memory-megabytes"}
+    assert sample.values["cpu-percent"] > 0
+    assert 50 < sample.values["memory-megabytes"] < 1e6

@@ -19,6 +19,7 @@ from run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specif
 
 from pebench.cli import main
 from pebench.errors import UserError
+from pebench.store import Point, Sample
 from pebench.tracking.address import create_store, tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.patience import StoreUnavailableError
@@ -185,6 +186,29 @@ def test_the_status_follows_the_run(runs: Path) -> None:
     assert active(runs) == [("rope · seed 0", "FINISHED")]
     assert tags(runs)["status"] == "diverged"
     assert tags(runs)["mlflow.note.content"] == "diverged at step 40"
+
+
+def test_losses_stand_by_tokens_too_so_that_runs_of_other_batches_line_up(runs: Path) -> None:
+    folder = begin(runs, specification(), steps=[])
+    for step in (10, 20):
+        values = {"train/loss": 5.0 - step, "train/tokens-per-second": 100.0, "train/learning-rate": 1.0}
+        folder.append(Point(step=step, items=step * 2048, time=BEGAN + step, values=dict(values)))
+    sync(runs)
+    assert [(step, value) for step, _, value in points(runs)] == [(10, -5.0), (20, -15.0)]
+    by_tokens = points(runs, "by-tokens/train/loss")
+    assert [(step, value) for step, _, value in by_tokens] == [(20480, -5.0), (40960, -15.0)]
+    assert rows(runs, "SELECT count(DISTINCT key) FROM metrics") == [(4,)]
+
+
+def test_the_load_of_the_machine_is_mirrored_by_seconds(runs: Path) -> None:
+    folder = begin(runs, specification())
+    for later in (0.0, 15.2):
+        folder.append_sample(Sample(time=BEGAN + later, values={"cpu-percent": 99.5}))
+    sync(runs)
+    folder.append_sample(Sample(time=BEGAN + 30, values={"cpu-percent": 98.5}))
+    sync(runs)
+    found = [(step, value) for step, _, value in points(runs, "system/cpu-percent")]
+    assert found == [(0, 99.5), (15, 99.5), (30, 98.5)]
 
 
 def test_a_run_that_nobody_began_is_not_mirrored(runs: Path) -> None:

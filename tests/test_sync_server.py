@@ -6,7 +6,6 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -22,22 +21,6 @@ from pebench.tracking.sync import sync
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 _SEEDS = itertools.count(1000, 1000)
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingServer]:
-    server = TrackingServer(tmp_path_factory.mktemp("server"))
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def server(running: TrackingServer) -> TrackingServer:
-    """The server, running. All tests share it, so each makes runs that no other does."""
-    running.start()
-    return running
 
 
 @pytest.fixture

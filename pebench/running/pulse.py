@@ -10,10 +10,14 @@ import time
 from types import TracebackType
 
 from pebench.errors import UserError
+from pebench.running.load import Load
 from pebench.store import RunFolder, Worker
 
 BEAT_EVERY = 5.0
 """Seconds between signs of life."""
+
+_SAMPLE_EVERY = 15.0
+"""Seconds between looks at the load of the machine."""
 
 
 class AlreadyRunning(UserError):
@@ -21,7 +25,8 @@ class AlreadyRunning(UserError):
 
 
 class Pulse:
-    """Keeps worker.json fresh from a thread of its own, however long a step or an evaluation takes.
+    """Keeps worker.json fresh from a thread of its own, however long a step or an evaluation takes, and
+    writes down the load of the machine.
 
     On leaving the context the file says that the work is over.
     """
@@ -41,6 +46,7 @@ class Pulse:
             step=0,
             steps=steps,
         )
+        self._load = Load()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
 
@@ -56,6 +62,7 @@ class Pulse:
         self._thread.join()
         if self._mine():
             self._folder.write_worker(self._worker.model_copy(update={"beat": time.time(), "over": True}))
+            self._folder.append_sample(self._load.sample())
 
     def at(self, step: int, rate: float | None = None) -> None:
         """Says where the work stands.
@@ -73,9 +80,13 @@ class Pulse:
             raise AlreadyRunning(f"{self._folder.run_id} was taken over by {where}.")
 
     def _keep_beating(self) -> None:
+        sampled = time.monotonic()
         while not self._over.wait(BEAT_EVERY):
             if not self._mine():
                 return
+            if time.monotonic() - sampled >= _SAMPLE_EVERY:
+                self._folder.append_sample(self._load.sample())
+                sampled = time.monotonic()
             self._folder.write_worker(self._worker.model_copy(update={"beat": time.time()}))
 
     def _mine(self) -> bool:

@@ -12,7 +12,15 @@ from pebench import atomic
 from pebench.spec import Frozen
 from pebench.store import RunFolder
 
-_FILES = ("spec.json", "provenance.json", "metrics.jsonl", "result.json", "failure.json", "log.txt")
+_FILES = (
+    "spec.json",
+    "provenance.json",
+    "metrics.jsonl",
+    "system.jsonl",
+    "result.json",
+    "failure.json",
+    "log.txt",
+)
 
 
 class Remembered(Frozen):

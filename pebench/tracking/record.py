@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from pebench.scores import default_extrapolation, extent_name, score_name, trained_extent
 from pebench.settings import settings
 from pebench.spec import RunSpec
-from pebench.store import Failure, Point, Result, RunFolder
+from pebench.store import Failure, Point, Result, RunFolder, Sample
 
 UNSORTED = "pebench"
 """The experiment of runs that belong to no sweep."""
@@ -19,9 +20,11 @@ RUN_ID = "pebench.run_id"
 ORIGIN = "pebench.origin"
 RESULT = "pebench.result"
 
+_SPEED = re.compile(r"train/(\w+)-per-second")
+
 
 class Measured(NamedTuple):
-    """One value of one metric: its step in updates, its time in milliseconds since the epoch."""
+    """One value of one metric, its time in milliseconds since the epoch."""
 
     metric: str
     step: int
@@ -53,7 +56,8 @@ class Record:
         experiment: the first sweep, by name, that the run is a part of.
         parameters: the settings by dotted name.
         tags: what runs are filtered by; `ORIGIN` and `RESULT` among them tell one attempt from another.
-        points: the metrics in file order, the final scores last. After a resume a step stands twice.
+        points: the metrics in file order, the final scores last. After a resume a step stands twice. A step
+            is an update; that of a metric `by-tokens/…` is a token, that of `system/…` a second.
         status: in MLflow's words.
         start, end: milliseconds since the epoch; no end while the run goes on.
         headline: None before there is a result.
@@ -80,7 +84,7 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
     Raises:
         UserError: a file of the folder cannot be read.
     """
-    spec, points = folder.spec(), list(folder.points())
+    spec, points, samples = folder.spec(), list(folder.points()), list(folder.samples())
     result, failure = folder.result(), folder.failure()
     began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
     ended = _end(points, result, failure, began)
@@ -91,7 +95,7 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
         tags=_tags(folder, spec, result, failure, points, sweeps),
-        points=_measured(points) + scores,
+        points=_measured(points) + _by_items(points) + _load(samples) + scores,
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
@@ -114,7 +118,7 @@ def _tags(
         RUN_ID: folder.run_id,
         ORIGIN: _digest(points[0].model_dump_json()) if points else "",
         RESULT: _digest(result.model_dump_json()) if result else "",
-        "pebench.group": spec.group,
+        "group": spec.group,
         "encoding": spec.encoding.label or spec.encoding.name,
         "task": spec.task.name,
         "extent": extent_name(extent) if extent else "",
@@ -155,6 +159,31 @@ def _measured(points: Sequence[Point]) -> list[Measured]:
         for point in points
         for name, value in point.values.items()
         if value is not None
+    ]
+
+
+def _by_items(points: Sequence[Point]) -> list[Measured]:
+    """The losses again, with what was read as their step: so runs of different batch sizes line up.
+
+    What is read, tokens or images, is named by the speed that is logged beside the losses.
+    """
+    names = (name for point in points for name in point.values)
+    item = next((match[1] for name in names if (match := _SPEED.fullmatch(name))), None)
+    return [
+        Measured(f"by-{item}/{name}", point.items, _milliseconds(point.time), value)
+        for point in points
+        for name, value in point.values.items()
+        if item is not None and name.startswith("train/") and name.endswith("loss") and value is not None
+    ]
+
+
+def _load(samples: Sequence[Sample]) -> list[Measured]:
+    """The load of the machine, by whole seconds since the first look at it. MLflow shows `system/` apart."""
+    began = samples[0].time if samples else 0.0
+    return [
+        Measured(f"system/{name}", round(sample.time - began), _milliseconds(sample.time), value)
+        for sample in samples
+        for name, value in sample.values.items()
     ]
 
 

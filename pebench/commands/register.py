@@ -1,0 +1,36 @@
+"""`pebench register`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run")
+@click.argument("name", required=False)
+@click.option(
+    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
+)
+@click.option("--to", "uri", metavar="URI", help="The store, as of `pebench sync`.")
+def command(run: str, name: str | None, runs: Path | None, uri: str | None) -> None:
+    """Register a finished run's model in MLflow, as the newest version of the model NAME.
+
+    RUN is its id, or enough of the beginning; NAME is the task's and the encoding's name unless given.
+
+    \b
+    Examples:
+      pebench register rope-3f
+      pebench register rope-3f small-text
+      mlflow artifacts download --artifact-uri models:/small-text/1 --dst-path models
+      python -c 'import pebench; pebench.load("rope-3f", runs="models")'
+    """
+    from pebench.store import find_run, runs_folder
+    from pebench.tracking.model_registry import register
+
+    folder = runs or runs_folder()
+    done = register(folder, find_run(folder, run), name, uri)
+    click.echo(
+        f"{done.name} version {done.version}{'' if done.new else ', as before'}: models:/{done[0]}/{done[1]}"
+    )
