@@ -1,0 +1,45 @@
+"""The sweeps that come along: each resolves, siblings belong together, and the smoke versions run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pebench.running.execution import Execution
+from pebench.store import RunFolder
+from pebench.submission.inline import run_all
+from pebench.submission.progress import Lines
+from pebench.sweeping.sweep import load_sweep
+
+FOLDER = Path(__file__).resolve().parents[1] / "sweeps"
+SWEEPS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_sweep_is_possible_and_bears_the_name_of_its_file(name: str) -> None:
+    sweep = load_sweep(FOLDER / f"{name}.yaml")
+    assert sweep.name == name
+    assert sweep.cells
+
+
+def test_the_models_that_answer_questions_are_those_of_the_text_sweep() -> None:
+    text, questions = (load_sweep(FOLDER / f"seqpe-{name}.yaml").cells for name in ("text", "qa"))
+    known = {spec.run_id for spec in text}
+    starts = {spec.start.run for spec in questions if spec.start is not None}
+    assert starts <= known
+    assert len(starts) == 15
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if name.endswith("-smoke")])
+def test_smoke_sweeps_run(name: str, place: Path) -> None:
+    sweep = load_sweep(FOLDER / f"{name}.yaml")
+    for spec in sweep.cells:
+        RunFolder(place / spec.run_id).create(spec, {})
+    ids = [spec.run_id for spec in sweep.cells]
+    outcome = run_all(place, ids, Execution(device="cpu", threads=1), Lines())
+    assert not outcome.failed
+    assert set(outcome.finished) == set(ids)
+    for spec in sweep.cells:
+        scores = outcome.finished[spec.run_id].scores
+        assert {score.extent for score in scores} == {(extent,) for extent in spec.task.options["evaluate"]}
