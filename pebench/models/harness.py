@@ -39,6 +39,10 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
     Requests are read whole, however far that is beyond the trained extent, unless `max_length` says
     otherwise. A request is served at an extent that depends on itself alone, never on what else is in its
     batch: the trained one times the smallest power of two that holds it.
+
+    Attributes:
+        model: the decoder.
+        tokens_read: tokens of all requests so far, and of the answers.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         self._method = extrapolation or encoding.extrapolations[0]
         self._rows = rows_at_once
         self._progress = progress
+        self.tokens_read = 0
         if self._extent is not None:
             self.reach(self._extent)
 
@@ -194,6 +199,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
                 stop = Stop(frozenset([self.eot_token_id]), until, self._tokenizer.decode)
                 texts = [prompts[number].tokens for number in numbers]
                 for number, new in zip(numbers, generate(self.model, texts, reach, limit, stop), strict=True):
+                    self.tokens_read += len(prompts[number].tokens) + len(new)
                     found[number] = stop.cut(self._tokenizer.decode(new))
                     self.cache_hook.add_partial("generate_until", requests[number].args, found[number])
                 bar.update(len(numbers))
@@ -220,6 +226,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         with self._bar(len(asked), what, quiet) as bar:
             for reach, numbers in groups.items():
                 wanted = [asked[number] for number in numbers]
+                self.tokens_read += sum(continuation.read for continuation in wanted)
                 for place, score in likelihoods(self.model, wanted, reach, rows_at_once=self._rows):
                     bar.update()
                     yield numbers[place], score.log, score.greedy

@@ -1,0 +1,287 @@
+"""Any task of lm-eval, asked of a model that another run trained; the scores stand in the run like all others."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from pebench.data.cache import digest
+from pebench.data.tokenization import Tokenizer
+from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
+from pebench.errors import UserError, unknown
+from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.spec import Frozen
+from pebench.task import Batch, Evaluation, Metric, Task
+
+BOOTSTRAP = 1000
+"""Draws for the standard error of a metric that has no formula for it, such as a perplexity."""
+
+Size = Annotated[int, Field(ge=2)]
+
+
+class LmEvalOptions(Frozen):
+    """What can be chosen about the task.
+
+    Attributes:
+        tasks: names of lm-eval's tasks or groups; 'pebench lm-eval ls tasks' lists them. The first metric of the
+            first is the headline.
+        include: a folder with further tasks in YAML files.
+        extent: tokens that the model was trained on.
+        evaluate: lengths to cut contexts to, one evaluation each. By default nothing is cut, and the scores
+            stand at the trained extent.
+        shots: solved examples before each question; by default what each task says.
+        limit: examples of each task, from its beginning; by default all.
+        metadata: what some tasks want to know, as RULER's `max_seq_lengths`.
+        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
+            the one that the encoding prefers.
+    """
+
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    include: str | None = None
+    extent: Size = 128
+    evaluate: tuple[Size, ...] = ()
+    shots: Annotated[int, Field(ge=0)] | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+    metadata: dict[str, Any] = {}
+    extrapolations: tuple[str, ...] | None = None
+
+
+class LmEval(Task[LmEvalOptions, DecoderOptions]):
+    """A language model and its tokenizer from another run, and no training."""
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = LmEvalOptions
+    Model = DecoderOptions
+
+    def __init__(self, options: LmEvalOptions, model: DecoderOptions) -> None:
+        super().__init__(options, model)
+        self._tokenizer: Tokenizer | None = None
+        self._loaded: dict[str, Any] = {}
+        self._found: dict[str, Metric] = {}
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """That of the other run."""
+        return self._tokenizer
+
+    def geometry(self) -> Geometry:
+        """The decoder's, for the trained extent."""
+        return self.model.geometry(self.options.extent)
+
+    def extents(self) -> list[tuple[int, ...]]:
+        """The lengths that contexts are cut to, or the trained extent."""
+        return [(extent,) for extent in self.options.evaluate or (self.options.extent,)]
+
+    def check(self) -> None:
+        """Finds the tasks.
+
+        Raises:
+            UserError: one does not exist, or something is to be trained.
+        """
+        self._refuse_training()
+        _manager(self.options)
+
+    def inherit(self, folder: Path) -> None:
+        """Takes over the tokenizer."""
+        self._tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
+
+    def keep(self, folder: Path) -> None:
+        """Writes the tokenizer."""
+        assert self._tokenizer is not None, "prepare() comes first"
+        write_tokenizer(folder / TOKENIZER_FILE, self._tokenizer)
+
+    def restore(self, folder: Path) -> dict[str, str]:
+        """Reads the tokenizer."""
+        self._tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
+        return {"tokenizer": self._tokenizer.fingerprint}
+
+    def prepare(self) -> dict[str, str]:
+        """Loads the tasks and their data.
+
+        Raises:
+            UserError: a task or its data is not there, or there is no model to ask.
+        """
+        self._refuse_training()
+        if self._tokenizer is None:
+            raise UserError(_NO_START)
+        with _quiet():
+            try:
+                self._loaded = _manager(self.options).load(list(self.options.tasks))
+            except (ConnectionError, OSError, ImportError, ValueError) as error:
+                reason = " ".join(str(error).split()).rstrip(".")
+                raise UserError(f"lm-eval cannot load {', '.join(self.options.tasks)}: {reason}.") from error
+            tasks = self._loaded["tasks"]
+            for task in tasks.values():
+                self._configure(task)
+            data = {f"lm-eval {name}": _fingerprint(task) for name, task in tasks.items()}
+        return {"tokenizer": self._tokenizer.fingerprint, **data}
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of the tasks, each with its standard error, those of a group before those of its members."""
+        declared = {metric.name: metric for metric in _declared(self._loaded)}
+        return tuple((declared | self._found).values())
+
+    def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
+        """The decoder that the weights of the other run fit into.
+
+        Raises:
+            UserError: it was trained for another extent than was said.
+        """
+        assert self._tokenizer is not None, "prepare() or restore() comes first"
+        (trained,) = encoding.geometry.extent
+        if trained != self.options.extent:
+            raise UserError(
+                f"the model was trained for {trained} tokens: give task 'lm-eval' the option extent: {trained}."
+            )
+        return Decoder(self.geometry(), self._tokenizer.vocabulary_size, encoding, self.model.dropout, seed)
+
+    def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+        """There is none."""
+        raise UserError(_NO_TRAINING)
+
+    def weight(self, batch: Batch) -> float:
+        """There is no batch."""
+        raise UserError(_NO_TRAINING)
+
+    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
+        """There is no batch."""
+        raise UserError(_NO_TRAINING)
+
+    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+        """What lm-eval says of the model."""
+        from lm_eval.evaluator import evaluate
+
+        from pebench.models.harness import DecoderLM
+
+        assert isinstance(model, Decoder)
+        assert self._tokenizer is not None
+        lm = DecoderLM(
+            model,
+            self._tokenizer,
+            max_length=reach.extent[0] if self.options.evaluate else None,
+            extrapolation=reach.method,
+            progress=False,
+        )
+        with _quiet():
+            results = evaluate(
+                lm, self._loaded, limit=self.options.limit, bootstrap_iters=BOOTSTRAP, log_samples=False
+            )
+        scores: dict[str, float] = {}
+        for name, better, value in _scores(results):
+            scores[name] = value
+            self._found[name] = Metric(name, "", better)
+        return Evaluation(scores, lm.tokens_read)
+
+    def _configure(self, task: Any) -> None:
+        """Sets the number of solved examples and draws them as lm-eval's own command does."""
+        from lm_eval.defaults import DEFAULT_OTHER_SEED
+
+        own = task.get_config("num_fewshot")
+        if own != 0 and self.options.shots is not None:
+            task.set_config(key="num_fewshot", value=self.options.shots)
+        elif own is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+
+    def _refuse_training(self) -> None:
+        if self.trains:
+            raise UserError(_NO_TRAINING)
+
+
+_NO_TRAINING = (
+    "task 'lm-eval' trains nothing: set its train.steps to 0, and with 'from' the run that trained the model."
+)
+_NO_START = "task 'lm-eval' needs a run to start from: name it with 'from'."
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps lm-eval's progress bars and notes out of the display of the run, and its pools of processes away:
+    a run is one process."""
+    before = os.environ.get("DISABLE_MULTIPROC")
+    os.environ["DISABLE_MULTIPROC"] = "1"
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        if before is None:
+            del os.environ["DISABLE_MULTIPROC"]
+        else:
+            os.environ["DISABLE_MULTIPROC"] = before
+
+
+def _manager(options: LmEvalOptions) -> Any:
+    """What knows the tasks. lm-eval's own are thousands of files, and left out where none is asked for."""
+    from lm_eval.tasks import TaskManager
+
+    if options.include is not None:
+        if not Path(options.include).is_dir():
+            raise UserError(f"there is no folder '{options.include}' of tasks for lm-eval.")
+        own = TaskManager(include_path=options.include, include_defaults=False, metadata=options.metadata)
+        if {*options.tasks} <= {*own.all_tasks}:
+            return own
+    every = TaskManager(include_path=options.include, metadata=options.metadata)
+    for name in options.tasks:
+        if name not in every.all_tasks:
+            raise unknown("task of lm-eval", name, every.all_tasks)
+    return every
+
+
+def _fingerprint(task: Any) -> str:
+    """Stands for the definition and the documents of a task."""
+    definition = json.dumps(task.dump_config(), sort_keys=True, default=str)
+    documents = [json.dumps(document, sort_keys=True, default=str) for document in task.eval_docs]
+    return digest([task.VERSION, definition, *documents])
+
+
+def _name(task: str, metric: str, chosen: str) -> str:
+    """``arc_easy-acc``, or ``gsm8k-exact_match-strict-match`` for a filter of answers that has a name."""
+    name = "-".join([task, metric, *([chosen] if chosen != "none" else [])])
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def _pair(task: str, metric: str, chosen: str, better: bool) -> Iterator[Metric]:
+    yield Metric(_name(task, metric, chosen), "", better)
+    yield Metric(_name(task, f"{metric}-stderr", chosen), "", False)
+
+
+def _declared(loaded: dict[str, Any]) -> Iterator[Metric]:
+    """The metrics that tasks and groups announce."""
+    tasks = loaded.get("tasks", {})
+    directions: dict[str, bool] = {}
+    for task in tasks.values():
+        directions |= {metric: better is not False for metric, better in task.higher_is_better().items()}
+    for name, group in loaded.get("groups", {}).items():
+        for metric in group.aggregate_metric_list or ():
+            for each in metric.filter_list or ("none",):
+                yield from _pair(name, metric.metric, each, directions.get(metric.metric, True))
+    for name, task in tasks.items():
+        for each in task._filters:
+            for metric, better in task.higher_is_better().items():
+                yield from _pair(name, metric, each.name, better is not False)
+
+
+def _scores(results: dict[str, Any]) -> Iterator[tuple[str, bool, float]]:
+    """Names, directions and values of all numbers in what lm-eval gives back."""
+    for task, values in results["results"].items():
+        directions = results["higher_is_better"].get(task, {})
+        for key, value in values.items():
+            metric, comma, chosen = key.partition(",")
+            if not comma or isinstance(value, (str, bool)) or value is None:
+                continue
+            if metric.endswith("_stderr"):
+                yield _name(task, f"{metric.removesuffix('_stderr')}-stderr", chosen), False, float(value)
+            else:
+                yield _name(task, metric, chosen), directions.get(metric) is not False, float(value)
