@@ -1,4 +1,4 @@
-"""Any task of lm-eval, asked of a model that another run trained; the scores stand in the run like all others."""
+"""Any task of lm-eval, asked of a model that another run trained; its scores are those of the run."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class LmEvalOptions(Frozen):
     """What can be chosen about the task.
 
     Attributes:
-        tasks: names of lm-eval's tasks or groups; 'pebench lm-eval ls tasks' lists them. The first metric of the
-            first is the headline.
+        tasks: names of lm-eval's tasks or groups, which 'pebench lm-eval ls tasks' lists. The first metric
+            of the first is the headline.
         include: a folder with further tasks in YAML files.
         extent: tokens that the model was trained on.
         evaluate: lengths to cut contexts to, one evaluation each. By default nothing is cut, and the scores
@@ -52,7 +52,7 @@ class LmEvalOptions(Frozen):
     evaluate: tuple[Size, ...] = ()
     shots: Annotated[int, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
     extrapolations: tuple[str, ...] | None = None
 
 
@@ -143,7 +143,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         (trained,) = encoding.geometry.extent
         if trained != self.options.extent:
             raise UserError(
-                f"the model was trained for {trained} tokens: give task 'lm-eval' the option extent: {trained}."
+                f"the model was trained for {trained} tokens: give task 'lm-eval' extent: {trained}."
             )
         return Decoder(self.geometry(), self._tokenizer.vocabulary_size, encoding, self.model.dropout, seed)
 

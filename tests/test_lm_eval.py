@@ -217,6 +217,7 @@ def test_the_command_line_evaluates_a_run(offline: Path, capsys: pytest.CaptureF
         (["--run", "rope", "--tasks", "x", "--model", "hf"], "--model is not for 'pebench lm-eval'"),
         (["--run", "rope", "--tasks", "x", "--log_samples"], "--output_path"),
         (["--run", "rope", "--tasks", "x", "--config", "absent.yaml"], "Config file not found"),
+        (["--run", "rope", "--tasks", "x", "--include_path", "nowhere"], "there is no folder 'nowhere'"),
         (["--run", "none", "--tasks", "x"], "run 'none-"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -148,6 +148,8 @@ def _check(namespace: Any) -> None:
         raise UserError(f"lm-eval: {_line(error)}.") from error
     if not config.tasks:
         raise UserError(_NO_TASKS)
+    if config.include_path and not Path(config.include_path).is_dir():
+        raise UserError(f"there is no folder '{config.include_path}' of tasks for lm-eval.")
 
 
 def _missing_task(error: ValueError, namespace: Any) -> UserError | None:
