@@ -26,6 +26,12 @@ class AlibiEncoding(PositionEncoding):
 
     axes = (1, 2)
     acts = "B"
+    kernels = ("factored", "blocked", "flex")
+    cost = (
+        "causal text: one channel more a head, three in bfloat16. Else one distance for each of N·K pairs"
+        " and H numbers made of it, 128 queries at a time; with flex in the kernel"
+    )
+    claims = ("shift", "reversal", "grid-row")
     source = "Press et al. 2022, https://arxiv.org/abs/2108.12409; 2-D: Fuller et al. 2023, https://arxiv.org/abs/2311.00566"
     slopes: Tensor
 

@@ -20,6 +20,12 @@ class CopeEncoding(PositionEncoding):
     axes = (1,)
     acts = "C"
     causal_only = True
+    kernels = ("blocked",)
+    cost = (
+        "O(N·K·(D + H)) for the products q·k once more, their gates and sums, and N·H·p_max products with"
+        " the vectors a layer, 128 queries at a time"
+    )
+    claims = ("shift",)
     source = "Golovneva et al. 2024, https://arxiv.org/abs/2405.18719"
 
     def __init__(self, geometry: Geometry, p_max: Annotated[int, Field(ge=1)] = 64) -> None:

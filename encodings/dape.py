@@ -19,6 +19,12 @@ class DapeEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "C"
+    kernels = ("blocked",)
+    cost = (
+        "96·H multiplications for each of N·K pairs and the products q·k once more; memory of (3·H + "
+        "32)·K numbers a query, 128 queries at a time"
+    )
+    claims = ("shift", "reversal")
     source = "Zheng et al. 2024, https://arxiv.org/abs/2405.14722"
 
     def __init__(self, geometry: Geometry) -> None:

@@ -26,6 +26,13 @@ class FireEncoding(PositionEncoding):
     axes = (1,)
     acts = "B"
     causal_only = True
+    kernels = ("blocked", "flex")
+    cost = (
+        "up to the threshold a curve of 2·N·H numbers a layer and a lookup for each of N·K·H logits, 128 "
+        "queries at a time; beyond it 32·(1 + H) multiplications for each of N·K pairs, 16 queries at a "
+        "time"
+    )
+    graph_break = "whether the threshold, a learned number, is passed decides what is computed"
     source = "Li et al. 2024, https://arxiv.org/abs/2310.04418"
 
     def __init__(self, geometry: Geometry, shared: bool = False) -> None:

@@ -23,6 +23,12 @@ class KerpleEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "B"
+    kernels = ("blocked", "flex")
+    cost = (
+        "a curve of 2·N·H numbers a layer and a lookup for each of N·K·H logits, 128 queries at a time; "
+        "with flex in the kernel"
+    )
+    claims = ("shift", "reversal")
     source = "Chi et al. 2022, https://arxiv.org/abs/2205.09921"
 
     def __init__(self, geometry: Geometry, kind: Literal["log", "power"] = "log") -> None:

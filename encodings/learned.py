@@ -18,6 +18,8 @@ class LearnedEncoding(PositionEncoding):
     axes = (1, 2)
     acts = "I"
     extrapolations = ("interpolate",)
+    cost = "one N·D table, added once a forward pass"
+    claims = ("grid-row",)
     source = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929"
 
     def __init__(self, geometry: Geometry) -> None:

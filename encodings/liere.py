@@ -22,6 +22,11 @@ class LiereEncoding(PositionEncoding):
 
     axes = (1, 2)
     acts = "R"
+    cost = (
+        "one axis: O(N·D·block) time a layer. Several: N·D·block numbers and O(N·D·block²) time a layer "
+        "in float64, for an exponential for each position, head and block"
+    )
+    claims = ("grid-row",)
     source = "Ostmeier et al. 2024, https://arxiv.org/abs/2406.10322"
 
     def __init__(self, geometry: Geometry, block: Annotated[int, Field(ge=2)] = 8) -> None:

@@ -32,6 +32,12 @@ class LookHereEncoding(PositionEncoding):
 
     axes = (2,)
     acts = "B"
+    kernels = ("blocked", "flex")
+    cost = (
+        "a step and H penalties and views for each of N·K pairs, 128 queries at a time; with flex in the "
+        "kernel"
+    )
+    claims = ("shift",)
     source = "Fuller et al. 2024, https://arxiv.org/abs/2405.13985"
     slopes: Tensor
     borders: Tensor

@@ -10,6 +10,8 @@ class NoPositionEncoding(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = ""
+    cost = "nothing"
+    claims = ("shift", "reversal", "grid-row")
     source = "Haviv et al. 2022, https://arxiv.org/abs/2203.16634; Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466"
 
     def table(self, positions: Tensor, reach: Reach) -> None:

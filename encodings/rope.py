@@ -26,6 +26,8 @@ class RotaryEncoding(PositionEncoding):
     axes = (1,)
     acts = "R"
     extrapolations = ("extend", "pi", "ntk", "dynamic-ntk", "yarn")
+    cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
+    claims = ("shift",)
     source = "Su et al. 2021, https://arxiv.org/abs/2104.09864; frequencies: Barbero et al. 2025, https://arxiv.org/abs/2410.06205"
 
     def __init__(

@@ -19,6 +19,8 @@ class AxialRotaryEncoding(PositionEncoding):
 
     axes = (2,)
     acts = "R"
+    cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
+    claims = ("shift",)
     source = "Heo et al. 2024, https://arxiv.org/abs/2403.13298"
 
     def __init__(self, geometry: Geometry, base: Annotated[float, Field(gt=1)] = 100.0) -> None:

@@ -21,6 +21,8 @@ class MixedRotaryEncoding(PositionEncoding):
 
     axes = (2,)
     acts = "R"
+    cost = "O(N·D) time a layer, in each of which N·D cosines and sines are made anew"
+    claims = ("shift",)
     source = "Heo et al. 2024, https://arxiv.org/abs/2403.13298"
 
     def __init__(self, geometry: Geometry, base: Annotated[float, Field(gt=1)] = 10.0) -> None:

@@ -17,6 +17,7 @@ class SinusoidalEncoding(PositionEncoding):
 
     axes = (1, 2)
     acts = "I"
+    cost = "one N·D table of sines, added once a forward pass"
     source = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; 2-D: He et al. 2022, https://arxiv.org/abs/2111.06377"
 
     def __init__(self, geometry: Geometry, amplitude: Annotated[float, Field(gt=0)] = 1.0) -> None:

@@ -21,6 +21,12 @@ class T5Encoding(PositionEncoding):
 
     axes = (1,)
     acts = "B"
+    kernels = ("blocked", "flex")
+    cost = (
+        "a curve of 2·N·H numbers a layer and a lookup for each of N·K·H logits, 128 queries at a time; "
+        "with flex in the kernel"
+    )
+    claims = ("shift",)
     source = "Raffel et al. 2020, https://arxiv.org/abs/1910.10683"
 
     def __init__(self, geometry: Geometry) -> None:

@@ -22,6 +22,8 @@ class XposEncoding(PositionEncoding):
     axes = (1,)
     acts = "R"
     causal_only = True
+    cost = "O(N·D) time a layer; 1.5·N·d cosines, sines and scales, made once a forward pass"
+    claims = ("shift",)
     source = "Sun et al. 2023, https://arxiv.org/abs/2212.10554"
 
     def __init__(

@@ -147,6 +147,10 @@ class PositionEncoding(nn.Module):
             "C" on the logits from content as well. Empty for none.
         causal_only: whether it makes no sense without causal attention.
         extrapolations: ways past the trained extent, the default first.
+        kernels: names of `pebench.attention.kernels.Kernel`, all that may serve it in one setting or another.
+        cost: how time and memory grow with what it adds to attention, in the letters of this file.
+        claims: names of `pebench.conformance.identities` that hold of it in every setting that it serves.
+        graph_break: why `torch.compile` cannot take a model around it as one graph; empty where it can.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
     """
@@ -155,6 +159,10 @@ class PositionEncoding(nn.Module):
     acts: ClassVar[str] = ""
     causal_only: ClassVar[bool] = False
     extrapolations: ClassVar[tuple[str, ...]] = ("extend",)
+    kernels: ClassVar[tuple[str, ...]] = ("fused",)
+    cost: ClassVar[str] = ""
+    claims: ClassVar[tuple[str, ...]] = ()
+    graph_break: ClassVar[str] = ""
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
 

@@ -24,6 +24,7 @@ class Mistaken(PositionEncoding):
     """See the name of the test."""
 
     acts = "B"
+    kernels = ("factored", "blocked")
     source = "https://example.org"
 '''
 
@@ -68,6 +69,34 @@ MISTAKES = {
         "        return super().training_positions(extent, draw) + torch.randint(1000, ())\n",
         "Training positions and auxiliary losses",
         "do not repeat",
+    ),
+    "says nothing of its kernel": (
+        "    kernels = ('fused',)\n" + BIAS + "        return Factored(key=k_table[:, None].float())\n",
+        "Attention serves it with the kernels",
+        "kernels = ('factored',)",
+    ),
+    "looks at numbers while it is compiled": (
+        BIAS + "        sign = 1.0 if float(hidden.sum()) > 0 else 2.0\n"
+        "        return Factored(key=sign * k_table[:, None].float())\n",
+        "A model around it is compiled as one graph",
+        "torch.compile cannot take it",
+    ),
+    "says in vain that it breaks graphs": (
+        "    graph_break = 'it is old'\n" + BIAS + "        return Factored(key=k_table[:, None].float())\n",
+        "A model around it is compiled as one graph",
+        "but it does not",
+    ),
+    "claims what does not hold": (
+        "    claims = ('shift',)\n"
+        + BIAS
+        + "        return Factored(key=k_table[:, None].float() ** 2 / 50)\n",
+        "The identities that it claims hold",
+        "a common shift of all positions changes the output",
+    ),
+    "claims what there is not": (
+        "    claims = ('beauty',)\n",
+        "The identities that it claims hold",
+        "there is no identity 'beauty'",
     ),
     "fails beyond the trained extent": (
         "    def __init__(self, geometry: Geometry) -> None:\n"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from pebench.attention.kernels import possible_kernels
 from pebench.conformance import CONTRACTS, Contract, Subject, subjects
 from pebench.registry import encodings
 
@@ -51,3 +53,17 @@ def test_says_what_it_is(name: str) -> None:
     assert facts["summary"].endswith(".")
     assert "https://" in facts["source"]
     assert set(facts.get("acts", "")) <= set("IRBC")
+    assert facts["cost"]
+
+
+@pytest.mark.parametrize("name", encodings.origins())
+@torch.no_grad()
+def test_each_kernel_that_is_declared_serves_in_some_setting(name: str) -> None:
+    possible: set[str] = set()
+    for subject in (subject for subject in SUBJECTS if subject.name == name):
+        encoding, (positions, reach) = subject.encoding().eval(), subject.scattered(5)
+        table = encoding.table(positions, reach)
+        q, hidden = torch.randn(1, 4, 5, 16), torch.randn(1, 5, 64)
+        possible.update(possible_kernels(encoding.bias(q, q, hidden, table, table, 0, {})))
+    assert set(encodings.load(name).kernels) == possible
+    assert set(encodings.literals(name).get("kernels", ("fused",))) == possible

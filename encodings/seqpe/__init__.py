@@ -58,6 +58,12 @@ class SeqPE(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = "IRB"
+    kernels = ("fused", "factored")
+    cost = (
+        "once a forward pass an encoder over the digits of all distinct positions: O(N·W²) time for "
+        "digits that are not shared, W its width; scalar also twice the channels of queries and keys, "
+        "other ways O(N·D) a layer"
+    )
     source = "Li et al. 2025, https://arxiv.org/abs/2506.13277"
 
     def __init__(

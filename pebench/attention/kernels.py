@@ -53,8 +53,19 @@ BF16_TERMS = 3
 """bfloat16 numbers whose sum holds every float32 exactly: 3 × 8 bits of significand."""
 
 
+def possible_kernels(bias: Bias | None) -> tuple[Kernel, ...]:
+    """The kernels that can serve a bias, on one device or another."""
+    match bias:
+        case None:
+            return ("fused",)
+        case Factored():
+            return ("factored",)
+        case Dense(score=score):
+            return ("blocked",) if score is None else ("blocked", "flex")
+
+
 def choose_kernel(bias: Bias | None, q: Tensor, k: Tensor) -> Kernel:
-    """The kernel for a bias of (B, H, N, d) queries on (B, H, K, d) keys."""
+    """The one among `possible_kernels` for (B, H, N, d) queries on (B, H, K, d) keys."""
     match bias:
         case None:
             return "fused"

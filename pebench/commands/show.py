@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
+
+KERNELS = {
+    "fused": "fused (PyTorch's own attention)",
+    "factored": "factored (PyTorch's own attention, with the bias as further channels)",
+    "blocked": "blocked (128 queries at a time)",
+}
+"""What the names of kernels mean."""
 
 
 @click.command("show")
@@ -53,16 +61,23 @@ def _show_encoding(name: str, size: dict[str, int], extent: int) -> None:
     _text(encoding)
     _options("options", of_signature(encoding), _described(encoding))
     axes = encoding.axes
-    click.echo(f"axes            {' or '.join(str(number) for number in axes)}")
-    click.echo(f"acts on         {_places(encoding.acts)}")
-    click.echo(f"causal only     {'yes' if encoding.causal_only else 'no'}")
-    click.echo(f"extrapolations  {', '.join(encoding.extrapolations)}")
     shape = (extent,) * min(axes)
     at = ", ".join(f"{key} {value}" for key, value in size.items())
-    click.echo(f"parameters      {_parameters(name, size, shape)} ({at}, extent {'×'.join(map(str, shape))})")
-    if encoding.source:
-        click.echo(f"source          {encoding.source}")
-    _origin(encodings.origin(name))
+    _facts(
+        {
+            "axes": " or ".join(str(number) for number in axes),
+            "acts on": _places(encoding.acts),
+            "causal only": "yes" if encoding.causal_only else "no",
+            "extrapolations": ", ".join(encoding.extrapolations),
+            "parameters": f"{_parameters(name, size, shape)} ({at}, extent {'×'.join(map(str, shape))})",
+            "kernel path": _kernels(encoding.kernels),
+            "cost": encoding.cost,
+            "compiles": f"no: {encoding.graph_break}" if encoding.graph_break else "yes, as one graph",
+            "identities": _identities(encoding.claims),
+            "source": encoding.source,
+            **_origin(encodings.origin(name)),
+        }
+    )
 
 
 def _show_task(name: str) -> None:
@@ -72,17 +87,38 @@ def _show_task(name: str) -> None:
     _text(task)
     _options("options", task.Options, _described(task.Options))
     _options("model", task.Model, _described(task.Model))
-    click.echo(f"axes            {task.axes}")
-    click.echo(f"attention       {'causal' if task.causal else 'bidirectional'}")
-    click.echo(f"counts          {task.item}")
-    _origin(tasks.origin(name))
+    _facts(
+        {
+            "axes": str(task.axes),
+            "attention": "causal" if task.causal else "bidirectional",
+            "counts": task.item,
+            **_origin(tasks.origin(name)),
+        }
+    )
+
+
+def _facts(facts: dict[str, str]) -> None:
+    """Names and what is said of them, wrapped beside the names; what is empty is left out."""
+    for name, fact in facts.items():
+        if fact:
+            click.echo(_wrapped(f"{name:16}{fact}", indent=" " * 16))
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """The text in lines that fit the terminal, in one line where there is none."""
+    from pebench.submission.progress import plain_console
+
+    return textwrap.fill(
+        text, plain_console().width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _text(cls: type) -> None:
     """The first line of the file, and the definition that the class gives."""
     summary = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n")[0]
     definition = re.split(r"\n+Attributes:\n", inspect.getdoc(cls) or "")[0].strip()
-    click.echo("\n\n".join(text for text in (summary, definition) if text) + "\n")
+    paragraphs = [" ".join(part.split()) for part in (summary, *definition.split("\n\n"))]
+    click.echo("\n\n".join(_wrapped(paragraph) for paragraph in paragraphs if paragraph) + "\n")
 
 
 def _options(title: str, model: Any, described: dict[str, str]) -> None:
@@ -181,6 +217,26 @@ def _parameters(name: str, size: dict[str, int], extent: tuple[int, ...]) -> str
     return f"{sum(weight.numel() for weight in encoding.parameters()):,}"
 
 
-def _origin(origin: Any) -> None:
-    click.echo(f"provided by     {'pebench itself' if origin.provider == 'pebench' else origin.provider}")
-    click.echo(f"file            {origin}")
+def _kernels(kernels: tuple[str, ...]) -> str:
+    """The kernels in words; which of several it is depends on the setting and the options."""
+    on_cpu = ", or ".join(KERNELS.get(kernel, kernel) for kernel in kernels if kernel != "flex")
+    return on_cpu + ("; flex on CUDA where that is faster" if "flex" in kernels else "")
+
+
+def _identities(claims: tuple[str, ...]) -> str:
+    from pebench.conformance import IDENTITIES
+
+    return "; ".join(
+        f"{claim} ({_sentence(IDENTITIES[claim].__doc__ or '')})" for claim in claims if claim in IDENTITIES
+    )
+
+
+def _sentence(text: str) -> str:
+    """A docstring as part of another sentence."""
+    line = " ".join(text.split()).rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+def _origin(origin: Any) -> dict[str, str]:
+    provider = "pebench itself" if origin.provider == "pebench" else origin.provider
+    return {"provided by": provider, "file": str(origin)}

@@ -1,106 +1,23 @@
-"""What every encoding must satisfy, as checks that its author and the tests run alike.
-
-Each contract builds a small model around the encoding with weights large enough that a mistake shows, and
-raises an AssertionError that says what went wrong.
-"""
+"""What every encoding must satisfy; each contract raises an AssertionError that says what went wrong."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from statistics import median
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from pebench.attention.cache import Cache
-from pebench.errors import UserError
-from pebench.models.decoder import Decoder
-from pebench.position_encoding import Draw, Geometry, PositionEncoding, Reach, Table, grid, tabulate
+from pebench.attention.kernels import possible_kernels
+from pebench.conformance.identities import IDENTITIES
+from pebench.conformance.subject import EXTENTS, VOCABULARY, Subject, assert_close, run_forward
+from pebench.errors import join_and
+from pebench.position_encoding import Draw, Reach, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.registry import encodings
-from pebench.resolve import build_encoding
 
-VOCABULARY = 31
-TOLERANCE = 2e-5
-"""Of outputs of the order of one, in float32."""
-
-EXTENTS: dict[int, tuple[int, ...]] = {1: (24,), 2: (4, 6), 3: (2, 3, 4)}
-"""Trained extents by number of axes."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An encoding under examination.
-
-    Attributes:
-        name: as the registry knows it. axes: number of position axes. causal: kind of attention.
-        options: of the encoding.
-    """
-
-    name: str
-    axes: int
-    causal: bool
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def geometry(self) -> Geometry:
-        """A model of three layers and four heads."""
-        return Geometry(width=64, heads=4, layers=3, extent=EXTENTS[self.axes], causal=self.causal)
-
-    def encoding(self, layers: int = 3, seed: int = 0) -> PositionEncoding:
-        """The encoding, every parameter moved off its initial value: what starts at zero hides mistakes."""
-        geometry = Geometry(64, 4, layers, EXTENTS[self.axes], self.causal)
-        encoding = build_encoding(self.name, self.options, geometry, seed)
-        with torch.no_grad():
-            for name, parameter in encoding.named_parameters():
-                noise = torch.randn(parameter.shape, generator=generator(seed, "noise", name))
-                parameter.add_(noise * 0.2)
-        return encoding
-
-    def model(self, layers: int = 3) -> Decoder:
-        """A model in evaluation mode whose attention is far from uniform."""
-        encoding = self.encoding(layers)
-        model = Decoder(encoding.geometry, VOCABULARY, encoding, dropout=0.0, seed=0)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if parameter.ndim >= 2 and not name.startswith("encoding."):
-                    parameter.mul_(8.0)
-        return model.eval()
-
-    def tokens(self, count: int, rows: int = 2) -> Tensor:
-        """(rows, count) tokens."""
-        return torch.randint(VOCABULARY, (rows, count), generator=generator(0, "tokens", count))
-
-    def scattered(self, count: int) -> tuple[Tensor, Reach]:
-        """(1, N, A) increasing positions with gaps and an offset, and an extent that holds them."""
-        steps = torch.randint(1, 4, (1, count, self.axes), generator=generator(0, "gaps", count))
-        positions = 3 + steps.cumsum(1)
-        extent = tuple(int(size) + 1 for size in positions.amax((0, 1)))
-        return positions, Reach(extent, encodings.load(self.name).extrapolations[0])
-
-    def reach(self, times: int = 1) -> Reach:
-        """So many times the trained extent, by the encoding's own preference."""
-        extent = tuple(size * times for size in EXTENTS[self.axes])
-        return Reach(extent, encodings.load(self.name).extrapolations[0])
-
-
-def subjects(name: str, options: Mapping[str, Any] | None = None) -> Iterator[Subject]:
-    """An encoding in every setting it says it can serve."""
-    encoding_class = encodings.load(name)
-    for axes in encoding_class.axes:
-        for causal in (True, False) if axes == 1 else (False,):
-            if causal or not encoding_class.causal_only:
-                yield Subject(name, axes, causal, options or {})
-
-
-def run_forward(model: Decoder, tokens: Tensor, positions: Tensor, reach: Reach) -> Tensor:
-    """(B, N, D) hidden states."""
-    hidden: Tensor = model(tokens, tabulate(model.encoding, positions, reach))
-    return hidden
+Contract = Callable[[Subject], None]
 
 
 @torch.no_grad()
@@ -266,7 +183,52 @@ def repeatable_draws(subject: Subject) -> None:
             assert torch.equal(losses[0][name], losses[1][name]), f"the loss '{name}' does not repeat"
 
 
-Contract = Callable[[Subject], None]
+@torch.no_grad()
+def declared_kernels(subject: Subject) -> None:
+    """Attention serves it with the kernels that it declares, and no others."""
+    model, positions, reach = subject.model(layers=1), grid(EXTENTS[subject.axes]), subject.reach()
+    encoding, count = model.encoding, positions.shape[1]
+    q, k = (torch.randn(1, 4, count, 16, generator=generator(0, "kernels", n)) for n in (0, 1))
+    hidden = torch.randn(1, count, 64, generator=generator(0, "kernels", 2))
+    table = tabulate(encoding, positions, reach)
+    able = possible_kernels(encoding.bias(q, k, hidden, table, table, 0, {}))
+    run_forward(model, subject.tokens(count), positions, reach)
+    undeclared = [kernel for kernel in (*able, *model.kernels()) if kernel not in encoding.kernels]
+    assert not undeclared, (
+        f"attention uses the kernel '{undeclared[0]}', which it does not declare: kernels = {able}"
+    )
+
+
+@torch.no_grad()
+def one_graph(subject: Subject) -> None:
+    """A model around it is compiled as one graph, unless it says why not."""
+    model, positions = subject.model(layers=1), grid(EXTENTS[subject.axes])
+    tokens = subject.tokens(positions.shape[1])
+    table = tabulate(model.encoding, positions, subject.reach())
+    wanted = model(tokens, table)
+    reason = type(model.encoding).graph_break
+    try:
+        # What breaks a graph breaks it on the way in, before any kernel is made.
+        found = torch.compile(model, fullgraph=True, backend="eager")(tokens, table)
+    except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+        first = " ".join(str(error).split(". ")[0].split())
+        assert reason, f"torch.compile cannot take it: {first}; mend it, or say why in graph_break"
+        return
+    finally:
+        torch.compiler.reset()
+    assert not reason, f"it says that it breaks graphs ({reason}), but it does not"
+    assert_close(found, wanted, "compiled it gives another output")
+
+
+def claimed_identities(subject: Subject) -> None:
+    """The identities that it claims hold."""
+    for claim in encodings.load(subject.name).claims:
+        assert claim in IDENTITIES, (
+            f"there is no identity '{claim}' to claim: there is {join_and(IDENTITIES)}"
+        )
+        IDENTITIES[claim](subject)
+
+
 CONTRACTS: tuple[Contract, ...] = (
     causality,
     cached_decoding,
@@ -278,98 +240,11 @@ CONTRACTS: tuple[Contract, ...] = (
     beyond_the_trained_extent,
     same_seed_same_weights,
     repeatable_draws,
+    declared_kernels,
+    one_graph,
+    claimed_identities,
 )
-
-
-class Finding(NamedTuple):
-    """The outcome of one contract.
-
-    Attributes:
-        contract: first line of its docstring. setting: axes and kind of attention.
-        fault: what went wrong, None if nothing did.
-    """
-
-    contract: str
-    setting: str
-    fault: str | None
-
-
-def examine(name: str, options: Mapping[str, Any] | None = None) -> Iterator[Finding]:
-    """Runs every contract on an encoding in every setting it serves."""
-    for subject in subjects(name, options):
-        kind = "causal" if subject.causal else "bidirectional"
-        setting = f"{subject.axes}-D, {kind}"
-        for contract in CONTRACTS:
-            title = (contract.__doc__ or contract.__name__).strip().splitlines()[0]
-            yield Finding(title, setting, _fault(contract, subject))
-
-
-class StepCost(NamedTuple):
-    """What an encoding adds to a training step.
-
-    Attributes:
-        parameters: of the encoding. seconds: a step, median.
-        ratio: median ratio to a step without an encoding, both measured in alternation.
-    """
-
-    parameters: int
-    seconds: float
-    ratio: float
-
-
-def step_cost(name: str, options: Mapping[str, Any], geometry: Geometry, rounds: int = 7) -> StepCost:
-    """Times training steps of a model with an encoding against one without."""
-    steps = [_training_step(other, values, geometry) for other, values in ((name, options), ("none", {}))]
-    times: list[tuple[float, float]] = []
-    for _ in range(rounds + 1):
-        times.append((_seconds(steps[0]), _seconds(steps[1])))
-    times = times[1:]
-    parameters = sum(p.numel() for p in build_encoding(name, options, geometry).parameters())
-    return StepCost(parameters, median(one for one, _ in times), median(one / other for one, other in times))
-
-
-def assert_close(found: Tensor, wanted: Tensor, message: str) -> None:
-    """Raises an AssertionError with the message and the largest difference, unless the tensors agree."""
-    scale = max(1.0, float(wanted.abs().max())) if wanted.numel() else 1.0
-    difference = float((found.double() - wanted.double()).abs().max()) if wanted.numel() else 0.0
-    assert difference <= TOLERANCE * scale, f"{message} (by {difference:.1e})"
-
-
-def _fault(contract: Contract, subject: Subject) -> str | None:
-    try:
-        contract(subject)
-    except AssertionError as error:
-        return str(error)
-    except UserError as error:
-        return str(error)
-    except Exception as error:
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return None
 
 
 def _tensors(table: Table) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(table)[0] if isinstance(leaf, Tensor)]
-
-
-def _training_step(name: str, options: Mapping[str, Any], geometry: Geometry) -> Callable[[], None]:
-    encoding = build_encoding(name, options, geometry)
-    model: nn.Module = Decoder(geometry, 256, encoding, dropout=0.0, seed=0)
-    positions = grid(geometry.extent)
-    tokens = torch.randint(256, (8, positions.shape[1]), generator=generator(0, "cost"))
-    reach = Reach(geometry.extent, encoding.extrapolations[0])
-
-    def step() -> None:
-        table = tabulate(encoding, positions, reach)
-        loss = model.losses(model(tokens, table), tokens).mean()  # type: ignore[operator]
-        for value in encoding.auxiliary_losses(positions, table, Draw(0, 0)).values():
-            loss = loss + value
-        loss.backward()
-        model.zero_grad()
-
-    return step
-
-
-def _seconds(step: Callable[[], None]) -> float:
-    begin = time.perf_counter()
-    step()
-    return time.perf_counter() - begin

@@ -1,0 +1,27 @@
+"""What every encoding must satisfy, as checks that its author and the tests run alike.
+
+Each check builds a small model around the encoding (`subject`) with weights so large that a mistake shows.
+`contracts` hold for every encoding, `identities` for those that claim them; `examination` runs all of them on
+one, and `cost` prices it.
+"""
+
+from pebench.conformance.contracts import CONTRACTS, Contract
+from pebench.conformance.cost import Cost, costs
+from pebench.conformance.examination import Finding, examine
+from pebench.conformance.identities import IDENTITIES
+from pebench.conformance.subject import VOCABULARY, Subject, assert_close, run_forward, subjects
+
+__all__ = [
+    "CONTRACTS",
+    "IDENTITIES",
+    "VOCABULARY",
+    "Contract",
+    "Cost",
+    "Finding",
+    "Subject",
+    "assert_close",
+    "costs",
+    "examine",
+    "run_forward",
+    "subjects",
+]

@@ -1,0 +1,134 @@
+"""What an encoding costs beside none: time, memory and parameters, at two extents."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from pebench.models.decoder import Decoder
+from pebench.position_encoding import Draw, Geometry, Reach, grid, tabulate
+from pebench.randomness import generator
+from pebench.resolve import build_encoding
+
+Work = Callable[[], object]
+
+EXTENTS = {1: ((128,), (512,)), 2: ((12, 12), (24, 24)), 3: ((5, 5, 5), (8, 8, 8))}
+"""By number of axes."""
+
+TOKENS = 1024
+"""In a batch, about: fewer examples at the larger extent."""
+
+
+class Cost(NamedTuple):
+    """One quantity at one extent.
+
+    Attributes:
+        extent: of the model. quantity: what was measured, with its unit.
+        without: of a model without an encoding. own: of one with it.
+        ratio: own to without: of times the median over rounds in alternation.
+    """
+
+    extent: tuple[int, ...]
+    quantity: str
+    without: float
+    own: float
+    ratio: float
+
+
+def costs(name: str, options: Mapping[str, Any], axes: int, rounds: int = 7) -> Iterator[Cost]:
+    """Measures a model of width 128, 4 layers and 4 heads, on CUDA where there is one.
+
+    Args:
+        name: of the encoding. options: of it. axes: on so many. rounds: measurements of each time.
+    """
+    for extent in EXTENTS[axes]:
+        geometry = Geometry(128, 4, 4, extent, causal=axes == 1)
+        none, one = (_works(*encoding, geometry) for encoding in (("none", {}), (name, options)))
+        yield Cost(extent, "parameters", none.parameters, one.parameters, one.parameters / none.parameters)
+        pairs = {"forward pass": (none.forward, one.forward), "training step": (none.step, one.step)}
+        for quantity, works in pairs.items():
+            times = [tuple(_seconds(work) for work in works) for _ in range(rounds + 1)][1:]
+            without, own = (median(column) * 1e3 for column in zip(*times, strict=True))
+            yield Cost(extent, f"{quantity}, ms", without, own, median(b / a for a, b in times))
+        for quantity, works in pairs.items():
+            without, own = (_peak_bytes(work) / 2**20 for work in works)
+            yield Cost(extent, f"{quantity}, MiB", without, own, own / without)
+
+
+class _Works(NamedTuple):
+    """A forward pass without gradients, a training step, and the number of parameters."""
+
+    forward: Work
+    step: Work
+    parameters: int
+
+
+def _works(name: str, options: Mapping[str, Any], geometry: Geometry) -> _Works:
+    device = _device()
+    encoding = build_encoding(name, options, geometry)
+    model: nn.Module = Decoder(geometry, 256, encoding, dropout=0.0, seed=0).to(device)
+    positions = grid(geometry.extent)
+    rows = max(1, TOKENS // positions.shape[1])
+    tokens = torch.randint(256, (rows, positions.shape[1]), generator=generator(0, "cost")).to(device)
+    there, reach = positions.to(device), Reach(geometry.extent, encoding.extrapolations[0])
+
+    def losses() -> torch.Tensor:
+        table = tabulate(encoding, there, reach)
+        loss: torch.Tensor = model.losses(model(tokens, table), tokens).mean()  # type: ignore[operator]
+        if torch.is_grad_enabled():
+            for value in encoding.auxiliary_losses(positions, table, Draw(0, 0)).values():
+                loss = loss + value
+        return loss
+
+    def step() -> None:
+        model.train()
+        losses().backward()
+        model.zero_grad()
+
+    @torch.no_grad()
+    def forward() -> None:
+        model.eval()
+        losses()
+
+    return _Works(forward, step, sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _seconds(work: Work) -> float:
+    begin = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def _peak_bytes(work: Work) -> int:
+    """The most memory that tensors took at once, beside what was there before."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    # The profiler writes lines of its own to stderr unless it is told otherwise before its first use.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        work()
+    events = profile.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    most = now = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    return most
