@@ -2,6 +2,7 @@
 
 runs/<id>/spec.json         what was asked for, with every default
           plugins/          copies of the plugin files it needs
+          classes.json      names of the classes, if its model tells classes apart
           tokenizer.json    what turns text into the tokens of its model, if it reads text
           provenance.json   commit, versions, machine, data fingerprints
           metrics.jsonl     one JSON object a line, only ever appended to
@@ -44,7 +45,7 @@ class Score(Frozen):
 
     Attributes:
         metric: name, protocol included.
-        extent: positions an axis it was measured at.
+        extent: positions an axis it was measured at, or what the task counts in their place.
         extrapolation: the way past the trained extent, ``"extend"`` by default.
         value: finite, or None where the evaluation gave no number.
     """
@@ -92,11 +93,13 @@ class Result(Frozen):
     Attributes:
         status: a run whose loss stopped being a number has `diverged`; that is a result, without scores.
         diverged_at: the step at which it did.
+        extent_unit: what extents count.
         metrics: what the scores mean, by metric name, the headline first.
     """
 
     status: Literal["done", "diverged"]
     diverged_at: int | None = None
+    extent_unit: str = "positions"
     metrics: dict[str, MetricRecord]
     scores: tuple[Score, ...]
     cost: Cost

@@ -70,6 +70,7 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
         axes: number of position axes of its tokens.
         causal: whether its model's attention is causal.
         item: what throughput counts, ``"tokens"`` or ``"images"``.
+        extent_unit: what the extents in its options and results count, ``"positions"`` or ``"pixels"``.
         version: raised when a change alters results, so that old runs are not taken for new ones.
     And two models that refuse unknown keys:
         Options: the task's options. Model: those of the model it builds.
@@ -78,6 +79,7 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     axes: ClassVar[int]
     causal: ClassVar[bool]
     item: ClassVar[str]
+    extent_unit: ClassVar[str] = "positions"
     version: ClassVar[int] = 1
     Options: ClassVar[type[Frozen]]
     Model: ClassVar[type[Frozen]]
@@ -95,7 +97,11 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
 
     @abstractmethod
     def extents(self) -> list[tuple[int, ...]]:
-        """The extents to evaluate at, in order."""
+        """The extents to evaluate at, in positions and in order."""
+
+    def in_units(self, extent: tuple[int, ...]) -> tuple[int, ...]:
+        """An extent of positions as results say it, in `extent_unit`."""
+        return extent
 
     def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
         """Positions an axis that an evaluation at an extent takes: by default the extent itself. A task whose

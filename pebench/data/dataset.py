@@ -39,7 +39,7 @@ class DatasetRows:
 
     def fingerprint(self) -> str:
         """Stands for the content of local files, or for the name, version and hash of a set on the hub."""
-        return digest([_identity(self._builder()), self.split, self.column, self.lines])
+        return digest([identity(self._builder()), self.split, self.column, self.lines])
 
     def documents(self) -> Iterator[Iterator[str]]:
         """The rows, or all of them as lines of one document; line ends are made one newline."""
@@ -51,7 +51,7 @@ class DatasetRows:
                 yield iter([text])
 
     def _texts(self) -> Iterator[str]:
-        with self._explained():
+        with explained(self.dataset):
             rows = self._rows()
             columns = rows.column_names or list(next(iter(rows), {}))
             if self.column not in columns:
@@ -80,28 +80,31 @@ class DatasetRows:
         import datasets
 
         files = {split: list(paths) for split, paths in self.files} or None
-        with self._explained():
+        with explained(self.dataset):
             return datasets.load_dataset_builder(
                 self.dataset, self.configuration, data_files=files, revision=self.revision
             )
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        import datasets
 
-        try:
-            yield
-        except ConnectionError as error:
-            raise UserError(
-                f"dataset '{self.dataset}' is neither on this machine nor to be had from the hub ({error})."
-            ) from error
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            generating = isinstance(error, datasets.exceptions.DatasetGenerationError)
-            reason = str(error.__cause__ if generating else error).strip().partition("\n")[0].rstrip(".")
-            raise UserError(f"dataset '{self.dataset}' cannot be loaded: {reason}.") from error
+@contextlib.contextmanager
+def explained(dataset: str) -> Iterator[None]:
+    """Turns what the library raises into one sentence about the set."""
+    import datasets
+
+    try:
+        yield
+    except ConnectionError as error:
+        raise UserError(
+            f"dataset '{dataset}' is neither on this machine nor to be had from the hub ({error})."
+        ) from error
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        generating = isinstance(error, datasets.exceptions.DatasetGenerationError)
+        reason = str(error.__cause__ if generating else error).strip().partition("\n")[0].rstrip(".")
+        raise UserError(f"dataset '{dataset}' cannot be loaded: {reason}.") from error
 
 
-def _identity(builder: Any) -> list[str]:
+def identity(builder: Any) -> list[str]:
+    """Stands for the content of local files, or for the name, version and hash of a set on the hub."""
     files = [Path(path) for paths in (builder.config.data_files or {}).values() for path in paths]
     if files and all(path.is_file() for path in files):
         return [builder.name, *(content.sha256 for content in raw_contents(files))]

@@ -1,0 +1,160 @@
+"""The batch of a step as a function of the seed, the split and the step, made ahead of time by processes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pebench.data.images.mixing import NOT_MIXED, Mixing
+from pebench.data.images.pictures import Item, Pictures
+from pebench.data.images.transforms import Transform, drawing
+
+AHEAD = 3
+"""Batches that each process has ready or in the making."""
+
+Batch = dict[str, Tensor]
+
+
+class Order(NamedTuple):
+    """What a process makes a batch of.
+
+    Attributes:
+        names: spell out the random numbers of the batch, None where none are drawn.
+        items: of the source.
+    """
+
+    names: tuple[int, str, int] | None
+    items: list[Item]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the pictures of a batch become tensors.
+
+    Attributes:
+        pictures: the source. transform: of a picture. random: whether it draws random numbers.
+        mixing: of the batch. classes: there are. smoothing: of mixed targets.
+        kept: tensors of quick pictures that come out the same each time.
+    """
+
+    pictures: Pictures
+    transform: Transform
+    random: bool = False
+    mixing: Mixing = NOT_MIXED
+    classes: int = 0
+    smoothing: float = 0.0
+    kept: dict[Item, tuple[Tensor, int]] = field(default_factory=dict, repr=False, compare=False)
+
+    def batch(self, order: Order) -> Batch:
+        """``images`` (B, 3, rows, columns), ``labels`` (B,), and ``targets`` (B, classes) where they are
+        mixed."""
+        opened = [self._opened(item, order.names, place) for place, item in enumerate(order.items)]
+        images = torch.stack([image for image, _ in opened])
+        labels = torch.tensor([label for _, label in opened])
+        if order.names is None or not self.mixing.mixes:
+            return {"images": images, "labels": labels}
+        with drawing(order.names[0], "mixing", *order.names[1:]):
+            images, targets = self.mixing.mixed(images, labels, self.classes, self.smoothing)
+        return {"images": images, "labels": labels, "targets": targets}
+
+    def _opened(self, item: Item, names: tuple[int, str, int] | None, place: int) -> tuple[Tensor, int]:
+        if self.pictures.quick and item in self.kept:
+            return self.kept[item]
+        picture, label = self.pictures.load(item)
+        if names is None or not self.random:
+            found = self.transform(picture), label
+            if self.pictures.quick:
+                self.kept[item] = found
+            return found
+        with drawing(names[0], "augmentation", *names[1:], place):
+            return self.transform(picture), label
+
+
+class _Batches(Dataset[Batch]):
+    """What the loader's processes look a batch up in, by its order."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def __getitem__(self, order: Any) -> Batch:
+        return self.recipe.batch(order)
+
+
+class TrainingBatches:
+    """The batches of training, asked for step after step.
+
+    Any other step can be asked for as well, and then those after it are made ahead.
+    """
+
+    def __init__(self, recipe: Recipe, repeats: int = 1) -> None:
+        """
+        Args:
+            recipe: of a batch. repeats: how often each picture stands in a batch, augmented anew each time
+                (Hoffer et al. 2020).
+        """
+        self.recipe, self.repeats = recipe, repeats
+        self._next: tuple[int, str, int, int] | None = None
+        self._ahead: Iterator[Batch] = iter(())
+
+    def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+        """The batch of a step."""
+        if self._next != (seed, split, step, size):
+            # What was in the making for other steps is let go first.
+            self._ahead = iter(())
+            self._ahead = _made(self.recipe, self._orders(seed, split, step, size))
+        batch = next(self._ahead)
+        self._next = (seed, split, step + 1, size)
+        return batch
+
+    def _orders(self, seed: int, split: str, step: int, size: int) -> Iterator[Order]:
+        distinct = -(-size // self.repeats)
+        items = self.recipe.pictures.training(seed, ("images", split), step * distinct)
+        for number in itertools.count(step):
+            chosen = list(itertools.islice(items, distinct))
+            repeated = [item for item in chosen for _ in range(self.repeats)][:size]
+            yield Order((seed, split, number), repeated)
+
+
+def evaluation_batches(recipe: Recipe, size: int, limit: int | None) -> Iterator[Batch]:
+    """All pictures of a split in order, as they are.
+
+    Args:
+        recipe: of a batch. size: pictures a batch. limit: how many pictures, None for all.
+    """
+    items = itertools.islice(recipe.pictures.evaluated(), limit)
+    chunks = iter(lambda: list(itertools.islice(items, size)), [])
+    return _made(recipe, (Order(None, chunk) for chunk in chunks))
+
+
+def workers() -> int:
+    """How many processes make batches: the variable ``PEBENCH_WORKERS``, by default one a core but one."""
+    chosen = os.environ.get("PEBENCH_WORKERS", "")
+    if chosen.isdigit():
+        return int(chosen)
+    with contextlib.suppress(AttributeError):
+        return min(16, len(os.sched_getaffinity(0)) - 1)
+    return min(16, (os.cpu_count() or 1) - 1)
+
+
+def _made(recipe: Recipe, orders: Iterator[Order]) -> Iterator[Batch]:
+    count = 0 if recipe.pictures.quick else workers()
+    if not count:
+        return map(recipe.batch, orders)
+    loader = DataLoader(
+        _Batches(recipe),
+        batch_size=None,
+        sampler=orders,
+        num_workers=count,
+        prefetch_factor=AHEAD,
+        # By default it would draw a number from the global state.
+        generator=torch.Generator(),
+    )
+    return iter(loader)

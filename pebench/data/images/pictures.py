@@ -1,0 +1,101 @@
+"""What every source of pictures offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pebench.errors import UserError, join_and
+from pebench.randomness import generator
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Item = Any
+"""What a source needs to open a picture: its number, or its bytes and its class."""
+
+
+class Pictures(ABC):
+    """The pictures of one split.
+
+    Attributes:
+        quick: whether they are in memory and tiny, so that opening them is not worth a process.
+    """
+
+    quick: bool = False
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Equal for equal pictures with equal classes."""
+
+    @abstractmethod
+    def load(self, item: Item) -> tuple[Image, int]:
+        """A picture in RGB, and the number of its class."""
+
+    @abstractmethod
+    def training(self, seed: int, names: tuple[object, ...], start: int) -> Iterator[Item]:
+        """The endless order in which they are trained on, from a place in it on: a function of the seed and
+        the names."""
+
+    @abstractmethod
+    def evaluated(self) -> Iterator[Item]:
+        """Each once, in the order of the source."""
+
+
+class NumberedPictures(Pictures):
+    """Pictures that can be opened in any order; an item is a number.
+
+    Attributes:
+        numbers: those in use, all from the beginning.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.numbers = torch.arange(count)
+
+    def without(self, bad: list[int]) -> None:
+        """Passes over the pictures of these numbers from now on."""
+        self.numbers = self.numbers[~torch.isin(self.numbers, torch.tensor(bad, dtype=torch.long))]
+
+    @abstractmethod
+    def called(self, number: int) -> str:
+        """How messages call a picture."""
+
+    def training(self, seed: int, names: tuple[object, ...], start: int) -> Iterator[int]:
+        """Passes over all of them, each in an order of its own."""
+        epoch, place = divmod(start, len(self.numbers))
+        while True:
+            order = torch.randperm(len(self.numbers), generator=generator(seed, *names, epoch))
+            yield from self.numbers[order[place:]].tolist()
+            epoch, place = epoch + 1, 0
+
+    def evaluated(self) -> Iterator[int]:
+        """Each once."""
+        return iter(self.numbers.tolist())
+
+
+@dataclass(frozen=True)
+class PictureCorpus:
+    """Pictures in splits.
+
+    Attributes:
+        name: how messages call it. classes: their names; a picture's class is a number into these.
+        splits: the pictures of each split that there is.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Pictures]
+
+    def split(self, name: str) -> Pictures:
+        """The pictures of a split.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        if name not in self.splits:
+            raise UserError(f"{self.name} has no split '{name}': there is {join_and(self.splits)}.")
+        return self.splits[name]

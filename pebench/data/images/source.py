@@ -1,0 +1,90 @@
+"""Where pictures come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from pebench.data.images.digits import digits
+from pebench.data.images.folder import folder
+from pebench.data.images.hub import hub
+from pebench.data.images.pictures import PictureCorpus
+from pebench.errors import join_and
+from pebench.spec import Frozen
+
+
+class ImageSource(Frozen):
+    """What a user writes as ``data``. Text alone is ``digits`` or a folder's path; otherwise one of these.
+
+    - ``{path: P}``: a folder of class folders, with folders for splits around them or not. ``~`` and
+      environment variables are filled in: ``$CALTECH``.
+    - ``{dataset: NAME}``: a set that the `datasets` library knows, ``imagenet-1k`` or ``cifar100``. Here
+      `train`, `validation` and `test` are its splits, slices included, by default those of the same name.
+
+    Attributes:
+        name: pictures that need no files.
+        path: a folder.
+        dataset: name on the hub, or a folder that the library can read.
+        configuration: of the data set. revision: commit, tag or branch of it.
+        train, validation, test: the data set's names of its splits.
+        image, label: its columns, where it has several of the kind.
+        streaming: whether rows are read as they come instead of being prepared on disk first. Pictures that
+            cannot be read are then met in training, and end the run.
+    """
+
+    name: str | None = None
+    path: str | None = None
+    dataset: str | None = None
+    configuration: str | None = None
+    revision: str | None = None
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    image: str | None = None
+    label: str | None = None
+    streaming: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value} if value == "digits" else {"path": value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ImageSource:
+        if sum(map(bool, (self.name, self.path, self.dataset))) != 1 or self.name not in (None, "digits"):
+            raise ValueError("name one source of pictures: 'digits', the path of a folder, or a 'dataset'")
+        stray = sorted(self.model_fields_set - {"name", "path", "dataset"})
+        if stray and not self.dataset:
+            raise ValueError(f"{join_and(stray)} can only stand beside a 'dataset'")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, fields: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
+        if self.name or self.path:
+            return self.name or str(self.path)
+        return {key: value for key, value in fields(self).items() if value is not None}
+
+
+def find_pictures(source: ImageSource) -> PictureCorpus:
+    """The pictures of a source, none of them opened yet.
+
+    Raises:
+        UserError: they are not there, or cannot be divided into splits.
+    """
+    if source.name:
+        return digits()
+    if source.path:
+        return folder(source.path)
+    assert source.dataset is not None
+    written = {"train": source.train, "validation": source.validation, "test": source.test}
+    return hub(
+        source.dataset,
+        source.configuration,
+        source.revision,
+        {split: name for split, name in written.items() if name is not None},
+        (source.image, source.label),
+        source.streaming,
+    )

@@ -1,0 +1,243 @@
+"""Image classification: timm's vision Transformer at resolutions that it was never trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BeforeValidator, Field
+from torch import Tensor, nn
+
+from pebench import atomic
+from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
+from pebench.data.images.mixing import Mixing
+from pebench.data.images.pictures import PictureCorpus
+from pebench.data.images.soundness import BadImages, sift
+from pebench.data.images.source import ImageSource, find_pictures
+from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
+from pebench.errors import UserError
+from pebench.models.vision import VisionModel, VisionOptions
+from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table, grid, tabulate
+from pebench.spec import Frozen
+from pebench.task import Batch, Evaluation, Metric, Task
+
+TOKENS_AT_ONCE = 16_384
+"""Patches in a batch of evaluation, whatever the resolution: memory is bounded."""
+
+CROP = 224 / 256
+"""Share of the side that evaluation keeps by default; metrics name any other."""
+
+
+def _square(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Pixels = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_square)]
+"""Rows and columns; one number means a square."""
+
+
+class ImageClassificationOptions(Frozen):
+    """What can be chosen about the task.
+
+    Attributes:
+        data: `digits`, a folder of class folders, or a dataset; see `pebench.data.images.source`.
+        extent: pixels of a training image, one number or rows and columns.
+        evaluate: extents to evaluate at, in pixels; by default the trained one and 1.5, 2 and 3 times it.
+        split: what is evaluated on.
+        crop: evaluation resizes to the extent divided by this and cuts out the centre; by default 1 for the
+            digits, which fill their pictures, and 224/256 for all others.
+        augment: random changes of training pictures; null for none.
+        mix: mixup and cutmix.
+        repeats: how often a picture stands in a batch, augmented anew each time.
+        loss: cross-entropy, or a binary decision a class, where mixed targets count as one each (Touvron et
+            al. 2022, DeiT III).
+        smoothing: of the targets.
+        bad_images: whether pictures that cannot be read are refused, or named, counted and passed over.
+        images: how many pictures of the split to evaluate on, from its beginning; by default all.
+        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
+            the one that the encoding prefers.
+    """
+
+    data: ImageSource = Field(default_factory=lambda: ImageSource.model_validate("digits"))
+    extent: Pixels = (16, 16)
+    evaluate: tuple[Pixels, ...] = ()
+    split: Literal["train", "validation", "test"] = "validation"
+    crop: Annotated[float, Field(gt=0, le=1)] | None = None
+    augment: Augmentation | None = None
+    mix: Mixing = Mixing()
+    repeats: Annotated[int, Field(ge=1)] = 1
+    loss: Literal["cross-entropy", "binary"] = "cross-entropy"
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    bad_images: BadImages = "refuse"
+    images: Annotated[int, Field(ge=1)] | None = None
+    extrapolations: tuple[str, ...] | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the side that evaluation keeps."""
+        return self.crop or (1.0 if self.data.name == "digits" else CROP)
+
+
+class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
+    """A vision Transformer whose tokens stand at the rows and columns of patches."""
+
+    axes = 2
+    causal = False
+    item = "images"
+    extent_unit = "pixels"
+    Options = ImageClassificationOptions
+    Model = VisionOptions
+
+    def __init__(self, options: ImageClassificationOptions, model: VisionOptions) -> None:
+        super().__init__(options, model)
+        self._classes: list[str] = []
+        self._corpus: PictureCorpus | None = None
+        self._training: TrainingBatches | None = None
+
+    def geometry(self) -> Geometry:
+        """The model's, for the grid of patches of a training image."""
+        return self.model.outline().geometry(self._grid(self.options.extent))
+
+    def extents(self) -> list[tuple[int, ...]]:
+        """The grids of patches to evaluate at."""
+        return [self._grid(pixels) for pixels in self.options.evaluate or self._usual()]
+
+    def in_units(self, extent: tuple[int, ...]) -> tuple[int, ...]:
+        """Pixels of a grid of patches."""
+        return tuple(size * side for size, side in zip(extent, self.model.outline().patch, strict=True))
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Accuracy of the first and of the first five guesses."""
+        return tuple(Metric(self._metric(guesses), "%", True) for guesses in (1, 5))
+
+    def check(self) -> None:
+        """Finds the pictures.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.options.data.dataset is None:
+            find_pictures(self.options.data)
+
+    def prepare(self) -> dict[str, str]:
+        """Finds the pictures, and opens each once to see that it can be read.
+
+        Raises:
+            UserError: they are not there, or cannot be read.
+        """
+        options = self.options
+        self._corpus = find_pictures(options.data)
+        self._classes = list(self._corpus.classes)
+        found: dict[str, str] = {}
+        for split in dict.fromkeys(("train", options.split)):
+            found |= sift(self._corpus.split(split), split, options.bad_images)
+        augment = options.augment
+        recipe = Recipe(
+            pictures=self._corpus.split("train"),
+            transform=plain_transform(options.extent, options.share)
+            if augment is None
+            else training_transform(options.extent, augment),
+            random=augment is not None,
+            mixing=options.mix,
+            classes=len(self._classes),
+            smoothing=options.smoothing,
+        )
+        self._training = TrainingBatches(recipe, options.repeats)
+        return found
+
+    def keep(self, folder: Path) -> None:
+        """Writes the names of the classes."""
+        atomic.write_json(folder / "classes.json", self._classes)
+
+    def restore(self, folder: Path) -> dict[str, str]:
+        """Reads the names of the classes.
+
+        Raises:
+            UserError: they are not there.
+        """
+        try:
+            self._classes = json.loads((folder / "classes.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder / 'classes.json'} cannot be read: {error}.") from error
+        return {}
+
+    def build(self, encoding: PositionEncoding, seed: int) -> VisionModel:
+        """The model for the classes that there are."""
+        assert self._classes, "prepare() comes first"
+        return VisionModel(self.model, self.options.extent, len(self._classes), encoding, seed)
+
+    def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+        """Images, labels, and targets where images are mixed; see `pebench.data.images.batches`."""
+        assert self._training is not None, "prepare() comes first"
+        assert split == "train", "only training draws batches"
+        if self.options.mix.mixes and size % 2:
+            raise UserError(f"images are mixed in pairs, so a batch of {size} must be even.")
+        return self._training.batch(seed, split, step, size)
+
+    def weight(self, batch: Batch) -> float:
+        """Images."""
+        return float(len(batch["images"]))
+
+    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
+        """Sum over the images."""
+        logits = model(batch["images"], table).float()
+        targets, smoothing = batch.get("targets"), self.options.smoothing
+        if self.options.loss == "cross-entropy":
+            if targets is not None:
+                return F.cross_entropy(logits, targets, reduction="sum")
+            return F.cross_entropy(logits, batch["labels"], reduction="sum", label_smoothing=smoothing)
+        if targets is None:
+            targets = F.one_hot(batch["labels"], logits.shape[-1]).float()
+            targets = targets * (1 - smoothing) + smoothing / logits.shape[-1]
+        else:
+            targets = (targets > 0).float()
+        each = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return each.mean(-1).sum()
+
+    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+        """Accuracies at one resolution."""
+        assert isinstance(model, VisionModel)
+        assert self._corpus is not None, "prepare() comes first"
+        device = next(model.parameters()).device
+        rows, columns = self.in_units(reach.extent)
+        recipe = Recipe(
+            self._corpus.split(self.options.split), plain_transform((rows, columns), self.options.share)
+        )
+        size = max(1, TOKENS_AT_ONCE // (reach.extent[0] * reach.extent[1]))
+        table = tabulate(model.encoding, grid(reach.extent).to(device), reach)
+        right = torch.zeros(2, dtype=torch.long)
+        count = 0
+        for batch in evaluation_batches(recipe, size, self.options.images):
+            logits = model(batch["images"].to(device), table).float()
+            guesses = logits.topk(min(5, logits.shape[-1])).indices.cpu() == batch["labels"][:, None]
+            right += torch.stack((guesses[:, 0].sum(), guesses.sum()))
+            count += len(guesses)
+        if not count:
+            raise UserError(f"{self._corpus.name}, split '{self.options.split}' holds no pictures.")
+        values = [100 * number / count for number in right.tolist()]
+        return Evaluation({self._metric(k): value for k, value in zip((1, 5), values, strict=True)}, count)
+
+    def _metric(self, guesses: int) -> str:
+        share = self.options.share
+        return f"top-{guesses}" if share == CROP else f"top-{guesses}-crop-{share:g}"
+
+    def _usual(self) -> list[tuple[int, int]]:
+        """The trained extent and larger ones, to whole patches."""
+        patch = self.model.outline().patch
+        rows, columns = (
+            [round(size * times / side) * side for times in (1, 1.5, 2, 3)]
+            for size, side in zip(self.options.extent, patch, strict=True)
+        )
+        return list(zip(rows, columns, strict=True))
+
+    def _grid(self, pixels: tuple[int, int]) -> tuple[int, ...]:
+        patch = self.model.outline().patch
+        if any(size % side for size, side in zip(pixels, patch, strict=True)):
+            raise UserError(
+                f"an extent of {pixels[0]}×{pixels[1]} pixels does not divide into patches of "
+                f"{patch[0]}×{patch[1]}."
+            )
+        return tuple(size // side for size, side in zip(pixels, patch, strict=True))

@@ -1,0 +1,252 @@
+"""Pictures: found, opened, augmented and batched; each batch is a function of seed, split and step."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
+from pebench.data.images.digits import digits
+from pebench.data.images.folder import folder
+from pebench.data.images.mixing import Mixing
+from pebench.data.images.pictures import NumberedPictures
+from pebench.data.images.soundness import sift
+from pebench.data.images.source import ImageSource, find_pictures
+from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
+from pebench.errors import UserError
+
+STRONG = Augmentation(policy="rand-m9-mstd0.5-inc1", erasing=0.5)
+MIXED = Mixing(mixup=0.8, cutmix=1.0)
+
+
+def paint(path: Path, shade: int, size: tuple[int, int] = (40, 30)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(shade).integers(0, 40, (*size[::-1], 3))
+    Image.fromarray((noise + shade).astype("uint8")).save(path)
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two splits of two classes, 6 and 2 pictures each."""
+    monkeypatch.setenv("PEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PEBENCH_WORKERS", "0")
+    for split, count in (("train", 6), ("val", 2)):
+        for number in range(count):
+            paint(tmp_path / "zoo" / split / "cat" / f"{number}.jpg", 10 * number)
+            paint(tmp_path / "zoo" / split / "dog" / f"{number}.png", 100 + 10 * number)
+    (tmp_path / "zoo" / "README.txt").write_text("no picture")
+    return tmp_path / "zoo"
+
+
+def recipe_of(place: Path, augmentation: Augmentation = STRONG, mixing: Mixing = MIXED) -> Recipe:
+    pictures = folder(str(place)).split("train")
+    transform = training_transform((24, 32), augmentation)
+    return Recipe(pictures, transform, random=True, mixing=mixing, classes=2, smoothing=0.1)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_digits_are_divided_without_overlap_and_hold_every_class_in_every_split() -> None:
+    corpus = digits()
+    counts = {split: len(list(corpus.split(split).evaluated())) for split in corpus.splits}
+    assert sum(counts.values()) == 1797
+    assert counts["validation"] > 250
+    for split in corpus.splits:
+        pictures = corpus.split(split)
+        assert {pictures.load(item)[1] for item in pictures.evaluated()} == set(range(10))
+    prints = {corpus.split(split).fingerprint() for split in corpus.splits}
+    assert len(prints) == 3
+
+
+def test_folders_named_after_splits_tell_them_apart(zoo: Path) -> None:
+    corpus = folder(str(zoo))
+    assert corpus.classes == ("cat", "dog")
+    assert set(corpus.splits) == {"train", "validation"}
+    pictures = corpus.split("train")
+    assert len(list(pictures.evaluated())) == 12
+    picture, label = pictures.load(0)
+    assert (picture.size, picture.mode, label) == ((40, 30), "RGB", 0)
+    with pytest.raises(UserError, match="no split 'test': there is 'train' and 'validation'"):
+        corpus.split("test")
+
+
+def test_class_folders_alone_are_divided_by_the_hashes_of_their_paths(zoo: Path) -> None:
+    corpus = folder(str(zoo / "train"))
+    assert set(corpus.splits) == {"train", "validation", "test"}
+    counts = [len(list(corpus.split(split).evaluated())) for split in ("train", "validation", "test")]
+    assert counts == [10, 1, 1]
+
+
+def test_a_path_may_hold_an_environment_variable(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO", str(zoo))
+    assert find_pictures(ImageSource.model_validate("$ZOO")).classes == ("cat", "dog")
+    monkeypatch.delenv("ZOO")
+    with pytest.raises(UserError, match="'\\$ZOO' names an environment variable that is not set"):
+        find_pictures(ImageSource.model_validate("$ZOO"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda zoo: zoo / "nowhere", "no folder of pictures at"),
+        (lambda zoo: _made(zoo / "empty"), "holds no class folders with pictures"),
+        (lambda zoo: _with_strange_class(zoo), "split 'validation': no training picture of 'owl'"),
+    ],
+)
+def test_a_folder_that_cannot_serve_is_refused(zoo: Path, damage: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        folder(str(damage(zoo)))
+
+
+def _made(place: Path) -> Path:
+    place.mkdir()
+    return place
+
+
+def _with_strange_class(zoo: Path) -> Path:
+    paint(zoo / "val" / "owl" / "1.jpg", 50)
+    return zoo
+
+
+def test_bad_pictures_are_refused_by_name_or_passed_over_and_counted(
+    zoo: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = zoo / "train" / "cat" / "2.jpg"
+    whole.write_bytes(whole.read_bytes()[:300])
+    (zoo / "train" / "dog" / "9.png").write_text("not a picture")
+    said = "2 of 13 pictures cannot be read: .*cat/2.jpg, .*dog/9.png"
+    with pytest.raises(UserError, match=f"split 'train': {said}; 'bad_images: skip' passes over them"):
+        sift(folder(str(zoo)).split("train"), "train", "refuse")
+    pictures = folder(str(zoo)).split("train")
+    with caplog.at_level(logging.WARNING, "pebench.data"):
+        found = sift(pictures, "train", "skip")
+    assert "2 of 13" in found["train, passed over"]
+    assert "2 of 13" in caplog.text
+    assert len(list(pictures.evaluated())) == 11
+    assert found["train"] != pictures.fingerprint()
+    for item in pictures.evaluated():
+        pictures.load(item)
+
+
+def test_sound_pictures_are_opened_once_and_then_remembered(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sift(folder(str(zoo)).split("train"), "train", "refuse")
+    pictures = folder(str(zoo)).split("train")
+    monkeypatch.setattr(type(pictures), "load", None)
+    assert sift(pictures, "train", "refuse") == first
+
+
+def test_a_batch_is_a_function_of_seed_split_and_step_augmentation_and_mixing_included(zoo: Path) -> None:
+    one, other = TrainingBatches(recipe_of(zoo)), TrainingBatches(recipe_of(zoo))
+    in_order = [one.batch(0, "train", step, 4) for step in range(5)]
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    for step in (3, 1, 4, 0, 2):
+        assert same(other.batch(0, "train", step, 4), in_order[step])
+    assert not same(other.batch(1, "train", 0, 4), in_order[0])
+    assert not same(in_order[3], in_order[0])
+    assert in_order[0]["images"].shape == (4, 3, 24, 32)
+    torch.testing.assert_close(in_order[0]["targets"].sum(-1), torch.ones(4))
+
+
+def test_processes_make_the_same_batches_ahead_of_time(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = TrainingBatches(recipe_of(zoo))
+    wanted = [alone.batch(0, "train", step, 4) for step in range(6)]
+    monkeypatch.setenv("PEBENCH_WORKERS", "2")
+    helped = TrainingBatches(recipe_of(zoo))
+    for step in (0, 1, 2, 5, 3):
+        assert same(helped.batch(0, "train", step, 4), wanted[step])
+
+
+def test_making_a_batch_leaves_every_global_random_state_where_it_was(zoo: Path) -> None:
+    before = random.getstate(), str(np.random.get_state(legacy=False)), torch.random.get_rng_state()
+    TrainingBatches(recipe_of(zoo)).batch(0, "train", 0, 4)
+    assert random.getstate() == before[0]
+    assert str(np.random.get_state(legacy=False)) == before[1]
+    assert torch.equal(torch.random.get_rng_state(), before[2])
+
+
+def test_a_pass_over_the_pictures_takes_each_once_and_passes_differ() -> None:
+    pictures = _Counted(10)
+    order = [item for item, _ in zip(pictures.training(0, ("x",), 0), range(30), strict=False)]
+    passes = [order[start : start + 10] for start in (0, 10, 20)]
+    assert all(sorted(each) == list(range(10)) for each in passes)
+    assert passes[0] != passes[1]
+    later = [item for item, _ in zip(pictures.training(0, ("x",), 13), range(17), strict=False)]
+    assert later == order[13:]
+
+
+def test_repeats_put_a_picture_into_a_batch_several_times_augmented_anew(zoo: Path) -> None:
+    batch = TrainingBatches(recipe_of(zoo, mixing=Mixing()), repeats=3).batch(0, "train", 0, 6)
+    labels = batch["labels"].view(2, 3)
+    assert bool((labels == labels[:, :1]).all())
+    assert not torch.equal(batch["images"][0], batch["images"][1])
+
+
+def test_evaluation_reads_every_picture_once_in_order_or_as_many_as_asked_for(zoo: Path) -> None:
+    recipe = Recipe(folder(str(zoo)).split("validation"), plain_transform((16, 16), 0.875))
+    labels = [batch["labels"] for batch in evaluation_batches(recipe, 3, None)]
+    assert [len(each) for each in labels] == [3, 1]
+    assert torch.cat(labels).tolist() == [0, 0, 1, 1]
+    assert sum(len(batch["labels"]) for batch in evaluation_batches(recipe, 2, 3)) == 3
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 96), (96, 48)], ids=str)
+def test_evaluation_keeps_the_proportions_of_a_picture_and_cuts_out_its_centre(size: tuple[int, int]) -> None:
+    picture = Image.new("RGB", (300, 200))
+    picture.paste((255, 255, 255), (145, 95, 155, 105))
+    image = plain_transform(size, 0.875)(picture)
+    assert image.shape == (3, *size)
+    bright = (image[0] > image[0].mean()).nonzero().float()
+    centre = torch.tensor([(side - 1) / 2 for side in size])
+    torch.testing.assert_close(bright.mean(0), centre, atol=1.0, rtol=0)
+    height, width = (bright.amax(0) - bright.amin(0) + 1).tolist()
+    assert height == pytest.approx(width, abs=1)
+
+
+def test_a_policy_that_timm_does_not_know_is_refused() -> None:
+    with pytest.raises(UserError, match="timm does not understand the policy 'rand-m9-x1'"):
+        training_transform((16, 16), Augmentation(policy="rand-m9-x1"))
+
+
+class _Counted(NumberedPictures):
+    """Pictures that cannot be opened."""
+
+    def fingerprint(self) -> str:
+        return ""
+
+    def load(self, item: int) -> Any:
+        raise AssertionError
+
+    def called(self, number: int) -> str:
+        return str(number)
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["prepared", "streamed"])
+def test_sets_of_the_datasets_library_give_batches_too(
+    zoo: Path, streaming: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(zoo.parent / "datasets"))
+    source = ImageSource.model_validate({"dataset": str(zoo), "streaming": streaming})
+    corpus = find_pictures(source)
+    assert corpus.classes == ("cat", "dog")
+    assert set(corpus.splits) == {"train", "validation"}
+    recipe = Recipe(corpus.split("train"), training_transform((16, 16), STRONG), random=True)
+    one, other = TrainingBatches(recipe), TrainingBatches(recipe)
+    batches = [one.batch(0, "train", step, 5) for step in range(4)]
+    assert same(other.batch(0, "train", 3, 5), batches[3])
+    assert not same(batches[0], batches[1])
+    validation = Recipe(corpus.split("validation"), plain_transform((16, 16), 1.0))
+    assert [len(batch["labels"]) for batch in evaluation_batches(validation, 3, None)] == [3, 1]
