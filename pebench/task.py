@@ -97,15 +97,12 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
 
     @abstractmethod
     def extents(self) -> list[tuple[int, ...]]:
-        """The extents to evaluate at, in positions and in order."""
-
-    def in_units(self, extent: tuple[int, ...]) -> tuple[int, ...]:
-        """An extent of positions as results say it, in `extent_unit`."""
-        return extent
+        """The extents to evaluate at, in order."""
 
     def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
         """Positions an axis that an evaluation at an extent takes: by default the extent itself. A task whose
-        extents count something else, such as the digits of a sum, says here how much room that needs."""
+        extents count something else, such as pixels or the digits of a sum, says here how much room that
+        needs."""
         return extent
 
     @abstractmethod

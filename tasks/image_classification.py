@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,15 +100,25 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
 
     def geometry(self) -> Geometry:
         """The model's, for the grid of patches of a training image."""
-        return self.model.outline().geometry(self._grid(self.options.extent))
+        return self.model.outline().geometry(self.positions(self.options.extent))
 
     def extents(self) -> list[tuple[int, ...]]:
-        """The grids of patches to evaluate at."""
-        return [self._grid(pixels) for pixels in self.options.evaluate or self._usual()]
+        """The sizes to evaluate at, in pixels."""
+        return list(self.options.evaluate or self._usual())
 
-    def in_units(self, extent: tuple[int, ...]) -> tuple[int, ...]:
-        """Pixels of a grid of patches."""
-        return tuple(size * side for size, side in zip(extent, self.model.outline().patch, strict=True))
+    def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
+        """The grid of patches of a picture.
+
+        Raises:
+            UserError: it does not divide into patches.
+        """
+        patch = self.model.outline().patch
+        if any(size % side for size, side in zip(extent, patch, strict=True)):
+            raise UserError(
+                f"an extent of {extent[0]}×{extent[1]} pixels does not divide into patches of "
+                f"{patch[0]}×{patch[1]}."
+            )
+        return tuple(size // side for size, side in zip(extent, patch, strict=True))
 
     def metrics(self) -> tuple[Metric, ...]:
         """Accuracy of the first and of the first five guesses."""
@@ -202,12 +213,13 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         assert isinstance(model, VisionModel)
         assert self._corpus is not None, "prepare() comes first"
         device = next(model.parameters()).device
-        rows, columns = self.in_units(reach.extent)
+        rows, columns = reach.extent
         recipe = Recipe(
             self._corpus.split(self.options.split), plain_transform((rows, columns), self.options.share)
         )
-        size = max(1, TOKENS_AT_ONCE // (reach.extent[0] * reach.extent[1]))
-        table = tabulate(model.encoding, grid(reach.extent).to(device), reach)
+        served = Reach(self.positions(reach.extent), reach.method)
+        size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))
+        table = tabulate(model.encoding, grid(served.extent).to(device), served)
         right = torch.zeros(2, dtype=torch.long)
         count = 0
         for batch in evaluation_batches(recipe, size, self.options.images):
@@ -224,7 +236,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         share = self.options.share
         return f"top-{guesses}" if share == CROP else f"top-{guesses}-crop-{share:g}"
 
-    def _usual(self) -> list[tuple[int, int]]:
+    def _usual(self) -> list[tuple[int, ...]]:
         """The trained extent and larger ones, to whole patches."""
         patch = self.model.outline().patch
         rows, columns = (
@@ -232,12 +244,3 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
             for size, side in zip(self.options.extent, patch, strict=True)
         )
         return list(zip(rows, columns, strict=True))
-
-    def _grid(self, pixels: tuple[int, int]) -> tuple[int, ...]:
-        patch = self.model.outline().patch
-        if any(size % side for size, side in zip(pixels, patch, strict=True)):
-            raise UserError(
-                f"an extent of {pixels[0]}×{pixels[1]} pixels does not divide into patches of "
-                f"{patch[0]}×{patch[1]}."
-            )
-        return tuple(size // side for size, side in zip(pixels, patch, strict=True))

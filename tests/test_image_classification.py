@@ -106,7 +106,7 @@ def test_a_finished_model_is_loaded_from_its_folder_alone_and_scores_as_before(z
     shutil.move(kept, zoo)
     loaded.task.prepare()
     with torch.no_grad():
-        found = loaded.task.evaluate(loaded.model, Reach((6, 6), "interpolate")).scores
+        found = loaded.task.evaluate(loaded.model, Reach((24, 24), "interpolate")).scores
     result = folder.result()
     assert result is not None
     there = {score.metric: score.value for score in result.scores if score.extent == (24, 24)}
@@ -122,7 +122,7 @@ def test_evaluation_in_one_batch_or_in_many_gives_the_same(
     module = type(loaded.task).__module__
     monkeypatch.setattr(f"{module}.TOKENS_AT_ONCE", 64 * 7)
     with torch.no_grad():
-        again = loaded.task.evaluate(loaded.model, Reach((8, 8), "interpolate"))
+        again = loaded.task.evaluate(loaded.model, Reach((32, 32), "interpolate"))
     result = folder.result()
     assert result is not None
     assert again.items == 50
@@ -145,9 +145,9 @@ def test_the_grid_the_patches_and_the_pixels_agree() -> None:
     task = task_of(extent=[32, 48], evaluate=[16, [64, 32]])
     assert task.geometry().extent == (8, 12)
     assert task.geometry().unplaced == 1
-    assert task.extents() == [(4, 4), (16, 8)]
-    assert [task.in_units(extent) for extent in task.extents()] == [(16, 16), (64, 32)]
-    assert task_of(extent=16).extents() == [(4, 4), (6, 6), (8, 8), (12, 12)]
+    assert task.extents() == [(16, 16), (64, 32)]
+    assert [task.positions(extent) for extent in task.extents()] == [(4, 4), (16, 8)]
+    assert task_of(extent=16).extents() == [(16, 16), (24, 24), (32, 32), (48, 48)]
 
 
 @pytest.mark.parametrize(

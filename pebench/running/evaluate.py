@@ -29,13 +29,12 @@ def evaluate(
     with torch.no_grad():
         evaluation = task.evaluate(model, reach)
     seconds = time.perf_counter() - begin
-    extent = task.in_units(reach.extent)
     scores = [
-        Score(metric=name, extent=extent, extrapolation=reach.method, value=value)
+        Score(metric=name, extent=reach.extent, extrapolation=reach.method, value=value)
         for name, value in evaluation.scores.items()
     ]
     cost = EvaluationCost(
-        extent=extent,
+        extent=reach.extent,
         extrapolation=reach.method,
         items_per_second=evaluation.items / seconds,
         peak_memory_bytes=memory.peak(device),

@@ -18,7 +18,7 @@ from torch import nn
 
 from pebench import atomic
 from pebench.errors import UserError
-from pebench.position_encoding import PositionEncoding
+from pebench.position_encoding import PositionEncoding, Reach
 from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
 from pebench.running import checkpoint, memory, provenance
 from pebench.running.checkpoint import State
@@ -29,7 +29,6 @@ from pebench.running.plugins import load_plugins
 from pebench.running.pulse import AlreadyRunning, Pulse
 from pebench.running.start import check_data, load_start, start_folder
 from pebench.running.train import Progress, train
-from pebench.scores import extent_name
 from pebench.spec import RunSpec
 from pebench.store import Cost, EvaluationCost, MetricRecord, Point, Result, RunFolder, Score
 from pebench.task import AnyTask
@@ -189,10 +188,9 @@ class _Run:
         encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         wanted = reaches(encoding, task)
         for number, reach in enumerate(wanted):
-            extent = task.in_units(reach.extent)
-            if (extent, reach.method) in done:
+            if tuple(reach) in done:
                 continue
-            where = _at(extent, reach.method, encoding.extrapolations[0])
+            where = _at(reach, encoding.extrapolations[0])
             if self.stop():
                 self.log.info("stopped before the evaluation at %s", where)
                 return None
@@ -355,10 +353,10 @@ def _job() -> str | None:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
-def _at(extent: tuple[int, ...], method: str, usual: str) -> str:
+def _at(reach: Reach, usual: str) -> str:
     """How metric names and messages call an evaluation; the encoding's usual method is not worth a word."""
-    name = extent_name(extent)
-    return name if method == usual else f"{name}/{method}"
+    extent = "x".join(str(size) for size in reach.extent)
+    return extent if reach.method == usual else f"{extent}/{reach.method}"
 
 
 def _in_one_line(error: BaseException) -> str:
