@@ -1,4 +1,4 @@
-"""What `pebench export` and `import` promise: the same results elsewhere, and no harm from a stranger's archive."""
+"""What `pebench export` and `import` promise: the same results elsewhere, and no harm from strangers."""
 
 from __future__ import annotations
 
