@@ -64,6 +64,13 @@ def flops_of_a_token(task: AnyTask, vocabulary: int) -> float:
     return 6.0 * weights + 12.0 * geometry.layers * geometry.width * geometry.extent[0]
 
 
+def utilisation(flops_per_second: float) -> float | None:
+    """The share of what the device could do; None where that is not known."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    peak = next((value for key, value in DENSE_BF16.items() if key in name), None)
+    return flops_per_second / peak if peak else None
+
+
 def main() -> None:
     """Prints the table."""
     parser = arguments(__doc__ or "")
@@ -97,18 +104,13 @@ def _rows(label: str, chosen: argparse.Namespace) -> list[Row]:
     works = {name: (lambda loop=loop: [next(loop) for _ in range(4)]) for name, loop in loops.items()}
     rows = alternate(works, "none", setting, chosen.rounds)
     tokens = 4 * chosen.batch * chosen.extent
-    peak = next((value for key, value in DENSE_BF16.items() if key in _device_name()), None)
+    needed = flops_of_a_token(task, chosen.vocabulary)
     found = []
     for row in rows:
         rate = tokens / row.seconds
-        share = rate * flops_of_a_token(task, chosen.vocabulary) / peak if peak else None
-        more = {"tokens/s": rate, "utilisation": share, "ready s": ready}
+        more = {"tokens/s": rate, "utilisation": utilisation(rate * needed), "ready s": ready}
         found.append(replace(row, seconds=row.seconds / 4, more=more))
     return [row for row in found if row.name == label]
-
-
-def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 def _value(text: str) -> Any:

@@ -1,0 +1,264 @@
+"""Training of equal language models by pebench, by a plain loop, and by x-transformers: tokens a second.
+
+The plain loop is what one would write by hand in the manner of nanoGPT: learned positions, PyTorch's fused
+attention, all logits at once. Under equal conditions every side computes in the same precision, compiled or
+not, with the fused optimiser, in one process and so with one allocator and one treatment of denormal numbers.
+The rows called defaults are measured in a process of their own, where each side does what it does when
+nothing is asked for: pebench float32 and eager, the plain loop bfloat16 and compiled on CUDA, x-transformers
+float32, eager, without its flash option, with AdamW as PyTorch has it.
+
+x-transformers is measured where it is installed: pip install 'pebench[bench]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from measure import Row, alternate, arguments, device, report
+from torch import Tensor, nn
+from training_step import flops_of_a_token, random_text, steps, utilisation
+
+from pebench.models.decoder import SIZES
+from pebench.spec import Training
+
+BASELINE = "plain loop, learned"
+STEPS = 4
+"""Updates in one measurement."""
+
+Loop = Iterator[object]
+"""A training; each element is an update."""
+
+ENCODINGS = ("none", "learned", "rope", "alibi")
+OPTION = {"rope": "rotary_pos_emb", "alibi": "alibi_pos_bias"}
+"""How x-transformers' decoder calls them; learned positions are a choice of the model around it."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What both sides compute in.
+
+    Attributes:
+        half: bfloat16 under autocast. compiled: through `torch.compile`. fused: the optimiser and, where it
+            is a choice, attention.
+    """
+
+    half: bool
+    compiled: bool
+    fused: bool
+
+
+class PlainBlock(nn.Module):
+    """A block of GPT-2 (Radford et al. 2019)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.input, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.expand, self.contract = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, N, D) to (B, N, D)."""
+        shape = (*hidden.shape[:2], 3, self.heads, -1)
+        q, k, v = self.input(self.first(hidden)).view(shape).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        hidden = hidden + self.output(attended.transpose(1, 2).flatten(2))
+        inner = F.gelu(self.expand(self.second(hidden)), approximate="tanh")
+        out: Tensor = hidden + self.contract(inner)
+        return out
+
+
+class PlainModel(nn.Module):
+    """GPT-2 with learned positions and tied embeddings."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        super().__init__()
+        width, layers, heads = SIZES[chosen.size]
+        self.tokens, self.positions = (
+            nn.Embedding(chosen.vocabulary, width),
+            nn.Embedding(chosen.extent, width),
+        )
+        self.blocks = nn.Sequential(*(PlainBlock(width, heads) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                scale = (
+                    0.02 / math.sqrt(2 * layers)
+                    if name.endswith(("output.weight", "contract.weight"))
+                    else 0.02
+                )
+                nn.init.normal_(parameter, std=scale)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N) tokens to (B, N, vocabulary) logits."""
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        hidden = self.norm(self.blocks(self.tokens(tokens) + self.positions(places)))
+        return F.linear(hidden, self.tokens.weight)
+
+
+def other_model(encoding: str, chosen: argparse.Namespace, fused: bool) -> nn.Module:
+    """x-transformers' decoder in GPT-2's proportions."""
+    from x_transformers import Decoder, TransformerWrapper
+
+    width, layers, heads = SIZES[chosen.size]
+    options = {OPTION[encoding]: True} if encoding in OPTION else {}
+    decoder = Decoder(
+        dim=width, depth=layers, heads=heads, attn_dim_head=width // heads, attn_flash=fused, **options
+    )
+    model: nn.Module = TransformerWrapper(
+        num_tokens=chosen.vocabulary,
+        max_seq_len=chosen.extent,
+        attn_layers=decoder,
+        tie_embedding=True,
+        use_abs_pos_emb=encoding == "learned",
+    )
+    return model
+
+
+def plain_updates(model: nn.Module, chosen: argparse.Namespace, how: Conditions) -> Loop:
+    """Endless training: cross entropy of all logits, gradients clipped at norm 1, AdamW."""
+    where = device()
+    model = model.to(where).train()
+    parameters = list(model.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=how.fused)
+
+    def loss_of(tokens: Tensor) -> Tensor:
+        logits = model(tokens[:, :-1])
+        return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+
+    compiled = torch.compile(loss_of, dynamic=False) if how.compiled else loss_of
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        torch.randint(chosen.vocabulary, (chosen.batch, chosen.extent + 1), generator=generator)
+        for _ in range(8)
+    ]
+    batches = [batch.pin_memory() for batch in batches] if where.type == "cuda" else batches
+    while True:
+        for batch in batches:
+            with torch.autocast(where.type, torch.bfloat16, enabled=how.half):
+                loss = compiled(batch.to(where, non_blocking=True))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            yield loss.detach()
+
+
+def rivals(chosen: argparse.Namespace, sides: dict[str, Conditions]) -> dict[str, Callable[[], Loop]]:
+    """How to begin a training of each side, by name.
+
+    Args:
+        chosen: sizes. sides: how pebench, the plain loop and x-transformers compute.
+    """
+    plain, ours, theirs = sides["plain loop"], sides["pebench"], sides["x-transformers"]
+    task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
+    training = Training(steps=10**6, batch=chosen.batch, precision="bfloat16" if ours.half else "float32")
+    begin: dict[str, Callable[[], Loop]] = {
+        BASELINE: lambda: plain_updates(PlainModel(chosen), chosen, plain),
+    }
+    for name in ENCODINGS:
+        begin[f"pebench, {name}"] = partial(steps, name, task, training, ours.compiled)
+    if find_spec("x_transformers") is None:
+        missing = "x-transformers is not installed here and not measured: pip install 'pebench[bench]'"
+        sys.stderr.write(missing + "\n")
+        return begin
+    for name in ENCODINGS:
+        begin[f"x-transformers, {name}"] = partial(_theirs, name, chosen, theirs)
+    return begin
+
+
+def _theirs(encoding: str, chosen: argparse.Namespace, how: Conditions) -> Loop:
+    return plain_updates(other_model(encoding, chosen, how.fused), chosen, how)
+
+
+def measure(chosen: argparse.Namespace, conditions: str, sides: dict[str, Conditions]) -> list[Row]:
+    """Rows of each side, as ratios to the plain loop, each measured alone beside it."""
+    setting = {"conditions": conditions, "size": chosen.size, "extent": chosen.extent, "batch": chosen.batch}
+    needed = flops_of_a_token(random_text(chosen.extent, chosen.size, chosen.vocabulary), chosen.vocabulary)
+    tokens = STEPS * chosen.batch * chosen.extent
+    begin = rivals(chosen, sides)
+    rows: list[Row] = []
+    for name in list(begin)[1:]:
+        loops = {BASELINE: begin[BASELINE](), name: begin[name]()}
+        for loop in loops.values():
+            for _ in range(3):
+                next(loop)
+        works = {label: partial(_some_steps, loop) for label, loop in loops.items()}
+        found = alternate(works, BASELINE, setting, chosen.rounds)
+        rows += found[1:] if rows else found
+        torch.compiler.reset()
+    finished = []
+    for row in rows:
+        rate = tokens / row.seconds
+        more = {"tokens/s": rate, "utilisation": utilisation(rate * needed)}
+        finished.append(replace(row, seconds=row.seconds / STEPS, more=more))
+    return finished
+
+
+def _some_steps(loop: Loop) -> None:
+    for _ in range(STEPS):
+        next(loop)
+
+
+def equal(compiled: bool) -> dict[str, Conditions]:
+    """The same for all, in bfloat16 on CUDA and float32 elsewhere."""
+    how = Conditions(half=device().type == "cuda", compiled=compiled, fused=True)
+    return dict.fromkeys(("pebench", "plain loop", "x-transformers"), how)
+
+
+def defaults() -> dict[str, Conditions]:
+    """What each does unasked."""
+    fast = device().type == "cuda"
+    return {
+        "pebench": Conditions(half=False, compiled=False, fused=True),
+        "plain loop": Conditions(half=fast, compiled=fast, fused=fast),
+        "x-transformers": Conditions(half=False, compiled=False, fused=False),
+    }
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--size", choices=list(SIZES), default="gpt2-small")
+    parser.add_argument("--extent", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--vocabulary", type=int, default=50304)
+    parser.add_argument("--eager", action="store_true", help="compile neither side under equal conditions")
+    parser.add_argument("--conditions", choices=["both", "equal", "defaults"], default="both")
+    chosen = parser.parse_args()
+    title = "Training loops"
+    rows: list[Row] = []
+    if chosen.conditions in ("both", "equal"):
+        # As every run of pebench does; it holds for the whole process, and so for all sides.
+        torch.set_flush_denormal(True)
+        rows += measure(chosen, "equal", equal(not chosen.eager))
+    if chosen.conditions == "both":
+        rows += _in_another_process()
+    if chosen.conditions == "defaults":
+        rows += measure(chosen, "defaults", defaults())
+    report(title, BASELINE, rows, chosen.output)
+
+
+def _in_another_process() -> list[Row]:
+    """The rows of the defaults: denormal numbers are treated one way or the other by a whole process."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "rows.json")
+        command = [sys.executable, *sys.argv, "--conditions", "defaults", "--output", str(output)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return [Row(**row) for row in json.loads(output.read_text())["rows"]]
+
+
+if __name__ == "__main__":
+    main()
