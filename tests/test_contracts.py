@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -45,6 +47,14 @@ def _title(subject: Subject) -> str:
 @pytest.mark.parametrize("subject", SUBJECTS, ids=_title)
 def test_contract(subject: Subject, contract: Contract) -> None:
     contract(subject)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
+@pytest.mark.parametrize("subject", SUBJECTS, ids=_title)
+def test_contract_on_cuda(subject: Subject, contract: Contract) -> None:
+    contract(replace(subject, device="cuda"))
 
 
 @pytest.mark.parametrize("name", encodings.origins())

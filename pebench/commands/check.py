@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Draw what it does to a logit by distance, as PNG, SVG or PDF.",
 )
-def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | None) -> int:
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where to run the contracts and to measure the cost.",
+)
+def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | None, device: str) -> int:
     """Run the contracts on ENCODING, a name or a Python file, and price it beside no encoding at all.
 
     The identities that it claims are verified with them. Costs are those of a model of width 128, 4 layers
@@ -43,6 +50,7 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
     Examples:
       pebench check my_encoding.py
       pebench check rope --option rotated=0.5 --plot rope.png
+      pebench check t5 --device cuda
     """
     from rich.console import Console
     from rich.table import Table
@@ -50,6 +58,7 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
     from pebench.conformance import Finding, costs, examine
     from pebench.registry import encodings
 
+    _assert_there(device)
     name = _name(encoding)
     chosen = dict(options)
     if plot is not None:
@@ -57,11 +66,11 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
     console = Console()
     findings: dict[str, list[Finding]] = {}
     with console.status(f"checking {name}") as status:
-        for finding in examine(name, chosen):
+        for finding in examine(name, chosen, device):
             findings.setdefault(finding.contract, []).append(finding)
             status.update(f"checking {name}: {finding.setting}, {finding.contract}")
         status.update(f"pricing {name}")
-        prices = list(costs(name, chosen, encodings.load(name).axes[0]))
+        prices = list(costs(name, chosen, encodings.load(name).axes[0], device=device))
     table = Table("", "contract", "setting", box=None, pad_edge=False)
     for contract, found in findings.items():
         broken = [finding for finding in found if finding.fault]
@@ -81,6 +90,15 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
         else f"{name} breaks {broken_count} of {len(findings)} contracts."
     )
     return 1 if broken_count else 0
+
+
+def _assert_there(device: str) -> None:
+    import torch
+
+    from pebench.errors import UserError
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device here that PyTorch can use; leave --device out for the CPU.")
 
 
 def _price_list(prices: list[Cost]) -> Table:

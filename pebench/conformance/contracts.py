@@ -25,7 +25,7 @@ def causality(subject: Subject) -> None:
     """Later tokens do not change what was computed for earlier ones."""
     if not subject.causal:
         return
-    model, positions, reach = subject.model(), grid(EXTENTS[1]), subject.reach()
+    model, positions, reach = subject.model(), subject.grid(), subject.reach()
     tokens = subject.tokens(24)
     changed = tokens.clone()
     changed[:, 15:] = (changed[:, 15:] + 1) % VOCABULARY
@@ -56,11 +56,11 @@ def left_padding(subject: Subject) -> None:
     if not subject.causal:
         return
     model, tokens = subject.model(), subject.tokens(12)
-    positions, reach = grid(EXTENTS[1])[:, :12], subject.reach()
+    positions, reach = subject.grid()[:, :12], subject.reach()
     alone = run_forward(model, tokens, positions, reach)
     padded = torch.cat((torch.zeros_like(tokens[:, :5]), tokens), 1)
     places = torch.cat((torch.zeros_like(positions[:, :5]), positions), 1).expand(2, -1, -1)
-    mask = torch.arange(17).expand(2, -1) >= 5
+    mask = torch.arange(17, device=subject.device).expand(2, -1) >= 5
     full = model(padded, tabulate(model.encoding, places, reach), mask)
     assert_close(full[:, 5:], alone, "padding on the left changes the output")
     cache, parts = Cache(3), []
@@ -77,10 +77,10 @@ def gradients(subject: Subject) -> None:
     for parameter in model.parameters():
         parameter.grad = None
     tokens = subject.tokens(24)
-    positions = grid(EXTENTS[subject.axes])
+    positions = subject.grid()
     table = tabulate(encoding, positions, subject.reach())
     loss = model.losses(model(tokens, table), tokens.roll(-1, 1)).mean()
-    for value in encoding.auxiliary_losses(positions, table, Draw(0, 0)).values():
+    for value in encoding.auxiliary_losses(positions.cpu(), table, Draw(0, 0)).values():
         loss = loss + value
     loss.backward()
     gradients = {name: p.grad for name, p in encoding.named_parameters()}
@@ -93,9 +93,8 @@ def gradients(subject: Subject) -> None:
 @torch.no_grad()
 def order_matters(subject: Subject) -> None:
     """Permuted input gives another output, unless the encoding acts nowhere."""
-    count = EXTENTS[subject.axes]
-    model = subject.model(layers=1)
-    tokens, positions = subject.tokens(len(grid(count)[0])), grid(count)
+    model, positions = subject.model(layers=1), subject.grid()
+    tokens = subject.tokens(positions.shape[1])
     order = torch.cat((torch.arange(len(tokens[0]) - 1).flip(0), torch.tensor([len(tokens[0]) - 1])))
     one = run_forward(model, tokens, positions, subject.reach())[:, -1]
     other = run_forward(model, tokens[:, order], positions, subject.reach())[:, -1]
@@ -112,7 +111,7 @@ def exact_tables(subject: Subject) -> None:
     encoding = subject.encoding().eval()
     positions, reach = subject.scattered(40)
     plain = _tensors(encoding.table(positions, reach))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(subject.device, torch.bfloat16):
         under = _tensors(tabulate(encoding, positions, reach))
     for one, other in zip(plain, under, strict=True):
         assert other.dtype in (torch.float32, torch.float64, torch.int64, torch.int32, torch.bool), (
@@ -144,7 +143,7 @@ def beyond_the_trained_extent(subject: Subject) -> None:
         limit = model.encoding.limit()
         if limit is not None and max(reach.extent) > limit:
             continue
-        positions = grid(reach.extent)
+        positions = subject.grid(4)
         out = run_forward(model, subject.tokens(positions.shape[1], rows=1), positions, reach)
         assert bool(torch.isfinite(out).all()), f"'{method}' gives outputs that are not numbers"
 
@@ -177,7 +176,7 @@ def repeatable_draws(subject: Subject) -> None:
         losses = []
         for _ in range(2):
             with torch.no_grad():
-                table = tabulate(encoding, positions, subject.reach())
+                table = tabulate(encoding, positions.to(subject.device), subject.reach())
                 losses.append(encoding.auxiliary_losses(positions, table, draw))
         for name in losses[0]:
             assert torch.equal(losses[0][name], losses[1][name]), f"the loss '{name}' does not repeat"
@@ -186,10 +185,11 @@ def repeatable_draws(subject: Subject) -> None:
 @torch.no_grad()
 def declared_kernels(subject: Subject) -> None:
     """Attention serves it with the kernels that it declares, and no others."""
-    model, positions, reach = subject.model(layers=1), grid(EXTENTS[subject.axes]), subject.reach()
+    model, positions, reach = subject.model(layers=1), subject.grid(), subject.reach()
     encoding, count = model.encoding, positions.shape[1]
-    q, k = (torch.randn(1, 4, count, 16, generator=generator(0, "kernels", n)) for n in (0, 1))
-    hidden = torch.randn(1, count, 64, generator=generator(0, "kernels", 2))
+    shapes = ((1, 4, count, 16), (1, 4, count, 16), (1, count, 64))
+    draw = generator(0, "kernels")
+    q, k, hidden = (torch.randn(shape, generator=draw).to(subject.device) for shape in shapes)
     table = tabulate(encoding, positions, reach)
     able = possible_kernels(encoding.bias(q, k, hidden, table, table, 0, {}))
     run_forward(model, subject.tokens(count), positions, reach)
@@ -202,7 +202,7 @@ def declared_kernels(subject: Subject) -> None:
 @torch.no_grad()
 def one_graph(subject: Subject) -> None:
     """A model around it is compiled as one graph, unless it says why not."""
-    model, positions = subject.model(layers=1), grid(EXTENTS[subject.axes])
+    model, positions = subject.model(layers=1), subject.grid()
     tokens = subject.tokens(positions.shape[1])
     table = tabulate(model.encoding, positions, subject.reach())
     wanted = model(tokens, table)

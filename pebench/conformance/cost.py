@@ -41,23 +41,26 @@ class Cost(NamedTuple):
     ratio: float
 
 
-def costs(name: str, options: Mapping[str, Any], axes: int, rounds: int = 7) -> Iterator[Cost]:
-    """Measures a model of width 128, 4 layers and 4 heads, on CUDA where there is one.
+def costs(
+    name: str, options: Mapping[str, Any], axes: int, rounds: int = 7, device: str = "cpu"
+) -> Iterator[Cost]:
+    """Measures a model of width 128, 4 layers and 4 heads.
 
     Args:
         name: of the encoding. options: of it. axes: on so many. rounds: measurements of each time.
+        device: ``cpu`` or ``cuda``.
     """
     for extent in EXTENTS[axes]:
         geometry = Geometry(128, 4, 4, extent, causal=axes == 1)
-        none, one = (_works(*encoding, geometry) for encoding in (("none", {}), (name, options)))
+        none, one = (_works(*one, geometry, device) for one in (("none", {}), (name, options)))
         yield Cost(extent, "parameters", none.parameters, one.parameters, one.parameters / none.parameters)
         pairs = {"forward pass": (none.forward, one.forward), "training step": (none.step, one.step)}
         for quantity, works in pairs.items():
-            times = [tuple(_seconds(work) for work in works) for _ in range(rounds + 1)][1:]
+            times = [tuple(_seconds(work, device) for work in works) for _ in range(rounds + 1)][1:]
             without, own = (median(column) * 1e3 for column in zip(*times, strict=True))
             yield Cost(extent, f"{quantity}, ms", without, own, median(b / a for a, b in times))
         for quantity, works in pairs.items():
-            without, own = (_peak_bytes(work) / 2**20 for work in works)
+            without, own = (_peak_bytes(work, device) / 2**20 for work in works)
             yield Cost(extent, f"{quantity}, MiB", without, own, own / without)
 
 
@@ -69,8 +72,7 @@ class _Works(NamedTuple):
     parameters: int
 
 
-def _works(name: str, options: Mapping[str, Any], geometry: Geometry) -> _Works:
-    device = _device()
+def _works(name: str, options: Mapping[str, Any], geometry: Geometry, device: str) -> _Works:
     encoding = build_encoding(name, options, geometry)
     model: nn.Module = Decoder(geometry, 256, encoding, dropout=0.0, seed=0).to(device)
     positions = grid(geometry.extent)
@@ -99,21 +101,17 @@ def _works(name: str, options: Mapping[str, Any], geometry: Geometry) -> _Works:
     return _Works(forward, step, sum(parameter.numel() for parameter in model.parameters()))
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _seconds(work: Work) -> float:
+def _seconds(work: Work, device: str) -> float:
     begin = time.perf_counter()
     work()
-    if torch.cuda.is_available():
+    if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - begin
 
 
-def _peak_bytes(work: Work) -> int:
+def _peak_bytes(work: Work, device: str) -> int:
     """The most memory that tensors took at once, beside what was there before."""
-    if torch.cuda.is_available():
+    if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

@@ -23,9 +23,9 @@ class Finding(NamedTuple):
     fault: str | None
 
 
-def examine(name: str, options: Mapping[str, Any] | None = None) -> Iterator[Finding]:
-    """Runs every contract on an encoding in every setting it serves."""
-    for subject in subjects(name, options):
+def examine(name: str, options: Mapping[str, Any] | None = None, device: str = "cpu") -> Iterator[Finding]:
+    """Runs every contract on an encoding in every setting it serves, on a device."""
+    for subject in subjects(name, options, device):
         kind = "causal" if subject.causal else "bidirectional"
         setting = f"{subject.axes}-D, {kind}"
         for contract in CONTRACTS:

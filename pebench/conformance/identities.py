@@ -43,7 +43,7 @@ def reversal(subject: Subject) -> None:
         return
     model, tokens = subject.model(), subject.tokens(COUNT)
     positions, reach = subject.scattered(COUNT)
-    mirrored = torch.tensor(reach.extent) - 1 - positions
+    mirrored = torch.tensor(reach.extent, device=subject.device) - 1 - positions
     here, there = (run_forward(model, tokens, places, reach) for places in (positions, mirrored))
     assert_close(there, here, "mirroring all positions changes the output")
 
@@ -62,7 +62,7 @@ def grid_row(subject: Subject) -> None:
     tokens = subject.tokens(length)
     method = encodings.load(subject.name).extrapolations[0]
     found, wanted = (
-        run_forward(model, tokens, grid(extent), Reach(extent, method))
+        run_forward(model, tokens, grid(extent).to(subject.device), Reach(extent, method))
         for model, extent in ((row, (1, length)), (line, (length,)))
     )
     assert_close(found, wanted, "on a grid of one row it differs from what it is in 1-D")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, tabulate
+from pebench.position_encoding import Geometry, PositionEncoding, Reach, grid, tabulate
 from pebench.randomness import generator
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
@@ -29,7 +29,7 @@ class Subject:
 
     Attributes:
         name: as the registry knows it. axes: number of position axes. causal: kind of attention.
-        options: of the encoding. extent: trained; empty for that of `EXTENTS`.
+        options: of the encoding. extent: trained; empty for that of `EXTENTS`. device: it is examined on.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Subject:
     causal: bool
     options: Mapping[str, Any] = field(default_factory=dict)
     extent: tuple[int, ...] = ()
+    device: str = "cpu"
 
     @property
     def geometry(self) -> Geometry:
@@ -51,7 +52,7 @@ class Subject:
             for name, parameter in encoding.named_parameters():
                 noise = torch.randn(parameter.shape, generator=generator(seed, "noise", name))
                 parameter.add_(noise * 0.2)
-        return encoding
+        return encoding.to(self.device)
 
     def model(self, layers: int = 3) -> Decoder:
         """A model in evaluation mode whose attention is far from uniform."""
@@ -61,18 +62,23 @@ class Subject:
             for name, parameter in model.named_parameters():
                 if parameter.ndim >= 2 and not name.startswith("encoding."):
                     parameter.mul_(8.0)
-        return model.eval()
+        return model.eval().to(self.device)
+
+    def grid(self, times: int = 1) -> Tensor:
+        """(1, N, A) every position of so many times the trained extent."""
+        return grid(self.reach(times).extent).to(self.device)
 
     def tokens(self, count: int, rows: int = 2) -> Tensor:
         """(rows, count) tokens."""
-        return torch.randint(VOCABULARY, (rows, count), generator=generator(0, "tokens", count))
+        drawn = torch.randint(VOCABULARY, (rows, count), generator=generator(0, "tokens", count))
+        return drawn.to(self.device)
 
     def scattered(self, count: int) -> tuple[Tensor, Reach]:
         """(1, N, A) increasing positions with gaps and an offset, and an extent that holds them."""
         steps = torch.randint(1, 4, (1, count, self.axes), generator=generator(0, "gaps", count))
         positions = 3 + steps.cumsum(1)
         extent = tuple(int(size) + 1 for size in positions.amax((0, 1)))
-        return positions, Reach(extent, encodings.load(self.name).extrapolations[0])
+        return positions.to(self.device), Reach(extent, encodings.load(self.name).extrapolations[0])
 
     def reach(self, times: int = 1) -> Reach:
         """So many times the trained extent, by the encoding's own preference."""
@@ -80,13 +86,13 @@ class Subject:
         return Reach(extent, encodings.load(self.name).extrapolations[0])
 
 
-def subjects(name: str, options: Mapping[str, Any] | None = None) -> Iterator[Subject]:
+def subjects(name: str, options: Mapping[str, Any] | None = None, device: str = "cpu") -> Iterator[Subject]:
     """An encoding in every setting it says it can serve."""
     encoding_class = encodings.load(name)
     for axes in encoding_class.axes:
         for causal in (True, False) if axes == 1 else (False,):
             if causal or not encoding_class.causal_only:
-                yield Subject(name, axes, causal, options or {})
+                yield Subject(name, axes, causal, options or {}, device=device)
 
 
 def run_forward(model: Decoder, tokens: Tensor, positions: Tensor, reach: Reach) -> Tensor:

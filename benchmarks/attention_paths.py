@@ -1,0 +1,176 @@
+"""Attention by path, length and dtype, forward alone and with the backward pass.
+
+The baseline is PyTorch's fused attention without a bias. Beside it stand the same with ALiBi as further
+channels (factored), and each bias by position on all ways that serve it: as one whole matrix of queries ×
+keys, in blocks of queries, and compiled into flex attention. The making of the bias is part of what is timed,
+and the gradients reach its parameters.
+
+What `FLEX_FROM` in `pebench/attention/kernels.py` should say is the length from which flex is above blocked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from measure import Row, Work, alternate, arguments, device, report
+from torch import Tensor
+
+from pebench.attention import kernels
+from pebench.attention.flex import attend_by_score
+from pebench.attention.kernels import attend
+from pebench.position_encoding import Bias, Block, Dense, Geometry, Reach, grid, tabulate
+from pebench.registry import encodings
+from pebench.resolve import build_encoding
+
+BASELINE = "fused, no bias"
+
+WHOLE_BELOW = 1 << 33
+"""Bytes in float32 up to which the whole matrix is tried."""
+
+Leaves = tuple[Tensor, Tensor, Tensor]
+Path = Callable[[Leaves], Tensor]
+
+
+class Setting:
+    """One length, dtype and kind of attention."""
+
+    def __init__(self, length: int, dtype: torch.dtype, causal: bool, heads: int, batch: int) -> None:
+        self.length, self.dtype, self.causal, self.heads = length, dtype, causal, heads
+        shape = (batch, heads, length, 64)
+        q, k, v, self.weights = (torch.randn(shape, device=device(), dtype=dtype) for _ in range(4))
+        self.leaves = (q, k, v)
+
+    def bias(self, name: str) -> Callable[[Leaves], Bias]:
+        """What makes the bias of an encoding: in one dimension if attention is causal, else in two."""
+        extent = (self.length,) if self.causal else _rectangle(self.length)
+        geometry = Geometry(64 * self.heads, self.heads, 1, extent, self.causal)
+        encoding = build_encoding(name, {}, geometry).to(device())
+        positions = grid(extent).to(device())
+        hidden = torch.empty(0, device=device())
+
+        def made(leaves: Leaves) -> Bias:
+            q, k, _ = leaves
+            table = tabulate(encoding, positions, Reach(extent, encoding.extrapolations[0]))
+            bias = encoding.bias(q, k, hidden, table, table, 0, {})
+            assert bias is not None
+            return bias
+
+        return made
+
+    def paths(self, names: list[str]) -> dict[str, Path]:
+        """Every way to compute attention here, by name."""
+        found: dict[str, Path] = {BASELINE: lambda x: attend(*x, causal=self.causal)}
+        if self.causal:
+            alibi = self.bias("alibi")
+            found["factored, alibi"] = lambda x: attend(*x, alibi(x), causal=True)
+        for name in names:
+            bias = self.bias(name)
+            if math.prod(self.weights.shape[:2]) * self.length**2 * 4 <= WHOLE_BELOW:
+                found[f"whole matrix, {name}"] = partial(self.whole, bias)
+            found[f"blocked, {name}"] = partial(self.blocked, bias)
+            if device().type == "cuda":
+                found[f"flex, {name}"] = partial(self.flex, bias)
+        return found
+
+    def whole(self, bias: Callable[[Leaves], Bias], leaves: Leaves) -> Tensor:
+        """PyTorch's attention with the bias as a mask."""
+        made = bias(leaves)
+        assert isinstance(made, Dense)
+        every = slice(0, self.length)
+        visible = torch.ones(1, 1, self.length, self.length, dtype=torch.bool, device=device())
+        visible = visible.tril() if self.causal else visible
+        mask = made.values(Block(every, every, visible)).masked_fill(~visible, float("-inf"))
+        return F.scaled_dot_product_attention(*leaves, attn_mask=mask.to(self.dtype))
+
+    def blocked(self, bias: Callable[[Leaves], Bias], leaves: Leaves) -> Tensor:
+        """Blocks of queries, whatever `choose_kernel` would say."""
+        made = bias(leaves)
+        assert isinstance(made, Dense)
+        return attend(*leaves, Dense(made.values), causal=self.causal)
+
+    def flex(self, bias: Callable[[Leaves], Bias], leaves: Leaves) -> Tensor:
+        """Flex attention, whatever `choose_kernel` would say."""
+        made = bias(leaves)
+        assert isinstance(made, Dense)
+        assert made.score is not None
+        return attend_by_score(*leaves, made.score, causal=self.causal, key_mask=None)
+
+    def forward(self, path: Path) -> Work:
+        """Without gradients."""
+
+        @torch.no_grad()
+        def work() -> Tensor:
+            return path(self.leaves)
+
+        return work
+
+    def backward(self, path: Path) -> Work:
+        """With the gradients of queries, keys, values and the bias's parameters."""
+
+        def work() -> None:
+            q, k, v = (leaf.detach().requires_grad_() for leaf in self.leaves)
+            (path((q, k, v)) * self.weights).sum().backward()
+
+        return work
+
+
+def _rectangle(length: int) -> tuple[int, int]:
+    """The grid of so many cells that is nearest to a square."""
+    rows = next(size for size in range(math.isqrt(length), 0, -1) if length % size == 0)
+    return rows, length // rows
+
+
+def _possible(works: dict[str, Work]) -> dict[str, Work]:
+    """Those that the device can do; of the others it is said why not."""
+    found = {}
+    for name, work in works.items():
+        try:
+            work()
+        except RuntimeError as error:
+            print(f"{name} left out: {' '.join(str(error).split())[:300]}")  # noqa: T201
+            continue
+        found[name] = work
+    return found
+
+
+def main() -> None:
+    """Measures and reports."""
+    parser = arguments(__doc__ or "")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    here = device().type == "cuda"
+    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192] if here else [256, 1024])
+    parser.add_argument("--encodings", nargs="+", default=["t5", "kerple", "lookhere"])
+    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"] if here else ["float32"])
+    parser.add_argument("--heads", type=int, default=12 if here else 4)
+    parser.add_argument(
+        "--tokens", type=int, default=16384 if here else 1024, help="in a batch, at least one text"
+    )
+    chosen = parser.parse_args()
+    rows: list[Row] = []
+    for length in chosen.lengths:
+        for dtype in chosen.dtypes:
+            for causal in (True, False):
+                names = [
+                    name for name in chosen.encodings if (1 if causal else 2) in encodings.load(name).axes
+                ]
+                if not names:
+                    continue
+                batch = max(1, chosen.tokens // length)
+                setting = Setting(length, getattr(torch, dtype), causal, chosen.heads, batch)
+                for direction in ("forward", "backward"):
+                    make = setting.forward if direction == "forward" else setting.backward
+                    works = _possible({name: make(path) for name, path in setting.paths(names).items()})
+                    attention = "causal" if causal else "grid"
+                    at = {"tokens": length, "dtype": dtype, "attention": attention, "pass": direction}
+                    rows += alternate(works, BASELINE, at, chosen.rounds)
+    report("Attention by path", BASELINE, rows, chosen.output)
+    print(f"FLEX_FROM now: {kernels.FLEX_FROM}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
