@@ -54,8 +54,8 @@ class RotaryEncoding(PositionEncoding):
 
     def table(self, positions: Tensor, reach: Reach) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (B|1, N, pairs) float32."""
-        frequencies, factor = self._frequencies(reach)
-        angles = positions.float() * frequencies.to(positions.device)
+        frequencies, factor = self._frequencies(reach, positions.device)
+        angles = positions.float() * frequencies
         return angles.cos() * factor, angles.sin() * factor
 
     def rotate(self, q: Tensor, k: Tensor, table: tuple[Tensor, Tensor], layer: int) -> tuple[Tensor, Tensor]:
@@ -67,7 +67,7 @@ class RotaryEncoding(PositionEncoding):
         turned = rotate_pairs(x[..., : self.turning], cosine, sine)
         return torch.cat((turned, x[..., self.turning :]), dim=-1) if self.turning < x.shape[-1] else turned
 
-    def _frequencies(self, reach: Reach) -> tuple[Tensor, float]:
+    def _frequencies(self, reach: Reach, device: torch.device) -> tuple[Tensor, float]:
         """The (pairs,) angles a position, and the factor on cosine and sine."""
         scale = max(1.0, reach.extent[0] / self.geometry.extent[0])
         width, base, factor = self.turning, self.base, 1.0
@@ -76,12 +76,12 @@ class RotaryEncoding(PositionEncoding):
         if reach.method == "dynamic-ntk":
             base *= (scale * scale - (scale - 1)) ** (width / (width - 2))
         # In float64 first: a frequency is multiplied by positions of many thousands.
-        pairs = torch.arange(0, width, 2, dtype=torch.float64)
+        pairs = torch.arange(0, width, 2, dtype=torch.float64, device=device)
         frequencies = base ** (-pairs / width)
         if reach.method == "pi":
             frequencies = frequencies / scale
         if reach.method == "yarn":
-            stretched = self._yarn_ramp(len(pairs))
+            stretched = self._yarn_ramp(len(pairs)).to(device)
             frequencies = frequencies * (1 - stretched) + frequencies / scale * stretched
             factor = 0.1 * math.log(scale) + 1
         frequencies[self.kept :] = 0

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pebench import randomness
+from pebench.transfer import send
 
 Table = Any
 """A tensor, a number, a (named) tuple of tables, or None; dimension 1 of its tensors is the position."""
@@ -150,6 +151,12 @@ class PositionEncoding(nn.Module):
         kernels: names of `pebench.attention.kernels.Kernel`, all that may serve it in one setting or another.
         cost: how time and memory grow with what it adds to attention, in the letters of this file.
         claims: names of `pebench.conformance.identities` that hold of it in every setting that it serves.
+        host_positions: whether `table` is given positions on the CPU where the caller has them there, since
+            it must look at their values, for which a device would have to be waited for. Its table is on the
+            device of its parameters all the same.
+        tf32: whether the products of matrices in `table`, `auxiliary_losses` and their backward pass may be
+            computed in TF32 on CUDA when training is in bfloat16. Never where a factor is a position, an
+            angle or a sum of such, of which 10 bits do not remain exact.
         graph_break: why `torch.compile` cannot take a model around it as one graph; empty where it can.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
@@ -162,6 +169,8 @@ class PositionEncoding(nn.Module):
     kernels: ClassVar[tuple[str, ...]] = ("fused",)
     cost: ClassVar[str] = ""
     claims: ClassVar[tuple[str, ...]] = ()
+    host_positions: ClassVar[bool] = False
+    tf32: ClassVar[bool] = False
     graph_break: ClassVar[str] = ""
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
@@ -238,10 +247,18 @@ class PositionEncoding(nn.Module):
         return {}
 
 
-def tabulate(encoding: PositionEncoding, positions: Tensor, reach: Reach) -> Table:
-    """The encoding's table of (B|1, N, A) positions, in float32 whatever autocast is on."""
-    with torch.autocast(positions.device.type, enabled=False):
-        return encoding.table(positions, reach)
+def tabulate(
+    encoding: PositionEncoding, positions: Tensor, reach: Reach, device: torch.device | None = None
+) -> Table:
+    """The encoding's table of positions, in float32 whatever autocast is on.
+
+    Args:
+        positions: (B|1, N, A). reach: the extent that is served and how.
+        device: where the encoding is; by default where the positions are.
+    """
+    device = device or positions.device
+    with torch.autocast(device.type, enabled=False):
+        return encoding.table(positions if encoding.host_positions else send(positions, device), reach)
 
 
 def grid(extent: tuple[int, ...]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from pebench.attention import kernels
 from pebench.attention.kernels import attend
 from pebench.encodings.alibi import slopes
+from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, Reach, grid
 from pebench.resolve import build_encoding
 
@@ -162,3 +163,16 @@ def test_memory_of_a_factored_bias_grows_with_length_not_its_square() -> None:
     with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
         attend(q, k, v, Factored(key=position), causal=True)
     assert largest <= kernels.CENTRED_ROWS * length < length * length
+
+
+def test_pairs_turn_alike_compiled_and_not() -> None:
+    angles = torch.randn(1, 1, 6, 4)
+    x = torch.randn(2, 3, 6, 8)
+    results = []
+    for turn in (rotate_pairs, torch.compile(rotate_pairs, backend="eager")):
+        leaf = x.clone().requires_grad_()
+        turned = turn(leaf, angles.cos(), angles.sin())
+        turned.square().mul(torch.arange(8)).sum().backward()
+        results.append((turned.detach(), leaf.grad))
+    for eager, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(eager, compiled)

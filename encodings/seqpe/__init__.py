@@ -19,6 +19,7 @@ from pebench.encodings.seqpe.objectives import (
     nearest,
 )
 from pebench.position_encoding import Bias, Draw, Factored, Geometry, PositionEncoding, Reach, grid
+from pebench.transfer import send
 
 PIVOTS = 32
 """Pivots a step, and draws of offsets a step; a pass over 20,000 positions takes 625 steps."""
@@ -64,6 +65,8 @@ class SeqPE(PositionEncoding):
         "digits that are not shared, W its width; scalar also twice the channels of queries and keys, "
         "other ways O(N·D) a layer"
     )
+    host_positions = True
+    tf32 = True
     source = "Li et al. 2025, https://arxiv.org/abs/2506.13277"
 
     def __init__(
@@ -227,11 +230,11 @@ class SeqPE(PositionEncoding):
         candidates = draw_candidates(pivots, self.mix, self.places, self.base, self.digits, generator)
         labels = nearest(pivots, candidates)
         drawn = torch.cat((pivots, candidates.reshape(-1, pivots.shape[-1])))
-        vectors = self._read(drawn.to(device))
+        vectors = self._read(drawn)
         return contrastive_loss(
             vectors[: len(pivots)],
             vectors[len(pivots) :].unflatten(0, candidates.shape[:2]),
-            labels.to(device),
+            send(labels, device),
         )
 
     def _pivots(self, draw: Draw) -> Tensor:
@@ -249,18 +252,19 @@ class SeqPE(PositionEncoding):
         extent = self.geometry.extent
         offsets = draw_offsets(extent, PIVOTS, self.mix.size, generator)
         outside = offsets + draw_starts(extent, PIVOTS, self.places, generator)
-        student = self._read(outside.flatten(0, 1).to(vectors.device))
+        student = self._read(outside.flatten(0, 1))
         flat = sum(offsets[..., axis] * math.prod(extent[axis + 1 :]) for axis in range(len(extent)))
-        teacher = vectors[0][torch.as_tensor(flat, device=vectors.device)]
+        teacher = vectors[0][send(torch.as_tensor(flat), vectors.device)]
         return distillation_loss(teacher, student.unflatten(0, offsets.shape[:2]), self.geometry.heads)
 
     def _read(self, positions: Tensor) -> Tensor:
         """(U, D) vectors of (U, A) positions; each distinct one is read once."""
+        positions = positions.cpu()
         check_positions(positions, self.base, self.digits)
         rows, number = distinct(positions, self.limit())
         exact = not self.training or self.dropout == 0
         vectors: Tensor = self.encoder(rows, share=exact or self.share_prefixes == "always")
-        return vectors.index_select(0, number)
+        return vectors.index_select(0, send(number, vectors.device))
 
     def _heads(self, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:
         """(B|1, H, N, d) vectors for queries and for keys in a layer."""

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pebench.transfer import send
+
 ROWS_AT_ONCE = 4096
 """Digit strings whose keys and values are gathered at a time, which bounds memory at long extents."""
 
@@ -183,7 +185,8 @@ class DigitEncoder(nn.Module):
     def forward(self, positions: Tensor, share: bool) -> Tensor:
         """
         Args:
-            positions: (U, A) integers that its digits can write.
+            positions: (U, A) integers that its digits can write, on the CPU: which prefixes there are is
+                found out there, so that the device is never waited for.
             share: compute each distinct prefix once. The outcome is the same, unless dropout is on: strings
                 with a common prefix then share its mask too. Of no use to a bidirectional encoder, which
                 ignores it.
@@ -202,9 +205,11 @@ class DigitEncoder(nn.Module):
 
     def _unshared(self, string: Tensor) -> Tensor:
         count, length = string.shape
-        places = torch.arange(length, device=string.device)
-        x = torch.cat((self._embed(string, places), self.readout.expand(count, 1, -1)), dim=1)
+        device = self.readout.device
         visible = self._visible(string)
+        visible = None if visible is None else send(visible, device)
+        string, places = send(string, device), torch.arange(length, device=device)
+        x = torch.cat((self._embed(string, places), self.readout.expand(count, 1, -1)), dim=1)
         for number, block in enumerate(self.blocks):
             q, k, v = (part.transpose(1, 2) for part in block.project(x))
             rows = slice(-1, None) if number == len(self.blocks) - 1 else slice(None)
@@ -228,16 +233,20 @@ class DigitEncoder(nn.Module):
     def _shared(self, string: Tensor) -> Tensor:
         tree = prefixes(string, self.base, self.digits)
         count, length = string.shape
-        x = torch.cat((self._embed(tree.digit, tree.place), self.readout.expand(count, -1)))
         # Rows of the table of what each token sees: the prefixes, then the read-out token of each string.
-        own = torch.arange(len(tree.digit), len(x), device=x.device)
+        total = len(tree.digit) + count
+        own = torch.arange(len(tree.digit), total)
         leaf = tree.ancestors[tree.leaves]
         seen = torch.cat((F.pad(tree.ancestors, (0, 1)), torch.cat((leaf, own[:, None]), dim=1)))
         last = torch.cat((tree.place, torch.full_like(own, length)))
-        visible = torch.arange(length + 1, device=x.device) <= last[:, None]
+        visible = torch.arange(length + 1) <= last[:, None]
         if self.mask_padding:
             hidden = F.pad(tree.padding, (0, count))[seen]
-            visible &= ~hidden | (seen == torch.arange(len(x), device=x.device)[:, None])
+            visible &= ~hidden | (seen == torch.arange(total)[:, None])
+        device = self.readout.device
+        seen, visible = send(seen, device), send(visible, device)
+        embedded = self._embed(send(tree.digit, device), send(tree.place, device))
+        x = torch.cat((embedded, self.readout.expand(count, -1)))
         for number, block in enumerate(self.blocks):
             q, k, v = block.project(x)
             rows = slice(len(tree.digit), None) if number == len(self.blocks) - 1 else slice(None)

@@ -7,7 +7,6 @@ are the last N of the K positions; with causal attention query n sees the keys u
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -53,6 +52,11 @@ BF16_TERMS = 3
 """bfloat16 numbers whose sum holds every float32 exactly: 3 × 8 bits of significand."""
 
 
+ALIGNED = 8
+"""Channels of a head come in multiples of this on CUDA: the fast kernels take nothing else, and PyTorch would
+fall back to slower ones behind copies."""
+
+
 def possible_kernels(bias: Bias | None) -> tuple[Kernel, ...]:
     """The kernels that can serve a bias, on one device or another."""
     match bias:
@@ -82,7 +86,7 @@ def _flex_is_faster(q: Tensor, k: Tensor) -> bool:
     return least is not None and q.shape[2] >= least and _has_triton()
 
 
-@functools.cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _has_triton() -> bool:
     """Whether kernels can be compiled for the GPU here."""
     return importlib.util.find_spec("triton") is not None
@@ -185,15 +189,34 @@ def _factored(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Factored) ->
     width = q.shape[-1]
     scale = width**-0.5
     if bias.query is not None:
-        q = _widen(q, bias.query / scale)
-        return _fused(q, _widen(k, bias.key), _pad(v, q), sight, scale)[..., :width]
+        q, k = _widen(q, bias.query / scale), _widen(k, bias.key)
+        return _fused_wide(q, k, v, sight, scale)
     # The kernel multiplies every channel by the scale, and the bias must come through that exactly: a column
     # of ones on the queries is exact in any precision, so the keys carry all the rest.
     features = bias.key.sum(-1, keepdim=True) / scale
     if q.dtype in (torch.float32, torch.float64):
         return _centred(q, k, v, sight, features, scale)
-    q = _widen(q, q.new_ones(BF16_TERMS))
-    return _fused(q, _widen(k, _exact_terms(features, q.dtype)), _pad(v, q), sight, scale)[..., :width]
+    q, k = _widen(q, q.new_ones(BF16_TERMS)), _widen(k, _exact_terms(features, q.dtype))
+    return _fused_wide(q, k, v, sight, scale)
+
+
+def _fused_wide(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, scale: float) -> Tensor:
+    """Fused attention where queries and keys have more channels than values."""
+    if q.device.type == "cuda" and q.shape[-1] % ALIGNED:
+        missing = ALIGNED - q.shape[-1] % ALIGNED
+        q, k = F.pad(q, (0, missing)), F.pad(k, (0, missing))
+    if q.dtype in _takes_narrow_values(q.device):
+        return _fused(q, k, v, sight, scale)
+    return _fused(q, k, _pad(v, q), sight, scale)[..., : v.shape[-1]]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _takes_narrow_values(device: torch.device) -> tuple[torch.dtype, ...]:
+    """The dtypes in which the kernel that PyTorch prefers on a device is fast with values of fewer channels
+    than queries: cuDNN's, which it prefers on Hopper and Blackwell."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) in ((9, 0), (10, 0)):
+        return torch.bfloat16, torch.float16
+    return ()
 
 
 def _centred(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, features: Tensor, scale: float) -> Tensor:

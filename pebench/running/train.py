@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from pebench.running.optimisation import learning_rate
 from pebench.running.positions import training_positions
 from pebench.spec import Training
 from pebench.task import AnyTask, Batch
+from pebench.transfer import send
 
 Loss = Callable[[nn.Module, Batch, Table], Tensor]
 """`Task.loss`, compiled or not."""
@@ -106,24 +108,39 @@ def _update(
     torch.manual_seed(derive(draw.seed, "dropout", draw.step))
     positions = training_positions(training, encoding, task.geometry().extent, draw)
     reach = Reach(encoding.geometry.extent, encoding.extrapolations[0])
-    table = tabulate(encoding, _to(positions, device), reach)
+    with _encoding_products(encoding, training):
+        table = tabulate(encoding, positions, reach, device)
     shared, leaves, copies = _cut(table)
     total = torch.zeros((), device=device)
     weight = task.weight(batch)
     for part in _parts(batch, training.accumulate):
-        on_device = {name: _to(value, device) for name, value in part.items()}
+        on_device = {name: send(value, device) for name, value in part.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
             loss = loss_of(model, on_device, shared) / weight
         loss.backward()
         total += loss.detach()
-    auxiliary = encoding.auxiliary_losses(positions, table, draw)
-    _finish_backward(leaves, copies, auxiliary)
+    with _encoding_products(encoding, training):
+        auxiliary = encoding.auxiliary_losses(positions, table, draw)
+        _finish_backward(leaves, copies, auxiliary)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip or float("inf"))
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(training, draw.step)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return {"loss": total} | {name: value.detach() for name, value in auxiliary.items()}, norm.detach()
+
+
+@contextmanager
+def _encoding_products(encoding: PositionEncoding, training: Training) -> Iterator[None]:
+    """Lets CUDA round the factors of products of float32 matrices to 10 bits, where the encoding allows that
+    and the rest of the model is computed in 7."""
+    products = torch.backends.cuda.matmul
+    before = products.allow_tf32
+    products.allow_tf32 = before or (encoding.tf32 and training.precision == "bfloat16")
+    try:
+        yield
+    finally:
+        products.allow_tf32 = before
 
 
 def _cut(table: Table) -> tuple[Table, list[Tensor], list[Tensor]]:
@@ -149,14 +166,6 @@ def _parts(batch: Batch, count: int) -> Iterator[Batch]:
     chunks = {name: value.chunk(count) for name, value in batch.items()}
     for number in range(min(len(values) for values in chunks.values())):
         yield {name: values[number] for name, values in chunks.items()}
-
-
-def _to(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device. From ordinary memory a copy to CUDA waits for all that was asked before it,
-    and so would every step."""
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def _wait(device: torch.device) -> None:
