@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,36 +11,46 @@ from click.testing import CliRunner
 
 from pebench.cli import pebench
 from pebench.encodings.alibi import slopes
-from pebench.portrait import DRAWS, portrait
+from pebench.portrait import portrait
 from pebench.registry import encodings
 
 
-def test_without_an_encoding_the_logit_is_flat() -> None:
-    logits = portrait("none", {}, 1).logits
-    assert logits.shape == (4, 256)
-    assert (logits - logits[:, :1]).abs().max() < 1e-4
-    assert logits.mean().item() == pytest.approx(32**0.5, rel=4 / DRAWS**0.5)
+def test_without_an_encoding_nothing_changes() -> None:
+    change = portrait("none", {}, 1).change
+    assert change.shape == (4, 256)
+    assert change.abs().max() < 1e-5
 
 
 def test_alibi_falls_with_its_slopes() -> None:
-    logits = portrait("alibi", {}, 1).logits
-    torch.testing.assert_close(logits[:, 0] - logits[:, 100], 100 * slopes(4), rtol=1e-3, atol=1e-3)
+    change = portrait("alibi", {}, 1).change
+    torch.testing.assert_close(change[:, 100], -100 * slopes(4), rtol=1e-3, atol=1e-3)
 
 
 def test_the_factored_bias_of_a_query_is_seen_from_that_query() -> None:
     flat = portrait("alibi", {}, 2)
     query = flat.query[0] * flat.extent[1] + flat.query[1]
-    assert (flat.logits.argmax(-1) == query).all()
+    assert (flat.change.argmax(-1) == query).all()
 
 
 @pytest.mark.parametrize("name", encodings.origins())
 def test_every_encoding_can_be_drawn(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pebench.portrait.DRAWS", 2)
+    monkeypatch.setattr("pebench.portrait.logits.DRAWS", 2)
     axes = [number for number in encodings.load(name).axes if number < 3]
     for number in axes:
-        logits = portrait(name, {}, number).logits
-        assert not logits.isnan().any()
-        assert logits.shape[0] == 4
+        change = portrait(name, {}, number).change
+        assert not change.isnan().any()
+        assert change.shape[0] == 4
+
+
+def test_the_gallery_of_the_documentation_shows_every_encoding() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    page = (docs / "gallery.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)", page, re.MULTILINE) == list(encodings.origins())
+    pictures = re.findall(r"!\[.*\]\((.*)\)", page)
+    assert pictures == [f"gallery/{name}.png" for name in encodings.origins()]
+    assert {path.name for path in (docs / "gallery").iterdir()} == {Path(name).name for name in pictures}
+    for name in encodings.origins():
+        assert encodings.literals(name)["summary"] in page
 
 
 def test_check_draws_a_picture_and_refuses_what_is_none(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""Draws portraits: curves by distance in 1-D, maps in 2-D, one of each head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pebench.portrait.logits import Portrait, portrait
+from pebench.registry import encodings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg", ".pdf")
+"""What a picture's file may be."""
+
+METADATA: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+"""What changes from one drawing to the next and is left out, by format."""
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+"""Of the heads. Okabe & Ito's, which colour-blind eyes tell apart; dashes tell them apart in grey."""
+
+DASHES = ("-", "--", "-.", ":")
+
+LEAST_SPAN = 0.5
+"""Logits that an axis spans at least, so that next to nothing looks like next to nothing."""
+
+ACROSS = 3
+"""Curves beside each other."""
+
+
+def portraits(name: str, options: Mapping[str, Any]) -> list[Portrait]:
+    """A curve for each way past the trained extent, and a map, as far as the encoding serves them."""
+    encoding = encodings.load(name)
+    methods = encoding.extrapolations
+    curves = [portrait(name, options, 1, method) for method in methods if 1 in encoding.axes]
+    return curves + ([portrait(name, options, 2)] if 2 in encoding.axes else [])
+
+
+def picture_of(name: str, options: Mapping[str, Any], path: Path) -> None:
+    """Writes the picture of an encoding: its curves, its maps, or both."""
+    from pebench import atomic
+
+    figure, kind = draw(name, portraits(name, options)), path.suffix.removeprefix(".")
+    with atomic.replacing(path) as temporary:
+        figure.savefig(temporary, format=kind, metadata=METADATA[path.suffix])
+        if kind == "png":
+            _save_colours(temporary)
+
+
+def _save_colours(path: Path) -> None:
+    """Writes a picture with 256 colours, the nearest to its own: a third of the bytes, and the eye sees no
+    difference."""
+    from PIL import Image
+
+    plain = Image.open(path).convert("RGB")
+    few = plain.quantize(method=Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
+    few.save(path, format="png", optimize=True)
+
+
+def draw(name: str, pictures: list[Portrait]) -> Figure:
+    """Curves above, on one scale, and maps below, on another."""
+    from matplotlib.figure import Figure
+
+    curves = [picture for picture in pictures if len(picture.extent) == 1]
+    maps = [picture for picture in pictures if len(picture.extent) == 2]
+    rows = -(-len(curves) // ACROSS)
+    heights = [2.9] * rows + [2.6] * len(maps)
+    width = 8.6 if maps or len(curves) > 1 else 5.2
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained", dpi=96)
+    # With one empty line beside it a figure of one part is an array too.
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    low, high = _span(curves)
+    for row in range(rows):
+        shown = curves[row * ACROSS : (row + 1) * ACROSS]
+        places = parts[row].subplots(1, min(len(curves), ACROSS), squeeze=False)[0]
+        for place in places[len(shown) :]:
+            place.set_axis_off()
+        for place, picture in zip(places, shown, strict=False):
+            _draw_curves(place, picture)
+            place.set(title=name if len(curves) == 1 else f"{name}, {picture.method}", ylim=(low, high))
+        places[0].set_ylabel("change of the logit")
+        handles, labels = places[0].get_legend_handles_labels()
+        parts[row].legend(handles, labels, fontsize=7, frameon=False, loc="outside right center")
+    for part, picture in zip(parts[rows:], maps, strict=True):
+        _draw_maps(part, picture)
+        part.suptitle(f"{name}, 2-D", fontsize="large")
+    return figure
+
+
+def _span(pictures: list[Portrait]) -> tuple[float, float]:
+    """Lower and upper end of an axis that holds all of them."""
+    seen = [picture.change[picture.change.isfinite()] for picture in pictures]
+    low = min((float(values.min()) for values in seen), default=0.0)
+    high = max((float(values.max()) for values in seen), default=0.0)
+    wanting = max(0.0, LEAST_SPAN - (high - low)) / 2
+    margin = 0.05 * max(high - low, LEAST_SPAN)
+    return low - wanting - margin, high + wanting + margin
+
+
+def _draw_curves(place: Any, picture: Portrait) -> None:
+    for head, change in enumerate(picture.change):
+        style = {"color": COLOURS[head % len(COLOURS)], "linestyle": DASHES[head % len(DASHES)]}
+        place.plot(change.numpy(), linewidth=1.2, label=f"head {head + 1}", **style)
+    trained = picture.trained[0]
+    place.axvspan(0, trained - 1, color="0.93", linewidth=0, zorder=0)
+    place.annotate(
+        "trained",
+        (trained / 2, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, -3),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize=7,
+        color="0.35",
+    )
+    ticks = range(0, picture.extent[0] + 1, trained)
+    place.set(xlabel="distance from query to key", xticks=ticks, xlim=(0, picture.extent[0] - 1))
+
+
+def _draw_maps(figure: Any, picture: Portrait) -> None:
+    import torch
+    from matplotlib.patches import Rectangle
+
+    rows, columns = picture.extent
+    row, column = picture.query
+    low, high = _span([picture])
+    places = figure.subplots(1, len(picture.change), squeeze=False, sharey=True)[0]
+    for head, (place, change) in enumerate(zip(places, picture.change, strict=True)):
+        cells = change.masked_fill(change.isinf(), torch.nan).reshape(rows, columns).numpy()
+        edges = (-column - 0.5, columns - column - 0.5, rows - row - 0.5, -row - 0.5)
+        image = place.imshow(
+            cells, cmap="cividis", interpolation="nearest", extent=edges, vmin=low, vmax=high
+        )
+        height, width = (2 * size - 1 for size in picture.trained)
+        frame: dict[str, Any] = {"fill": False, "edgecolor": "white", "linestyle": "--", "linewidth": 1}
+        place.add_patch(Rectangle((-width / 2, -height / 2), width, height, **frame))
+        place.plot(0, 0, "o", color="#d55e00", markeredgecolor="white", markersize=4, markeredgewidth=0.7)
+        place.set_facecolor("0.8")
+        place.set_title(f"head {head + 1}", fontsize=9)
+        place.set(xlabel="columns to the key", xticks=(-12, -6, 0, 6, 12), yticks=(-12, -6, 0, 6, 12))
+    places[0].set_ylabel("rows to the key")
+    figure.colorbar(image, ax=list(places), shrink=0.75, label="change of the logit")

@@ -1,0 +1,111 @@
+"""What an encoding does to a logit, by the distance of query and key.
+
+All encodings are looked at alike. Query and key have the same content, channels drawn from N(0, 1) and
+projected by the identity. The logit is what attention would compute from them; less what it would be without
+an encoding, and averaged over draws of the content, it is what the encoding does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pebench.position_encoding import (
+    Bias,
+    Block,
+    Dense,
+    Factored,
+    Geometry,
+    PositionEncoding,
+    Reach,
+    grid,
+    tabulate,
+)
+from pebench.randomness import generator
+from pebench.resolve import build_encoding
+
+DRAWS = 256
+"""Contents that a logit is averaged over."""
+
+BEYOND = 4
+"""Times the trained extent that the positions go on for."""
+
+TRAINED = {1: (64,), 2: (8, 8)}
+"""Trained extents by number of axes."""
+
+
+class Portrait(NamedTuple):
+    """The change of the logits of one query.
+
+    Attributes:
+        change: (H, K) by key, in the order of distance or of the cells of the grid; −inf for keys that are
+            hidden.
+        extent: of the positions. trained: the trained extent. query: position of the query.
+        method: way past the trained extent.
+    """
+
+    change: Tensor
+    extent: tuple[int, ...]
+    trained: tuple[int, ...]
+    query: tuple[int, ...]
+    method: str
+
+
+def portrait(name: str, options: Mapping[str, Any], axes: int, method: str | None = None) -> Portrait:
+    """What becomes of the logits of the last query over all keys before it, or in 2-D of one in the middle.
+
+    Args:
+        name: of the encoding. options: of it. axes: 1 or 2.
+        method: way past the trained extent; by default the encoding's own.
+    """
+    trained = TRAINED[axes]
+    encoding = build_encoding(name, options, Geometry(128, 4, 1, trained, causal=axes == 1)).eval()
+    extent = tuple(BEYOND * size for size in trained)
+    query = (extent[0] - 1,) if axes == 1 else tuple(size // 2 for size in extent)
+    method = method or encoding.extrapolations[0]
+    change = _change(encoding, extent, query, method)
+    return Portrait(change.flip(-1) if axes == 1 else change, extent, trained, query, method)
+
+
+@torch.no_grad()
+def _change(
+    encoding: PositionEncoding, extent: tuple[int, ...], query: tuple[int, ...], method: str
+) -> Tensor:
+    geometry, positions = encoding.geometry, grid(extent)
+    count = positions.shape[1]
+    row = int((positions[0] == torch.tensor(query)).all(-1).nonzero())
+    table = tabulate(encoding, positions, Reach(extent, method))
+    added = encoding.embed(table)
+    total = torch.zeros(geometry.heads, count)
+    for draw in range(DRAWS):
+        content = torch.randn(1, 1, geometry.width, generator=generator(0, "portrait", draw))
+        hidden = content.expand(1, count, -1)
+        if added is not None:
+            # Beside contents of deviation 1 a vector of deviation 0.02 would not be seen.
+            hidden = hidden + added / added.std()
+        heads = hidden.unflatten(-1, (geometry.heads, geometry.head_dim)).transpose(1, 2)
+        plain = content.unflatten(-1, (geometry.heads, geometry.head_dim)).square().sum(-1)[0, 0, :, None]
+        q, k = encoding.rotate(heads, heads, table, 0)
+        bias = encoding.bias(q, k, hidden, table, table, 0, {})
+        products = (q[:, :, row : row + 1] * k).sum(-1)[0] - plain
+        total += products * geometry.head_dim**-0.5 + _row(bias, row, count)[0]
+    return total / DRAWS
+
+
+def _row(bias: Bias | None, row: int, count: int) -> Tensor:
+    """(1, H|1, K) bias of one query."""
+    match bias:
+        case None:
+            return torch.zeros(1, 1, count)
+        case Dense():
+            visible = torch.ones(1, 1, 1, count, dtype=torch.bool)
+            return bias.values(Block(slice(row, row + 1), slice(0, count), visible))[:, :, 0].float()
+        case Factored(key=key, query=None):
+            values = key.sum(-1)
+            return (values - values[..., row : row + 1]).float()
+        case Factored(key=key, query=query):
+            assert query is not None
+            return (query[:, :, row : row + 1] * key).sum(-1).float()
