@@ -200,6 +200,24 @@ def test_losses_stand_by_tokens_too_so_that_runs_of_other_batches_line_up(runs: 
     assert rows(runs, "SELECT count(DISTINCT key) FROM metrics") == [(4,)]
 
 
+def test_what_is_measured_after_training_is_drawn_as_a_bar_and_what_is_measured_meanwhile_as_a_curve(
+    runs: Path,
+) -> None:
+    folder = begin(runs, specification())
+    last = folder.spec().train.steps
+    log = [
+        Point(step=10, items=100, time=BEGAN + 10, values={"validation": 3.0}),
+        Point(step=last, items=900, time=BEGAN + last, values={"validation": 2.0, "bits-per-byte/128": 2.5}),
+    ]
+    folder.metrics.write_text("".join(f"{point.model_dump_json()}\n" for point in log))
+    sync(runs)
+    finish(folder, text_scores(2.5, 3.0))
+    sync(runs)
+    assert [step for step, *_ in points(runs, "validation")] == [10, last]
+    assert [step for step, *_ in points(runs, "bits-per-byte/128")] == [0]
+    assert [step for step, *_ in points(runs, "bits-per-byte/512")] == [0]
+
+
 def test_the_load_of_the_machine_is_mirrored_by_seconds(runs: Path) -> None:
     folder = begin(runs, specification())
     for later in (0.0, 15.2):

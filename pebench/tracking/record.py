@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ class Record:
         parameters: the settings by dotted name.
         tags: what runs are filtered by; `ORIGIN` and `RESULT` among them tell one attempt from another.
         points: the metrics in file order, the final scores last. After a resume a step stands twice. A step
-            is an update; that of a metric `by-tokens/…` is a token, that of `system/…` a second.
+            is an update; that of a metric `by-tokens/…` a token, that of `system/…` a second; a score has 0.
         status: in MLflow's words.
         start, end: milliseconds since the epoch; no end while the run goes on.
         headline: None before there is a result.
@@ -88,14 +88,14 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
     result, failure = folder.result(), folder.failure()
     began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
     ended = _end(points, result, failure, began)
-    scores = _scores(result, spec.train.steps, _milliseconds(ended or began)) if result else []
+    scores = _scores(result, _milliseconds(ended or began)) if result else []
     return Record(
         run_id=folder.run_id,
         name=f"{spec.encoding.label or spec.encoding.name} · seed {spec.seed}",
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
         tags=_tags(folder, spec, result, failure, points, sweeps),
-        points=_measured(points) + _by_items(points) + _load(samples) + scores,
+        points=_measured(points, spec.train.steps) + _by_items(points) + _load(samples) + scores,
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
@@ -152,14 +152,22 @@ def _end(
     return failure.time if failure is not None else None
 
 
-def _measured(points: Sequence[Point]) -> list[Measured]:
-    """A value that is no number has nothing to draw; the status tells of it."""
+def _measured(points: Sequence[Point], updates: int) -> list[Measured]:
+    """A value that is no number has nothing to draw; the status tells of it.
+
+    What is measured only after the last update has no course: at step 0 MLflow draws it as a bar.
+    """
+    with_course = {name for point in points if point.step < updates for name in point.values}
     return [
-        Measured(name, point.step, _milliseconds(point.time), value)
+        Measured(name, point.step if _in_training(name, with_course) else 0, _milliseconds(point.time), value)
         for point in points
         for name, value in point.values.items()
         if value is not None
     ]
+
+
+def _in_training(name: str, with_course: Collection[str]) -> bool:
+    return name in with_course or name.startswith("train/")
 
 
 def _by_items(points: Sequence[Point]) -> list[Measured]:
@@ -187,10 +195,10 @@ def _load(samples: Sequence[Sample]) -> list[Measured]:
     ]
 
 
-def _scores(result: Result, step: int, time: int) -> list[Measured]:
+def _scores(result: Result, time: int) -> list[Measured]:
     default = default_extrapolation(result)
     return [
-        Measured(score_name(score, default), step, time, score.value)
+        Measured(score_name(score, default), 0, time, score.value)
         for score in result.scores
         if score.value is not None
     ]
