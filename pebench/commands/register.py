@@ -17,8 +17,8 @@ import click
 def command(run: str, name: str | None, runs: Path | None, uri: str | None) -> None:
     """Register a finished run's model in MLflow, as the newest version of the model NAME.
 
-    RUN is its id, or enough of the beginning; NAME is the task's and the encoding's name unless given. What is
-    registered is enough of the run's folder for pebench.load: 'mlflow artifacts download --artifact-uri
+    RUN is its id, or enough of the beginning; NAME is the task's and the encoding's name unless given. What
+    is registered is enough of the run's folder for pebench.load: 'mlflow artifacts download --artifact-uri
     models:/NAME/1 --dst-path models' brings it back, and pebench.load(RUN, runs="models") reads it.
 
     \b
