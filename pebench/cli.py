@@ -99,6 +99,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         click.echo(f"pebench: {_sentence(error)}", err=True)
         return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "pebench").partition(".")[0]
+        if package == "pebench":
+            raise
+        click.echo(
+            f"pebench: this needs the Python package '{package}', which is not installed here; "
+            "'pip install pebench' installs all that any command needs.",
+            err=True,
+        )
+        return 2
     except click.Abort:
         click.echo("pebench: interrupted.", err=True)
         return 130

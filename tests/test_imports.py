@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -169,3 +170,64 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
         "assert len(pebench.load_sweep('quickstart').cells) >= 14"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+
+BEYOND_A_WORKER = (
+    *("datasets", "jinja2", "lm_eval", "matplotlib", "mlflow", "pandas", "platformdirs", "requests"),
+    *("scipy", "sklearn", "statsmodels", "submitit", "tenacity", "timm", "tqdm", "transformers", "zstandard"),
+)
+"""Packages that a machine which trains language models and hands its runs on can do without."""
+
+
+def without_packages(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Carries out a command line on a machine where `BEYOND_A_WORKER` is not installed."""
+    code = f"""
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        known = name.split(".")[0] not in {BEYOND_A_WORKER!r}
+        return self.finder.find_spec(name, path, target) if known else None
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
+from pebench.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    environment = {**os.environ, "PEBENCH_CACHE": str(folder / "cache"), "PEBENCH_RUNS": str(folder / "runs")}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=environment,
+    )
+
+
+def test_a_machine_that_only_trains_and_hands_on_needs_few_packages(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(
+        "name: tiny\nencodings: [rope]\n"
+        "tasks: [{language-modeling: {data: python-docs, extent: 16, evaluate: [16], tokens: 64}}]\n"
+        "model: {width: 16, layers: 1, heads: 2}\ntrain: {steps: 2, batch: 2}\nseeds: 1\n",
+        "utf-8",
+    )
+    for arguments in (["submit", "tiny.yaml"], ["status", "tiny"], ["export", "tiny", "-o", "tiny.tar.gz"]):
+        done = without_packages(tmp_path, *arguments)
+        assert done.returncode == 0, done.stderr
+    assert "1 runs, 1 of them finished" in done.stdout
+    for arguments, missing in (
+        (["leaderboard", "tiny"], "pandas"),
+        (["sync"], "mlflow"),
+        (["export", "tiny", "-o", "tiny.tar.zst"], "zstandard"),
+    ):
+        refused = without_packages(tmp_path, *arguments)
+        assert refused.returncode == 2
+        assert refused.stderr.count("\n") == 1
+        assert f"'{missing}', which is not installed" in refused.stderr
+    assert not (tmp_path / "tiny.tar.zst").exists()

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import platformdirs
 from filelock import FileLock
 
 from pebench import atomic
@@ -31,7 +30,11 @@ class Entry(NamedTuple):
 def cache_folder() -> Path:
     """The folder that the variable ``PEBENCH_CACHE`` names, by default one in the user's cache folder."""
     chosen = os.environ.get("PEBENCH_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pebench")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("pebench")
 
 
 def entry(kind: str, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:

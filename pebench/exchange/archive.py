@@ -87,9 +87,7 @@ def compressed(file: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
         with gzip.GzipFile("", "wb", 6, cast("BufferedIOBase", file), mtime=0) as stream:
             yield cast("IO[bytes]", stream)
         return
-    import zstandard
-
-    with zstandard.ZstdCompressor(level=9).stream_writer(file, closefd=False) as writer:
+    with _zstandard().ZstdCompressor(level=9).stream_writer(file, closefd=False) as writer:
         yield cast("IO[bytes]", writer)
 
 
@@ -107,11 +105,25 @@ def decompressed(path: Path) -> Iterator[IO[bytes]]:
             with gzip.GzipFile(fileobj=file) as stream:
                 yield cast("IO[bytes]", stream)
         elif start == b"\x28\xb5\x2f\xfd":
-            import zstandard
-
             # `pebench export` writes no larger window, which is memory that a stranger asks for.
-            reader: Any = zstandard.ZstdDecompressor(max_window_size=2**27)
+            reader: Any = _zstandard().ZstdDecompressor(max_window_size=2**27)
             with reader.stream_reader(file, read_across_frames=True, closefd=False) as stream:
                 yield stream
         else:
             raise UserError(f"'{path}' is no archive of runs: it is neither .tar.zst nor .tar.gz.")
+
+
+def _zstandard() -> Any:
+    """The package that reads and writes ``.tar.zst``.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import zstandard
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "archives in .tar.zst need the Python package 'zstandard', which is not installed here: "
+            "install it, or use .tar.gz."
+        ) from error
+    return zstandard

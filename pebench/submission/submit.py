@@ -135,14 +135,10 @@ def _exclusive(runs: Path) -> Iterator[None]:
 
 
 def _prepare(sweep: Sweep, runs: Path) -> None:
-    from pebench.tracking.address import create_store, tracking_uri
-
     plugins = _PluginFiles()
     for spec in sweep.cells:
         RunFolder(runs / spec.run_id).create(spec, plugins.of(spec))
     write_sweep(runs, sweep.record())
-    # Jobs never open the tracking store; but two processes must not create it at once, and here is only one.
-    create_store(tracking_uri(runs))
 
 
 class _PluginFiles:
