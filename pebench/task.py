@@ -70,7 +70,6 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
         axes: number of position axes of its tokens.
         causal: whether its model's attention is causal.
         item: what throughput counts, ``"tokens"`` or ``"images"``.
-        extent_unit: what the extents in its options and results count, ``"positions"`` or ``"pixels"``.
         version: raised when a change alters results, so that old runs are not taken for new ones.
     And two models that refuse unknown keys:
         Options: the task's options. Model: those of the model it builds.
@@ -79,10 +78,12 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     axes: ClassVar[int]
     causal: ClassVar[bool]
     item: ClassVar[str]
-    extent_unit: ClassVar[str] = "positions"
     version: ClassVar[int] = 1
     Options: ClassVar[type[Frozen]]
     Model: ClassVar[type[Frozen]]
+
+    extent_unit: str = "positions"
+    """What the extents in its options and results count; some tasks learn it from their options."""
 
     trains: bool = True
     """Whether the run trains at all. Where it does not, `prepare` needs no data to train on."""

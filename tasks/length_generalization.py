@@ -95,7 +95,9 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         super().__init__(options, model)
         self._ids: dict[str, int] = {}
         self._scan: dict[str, list[Question]] = {}
+        self.extent_unit = "actions"
         if options.problem != "scan":
+            self.extent_unit = PROBLEMS[options.problem].length
             self._name(PROBLEMS[options.problem].symbols)
 
     def geometry(self) -> Geometry:

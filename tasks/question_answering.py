@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from statistics import fmean
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -24,7 +26,14 @@ from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError
-from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
+from pebench.models.answers import (
+    Example,
+    Scored,
+    answer_batch,
+    answer_loss,
+    answer_weight,
+    score_answers,
+)
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import Stop, generate
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
@@ -34,6 +43,13 @@ from pebench.task import Batch, Evaluation, Metric, Task
 
 ANSWER = 32
 """Tokens that an answer may have, and that are written at the most; the end of the text comes on top."""
+
+_METRICS = (
+    Metric("f1", "%", True),
+    Metric("exact-match", "%", True),
+    Metric("contains", "%", True),
+    Metric("answer-perplexity", "per token", False),
+)
 
 Size = Annotated[int, Field(ge=2)]
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -109,14 +125,11 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         return [(extent,) for extent in self.options.extents]
 
     def metrics(self) -> tuple[Metric, ...]:
-        """F1 and exact match by SQuAD's rules, the lenient `contains`, the perplexity of the first right
-        answer, and F1 by the depth of the gold paragraph."""
+        """F1 and exact match by SQuAD's rules, the lenient `contains`, and the perplexity of the first right
+        answer; then each of them by the depth of the gold paragraph."""
         return (
-            Metric("f1", "%", True),
-            Metric("exact-match", "%", True),
-            Metric("contains", "%", True),
-            Metric("answer-perplexity", "per token", False),
-            *(Metric(f"f1-depth-{depth}", "%", True) for depth in self.options.depths),
+            *_METRICS,
+            *(m._replace(name=f"{m.name}-depth-{at}") for m in _METRICS for at in self.options.depths),
         )
 
     def check(self) -> None:
@@ -225,18 +238,16 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         written = generate(model, [example.prompt for example in examples], reach, ANSWER, stop)
         texts = [stop.cut(self._tokenizer.decode(tokens)).strip() for tokens in written]
         scored = score_answers(model, examples, reach)
-        pairs = [(text, question.answers) for text, question in zip(texts, asked, strict=True)]
-        quality = [100 * f1(*pair) for pair in pairs]
-        scores = {
-            "f1": _mean(quality),
-            "exact-match": _mean([100 * exact_match(*pair) for pair in pairs]),
-            "contains": _mean([100 * contains(*pair) for pair in pairs]),
-            "answer-perplexity": _exp(sum(s.nats for s in scored) / sum(s.tokens for s in scored)),
-        }
+        answered = [
+            _Answered(f1(text, q.answers), exact_match(text, q.answers), contains(text, q.answers), likely)
+            for text, q, likely in zip(texts, asked, scored, strict=True)
+        ]
+        scores = _scores(answered)
         for depth in self.options.depths:
-            values = [value for value, at in zip(quality, depths, strict=True) if at == depth]
-            if values:
-                scores[f"f1-depth-{depth}"] = _mean(values)
+            there = [one for one, at in zip(answered, depths, strict=True) if at == depth]
+            # Fewer questions than depths leave some of them without any.
+            if there:
+                scores |= {f"{name}-depth-{depth}": value for name, value in _scores(there).items()}
         return Evaluation(scores, sum(len(example.prompt) + example.length for example in examples))
 
     def _asked(self) -> list[Question]:
@@ -282,8 +293,25 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         return Example([self._tokenizer.end_of_text, *context, *asking], self._answer(question))
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+class _Answered(NamedTuple):
+    """How a question was answered: three scores from 0 to 1 of what was written, and what the model made of
+    the first right answer."""
+
+    f1: float
+    exact_match: float
+    contains: float
+    likely: Scored
+
+
+def _scores(answered: Sequence[_Answered]) -> dict[str, float]:
+    """The means over questions by metric name."""
+    tokens = sum(one.likely.tokens for one in answered)
+    return {
+        "f1": 100 * fmean(one.f1 for one in answered),
+        "exact-match": 100 * fmean(one.exact_match for one in answered),
+        "contains": 100 * fmean(one.contains for one in answered),
+        "answer-perplexity": _exp(sum(one.likely.nats for one in answered) / tokens),
+    }
 
 
 def _exp(nats: float) -> float:

@@ -96,6 +96,7 @@ def test_training_and_evaluation_run_at_every_length(problem: str) -> None:
 def test_the_encoding_is_asked_about_positions_and_not_about_lengths() -> None:
     task, _ = _task(problem="addition", extent=10)
     assert task.positions((40,)) == (124,)
+    assert task.extent_unit == "digits"
     with pytest.raises(UserError, match=r"can name 1000 positions an axis, but .* asks for 1204"):
         resolve(
             {"seqpe": {"positions": 1000}},

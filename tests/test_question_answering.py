@@ -140,7 +140,27 @@ def test_a_model_that_knows_the_answers_gets_full_marks(monkeypatch: pytest.Monk
     answers = [[int(i) for i in task.tokenizer.encode(f" {q.answers[0]}\nand more")] for q in task._asked()]
     monkeypatch.setattr("pebench.tasks.question_answering.generate", lambda *arguments: answers)
     scores = task.evaluate(model, Reach((512,))).scores
-    assert [scores[name] for name in ("f1", "exact-match", "contains", "f1-depth-100")] == [100.0] * 4
+    names = ("f1", "exact-match", "contains")
+    assert [scores[name] for name in names] == [100.0] * 3
+    assert [scores[f"{name}-depth-100"] for name in names] == [100.0] * 3
+
+
+def test_scores_by_depth_are_those_of_the_questions_whose_paragraph_stands_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, model = _task(questions=4, depths=[0, 100])
+    tokenizer = task.tokenizer
+    assert tokenizer is not None
+    # The questions take turns, so those at depth 0 get the right answer and the others a part of it.
+    texts = [q.answers[0] if n % 2 == 0 else f"{q.answers[0]} zzz" for n, q in enumerate(task._asked())]
+    written = [[int(i) for i in tokenizer.encode(f" {text}")] for text in texts]
+    monkeypatch.setattr("pebench.tasks.question_answering.generate", lambda *arguments: written)
+    scores = task.evaluate(model, Reach((512,))).scores
+    assert (scores["exact-match-depth-0"], scores["exact-match-depth-100"]) == (100.0, 0.0)
+    assert scores["contains-depth-0"] == scores["contains-depth-100"] == 100.0
+    assert scores["f1-depth-0"] == 100.0 > scores["f1-depth-100"] > 0.0
+    by_depth = [scores[f"answer-perplexity-depth-{depth}"] for depth in (0, 100)]
+    assert min(by_depth) < scores["answer-perplexity"] < max(by_depth)
 
 
 def test_batches_are_a_function_of_seed_and_step() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pebench.data.cache import digest
+from pebench.data.dataset import explained
 from pebench.data.files import TextFiles, files_of
 from pebench.data.splits import by_hash, by_name
 from pebench.errors import UserError, join_and
@@ -263,16 +264,14 @@ def _rows_of_dataset(source: QuestionSource, split: str) -> Iterator[Mapping[str
     import datasets
 
     assert source.dataset is not None
-    try:
-        yield from datasets.load_dataset(
+    with explained(source.dataset):
+        rows = datasets.load_dataset(
             source.dataset,
             source.configuration,
             split=source.splits.get(split, split),
             revision=source.revision,
         )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise UserError(f"dataset '{source.dataset}' cannot be loaded: {reason}.") from error
+    yield from rows
 
 
 def _existing(written: str) -> Path:

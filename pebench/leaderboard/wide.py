@@ -74,6 +74,7 @@ class Wide:
         metric: name of the headline, empty while no run has finished.
         record: how it is read.
         extents: the columns, in order.
+        extent_unit: what they count.
         trained: the extents that were trained at.
         lines: the best at the largest extent first.
         best: the best mean of each column that has one.
@@ -84,6 +85,7 @@ class Wide:
     metric: str
     record: MetricRecord
     extents: list[Extent]
+    extent_unit: str
     trained: frozenset[Extent]
     lines: list[Line]
     best: Mapping[Extent, float]
@@ -130,8 +132,19 @@ def widen(collection: Collection, summary: pandas.DataFrame) -> list[Wide]:
     tables: dict[tuple[str, ...], list[Line]] = defaultdict(list)
     for key, group in collection.groups.items():
         tables[group.table] += _lines(group, rows.get(key, {}))
+    units = {
+        collection.groups[each.spec.group].table: each.result.extent_unit
+        for each in collection.evidence
+        if each.result is not None
+    }
     return [
-        _wide(table, lines, collection.metrics.get(table[0], {}), headlines.get(table[0], ""))
+        _wide(
+            table,
+            lines,
+            collection.metrics.get(table[0], {}),
+            headlines.get(table[0], ""),
+            units.get(table, "positions"),
+        )
         for table, lines in sorted(tables.items())
     ]
 
@@ -150,7 +163,11 @@ def _seeds(collection: Collection) -> dict[tuple[str, str, Extent], dict[int, fl
 
 
 def _wide(
-    table: tuple[str, ...], lines: list[Line], metrics: Mapping[str, MetricRecord], metric: str
+    table: tuple[str, ...],
+    lines: list[Line],
+    metrics: Mapping[str, MetricRecord],
+    metric: str,
+    extent_unit: str,
 ) -> Wide:
     record = metrics[metric] if metric else MetricRecord(unit="", higher_is_better=False)
     extents = sorted({e for line in lines for e in line.cells if e}, key=lambda e: (positions(e), e))
@@ -167,6 +184,7 @@ def _wide(
         metric=metric,
         record=record,
         extents=extents,
+        extent_unit=extent_unit,
         trained=frozenset(line.group.trained for line in lines if line.group.trained is not None),
         lines=sorted(lines, key=standing),
         best=_best(lines, extents, record),

@@ -100,7 +100,7 @@ def _look_at_means(axes: Axes, means: list[float]) -> bool:
 
 def _extent_label(table: Wide, complete: list[Line], cut: bool) -> str:
     incomplete = sorted({line.label for line in table.lines} - {line.label for line in complete})
-    sentences = ["extent (positions); dots are single seeds, bars 95 % t intervals"]
+    sentences = [f"extent ({table.extent_unit}); dots are single seeds, bars 95 % t intervals"]
     if len(complete) > MOST_LINES:
         sentences.append(f"the best {MOST_LINES} of {len(complete)}")
     if cut:

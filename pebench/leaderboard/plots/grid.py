@@ -63,7 +63,7 @@ def draw(board: Board) -> Figure | None:
             for metric in rows.values()
         ]
         each.set_title(f"{label}: {stem.metric}" + (f" ({record.unit})" if record.unit else ""), loc="left")
-        each.set(xlabel="extent", ylabel=stem.axis)
+        each.set(xlabel=f"extent ({table.extent_unit})", ylabel=stem.axis)
         texts = [[number(value) if math.isfinite(value) else "" for value in row] for row in values]
         columns = [extent_name(extent) for extent in table.extents]
         names = [f"{value:g}" for value in rows]

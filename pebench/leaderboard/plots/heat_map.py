@@ -53,7 +53,7 @@ def _panel(axes: Axes, table: Wide) -> None:
             if cell is not None and cell.diverged:
                 row[column] = f"diverged {cell.diverged}/{cell.expected}"
     field(axes, values, texts, rows, columns, table.record.higher_is_better)
-    axes.set_xlabel("extent")
+    axes.set_xlabel(f"extent ({table.extent_unit})")
 
 
 def field(
