@@ -25,7 +25,7 @@ from pebench.submission.inline import Outcome, carry_out, run_all
 from pebench.submission.liveness import process_exists
 from pebench.submission.progress import Bars, Lines
 from pebench.submission.status import statuses
-from pebench.submission.submit import Resources, submit
+from pebench.submission.submit import Resources, devices_of, submit
 from pebench.sweeping.sweep import Sweep, load_sweep
 
 
@@ -268,3 +268,24 @@ def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch
 def test_resources_are_checked() -> None:
     with pytest.raises(ValueError, match="parallel"):
         Resources(parallel=0)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gpus", "expected"),
+    [
+        (None, 0, [None, None, None]),
+        (None, 2, ["0", "1", "0"]),
+        ("3,5", 8, ["3", "5", "3"]),
+        ("", 2, ["", "", ""]),
+    ],
+    ids=["no GPU", "all GPUs", "chosen GPUs", "hidden GPUs"],
+)
+def test_local_workers_take_the_gpus_in_turn(
+    chosen: str | None, gpus: int, expected: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    if chosen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert devices_of(3) == expected

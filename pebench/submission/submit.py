@@ -177,13 +177,28 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     # A local job cannot do without a limit.
     executor.update_parameters(timeout_min=_YEAR)
     execution = _with_threads(sweep.execution, resources).model_dump_json()
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    workers = range(min(resources.parallel or 1, len(cells)))
+    workers = min(resources.parallel or 1, len(cells))
+    devices = devices_of(workers)
     with _detached(folder / "workers.log"):
-        jobs = [executor.submit(LocalWorker(), str(folder), number, execution, devices) for number in workers]
+        jobs = [
+            executor.submit(LocalWorker(), str(folder), number, execution, device)
+            for number, device in enumerate(devices)
+        ]
     begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})
     submissions.write(runs, begun)
     return begun
+
+
+def devices_of(workers: int) -> list[str | None]:
+    """What CUDA_VISIBLE_DEVICES is to be for each worker: the GPUs in turn, None where there are none."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        import torch
+
+        visible = [str(number) for number in range(torch.cuda.device_count())]
+    else:
+        visible = [name for name in chosen.split(",") if name] or [""]
+    return [visible[number % len(visible)] if visible else None for number in range(workers)]
 
 
 @contextmanager

@@ -86,26 +86,26 @@ class CellJob:
 class LocalWorker:
     """One of several workers on this machine, each taking the next cell until none is left."""
 
-    def __call__(self, folder: str, number: int, execution: str, devices: str | None) -> str:
+    def __call__(self, folder: str, number: int, execution: str, device: str | None) -> str:
         """Carries out the cells of a submission that no other worker has taken.
 
         Args:
             folder: of the submission. number: of this worker, from 0.
             execution: an `Execution` as JSON.
-            devices: what CUDA_VISIBLE_DEVICES was where the sweep was submitted, None where it was not set.
+            device: its GPU, as CUDA_VISIBLE_DEVICES names it; None where there is none.
 
         Returns:
             How it ended, for the worker's log.
         """
         # submitit hides every GPU from local jobs that ask for none by number.
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-        if devices is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = devices
+        if device is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
         return _interruptible(lambda stop: _execute_all(Path(folder), number, execution, stop))
 
-    def checkpoint(self, folder: str, number: int, execution: str, devices: str | None) -> DelayedSubmission:
+    def checkpoint(self, folder: str, number: int, execution: str, device: str | None) -> DelayedSubmission:
         """What to run after a requeue: the same, for the claims tell what is this worker's."""
-        return DelayedSubmission(LocalWorker(), folder, number, execution, devices)
+        return DelayedSubmission(LocalWorker(), folder, number, execution, device)
 
 
 def _interruptible(work: Callable[[StopOnSignal], str]) -> str:
