@@ -38,7 +38,7 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["show", "rpoe"], "unknown encoding or task 'rpoe': did you mean 'rope'"),
         (["show", "rope", "--width", "wide"], "'wide' is not a valid integer"),
         (["show", "rope", "--width", "10"], "--width 10 does not divide into --heads 4"),
-        (["run"], "Missing option '--encoding'"),
+        (["run"], "--encoding names what to train"),
         (["run", "--encoding", "rpoe"], "unknown encoding 'rpoe': did you mean 'rope'"),
         (
             [*RUN, "--task", "language-modelling"],

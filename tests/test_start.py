@@ -11,9 +11,11 @@ from safetensors.torch import load_file
 from tiny_sweeps import load, tiny
 
 import pebench
+from pebench.cli import main
 from pebench.errors import UserError
 from pebench.resolve import resolve
 from pebench.running.execution import Execution
+from pebench.running.run import execute
 from pebench.store import RunFolder
 from pebench.submission.inline import run_all
 from pebench.submission.progress import Lines
@@ -152,6 +154,26 @@ def test_a_run_can_be_named_by_its_id_and_an_unknown_one_is_answered(place: Path
     later["from"] = {"run": first.run_id + "0"}
     with pytest.raises(UserError, match=f"did you mean '{first.run_id}'"):
         load(place, tasks=[later], encodings=["rope"])
+
+
+def test_a_run_of_the_command_line_takes_encoding_and_model_over_from_its_start(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first,) = load(place, encodings=[{"rope": {"base": 500}}]).cells
+    folder = RunFolder(place / "runs" / first.run_id)
+    folder.create(first, {})
+    execute(folder, Execution(device="cpu", threads=1))
+    asked = ["run", "--from", first.run_id, "--task", "question-answering", "--threads", "1"]
+    small = ["task.extent=256", "task.evaluate=[256]", "task.questions=2", "train.steps=0"]
+    assert main([*asked, *(word for value in small for word in ("--set", value))]) == 0
+    told = capsys.readouterr().out
+    later = RunFolder(Path(told.split()[-1])).spec()
+    assert later.encoding.options["base"] == 500
+    assert later.model == first.model
+    assert later.start is not None
+    assert later.start.run == first.run_id
+    assert main([*asked, "--encoding", "alibi"]) == 2
+    assert "cannot have 'alibi'" in capsys.readouterr().err
 
 
 def test_from_stands_beside_tasks_alone(place: Path) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pebench.parameters import Assignment, runs_option
 
+if TYPE_CHECKING:
+    from pebench.sweeping.cell import Cell
+
 
 @click.command("run")
-@click.option("--encoding", required=True, metavar="NAME", help="The encoding; 'pebench list' names them.")
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    help="The encoding; 'pebench list' names them. With --from by default that of the run.",
+)
 @click.option("--task", default="language-modeling", show_default=True, metavar="NAME", help="The task.")
 @click.option(
     "--option",
@@ -29,14 +36,19 @@ from pebench.parameters import Assignment, runs_option
     metavar="PATH=VALUE",
     help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.",
 )
-@click.option("--from", "start", metavar="RUN", help="Begin with the weights of a finished run, by its id.")
+@click.option(
+    "--from",
+    "start",
+    metavar="RUN",
+    help="Begin with the weights of a finished run, by its id. Encoding and model are as there.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of PyTorch on the CPU.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model with torch.compile.")
 @runs_option
 def command(
-    encoding: str,
+    encoding: str | None,
     task: str,
     options: tuple[tuple[str, Any], ...],
     settings: tuple[tuple[str, Any], ...],
@@ -55,16 +67,15 @@ def command(
     Examples:
       pebench run --encoding rope --set train.steps=100
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
-      pebench run --encoding rope --task question-answering --from rope-3f2a --set train.steps=0
+      pebench run --from rope-3f2a --task retrieval --set train.steps=0
     """
     from pebench.resolve import build_task
     from pebench.running.execution import Execution
     from pebench.store import RunFolder
     from pebench.submission.inline import run_all
     from pebench.submission.progress import display
-    from pebench.sweeping.cell import Cell
 
-    cell = Cell(encoding, task, start=start)
+    cell = _cell(encoding, task) if start is None else _continued(encoding, task, start, runs)
     for key, value in options:
         cell = cell.with_value(f"encoding.{key}", value)
     for path, value in settings:
@@ -87,6 +98,31 @@ def command(
     ]:
         click.echo(f"pebench: {message.rstrip('.')}; {folder.log} has the details.", err=True)
     return 1
+
+
+def _cell(encoding: str | None, task: str) -> Cell:
+    from pebench.errors import UserError
+    from pebench.sweeping.cell import Cell
+
+    if encoding is None:
+        raise UserError("--encoding names what to train; 'pebench list' lists all there is.")
+    return Cell(encoding, task)
+
+
+def _continued(encoding: str | None, task: str, start: str, runs: Path) -> Cell:
+    """A cell that begins with the weights of a run. They fit no other encoding and no other model, so those
+    of the run stand where nothing else is asked for."""
+    from pebench.registry import tasks
+    from pebench.store import find_run
+    from pebench.sweeping.cell import Cell
+
+    begun = find_run(runs, start).spec()
+    same_model = tasks.load(task).Model is tasks.load(begun.task.name).Model
+    own = {
+        "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},
+        "model": begun.model if same_model else {},
+    }
+    return Cell(encoding or begun.encoding.name, task, own, start=begun.run_id)
 
 
 def _create(folder: Any, spec: Any) -> None:

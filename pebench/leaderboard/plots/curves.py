@@ -1,4 +1,4 @@
-"""Score against extent: one line an encoding, its interval, and every seed as a dot."""
+"""Score against extent: one line an encoding, its interval, and every seed as a ring."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _look_at_means(axes: Axes, means: list[float]) -> bool:
 
 def _extent_label(table: Wide, complete: list[Line], cut: bool) -> str:
     incomplete = sorted({line.label for line in table.lines} - {line.label for line in complete})
-    sentences = [f"extent ({table.extent_unit}); dots are single seeds, bars 95 % t intervals"]
+    sentences = [f"extent ({table.extent_unit}); rings are single seeds, bars 95 % t intervals"]
     if len(complete) > MOST_LINES:
         sentences.append(f"the best {MOST_LINES} of {len(complete)}")
     if cut:
@@ -131,7 +131,17 @@ def _line(axes: Axes, table: Wide, line: Line, look: Look) -> None:
         if extent in line.cells
         for value in line.cells[extent].seeds.values()
     ]
-    axes.plot(*zip(*dots, strict=True), linestyle="", marker=".", markersize=5, color=look.colour, alpha=0.4)
+    # Hollow and on top: where seeds lie apart in two heaps, the mean between them is no run's.
+    axes.plot(
+        *zip(*dots, strict=True),
+        linestyle="",
+        marker="o",
+        markersize=5,
+        markerfacecolor="none",
+        color=look.colour,
+        alpha=0.8,
+        zorder=3,
+    )
 
 
 def _points(table: Wide, line: Line) -> list[tuple[int, float, float]]:

@@ -42,16 +42,18 @@ def stems(metrics: Iterable[str]) -> dict[Stem, dict[float, str]]:
 
 
 def draw(board: Board) -> Figure | None:
-    """A panel an encoding and family of metrics; None for a sweep without such a family."""
+    """A panel an encoding and family of metrics; None for a sweep without such a family. Where the headline
+    of a task has a family, that is the one drawn."""
     means = _means(board)
-    wanted = [
+    known = [
         (table, line.group.key, line.label, stem, rows)
         for table in board.tables
-        for stem, rows in stems(board.collection.metrics.get(table.key[0], {})).items()
+        for stem, rows in _drawn(board, table).items()
         for line in table.lines
         if line.label == line.group.label
         and any((line.group.key, metric, e) in means for metric in rows.values() for e in table.extents)
-    ][:_MOST_PANELS]
+    ]
+    wanted = known[:_MOST_PANELS]
     if not wanted:
         return None
     heights = [1.3 + 0.34 * len(rows) for *_, rows in wanted]
@@ -70,7 +72,16 @@ def draw(board: Board) -> Figure | None:
         field(
             each, values, texts, names, columns, record.higher_is_better, _bounds(board, table, stem, means)
         )
+    if len(wanted) < len(known):
+        figure.supxlabel(f"the first {len(wanted)} of {len(known)}; leaderboard.csv has all", fontsize=9)
     return figure
+
+
+def _drawn(board: Board, table: Wide) -> dict[Stem, dict[float, str]]:
+    """The families of a table that are drawn."""
+    found = stems(board.collection.metrics.get(table.key[0], {}))
+    own = {stem: rows for stem, rows in found.items() if stem.metric == table.metric}
+    return own or found
 
 
 def _means(board: Board) -> dict[tuple[str, str, tuple[int, ...]], float]:

@@ -1,0 +1,57 @@
+"""Depth by length, from the file of a sweep to its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from tiny_sweeps import tiny, write
+
+from pebench.cli import main
+from pebench.leaderboard.plots import grid
+
+TASKS: dict[str, dict[str, Any]] = {
+    "retrieval": {"extent": 200, "evaluate": [200, 400], "depths": [0, 50, 100], "examples": 1},
+    "question-answering": {"extent": 256, "evaluate": [256, 512], "depths": [0, 50, 100], "questions": 3},
+}
+
+
+@pytest.mark.parametrize(("task", "headline"), [("retrieval", "accuracy"), ("question-answering", "f1")])
+def test_the_headline_is_drawn_by_depth_and_extent_for_every_encoding(
+    place: Path, monkeypatch: pytest.MonkeyPatch, task: str, headline: str
+) -> None:
+    drawn: list[Figure | None] = []
+    draw = grid.draw
+    monkeypatch.setattr(grid, "draw", lambda board: drawn.append(draw(board)) or drawn[-1])
+    path = write(place, tiny(place, tasks=[{task: TASKS[task]}], train={"steps": 1, "batch": 1}))
+    assert main(["submit", str(path), "--cluster", "inline"]) == 0
+    assert main(["leaderboard", str(path)]) == 0
+    assert {"grid.png", "grid.svg"} <= {file.name for file in Path("results/tiny").iterdir()}
+    figure = drawn[0]
+    assert figure is not None
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        f"{encoding}: {headline} (%)" for encoding in ("none", "rope")
+    ]
+    extents = [str(extent) for extent in TASKS[task]["evaluate"]]
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "50", "100"]
+        assert [label.get_text() for label in axes.get_xticklabels()] == extents
+        assert len(axes.texts) == 6
+    rows = pd.read_csv("results/tiny/leaderboard.csv")
+    assert {f"{headline}-depth-{depth}" for depth in (0, 50, 100)} < set(rows["metric"])
+
+
+def test_more_panels_than_fit_are_counted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure | None] = []
+    draw = grid.draw
+    monkeypatch.setattr(grid, "_MOST_PANELS", 1)
+    monkeypatch.setattr(grid, "draw", lambda board: drawn.append(draw(board)) or drawn[-1])
+    tasks = [{"retrieval": TASKS["retrieval"]}]
+    path = write(place, tiny(place, tasks=tasks, train={"steps": 1, "batch": 1}))
+    assert main(["submit", str(path), "--cluster", "inline"]) == 0
+    assert main(["leaderboard", str(path)]) == 0
+    assert drawn[0] is not None
+    assert drawn[0].get_supxlabel() == "the first 1 of 2; leaderboard.csv has all"
