@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from tiny_sweeps import tiny, write
 
 from pebench.cli import main
+from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots import grid
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -19,13 +20,24 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure | None]:
+    """What will be drawn, for tests that ask the figure rather than its pixels."""
+    drawn: list[Figure | None] = []
+    draw = grid.draw
+
+    def remembered(board: Board) -> Figure | None:
+        drawn.append(draw(board))
+        return drawn[-1]
+
+    monkeypatch.setattr(grid, "draw", remembered)
+    return drawn
+
+
 @pytest.mark.parametrize(("task", "headline"), [("retrieval", "accuracy"), ("question-answering", "f1")])
 def test_the_headline_is_drawn_by_depth_and_extent_for_every_encoding(
     place: Path, monkeypatch: pytest.MonkeyPatch, task: str, headline: str
 ) -> None:
-    drawn: list[Figure | None] = []
-    draw = grid.draw
-    monkeypatch.setattr(grid, "draw", lambda board: drawn.append(draw(board)) or drawn[-1])
+    drawn = figures(monkeypatch)
     path = write(place, tiny(place, tasks=[{task: TASKS[task]}], train={"steps": 1, "batch": 1}))
     assert main(["submit", str(path), "--cluster", "inline"]) == 0
     assert main(["leaderboard", str(path)]) == 0
@@ -45,10 +57,8 @@ def test_the_headline_is_drawn_by_depth_and_extent_for_every_encoding(
 
 
 def test_more_panels_than_fit_are_counted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Figure | None] = []
-    draw = grid.draw
+    drawn = figures(monkeypatch)
     monkeypatch.setattr(grid, "_MOST_PANELS", 1)
-    monkeypatch.setattr(grid, "draw", lambda board: drawn.append(draw(board)) or drawn[-1])
     tasks = [{"retrieval": TASKS["retrieval"]}]
     path = write(place, tiny(place, tasks=tasks, train={"steps": 1, "batch": 1}))
     assert main(["submit", str(path), "--cluster", "inline"]) == 0
