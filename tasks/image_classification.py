@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pebench import atomic
 from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
 from pebench.data.images.mixing import Mixing
-from pebench.data.images.pictures import PictureCorpus
+from pebench.data.images.pictures import Pictures
 from pebench.data.images.soundness import BadImages, sift
 from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
@@ -95,7 +95,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
     def __init__(self, options: ImageClassificationOptions, model: VisionOptions) -> None:
         super().__init__(options, model)
         self._classes: list[str] = []
-        self._corpus: PictureCorpus | None = None
+        self._pictures: dict[str, Pictures] = {}
         self._training: TrainingBatches | None = None
 
     def geometry(self) -> Geometry:
@@ -140,14 +140,15 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
             UserError: they are not there, or cannot be read.
         """
         options = self.options
-        self._corpus = find_pictures(options.data)
-        self._classes = list(self._corpus.classes)
+        corpus = find_pictures(options.data)
+        self._classes = list(corpus.classes)
         found: dict[str, str] = {}
         for split in dict.fromkeys(("train", options.split)):
-            found |= sift(self._corpus.split(split), split, options.bad_images)
+            self._pictures[split], notes = sift(corpus.split(split), split, options.bad_images)
+            found |= notes
         augment = options.augment
         recipe = Recipe(
-            pictures=self._corpus.split("train"),
+            pictures=self._pictures["train"],
             transform=plain_transform(options.extent, options.share)
             if augment is None
             else training_transform(options.extent, augment),
@@ -211,11 +212,11 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
     def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
         """Accuracies at one resolution."""
         assert isinstance(model, VisionModel)
-        assert self._corpus is not None, "prepare() comes first"
+        assert self._pictures, "prepare() comes first"
         device = next(model.parameters()).device
         rows, columns = reach.extent
         recipe = Recipe(
-            self._corpus.split(self.options.split), plain_transform((rows, columns), self.options.share)
+            self._pictures[self.options.split], plain_transform((rows, columns), self.options.share)
         )
         served = Reach(self.positions(reach.extent), reach.method)
         size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))
@@ -228,7 +229,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
             right += torch.stack((guesses[:, 0].sum(), guesses.sum()))
             count += len(guesses)
         if not count:
-            raise UserError(f"{self._corpus.name}, split '{self.options.split}' holds no pictures.")
+            raise UserError(f"split '{self.options.split}' holds no pictures.")
         values = [100 * number / count for number in right.tolist()]
         return Evaluation({self._metric(k): value for k, value in zip((1, 5), values, strict=True)}, count)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
 from pebench.data.images.digits import digits
-from pebench.data.images.folder import folder
+from pebench.data.images.folder import PictureFiles, folder
 from pebench.data.images.mixing import Mixing
 from pebench.data.images.pictures import NumberedPictures
 from pebench.data.images.soundness import sift
@@ -129,22 +131,58 @@ def test_bad_pictures_are_refused_by_name_or_passed_over_and_counted(
         sift(folder(str(zoo)).split("train"), "train", "refuse")
     pictures = folder(str(zoo)).split("train")
     with caplog.at_level(logging.WARNING, "pebench.data"):
-        found = sift(pictures, "train", "skip")
+        left, found = sift(pictures, "train", "skip")
     assert "2 of 13" in found["train, passed over"]
     assert "2 of 13" in caplog.text
-    assert len(list(pictures.evaluated())) == 11
-    assert found["train"] != pictures.fingerprint()
-    for item in pictures.evaluated():
-        pictures.load(item)
+    assert len(list(left.evaluated())) == 11
+    assert found["train"] != left.fingerprint()
+    for item in left.evaluated():
+        left.load(item)
 
 
 def test_sound_pictures_are_opened_once_and_then_remembered(
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = sift(folder(str(zoo)).split("train"), "train", "refuse")
+    _, first = sift(folder(str(zoo)).split("train"), "train", "refuse")
     pictures = folder(str(zoo)).split("train")
     monkeypatch.setattr(type(pictures), "load", None)
-    assert sift(pictures, "train", "refuse") == first
+    assert sift(pictures, "train", "refuse")[1] == first
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_small_set_is_decoded_once_and_gives_the_same_batches(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    (zoo / "train" / "dog" / "0.png").write_text("not a picture")
+    paint(zoo / "train" / "cat" / "7.jpg", 90, size=(25, 60))
+    recipe = recipe_of(zoo)
+    recipe.pictures.without([7])  # type: ignore[attr-defined]
+    wanted = [TrainingBatches(recipe).batch(0, "train", step, 4) for step in range(6)]
+    pictures, _ = sift(folder(str(zoo)).split("train"), "train", "skip")
+    monkeypatch.setattr(PictureFiles, "load", None)
+    monkeypatch.setenv("PEBENCH_WORKERS", workers)
+    decoded = TrainingBatches(replace(recipe, pictures=pickle.loads(pickle.dumps(pictures))))
+    for step in (0, 1, 2, 5):
+        assert same(decoded.batch(0, "train", step, 4), wanted[step])
+
+
+def test_pictures_that_take_too_much_room_are_decoded_whenever_they_are_needed(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pebench.data.images.decoded.BOUND", 12 * 40 * 30 * 3 - 1)
+    pictures, _ = sift(folder(str(zoo)).split("train"), "train", "refuse")
+    assert isinstance(pictures, PictureFiles)
+    assert [path.stat().st_size for path in (zoo.parent / "cache").rglob("pixels.bin")] == [0]
+
+
+def test_a_picture_that_was_replaced_by_another_of_its_size_is_decoded_anew(zoo: Path) -> None:
+    path = zoo / "train" / "dog" / "0.png"
+    Image.new("L", (40, 30), 10).save(path, "bmp")
+    before, _ = sift(folder(str(zoo)).split("train"), "train", "refuse")
+    Image.new("L", (40, 30), 20).save(path, "bmp")
+    after, _ = sift(folder(str(zoo)).split("train"), "train", "refuse")
+    shades = [int(np.asarray(pictures.load(6)[0])[0, 0, 0]) for pictures in (before, after)]
+    assert shades == [10, 20]
 
 
 def test_a_batch_is_a_function_of_seed_split_and_step_augmentation_and_mixing_included(zoo: Path) -> None:

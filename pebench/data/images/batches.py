@@ -56,26 +56,30 @@ class Recipe:
     def batch(self, order: Order) -> Batch:
         """``images`` (B, 3, rows, columns), ``labels`` (B,), and ``targets`` (B, classes) where they are
         mixed."""
-        opened = [self._opened(item, order.names, place) for place, item in enumerate(order.items)]
-        images = torch.stack([image for image, _ in opened])
-        labels = torch.tensor([label for _, label in opened])
-        if order.names is None or not self.mixing.mixes:
-            return {"images": images, "labels": labels}
-        with drawing(order.names[0], "mixing", *order.names[1:]):
+        with drawing() as draw:
+            opened = []
+            for place, item in enumerate(order.items):
+                if order.names is not None:
+                    draw(order.names[0], "augmentation", *order.names[1:], place)
+                opened.append(self._opened(item, anew=order.names is not None and self.random))
+            images = torch.stack([image for image, _ in opened])
+            labels = torch.tensor([label for _, label in opened])
+            if order.names is None or not self.mixing.mixes:
+                return {"images": images, "labels": labels}
+            draw(order.names[0], "mixing", *order.names[1:])
             images, targets = self.mixing.mixed(images, labels, self.classes, self.smoothing)
         return {"images": images, "labels": labels, "targets": targets}
 
-    def _opened(self, item: Item, names: tuple[int, str, int] | None, place: int) -> tuple[Tensor, int]:
-        if self.pictures.quick and item in self.kept:
+    def _opened(self, item: Item, anew: bool) -> tuple[Tensor, int]:
+        """The tensor of a picture and its class; `anew` where it comes out different each time."""
+        lasting = self.pictures.quick and not anew
+        if lasting and item in self.kept:
             return self.kept[item]
         picture, label = self.pictures.load(item)
-        if names is None or not self.random:
-            found = self.transform(picture), label
-            if self.pictures.quick:
-                self.kept[item] = found
-            return found
-        with drawing(names[0], "augmentation", *names[1:], place):
-            return self.transform(picture), label
+        found = self.transform(picture), label
+        if lasting:
+            self.kept[item] = found
+        return found
 
 
 class _Batches(Dataset[Batch]):

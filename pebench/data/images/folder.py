@@ -34,6 +34,10 @@ class PictureFiles(NumberedPictures):
         """Of names, sizes and classes: the content of a large set would take hours to read."""
         return digest([(name, (self.root / name).stat().st_size, label) for name, label in self.files])
 
+    def stamp(self) -> str:
+        """Of the times at which the files were written."""
+        return digest([(self.root / name).stat().st_mtime_ns for name, _ in self.files])
+
     def load(self, item: int) -> tuple[Image, int]:
         """The picture, turned as its camera says it was held."""
         from PIL import Image, ImageOps

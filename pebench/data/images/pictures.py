@@ -60,6 +60,11 @@ class NumberedPictures(Pictures):
         """Passes over the pictures of these numbers from now on."""
         self.numbers = self.numbers[~torch.isin(self.numbers, torch.tensor(bad, dtype=torch.long))]
 
+    def stamp(self) -> str:
+        """Changes whenever the pictures may have changed on this machine, where the fingerprint, which is the
+        same on every machine, cannot tell; by default it can."""
+        return ""
+
     @abstractmethod
     def called(self, number: int) -> str:
         """How messages call a picture."""

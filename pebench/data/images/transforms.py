@@ -89,18 +89,25 @@ def plain_transform(size: tuple[int, int], crop: float) -> Transform:
     return transform
 
 
+Draw = Callable[..., None]
+"""Called with a seed and names, it makes them decide what is drawn from global random states from then on."""
+
+
 @contextlib.contextmanager
-def drawing(seed: int, *names: object) -> Iterator[None]:
-    """Lets whatever draws from a global random state draw what the names spell out, and sets the states back
-    behind itself."""
-    own = derive(seed, *names)
-    before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+def drawing() -> Iterator[Draw]:
+    """Lends the global random states out, and sets them back behind itself."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def draw(seed: int, *names: object) -> None:
+        own = derive(seed, *names)
         random.seed(own)
         np.random.seed(own % 2**32)
-        torch.manual_seed(own)
-        try:
-            yield
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
+        # Not torch.manual_seed, which seeds devices too and takes a hundred times as long.
+        torch.default_generator.manual_seed(own)
+
+    try:
+        yield draw
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
