@@ -6,7 +6,9 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pebench.errors import unknown
 
 IDENTITY_VERSION = 1
 """Raised when the way identities are computed changes."""
@@ -41,12 +43,13 @@ class Training(Frozen):
         steps: updates; none in a run that only evaluates what it starts from.
         batch: examples an update.
         accumulate: parts a batch is computed in, one after another, to save memory.
+        optimiser: ``adamw`` (Loshchilov & Hutter 2019), or one of timm's by its name: ``lamb``, ``lion`` …
         learning_rate: the highest.
         schedule: its course after warm-up.
         warmup: updates of linear warm-up.
         final: the last learning rate as a share of the highest.
         weight_decay: on weight matrices, never on the encoding, norms, biases or embeddings.
-        betas: of AdamW.
+        betas: of the optimiser's moments; the first alone is the momentum of those that have but one.
         clip: largest norm of the gradient, 0 for none.
         precision: ``bfloat16`` computes under autocast; weights are float32 always.
         positions: where a training batch stands. ``own`` leaves it to the encoding, which counts from zero or
@@ -59,6 +62,7 @@ class Training(Frozen):
     steps: Annotated[int, Field(ge=0)] = 300
     batch: Annotated[int, Field(ge=1)] = 16
     accumulate: Annotated[int, Field(ge=1)] = 1
+    optimiser: str = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -69,6 +73,21 @@ class Training(Frozen):
     precision: Literal["float32", "bfloat16"] = "float32"
     positions: Literal["own", "shifted", "randomized"] = "own"
     range: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("optimiser")
+    @classmethod
+    def _known_optimiser(cls, name: str) -> str:
+        if name == "adamw":
+            return name
+        from pebench.torchvision_operators import declare_missing
+
+        declare_missing()
+        from timm.optim import list_optimizers
+
+        known = [str(known) for known in list_optimizers(exclude_filters=["fused*", "bnb*"])]
+        if name not in known:
+            raise ValueError(str(unknown("optimiser", name, known)).rstrip("."))
+        return name
 
 
 class Start(Frozen):
@@ -130,6 +149,9 @@ class RunSpec(Frozen):
             del identity[choice]["label"]
         # A run from initial weights has the identity it had before runs could start from others.
         del identity["start"]
+        # As has one with AdamW, which was the only optimiser.
+        if self.train.optimiser == "adamw":
+            del identity["train"]["optimiser"]
         if self.start is not None:
             identity["start"] = self.start.run
         return identity

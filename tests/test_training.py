@@ -11,13 +11,16 @@ import pytest
 import torch
 from torch import nn
 
+from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.resolve import build_encoding, build_task, resolve
+from pebench.running import checkpoint
 from pebench.running.checkpoint import State
 from pebench.running.optimisation import learning_rate, optimiser
 from pebench.running.train import Progress, train
 from pebench.spec import Training
 from pebench.task import AnyTask
+from pebench.torchvision_operators import declare_missing
 
 
 def _task(place: Path, encoding: Any = "rope", **training: Any) -> tuple[AnyTask, Decoder, Training]:
@@ -82,6 +85,50 @@ def test_schedules_warm_up_and_come_down(schedule: Any) -> None:
     assert rates[10] == pytest.approx(1.0)
     assert all(after <= before + 1e-12 for before, after in itertools.pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(1.0 if schedule == "constant" else 0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_schedules_are_those_of_timm(schedule: Any) -> None:
+    declare_missing()
+    from timm.scheduler import CosineLRScheduler, PolyLRScheduler
+
+    training = Training(steps=100, warmup=10, schedule=schedule, learning_rate=0.3, final=0.1)
+    moved = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    kind = {"linear": PolyLRScheduler, "cosine": CosineLRScheduler}[schedule]
+    powers = {"power": 1.0} if schedule == "linear" else {}
+    own = kind(moved, t_initial=90, lr_min=0.03, warmup_t=10, warmup_prefix=True, t_in_epochs=False, **powers)
+    for step in range(10, 100):
+        own.step_update(step)
+        assert learning_rate(training, step) == pytest.approx(moved.param_groups[0]["lr"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "lion", "sgd", "nadamw", "adopt", "adafactor", "madgrad"])
+def test_every_optimiser_goes_on_from_a_checkpoint_as_if_it_had_not_been_cut_off(
+    place: Path, tmp_path: Path, name: str
+) -> None:
+    cpu = torch.device("cpu")
+    weights = []
+    for cut in (8, 4):
+        state = State()
+        while state.step < 8:
+            task, model, training = _task(place, steps=8, batch=4, optimiser=name)
+            before = model.token_embedding.weight.detach().clone()
+            updates = optimiser(model, model.encoding, training)
+            state = checkpoint.load(tmp_path / str(cut), model, updates, cpu)
+            for progress in train(model, task, updates, training, 0, state, cpu, lambda step: False):
+                state = progress.state
+                if state.step == cut:
+                    break
+            checkpoint.save(tmp_path / str(cut), model, updates, state)
+        assert not torch.equal(before, model.token_embedding.weight)
+        weights.append(model.state_dict())
+    for key, value in weights[0].items():
+        assert torch.equal(value, weights[1][key]), key
+
+
+def test_an_optimiser_that_timm_does_not_know_is_refused() -> None:
+    with pytest.raises(UserError, match="unknown optimiser 'lamp': did you mean 'lamb'"):
+        resolve("rope", "language-modeling", train={"optimiser": "lamp"})
 
 
 def test_weight_decay_spares_the_encoding_norms_biases_and_embeddings(place: Path) -> None:

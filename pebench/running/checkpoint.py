@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -99,14 +100,37 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
 
+_GROUP, _NUMBER = "group-", ".number"
+
+
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+    """What it remembers of each parameter and of each group of them; numbers as tensors without axes."""
+    whole = optimiser.state_dict()
+    found: dict[str, Tensor] = {}
+    remembered = {str(index): values for index, values in whole["state"].items()}
+    remembered |= {f"{_GROUP}{number}": values for number, values in enumerate(whole["param_groups"])}
+    for owner, values in remembered.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                found[f"{owner}.{name}"] = value
+            elif isinstance(value, int | float):
+                found[f"{owner}.{name}{_NUMBER}"] = torch.tensor(
+                    value, dtype=torch.float64 if isinstance(value, float) else None
+                )
+    return found
 
 
 def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    groups = optimiser.state_dict()["param_groups"]
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        owner, _, name = key.removesuffix(_NUMBER).partition(".")
+        value = tensor.item() if key.endswith(_NUMBER) else tensor
+        if owner.startswith(_GROUP):
+            # Optimisers keep these on the CPU.
+            groups[int(owner.removeprefix(_GROUP))][name] = (
+                value.cpu() if isinstance(value, Tensor) else value
+            )
+        else:
+            state.setdefault(int(owner), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

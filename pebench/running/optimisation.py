@@ -1,13 +1,15 @@
-"""The optimiser and its schedule: AdamW (Loshchilov & Hutter 2019), a pure function of the step."""
+"""The optimiser, AdamW or one of timm's, and its learning rate, a pure function of the step."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from pebench.spec import Training
+from pebench.torchvision_operators import declare_missing
 
 
 def learning_rate(train: Training, step: int) -> float:
@@ -25,11 +27,13 @@ def learning_rate(train: Training, step: int) -> float:
     return train.learning_rate * (train.final + (1 - train.final) * left)
 
 
-def optimiser(model: nn.Module, encoding: nn.Module, train: Training) -> torch.optim.AdamW:
-    """AdamW over all parameters that need gradients; weight decay on the matrices of the model, and on
-    nothing of the encoding, whose values mean positions."""
+def optimiser(model: nn.Module, encoding: nn.Module, train: Training) -> torch.optim.Optimizer:
+    """The optimiser of all parameters that need gradients. Weight decay acts on the matrices of the model: on
+    nothing of the encoding, whose values mean positions, no embedding of tokens, and nothing that a model of
+    timm calls `no_weight_decay`."""
     spared = {id(parameter) for parameter in encoding.parameters()}
     spared |= {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    spared |= {id(model.get_parameter(name)) for name in getattr(model, "no_weight_decay", set)()}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in spared]
     others = [p for p in parameters if not (p.ndim >= 2 and id(p) not in spared)]
@@ -38,4 +42,14 @@ def optimiser(model: nn.Module, encoding: nn.Module, train: Training) -> torch.o
         {"params": others, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.betas, eps=1e-8, fused=True)
+    if train.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.betas, eps=1e-8, fused=True)
+    declare_missing()
+    from timm.optim import create_optimizer_v2, get_optimizer_info
+
+    moments: dict[str, Any] = {}
+    if get_optimizer_info(train.optimiser).has_betas:
+        moments["betas"] = train.betas
+    return create_optimizer_v2(
+        groups, train.optimiser, lr=train.learning_rate, momentum=train.betas[0], **moments
+    )
