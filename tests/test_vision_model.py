@@ -11,6 +11,8 @@ from pebench.models.vision import VisionModel, VisionOptions
 from pebench.position_encoding import Reach, grid, tabulate
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
+from pebench.running.optimisation import optimiser
+from pebench.spec import Training
 from pebench.torchvision_operators import declare_missing
 
 IN_2D = [name for name in encodings.origins() if 2 in encodings.load(name).axes]
@@ -118,6 +120,15 @@ def test_seqpe_gives_the_class_token_a_learned_vector_that_trains() -> None:
     assert bool(vectors.grad.any())
     without = model_of("seqpe", AVERAGE)
     assert "unplaced_vectors" not in dict(without.encoding.named_parameters())
+
+
+def test_weight_decay_spares_the_class_token_and_the_encoding() -> None:
+    model = model_of("learned")
+    decayed, _ = optimiser(model, model.encoding, Training(optimiser="lamb", weight_decay=0.03)).param_groups
+    assert decayed["weight_decay"] == 0.03
+    matrices = {id(p) for n, p in model.named_parameters() if p.ndim > 1 and n.startswith("transformer.")}
+    token = id(model.transformer.cls_token)
+    assert {id(parameter) for parameter in decayed["params"]} == matrices - {token}
 
 
 @pytest.mark.parametrize(

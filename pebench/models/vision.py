@@ -199,8 +199,10 @@ class VisionModel(nn.Module):
         return sorted({block.kernel for block in self.blocks if block.kernel is not None})
 
     def no_weight_decay(self) -> set[str]:
-        """Names of matrices that weight decay should spare, as timm knows them."""
-        return {f"transformer.{name}" for name in self.transformer.no_weight_decay()}
+        """Names of parameters that weight decay should spare, as timm knows them: the class token."""
+        # timm names those of all its vision Transformers.
+        there = {name for name, _ in self.transformer.named_parameters()}
+        return {f"transformer.{name}" for name in self.transformer.no_weight_decay() & there}
 
 
 @functools.cache
