@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import click
+
+from pebench import quantities
 
 
 def _runs_folder() -> Path:
@@ -31,26 +32,14 @@ class Minutes(click.ParamType[int]):
 
     name = "time"
 
-    _forms = (
-        re.compile(r"(?P<minutes>\d+)(:(?P<seconds>\d+))?"),
-        re.compile(r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)"),
-        re.compile(r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+))?(:(?P<seconds>\d+))?"),
-    )
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The minutes of ``90``, ``1:30:00`` or ``2-12``."""
         if isinstance(value, int):
             return value
-        for form in self._forms:
-            if match := form.fullmatch(value):
-                parts = {unit: int(number) for unit, number in match.groupdict(default="0").items()}
-                seconds = sum(parts.get(unit, 0) * size for unit, size in _SECONDS.items())
-                if seconds:
-                    return -(-seconds // 60)
-        return self.fail(f"'{value}' is no time limit: write minutes, hours:minutes:seconds or days-hours.")
-
-
-_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+        try:
+            return quantities.minutes(value)
+        except ValueError as error:
+            return self.fail(f"{error}.")
 
 
 class Gigabytes(click.ParamType[float]):
@@ -62,10 +51,27 @@ class Gigabytes(click.ParamType[float]):
         """The gigabytes; a bare number is megabytes, as in SLURM."""
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([MGT]?)B?", value, re.IGNORECASE)
-        if match is None or not float(match[1]):
-            self.fail(f"'{value}' is no amount of memory: write it as 16G or 500M.")
-        return float(match[1]) * {"": 1 / 1024, "M": 1 / 1024, "G": 1.0, "T": 1024.0}[match[2].upper()]
+        try:
+            return quantities.gigabytes(value)
+        except ValueError as error:
+            return self.fail(f"{error}.")
+
+
+class SbatchParameter(click.ParamType[tuple[str, str | bool]]):
+    """``key=value``, or ``key`` alone for a switch; the value stays as it is written."""
+
+    name = "key=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | bool]:
+        """The key, with hyphens and without those in front, and the value; True for a switch."""
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.partition("=")
+        if not key.strip("-") or (equals and not text):
+            self.fail(f"'{value}' is not of the form key=value.")
+        return key, text if equals else True
 
 
 class Assignment(click.ParamType[tuple[str, Any]]):

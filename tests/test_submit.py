@@ -24,8 +24,9 @@ from pebench.submission import submissions
 from pebench.submission.inline import Outcome, carry_out, run_all
 from pebench.submission.liveness import process_exists
 from pebench.submission.progress import Bars, Lines
+from pebench.submission.resources import Resources
 from pebench.submission.status import statuses
-from pebench.submission.submit import Resources, devices_of, submit
+from pebench.submission.submit import devices_of, submit
 from pebench.sweeping.sweep import Sweep, load_sweep
 
 

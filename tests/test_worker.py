@@ -32,7 +32,7 @@ def work(stop):
     return f"stopping: {stop()}"
 
 signal.signal(worker.REQUEUE_SIGNAL, handler)
-print(worker._interruptible(work))
+print(worker.interruptible(work))
 """
 
 FORK = """
@@ -47,7 +47,7 @@ def work(stop):
     return f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])} {stop()}"
 
 signal.signal(worker.REQUEUE_SIGNAL, signal.SIG_DFL)
-print(worker._interruptible(work))
+print(worker.interruptible(work))
 """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -64,8 +66,27 @@ def largest_array() -> int:
     Raises:
         SchedulerSilent: there is no SLURM here, or it does not answer.
     """
-    size = settings().get("MaxArraySize", "")
-    return max(1, int(size)) if size.isdigit() else _DEFAULT_ARRAY
+    known = settings()
+    sizes = [
+        known.get("MaxArraySize", ""),
+        *re.findall(r"max_array_tasks=(\d+)", known.get("SchedulerParameters", "")),
+    ]
+    return max(1, min((int(size) for size in sizes if size.isdigit()), default=_DEFAULT_ARRAY))
+
+
+def help_of_sbatch() -> str:
+    """What ``sbatch --help`` prints.
+
+    Raises:
+        SchedulerSilent: there is no SLURM here.
+    """
+    return _ask("sbatch", "--help")
+
+
+def cancel_by_name(name: str) -> None:
+    """Cancels every job of a name, if there is one and SLURM hears it."""
+    with contextlib.suppress(SchedulerSilent):
+        _ask("scancel", f"--name={name}")
 
 
 def _ask(*command: str) -> str:

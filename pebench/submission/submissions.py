@@ -33,7 +33,8 @@ class Submission(Frozen):
         name: of its folder, and of its jobs in SLURM.
         cluster: where its cells run.
         sweep: the sweep they belong to.
-        cells: run ids; the position of one is its index in a job array.
+        cells: run ids.
+        pack: cells a job; the position of a cell divided by it is the index of its job in an array.
         time: seconds since the epoch when it was written.
         host: where it was submitted from.
         pids: the processes on that host that carry it out; none for SLURM.
@@ -44,6 +45,7 @@ class Submission(Frozen):
     cluster: Cluster
     sweep: str
     cells: tuple[str, ...]
+    pack: int = 1
     time: float
     host: str
     pids: tuple[int, ...] = ()
@@ -76,19 +78,32 @@ def submissions_folder(runs: Path) -> Path:
     return runs / ".submitit"
 
 
-def begin(
-    runs: Path, cluster: Cluster, sweep: str, cells: Iterable[str], pids: tuple[int, ...] = ()
+def draft(
+    cluster: Cluster, sweep: str, cells: Iterable[str], pids: tuple[int, ...] = (), pack: int = 1
 ) -> Submission:
-    """Records what is about to be started, so that it is known whatever happens in the midst of it."""
-    submission = Submission(
+    """A submission that is not on record yet."""
+    return Submission(
         name=f"pebench-{sweep}-{secrets.token_hex(4)}",
         cluster=cluster,
         sweep=sweep,
         cells=tuple(cells),
+        pack=pack,
         time=time.time(),
         host=socket.gethostname(),
         pids=pids,
     )
+
+
+def begin(
+    runs: Path,
+    cluster: Cluster,
+    sweep: str,
+    cells: Iterable[str],
+    pids: tuple[int, ...] = (),
+    pack: int = 1,
+) -> Submission:
+    """Records what is about to be started, so that it is known whatever happens in the midst of it."""
+    submission = draft(cluster, sweep, cells, pids, pack)
     submission.folder(runs).mkdir(parents=True)
     write(runs, submission)
     return submission
@@ -163,7 +178,7 @@ def jobs(runs: Path, cells: Iterable[str]) -> dict[str, Job]:
             elif silence is not None:
                 found[run_id] = Job("unknown", submission.job, submission, str(silence))
             else:
-                found[run_id] = _queued(submission, index, queue)
+                found[run_id] = _queued(submission, index // submission.pack, queue)
     return found
 
 

@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import math
 import os
-import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 from filelock import FileLock, Timeout
-from pydantic import Field
 
 from pebench.errors import UserError
 from pebench.running.execution import Execution
-from pebench.spec import Frozen, RunSpec
+from pebench.spec import RunSpec
 from pebench.store import RunFolder, write_sweep
-from pebench.submission import scheduler, status, submissions
+from pebench.submission import slurm, status, submissions
+from pebench.submission.plan import Array, plan
+from pebench.submission.resources import Resources
 from pebench.submission.status import BUSY, FINISHED
 from pebench.submission.submissions import Cluster
-from pebench.submission.waves import waves
 from pebench.sweeping.sweep import Sweep
 
 _PATIENCE = 60.0
 _YEAR = 365 * 24 * 60
-# submitit counts every preemption of a job with a limit of ten minutes or less as a time-out, and a run that
-# comes back from its checkpoint has lost nothing by it.
-_REQUEUES = 10_000
-# Seconds between SLURM's signal and the end of the time: room for a step and a checkpoint.
-_WARNING = 120
-
-
-class Resources(Frozen):
-    """What each job gets.
-
-    Attributes:
-        partition: of SLURM, None for its default.
-        minutes: time limit of a job in SLURM; a job that reaches it goes on in a new one.
-        gpus: of a job in SLURM.
-        cpus: of a job; on this machine the threads of a worker. None leaves it to the sweep, or to SLURM.
-        memory: gigabytes of a job in SLURM, None for its default.
-        parallel: jobs at a time; None for no bound in SLURM, and for one worker on this machine.
-    """
-
-    partition: str | None = None
-    minutes: Annotated[int, Field(ge=1)] = 240
-    gpus: Annotated[int, Field(ge=0)] = 0
-    cpus: Annotated[int, Field(ge=1)] | None = None
-    memory: Annotated[float, Field(gt=0)] | None = None
-    parallel: Annotated[int, Field(ge=1)] | None = None
 
 
 @dataclass
@@ -88,23 +59,65 @@ def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | No
         UserError: the folder cannot be written, or the cluster refuses the jobs.
     """
     runs = runs.absolute()
-    if cluster != "slurm":
-        # The nodes of a cluster may see files that the machine of submission does not.
-        _check_data(sweep)
+    resources = resources or Resources()
+    # Nothing is written before it is known that the cluster is there.
+    resources, largest = _terms(sweep, cluster, resources)
     with _exclusive(runs):
         _prepare(sweep, runs)
-        found = Submitted()
-        for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells]):
-            group = (
-                found.finished
-                if cell.state in FINISHED
-                else found.busy
-                if cell.state in BUSY
-                else found.started
-            )
-            group.append(cell.run)
+        found = _sorted_by_need(sweep, runs)
         if found.started:
-            found.submissions = _start(sweep, runs, cluster, resources or Resources(), found.started)
+            found.submissions = _start(sweep, runs, cluster, resources, found.started, largest)
+    return found
+
+
+@dataclass
+class Prospect:
+    """What a submit would do.
+
+    Attributes:
+        submitted: which cells it would start; it holds no submissions.
+        arrays: what would be queued in SLURM, empty elsewhere.
+        script: what sbatch would be given for the first of them, empty elsewhere.
+    """
+
+    submitted: Submitted
+    arrays: list[Array] = field(default_factory=list)
+    script: str = ""
+
+
+def foresee(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) -> Prospect:
+    """What `submit` would do, without a touch to any file.
+
+    Raises:
+        UserError: as `submit`.
+    """
+    runs = runs.absolute()
+    resources, largest = _terms(sweep, cluster, resources)
+    found = Prospect(_sorted_by_need(sweep, runs))
+    if cluster == "slurm":
+        cells = found.submitted.started
+        found.arrays = plan(cells, _starts(sweep), largest, resources.pack, resources.parallel)
+        for array in found.arrays[:1]:
+            drafted = submissions.draft("slurm", sweep.name, array.cells, pack=array.pack)
+            found.script = slurm.script(runs, drafted, array, resources)
+    return found
+
+
+def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> slurm.Terms:
+    if cluster == "slurm":
+        return slurm.terms(resources)
+    # The nodes of a cluster may see files that the machine of submission does not.
+    _check_data(sweep)
+    return slurm.Terms(resources, 0)
+
+
+def _sorted_by_need(sweep: Sweep, runs: Path) -> Submitted:
+    found = Submitted()
+    for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells]):
+        group = (
+            found.finished if cell.state in FINISHED else found.busy if cell.state in BUSY else found.started
+        )
+        group.append(cell.run)
     return found
 
 
@@ -157,13 +170,13 @@ class _PluginFiles:
 
 
 def _start(
-    sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, cells: list[str]
+    sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, cells: list[str], largest: int
 ) -> list[submissions.Submission]:
     if cluster == "inline":
         return [submissions.begin(runs, "inline", sweep.name, cells, pids=(os.getpid(),))]
     if cluster == "local":
         return [_start_local(sweep, runs, resources, cells)]
-    return _start_slurm(sweep, runs, resources, cells)
+    return _start_slurm(sweep, runs, resources, cells, largest)
 
 
 def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str]) -> submissions.Submission:
@@ -221,78 +234,27 @@ def _with_threads(execution: Execution, resources: Resources) -> Execution:
 
 
 def _start_slurm(
-    sweep: Sweep, runs: Path, resources: Resources, cells: list[str]
+    sweep: Sweep, runs: Path, resources: Resources, cells: list[str], largest: int
 ) -> list[submissions.Submission]:
-    try:
-        size = scheduler.largest_array()
-    except scheduler.SchedulerSilent as error:
-        raise UserError(f"{error}: use '--cluster local' or '--cluster inline' here.") from error
-    starts = {spec.run_id: spec.start.run for spec in sweep.cells if spec.start is not None}
+    starts = _starts(sweep)
+    arrays = plan(cells, starts, largest, resources.pack, resources.parallel)
     under_way = submissions.jobs(runs, {starts[cell] for cell in cells if cell in starts} - set(cells))
     found: list[submissions.Submission] = []
-    before: list[str] = []
-    for wave in waves(cells, starts):
-        chunks = [wave[start : start + size] for start in range(0, len(wave), size)]
-        # SLURM bounds an array, not the arrays of a sweep together.
-        parallel = math.ceil(resources.parallel / len(chunks)) if resources.parallel else None
-        others = {job.number for cell in wave if (job := under_way.get(starts.get(cell, ""))) and job.number}
-        after = sorted({*before, *others})
+    for array in arrays:
+        others = {
+            job.number for cell in array.cells if (job := under_way.get(starts.get(cell, ""))) and job.number
+        }
+        before = {number for place in array.after if (number := found[place].job)}
+        begun = submissions.begin(runs, "slurm", sweep.name, array.cells, pack=array.pack)
         try:
-            arrays = [_start_array(sweep, runs, resources, chunk, parallel, after) for chunk in chunks]
+            found.append(slurm.start(runs, begun, array, resources, sweep.execution, sorted(before | others)))
         except UserError:
             if found:
                 submitted = ", ".join(submission.job for submission in found if submission.job)
                 sys.stderr.write(f"pebench: what comes before is queued as {submitted}.\n")
             raise
-        before = [submission.job for submission in arrays if submission.job is not None]
-        found += arrays
     return found
 
 
-def _start_array(
-    sweep: Sweep,
-    runs: Path,
-    resources: Resources,
-    cells: list[str],
-    parallel: int | None,
-    after: list[str],
-) -> submissions.Submission:
-    from submitit import SlurmExecutor
-
-    from pebench.submission.worker import CellJob
-
-    begun = submissions.begin(runs, "slurm", sweep.name, cells)
-    executor = SlurmExecutor(begun.folder(runs), max_num_timeout=_REQUEUES)
-    wanted = {
-        "partition": resources.partition,
-        "gpus_per_node": resources.gpus or None,
-        "cpus_per_task": resources.cpus,
-        "mem": f"{math.ceil(resources.memory * 1024)}M" if resources.memory else None,
-        # Whatever became of those before: a cell whose start failed says so itself, where after success alone
-        # it would stay in the queue for ever.
-        "dependency": f"afterany:{':'.join(after)}" if after else None,
-    }
-    executor.update_parameters(
-        job_name=begun.name,
-        time=resources.minutes,
-        signal_delay_s=min(_WARNING, 30 * resources.minutes),
-        array_parallelism=parallel or len(cells),
-        **{key: value for key, value in wanted.items() if value is not None},
-    )
-    folders = [str(runs / run_id) for run_id in cells]
-    execution = [sweep.execution.model_dump_json()] * len(cells)
-    try:
-        # submitit prints what sbatch says before it raises the same.
-        with redirect_stderr(io.StringIO()):
-            jobs = executor.map_array(CellJob(), folders, execution)
-    except (RuntimeError, OSError) as error:
-        shutil.rmtree(begun.folder(runs))
-        raise UserError(f"SLURM refuses the jobs: {_reason(error)}.") from error
-    begun = begun.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})
-    submissions.write(runs, begun)
-    return begun
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+def _starts(sweep: Sweep) -> dict[str, str]:
+    return {spec.run_id: spec.start.run for spec in sweep.cells if spec.start is not None}

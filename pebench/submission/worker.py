@@ -76,7 +76,7 @@ class CellJob:
         Returns:
             How it ended, for the job's log.
         """
-        return _interruptible(lambda stop: _execute(Path(folder), execution, stop))
+        return interruptible(lambda stop: execute_cell(Path(folder), execution, stop))
 
     def checkpoint(self, folder: str, execution: str) -> DelayedSubmission:
         """What to run after a requeue: the same, since the run's own folder holds its state."""
@@ -101,16 +101,17 @@ class LocalWorker:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         if device is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = device
-        return _interruptible(lambda stop: _execute_all(Path(folder), number, execution, stop))
+        return interruptible(lambda stop: _execute_all(Path(folder), number, execution, stop))
 
     def checkpoint(self, folder: str, number: int, execution: str, device: str | None) -> DelayedSubmission:
         """What to run after a requeue: the same, for the claims tell what is this worker's."""
         return DelayedSubmission(LocalWorker(), folder, number, execution, device)
 
 
-def _interruptible(work: Callable[[StopOnSignal], str]) -> str:
+def interruptible(work: Callable[[StopOnSignal], str]) -> str:
+    """Does the work of a job, and requeues the job if the work was stopped by a signal."""
     # A forked data-loader worker inherits the handlers, and would requeue the job a second time.
-    os.register_at_fork(after_in_child=_ignore_signals)
+    os.register_at_fork(after_in_child=ignore_signals)
     with StopOnSignal(REQUEUE_SIGNAL, signal.SIGTERM) as stop:
         outcome = work(stop)
         if stop():
@@ -118,7 +119,8 @@ def _interruptible(work: Callable[[StopOnSignal], str]) -> str:
     return outcome
 
 
-def _ignore_signals() -> None:
+def ignore_signals() -> None:
+    """For a forked child: the signals of a job are its parent's business."""
     for number in (REQUEUE_SIGNAL, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN if number == REQUEUE_SIGNAL else signal.SIG_DFL)
 
@@ -142,7 +144,7 @@ def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) 
             return "stopped"
         if submissions.claim(folder, run_id, number):
             try:
-                sys.stdout.write(f"{run_id}: {_execute(runs / run_id, execution, stop)}\n")
+                sys.stdout.write(f"{run_id}: {execute_cell(runs / run_id, execution, stop)}\n")
             except (
                 Exception
             ) as error:  # the run's folder tells of it; the other cells have nothing to do with it
@@ -162,7 +164,12 @@ def _await_start(runs: Path, run_id: str, stop: StopOnSignal) -> None:
         time.sleep(_LOOK_EVERY)
 
 
-def _execute(folder: Path, execution: str, stop: StopOnSignal) -> str:
+def execute_cell(folder: Path, execution: str, stop: StopOnSignal) -> str:
+    """Carries a run out, for as long as it is not told to stop.
+
+    Returns:
+        How it ended, for a log.
+    """
     from pebench.running.pulse import AlreadyRunning
     from pebench.running.run import execute
 

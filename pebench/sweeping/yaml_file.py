@@ -12,7 +12,7 @@ from pebench.errors import UserError
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain YAML, in which a key stands once and ``1e-3`` is a number."""
+    """Plain YAML, in which a key stands once, ``1e-3`` is a number and ``4:00:00`` is none."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping, refused where a key stands twice: PyYAML alone would keep the last and say nothing."""
@@ -27,6 +27,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 also takes 4:00:00 for 14,400, and a time limit would have as many minutes. The first match counts.
+_CLOCK = ("tag:yaml.org,2002:str", re.compile(r"^[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?$"))
+_Loader.yaml_implicit_resolvers = {
+    first: [_CLOCK, *resolvers] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 # YAML 1.1, which PyYAML reads, takes 1e-3 for text because it has no dot; YAML 1.2 and most people do not.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")

@@ -19,8 +19,9 @@ from pebench.store import RunFolder
 from pebench.submission import scheduler
 from pebench.submission.inline import run_all
 from pebench.submission.progress import Lines
+from pebench.submission.resources import Resources
 from pebench.submission.status import CellStatus, statuses
-from pebench.submission.submit import Resources, submit
+from pebench.submission.submit import submit
 from pebench.sweeping.sweep import Sweep
 
 pytestmark = pytest.mark.slurm

@@ -1,0 +1,88 @@
+"""The plan of a submit in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pebench import quantities
+from pebench.submission import estimate
+from pebench.submission.plan import Array
+from pebench.submission.progress import duration
+from pebench.submission.resources import Resources
+from pebench.submission.submissions import Cluster
+from pebench.submission.submit import Prospect
+from pebench.sweeping.sweep import Sweep
+
+
+def lines(
+    sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, prospect: Prospect
+) -> Iterator[str]:
+    """What would happen, one fact a line, and the script that sbatch would be given at the end."""
+    submitted = prospect.submitted
+    known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
+    yield f"{sweep.name}: {len(submitted.started)} of {len(sweep.cells)} cells to start, {known}."
+    labels = {spec.run_id: spec for spec in sweep.cells}
+    times = estimate.seconds(runs, sweep.cells)
+    for run_id in submitted.started:
+        spec = labels[run_id]
+        time = duration(times[run_id]) if run_id in times else "-"
+        yield f"  {run_id}\t{spec.encoding.label}\t{spec.task.label}\tseed {spec.seed}\t{time}"
+    if not submitted.started:
+        return
+    if prospect.arrays:
+        yield from _jobs(prospect.arrays, resources)
+        yield f"each job: {_each(resources)}"
+    yield _time(submitted.started, times, cluster, resources)
+    if prospect.script:
+        yield ""
+        yield prospect.script.rstrip()
+
+
+def _jobs(arrays: list[Array], resources: Resources) -> Iterator[str]:
+    jobs = sum(array.jobs for array in arrays)
+    pack = f", {resources.pack} cells a job, {resources.width} at a time" if resources.pack > 1 else ""
+    bound = f", at most {resources.parallel} at a time" if resources.parallel else ""
+    yield f"{_count(jobs, 'job')} in {_count(len(arrays), 'array')}{pack}{bound}"
+    for number, array in enumerate(arrays, 1):
+        if array.after:
+            before = ", ".join(str(place + 1) for place in array.after)
+            yield f"  array {number}, {_count(array.jobs, 'job')}, begins when array {before} has ended"
+
+
+def _each(resources: Resources) -> str:
+    named = {
+        "partition": resources.partition,
+        "account": resources.account,
+        "qos": resources.qos,
+        "constraint": resources.constraint,
+        "time": quantities.time_limit(resources.minutes),
+        "gpus": resources.gpus,
+        "cpus": resources.cpus,
+        "mem": f"{resources.memory:g}G" if resources.memory else None,
+        **resources.slurm,
+    }
+    return ", ".join(f"{key} {value}" for key, value in named.items() if value is not None)
+
+
+def _time(started: list[str], times: dict[str, float], cluster: Cluster, resources: Resources) -> str:
+    known = [times[run_id] for run_id in started if run_id in times]
+    if not known:
+        return "time: no finished run in this folder is like any of these cells"
+    if len(known) == len(started):
+        basis = "from earlier runs"
+    else:
+        basis = f"from earlier runs, which {len(started) - len(known)} cells have none like"
+    at_once = resources.parallel or 1 if cluster != "slurm" else resources.parallel
+    total = sum(known) / len(known) * len(started)
+    if at_once is None:
+        share = f"{duration(max(known))} if all jobs run at once"
+    elif at_once == 1:
+        return f"time: about {duration(total)}, {basis}"
+    else:
+        share = f"{duration(max(max(known), total / at_once))} with {_count(at_once, 'job')} at a time"
+    return f"time: about {duration(total)} of work, {share}, {basis}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,174 @@
+"""Job arrays: how they are asked for, and queued."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pebench.errors import UserError
+from pebench.running.execution import Execution
+from pebench.submission import sbatch_parameters, scheduler, submissions
+from pebench.submission.plan import Array
+from pebench.submission.resources import Resources
+from pebench.submission.submissions import Submission
+
+# submitit counts every preemption of a job with a limit of ten minutes or less as a time-out, and a run that
+# comes back from its checkpoint has lost nothing by it.
+_REQUEUES = 10_000
+# Seconds between SLURM's signal and the end of the time: room for a step and a checkpoint.
+_WARNING = 120
+
+
+class Terms(NamedTuple):
+    """What was asked for, once this SLURM has been seen to know it, and how many jobs an array may have."""
+
+    resources: Resources
+    largest: int
+
+
+def terms(resources: Resources) -> Terms:
+    """The terms of this cluster; asked for first, so that nothing is written where SLURM is not.
+
+    Raises:
+        UserError: SLURM cannot be asked from here, or sbatch does not know a parameter.
+    """
+    try:
+        parameters = sbatch_parameters.checked(resources.slurm)
+        return Terms(resources.model_copy(update={"slurm": parameters}), scheduler.largest_array())
+    except scheduler.SchedulerSilent as error:
+        raise UserError(f"{error}: use '--cluster local' or '--cluster inline' here.") from error
+
+
+def start(
+    runs: Path,
+    submission: Submission,
+    array: Array,
+    resources: Resources,
+    execution: Execution,
+    after: list[str],
+) -> Submission:
+    """Queues an array.
+
+    Args:
+        runs: the folder of the runs. submission: on record already.
+        array: its jobs. resources: what each gets. execution: how a run is carried out.
+        after: SLURM's numbers of the jobs that must end before.
+
+    Returns:
+        The submission, with its number.
+
+    Raises:
+        UserError: SLURM refuses the jobs; the record is gone then.
+    """
+    from pebench.submission.pack import PackJob
+    from pebench.submission.worker import CellJob
+
+    folder = submission.folder(runs)
+    executor = _executor(runs, submission, array, resources, after)
+    how = _shared(execution, resources).model_dump_json()
+    try:
+        # submitit prints what sbatch says before it raises the same.
+        with redirect_stderr(io.StringIO()), _outside_of_jobs():
+            if array.pack == 1:
+                folders = [str(runs / run_id) for run_id in array.cells]
+                jobs = executor.map_array(CellJob(), folders, [how] * array.jobs)
+            else:
+                numbers = list(range(array.jobs))
+                jobs = executor.map_array(
+                    PackJob(),
+                    [str(folder)] * array.jobs,
+                    numbers,
+                    [resources.width] * array.jobs,
+                    [how] * array.jobs,
+                )
+    except (RuntimeError, OSError) as error:
+        # An answer that was lost may have been a yes.
+        scheduler.cancel_by_name(submission.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(f"SLURM refuses the jobs: {_reason(error)}.") from error
+    submission = submission.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})
+    submissions.write(runs, submission)
+    return submission
+
+
+def script(runs: Path, submission: Submission, array: Array, resources: Resources) -> str:
+    """The script that sbatch would be given; nothing is written."""
+    executor = _executor(runs, submission, array, resources, [])
+    if array.jobs > 1:
+        executor.parameters["map_count"] = array.jobs
+    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
+    return text
+
+
+def _executor(
+    runs: Path, submission: Submission, array: Array, resources: Resources, after: list[str]
+) -> Any:
+    from submitit import SlurmExecutor
+
+    # What is submitted is what is installed here, not a package that lies in the folder of submission.
+    python = f"{shlex.quote(sys.executable)} -P"
+    executor = SlurmExecutor(submission.folder(runs), max_num_timeout=_REQUEUES, python=python)
+    wanted = {
+        "partition": resources.partition,
+        "account": resources.account,
+        "qos": resources.qos,
+        "constraint": resources.constraint,
+        "gpus_per_node": resources.gpus or None,
+        "cpus_per_task": resources.cpus,
+        "mem": f"{math.ceil(resources.memory * 1024)}M" if resources.memory else None,
+        "setup": list(resources.setup) or None,
+        # Whatever became of those before: a cell whose start failed says so itself, where after success alone
+        # it would stay in the queue for ever.
+        "dependency": f"afterany:{':'.join(after)}" if after else None,
+    }
+    step = ["--kill-on-bad-exit=1"]
+    if resources.cpus is not None:
+        # Since SLURM 22.05 a step does not take this over from its job, and would be bound to one core.
+        step.append(f"--cpus-per-task={resources.cpus}")
+    executor.update_parameters(
+        job_name=submission.name,
+        time=resources.minutes,
+        signal_delay_s=min(_WARNING, 30 * resources.minutes),
+        array_parallelism=array.parallel or array.jobs,
+        srun_args=step,
+        # Some clusters let a job be queued again only if it asked for that.
+        additional_parameters={"requeue": True, **resources.slurm},
+        **{key: value for key, value in wanted.items() if value is not None},
+    )
+    return executor
+
+
+def _shared(execution: Execution, resources: Resources) -> Execution:
+    """Cells side by side share the cores of their job, unless the sweep says how many threads one has."""
+    if resources.cpus is None or resources.width == 1 or execution.threads is not None:
+        return execution
+    return execution.model_copy(update={"threads": max(1, resources.cpus // resources.width)})
+
+
+@contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """What is submitted from inside a job must not take that job's sizes for its own."""
+    inside = {name: value for name, value in os.environ.items() if _is_of_a_job(name)}
+    for name in inside:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(inside)
+
+
+def _is_of_a_job(name: str) -> bool:
+    return name.startswith(("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")) and name != "SLURM_CONF"
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
