@@ -21,12 +21,13 @@ from pebench.cli import main
 from pebench.errors import UserError
 from pebench.store import RunFolder, read_sweeps
 from pebench.submission import submissions
+from pebench.submission.devices import devices_of
 from pebench.submission.inline import Outcome, carry_out, run_all
 from pebench.submission.liveness import process_exists
 from pebench.submission.progress import Bars, Lines
 from pebench.submission.resources import Resources
 from pebench.submission.status import statuses
-from pebench.submission.submit import devices_of, submit
+from pebench.submission.submit import submit
 from pebench.sweeping.sweep import Sweep, load_sweep
 
 

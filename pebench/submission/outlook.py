@@ -57,9 +57,9 @@ def _each(resources: Resources) -> str:
         "qos": resources.qos,
         "constraint": resources.constraint,
         "time": quantities.time_limit(resources.minutes),
-        "gpus": resources.gpus,
+        "gpus": resources.gpus or None,
         "cpus": resources.cpus,
-        "mem": f"{resources.memory:g}G" if resources.memory else None,
+        "mem": f"{resources.memory:.3g}G" if resources.memory else None,
         **resources.slurm,
     }
     return ", ".join(f"{key} {value}" for key, value in named.items() if value is not None)

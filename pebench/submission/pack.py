@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from submitit.core.utils import DelayedSubmission
 
 from pebench.store import RunFolder
 from pebench.submission import submissions
+from pebench.submission.devices import devices_of
 from pebench.submission.worker import (
     REQUEUE_SIGNAL,
     StopOnSignal,
@@ -54,7 +55,7 @@ def _carry_out(folder: Path, number: int, width: int, execution: str, stop: Stop
     runs = folder.parent.parent
     waiting = list(record.cells[number * record.pack : (number + 1) * record.pack])
     processes: dict[str, subprocess.Popen[bytes]] = {}
-    devices = _devices(width)
+    devices = devices_of(width)
     free = list(range(width))
     places: dict[str, int] = {}
     told = False
@@ -97,15 +98,6 @@ def _is_well(folder: RunFolder, status: int, since: float) -> bool:
         folder.write_failure(f"its process {how}; the job of several cells that it was part of went on.")
     sys.stdout.write(f"{folder.run_id}: its process {how}\n")
     return False
-
-
-def _devices(width: int) -> list[str | None]:
-    """CUDA_VISIBLE_DEVICES of each place: the devices of the job in turn, or all of them where one is all."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names: Sequence[str] = given.split(",") if given else []
-    if len(names) < 2:
-        return [given] * width
-    return [names[place % len(names)] for place in range(width)]
 
 
 def _start(folder: Path, execution: str, devices: str | None) -> subprocess.Popen[bytes]:

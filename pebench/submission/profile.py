@@ -19,7 +19,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-import platformdirs
 from pydantic import BeforeValidator
 
 from pebench import quantities
@@ -68,6 +67,8 @@ class Profile(Frozen):
 
 def profiles_folder() -> Path:
     """Where a user's profiles are, ``~/.config/pebench/clusters`` on Linux."""
+    import platformdirs
+
     return platformdirs.user_config_path("pebench") / "clusters"
 
 

@@ -16,6 +16,7 @@ from pebench.running.execution import Execution
 from pebench.spec import RunSpec
 from pebench.store import RunFolder, write_sweep
 from pebench.submission import slurm, status, submissions
+from pebench.submission.devices import devices_of
 from pebench.submission.plan import Array, plan
 from pebench.submission.resources import Resources
 from pebench.submission.status import BUSY, FINISHED
@@ -200,18 +201,6 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})
     submissions.write(runs, begun)
     return begun
-
-
-def devices_of(workers: int) -> list[str | None]:
-    """What CUDA_VISIBLE_DEVICES is to be for each worker: the GPUs in turn, None where there are none."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        import torch
-
-        visible = [str(number) for number in range(torch.cuda.device_count())]
-    else:
-        visible = [name for name in chosen.split(",") if name] or [""]
-    return [visible[number % len(visible)] if visible else None for number in range(workers)]
 
 
 @contextmanager
