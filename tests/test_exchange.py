@@ -23,7 +23,7 @@ from pebench.exchange import export, receive
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.leaderboard.sweeps import find_sweeps
 from pebench.spec import RunSpec
-from pebench.store import RunFolder, read_sweeps
+from pebench.store import RunFolder, Sample, read_sweeps
 
 
 @pytest.fixture
@@ -33,6 +33,8 @@ def runs(tmp_path: Path) -> Path:
     for spec in CELLS[:3]:
         finish(begin(folder, spec), text_scores(2.0 + spec.seed / 10, 3.0))
         (folder / spec.run_id / "model.safetensors").write_bytes(b"weights")
+        (folder / spec.run_id / "classes.json").write_text('["a", "b"]')
+        RunFolder(folder / spec.run_id).append_sample(Sample(time=1.0, values={"cpu-percent": 99.0}))
     RunFolder(folder / CELLS[3].run_id).create(CELLS[3], {})
     record_sweep(folder, CELLS)
     return folder
@@ -55,7 +57,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", ["a.tar.zst", "a.tar.gz"])
+@pytest.mark.parametrize("name", ["a.tar.zst", "a.tar.xz", "a.tar.gz"])
 def test_what_is_exported_and_imported_gives_the_same_tables(runs: Path, tmp_path: Path, name: str) -> None:
     there = tmp_path / "there"
     received = receive(packed(runs, name), there)
@@ -65,6 +67,8 @@ def test_what_is_exported_and_imported_gives_the_same_tables(runs: Path, tmp_pat
         (collection,) = from_runs(folder, ["quickstart"])
         tables.append(files(write_leaderboard(make_board(collection), tmp_path / folder.name / "results")))
     assert tables[0] == tables[1]
+    for kept in ("metrics.jsonl", "system.jsonl", "classes.json", "provenance.json"):
+        assert (there / CELLS[0].run_id / kept).read_bytes() == (runs / CELLS[0].run_id / kept).read_bytes()
     assert not list(there.glob("*/model.safetensors"))
     assert not list(there.glob(".import-*"))
 
@@ -75,7 +79,7 @@ def test_weights_travel_when_asked_for(runs: Path, tmp_path: Path) -> None:
 
 
 def test_an_archive_is_the_same_whenever_it_is_written(runs: Path) -> None:
-    for name in ("a.tar.zst", "a.tar.gz"):
+    for name in ("a.tar.zst", "a.tar.xz", "a.tar.gz"):
         first = packed(runs, name).read_bytes()
         os.utime(runs / CELLS[0].run_id / "result.json", (1, 1))
         assert packed(runs, name).read_bytes() == first
@@ -296,7 +300,7 @@ def other_spec(archive: Path) -> None:
         (altered, "is not what its manifest says"),
         (cut, "damaged or incomplete"),
         (noise, "damaged or incomplete"),
-        (text, "neither .tar.zst nor .tar.gz"),
+        (text, "none of .tar.zst, .tar.xz and .tar.gz"),
     ],
 )
 def test_what_is_not_what_it_says_is_refused(
@@ -309,10 +313,11 @@ def test_what_is_not_what_it_says_is_refused(
     assert files(tmp_path / "there") == {}
 
 
-def test_a_damaged_zst_archive_is_told_in_one_sentence(
-    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["a.tar.zst", "a.tar.xz"])
+def test_a_damaged_archive_is_told_in_one_sentence(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    archive = packed(runs)
+    archive = packed(runs, name)
     whole = archive.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:50] + bytes(200) + whole[250:]):
         archive.write_bytes(damaged)
@@ -345,6 +350,6 @@ def test_the_commands_hand_results_on(runs: Path, tmp_path: Path, capsys: pytest
     assert main(["import", archive, "--runs", there]) == 0
     assert "4 runs added" in capsys.readouterr().out
     assert main(["export", "quickstart", "-o", "out.zip", "--runs", str(runs)]) == 2
-    assert "end it in .tar.zst or .tar.gz" in capsys.readouterr().err
+    assert "end it in .tar.zst, .tar.xz or .tar.gz" in capsys.readouterr().err
     assert main(["import", str(tmp_path / "absent.tar.gz"), "--runs", there]) == 2
     assert "there is no archive" in capsys.readouterr().err

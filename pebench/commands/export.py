@@ -16,7 +16,7 @@ from pebench.errors import UserError
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="The archive to write: FILE.tar.zst or FILE.tar.gz.",
+    help="The archive to write: FILE.tar.zst, FILE.tar.xz or FILE.tar.gz.",
 )
 @click.option(
     "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"

@@ -9,6 +9,7 @@ runs/<id>/plugins/<file>
 from __future__ import annotations
 
 import gzip
+import lzma
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 WEIGHTS = ("model.safetensors",)
-FINISHED = ("provenance.json", "metrics.jsonl", "log.txt", "tokenizer.json", "result.json")
+FINISHED = (
+    *("provenance.json", "metrics.jsonl", "system.jsonl", "log.txt", "classes.json", "tokenizer.json"),
+    "result.json",
+)
 """Files of a finished run beside its specification, the result last; not every run has each of them."""
 
 MANIFEST = "manifest.json"
@@ -69,15 +73,19 @@ def run_of(name: str) -> str | None:
 
 
 def compression(path: Path) -> str:
-    """``zst`` or ``gz``, by the name of the archive.
+    """``zst``, ``xz`` or ``gz``, by the name of the archive.
 
     Raises:
         UserError: it has another ending.
     """
-    for ending, kind in ((".tar.zst", "zst"), (".tar.gz", "gz"), (".tgz", "gz")):
+    for ending, kind in ((".tar.zst", "zst"), (".tar.xz", "xz"), (".tar.gz", "gz")):
         if path.name.endswith(ending):
             return kind
-    raise UserError(f"'{path}' is not the name of an archive: end it in .tar.zst or .tar.gz.")
+    raise UserError(f"'{path}' is not the name of an archive: end it in .tar.zst, .tar.xz or .tar.gz.")
+
+
+_MOST_MEMORY = 2**27
+"""Bytes for decompression, which is memory that a stranger asks for; `pebench export` asks for less."""
 
 
 @contextmanager
@@ -85,6 +93,10 @@ def compressed(file: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
     """Writes compressed into a file, the same bytes at any time of day."""
     if kind == "gz":
         with gzip.GzipFile("", "wb", 6, cast("BufferedIOBase", file), mtime=0) as stream:
+            yield cast("IO[bytes]", stream)
+        return
+    if kind == "xz":
+        with lzma.LZMAFile(file, "wb", preset=6) as stream:
             yield cast("IO[bytes]", stream)
         return
     with _zstandard().ZstdCompressor(level=9).stream_writer(file, closefd=False) as writer:
@@ -96,21 +108,44 @@ def decompressed(path: Path) -> Iterator[IO[bytes]]:
     """Reads an archive, whatever its name, by its first bytes.
 
     Raises:
-        UserError: it is neither kind of archive.
+        UserError: it is no kind of archive that is known here.
     """
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(6)
         file.seek(0)
         if start[:2] == b"\x1f\x8b":
             with gzip.GzipFile(fileobj=file) as stream:
                 yield cast("IO[bytes]", stream)
-        elif start == b"\x28\xb5\x2f\xfd":
-            # `pebench export` writes no larger window, which is memory that a stranger asks for.
-            reader: Any = _zstandard().ZstdDecompressor(max_window_size=2**27)
+        elif start == b"\xfd7zXZ\x00":
+            yield cast("IO[bytes]", _Xz(file))
+        elif start[:4] == b"\x28\xb5\x2f\xfd":
+            reader: Any = _zstandard().ZstdDecompressor(max_window_size=_MOST_MEMORY)
             with reader.stream_reader(file, read_across_frames=True, closefd=False) as stream:
                 yield stream
         else:
-            raise UserError(f"'{path}' is no archive of runs: it is neither .tar.zst nor .tar.gz.")
+            raise UserError(f"'{path}' is no archive of runs: it is none of .tar.zst, .tar.xz and .tar.gz.")
+
+
+class _Xz:
+    """Reads ``.xz`` within `_MOST_MEMORY`, which `lzma.LZMAFile` cannot be told."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY)
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, none at the end.
+
+        Raises:
+            EOFError: the file ends before its content does.
+        """
+        while not self._decompressor.eof:
+            packed = self._file.read(2**16) if self._decompressor.needs_input else b""
+            if self._decompressor.needs_input and not packed:
+                raise EOFError("the archive is cut short")
+            if data := self._decompressor.decompress(packed, size):
+                return data
+        return b""
 
 
 def _zstandard() -> Any:
@@ -124,6 +159,6 @@ def _zstandard() -> Any:
     except ModuleNotFoundError as error:
         raise UserError(
             "archives in .tar.zst need the Python package 'zstandard', which is not installed here: "
-            "install it, or use .tar.gz."
+            "install it, or use .tar.xz."
         ) from error
     return zstandard

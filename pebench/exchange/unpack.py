@@ -7,6 +7,7 @@ devices and sparse files are refused; and no more is read than the reader said.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import tarfile
 import zlib
 from pathlib import Path
@@ -21,7 +22,13 @@ _CHUNK = 2**20
 _HEADERS = 2**20
 """Most bytes that the description of one file may take."""
 
-_MOST = {"metrics.jsonl": 2**30, "log.txt": 2**28, "result.json": 2**26, "tokenizer.json": 2**28}
+_MOST = {
+    "metrics.jsonl": 2**30,
+    "system.jsonl": 2**28,
+    "log.txt": 2**28,
+    "result.json": 2**26,
+    "tokenizer.json": 2**28,
+}
 _MOST_OTHERS = 2**24
 _MOST_MANIFEST = 2**28
 
@@ -70,7 +77,7 @@ def unpack(path: Path, folder: Path, most: int) -> Manifest:
                 return _read(archive, bounded, folder)
     except Hostile as error:
         raise UserError(f"'{path}' is not imported: {error}") from error
-    except (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError) as error:
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, ValueError, RecursionError) as error:
         raise UserError(f"'{path}' is damaged or incomplete: nothing is imported.") from error
     except OSError as error:
         if error.errno is not None:

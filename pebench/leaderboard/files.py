@@ -27,8 +27,8 @@ def leaderboard(
 ) -> pandas.DataFrame:
     """One row a group, metric, extent and extrapolation.
 
-    Of the costs it has those that are the same whenever a run is carried out: throughput and memory differ
-    from one attempt to the next, and stand in `costs.csv`.
+    Throughput and memory differ from one attempt at a run to the next; every other column is the same
+    whenever its runs are carried out.
 
     Args:
         collection: the sweep.
@@ -41,29 +41,60 @@ def leaderboard(
     frame["unit"] = [record.unit if record else "" for record in known]
     frame["better"] = [("higher" if r.higher_is_better else "lower") if r else "" for r in known]
     frame["rank"] = frame["rank"].astype("Int64")
-    measured = mean_costs[mean_costs["phase"] == "evaluation"]
-    costs = {
-        tuple(place): values
-        for *place, values in zip(
-            measured["group"],
-            measured["extent"],
-            measured["extrapolation"],
-            measured[list(_STEADY)].itertuples(index=False, name=None),
-            strict=True,
-        )
-    }
-    where = list(zip(summary["group"], summary["extent"], summary["extrapolation"], strict=True))
-    for number, name in enumerate(_STEADY):
-        frame[name] = [costs[each][number] if each in costs else None for each in where]
+    evaluated = mean_costs[mean_costs["phase"] == "evaluation"]
+    trained = mean_costs[mean_costs["phase"] == "training"]
+    of_evaluation = _by_place(evaluated, ["group", "extent", "extrapolation"], _EVALUATED)
+    of_training = _by_place(trained, ["group"], _TRAINED)
+    where = zip(summary["group"], summary["extent"], summary["extrapolation"], strict=True)
+    rows = [
+        (*of_training.get(place[:1], _UNTRAINED), *of_evaluation.get(place, _UNEVALUATED)) for place in where
+    ]
+    for number, name in enumerate((*_TRAINED.values(), *_EVALUATED.values())):
+        frame[name] = [row[number] for row in rows]
     for name in ("parameters", "encoding_parameters"):
         frame[name] = frame[name].astype("Float64")
+    for name in _COSTS:
+        if name.endswith("_bytes"):
+            frame[name] = _whole(frame[name])
     place = ["extrapolation", "metric", "unit", "better", "extent"]
     means = ["mean", "low", "high", "seeds", "coverage", "diverged", "rank"]
     compared = ["baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm"]
-    return frame[[*_names(collection), *place, *means, *compared, *_STEADY, "run_ids"]]
+    return frame[[*_names(collection), *place, *means, *compared, *_COSTS, "run_ids"]]
 
 
-_STEADY = ("parameters", "encoding_parameters", "kernels")
+_TRAINED = {
+    "parameters": "parameters",
+    "encoding_parameters": "encoding_parameters",
+    "item": "item",
+    "items_per_second": "training_items_per_second",
+    "peak_memory_bytes": "training_peak_memory_bytes",
+}
+_EVALUATED = {
+    "items_per_second": "evaluation_items_per_second",
+    "peak_memory_bytes": "evaluation_peak_memory_bytes",
+    "kernels": "kernels",
+}
+"""The columns of `leaderboard.csv` by those of the mean costs: of a group, and of one of its evaluations."""
+
+_COSTS = (
+    *("parameters", "encoding_parameters", "kernels", "item"),
+    *("training_items_per_second", "evaluation_items_per_second"),
+    *("training_peak_memory_bytes", "evaluation_peak_memory_bytes"),
+)
+_UNTRAINED = (None,) * len(_TRAINED)
+_UNEVALUATED = (None,) * len(_EVALUATED)
+
+
+def _whole(column: pandas.Series[float]) -> pandas.Series[int]:
+    """Means of bytes without their fractions, of which nobody asks; what is missing stays so."""
+    return column.astype("Float64").round().astype("Int64")
+
+
+def _by_place(
+    costs: pandas.DataFrame, place: list[str], wanted: dict[str, str]
+) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    keys = costs[place].itertuples(index=False, name=None)
+    return dict(zip(keys, costs[list(wanted)].itertuples(index=False, name=None), strict=True))
 
 
 def costs(collection: Collection, mean_costs: pandas.DataFrame) -> pandas.DataFrame:
@@ -71,7 +102,9 @@ def costs(collection: Collection, mean_costs: pandas.DataFrame) -> pandas.DataFr
     place = ["phase", "extent", "extrapolation"]
     model = ["parameters", "encoding_parameters"]
     measured = ["item", "items_per_second", "peak_memory_bytes", "kernels", "seeds"]
-    return _described(mean_costs, collection)[[*_names(collection), *place, *model, *measured]]
+    frame = _described(mean_costs, collection)
+    frame["peak_memory_bytes"] = _whole(frame["peak_memory_bytes"])
+    return frame[[*_names(collection), *place, *model, *measured]]
 
 
 def runs(collection: Collection) -> pandas.DataFrame:
