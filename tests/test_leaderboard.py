@@ -192,7 +192,7 @@ def test_scores_do_not_depend_on_order_interruptions_or_speed(runs: Path, tmp_pa
     assert second["costs.csv"] != first["costs.csv"]
     boards = [pandas.read_csv(io.BytesIO(files["leaderboard.csv"]), dtype=str) for files in (first, second)]
     assert not boards[0].equals(boards[1])
-    of_machine = [name for name in boards[0] if name.endswith(("_per_second", "_bytes"))]
+    of_machine = [name for name in boards[0] if str(name).endswith(("_per_second", "_bytes"))]
     assert boards[0].drop(columns=of_machine).equals(boards[1].drop(columns=of_machine))
 
 
