@@ -58,6 +58,23 @@ MISTAKES = {
         "Tables hold float32 or integers",
         "cannot hold large positions",
     ),
+    "turns by angles in half precision": (
+        "    def rotate(self, q, k, table, layer):\n"
+        "        angles = table[:, None].to(q.dtype) * torch.logspace(0, -4, 8, dtype=q.dtype)\n"
+        "        cosine, sine = angles.cos().repeat(1, 1, 1, 2), angles.sin().repeat(1, 1, 1, 2)\n"
+        "        turned = [torch.cat((-x[..., 8:], x[..., :8]), -1) for x in (q, k)]\n"
+        "        return q * cosine + turned[0] * sine, k * cosine + turned[1] * sine\n",
+        "Far from the origin too",
+        "bfloat16 changes the output by",
+    ),
+    "adds distances in half precision": (
+        BIAS + "        places = [table.to(q.dtype) for table in (q_table, k_table)]\n"
+        "        def values(b):\n"
+        "            return -(places[0][:, b.rows] - places[1][:, b.keys].mT).abs()[:, None]\n"
+        "        return Dense(values)\n",
+        "Far from the origin too",
+        "bfloat16 changes the output by",
+    ),
     "makes a table that is not by position": (
         "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n"
         "        return positions.float() - positions.float().mean(1, keepdim=True)\n",

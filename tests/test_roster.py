@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from golden_values import load
 from scipy.linalg import expm
 from torch import Tensor
 
@@ -282,11 +282,6 @@ def test_xpos_factors_stay_finite_up_to_its_limit() -> None:
     torch.testing.assert_close((q * k).sum(-1), torch.full((1, 4, 2), 160_000.0))
 
 
-def _golden() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parent / "golden" / "rotary.npz") as arrays:
-        return {key: arrays[key] for key in arrays.files}
-
-
 def _rotated(encoding: PositionEncoding, golden: dict[str, np.ndarray], layer: int) -> list[Tensor]:
     table = encoding.table(torch.from_numpy(golden["positions_2d"])[None], Reach((7, 7)))
     q, k = (torch.from_numpy(golden[key]) for key in ("q_2d", "k_2d"))
@@ -294,7 +289,7 @@ def _rotated(encoding: PositionEncoding, golden: dict[str, np.ndarray], layer: i
 
 
 def test_rope_axial_has_the_golden_values() -> None:
-    golden = _golden()
+    golden = load("rotary")
     found = _rotated(_built("rope-axial", {}, Geometry(16, 2, 1, (7, 7))), golden, 0)
     for turned, key in zip(found, ("q_axial_theta100", "k_axial_theta100"), strict=True):
         torch.testing.assert_close(turned, torch.from_numpy(golden[key]), atol=1e-5, rtol=1e-5)
@@ -302,7 +297,7 @@ def test_rope_axial_has_the_golden_values() -> None:
 
 @torch.no_grad()
 def test_rope_mixed_has_the_golden_values() -> None:
-    golden = _golden()
+    golden = load("rotary")
     encoding = _built("rope-mixed", {}, Geometry(16, 2, 3, (7, 7)))
     encoding.frequencies.copy_(torch.from_numpy(golden["mixed_freqs"]).view_as(encoding.frequencies))
     for turned, key in zip(_rotated(encoding, golden, 1), ("q_mixed_layer1", "k_mixed_layer1"), strict=True):

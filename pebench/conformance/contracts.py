@@ -19,6 +19,13 @@ from pebench.registry import encodings
 
 Contract = Callable[[Subject], None]
 
+FAR_OUT = {1: 4096, 2: 256, 3: 64}
+"""Positions an axis up to which half precision is tried, by number of axes."""
+
+HALF_TOLERANCE = 0.25
+"""The largest deviation under bfloat16, as a share of the outputs. Sound encodings are at 0.01, at 0.09 where
+they multiply queries and keys; positions or angles in bfloat16 give 0.5 or more."""
+
 
 @torch.no_grad()
 def causality(subject: Subject) -> None:
@@ -118,6 +125,22 @@ def exact_tables(subject: Subject) -> None:
             f"a table is in {other.dtype}, which cannot hold large positions"
         )
         assert_close(other, one, "autocast changes the table")
+
+
+@torch.no_grad()
+def half_precision(subject: Subject) -> None:
+    """Far from the origin too, the output under bfloat16 autocast stays near that of float32."""
+    model, tokens = subject.model(), subject.tokens(24)
+    positions, reach = subject.scattered(24)
+    limit = model.encoding.limit() or FAR_OUT[subject.axes]
+    far = max(0, min(limit, FAR_OUT[subject.axes]) - max(reach.extent))
+    reach = Reach(tuple(size + far for size in reach.extent), reach.method)
+    wanted = run_forward(model, tokens, positions + far, reach)
+    with torch.autocast(subject.device, torch.bfloat16):
+        found = run_forward(model, tokens, positions + far, reach)
+    # Single outputs differ by more where attention stands between two keys.
+    difference = float((found.float() - wanted).square().mean().sqrt() / wanted.square().mean().sqrt())
+    assert difference < HALF_TOLERANCE, f"bfloat16 changes the output by {difference:.1%}"
 
 
 @torch.no_grad()
@@ -236,6 +259,7 @@ CONTRACTS: tuple[Contract, ...] = (
     gradients,
     order_matters,
     exact_tables,
+    half_precision,
     tables_by_position,
     beyond_the_trained_extent,
     same_seed_same_weights,

@@ -1,0 +1,37 @@
+"""Every encoding in every setting, with options that take other paths through it than its defaults do."""
+
+from __future__ import annotations
+
+from pebench.conformance import Subject, subjects
+from pebench.registry import encodings
+
+VARIANTS: dict[str, list[dict[str, object]]] = {
+    "cope": [{"p_max": 3}],
+    "fire": [{"shared": True}],
+    "kerple": [{"kind": "power"}],
+    "liere": [{"block": 2}],
+    "lookhere": [{"view": 180}, {"view": 45}],
+    "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
+    "seqpe": [
+        {"apply": "input"},
+        {"apply": "add"},
+        {"apply": "multiply"},
+        {"apply": "scalar", "project": "per-layer"},
+        {"apply": "add", "project": "none"},
+        {"base": 3, "mask_padding": True},
+        {"bidirectional": True},
+    ],
+}
+"""Options that take other paths through an encoding than its defaults do."""
+
+SUBJECTS = [
+    subject
+    for name in encodings.origins()
+    for options in [{}, *VARIANTS.get(name, [])]
+    for subject in subjects(name, options)
+]
+
+
+def title(subject: Subject) -> str:
+    options = "".join(f"-{key}={value}" for key, value in subject.options.items())
+    return f"{subject.name}{options}-{subject.axes}d-{'causal' if subject.causal else 'bidirectional'}"

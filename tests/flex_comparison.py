@@ -1,0 +1,67 @@
+"""Flex attention beside blocks of queries, for every encoding whose bias can be given number by number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pebench.attention import kernels
+from pebench.attention.flex import attend_by_score
+from pebench.conformance import Subject, subjects
+from pebench.position_encoding import Dense
+from pebench.registry import encodings
+
+
+def bias_of(subject: Subject, count: int, device: str = "cpu") -> tuple[Dense | None, list[Tensor]]:
+    """The dense bias of an encoding at positions with gaps, None if it has no form by number, and the
+    parameters behind it."""
+    encoding = subject.encoding().to(device)
+    positions, reach = subject.scattered(count)
+    table = encoding.table(positions.to(device), reach)
+    q = torch.randn(2, 4, count, 16, device=device)
+    bias = encoding.bias(q, q, torch.randn(2, count, 64, device=device), table, table, 1, {})
+    parameters: list[Tensor] = list(encoding.parameters())
+    return (bias if isinstance(bias, Dense) and bias.score is not None else None), parameters
+
+
+def scored() -> list[Subject]:
+    """Every encoding whose bias can be given number by number, in every setting where it is."""
+    found = [subject for name in encodings.origins() for subject in subjects(name)]
+    found += [*subjects("kerple", {"kind": "power"}), *subjects("lookhere", {"view": 45})]
+    with torch.no_grad():
+        return [subject for subject in found if bias_of(subject, 4)[0] is not None]
+
+
+SCORED = scored()
+
+
+def compare(subject: Subject, count: int, mask: Tensor | None, dtype: torch.dtype, device: str) -> None:
+    """Outputs and all gradients against those of blocks in float32."""
+    bias, parameters = bias_of(subject, count, device)
+    assert bias is not None
+    assert bias.score is not None
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, weights = (
+        torch.randn(2, 4, count, 16, generator=generator).to(device, dtype).requires_grad_() for _ in range(4)
+    )
+    found = attend_by_score(q, k, v, bias.score, causal=subject.causal, key_mask=mask)
+    sight = kernels._Sight(count, count, subject.causal, mask, q.device)
+    exact = [x.detach().float().requires_grad_() for x in (q, k, v)]
+    wanted = kernels._blocked(exact[0], exact[1], exact[2], sight, bias)
+    half = dtype != torch.float32
+    tolerance = 3e-2 if half else 1e-5
+    torch.testing.assert_close(found.float(), wanted, atol=tolerance, rtol=tolerance)
+    pairs = [
+        torch.autograd.grad(
+            (out * weights.to(out.dtype)).sum(), [*leaves, *parameters], retain_graph=True, allow_unused=True
+        )
+        for out, leaves in ((found, [q, k, v]), (wanted, exact))
+    ]
+    for one, other in zip(*pairs, strict=True):
+        if one is None or other is None:
+            # Of another layer.
+            assert one is other
+            continue
+        scale = max(1.0, float(other.abs().max()))
+        difference = float((one.float() - other).abs().max())
+        assert difference <= (3e-2 if half else 2e-5) * scale

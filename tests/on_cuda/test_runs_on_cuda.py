@@ -1,0 +1,118 @@
+"""Runs on CUDA: one that was killed ends like one that was not, and precision and compilation are recorded.
+
+Sums on CUDA come in no fixed order, so that losses agree to a tolerance and not to the last digit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pebench.resolve import resolve
+from pebench.running.execution import Execution
+from pebench.running.run import execute
+from pebench.store import Result, RunFolder
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+LOSS_TOLERANCE = 5e-3
+"""Nats between two runs of one specification on one device, over 60 steps; ten times as much over 150."""
+
+EXECUTION = Execution(device="cuda", threads=1, log_every=4, checkpoint_every=0)
+
+WORKER = """
+import sys
+from pathlib import Path
+from pebench.running.execution import Execution
+from pebench.running.run import execute
+from pebench.store import RunFolder
+execute(RunFolder(Path(sys.argv[1])), Execution(device="cuda", threads=1, log_every=4, checkpoint_every=0))
+"""
+
+
+def _run(place: Path, name: str, encoding: Any = "rope", **training: Any) -> RunFolder:
+    options = {"data": str(place / "text.txt"), "extent": 32, "evaluate": [32, 64], "tail": 8, "tokens": 500}
+    train = {"steps": 60, "batch": 4, "learning_rate": 3e-3, **training}
+    model = {"width": 32, "layers": 1, "heads": 2}
+    spec = resolve(encoding, {"language-modeling": options}, model=model, train=train)
+    folder = RunFolder(place / name / spec.run_id)
+    folder.create(spec, {})
+    return folder
+
+
+def _losses(folder: RunFolder) -> dict[int, float]:
+    """The training loss by step."""
+    found = {point.step: point.values.get("train/loss") for point in folder.points()}
+    return {step: loss for step, loss in found.items() if loss is not None}
+
+
+def _result(folder: RunFolder, execution: Execution = EXECUTION) -> Result:
+    result = execute(folder, execution)
+    assert result is not None
+    assert result.status == "done"
+    return result
+
+
+def _alike(one: RunFolder, other: RunFolder, tolerance: float) -> None:
+    losses, other_losses = _losses(one), _losses(other)
+    assert losses.keys() == other_losses.keys()
+    for step, loss in losses.items():
+        assert loss == pytest.approx(other_losses[step], abs=tolerance), step
+    for score, other_score in zip(_result(one).scores, _result(other).scores, strict=True):
+        assert score.value == pytest.approx(other_score.value, rel=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "precision"), [("t5", "float32"), ({"seqpe": {"positions": 200}}, "bfloat16")], ids=str
+)
+def test_a_stopped_run_ends_like_an_undisturbed_one(place: Path, encoding: Any, precision: str) -> None:
+    whole, stopped = (_run(place, name, encoding, precision=precision) for name in ("whole", "stopped"))
+    _result(whole)
+    left = iter([False] * 20 + [True])
+    assert execute(stopped, EXECUTION, stop=left.__next__) is None
+    _result(stopped)
+    _alike(stopped, whole, LOSS_TOLERANCE * (4 if precision == "bfloat16" else 1))
+    losses = list(_losses(whole).values())
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_a_killed_run_ends_like_an_undisturbed_one(place: Path) -> None:
+    whole, killed = _run(place, "whole", steps=150), _run(place, "killed", steps=150)
+    _result(whole)
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(killed.path)])
+    while worker.poll() is None:
+        if max((path.name for path in killed.checkpoint.glob("step-*")), default="") >= "step-00000020":
+            os.kill(worker.pid, signal.SIGKILL)
+        time.sleep(0.001)
+    assert worker.wait() == -signal.SIGKILL, "the worker was to be killed while it trained"
+    assert killed.result() is None
+    _result(killed)
+    _alike(killed, whole, 10 * LOSS_TOLERANCE)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_compiled_training_is_that_of_eager_training(place: Path) -> None:
+    plain, compiled = (_run(place, name, steps=6) for name in ("plain", "compiled"))
+    _result(plain)
+    _result(compiled, EXECUTION.model_copy(update={"compile": True}))
+    _alike(plain, compiled, LOSS_TOLERANCE)
+
+
+def test_costs_are_those_of_the_device(place: Path) -> None:
+    folder = _run(place, "runs", steps=6)
+    result = _result(folder)
+    assert result.cost.peak_memory_bytes is not None
+    assert 0 < result.cost.peak_memory_bytes < 2**30
+    assert result.cost.kernels == ("fused",)
+    assert folder.provenance()["device"] == torch.cuda.get_device_name()
