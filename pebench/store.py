@@ -75,6 +75,8 @@ class Cost(Frozen):
         items_per_second: in training; None for a run that trained nothing.
         peak_memory_bytes: in training; None where it cannot be measured.
         kernels: attention kernels that training used.
+        ranks: processes that shared each batch; the throughput is theirs together, the memory that of the one
+            that took most.
         evaluations: one entry an extent and extrapolation.
     """
 
@@ -84,6 +86,7 @@ class Cost(Frozen):
     items_per_second: float | None
     peak_memory_bytes: int | None
     kernels: tuple[str, ...]
+    ranks: int = 1
     evaluations: tuple[EvaluationCost, ...]
 
 

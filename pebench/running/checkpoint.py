@@ -62,26 +62,36 @@ def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state
             shutil.rmtree(older, ignore_errors=True)
 
 
-def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device) -> State:
-    """Brings model and optimiser to the newest checkpoint.
+def newest(folder: Path) -> str:
+    """The name of the newest checkpoint, empty if there is none."""
+    return max((path.name for path in folder.glob("step-*")), default="")
+
+
+def load(
+    folder: Path, name: str, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
+) -> State:
+    """Brings model and optimiser to a checkpoint.
+
+    Args:
+        folder: of the checkpoints. name: of one of them, or empty for the beginning.
+        model, optimiser: to restore. device: where the model is.
 
     Returns:
-        Where training stands; the beginning if there is no checkpoint.
+        Where training stands.
 
     Raises:
-        UserError: the newest checkpoint cannot be read.
+        UserError: it cannot be read.
     """
-    found = sorted(folder.glob("step-*"))
-    if not found:
+    if not name:
         return State()
-    newest = found[-1]
+    chosen = folder / name
     try:
-        state = State.model_validate_json((newest / "state.json").read_bytes())
-        model.load_state_dict(load_file(newest / "model.safetensors", device=str(device)))
-        _restore(optimiser, load_file(newest / "optimiser.safetensors", device=str(device)))
+        state = State.model_validate_json((chosen / "state.json").read_bytes())
+        model.load_state_dict(load_file(chosen / "model.safetensors", device=str(device)))
+        _restore(optimiser, load_file(chosen / "optimiser.safetensors", device=str(device)))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"checkpoint {newest} cannot be read ({reason}); remove it to go back.") from error
+        raise UserError(f"checkpoint {chosen} cannot be read ({reason}); remove it to go back.") from error
     return state
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from pebench.errors import UserError
-from pebench.spec import Frozen
+from pebench.spec import Frozen, RunSpec
 
 
 class Execution(Frozen):
@@ -19,6 +19,7 @@ class Execution(Frozen):
         device: ``auto`` takes CUDA where there is one.
         threads: of PyTorch on the CPU, None for its own choice.
         compile: whether training goes through `torch.compile`; evaluation, whose lengths differ, does not.
+        ranks: processes that share each batch of a run.
         log_every: steps between lines of metrics.
         checkpoint_every: seconds between checkpoints.
     """
@@ -26,6 +27,7 @@ class Execution(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
     compile: bool = False
+    ranks: Annotated[int, Field(ge=1)] = 1
     log_every: Annotated[int, Field(ge=1)] = 10
     checkpoint_every: Annotated[float, Field(ge=0)] = 60.0
 
@@ -47,6 +49,22 @@ def torch_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"there is no device '{name}' here, only {torch.cuda.device_count()} of CUDA.")
     return device
+
+
+def check_ranks(spec: RunSpec, ranks: int) -> None:
+    """Refuses a batch that a number of ranks cannot share.
+
+    Raises:
+        UserError: it does not divide.
+    """
+    batch = spec.train.batch
+    if batch % ranks and spec.train.steps:
+        near = [count for count in range(1, batch + 1) if batch % count == 0]
+        best = min(near, key=lambda count: abs(count - ranks))
+        raise UserError(
+            f"a batch of {batch} does not divide into equal parts for {ranks} ranks: take {best}, or another "
+            "batch."
+        )
 
 
 class Observer(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
+import socket
 import time
 import traceback
 from collections.abc import Iterator
@@ -23,10 +25,11 @@ from pebench.resolve import build_encoding, build_task, encoding_geometry, reach
 from pebench.running import checkpoint, memory, provenance
 from pebench.running.checkpoint import State
 from pebench.running.evaluate import evaluate
-from pebench.running.execution import Execution, Observer, Stop, torch_device
+from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.optimisation import optimiser as build_optimiser
 from pebench.running.plugins import load_plugins
 from pebench.running.pulse import AlreadyRunning, Pulse
+from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.start import check_data, load_start, start_folder
 from pebench.running.train import Progress, train
 from pebench.spec import RunSpec
@@ -39,6 +42,40 @@ class _Evaluated(BaseModel):
 
     scores: list[Score] = []
     costs: list[EvaluationCost] = []
+    metrics: dict[str, MetricRecord] = {}
+
+    @staticmethod
+    def read(folder: RunFolder) -> _Evaluated:
+        """Those of earlier attempts at a run."""
+        path = folder.path / _EVALUATIONS
+        return _Evaluated.model_validate_json(path.read_bytes()) if path.exists() else _Evaluated()
+
+    def write(self, folder: RunFolder) -> None:
+        """Keeps them for later attempts."""
+        atomic.write_text(folder.path / _EVALUATIONS, self.model_dump_json())
+
+    @staticmethod
+    def clear(folder: RunFolder) -> None:
+        """Removes them, for the result holds them."""
+        (folder.path / _EVALUATIONS).unlink(missing_ok=True)
+
+    def take(self, other: _Evaluated) -> None:
+        """Adds those of another."""
+        self.scores += other.scores
+        self.costs += other.costs
+        self.metrics |= other.metrics
+
+    def in_order(self, wanted: list[Reach]) -> _Evaluated:
+        """The same in the order that is given, whoever was done first."""
+        order = {tuple(reach): number for number, reach in enumerate(wanted)}
+        return _Evaluated(
+            scores=sorted(self.scores, key=lambda score: order[score.extent, score.extrapolation]),
+            costs=sorted(self.costs, key=lambda cost: order[cost.extent, cost.extrapolation]),
+            metrics=self.metrics,
+        )
+
+
+_EVALUATIONS = "evaluations.json"
 
 
 def execute(
@@ -47,6 +84,7 @@ def execute(
     *,
     observer: Observer | None = None,
     stop: Stop = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Result | None:
     """Brings a run to its result, from wherever it stands.
 
@@ -55,38 +93,91 @@ def execute(
         execution: device, threads and cadences.
         observer: told of progress.
         stop: asked after every step and every evaluation.
+        ranks: the processes that carry the run out together; all of them are to call this.
 
     Returns:
         The result, the old one if the run was finished before; None if `stop` ended it, with all progress
-        saved.
+        saved, and on all ranks but the first.
 
     Raises:
         AlreadyRunning: another worker is at it.
+        RankLost: another rank is gone.
         UserError: the specification, the data or the device is not there. Recorded in the folder, like any
             other exception.
     """
+    execution = execution or Execution()
+    if not ranks.leads:
+        _follow(folder, execution, stop, ranks)
+        return None
     result = folder.result()
     if result is not None:
+        _dismiss(ranks)
         return result
     spec = folder.spec()
-    with _only_worker(folder):
-        result = folder.result()
-        if result is not None:
-            return result
-        folder.clear_failure()
-        with _logging(folder) as log:
-            try:
-                with _one_order_of_sums(), Pulse(folder, spec.train.steps, _job()) as pulse:
-                    return _Run(folder, spec, execution or Execution(), log, pulse, observer, stop).work()
-            except AlreadyRunning:
-                raise
-            except KeyboardInterrupt:
-                log.info("interrupted")
-                raise
-            except Exception as error:
-                log.error("%s", traceback.format_exc().rstrip())
-                folder.write_failure(_in_one_line(error))
-                raise
+    with _only_worker(folder, ranks):
+        return _lead(folder, spec, execution, observer, stop, ranks)
+
+
+_GO, _HOME = "go", "home"
+"""What the first rank says to the others at the beginning."""
+
+
+def _lead(
+    folder: RunFolder,
+    spec: RunSpec,
+    execution: Execution,
+    observer: Observer | None,
+    stop: Stop,
+    ranks: Ranks,
+) -> Result | None:
+    result = folder.result()
+    if result is not None:
+        _dismiss(ranks)
+        return result
+    folder.clear_failure()
+    with _logging(folder, logging.INFO) as log:
+        try:
+            with ranks, _one_order_of_sums(), Pulse(folder, spec.train.steps, _job()) as pulse:
+                ranks.from_first("beginning", _GO)
+                result = _Run(folder, spec, execution, log, pulse, observer, stop, ranks).work()
+                ranks.from_first("end", "")
+                return result
+        except AlreadyRunning:
+            raise
+        except KeyboardInterrupt:
+            log.info("interrupted")
+            raise
+        except Exception as error:
+            log.error("%s", traceback.format_exc().rstrip())
+            reason = folder.failure() if isinstance(error, RankLost) else None
+            folder.write_failure(_in_one_line(error) if reason is None else reason.message)
+            raise
+
+
+def _follow(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks) -> None:
+    """The part of a rank that leaves no trace in the folder, but for the reason if it fails."""
+    with _logging(folder, logging.ERROR) as log, ranks, _one_order_of_sums():
+        if ranks.from_first("beginning", "") != _GO:
+            return
+        try:
+            _Run(folder, folder.spec(), execution, log, None, None, stop, ranks).work()
+            # A cluster may end a job some time after the first of its tasks has ended.
+            ranks.from_first("end", "")
+        except RankLost:
+            raise
+        except Exception as error:
+            who = f"rank {ranks.index} on {socket.gethostname()}"
+            log.error("%s: %s", who, traceback.format_exc().rstrip())
+            # What fails all ranks alike is told by the first.
+            if folder.failure() is None:
+                folder.write_failure(f"{who}: {_in_one_line(error)}")
+            raise
+
+
+def _dismiss(ranks: Ranks) -> None:
+    """Tells the other ranks that there is nothing to do."""
+    with ranks:
+        ranks.from_first("beginning", _HOME)
 
 
 class _Run:
@@ -98,18 +189,22 @@ class _Run:
         spec: RunSpec,
         execution: Execution,
         log: logging.Logger,
-        pulse: Pulse,
+        pulse: Pulse | None,
         observer: Observer | None,
         stop: Stop,
+        ranks: Ranks,
     ) -> None:
         self.folder, self.spec, self.execution = folder, spec, execution
         self.log, self.pulse, self.observer, self.stop = log, pulse, observer, stop
+        self.ranks = ranks
         self.device = torch_device(execution.device)
         self.saved = time.monotonic()
 
     def work(self) -> Result | None:
         """See `execute`."""
         _prepare_process(self.execution)
+        self.device = self.ranks.start(self.device)
+        check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
         task = build_task(self.spec)
         start = None if self.spec.start is None else start_folder(self.folder.path.parent, self.spec.start)
@@ -118,13 +213,19 @@ class _Run:
         fingerprints = task.prepare()
         if start is not None:
             check_data(start, fingerprints)
-        self._record(fingerprints)
-        task.keep(self.folder.path)
+        data = json.dumps(fingerprints, sort_keys=True)
+        if self.ranks.from_first("data", data) != data:
+            raise UserError("its data are not those of the first rank.")
+        hosts = self.ranks.gather("hosts", socket.gethostname())
+        if self.ranks.leads:
+            self._record(fingerprints, hosts)
+            task.keep(self.folder.path)
         model, optimiser = self._build(task)
         if start is not None:
             self.log.info("starts from %s, weights %s", start.run_id, load_start(start, model)[:12])
-        state = checkpoint.load(self.folder.checkpoint, model, optimiser, self.device)
-        self.pulse.at(state.step)
+        newest = self.ranks.from_first("checkpoint", checkpoint.newest(self.folder.checkpoint))
+        state = checkpoint.load(self.folder.checkpoint, newest, model, optimiser, self.device)
+        self._say_step(state.step)
         self.log.info("%s, seed %d, from step %d", self.spec.encoding.label, self.spec.seed, state.step)
         memory.reset_peak(self.device)
         state = self._train(model, task, optimiser, state)
@@ -134,9 +235,12 @@ class _Run:
         cost = self._training_cost(model, task, state)
         if state.diverged_at is not None:
             self.log.warning("the loss stopped being a number at step %d", state.diverged_at)
-            return self._finish(task, model, state, _Evaluated(), cost)
-        evaluated = self._evaluate(model, task, state)
-        if evaluated is None:
+            evaluated: _Evaluated | None = _Evaluated()
+        else:
+            # Equal gradients make equal weights, on equal devices.
+            self.ranks.copy(list(model.state_dict().values()))
+            evaluated = self._evaluate(model, task, state)
+        if evaluated is None or not self.ranks.leads:
             return None
         return self._finish(task, model, state, evaluated, cost)
 
@@ -163,17 +267,18 @@ class _Run:
             self.device,
             self._logged,
             self.execution.compile,
+            self.ranks,
         )
         for progress in updates:
             state = progress.state
             over = state.step == self.spec.train.steps or state.diverged_at is not None
-            if self._logged(state.step) or over:
+            if self.ranks.leads and (self._logged(state.step) or over):
                 rate = (state.step - started[0]) / max(time.monotonic() - started[1], 1e-9)
                 self._log_losses(progress, task.item, optimiser, rate)
             due = time.monotonic() - self.saved >= self.execution.checkpoint_every
-            stopping = self.stop()
-            if due or stopping or over:
-                self.pulse.at(state.step)
+            stopping = self.ranks.any(self.stop())
+            if self.ranks.leads and (due or stopping or over):
+                self._say_step(state.step)
                 checkpoint.save(self.folder.checkpoint, model, optimiser, state)
                 self.saved = time.monotonic()
             if stopping and not over:
@@ -181,33 +286,57 @@ class _Run:
         return state
 
     def _evaluate(self, model: nn.Module, task: AnyTask, state: State) -> _Evaluated | None:
-        """Every evaluation that is not done yet; None if `stop` ended it."""
-        path = self.folder.path / "evaluations.json"
-        evaluated = _Evaluated.model_validate_json(path.read_bytes()) if path.exists() else _Evaluated()
-        done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}
+        """Every evaluation that is not done yet, each by one of the ranks; None if `stop` ended it. The first
+        rank alone gets to know what was found."""
         encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         wanted = reaches(encoding, task)
-        for number, reach in enumerate(wanted):
-            if tuple(reach) in done:
-                continue
-            where = _at(reach, encoding.extrapolations[0])
+        places = [_at(reach, encoding.extrapolations[0]) for reach in wanted]
+        evaluated = _Evaluated.read(self.folder) if self.ranks.leads else _Evaluated()
+        done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}
+        open_ones = [number for number, reach in enumerate(wanted) if tuple(reach) not in done]
+        pieces: list[int] = json.loads(self.ranks.from_first("evaluations", json.dumps(open_ones)))
+        awaited = set(pieces)
+
+        def collect() -> None:
+            """Takes in what other ranks have found meanwhile."""
+            for number in sorted(awaited) if self.ranks.leads else ():
+                note = self.ranks.look(f"evaluation {number}")
+                if note is not None:
+                    take(number, _Evaluated.model_validate_json(note))
+
+        def take(number: int, found: _Evaluated) -> None:
+            awaited.remove(number)
+            evaluated.take(found)
+            self._record_evaluation(evaluated, found, places[number], state)
+
+        for number in self.ranks.divide("evaluations", pieces):
             if self.stop():
-                self.log.info("stopped before the evaluation at %s", where)
-                return None
+                self.ranks.put("stopping", "")
+            if self.stop() or self.ranks.look("stopping") is not None:
+                break
             if self.observer is not None:
-                self.observer.evaluating(number, len(wanted), where)
-            scores, cost = evaluate(model, task, reach, self.device)
-            evaluated.scores += scores
-            evaluated.costs.append(cost)
-            self.pulse.at(state.step)
-            atomic.write_text(path, evaluated.model_dump_json())
-            values = {f"{score.metric}/{where}": score.value for score in scores}
-            self.log.info(
-                "%s", ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
-            )
-            point = Point(step=state.step, items=state.items, time=time.time(), values=values)
-            self.folder.append(point)
-        return evaluated
+                self.observer.evaluating(len(wanted) - len(awaited), len(wanted), places[number])
+            found = _evaluated(model, task, wanted[number], self.device)
+            if self.ranks.leads:
+                take(number, found)
+            else:
+                self.ranks.put(f"evaluation {number}", found.model_dump_json())
+            collect()
+        self.ranks.gather("evaluated", "", collect)
+        collect()
+        if awaited:
+            self.log.info("stopped before the evaluation at %s", places[min(awaited)])
+            return None
+        return evaluated.in_order(wanted)
+
+    def _record_evaluation(self, evaluated: _Evaluated, found: _Evaluated, where: str, state: State) -> None:
+        self._say_step(state.step)
+        evaluated.write(self.folder)
+        values = {f"{score.metric}/{where}": score.value for score in found.scores}
+        self.log.info(
+            "%s", ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
+        )
+        self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=values))
 
     def _finish(
         self, task: AnyTask, model: nn.Module, state: State, evaluated: _Evaluated, cost: dict[str, Any]
@@ -218,35 +347,38 @@ class _Run:
             status="diverged" if diverged else "done",
             diverged_at=state.diverged_at,
             extent_unit=task.extent_unit,
-            metrics={
-                m.name: MetricRecord(unit=m.unit, higher_is_better=m.higher_is_better) for m in task.metrics()
-            },
+            metrics=_metrics(task) | evaluated.metrics,
             scores=tuple(scores),
             cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
         )
         checkpoint.save_weights(
             self.folder.weights, model, {"run": self.folder.run_id, "step": str(state.step)}
         )
-        self.pulse.at(state.step)
+        self._say_step(state.step)
         self.folder.write_result(result)
         checkpoint.clear(self.folder.checkpoint)
-        (self.folder.path / "evaluations.json").unlink(missing_ok=True)
+        _Evaluated.clear(self.folder)
         self.log.info("%s", result.status)
         return result
 
     def _training_cost(self, model: nn.Module, task: AnyTask, state: State) -> dict[str, Any]:
         own = model.encoding.parameters()  # type: ignore[union-attr]
+        peaks = self.ranks.gather("memory", str(memory.peak(self.device) or ""))
         return {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "encoding_parameters": sum(parameter.numel() for parameter in own),
             "item": task.item,
             "items_per_second": state.timed_items / state.seconds if state.seconds else None,
-            "peak_memory_bytes": memory.peak(self.device),
+            "peak_memory_bytes": max(map(int, peaks)) if all(peaks) else None,
+            "ranks": self.ranks.count,
             "kernels": tuple(model.kernels()),  # type: ignore[operator]
         }
 
-    def _record(self, fingerprints: dict[str, str]) -> None:
+    def _record(self, fingerprints: dict[str, str], hosts: list[str]) -> None:
         """Writes down where the numbers will come from.
+
+        Args:
+            fingerprints: of the data. hosts: of the ranks, in order.
 
         Raises:
             UserError: the run began with other data.
@@ -261,10 +393,15 @@ class _Run:
             | {
                 "data": fingerprints,
                 "execution": self.execution.model_dump(),
+                "ranks": {"count": self.ranks.count, "hosts": hosts, "backend": self.ranks.backend},
                 "job": _job(),
                 "started": time.time(),
             }
         )
+
+    def _say_step(self, step: int, rate: float | None = None) -> None:
+        if self.pulse is not None:
+            self.pulse.at(step, rate)
 
     def _logged(self, step: int) -> bool:
         return step % self.execution.log_every == 0
@@ -279,9 +416,21 @@ class _Run:
         if state.seconds:
             values[f"train/{item}-per-second"] = state.timed_items / state.seconds
         self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=dict(values)))
-        self.pulse.at(state.step, rate)
+        self._say_step(state.step, rate)
         if self.observer is not None:
             self.observer.training(state.step, self.spec.train.steps, values, rate)
+
+
+def _evaluated(model: nn.Module, task: AnyTask, reach: Reach, device: torch.device) -> _Evaluated:
+    scores, cost = evaluate(model, task, reach, device)
+    names = {score.metric for score in scores}
+    # A task may not know all its metrics before it has evaluated, and only this rank's has.
+    metrics = {name: record for name, record in _metrics(task).items() if name in names}
+    return _Evaluated(scores=scores, costs=[cost], metrics=metrics)
+
+
+def _metrics(task: AnyTask) -> dict[str, MetricRecord]:
+    return {m.name: MetricRecord(unit=m.unit, higher_is_better=m.higher_is_better) for m in task.metrics()}
 
 
 def _concluded(task: AnyTask, scores: list[Score]) -> list[Score]:
@@ -298,12 +447,13 @@ def _concluded(task: AnyTask, scores: list[Score]) -> list[Score]:
 
 
 @contextmanager
-def _only_worker(folder: RunFolder) -> Iterator[None]:
+def _only_worker(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
     """Holds the run against other workers of this host; the system lets go of it when the process dies."""
     lock = FileLock(folder.path / "lock")
     try:
         lock.acquire(blocking=False)
     except Timeout:
+        _dismiss(ranks)
         worker = folder.worker()
         who = f"process {worker.pid} on {worker.host}" if worker else "another process"
         raise AlreadyRunning(f"{folder.run_id} is being worked on by {who}.") from None
@@ -314,9 +464,9 @@ def _only_worker(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _logging(folder: RunFolder) -> Iterator[logging.Logger]:
+def _logging(folder: RunFolder, level: int) -> Iterator[logging.Logger]:
     log = logging.getLogger(f"pebench.runs.{folder.run_id}")
-    log.setLevel(logging.INFO)
+    log.setLevel(level)
     log.propagate = False
     handler = logging.FileHandler(folder.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -361,4 +511,4 @@ def _at(reach: Reach, usual: str) -> str:
 
 def _in_one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, (UserError, RankLost)) else f"{type(error).__name__}: {text}"

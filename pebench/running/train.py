@@ -18,6 +18,7 @@ from pebench.randomness import derive
 from pebench.running.checkpoint import State
 from pebench.running.optimisation import learning_rate
 from pebench.running.positions import training_positions
+from pebench.running.ranks import ALONE, Ranks
 from pebench.spec import Training
 from pebench.task import AnyTask, Batch
 from pebench.transfer import send
@@ -51,6 +52,7 @@ def train(
     device: torch.device,
     wanted: Callable[[int], bool],
     compiled: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Progress]:
     """Updates the model until the budget is spent or the loss stops being a number.
 
@@ -62,6 +64,7 @@ def train(
         wanted: whether the caller will look at the progress after that many updates. Elsewhere the device is
             not waited for, and a loss that stopped being a number is noticed at the next look.
         compiled: whether the model and its loss go through `torch.compile`, as one graph.
+        ranks: the processes that share each batch; all of them are to call this.
 
     Yields:
         The progress after each update.
@@ -75,7 +78,7 @@ def train(
     while state.step < training.steps and state.diverged_at is None:
         step, batch = state.step, task.batch(seed, "train", state.step, training.batch)
         losses, norm = _update(
-            model, encoding, task, loss_of, optimiser, training, batch, Draw(seed, step), device
+            model, encoding, task, loss_of, optimiser, training, batch, Draw(seed, step), device, ranks
         )
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
         bad_step = torch.where(finite, bad_step, bad_step.clamp(max=step + 1))
@@ -104,6 +107,7 @@ def _update(
     batch: Batch,
     draw: Draw,
     device: torch.device,
+    ranks: Ranks,
 ) -> tuple[dict[str, Tensor], Tensor]:
     torch.manual_seed(derive(draw.seed, "dropout", draw.step))
     positions = training_positions(training, encoding, task.geometry().extent, draw)
@@ -112,22 +116,37 @@ def _update(
         table = tabulate(encoding, positions, reach, device)
     shared, leaves, copies = _cut(table)
     total = torch.zeros((), device=device)
+    # Of all ranks' examples, so that sums over the ranks are means over the batch, masked targets or not.
     weight = task.weight(batch)
-    for part in _parts(batch, training.accumulate):
-        on_device = {name: send(value, device) for name, value in part.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            loss = loss_of(model, on_device, shared) / weight
-        loss.backward()
-        total += loss.detach()
+    with _own_dropout(ranks, draw, device):
+        for part in _parts(ranks.share(batch), training.accumulate):
+            on_device = {name: send(value, device) for name, value in part.items()}
+            with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+                loss = loss_of(model, on_device, shared) / weight
+            loss.backward()
+            total += loss.detach()
     with _encoding_products(encoding, training):
         auxiliary = encoding.auxiliary_losses(positions, table, draw)
-        _finish_backward(leaves, copies, auxiliary)
+        _finish_backward(leaves, copies, auxiliary, ranks.count)
+    ranks.add([total, *(p.grad for p in model.parameters() if p.grad is not None)])
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip or float("inf"))
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(training, draw.step)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return {"loss": total} | {name: value.detach() for name, value in auxiliary.items()}, norm.detach()
+
+
+@contextmanager
+def _own_dropout(ranks: Ranks, draw: Draw, device: torch.device) -> Iterator[None]:
+    """Lets each rank drop other channels of its examples, and gives back the random state that all ranks have
+    in common: what an encoding drops must be the same everywhere."""
+    if ranks.count == 1:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(draw.seed, "dropout", draw.step, ranks.index))
+        yield
 
 
 @contextmanager
@@ -154,10 +173,15 @@ def _cut(table: Table) -> tuple[Table, list[Tensor], list[Tensor]]:
     return shared, leaves, [copies[id(leaf)] for leaf in leaves]
 
 
-def _finish_backward(leaves: list[Tensor], copies: list[Tensor], auxiliary: dict[str, Tensor]) -> None:
+def _finish_backward(
+    leaves: list[Tensor], copies: list[Tensor], auxiliary: dict[str, Tensor], ranks: int
+) -> None:
+    """Goes back through the encoding. Every rank computes the same auxiliary losses, so each counts for a
+    share of them."""
     reached = {id(c): (leaf, c.grad) for leaf, c in zip(leaves, copies, strict=True) if c.grad is not None}
     roots = [leaf for leaf, _ in reached.values()] + list(auxiliary.values())
-    gradients = [gradient for _, gradient in reached.values()] + [None] * len(auxiliary)
+    shares = [torch.full_like(value, 1 / ranks) for value in auxiliary.values()]
+    gradients = [gradient for _, gradient in reached.values()] + shares
     if roots:
         torch.autograd.backward(roots, gradients)
 

@@ -1,0 +1,374 @@
+"""The processes that carry out one run together: what they add up, agree on, and tell each other."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pebench.task import Batch
+
+ARRIVAL = 300.0
+"""Seconds that ranks wait for each other at the beginning."""
+
+PATIENCE = 600.0
+"""Seconds that a rank waits for the others in a step."""
+
+SILENCE = 60.0
+"""Seconds without a sign of life after which a rank is taken for dead, where there is no bound to a wait."""
+
+_BEAT_EVERY = 5.0
+_LOOK_EVERY = 0.05
+_FAREWELL = 10.0
+_BUCKET = 1 << 24  # numbers that are added up in one message: 64 MiB
+
+
+class RankLost(RuntimeError):
+    """Another rank is gone, or does not answer; it knows why, this one does not."""
+
+
+class Ranks:
+    """One process that carries out a run alone, and so waits for nobody and agrees with itself.
+
+    Attributes:
+        index: of this process, from 0. The first leads: it alone writes the folder of the run.
+        count: of the processes.
+        backend: what they compute sums with.
+    """
+
+    index = 0
+    count = 1
+    backend = "none"
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes what the run leaves."""
+        return self.index == 0
+
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def start(self, device: torch.device) -> torch.device:
+        """Makes ready for `add` and `any`.
+
+        Args:
+            device: that the run asks for.
+
+        Returns:
+            The one that this rank is to use.
+        """
+        return device
+
+    def share(self, batch: Batch) -> Batch:
+        """The examples of a batch that this rank computes."""
+        return batch
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Puts in place of each tensor its sum over the ranks, the same to the last bit on all of them."""
+
+    def copy(self, tensors: Sequence[Tensor]) -> None:
+        """Puts in place of each tensor that of the first rank."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any rank; all of them get the same answer."""
+        return flag
+
+    def gather(self, name: str, value: str, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
+        """What every rank says, in order, once all have said it. There is no bound to the wait as long as all
+        of them live.
+
+        Args:
+            name: of this exchange, which takes place once a run. value: what this rank says.
+            meanwhile: called again and again while there is something to wait for.
+        """
+        return [value]
+
+    def from_first(self, name: str, value: str) -> str:
+        """What the first rank says; see `gather`."""
+        return value
+
+    def divide(self, name: str, pieces: Sequence[int]) -> Iterator[int]:
+        """Pieces of work, each for one of the ranks, the next for whichever is free; those near the end come
+        first where there are several."""
+        return iter(pieces)
+
+    def put(self, name: str, value: str) -> None:
+        """Leaves a note for whichever rank looks for it."""
+
+    def look(self, name: str) -> str | None:
+        """The note of that name, None where nobody has left one."""
+        return None
+
+
+ALONE = Ranks()
+"""A run in one process."""
+
+
+class JoinedRanks(Ranks):
+    """One of several processes. They meet in a store that the first one keeps, and compute through
+    `torch.distributed`: by NCCL where each has a CUDA device of its own, else by Gloo.
+
+    A context: entering it joins the others, leaving it takes leave of them.
+    """
+
+    def __init__(
+        self, index: int, count: int, local: int, address: str, port: int, patience: float = PATIENCE
+    ) -> None:
+        """
+        Args:
+            index: of this process. count: of the processes. local: index among those of this machine.
+            address, port: where the first of them is reached; port 0 lets that one choose.
+            patience: see `PATIENCE`.
+        """
+        self.index, self.count, self.local = index, count, local
+        self.address, self.port = address, port
+        self.patience = patience
+        self.backend = ""
+        self._store: dist.Store | None = None
+        self._over = threading.Event()
+        self._beats = threading.Thread(target=self._keep_beating, daemon=True)
+
+    def __enter__(self) -> JoinedRanks:
+        """
+        Raises:
+            RankLost: the first rank cannot be reached.
+        """
+        try:
+            self._store = self._connect(host=self.leads)
+        except RuntimeError as error:
+            where = f"{self.address}:{self.port}"
+            what = "cannot be listened at" if self.leads else "does not answer, and the first rank is there"
+            raise RankLost(f"{where} {what}: {_first_line(error)}") from error
+        self._beats.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(RuntimeError):
+            if dist.is_initialized():
+                dist.destroy_process_group()
+        with contextlib.suppress(RuntimeError):
+            self.put(f"left/{self.index}", "")
+            # The store is gone with the first rank, and the others may still be reading.
+            if self.leads and error is None:
+                self._await([f"left/{rank}" for rank in range(self.count)], _FAREWELL)
+        self._over.set()
+        self._beats.join()
+        self._store = None
+
+    def start(self, device: torch.device) -> torch.device:
+        """
+        Raises:
+            RankLost: not all ranks came in time.
+        """
+        if device == torch.device("cuda"):
+            device = torch.device("cuda", self.local % torch.cuda.device_count())
+        card = f"{socket.gethostname()} {_card(device)}"
+        keys = [f"arrived/{rank}" for rank in range(self.count)]
+        self.put(keys[self.index], card)
+        self._await(keys, ARRIVAL)
+        own_cards = len({self._get(key) for key in keys}) == self.count
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        self.backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and own_cards else "gloo"
+        with _others():
+            dist.init_process_group(
+                self.backend,
+                store=dist.PrefixStore("group", self._open()),
+                rank=self.index,
+                world_size=self.count,
+                timeout=datetime.timedelta(seconds=self.patience),
+            )
+        return device
+
+    def share(self, batch: Batch) -> Batch:
+        """Consecutive examples, equally many for each rank."""
+        return {name: values.chunk(self.count)[self.index] for name, values in batch.items()}
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """One message for many tensors."""
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            with _others():
+                dist.all_reduce(flat)
+            _spread(flat, bucket)
+
+    def copy(self, tensors: Sequence[Tensor]) -> None:
+        """One message for many tensors."""
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            with _others():
+                dist.broadcast(flat, 0)
+            _spread(flat, bucket)
+
+    def any(self, flag: bool) -> bool:
+        """Asked on the CPU, so that no device is waited for."""
+        found = torch.tensor(flag, dtype=torch.uint8)
+        with _others():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return bool(found)
+
+    def gather(self, name: str, value: str, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
+        """
+        Raises:
+            RankLost: one of them has gone or fallen silent.
+        """
+        self.put(f"{name}/{self.index}", value)
+        keys = [f"{name}/{rank}" for rank in range(self.count)]
+        self._await(keys, None, meanwhile)
+        return [self._get(key) for key in keys]
+
+    def from_first(self, name: str, value: str) -> str:
+        """
+        Raises:
+            RankLost: it has gone or fallen silent.
+        """
+        if self.leads:
+            self.put(f"{name}/0", value)
+            return value
+        self._await([f"{name}/0"], None)
+        return self._get(f"{name}/0")
+
+    def divide(self, name: str, pieces: Sequence[int]) -> Iterator[int]:
+        """
+        Raises:
+            RankLost: the first rank is gone.
+        """
+        while True:
+            with _others():
+                taken = self._open().add(f"{name}/taken", 1)
+            if taken > len(pieces):
+                return
+            yield pieces[-taken]
+
+    def put(self, name: str, value: str) -> None:
+        """
+        Raises:
+            RankLost: the first rank is gone.
+        """
+        with _others():
+            self._open().set(name, value)
+
+    def look(self, name: str) -> str | None:
+        """
+        Raises:
+            RankLost: the first rank is gone.
+        """
+        with _others():
+            return self._get(name) if self._open().check([name]) else None
+
+    def _connect(self, host: bool) -> dist.TCPStore:
+        store = dist.TCPStore(
+            self.address,
+            self.port,
+            is_master=host,
+            wait_for_workers=False,
+            timeout=datetime.timedelta(seconds=ARRIVAL),
+        )
+        self.port = store.port
+        return store
+
+    def _open(self) -> dist.Store:
+        assert self._store is not None, "the ranks have not met"
+        return self._store
+
+    def _get(self, key: str) -> str:
+        with _others():
+            return bytes(self._open().get(key)).decode()
+
+    def _await(
+        self, keys: list[str], limit: float | None, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        """Waits until all keys are set; a key ends in the rank that will set it."""
+        begun = time.monotonic()
+        heard: dict[int, tuple[str, float]] = {}
+        pause = _LOOK_EVERY
+        while True:
+            with _others():
+                missing = [key for key in keys if not self._open().check([key])]
+            if not missing:
+                return
+            late = [int(key.rpartition("/")[2]) for key in missing]
+            for rank in late:
+                self._listen(rank, heard, SILENCE if limit is None else limit)
+            if limit is not None and time.monotonic() - begun > limit:
+                which = ", ".join(str(rank) for rank in late)
+                raise RankLost(f"of {self.count} ranks, rank {which} has not come in {limit:.0f} seconds")
+            meanwhile()
+            time.sleep(pause)
+            pause = min(1.0, pause * 1.1)
+
+    def _listen(self, rank: int, heard: dict[int, tuple[str, float]], silence: float) -> None:
+        """Makes sure that a rank lives; `heard` keeps its last beat and when that was first seen."""
+        if self.look(f"left/{rank}") is not None:
+            raise RankLost(f"rank {rank} has left")
+        beat, now = self.look(f"beat/{rank}") or "", time.monotonic()
+        last, since = heard.get(rank, (None, now))
+        if beat != last:
+            heard[rank] = beat, now
+        elif now - since > silence:
+            raise RankLost(f"rank {rank} has been silent for {silence:.0f} seconds")
+
+    def _keep_beating(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            # The store's other connection may be in the midst of a wait.
+            store = self._connect(host=False)
+            beat = 0
+            while not self._over.wait(_BEAT_EVERY if beat else 0):
+                store.set(f"beat/{self.index}", str(beat))
+                beat += 1
+
+
+@contextlib.contextmanager
+def _others() -> Iterator[None]:
+    """Everything that can go wrong in talking to other ranks says that one of them is gone."""
+    try:
+        yield
+    except RankLost:
+        raise
+    except RuntimeError as error:
+        raise RankLost(f"another rank is gone: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _card(device: torch.device) -> Any:
+    """Tells devices of a machine apart; on the CPU there is no such thing."""
+    return torch.cuda.get_device_properties(device).uuid if device.type == "cuda" else "cpu"
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Neighbours of one kind, not too many at a time for the sake of memory."""
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if bucket and (size + tensor.numel() > _BUCKET or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += tensor.numel()
+    if bucket:
+        yield bucket
+
+
+def _spread(flat: Tensor, tensors: list[Tensor]) -> None:
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
