@@ -13,7 +13,7 @@ from pebench.position_encoding import Geometry, PositionEncoding
 from pebench.resolve import build_encoding, plugin_files, resolve
 from pebench.running.execution import Execution, torch_device
 from pebench.running.finished import FinishedRun, load_finished
-from pebench.running.run import execute
+from pebench.running.launch import execute_here
 from pebench.spec import Frozen, RunSpec
 from pebench.store import Result, RunFolder, find_run, runs_folder
 from pebench.sweeping.sweep import load_sweep
@@ -44,7 +44,7 @@ def run(
             of a finished run whose weights it begins with), as
             ``{"encoding": {"rope": {"base": 500}}, "task": "language-modeling", "train": {"steps": 100}}``.
         runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
-        execution: device, threads and the like, which do not change the result.
+        execution: device, threads, ranks and the like, which do not change the result.
 
     Raises:
         UserError: something in the specification is wrong, or another process holds the run.
@@ -62,7 +62,7 @@ def run(
         )
     folder = RunFolder(place / spec.run_id)
     folder.create(spec, plugin_files(spec))
-    result = execute(folder, execution)
+    result = execute_here(folder, execution)
     assert result is not None, "a run that nobody stops ends with a result"
     return result
 

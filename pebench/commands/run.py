@@ -45,6 +45,13 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of PyTorch on the CPU.")
+@click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share each batch.",
+)
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model with torch.compile.")
 @runs_option
 def command(
@@ -56,6 +63,7 @@ def command(
     seed: int,
     device: Any,
     threads: int | None,
+    ranks: int,
     compiled: bool,
     runs: Path,
 ) -> int:
@@ -66,11 +74,12 @@ def command(
     \b
     Examples:
       pebench run --encoding rope --set train.steps=100
+      pebench run --encoding rope --ranks 2
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
       pebench run --from rope-3f2a --task retrieval --set train.steps=0
     """
     from pebench.resolve import build_task
-    from pebench.running.execution import Execution
+    from pebench.running.execution import Execution, check_ranks
     from pebench.store import RunFolder
     from pebench.submission.inline import run_all
     from pebench.submission.progress import display
@@ -81,10 +90,11 @@ def command(
     for path, value in settings:
         cell = cell.with_value(path, value)
     spec = cell.resolve(seed, runs)
+    check_ranks(spec, ranks)
     build_task(spec).check()
     folder = RunFolder(runs / spec.run_id)
     _create(folder, spec)
-    execution = Execution(device=device, threads=threads, compile=compiled)
+    execution = Execution(device=device, threads=threads, compile=compiled, ranks=ranks)
     outcome = run_all(runs, [spec.run_id], execution, display())
     result = outcome.finished.get(spec.run_id)
     if result is not None:

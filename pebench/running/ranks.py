@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
+import re
 import socket
 import threading
 import time
@@ -305,10 +307,10 @@ class JoinedRanks(Ranks):
                 return
             late = [int(key.rpartition("/")[2]) for key in missing]
             for rank in late:
-                self._listen(rank, heard, SILENCE if limit is None else limit)
+                self._listen(rank, heard, SILENCE if limit is None else math.inf)
             if limit is not None and time.monotonic() - begun > limit:
                 which = ", ".join(str(rank) for rank in late)
-                raise RankLost(f"of {self.count} ranks, rank {which} has not come in {limit:.0f} seconds")
+                raise RankLost(f"of {self.count} ranks, {which} have not come in {limit:.0f} seconds")
             meanwhile()
             time.sleep(pause)
             pause = min(1.0, pause * 1.1)
@@ -346,7 +348,9 @@ def _others() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What happened, without the place in the source and the advice that PyTorch puts around it."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\[/\S*\] ", "", line).partition(". ")[0]
 
 
 def _card(device: torch.device) -> Any:

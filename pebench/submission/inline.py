@@ -67,13 +67,13 @@ def _run_one(
     outcome: Outcome,
     stop: Callable[[], bool],
 ) -> None:
+    from pebench.running.launch import execute_here
     from pebench.running.pulse import AlreadyRunning
-    from pebench.running.run import execute
 
     spec = folder.spec()
     display.begin(f"{spec.encoding.label or spec.encoding.name}, seed {spec.seed}", number, total)
     try:
-        result = execute(folder, execution, observer=display, stop=stop)
+        result = execute_here(folder, execution, observer=display, stop=stop)
     except AlreadyRunning as error:
         outcome.skipped.append(folder.run_id)
         display.end(str(error))

@@ -1,0 +1,320 @@
+"""Several processes train one model as one does, stop together, and never wait for one that is gone."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from rank_pool import RankPool
+from safetensors.torch import load_file
+from tiny_sweeps import tiny, write
+
+from pebench.cli import main
+from pebench.resolve import plugin_files, resolve
+from pebench.running import ranks as ranks_module
+from pebench.running.execution import Execution
+from pebench.running.launch import execute_here
+from pebench.running.pulse import AlreadyRunning
+from pebench.running.ranks import JoinedRanks, RankLost
+from pebench.running.run import execute
+from pebench.store import RunFolder
+
+EXECUTION = Execution(device="cpu", threads=1, log_every=1, checkpoint_every=0)
+MODEL = {"width": 32, "layers": 2, "heads": 2}
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[RankPool]:
+    pool = RankPool(4)
+    yield pool
+    pool.close()
+
+
+def _run(place: Path, name: str, encoding: Any = "rope", task: Any = None, **training: Any) -> RunFolder:
+    text = {"data": str(place / "text.txt"), "extent": 32, "evaluate": [32, 48, 64], "tail": 8}
+    train = {"steps": 6, "batch": 8, "learning_rate": 1e-3, **training}
+    spec = resolve(encoding, task or {"language-modeling": text}, model=MODEL, train=train)
+    folder = RunFolder(place / name / spec.run_id)
+    folder.create(spec, plugin_files(spec))
+    return folder
+
+
+def _losses(folder: RunFolder) -> list[dict[str, float]]:
+    """Losses and the norm of the gradient by step."""
+    wanted = ("train/loss", "train/contrastive", "train/distillation", "train/gradient-norm")
+    points = [point for point in folder.points() if "train/loss" in point.values]
+    return [{name: point.values[name] for name in wanted if name in point.values} for point in points]  # type: ignore[misc]
+
+
+def _scores(folder: RunFolder) -> list[tuple[str, tuple[int, ...], float | None]]:
+    result = folder.result()
+    assert result is not None
+    return [(score.metric, score.extent, score.value) for score in result.scores]
+
+
+def _followers() -> list[psutil.Process]:
+    """Ranks that this process has started."""
+    return [each for each in psutil.Process().children() if "pebench.running.follower" in each.cmdline()]
+
+
+ANSWERS = {"length-generalization": {"problem": "reverse", "extent": 8, "evaluate": [8, 16], "examples": 10}}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "task", "training"),
+    [
+        ("rope", None, {}),
+        ("t5", ANSWERS, {"batch": 8}),
+        ("fox", None, {"accumulate": 2, "positions": "randomized", "range": 64}),
+        ({"seqpe": {"positions": 200, "dropout": 0.1, "shifted": 0.5}}, None, {"clip": 0.1}),
+    ],
+    ids=["plain", "masked", "accumulated", "auxiliary"],
+)
+def test_one_two_and_four_ranks_agree(
+    place: Path, pool: RankPool, encoding: Any, task: Any, training: dict[str, Any]
+) -> None:
+    alone = _run(place, "1", encoding, task, **training)
+    execute(alone, EXECUTION)
+    for count in (2, 4):
+        together = _run(place, str(count), encoding, task, **training)
+        pool.execute(together, EXECUTION, count)
+        for one, other in zip(_losses(alone), _losses(together), strict=True):
+            assert one == pytest.approx(other, rel=2e-5)
+        for name, value in load_file(alone.weights).items():
+            torch.testing.assert_close(load_file(together.weights)[name], value, atol=5e-5, rtol=1e-3)
+        for (*what, value), (*other_what, other_value) in zip(_scores(alone), _scores(together), strict=True):
+            assert what == other_what
+            assert other_value == pytest.approx(value, rel=1e-3)
+        result, lone = together.result(), alone.result()
+        assert result is not None
+        assert lone is not None
+        assert (result.cost.ranks, lone.cost.ranks) == (count, 1)
+        assert [p.items for p in together.points()] == [p.items for p in alone.points()]
+
+
+def test_bfloat16_on_two_ranks_stays_near_one(place: Path, pool: RankPool) -> None:
+    alone, together = (_run(place, name, precision="bfloat16") for name in ("1", "2"))
+    execute(alone, EXECUTION)
+    pool.execute(together, EXECUTION, 2)
+    for one, other in zip(_losses(alone), _losses(together), strict=True):
+        assert one == pytest.approx(other, rel=2e-2)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_two_ranks_on_one_or_two_gpus_agree_with_one(place: Path, pool: RankPool, compiled: bool) -> None:
+    on_gpu = EXECUTION.model_copy(update={"device": "cuda", "compile": compiled})
+    alone, together = (_run(place, name) for name in ("1", "2"))
+    execute(alone, on_gpu)
+    pool.execute(together, on_gpu, 2)
+    for one, other in zip(_losses(alone), _losses(together), strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    own_cards = torch.cuda.device_count() > 1
+    backend = "cpu:gloo,cuda:nccl" if own_cards else "gloo"
+    assert together.provenance()["ranks"]["backend"] == backend
+
+
+def test_the_same_number_of_ranks_gives_the_same_bits_stopped_or_not(place: Path, pool: RankPool) -> None:
+    encoding = {"seqpe": {"positions": 200, "dropout": 0.1}}
+    whole, stopped = (_run(place, name, encoding) for name in ("whole", "stopped"))
+    pool.execute(whole, EXECUTION, 2)
+    # The last rank alone is told; both stop after the same step, in training and between evaluations.
+    for steps in (1, 3, 3):
+        pool.execute(stopped, EXECUTION, 2, stop_at=steps)
+        assert stopped.result() is None
+    pool.execute(stopped, EXECUTION, 2)
+    log = stopped.log.read_text()
+    assert [f"from step {step}" in log for step in (0, 1, 4, 6)] == [True] * 4
+    assert _scores(stopped) == _scores(whole)
+    weights = load_file(whole.weights)
+    assert all(torch.equal(value, weights[name]) for name, value in load_file(stopped.weights).items())
+
+
+def test_each_evaluation_is_done_once_and_scores_are_in_order(place: Path, pool: RankPool) -> None:
+    folder = _run(place, "2", steps=1)
+    pool.execute(folder, EXECUTION, 2)
+    result = folder.result()
+    assert result is not None
+    assert [cost.extent for cost in result.cost.evaluations] == [(32,), (48,), (64,)]
+    assert list(dict.fromkeys(score.extent for score in result.scores)) == [(32,), (48,), (64,)]
+    evaluated = [
+        name for point in folder.points() for name in point.values if name.startswith("bits-per-byte/")
+    ]
+    assert sorted(evaluated) == [f"bits-per-byte/{extent}" for extent in (32, 48, 64)]
+
+
+def test_dropout_of_the_model_differs_between_ranks(place: Path, pool: RankPool) -> None:
+    assert len(set(pool.call(_noise, 2))) == 2
+
+
+def _noise(ranks: JoinedRanks) -> tuple[float, ...]:
+    from pebench.position_encoding import Draw
+    from pebench.running.train import _own_dropout
+
+    with _own_dropout(ranks, Draw(0, 3), torch.device("cpu")):
+        return tuple(torch.rand(4).tolist())
+
+
+def test_sums_and_copies_are_the_same_on_every_rank(pool: RankPool) -> None:
+    found = pool.call(_talk, 4)
+    assert len({json.dumps(each) for each in found}) == 1
+    assert found[0] == {"sum": 10.0, "copy": [1, 0], "any": True, "none": False, "said": ["0", "1", "2", "3"]}
+
+
+def _talk(ranks: JoinedRanks) -> dict[str, Any]:
+    with ranks:
+        ranks.start(torch.device("cpu"))
+        number = torch.tensor(float(ranks.index + 1))
+        copies = [torch.tensor(ranks.index + 1), torch.tensor(ranks.index, dtype=torch.float64)]
+        ranks.add([number])
+        ranks.copy(copies)
+        return {
+            "sum": float(number),
+            "copy": [int(each) for each in copies],
+            "any": ranks.any(ranks.index == 2),
+            "none": ranks.any(False),
+            "said": ranks.gather("said", str(ranks.index)),
+        }
+
+
+def test_a_rank_that_fails_says_why_and_the_others_end(place: Path, pool: RankPool) -> None:
+    folder = _run(place, "2")
+    begun = time.monotonic()
+    first, second = pool.submit(_one_fails, 2, str(folder.path))
+    assert isinstance(second.exception(timeout=60), ZeroDivisionError)
+    assert isinstance(first.exception(timeout=60), RankLost)
+    assert time.monotonic() - begun < 60
+    failure = folder.failure()
+    assert failure is not None
+    assert failure.message.startswith("rank 1 on ")
+    assert failure.message.endswith("ZeroDivisionError: division by zero")
+    assert "ZeroDivisionError" in folder.log.read_text()
+    pool.execute(folder, EXECUTION, 2)
+    assert folder.failure() is None
+
+
+def _one_fails(ranks: JoinedRanks, folder: str) -> None:
+    asked = iter(range(100))
+
+    def stop() -> bool:
+        return ranks.index == 1 and next(asked) == 2 and bool(1 / 0)
+
+    execute(RunFolder(Path(folder)), EXECUTION, stop=stop, ranks=ranks)
+
+
+def test_a_rank_that_is_killed_ends_the_others_and_the_next_attempt_goes_on(
+    place: Path, pool: RankPool
+) -> None:
+    whole, killed = _run(place, "whole"), _run(place, "killed")
+    pool.execute(whole, EXECUTION, 2)
+    asked = iter(range(100))
+
+    def kill() -> bool:
+        if next(asked) == 2:
+            (follower,) = _followers()
+            follower.kill()
+        return False
+
+    together = EXECUTION.model_copy(update={"ranks": 2})
+    with pytest.raises(RankLost):
+        execute_here(killed, together, stop=kill)
+    failure = killed.failure()
+    assert failure is not None
+    assert re.fullmatch(r"another rank is gone: .*: Connection reset by peer", failure.message)
+    assert execute_here(killed, together) is not None
+    assert re.search("from step [23]", killed.log.read_text())
+    assert _scores(killed) == _scores(whole)
+
+
+def test_a_rank_that_hangs_is_not_waited_for_for_ever(pool: RankPool) -> None:
+    assert pool.call(_hang, 2)[0] == "another rank is gone"
+
+
+def _hang(ranks: JoinedRanks) -> str:
+    ranks.patience = 1.0
+    with ranks:
+        ranks.start(torch.device("cpu"))
+        if ranks.index:
+            time.sleep(3)
+            return ""
+        with pytest.raises(RankLost) as caught:
+            ranks.any(False)
+        return str(caught.value).partition(":")[0]
+
+
+def test_a_rank_that_never_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks_module, "ARRIVAL", 0.5)
+    ranks = JoinedRanks(0, 3, 0, "127.0.0.1", 0)
+    with pytest.raises(RankLost, match="of 3 ranks, 1, 2 have not come in 0 seconds"), ranks:
+        ranks.start(torch.device("cpu"))
+
+
+def test_a_rank_without_a_sign_of_life_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks_module, "SILENCE", 0.5)
+    with (
+        pytest.raises(RankLost, match="rank 1 has been silent for 0 seconds"),
+        JoinedRanks(0, 2, 0, "127.0.0.1", 0) as ranks,
+    ):
+        ranks.gather("anything", "")
+
+
+def test_a_run_that_is_finished_or_held_sends_the_other_ranks_home(place: Path, pool: RankPool) -> None:
+    folder = _run(place, "2", steps=1)
+    pool.execute(folder, EXECUTION, 2)
+    pool.execute(folder, EXECUTION, 2)
+    held = _run(place, "held", steps=2)
+
+    def second_comes() -> bool:
+        first, second = pool.submit(_take_part, 2, str(held.path))
+        assert isinstance(first.exception(timeout=60), AlreadyRunning)
+        assert second.exception(timeout=60) is None
+        return True
+
+    assert execute(held, EXECUTION, stop=second_comes) is None
+    assert held.failure() is None
+
+
+def _take_part(ranks: JoinedRanks, folder: str) -> None:
+    execute(RunFolder(Path(folder)), EXECUTION, ranks=ranks)
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_anything_is_written(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "run",
+        "--encoding",
+        "rope",
+        "--set",
+        f"task.data={place / 'text.txt'}",
+        "--set",
+        "train.batch=6",
+    ]
+    assert main([*command, "--ranks", "4"]) == 2
+    assert capsys.readouterr().err == (
+        "pebench: a batch of 6 does not divide into equal parts for 4 ranks: take 3, or another batch.\n"
+    )
+    assert not (place / "runs").exists()
+
+
+def test_ranks_are_asked_for_in_the_file_of_a_sweep_and_recorded(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    execution = {"device": "cpu", "threads": 1, "ranks": 2}
+    path = write(place, tiny(place, encodings=["rope"], execution=execution))
+    assert main(["submit", str(path)]) == 0
+    (folder,) = (RunFolder(path.parent) for path in place.glob("runs/*/result.json"))
+    result = folder.result()
+    assert result is not None
+    assert result.cost.ranks == 2
+    told = folder.provenance()["ranks"]
+    assert (told["count"], len(told["hosts"]), told["backend"]) == (2, 2, "gloo")
+    assert not _followers()
