@@ -114,7 +114,8 @@ def test_every_optimiser_goes_on_from_a_checkpoint_as_if_it_had_not_been_cut_off
             task, model, training = _task(place, steps=8, batch=4, optimiser=name)
             before = model.token_embedding.weight.detach().clone()
             updates = optimiser(model, model.encoding, training)
-            state = checkpoint.load(tmp_path / str(cut), model, updates, cpu)
+            folder = tmp_path / str(cut)
+            state = checkpoint.load(folder, checkpoint.newest(folder), model, updates, cpu)
             for progress in train(model, task, updates, training, 0, state, cpu, lambda step: False):
                 state = progress.state
                 if state.step == cut:
