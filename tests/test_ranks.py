@@ -87,8 +87,8 @@ def test_one_two_and_four_ranks_agree(
         pool.execute(together, EXECUTION, count)
         for one, other in zip(_losses(alone), _losses(together), strict=True):
             assert one == pytest.approx(other, rel=2e-5)
-        for name, value in load_file(alone.weights).items():
-            torch.testing.assert_close(load_file(together.weights)[name], value, atol=5e-5, rtol=1e-3)
+        for name, weight in load_file(alone.weights).items():
+            torch.testing.assert_close(load_file(together.weights)[name], weight, atol=5e-5, rtol=1e-3)
         for (*what, value), (*other_what, other_value) in zip(_scores(alone), _scores(together), strict=True):
             assert what == other_what
             assert other_value == pytest.approx(value, rel=1e-3)
