@@ -40,8 +40,7 @@ test: lint typecheck ## Check the style, the types and everything else
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 bench: install ## Measure speed and memory on this machine, everything as a ratio; minutes to an hour
-	@for file in $(filter-out benchmarks/measure.py, $(wildcard benchmarks/*.py)); do \
-	  $(BIN)/python $$file --output build/benchmarks/$$(basename $$file .py).json || exit 1; done
+	$(BIN)/pebench bench
 
 lint: install ## Check style and format
 	$(BIN)/ruff check

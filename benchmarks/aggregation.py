@@ -1,25 +1,35 @@
-"""How long `pebench leaderboard` takes over many finished runs, and how much memory.
+"""Aggregation: how long `pebench leaderboard` takes over many finished runs, and how much memory.
 
-    python benchmarks/aggregation.py                # 10,000 runs: must stay below 20 s and 1 GiB
-    python benchmarks/aggregation.py --runs 1000
-
-Writes the run folders to a temporary place, prints one table, and writes one JSON file where --output says.
+Tables, plots, statistics and the report are all made, in a process of their own, so that the time of
+importing pandas, SciPy and matplotlib is in the figures. The baseline, the floor, is a process that only
+reads every file of every run as JSON.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
-import resource
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+
+from measuring.alternation import Row, compared
+from measuring.reporting import Arguments, positive, report
 
 from pebench.spec import Choice, RunSpec, Training
 from pebench.store import Cost, EvaluationCost, MetricRecord, Result, Score, SweepRecord, write_sweep
+
+BASELINE = "reading the files"
+
+READ = """
+import json, pathlib, sys
+for path in pathlib.Path(sys.argv[1]).rglob("*.json"):
+    json.loads(path.read_bytes())
+"""
+"""The floor as a program."""
 
 SEEDS = 5
 EXTENTS = (128, 256, 512, 1024)
@@ -101,33 +111,57 @@ def fill(runs: Path, count: int) -> None:
     write_sweep(runs, record)
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """Seconds and peak memory of one call of the command, in a process of its own."""
-    command = [sys.executable, "-m", "pebench", "leaderboard", "many", "--runs", str(folder / "runs")]
-    began = time.monotonic()
-    subprocess.run([*command, "--output", str(folder / "results")], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.monotonic() - began
-    return {
-        "seconds": round(seconds, 2),
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
-    }
+def measure(count: int, rounds: int) -> list[Row]:
+    """Rows of the floor and of the command over so many runs, each a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="pebench-benchmark-") as name:
+        folder = Path(name)
+        fill(folder / "runs", count)
+        pebench = [sys.executable, "-m", "pebench", "leaderboard", "many", "--runs", str(folder / "runs")]
+        commands = {
+            BASELINE: [sys.executable, "-c", READ, str(folder / "runs")],
+            "pebench leaderboard": [*pebench, "--output", str(folder / "results")],
+        }
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        peaks: dict[str, int] = {}
+        for _ in range(rounds):
+            for name, command in commands.items():
+                seconds, peaks[name] = spent(command)
+                times[name].append(seconds)
+    rows = []
+    for name, own in times.items():
+        row = compared(name, {"runs": count}, own, times[BASELINE])
+        more: dict[str, float | str | None] = {
+            "peak MiB": peaks[name] / 2**20,
+            "ms a run": row.seconds * 1e3 / count,
+        }
+        rows.append(replace(row, more=more))
+    return rows
+
+
+def spent(command: list[str]) -> tuple[float, int]:
+    """Seconds and the most memory in bytes of a process.
+
+    Raises:
+        CalledProcessError: it failed.
+    """
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return seconds, usage.ru_maxrss * 1024
 
 
 def main() -> None:
     """Measures and reports."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--output", type=Path, default=Path("aggregation.json"))
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        fill(Path(temporary) / "runs", arguments.runs)
-        found = {"runs": arguments.runs, "processor": platform.processor(), **measure(Path(temporary))}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
-    sys.stdout.write("| runs | seconds | peak MiB |\n| ---: | ---: | ---: |\n")
-    sys.stdout.write(f"| {found['runs']:,} | {found['seconds']} | {found['peak_mib']} |\n")
+    parser = Arguments(__doc__)
+    parser.add_argument("--runs", type=positive, nargs="+", default=[100, 1000, 10_000])
+    parser.set_defaults(rounds=3)
+    chosen = parser.parse_args()
+    rows = [row for count in chosen.runs for row in measure(count, chosen.rounds)]
+    report("Aggregation by number of runs", BASELINE, rows, chosen.output)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ What `FLEX_FROM` in `pebench/attention/kernels.py` should say is the length from
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from measure import Row, Work, alternate, arguments, device, report
+from measuring.alternation import Row, Work, alternate, device
+from measuring.reporting import Arguments, positive, report
 from torch import Tensor
 
 from pebench.attention import kernels
@@ -140,15 +140,16 @@ def _possible(works: dict[str, Work]) -> dict[str, Work]:
 
 def main() -> None:
     """Measures and reports."""
-    parser = arguments(__doc__ or "")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Arguments(__doc__)
     here = device().type == "cuda"
-    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192] if here else [256, 1024])
+    parser.add_argument(
+        "--lengths", type=positive, nargs="+", default=[512, 2048, 8192] if here else [256, 1024]
+    )
     parser.add_argument("--encodings", nargs="+", default=["t5", "kerple", "lookhere"])
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"] if here else ["float32"])
-    parser.add_argument("--heads", type=int, default=12 if here else 4)
+    parser.add_argument("--heads", type=positive, default=12 if here else 4)
     parser.add_argument(
-        "--tokens", type=int, default=16384 if here else 1024, help="in a batch, at least one text"
+        "--tokens", type=positive, default=16384 if here else 1024, help="in a batch, at least one text"
     )
     chosen = parser.parse_args()
     rows: list[Row] = []

@@ -1,93 +1,93 @@
-"""How fast `pebench sync` mirrors finished runs, plots and files included, and what an idle pass costs.
+"""Mirroring: how long `pebench sync` takes over finished runs, and what an idle pass costs.
 
-    python benchmarks/sync.py                        # 100 and 1,000 runs into an embedded store
-    python benchmarks/sync.py --runs 100 --server    # into an MLflow server on this machine
+Each run has 250 lines of four metrics, as a real one logs them, and a result; a pass mirrors plots and files
+too. Every pass is a process of its
+own and imports MLflow, as a user's does, so the time of that is in the figures. The baseline, written as one
+would by hand, sends the same metrics with `MlflowClient.log_batch`, a run at a time and no files.
 
-Each run has 250 lines of four metrics, as a real one logs them, and a result. Prints a table and writes
-`sync.json` beside it. The pass is a process of its own: it imports MLflow, as a user's does, and the time of
-that is in the figures.
+--server measures against an MLflow server on this machine; by default the store is an embedded one.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import click
-from rich.console import Console
-from rich.table import Table
+from measuring.alternation import Row, compared
+from measuring.reporting import Arguments, positive, report
 
-from pebench import atomic
 from pebench.spec import Choice, RunSpec, Training
 from pebench.store import Cost, MetricRecord, Point, Result, RunFolder, Score, SweepRecord, write_sweep
 from pebench.tracking.address import create_store
 from pebench.tracking.server import HOST, free_port, server
+
+BASELINE = "log_batch by hand"
+
+BY_HAND = """
+import json, pathlib, sys
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+client = MlflowClient(sys.argv[2])
+experiment = client.create_experiment("by hand")
+for folder in sorted(pathlib.Path(sys.argv[1]).glob("*/metrics.jsonl")):
+    run = client.create_run(experiment).info.run_id
+    points = [json.loads(line) for line in folder.read_text().splitlines()]
+    values = [
+        Metric(name, value, int(1000 * point["time"]), point["step"])
+        for point in points for name, value in point["values"].items()
+    ]
+    for start in range(0, len(values), 1000):
+        client.log_batch(run, values[start : start + 1000])
+    client.set_terminated(run)
+"""
+"""The baseline as a program."""
 
 _LINES = 250
 _METRICS = 4
 _ENCODINGS = ("none", "learned", "sinusoidal", "rope", "alibi", "t5", "kerple", "fire", "cope", "xpos")
 
 
-@click.command(help=__doc__)
-@click.option("--runs", "counts", type=int, multiple=True, default=(100, 1000), show_default=True)
-@click.option("--server", "to_server", is_flag=True, help="Into a server, not a file.")
-@click.option("--to", "output", type=click.Path(path_type=Path), default=Path("sync.json"), show_default=True)
-def main(counts: tuple[int, ...], to_server: bool, output: Path) -> None:
-    """Measures, prints, writes."""
-    found = [measure(count, to_server) for count in counts]
-    atomic.write_json(output, {"cores": os.cpu_count(), "measurements": found})
-    table = Table("runs", "points", "store", "seconds", "points a second", "idle pass, seconds", "load")
-    for each in found:
-        table.add_row(
-            f"{each['runs']:,}",
-            f"{each['points']:,}",
-            each["store"],
-            f"{each['seconds']:.1f}",
-            f"{each['points_per_second']:,.0f}",
-            f"{each['idle_seconds']:.2f}",
-            f"{each['load']:.1f}",
-        )
-    Console().print(table)
-
-
-def measure(count: int, to_server: bool) -> dict[str, Any]:
-    """The time of a pass over `count` new runs, and of one more."""
+def measure(count: int, to_server: bool, rounds: int) -> list[Row]:
+    """Rows of the baseline, of a pass over new runs, and of one more pass that finds nothing new."""
+    times: dict[str, list[float]] = {BASELINE: [], "pebench sync": [], "pebench sync, idle": []}
     with tempfile.TemporaryDirectory(prefix="pebench-benchmark-") as name:
         runs = Path(name) / "runs"
         make_runs(runs, count)
-        uri = f"sqlite:///{name}/mlflow.db"
-        create_store(uri)
-        with _answering(runs, uri) if to_server else nullcontext(uri) as address:
-            seconds, idle = _sync(runs, address), _sync(runs, address)
+        for number in range(rounds):
+            with _store(runs, Path(name), f"by-hand-{number}", to_server) as address:
+                times[BASELINE].append(_seconds([sys.executable, "-c", BY_HAND, str(runs), address]))
+            with _store(runs, Path(name), f"sync-{number}", to_server) as address:
+                command = [sys.executable, "-m", "pebench", "sync", "--runs", str(runs), "--to", address]
+                times["pebench sync"].append(_seconds(command))
+                times["pebench sync, idle"].append(_seconds(command))
     points = count * _LINES * _METRICS
-    return {
-        "runs": count,
-        "points": points,
-        "store": "server" if to_server else "sqlite",
-        "seconds": seconds,
-        "points_per_second": points / seconds,
-        "idle_seconds": idle,
-        "load": os.getloadavg()[0],
-    }
+    setting = {"runs": count, "points": points, "store": "server" if to_server else "embedded"}
+    rows = []
+    for name, own in times.items():
+        row = compared(name, setting, own, times[BASELINE])
+        rate = None if name.endswith("idle") else points / row.seconds
+        rows.append(replace(row, more={"points/s": rate}))
+    return rows
 
 
 @contextmanager
-def _answering(runs: Path, uri: str) -> Iterator[str]:
+def _store(runs: Path, folder: Path, name: str, to_server: bool) -> Iterator[str]:
+    """The address of an empty store."""
+    uri = f"sqlite:///{folder}/{name}.db"
+    create_store(uri)
     port = free_port()
-    with server(runs, uri, port):
-        yield f"http://{HOST}:{port}"
+    with server(runs, uri, port) if to_server else nullcontext():
+        yield f"http://{HOST}:{port}" if to_server else uri
 
 
-def _sync(runs: Path, uri: str) -> float:
-    command = [sys.executable, "-m", "pebench", "sync", "--runs", str(runs), "--to", uri]
+def _seconds(command: list[str]) -> float:
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
@@ -146,6 +146,17 @@ def _point(number: int) -> Point:
         "train/tokens-per-second": 1000.0 + number,
     }
     return Point(step=10 * number, items=20480 * number, time=1.7e9 + number, values=dict(values))
+
+
+def main() -> None:
+    """Measures and reports."""
+    parser = Arguments(__doc__)
+    parser.add_argument("--runs", type=positive, nargs="+", default=[10, 100])
+    parser.add_argument("--server", action="store_true", help="into a server, not a file")
+    parser.set_defaults(rounds=3)
+    chosen = parser.parse_args()
+    rows = [row for count in chosen.runs for row in measure(count, chosen.server, chosen.rounds)]
+    report("Mirroring by number of runs", BASELINE, rows, chosen.output)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Training of equal language models by pebench, by a plain loop, and by x-transformers: tokens a second.
 
 The plain loop is what one would write by hand in the manner of nanoGPT: learned positions, PyTorch's fused
-attention, all logits at once. Under equal conditions every side computes in the same precision, compiled or
-not, with the fused optimiser, in one process and so with one allocator and one treatment of denormal numbers.
-The rows called defaults are measured in a process of their own, where each side does what it does when
-nothing is asked for: pebench float32 and eager, the plain loop bfloat16 and compiled on CUDA, x-transformers
-float32, eager, without its flash option, with AdamW as PyTorch has it.
+attention, all logits at once. All sides are measured in one process, and so with one allocator. Under equal
+conditions every side computes in the same precision, compiled or not, with the fused optimiser, and takes
+denormal numbers for zero. In the rows called defaults each does what it does when nothing is asked for:
+pebench float32 and eager, and denormal numbers are zero; the plain loop bfloat16 and compiled on CUDA,
+float32 and eager elsewhere; x-transformers float32, eager, without its flash option, with AdamW as PyTorch
+has it.
 
 x-transformers is measured where it is installed: pip install 'pebench[bench]'.
 """
@@ -13,22 +14,19 @@ x-transformers is measured where it is installed: pip install 'pebench[bench]'.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from measure import Row, alternate, arguments, device, report
+from measuring.alternation import Row, alternate, device
+from measuring.reporting import Arguments, positive, report
+from measuring.training import allow_many_compilations, flops_of_a_token, random_text, steps, utilisation
 from torch import Tensor, nn
-from training_step import flops_of_a_token, random_text, steps, utilisation
 
 from pebench.models.decoder import SIZES
 from pebench.spec import Training
@@ -51,12 +49,13 @@ class Conditions:
 
     Attributes:
         half: bfloat16 under autocast. compiled: through `torch.compile`. fused: the optimiser and, where it
-            is a choice, attention.
+            is a choice, attention. flush: denormal numbers are taken for zero.
     """
 
     half: bool
     compiled: bool
     fused: bool
+    flush: bool
 
 
 class PlainBlock(nn.Module):
@@ -130,6 +129,8 @@ def other_model(encoding: str, chosen: argparse.Namespace, fused: bool) -> nn.Mo
 def plain_updates(model: nn.Module, chosen: argparse.Namespace, how: Conditions) -> Loop:
     """Endless training: cross entropy of all logits, gradients clipped at norm 1, AdamW."""
     where = device()
+    if how.compiled:
+        allow_many_compilations()
     model = model.to(where).train()
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=how.fused)
@@ -185,36 +186,40 @@ def _theirs(encoding: str, chosen: argparse.Namespace, how: Conditions) -> Loop:
 
 def measure(chosen: argparse.Namespace, conditions: str, sides: dict[str, Conditions]) -> list[Row]:
     """Rows of each side, as ratios to the plain loop, each measured alone beside it."""
-    setting = {"conditions": conditions, "size": chosen.size, "extent": chosen.extent, "batch": chosen.batch}
+    setting = {
+        "conditions": conditions,
+        "model": chosen.size,
+        "extent": chosen.extent,
+        "batch": chosen.batch,
+        "vocabulary": chosen.vocabulary,
+    }
     needed = flops_of_a_token(random_text(chosen.extent, chosen.size, chosen.vocabulary), chosen.vocabulary)
-    tokens = STEPS * chosen.batch * chosen.extent
     begin = rivals(chosen, sides)
+    base = partial(_advance, begin.pop(BASELINE)(), sides[BASELINE.partition(",")[0]])
+    base(3)
     rows: list[Row] = []
-    for name in list(begin)[1:]:
-        loops = {BASELINE: begin[BASELINE](), name: begin[name]()}
-        for loop in loops.values():
-            for _ in range(3):
-                next(loop)
-        works = {label: partial(_some_steps, loop) for label, loop in loops.items()}
-        found = alternate(works, BASELINE, setting, chosen.rounds)
-        rows += found[1:] if rows else found
-        torch.compiler.reset()
-    finished = []
-    for row in rows:
-        rate = tokens / row.seconds
-        more = {"tokens/s": rate, "utilisation": utilisation(rate * needed)}
-        finished.append(replace(row, seconds=row.seconds / STEPS, more=more))
-    return finished
+    for name, begin_one in begin.items():
+        own = partial(_advance, begin_one(), sides[name.partition(",")[0]])
+        own(3)
+        works = {BASELINE: partial(base, STEPS), name: partial(own, STEPS)}
+        found = alternate(works, BASELINE, setting, chosen.rounds, units=dict.fromkeys(works, STEPS))
+        for row in found[1:] if rows else found:
+            rate = chosen.batch * chosen.extent / row.seconds
+            more = {"tokens/s": rate, "utilisation": utilisation(rate * needed)}
+            rows.append(replace(row, more=more))
+    return rows
 
 
-def _some_steps(loop: Loop) -> None:
-    for _ in range(STEPS):
+def _advance(loop: Loop, how: Conditions, count: int) -> None:
+    # It is set for this thread, and so right for all of the work if there is one thread.
+    torch.set_flush_denormal(how.flush)
+    for _ in range(count):
         next(loop)
 
 
 def equal(compiled: bool) -> dict[str, Conditions]:
     """The same for all, in bfloat16 on CUDA and float32 elsewhere."""
-    how = Conditions(half=device().type == "cuda", compiled=compiled, fused=True)
+    how = Conditions(half=device().type == "cuda", compiled=compiled, fused=True, flush=True)
     return dict.fromkeys(("pebench", "plain loop", "x-transformers"), how)
 
 
@@ -222,42 +227,30 @@ def defaults() -> dict[str, Conditions]:
     """What each does unasked."""
     fast = device().type == "cuda"
     return {
-        "pebench": Conditions(half=False, compiled=False, fused=True),
-        "plain loop": Conditions(half=fast, compiled=fast, fused=fast),
-        "x-transformers": Conditions(half=False, compiled=False, fused=False),
+        "pebench": Conditions(half=False, compiled=False, fused=True, flush=True),
+        "plain loop": Conditions(half=fast, compiled=fast, fused=fast, flush=False),
+        "x-transformers": Conditions(half=False, compiled=False, fused=False, flush=False),
     }
 
 
 def main() -> None:
     """Prints the table."""
-    parser = arguments(__doc__ or "")
-    parser.add_argument("--size", choices=list(SIZES), default="gpt2-small")
-    parser.add_argument("--extent", type=int, default=1024)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--vocabulary", type=int, default=50304)
-    parser.add_argument("--eager", action="store_true", help="compile neither side under equal conditions")
+    here = device().type == "cuda"
+    parser = Arguments(__doc__)
+    parser.add_argument("--size", choices=list(SIZES), default="gpt2-small" if here else "tiny")
+    parser.add_argument("--extent", type=positive, default=1024 if here else 256)
+    parser.add_argument("--batch", type=positive, default=32 if here else 4)
+    parser.add_argument("--vocabulary", type=positive, default=50304 if here else 4096)
+    compiled = argparse.BooleanOptionalAction
+    parser.add_argument("--compile", action=compiled, default=here, help="all, under equal conditions")
     parser.add_argument("--conditions", choices=["both", "equal", "defaults"], default="both")
     chosen = parser.parse_args()
-    title = "Training loops"
     rows: list[Row] = []
     if chosen.conditions in ("both", "equal"):
-        # As every run of pebench does; it holds for the whole process, and so for all sides.
-        torch.set_flush_denormal(True)
-        rows += measure(chosen, "equal", equal(not chosen.eager))
-    if chosen.conditions == "both":
-        rows += _in_another_process()
-    if chosen.conditions == "defaults":
+        rows += measure(chosen, "equal", equal(chosen.compile))
+    if chosen.conditions in ("both", "defaults"):
         rows += measure(chosen, "defaults", defaults())
-    report(title, BASELINE, rows, chosen.output)
-
-
-def _in_another_process() -> list[Row]:
-    """The rows of the defaults: denormal numbers are treated one way or the other by a whole process."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "rows.json")
-        command = [sys.executable, *sys.argv, "--conditions", "defaults", "--output", str(output)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return [Row(**row) for row in json.loads(output.read_text())["rows"]]
+    report("Training loops", BASELINE, rows, chosen.output)
 
 
 if __name__ == "__main__":

@@ -1,125 +1,230 @@
 """Training steps of a language model by encoding: tokens a second, utilisation, and the ratio to no encoding.
 
-What is timed is the loop that runs use, data transfer and optimiser included, on random tokens.
+What is timed is the loop that runs use, data transfer, auxiliary losses and optimiser included, on random
+tokens. Each encoding is measured beside the same model without one, which stays compiled throughout.
+`seqpe:dropout=0` computes common prefixes of digit strings once; `seqpe:dropout=0,unshared` computes every
+string whole; `seqpe` is that with the published dropout. Where memory does not suffice the batch is computed
+in more parts.
+
+`first step s` holds the compilation, with whatever the cache of compiled kernels had; `cold s` is the same in
+a process that --prepare started beside others. `waits` is how often a step waits for the CUDA device, by
+PyTorch's own count; stderr says where.
+
+On a machine that is paid by the minute, compile in parallel first and then measure:
+
+    pebench bench training-step --prepare 4 --rounds 5
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import math
+import multiprocessing
+import sys
 import time
+import warnings
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import torch
-from measure import Row, alternate, arguments, device, report
+from measuring.alternation import Row, alternate, device, wait
+from measuring.reporting import Arguments, described, positive, report, write
+from measuring.training import flops_of_a_token, random_text, steps, text_encodings, utilisation
 
-from pebench.models.decoder import SIZES, Decoder, DecoderOptions
-from pebench.position_encoding import PositionEncoding
-from pebench.randomness import generator
-from pebench.registry import encodings, tasks
-from pebench.resolve import build_encoding
-from pebench.running.checkpoint import State
-from pebench.running.optimisation import optimiser
-from pebench.running.train import Progress, train
+from pebench.models.decoder import SIZES
+from pebench.running.train import Progress
 from pebench.spec import Training
-from pebench.task import AnyTask, Batch
 
-DENSE_BF16 = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
-"""Multiplications and additions a second by the vendors' data sheets, without sparsity."""
+BASELINE = "none"
 
+FIRST = ("none", "rope", "alibi", "fox", "cable", "seqpe:dropout=0", "seqpe", "seqpe:dropout=0,unshared")
+"""What is measured first, if time should run out."""
 
-def random_text(extent: int, size: str, vocabulary: int) -> AnyTask:
-    """Language modelling on tokens drawn at random."""
-    base: type[Any] = tasks.load("language-modeling")
+MEASURED = 0.25
+"""Seconds that one measurement takes at least."""
 
-    class RandomText(base):  # type: ignore[misc]
-        def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
-            return Decoder(self.geometry(), vocabulary, encoding, 0.0, seed)
+MOST_PARTS = 16
+"""Parts of a batch that are tried where memory does not suffice."""
 
-        def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
-            draw = generator(seed, "batch", split, step % 8)
-            return {"tokens": torch.randint(vocabulary, (size, extent + 1), generator=draw)}
-
-    return RandomText(base.Options(extent=extent), DecoderOptions.model_validate({"size": size}))
-
-
-def steps(label: str, task: AnyTask, training: Training, compiled: bool) -> Iterator[Progress]:
-    """An endless training of a model around the encoding that a label such as ``seqpe:dropout=0`` names."""
-    name, _, written = label.partition(":")
-    options = dict(pair.split("=") for pair in written.split(",")) if written else {}
-    values = {key: _value(text) for key, text in options.items()}
-    where = device()
-    encoding = build_encoding(name, values, task.geometry())
-    model = task.build(encoding, 0).to(where)
-    updates = optimiser(model, encoding, training)
-    return train(model, task, updates, training, 0, State(), where, lambda step: False, compiled)
-
-
-def flops_of_a_token(task: AnyTask, vocabulary: int) -> float:
-    """Of forward and backward pass, by Chowdhery et al. 2022 (https://arxiv.org/abs/2204.02311), appendix B:
-    6 a weight that multiplies, and 12 a layer, channel and key in attention, masked keys counted."""
-    geometry = task.geometry()
-    weights = 12 * geometry.layers * geometry.width**2 + vocabulary * geometry.width
-    return 6.0 * weights + 12.0 * geometry.layers * geometry.width * geometry.extent[0]
-
-
-def utilisation(flops_per_second: float) -> float | None:
-    """The share of what the device could do; None where that is not known."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    peak = next((value for key, value in DENSE_BF16.items() if key in name), None)
-    return flops_per_second / peak if peak else None
+Loop = Iterator[Progress]
 
 
 def main() -> None:
     """Prints the table."""
-    parser = arguments(__doc__ or "")
-    names = [name for name in encodings.origins() if 1 in encodings.literals(name).get("axes", (1,))]
-    parser.add_argument("--encodings", nargs="*", default=names, help="names or name:option=value,…")
-    parser.add_argument("--size", choices=list(SIZES), default="gpt2-small")
-    parser.add_argument("--extent", type=int, default=1024)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--accumulate", type=int, default=1)
-    parser.add_argument("--vocabulary", type=int, default=50304)
-    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16")
-    parser.add_argument("--compile", action="store_true")
-    chosen = parser.parse_args()
-    labels = list(dict.fromkeys(["none", *chosen.encodings]))
-    rows = [row for label in labels for row in _rows(label, chosen)]
-    report("Training step by encoding", "none", rows, chosen.output)
-
-
-def _rows(label: str, chosen: argparse.Namespace) -> list[Row]:
-    task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
-    training = Training(
-        steps=10**6, batch=chosen.batch, accumulate=chosen.accumulate, precision=chosen.precision
+    here = device().type == "cuda"
+    names = list(dict.fromkeys([*FIRST, *text_encodings()]))
+    parser = Arguments(__doc__)
+    parser.add_argument("--encodings", nargs="+", default=names, help="names or name:option=value,…")
+    parser.add_argument("--size", choices=list(SIZES), default="gpt2-small" if here else "tiny")
+    parser.add_argument("--extent", type=positive, default=1024 if here else 256)
+    parser.add_argument("--batch", type=positive, default=32 if here else 4)
+    parser.add_argument("--vocabulary", type=positive, default=50304 if here else 4096)
+    parser.add_argument(
+        "--precision", choices=["bfloat16", "float32"], default="bfloat16" if here else "float32"
     )
-    begin = time.perf_counter()
-    loops = {name: steps(name, task, training, chosen.compile) for name in dict.fromkeys(["none", label])}
-    for loop in loops.values():
-        for _ in range(3):
-            next(loop)
-    ready = time.perf_counter() - begin
-    setting = {"extent": chosen.extent, "batch": chosen.batch, "compiled": chosen.compile}
-    works = {name: (lambda loop=loop: [next(loop) for _ in range(4)]) for name, loop in loops.items()}
-    rows = alternate(works, "none", setting, chosen.rounds)
-    tokens = 4 * chosen.batch * chosen.extent
-    needed = flops_of_a_token(task, chosen.vocabulary)
-    found = []
-    for row in rows:
-        rate = tokens / row.seconds
-        more = {"tokens/s": rate, "utilisation": utilisation(rate * needed), "ready s": ready}
-        found.append(replace(row, seconds=row.seconds / 4, more=more))
-    return [row for row in found if row.name == label]
+    compiled = argparse.BooleanOptionalAction
+    parser.add_argument("--compile", action=compiled, default=here, help="by default on CUDA")
+    parser.add_argument("--prepare", type=positive, help="compile everything first, in so many processes")
+    parser.add_argument("--prepare-only", action="store_true", help="and measure nothing")
+    chosen = parser.parse_args()
+    labels = [label for label in chosen.encodings if label != BASELINE]
+    cold = prepare([BASELINE, *labels], chosen) if chosen.prepare else {}
+    if chosen.prepare_only:
+        return
+    title = "Training step by encoding"
+    rows: list[Row] = []
+    for row in measure(labels, chosen, cold):
+        rows.append(row)
+        told = f"{row.name}: {row.seconds * 1e3:.1f} ms, {row.ratio:.2f} of {BASELINE}\n"
+        sys.stderr.write(told)
+        if chosen.output:
+            write(chosen.output, described(title, BASELINE, rows))
+    report(title, BASELINE, rows, chosen.output)
 
 
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
+def prepare(labels: list[str], chosen: argparse.Namespace) -> dict[str, float]:
+    """Seconds of the first step of each, in processes of their own that leave what they compile in the cache.
+    What fails here, for several of them may be more than fits into memory, is left for later."""
+    found: dict[str, float] = {}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(chosen.prepare, mp_context=spawn, max_tasks_per_child=1) as pool:
+        tasks = {pool.submit(_first_step, label, chosen): label for label in labels}
+        for task in as_completed(tasks):
+            label = tasks[task]
+            try:
+                found[label] = task.result()
+            except Exception as error:  # whatever it is, the measurement will meet it again and tell
+                sys.stderr.write(f"{label}: not prepared: {_in_one_line(error)}\n")
+                continue
+            sys.stderr.write(f"{label}: prepared in {found[label]:.0f} s\n")
+    return found
+
+
+def measure(labels: list[str], chosen: argparse.Namespace, cold: dict[str, float]) -> Iterator[Row]:
+    """The rows, each as soon as it is there; that of the baseline comes first."""
+    base, base_ready = _begun(BASELINE, chosen, 1)
+    base_step = _seconds_of_a_step(base)
+    rows: list[Row] = []
+    for label in labels:
+        loop = ready = None
+        parts = 1
+        while loop is None:
+            try:
+                loop, ready = _begun(label, chosen, parts)
+            except torch.OutOfMemoryError as error:
+                parts *= 2
+                if parts > min(MOST_PARTS, chosen.batch):
+                    sys.stderr.write(f"{label} left out: {_in_one_line(error)}\n")
+                    break
+                sys.stderr.write(f"{label}: not enough memory, now in {parts} parts\n")
+            except Exception as error:  # one encoding that cannot be trained must not cost the others' rows
+                sys.stderr.write(f"{label} left out: {_in_one_line(error)}\n")
+                break
+            if loop is None:
+                gc.collect()
+                torch.cuda.empty_cache()
+        if loop is None:
             continue
-    return {"true": True, "false": False}.get(text, text)
+        own_step = _seconds_of_a_step(loop)
+        units = {BASELINE: math.ceil(MEASURED / base_step), label: math.ceil(MEASURED / own_step)}
+        loops = {BASELINE: base, label: loop}
+        works = {name: partial(_advance, loops[name], units[name]) for name in loops}
+        found = alternate(works, BASELINE, _setting(chosen), chosen.rounds, warmup=1, units=units)
+        first = not rows
+        for row in found if first else found[1:]:
+            is_base = row.name == BASELINE
+            figures = {
+                **_figures(row.seconds, chosen),
+                "parts": None if is_base or parts == 1 else str(parts),
+                "first step s": base_ready if is_base else ready,
+                "cold s": cold.get(row.name),
+                "waits": _waits(loops[row.name], row.name),
+            }
+            rows.append(replace(row, more=figures))
+            yield rows[-1]
+        loops.clear()
+        works.clear()
+        del loop
+
+
+def _begun(label: str, chosen: argparse.Namespace, parts: int) -> tuple[Loop, float]:
+    """A training that has compiled what it needs, and the seconds that its first step took."""
+    task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
+    training = Training(steps=10**6, batch=chosen.batch, accumulate=parts, precision=chosen.precision)
+    loop = steps(label, task, training, chosen.compile)
+    begin = time.perf_counter()
+    _advance(loop, 1)
+    wait(device())
+    seconds = time.perf_counter() - begin
+    # The second step may compile once more, and settles what memory is kept.
+    _advance(loop, 2)
+    return loop, seconds
+
+
+def _first_step(label: str, chosen: argparse.Namespace) -> float:
+    return _begun(label, chosen, 1)[1]
+
+
+def _seconds_of_a_step(loop: Loop) -> float:
+    wait(device())
+    begin = time.perf_counter()
+    _advance(loop, 2)
+    wait(device())
+    return (time.perf_counter() - begin) / 2
+
+
+def _advance(loop: Loop, count: int) -> None:
+    for _ in range(count):
+        next(loop)
+
+
+def _waits(loop: Loop, label: str) -> float | None:
+    """How often the host waits for the device in a step, None without CUDA."""
+    if device().type != "cuda":
+        return None
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            _advance(loop, 1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    places = Counter(
+        f"{warning.filename}:{warning.lineno}"
+        for warning in caught
+        if "synchronizing CUDA operation" in str(warning.message)
+    )
+    for place, count in places.most_common():
+        sys.stderr.write(f"{label} waits for the device {count} times a step at {place}\n")
+    return places.total()
+
+
+def _setting(chosen: argparse.Namespace) -> dict[str, object]:
+    return {
+        "model": chosen.size,
+        "extent": chosen.extent,
+        "batch": chosen.batch,
+        "vocabulary": chosen.vocabulary,
+        "precision": chosen.precision,
+        "compiled": chosen.compile,
+    }
+
+
+def _figures(seconds: float, chosen: argparse.Namespace) -> dict[str, float | str | None]:
+    task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
+    rate = chosen.batch * chosen.extent / seconds
+    return {
+        "tokens/s": rate,
+        "utilisation": utilisation(rate * flops_of_a_token(task, chosen.vocabulary)),
+    }
+
+
+def _in_one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pebench.position_encoding import PositionEncoding, Reach
 from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
 from pebench.running import checkpoint, memory, provenance
 from pebench.running.checkpoint import State
+from pebench.running.compilation import forget_compiled, share_compiled_kernels
 from pebench.running.evaluate import evaluate
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.optimisation import optimiser as build_optimiser
@@ -495,6 +496,9 @@ def _prepare_process(execution: Execution) -> None:
     torch.set_flush_denormal(True)
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
+    if execution.compile:
+        share_compiled_kernels()
+        forget_compiled()
 
 
 def _job() -> str | None:

@@ -1,0 +1,137 @@
+"""Writes what was measured into the documentation, so that no number there is typed by hand.
+
+Reads ``results/benchmarks/<machine>/<benchmark>.json``, and writes all of it to ``docs/benchmarks.md`` and
+a few lines of it between two marks in the README.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from measuring.reporting import Record, caption, cells, text
+
+from pebench import atomic
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS, PAGE, README = (
+    REPOSITORY / place for place in ("results/benchmarks", "docs/benchmarks.md", "README.md")
+)
+
+BEGIN, END = "<!-- benchmarks: written by pebench bench --page -->", "<!-- end of benchmarks -->"
+
+QUOTED = ("none", "rope", "alibi", "fox", "cable", "seqpe:dropout=0", "seqpe", "seqpe:dropout=0,unshared")
+"""Encodings that the README shows."""
+
+INTRODUCTION = """# Benchmarks
+
+```bash
+pebench bench --list                                       # what there is
+pebench bench                                              # all of it, on whatever device there is
+pebench bench training-step --encodings rope alibi         # one of them, with options of its own
+pebench bench --output results/benchmarks/my-machine       # kept where this page is made from
+pebench bench --page                                       # writes this page
+```
+
+Machines are shared and clocks vary, so a time alone says little. Every row is measured in alternation with
+the baseline of its table, in one run; `ratio` is the median over the rounds of the baseline's time by the
+row's own, above 1 where the row is faster, and beside it stand the quartiles of the rounds. `ms` is the
+median time of one unit of work. `added MiB` is the most memory that one call took beyond what was taken
+before it: allocated on a CUDA device, resident in the process on a CPU. Load is the number of processes
+that wanted a core in the minute before the benchmark began; where it is above the number of cores, times
+are longer than on a quiet machine and quartiles wider.
+
+The files that this page is made from are in [`results/benchmarks`](../results/benchmarks), a folder a
+machine.
+"""
+
+
+def page(results: Path) -> str:
+    """The page of all results in a folder."""
+    parts = [INTRODUCTION]
+    for name, records in sorted(_by_benchmark(results).items()):
+        first = next(iter(records.values()))
+        parts.append(f"## {first['title']}\n\n`pebench bench {name}`\n\n{_docstring(name)}\n")
+        for machine, record in records.items():
+            parts.append(f"### {first['title']}: {machine}\n\n{_where(record)}\n\n{_table(record)}")
+    return "\n".join(parts)
+
+
+def quotation(results: Path) -> str:
+    """The lines for the README: the training step by encoding, on a GPU if there are results of one."""
+    records = _by_benchmark(results).get("training-step", {})
+    if not records:
+        return ""
+    record = next((r for r in records.values() if r["machine"]["cuda"]), next(iter(records.values())))
+    rows = {row["name"]: row for row in record["rows"]}
+    chosen = [rows[name] for name in QUOTED if name in rows]
+    known = [key for key in ("tokens/s", "utilisation") if any(row["more"].get(key) for row in chosen)]
+    lines = [
+        [f"`{row['name']}`", *(text(row["more"].get(key)) for key in known), f"{row['ratio']:.2f}"]
+        for row in chosen
+    ]
+    table = _markdown(["encoding", *known, f"ratio to {record['baseline']}"], lines)
+    setting = ", ".join(f"{key} {text(value)}" for key, value in record["rows"][0]["setting"].items())
+    return f"Training step by encoding ({setting}). {_where(record)}\n\n{table}"
+
+
+def within(readme: str, lines: str) -> str:
+    """The README with other lines between its marks.
+
+    Raises:
+        ValueError: it has no such marks.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not pattern.search(readme):
+        raise ValueError(f"the README lacks '{BEGIN}' and '{END}'")
+    return pattern.sub(lambda _: f"{BEGIN}\n\n{lines}\n{END}", readme)
+
+
+def _by_benchmark(results: Path) -> dict[str, dict[str, Record]]:
+    """The records by the names of benchmark and machine."""
+    found: dict[str, dict[str, Record]] = {}
+    for path in sorted(results.glob("*/*.json")):
+        found.setdefault(path.stem, {})[path.parent.name] = json.loads(path.read_bytes())
+    return found
+
+
+def _docstring(name: str) -> str:
+    file = REPOSITORY / "benchmarks" / f"{name.replace('-', '_')}.py"
+    return ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+
+
+def _where(record: Record) -> str:
+    of = record["machine"]
+    commit = f"commit {of['commit'][:10]}{' with changes' if of['dirty'] else ''}, " if of["commit"] else ""
+    cuda = f", CUDA {of['cuda']}" if of["cuda"] else ""
+    threads = f"{of['threads']} thread{'' if of['threads'] == 1 else 's'}"
+    versions = f"torch {of['torch']}{cuda}, Python {of['python']}"
+    return f"{of['device']}; {of['date']}, {commit}{versions}, {threads}, load {of['load']} at the beginning."
+
+
+def _table(record: Record) -> str:
+    headings, lines = cells(record["rows"])
+    return f"{_markdown(headings, lines)}\n{caption(record)[:1].upper()}{caption(record)[1:]}.\n"
+
+
+def _markdown(headings: list[str], lines: list[list[str]]) -> str:
+    rule = [" --- ", *(" ---: " for _ in headings[1:])]
+    rows = [" | ".join(line) for line in (headings, *lines)]
+    return "\n".join([f"| {rows[0]} |", f"|{'|'.join(rule)}|", *(f"| {row} |" for row in rows[1:])]) + "\n"
+
+
+def main() -> None:
+    """Writes both."""
+    readme = within(README.read_text("utf-8"), quotation(RESULTS))
+    atomic.write_text(PAGE, page(RESULTS))
+    atomic.write_text(README, readme)
+    sys.stdout.write(f"{PAGE.relative_to(REPOSITORY)} and the README\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Training as runs do it, on tokens drawn at random, for whatever a benchmark compares it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from measuring.alternation import device
+
+from pebench.data.tokens import TokenStream
+from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.position_encoding import PositionEncoding
+from pebench.randomness import generator
+from pebench.registry import encodings, tasks
+from pebench.resolve import build_encoding
+from pebench.running.checkpoint import State
+from pebench.running.compilation import share_compiled_kernels
+from pebench.running.optimisation import optimiser
+from pebench.running.train import Progress, train
+from pebench.spec import Training
+from pebench.task import AnyTask, Batch
+
+DENSE_BF16 = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+"""Multiplications and additions a second by the vendors' data sheets, without sparsity."""
+
+UNSHARED = "unshared"
+"""Written like an option of SeqPE: its encoder then computes every digit string whole."""
+
+COMPILED_AT_ONCE = 128
+"""Compiled forms of the training step that may exist beside each other in a process."""
+
+
+def text_encodings() -> list[str]:
+    """The names of all encodings of one axis."""
+    return [name for name in encodings.origins() if 1 in encodings.literals(name).get("axes", (1,))]
+
+
+def random_text(extent: int, size: str, vocabulary: int, evaluated: tuple[int, ...] = ()) -> AnyTask:
+    """Language modelling on tokens drawn at random.
+
+    Args:
+        extent: tokens of a training sequence. size: of the model. vocabulary: tokens there are.
+        evaluated: extents to evaluate at, on one stretch of the largest of them.
+    """
+    base: type[Any] = tasks.load("language-modeling")
+
+    class RandomText(base):  # type: ignore[misc]
+        def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
+            return Decoder(self.geometry(), vocabulary, encoding, 0.0, seed)
+
+        def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+            draw = generator(seed, "batch", split, step % 8)
+            return {"tokens": torch.randint(vocabulary, (size, extent + 1), generator=draw)}
+
+        def _bytes(self, windows: list[Any]) -> int:
+            return sum(window.scored for window in windows)
+
+        @property
+        def _evaluated(self) -> TokenStream:
+            count = max(evaluated) + 1
+            tokens = np.random.default_rng(0).integers(vocabulary, size=count, dtype=np.uint32)
+            return TokenStream(tokens, count, 0, np.zeros(1, np.int64), "random")
+
+    options = {"extent": extent, "evaluate": evaluated, "protocols": ("non-overlapping",)}
+    return RandomText(base.Options(**options), DecoderOptions.model_validate({"size": size}))
+
+
+def steps(label: str, task: AnyTask, training: Training, compiled: bool) -> Iterator[Progress]:
+    """An endless training of a model around the encoding that a label such as ``seqpe:dropout=0`` names."""
+    torch.set_flush_denormal(True)  # as every run does
+    if compiled:
+        allow_many_compilations()
+    encoding = labelled(label, task)
+    where = device()
+    model = task.build(encoding, 0).to(where)
+    updates = optimiser(model, encoding, training)
+    return train(model, task, updates, training, 0, State(), where, lambda step: False, compiled)
+
+
+def labelled(label: str, task: AnyTask) -> PositionEncoding:
+    """The encoding that a label such as ``seqpe:dropout=0,unshared`` names, for the model of a task."""
+    name, _, written = label.partition(":")
+    parts = written.split(",") if written else []
+    options = dict(part.split("=") for part in parts if part != UNSHARED)
+    encoding = build_encoding(name, {key: _value(text) for key, text in options.items()}, task.geometry())
+    if UNSHARED in parts:
+        encoder: Any = encoding.encoder
+        encoder.forward = _without_sharing(encoder)
+    return encoding
+
+
+def _without_sharing(encoder: Any) -> Any:
+    original = encoder.forward
+    return lambda positions, share: original(positions, share=False)
+
+
+def allow_many_compilations() -> None:
+    """Lets one process compile the training step for one model after another, from the cache that runs share.
+
+    PyTorch's own bound is 8 forms of a function, and the ninth would run uncompiled."""
+    share_compiled_kernels()
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, COMPILED_AT_ONCE)
+
+
+def flops_of_a_token(task: AnyTask, vocabulary: int) -> float:
+    """Of forward and backward pass, by Chowdhery et al. 2022 (https://arxiv.org/abs/2204.02311), appendix B:
+    6 a weight that multiplies, and 12 a layer, channel and key in attention, masked keys counted."""
+    geometry = task.geometry()
+    weights = 12 * geometry.layers * geometry.width**2 + vocabulary * geometry.width
+    return 6.0 * weights + 12.0 * geometry.layers * geometry.width * geometry.extent[0]
+
+
+def utilisation(flops_per_second: float) -> float | None:
+    """The share of what the device could do; None where that is not known."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    peak = next((value for key, value in DENSE_BF16.items() if key in name), None)
+    return flops_per_second / peak if peak else None
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text, text)

@@ -1,0 +1,144 @@
+"""Each benchmark runs at its smallest size and keeps to what all of them promise: rows as ratios to a
+baseline that was measured beside them, in a table and in a file."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pebench.cli import main
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BENCHMARKS = REPOSITORY / "benchmarks"
+
+TEXT = ["--size", "tiny", "--extent", "16", "--batch", "2", "--vocabulary", "32"]
+SMALLEST = {
+    "aggregation": ["--runs", "10"],
+    "attention-paths": ["--lengths", "16", "--heads", "4", "--tokens", "16", "--encodings", "t5"],
+    "evaluation": ["--extents", "16", "32", "--size", "tiny", "--vocabulary", "32"],
+    "position-encoder": ["--positions", "32", "--width", "16", "--heads", "2"],
+    "side-by-side": [*TEXT, "--processes", "1", "2", "--seconds", "0.1"],
+    "sync": ["--runs", "2"],
+    "training-loops": [*TEXT, "--no-compile", "--conditions", "equal"],
+    "training-step": [*TEXT, "--no-compile", "--encodings", "rope", "seqpe:dropout=0,unshared"],
+}
+ROWS = {
+    "aggregation": {"reading the files", "pebench leaderboard"},
+    "attention-paths": {"fused, no bias", "factored, alibi", "blocked, t5", "whole matrix, t5"},
+    "evaluation": {"fused, none", "fused, rope", "factored, alibi", "factored, seqpe", "blocked, t5"},
+    "position-encoder": {"plain", "read-out only", "shared prefixes", "plain, dropout", "tensor code"},
+    "side-by-side": {"1 process", "2 processes"},
+    "sync": {"log_batch by hand", "pebench sync", "pebench sync, idle"},
+    "training-loops": {"plain loop, learned", "pebench, none", "pebench, alibi"},
+    "training-step": {"none", "rope", "seqpe:dropout=0,unshared"},
+}
+"""Rows that must be there."""
+
+
+def test_every_benchmark_is_tried_here() -> None:
+    assert set(SMALLEST) == {path.stem.replace("_", "-") for path in BENCHMARKS.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_benchmark_measures_itself_against_its_baseline(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert main(["bench", name, *SMALLEST[name], "--rounds", "1", "--output", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
+    assert record["title"] in capfd.readouterr().out
+    assert {"date", "device", "torch", "load"} <= record["machine"].keys()
+    names = {row["name"] for row in record["rows"]}
+    assert names >= ROWS[name] | {record["baseline"]}
+    for row in record["rows"]:
+        assert row["seconds"] > 0
+        assert row["spread"][0] <= row["ratio"] <= row["spread"][1]
+    assert {row["ratio"] for row in record["rows"] if row["name"] == record["baseline"]} == {1.0}
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What writes the page."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("measuring.page", BENCHMARKS / "measuring" / "page.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_documentation_says_what_the_results_say(page: Any) -> None:
+    assert page.PAGE.read_text("utf-8") == page.page(page.RESULTS)
+    readme = page.README.read_text("utf-8")
+    assert readme == page.within(readme, page.quotation(page.RESULTS))
+
+
+def test_a_readme_without_a_place_for_them_is_refused(page: Any) -> None:
+    with pytest.raises(ValueError, match="lacks"):
+        page.within("# pebench\n", "lines")
+
+
+def test_a_result_of_another_machine_is_told_apart(page: Any, tmp_path: Path) -> None:
+    for machine, cuda in (("laptop", None), ("node", "12.8")):
+        row = {
+            "name": "none",
+            "setting": {"extent": 8},
+            "seconds": 0.5,
+            "ratio": 1.0,
+            "spread": [1.0, 1.0],
+            "added_bytes": None,
+            "more": {"tokens/s": 1234.0, "utilisation": None},
+        }
+        of: dict[str, Any] = {"device": machine, "date": "2026-01-01", "commit": None, "dirty": None}
+        of |= {"torch": "2", "cuda": cuda, "python": "3", "threads": 1, "load": 0.5}
+        record = {"title": "Steps", "baseline": "none", "machine": of, "rows": [row]}
+        (tmp_path / machine).mkdir()
+        (tmp_path / machine / "training-step.json").write_text(json.dumps(record))
+    written = page.page(tmp_path)
+    assert written.index("### Steps: laptop") < written.index("### Steps: node")
+    assert "| none | 8 | 500 | 1.00 | 1.00–1.00 | 1,234 |" in written
+    assert "node; 2026-01-01" in page.quotation(tmp_path)
+
+
+def test_names_and_summaries_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(SMALLEST)
+    assert all(ast.get_docstring(ast.parse(p.read_text("utf-8"))) for p in BENCHMARKS.glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["evaluatoin"], "unknown benchmark 'evaluatoin': did you mean 'evaluation'?"),
+        (["sync", "evaluation", "--rounds", "2"], "'--rounds' belongs to one benchmark"),
+        (["--rounds", "2"], "'--rounds' belongs to one benchmark"),
+        (["sync", "--rounds", "0"], "'0' is no number from 1 on"),
+        (["sync", "--runds", "1"], "unrecognized arguments: --runds 1"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(
+    arguments: list[str], sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *arguments]) == 2
+    told = capfd.readouterr()
+    assert sentence in told.err
+    assert told.err.splitlines()[-1].startswith("pebench: ")
+    assert "Traceback" not in told.err
+
+
+def test_an_installed_package_says_that_it_has_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pebench.commands.bench as bench
+
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "site-packages/pebench/commands/bench.py"))
+    assert main(["bench", "--list"]) == 2
+    assert "part of a checkout" in capsys.readouterr().err
