@@ -46,6 +46,7 @@ _ORDER = [
     "status",
     "sync",
     "leaderboard",
+    "compare",
     "ui",
     "register",
     "doctor",

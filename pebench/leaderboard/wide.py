@@ -209,14 +209,15 @@ def _lines(group: Group, rows: Mapping[str, Mapping[Extent, Cell]]) -> list[Line
     """
     default = group.default or ""
     base = rows.get(default, {})
-    inside = {extent: cell for extent, cell in base.items() if _inside(extent, group.trained)}
+    inside = {extent: cell for extent, cell in base.items() if inside(extent, group.trained)}
     others = {name: cells for name, cells in rows.items() if name != default}
     lines = [Line(group.label, group, base)]
     lines += [Line(f"{group.label}, {name}", group, {**inside, **cells}) for name, cells in others.items()]
     return lines
 
 
-def _inside(extent: Extent, trained: Extent | None) -> bool:
+def inside(extent: Extent, trained: Extent | None) -> bool:
+    """Whether an extent is no longer than the trained one on any axis, so that nothing is extrapolated."""
     if trained is None or len(trained) != len(extent):
         return False
     return all(size <= most for size, most in zip(extent, trained, strict=True))

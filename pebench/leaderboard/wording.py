@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from pebench.leaderboard.collect import MISSING, Collection
 from pebench.leaderboard.costs import CostRow
 from pebench.leaderboard.wide import Cell, Extent, Wide
 from pebench.scores import extent_name
+from pebench.store import MetricRecord
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def number(value: float, like: float | None = None) -> str:
@@ -46,9 +51,14 @@ def heading(table: Wide) -> str:
     """The metric, its unit and which way is up."""
     if not table.metric:
         return "Nothing has finished yet."
-    direction = "higher" if table.record.higher_is_better else "lower"
-    unit = f"{table.record.unit}, " if table.record.unit else ""
-    return f"{table.metric} ({unit}{direction} is better) by extent"
+    return f"{metric_heading(table.metric, table.record)} by extent"
+
+
+def metric_heading(metric: str, record: MetricRecord) -> str:
+    """A metric, its unit and which way is up."""
+    direction = "higher" if record.higher_is_better else "lower"
+    unit = f"{record.unit}, " if record.unit else ""
+    return f"{metric} ({unit}{direction} is better)"
 
 
 def explained(table: Wide) -> str:
@@ -68,14 +78,17 @@ def difference_heading(table: Wide) -> str:
 
 def difference_text(cell: Cell | None) -> str:
     """``−0.512 ± 0.020`` to the baseline, without an interval for one pair, or nothing."""
-    if cell is None or math.isnan(cell.difference):
+    return "" if cell is None else difference_of(cell.difference, cell.difference_half_width, cell.mean)
+
+
+def difference_of(difference: float, half_width: float, mean: float) -> str:
+    """``−0.512 ± 0.020``: the difference of a mean to another, see `difference_text`."""
+    if math.isnan(difference):
         return ""
     # The digits of the means: a difference of two of them has no more.
-    digits = _digits(cell.mean)
-    text = signed(cell.difference, digits)
-    if math.isnan(cell.difference_half_width):
-        return text
-    return f"{text} ± {cell.difference_half_width:.{digits}f}"
+    digits = _digits(mean)
+    text = signed(difference, digits)
+    return text if math.isnan(half_width) else f"{text} ± {half_width:.{digits}f}"
 
 
 def signed(value: float, digits: int) -> str:
@@ -130,31 +143,45 @@ def _extent_heading(table: Wide, extent: Extent) -> str:
 
 def notes(collection: Collection, table: Wide) -> list[str]:
     """Sentences about what is missing from a table and what diverged; run ids stand in backquotes."""
-    labels = {line.group.key: line.group.label for line in table.lines}
+    return gaps(collection, {line.group.key: line.group.label for line in table.lines})
+
+
+def gaps(
+    collection: Collection, labels: Mapping[str, str], run_ids: Container[str] | None = None
+) -> list[str]:
+    """Sentences about what groups lack and what diverged in them.
+
+    Args:
+        collection: the sweep. labels: what the groups are called, by key.
+        run_ids: of the runs that are looked at, None for all.
+    """
+    cells, scores = collection.cells, collection.scores
+    if run_ids is not None:
+        cells = cells[[run_id in run_ids for run_id in cells["run_id"]]]
+        scores = scores[[run_id in run_ids for run_id in scores["run_id"]]]
     found: dict[str, list[str]] = {key: [] for key in labels}
-    for key, sentence in (*_missing(collection), *_diverged(collection), *_without_number(collection)):
+    for key, sentence in (*_missing(cells), *_diverged(cells), *_without_number(scores)):
         if key in found:
             found[key].append(f"{labels[key]}: {sentence}")
     return [sentence for sentences in found.values() for sentence in sentences]
 
 
-def _missing(collection: Collection) -> Iterator[tuple[str, str]]:
-    cells = collection.cells
+def _missing(cells: pandas.DataFrame) -> Iterator[tuple[str, str]]:
     expected = cells.groupby("group").size()
     for key, seeds in cells[cells["status"] == MISSING].groupby("group")["seed"]:
         finished, names = expected[key] - len(seeds), ", ".join(str(seed) for seed in seeds)
         yield str(key), f"{finished} of {expected[key]} seeds finished, missing seed {names}."
 
 
-def _diverged(collection: Collection) -> Iterator[tuple[str, str]]:
+def _diverged(cells: pandas.DataFrame) -> Iterator[tuple[str, str]]:
     columns = ["group", "run_id", "seed", "diverged_at"]
-    cells = collection.cells[collection.cells["status"] == "diverged"][columns]
-    for key, run_id, seed, step in cells.itertuples(index=False, name=None):
+    diverged = cells[cells["status"] == "diverged"][columns]
+    for key, run_id, seed, step in diverged.itertuples(index=False, name=None):
         yield key, f"seed {seed} diverged{'' if math.isnan(step) else f' at step {step:.0f}'} (`{run_id}`)."
 
 
-def _without_number(collection: Collection) -> Iterator[tuple[str, str]]:
+def _without_number(scores: pandas.DataFrame) -> Iterator[tuple[str, str]]:
     columns = ["group", "run_id", "metric", "extent"]
-    scores = collection.scores[collection.scores["value"].isna()][columns]
-    for key, run_id, metric, extent in scores.itertuples(index=False, name=None):
+    without = scores[scores["value"].isna()][columns]
+    for key, run_id, metric, extent in without.itertuples(index=False, name=None):
         yield key, f"`{run_id}` gave no number for {metric} at {extent_name(extent)}."

@@ -1,0 +1,142 @@
+"""What a user names to be compared: two encodings of a sweep, two runs, or two sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pebench.errors import UserError, join_and, unknown
+from pebench.leaderboard.collect import Collection, collect
+from pebench.leaderboard.evidence import Evidence, from_folders
+from pebench.leaderboard.groups import Group
+from pebench.leaderboard.sweeps import find_sweeps, name_of
+from pebench.store import SweepRecord, find_run, read_sweeps
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared.
+
+    Attributes:
+        name: what it is called.
+        kind: what it is.
+        groups: those that it is made of.
+        run_ids: of its runs.
+        extrapolation: which way past the trained extent, None for the encoding's default.
+    """
+
+    name: str
+    kind: Literal["encoding", "run", "sweep"]
+    groups: tuple[Group, ...]
+    run_ids: frozenset[str]
+    extrapolation: str | None = None
+
+
+Sides = tuple[Side, Side]
+
+
+def find_sides(runs: Path, names: tuple[str, str], sweep: str | None = None) -> tuple[Collection, Sides]:
+    """What two names stand for, and the runs of both.
+
+    They are sweeps where there are sweeps or files of both names, encodings where a sweep has rows that are
+    called so, and else runs, by their ids or the beginnings of these.
+
+    Args:
+        runs: the folder of runs. names: as the user wrote them.
+        sweep: the sweep whose encodings are meant, None for the only one that has both.
+
+    Raises:
+        UserError: a name is unknown or could be several things, or the two are not of one kind.
+    """
+    if not any(runs.glob("*/spec.json")):
+        raise UserError(f"there is no run in '{runs}': submit a sweep, or name the folder with --runs.")
+    recorded = {record.name: record for record in read_sweeps(runs)}
+    if sweep is None and all(name_of(name) in recorded for name in names):
+        return _sweeps(runs, [recorded[name_of(name)] for name in names])
+    wanted = find_sweeps(runs, [sweep]) if sweep is not None else list(recorded.values())
+    collections = [collect(record, from_folders(runs, record)) for record in wanted]
+    both = [each for each in collections if all(_rows(each, name)[0] for name in names)]
+    if len(both) > 1:
+        which = join_and(each.sweep.name for each in both)
+        raise UserError(f"{join_and(names)} are encodings of the sweeps {which}: say which with --sweep.")
+    if both:
+        return both[0], (_encoding(both[0], names[0]), _encoding(both[0], names[1]))
+    labels = {group.label for each in collections for group in each.groups.values()}
+    if sweep is not None:
+        missing = next(name for name in names if not _rows(collections[0], name)[0])
+        raise unknown("encoding", missing, labels, f"sweep '{collections[0].sweep.name}'")
+    kinds = {_kind(name, collections, recorded) for name in names}
+    if kinds == {"run"}:
+        return _runs(runs, names, labels | set(recorded))
+    for name in names:
+        if _kind(name, collections, recorded) == "run":
+            _run_id(runs, name, labels | set(recorded))
+    if kinds == {"encoding"}:
+        raise UserError(f"no sweep has both {join_and(names)}: compare two runs, or two sweeps.")
+    raise UserError(f"{join_and(names)} are not of one kind: compare two encodings, two sweeps or two runs.")
+
+
+def _kind(name: str, collections: Iterable[Collection], recorded: Iterable[str]) -> str:
+    if name_of(name) in recorded:
+        return "sweep"
+    return "encoding" if any(_rows(each, name)[0] for each in collections) else "run"
+
+
+def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Sides]:
+    evidence = [from_folders(runs, record) for record in records]
+    together = _together([*evidence[0], *evidence[1]])
+    first, second = (
+        _side(together, record.name, "sweep", own) for record, own in zip(records, evidence, strict=True)
+    )
+    return together, (first, second)
+
+
+def _runs(runs: Path, names: tuple[str, str], others: set[str]) -> tuple[Collection, Sides]:
+    ids = tuple(_run_id(runs, name, others) for name in names)
+    evidence = from_folders(runs, SweepRecord(name="", source="", runs=ids))
+    together = _together(evidence)
+    first, second = (_side(together, each.run_id, "run", [each]) for each in evidence)
+    return together, (first, second)
+
+
+def _run_id(runs: Path, name: str, others: set[str]) -> str:
+    ids = {path.parent.name for path in runs.glob("*/spec.json")}
+    if name not in ids and sum(run_id.startswith(name) for run_id in ids) != 1:
+        raise unknown("encoding, sweep or run", name, others | ids)
+    return find_run(runs, name).run_id
+
+
+def _side(
+    together: Collection, name: str, kind: Literal["run", "sweep"], evidence: Iterable[Evidence]
+) -> Side:
+    specs = {each.run_id: each.spec.group for each in evidence}
+    groups = tuple(group for key, group in together.groups.items() if key in specs.values())
+    return Side(name, kind, groups, frozenset(specs))
+
+
+def _together(evidence: Iterable[Evidence]) -> Collection:
+    runs = {each.run_id: each for each in evidence}
+    return collect(SweepRecord(name="", source="", runs=tuple(runs)), runs.values())
+
+
+def _encoding(collection: Collection, name: str) -> Side:
+    groups, method = _rows(collection, name)
+    cells = collection.cells
+    ids = cells[cells["group"].isin([group.key for group in groups])]["run_id"]
+    return Side(name, "encoding", tuple(groups), frozenset(ids), method)
+
+
+def _rows(collection: Collection, name: str) -> tuple[list[Group], str | None]:
+    """The groups that a sweep's tables call so, and the extrapolation in the name: ``rope, yarn``."""
+    base, _, method = name.rpartition(", ")
+    for called in ("label", "encoding", "encoding_name"):
+        own = [group for group in collection.groups.values() if getattr(group, called) == name]
+        if own:
+            return own, None
+        own = [group for group in collection.groups.values() if getattr(group, called) == base]
+        scores = collection.scores[collection.scores["group"].isin([group.key for group in own])]
+        if method in set(scores["extrapolation"]):
+            return own, method
+    return [], None

@@ -1,0 +1,231 @@
+"""What `pebench compare` says of two encodings, two runs or two sweeps, and on what evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from run_folders import METRICS, begin, diverge, finish, record_sweep, specification, text_scores
+
+from pebench.cli import main
+from pebench.leaderboard.head_to_head import HeadToHead, Row, head_to_head, verdict
+from pebench.leaderboard.sides import find_sides
+from pebench.spec import RunSpec
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    return folder
+
+
+INSIDE = {"rope": (1.0, 1.2, 1.1), "alibi": (2.0, 2.1, 2.3)}
+OUTSIDE = {"rope": (3.1, 3.0, 3.4), "alibi": (3.0, 3.1, 3.1)}
+
+
+def made(runs: Path, names: Sequence[str] = ("rope", "alibi"), seeds: int = 3) -> None:
+    """Finished runs of one sweep, with the scores above."""
+    specs = [specification(name, seed) for name in names for seed in range(seeds)]
+    for spec in specs:
+        name = spec.encoding.name
+        finish(begin(runs, spec), text_scores(INSIDE[name][spec.seed], OUTSIDE[name][spec.seed]))
+    record_sweep(runs, specs)
+
+
+def compared(runs: Path, first: str, second: str, *metrics: str, sweep: str | None = None) -> HeadToHead:
+    collection, sides = find_sides(runs, (first, second), sweep)
+    return head_to_head(collection, sides, metrics)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed, its line breaks undone."""
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_pairs_intervals_and_corrections_are_those_of_a_hand_computed_example(runs: Path) -> None:
+    made(runs)
+    (contest,) = compared(runs, "rope", "alibi").contests
+    inside, outside = contest.rows
+    # Differences of −1, −0.9 and −1.2: mean −1.03333, deviation 0.152753, t(0.975, 2) = 4.302653.
+    assert inside.difference == pytest.approx(-1.033333, abs=1e-6)
+    assert inside.half_width == pytest.approx(4.302653 * 0.152753 / math.sqrt(3), abs=1e-5)
+    # With two degrees of freedom p = 1 − t/√(t² + 2).
+    t = 1.033333 / (0.152753 / math.sqrt(3))
+    assert inside.p == pytest.approx(1 - t / math.sqrt(t * t + 2), rel=1e-4)
+    assert (inside.pairs, inside.won, inside.shown) == (3, 3, 1)
+    # Differences of 0.1, −0.1 and 0.3: t = √3/2.
+    assert outside.p == pytest.approx(1 - math.sqrt(0.75 / 2.75), rel=1e-6)
+    assert (outside.pairs, outside.won, outside.ahead, outside.shown) == (3, 1, -1, 0)
+    # Holm: the smaller of two is doubled, the larger stays.
+    assert inside.p_holm == pytest.approx(2 * inside.p)
+    assert outside.p_holm == pytest.approx(outside.p)
+    assert contest.run_ids[0] == [specification("rope", seed).run_id for seed in range(3)]
+
+
+def test_the_answer_turns_round_with_the_question(runs: Path) -> None:
+    made(runs)
+    first, second = compared(runs, "rope", "alibi"), compared(runs, "alibi", "rope")
+    assert first.verdict.startswith(
+        "In part: rope is better than alibi at 128, and no difference is shown at 512"
+    )
+    assert second.verdict.startswith(
+        "No: rope is better than alibi at 128, and no difference is shown at 512"
+    )
+    for ours, theirs in zip(first.contests[0].rows, second.contests[0].rows, strict=True):
+        assert (ours.difference, ours.shown, ours.p_holm) == (
+            -theirs.difference,
+            -theirs.shown,
+            theirs.p_holm,
+        )
+
+
+def row(p_holm: float, difference: float, pairs: int = 3, extent: int = 128) -> Row:
+    return Row(
+        metric="accuracy",
+        record=METRICS["accuracy"],
+        extent=(extent,),
+        first=0.0,
+        second=0.0,
+        difference=difference,
+        half_width=0.1,
+        p=p_holm,
+        p_holm=p_holm,
+        pairs=pairs,
+        won=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer"),
+    [
+        (
+            [row(0.01, 1.0), row(0.01, 2.0, extent=256)],
+            "Yes: a is better than b everywhere; at the level of 5 %",
+        ),
+        ([row(0.01, -1.0)], "No: b is better than a everywhere; "),
+        (
+            [row(0.01, 1.0), row(0.01, -1.0, extent=256), row(0.5, 1.0, extent=512)],
+            "It depends: a is better at 128 and b at 256, and no difference is shown at 512; ",
+        ),
+        (
+            [row(0.05, 1.0)],
+            "Not shown: no difference between a and b is more than chance, at the level of 5 %",
+        ),
+        ([row(math.nan, 1.0, pairs=1)], "Not shown: one pair of seeds says nothing about chance; a is ahead"),
+        ([row(math.nan, math.nan, pairs=0)], "Not known: "),
+        (
+            [row(0.01, 1.0), row(0.01, -1.0), row(0.5, 1.0)],
+            "It depends: a is better in 1 of 3 comparisons and b in",
+        ),
+    ],
+)
+def test_a_verdict_is_one_sentence_that_says_no_more_than_was_found(rows: list[Row], answer: str) -> None:
+    said = verdict(("a", "b"), rows)
+    assert said.startswith(answer)
+    assert said.count(". ") == 0
+
+
+def test_a_diverged_seed_leaves_no_difference_and_is_named(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(runs, seeds=2)
+    third = [specification(name, 2) for name in ("rope", "alibi")]
+    finish(begin(runs, third[0]), text_scores(1.1, 3.4))
+    diverge(begin(runs, third[1]), step=20)
+    record_sweep(runs, [specification(name, seed) for name in ("rope", "alibi") for seed in range(3)])
+    assert main(["compare", "rope", "alibi", "--runs", str(runs)]) == 0
+    said = told(capsys)
+    assert f"B: seed 2 diverged at step 20 ({third[1].run_id})." in said
+    assert "Not known: nowhere have rope and alibi the same seeds" in said
+
+
+def test_two_runs_of_one_seed_are_one_pair(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(runs)
+    first, second = (specification(name, 1).run_id for name in ("rope", "alibi"))
+    assert main(["compare", first, second[:-2], "--runs", str(runs)]) == 0
+    said = told(capsys)
+    assert "128 (trained) 1.200 2.100 −0.900 1 of 1" in said
+    assert f"one pair of seeds says nothing about chance; {first} is ahead everywhere" in said
+
+
+def test_runs_without_a_common_seed_are_no_pair(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(runs)
+    first, second = specification("rope", 0).run_id, specification("alibi", 1).run_id
+    assert main(["compare", first, second, "--runs", str(runs)]) == 0
+    said = told(capsys)
+    assert "A and B have no seed in common" in said
+    assert "Not known: " in said
+
+
+def longer(name: str, seed: int) -> RunSpec:
+    return specification(name, seed, train={"steps": 80})
+
+
+def test_two_sweeps_are_compared_by_encoding_and_what_else_differs_is_told(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(runs)
+    specs = [longer(name, seed) for name in ("rope", "alibi", "none") for seed in range(3)]
+    for spec in specs:
+        finish(begin(runs, spec), text_scores(0.5 + spec.seed / 9, 2.5 + spec.seed**2 / 9))
+    record_sweep(runs, specs, "longer")
+    found = compared(runs, "quickstart", "longer")
+    assert [contest.groups[0].encoding for contest in found.contests] == ["alibi", "rope"]
+    assert sum(not math.isnan(row.p_holm) for contest in found.contests for row in contest.rows) == 4
+    assert main(["compare", "quickstart", "longer", "--runs", str(runs)]) == 0
+    assert "They differ in train.steps too: 40 and 80." in told(capsys)
+
+
+def test_an_extrapolation_is_compared_with_the_encoding_without_it(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in range(2)]
+    for spec in specs:
+        scores = {
+            ("bits-per-byte", 128, "extend"): 2.0,
+            ("bits-per-byte", 512, "extend"): 4.0 + spec.seed,
+            ("bits-per-byte", 512, "yarn"): 3.0 + spec.seed * 1.1,
+        }
+        finish(begin(runs, spec), scores)
+    record_sweep(runs, specs)
+    (contest,) = compared(runs, "rope, yarn", "rope").contests
+    inside, outside = contest.rows
+    assert (inside.first, inside.second, inside.difference) == (2.0, 2.0, 0.0)
+    assert (outside.first, outside.second) == (pytest.approx(3.55), 4.5)
+    assert outside.won == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["rop", "alibi"], "unknown encoding, sweep or run 'rop': did you mean 'rope'"),
+        (["rope", "alibbi", "--sweep", "quickstart"], "unknown encoding 'alibbi' of sweep 'quickstart'"),
+        (["rope", "alibi", "--sweep", "quick"], "unknown sweep 'quick': did you mean 'quickstart'?"),
+        (["rope", "alibi", "--metric", "bits-per-bite"], "unknown metric 'bits-per-bite': did you mean"),
+        (["rope", "quickstart"], "'rope' and 'quickstart' are not of one kind"),
+        (["rope", "rope"], "'rope' and 'rope' are the same runs: there is nothing to compare."),
+        (["RUN0", "RUN1"], "are seeds of one cell: there is nothing to compare."),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_sentence(
+    runs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    made(runs)
+    ids = {f"RUN{seed}": specification("rope", seed).run_id for seed in (0, 1)}
+    arguments = [ids.get(argument, argument) for argument in arguments]
+    assert main(["compare", *arguments, "--runs", str(runs)]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_encodings_of_several_sweeps_want_a_choice(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(runs)
+    specs = [longer(name, 0) for name in ("rope", "alibi")]
+    for spec in specs:
+        finish(begin(runs, spec), text_scores(1.0, 2.0))
+    record_sweep(runs, specs, "longer")
+    assert main(["compare", "rope", "alibi", "--runs", str(runs)]) == 2
+    assert "of the sweeps 'longer' and 'quickstart': say which with --sweep" in capsys.readouterr().err
+    assert main(["compare", "rope", "alibi", "--runs", str(runs), "--sweep", "longer"]) == 0
