@@ -209,10 +209,10 @@ def _lines(group: Group, rows: Mapping[str, Mapping[Extent, Cell]]) -> list[Line
     """
     default = group.default or ""
     base = rows.get(default, {})
-    inside = {extent: cell for extent, cell in base.items() if inside(extent, group.trained)}
+    shared = {extent: cell for extent, cell in base.items() if inside(extent, group.trained)}
     others = {name: cells for name, cells in rows.items() if name != default}
     lines = [Line(group.label, group, base)]
-    lines += [Line(f"{group.label}, {name}", group, {**inside, **cells}) for name, cells in others.items()]
+    lines += [Line(f"{group.label}, {name}", group, {**shared, **cells}) for name, cells in others.items()]
     return lines
 
 
