@@ -51,6 +51,8 @@ class RotaryEncoding(PositionEncoding):
             raise ValueError(
                 f"{self.turning} of {geometry.head_dim} channels a head do not make up two pairs or more"
             )
+        if not self.kept:
+            raise ValueError(f"of {self.turning // 2} frequencies a share of {frequencies} is none")
 
     def table(self, positions: Tensor, reach: Reach) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (B|1, N, pairs) float32."""

@@ -195,14 +195,14 @@ def _refuse_impossible(spec: RunSpec) -> None:
     except ValueError as error:
         raise UserError(f"task '{spec.task.name}': {str(error).rstrip('.')}.") from error
     if task.axes not in encoding_class.axes:
-        able = [other for other in encodings.origins() if _serves(other, task.axes)]
         raise UserError(
             f"encoding '{name}' serves {_axes(encoding_class.axes)}, but task '{spec.task.name}' has "
-            f"{_axes((task.axes,))}: {join_and(able)} can serve it."
+            f"{_axes((task.axes,))}: {_able(task.axes, geometry.causal)} can serve it."
         )
     if encoding_class.causal_only and not geometry.causal:
         raise UserError(
-            f"encoding '{name}' needs causal attention, which task '{spec.task.name}' does not have."
+            f"encoding '{name}' needs causal attention, which task '{spec.task.name}' does not have: "
+            f"{_able(task.axes, geometry.causal)} can serve it."
         )
     with torch.device("meta"):
         encoding = build_encoding(name, spec.encoding.options, geometry)
@@ -251,8 +251,14 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
         )
 
 
-def _serves(name: str, axes: int) -> bool:
-    return axes in encodings.literals(name).get("axes", (1,))
+def _able(axes: int, causal: bool) -> str:
+    """The encodings that serve so many axes under this kind of attention."""
+    facts = {name: encodings.literals(name) for name in encodings.origins()}
+    return join_and(
+        name
+        for name, known in facts.items()
+        if axes in known.get("axes", (1,)) and (causal or not known.get("causal_only", False))
+    )
 
 
 def _extrapolations(name: str) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"apply": "multiply"},
         {"apply": "scalar", "project": "per-layer"},
         {"apply": "add", "project": "none"},
-        {"base": 3, "mask_padding": True},
+        {"apply": "multiply", "project": "shared", "multi_head": False},
+        {"base": 3, "mask_padding": True, "candidates": "images"},
         {"bidirectional": True},
     ],
 }

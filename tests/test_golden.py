@@ -48,6 +48,18 @@ def test_seqpe_encoder(name: str, share: bool) -> None:
     _close(encoder(positions, share=share), golden["out"])
 
 
+@pytest.mark.parametrize("name", ["seqpe_1d_causal", "seqpe_2d_causal"])
+def test_seqpe_padding(name: str) -> None:
+    golden = load(name)
+    encoder = published_encoder(golden)
+    encoder.mask_padding = True
+    visible = encoder._visible(torch.from_numpy(golden["digits"]))
+    assert visible is not None
+    # The read-out token sees every digit that is not padding, and itself.
+    assert torch.equal(visible[:, 0, -1, :-1], torch.from_numpy(golden["digit_mask"]).bool())
+    assert visible[:, 0, -1, -1].all()
+
+
 def test_seqpe_contrastive_loss() -> None:
     golden = load("seqpe_objectives")
     pivot, candidates, labels = (torch.from_numpy(golden[key]) for key in ("pivot", "candidates", "labels"))

@@ -21,7 +21,7 @@ from pebench.encodings.seqpe.encoder import (
 )
 from pebench.encodings.seqpe.objectives import MIXES, draw_candidates, draw_offsets, draw_starts, nearest
 from pebench.errors import UserError
-from pebench.position_encoding import Draw, Geometry, Reach, grid
+from pebench.position_encoding import Draw, Factored, Geometry, Reach, grid
 from pebench.resolve import build_encoding
 
 TEXT = Geometry(32, 4, 2, (64,))
@@ -149,11 +149,12 @@ def test_the_last_layer_computes_the_read_out_alone() -> None:
     assert rows == [50, 50]
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("mix", ["text", "images"])
 @given(seed=st.integers(0, 2**31))
-@settings(deadline=None, max_examples=20)
-def test_candidates_are_positions_other_than_the_pivot(mix: str, seed: int) -> None:
-    axes, places, digits = (1, 20_000, 5) if mix == "text" else (2, 100, 2)
+@settings(deadline=None, max_examples=10)
+def test_candidates_are_positions_other_than_the_pivot(mix: str, axes: int, seed: int) -> None:
+    places, digits = (20_000, 5) if axes == 1 else (100, 2)
     generator = torch.Generator().manual_seed(seed)
     pivots = torch.randint(places, (40, axes), generator=generator)
     candidates = draw_candidates(pivots, MIXES[mix], places, 10, digits, generator)  # type: ignore[index]
@@ -175,6 +176,32 @@ def test_candidates_come_from_the_published_mix() -> None:
     assert alike[:, -8:].float().mean() > 10 * alike[:, :-8].float().mean(), (
         "hard negatives look like the pivot"
     )
+
+
+def test_candidates_of_images_come_from_the_published_mix() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pivots = torch.randint(100, (4000, 2), generator=generator)
+    candidates = draw_candidates(pivots, MIXES["images"], 100, 10, 2, generator)
+    local = ((candidates.amax(1) - candidates.amin(1)) < 17).all(-1)
+    assert 0.17 < local.float().mean() < 0.23
+    assert all(len(row.unique(dim=0)) == 64 for row in candidates[local][:50])
+    sides = (candidates.amax(1) - candidates.amin(1))[local] + 1
+    assert int(sides.max()) == 17, "a window of 320 positions has 17 on each of two axes"
+    pivot_digits, digits = to_digits(pivots, 10, 2)[:, None], to_digits(candidates, 10, 2)
+    alike = ((digits == pivot_digits).sum(-1) >= 3)[~local]
+    assert alike[:, -12:].float().mean() > 5 * alike[:, :-12].float().mean()
+    assert alike[:, -12].float().mean() > 5 * alike[:, -13].float().mean(), "a fifth of 64, in whole ones"
+
+
+def test_any_two_digits_are_swapped() -> None:
+    generator = torch.Generator().manual_seed(0)
+    string = torch.arange(5).expand(1, 20_000, 5)
+    edited = objectives._edit(string, 10, generator)[0]
+    changed = edited != string[0]
+    swapped = changed[(edited.sort(-1).values == string[0]).all(-1) & (changed.sum(-1) == 2)]
+    pairs, counts = swapped.nonzero()[:, 1].view(-1, 2).unique(dim=0, return_counts=True)
+    assert len(pairs) == 10
+    assert counts.min() > 0.7 * counts.max()
 
 
 def test_a_hard_negative_is_never_the_nearest() -> None:
@@ -214,9 +241,65 @@ def test_distillation_compares_the_same_offsets_inside_and_outside() -> None:
     starts = draw_starts((6, 4), 50, 100, generator)
     assert offsets.shape == (50, 24, 2), "no more offsets than there are cells"
     assert all(len(draw.unique(dim=0)) == 24 for draw in offsets)
-    outside = offsets + starts
-    assert (outside.amin((0, 1)) >= torch.tensor([6, 4])).all()
-    assert int(outside.max()) < 100
+    assert int((offsets + starts).max()) < 100
+
+
+@pytest.mark.parametrize("extent", [(4,), (3, 2), (2, 1, 2)])
+def test_windows_to_distil_to_are_all_those_outside_and_none_more_often(extent: tuple[int, ...]) -> None:
+    places, draws = 9, 40_000
+    starts = draw_starts(extent, draws, places, torch.Generator().manual_seed(0))[:, 0]
+    found, counts = starts.unique(dim=0, return_counts=True)
+    corners = grid(tuple(places - size + 1 for size in extent))[0]
+    outside = corners[(corners >= torch.tensor(extent)).any(-1)]
+    assert found.tolist() == outside.tolist()
+    expected = draws / len(outside)
+    assert (counts - expected).abs().max() < 6 * expected**0.5
+
+
+@pytest.mark.parametrize("project", ["shared", "per-layer", "none"])
+@pytest.mark.parametrize("apply", ["add", "multiply", "scalar"])
+@torch.no_grad()
+def test_one_vector_for_all_heads_is_a_slice_that_is_the_same_in_each(apply: str, project: str) -> None:
+    options = {"apply": apply, "project": project, "positions": 200}
+    one = build_encoding("seqpe", {**options, "multi_head": False}, TEXT).eval()
+    many = build_encoding("seqpe", options, TEXT).eval()
+    assert isinstance(one, SeqPE)
+    assert isinstance(many, SeqPE)
+    for key, weight in many.state_dict().items():
+        other = one.state_dict()[key]
+        if key.startswith("encoder.out."):
+            weight.copy_(other.repeat(4, *(1,) * (other.ndim - 1)))
+        elif key.startswith("projections.") and key.endswith("weight"):
+            # Each head reads its own slice alone.
+            weight.zero_()
+            for part in (0, 1):
+                for head in range(4):
+                    rows, columns = (
+                        slice(32 * part + 8 * head, 32 * part + 8 * head + 8),
+                        slice(8 * head, 8 * head + 8),
+                    )
+                    weight[rows, columns] = other[8 * part : 8 * part + 8]
+        elif key.startswith("projections."):
+            weight.copy_(other.view(2, 1, 8).expand(2, 4, 8).flatten())
+        else:
+            weight.copy_(other)
+    q, k = (torch.randn(2, 4, 20, 8) for _ in range(2))
+    positions, reach = grid((20,)), Reach((20,))
+    tables = [encoding.table(positions, reach) for encoding in (one, many)]
+    for layer in range(2):
+        turned = [e.rotate(q, k, table, layer) for e, table in zip((one, many), tables, strict=True)]
+        torch.testing.assert_close(turned[0], turned[1])
+        biases = [e.bias(q, k, q, t, t, layer, {}) for e, t in zip((one, many), tables, strict=True)]
+        if apply != "scalar":
+            assert biases == [None, None]
+            continue
+        products = []
+        for bias in biases:
+            assert isinstance(bias, Factored)
+            assert bias.query is not None
+            products.append((bias.query @ bias.key.mT).expand(1, 4, 20, 20))
+        torch.testing.assert_close(*products)
+    assert sum(p.numel() for p in one.parameters()) < sum(p.numel() for p in many.parameters())
 
 
 def test_a_tenth_of_the_batches_is_shifted_to_one_of_the_windows() -> None:
@@ -244,6 +327,8 @@ def test_shifted_batches_have_no_distillation_loss() -> None:
         ({"positions": 100}, "'positions' must be at least 128"),
         ({"apply": "input", "project": "shared"}, "takes no projection"),
         ({"width": 30}, "does not divide into 4 heads"),
+        ({"apply": "input", "multi_head": False}, "have no heads: leave multi_head on"),
+        ({"apply": "sum"}, "'input', 'add', 'multiply'"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, object], reason: str) -> None:

@@ -198,6 +198,21 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"execution": {"devcie": "cpu"}}, "unknown option 'devcie' of 'execution' of sweep"),
         ({"plugins": ["absent.py"]}, "no plugin file at"),
         ({"model": {"width": 15, "heads": 4}}, "width 15 does not divide into 4 heads"),
+        (
+            {"encodings": ["none", "rope-mixed"]},
+            "encoding 'rope-mixed' serves 2 position axes, but task 'language-modeling' has 1 position axis: "
+            "'alibi', 'cable', 'cope', 'dape', 'fire', 'fox', 'kerple', 'learned', 'liere', 'none', 'rope', "
+            "'seqpe', 'sinusoidal', 't5' and 'xpos' can serve it.",
+        ),
+        (
+            {"encodings": ["fox"], "tasks": ["image-classification"]},
+            "'alibi', 'learned', 'liere', 'lookhere', 'none', 'rope-axial', 'rope-mixed', 'seqpe' and "
+            "'sinusoidal' can serve it.",
+        ),
+        ({"encodings": [{"rope": {"frequencies": 0.01}}]}, "of 4 frequencies a share of 0.01 is none"),
+        ({"encodings": [{"rope": {"rotated": 0.2}}]}, "channels a head do not make up two pairs or more"),
+        ({"encodings": [{"liere": {"block": 3}}]}, "8 channels a head do not divide into blocks of 3"),
+        ({"encodings": [{"kerple": {"kind": "linear"}}]}, "input should be 'log' or 'power'"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(place: Path, changes: dict[str, Any], sentence: str) -> None:

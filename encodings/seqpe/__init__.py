@@ -34,8 +34,8 @@ class SeqPETable(NamedTuple):
     """Vectors of N positions.
 
     Attributes:
-        vectors: (1|B, N, D) read-outs of the encoder.
-        query, key: (1|B, N, D) their projections, where all layers share one; else the vectors themselves.
+        vectors: (1|B, N, D) read-outs of the encoder, (1|B, N, d) where all heads share them.
+        query, key: their projections, where all layers share one; else the vectors themselves.
     """
 
     vectors: Tensor
@@ -44,8 +44,8 @@ class SeqPETable(NamedTuple):
 
 
 class SeqPE(PositionEncoding):
-    """e = Linear(read-out of a Transformer over the digits of the position), D channels, a slice for each
-    head.
+    """e = Linear(read-out of a Transformer over the digits of the position): D channels, a slice for each
+    head, or d that all heads share.
 
     `apply` is how e reaches attention: `input` adds e to the token embeddings; `add` makes q+e_q and k+e_k;
     `multiply` q⊙e_q and k⊙e_k; `scalar` makes the logits (q·k + e_q·e_k)/√d. `project` is how (e_q, e_k) come
@@ -68,12 +68,14 @@ class SeqPE(PositionEncoding):
     host_positions = True
     tf32 = True
     source = "Li et al. 2025, https://arxiv.org/abs/2506.13277"
+    version = 2
 
     def __init__(
         self,
         geometry: Geometry,
         apply: Literal["input", "add", "multiply", "scalar"] | None = None,
         project: Literal["shared", "per-layer", "none"] | None = None,
+        multi_head: bool = True,
         base: Annotated[int, Field(ge=2)] = 10,
         positions: Annotated[int, Field(ge=2)] | None = None,
         width: Annotated[int, Field(ge=1)] | None = None,
@@ -92,6 +94,7 @@ class SeqPE(PositionEncoding):
         Args:
             apply: how the vectors reach attention; by default `scalar` on one axis, `multiply` on several.
             project: how queries and keys get theirs; by default `shared` on one axis, `per-layer` on several.
+            multi_head: whether each head has a slice of its own; else all share one vector of their width.
             base: of the digits.
             positions: how many positions an axis the objectives cover, which decides the number of digits; by
                 default 20,000 on one axis, 100 on each of several.
@@ -121,17 +124,21 @@ class SeqPE(PositionEncoding):
         self.contrastive, self.distillation, self.shifted = contrastive, distillation, shifted
         if self.how == "input" and project not in (None, "none"):
             raise ValueError(f"apply 'input' adds one vector a position and takes no projection '{project}'")
+        if self.how == "input" and not multi_head:
+            raise ValueError("apply 'input' adds to the embeddings, which have no heads: leave multi_head on")
         if self.places < 2 * max(geometry.extent) and (distillation or shifted):
             raise ValueError(
                 f"{self.places} positions leave no room to shift a trained extent of {max(geometry.extent)}; "
                 f"'positions' must be at least {2 * max(geometry.extent)}"
             )
-        if self.places <= self.mix.window and contrastive and self.places**geometry.axes <= self.mix.size:
+        if contrastive and self.mix.side(self.places, geometry.axes) ** geometry.axes <= self.mix.size:
             raise ValueError(f"{self.places} positions are too few to draw {self.mix.size} candidates from")
         width = width or geometry.width
         heads = heads or geometry.heads
         if width % heads:
             raise ValueError(f"width {width} does not divide into {heads} heads")
+        self.vector_heads = geometry.heads if multi_head else 1
+        channels = self.vector_heads * geometry.head_dim
         self.encoder = DigitEncoder(
             axes=geometry.axes,
             base=base,
@@ -139,20 +146,20 @@ class SeqPE(PositionEncoding):
             width=width,
             heads=heads,
             layers=layers,
-            out=geometry.width,
+            out=channels,
             dropout=dropout,
             bidirectional=bidirectional,
             mask_padding=mask_padding,
         )
         projections = {"shared": 1, "per-layer": geometry.layers, "none": 0}[self.project]
-        linears = nn.ModuleList(nn.Linear(geometry.width, 2 * geometry.width) for _ in range(projections))
+        linears = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(projections))
         self.projections = cast("Sequence[nn.Linear]", linears)
         for projection in self.projections:
             nn.init.normal_(projection.weight, std=0.02)
             nn.init.zeros_(projection.bias)
         self.unplaced_vectors: nn.Parameter | None = None
         if geometry.unplaced:
-            self.unplaced_vectors = nn.Parameter(torch.randn(geometry.unplaced, geometry.width) * 0.02)
+            self.unplaced_vectors = nn.Parameter(torch.randn(geometry.unplaced, channels) * 0.02)
 
     def limit(self) -> int:
         """As many as the digits can name."""
@@ -255,7 +262,7 @@ class SeqPE(PositionEncoding):
         student = self._read(outside.flatten(0, 1))
         flat = sum(offsets[..., axis] * math.prod(extent[axis + 1 :]) for axis in range(len(extent)))
         teacher = vectors[0][send(torch.as_tensor(flat), vectors.device)]
-        return distillation_loss(teacher, student.unflatten(0, offsets.shape[:2]), self.geometry.heads)
+        return distillation_loss(teacher, student.unflatten(0, offsets.shape[:2]), self.vector_heads)
 
     def _read(self, positions: Tensor) -> Tensor:
         """(U, D) vectors of (U, A) positions; each distinct one is read once."""
@@ -267,11 +274,11 @@ class SeqPE(PositionEncoding):
         return vectors.index_select(0, send(number, vectors.device))
 
     def _heads(self, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:
-        """(B|1, H, N, d) vectors for queries and for keys in a layer."""
+        """(B|1, H|1, N, d) vectors for queries and for keys in a layer."""
         query, key = table.query, table.key
         if self.project == "per-layer":
             query, key = self.projections[layer](table.vectors).chunk(2, dim=-1)
-        shape = (self.geometry.heads, self.geometry.head_dim)
+        shape = (self.vector_heads, self.geometry.head_dim)
         return query.unflatten(-1, shape).transpose(1, 2), key.unflatten(-1, shape).transpose(1, 2)
 
 

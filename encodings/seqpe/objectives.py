@@ -25,7 +25,7 @@ class Mix(NamedTuple):
     Attributes:
         size: C, candidates a pivot.
         local: share of the pivots whose candidates all come from one random window.
-        window: cells of that window an axis.
+        window: positions in that window, which has the same side on every axis.
         with_hard: share of the pivots of which some candidates are hard negatives.
         hard: which share of the candidates that is. All others are uniform.
     """
@@ -36,10 +36,15 @@ class Mix(NamedTuple):
     with_hard: float
     hard: float
 
+    def side(self, places: int, axes: int) -> int:
+        """Positions an axis in the window, among `places` an axis."""
+        # What is added keeps a root that is a whole number from falling below it.
+        return min(places, math.floor(math.pow(self.window, 1 / axes) + 1e-9))
+
 
 MIXES: dict[Literal["text", "images"], Mix] = {
     "text": Mix(size=32, local=0.6, window=256, with_hard=0.4, hard=0.25),
-    "images": Mix(size=64, local=0.2, window=16, with_hard=0.3, hard=0.2),
+    "images": Mix(size=64, local=0.2, window=320, with_hard=0.3, hard=0.2),
 }
 
 
@@ -94,7 +99,7 @@ def draw_candidates(
     count = len(pivots)
     uniform = _uniform(pivots, mix.size, places, generator)
     local = _local(pivots, mix, places, generator)
-    hard = _hard(pivots, uniform, round(mix.size * mix.hard), places, base, digits, generator)
+    hard = _hard(pivots, uniform, math.floor(mix.size * mix.hard), places, base, digits, generator)
     kind = torch.rand(count, generator=generator)
     drawn = torch.where((kind < mix.local)[:, None, None], local, uniform)
     return torch.where(((kind >= mix.local) & (kind < mix.local + mix.with_hard))[:, None, None], hard, drawn)
@@ -108,8 +113,23 @@ def draw_offsets(extent: tuple[int, ...], draws: int, count: int, generator: Gen
 
 
 def draw_starts(extent: tuple[int, ...], draws: int, places: int, generator: Generator) -> Tensor:
-    """(G, 1, A) corners of windows of this extent that lie outside it and below `places` on every axis."""
-    starts = [size + torch.randint(places - 2 * size + 1, (draws,), generator=generator) for size in extent]
+    """(G, 1, A) corners of windows of this extent below `places`. Every corner that lies outside the extent,
+    on one axis at least, is as likely as any other."""
+    room = [places - size + 1 for size in extent]
+    beyond = [count - size for count, size in zip(room, extent, strict=True)]
+    # By the first axis on which a corner lies outside: inside on those before it, anywhere on those after.
+    corners = [
+        math.prod(extent[:axis]) * beyond[axis] * math.prod(room[axis + 1 :]) for axis in range(len(extent))
+    ]
+    weights = torch.tensor(corners, dtype=torch.float64)
+    first = torch.multinomial(weights, draws, replacement=True, generator=generator)
+    starts = []
+    for axis, size in enumerate(extent):
+        inside, outside, anywhere = (
+            torch.randint(count, (draws,), generator=generator) for count in (size, beyond[axis], room[axis])
+        )
+        drawn = torch.where(first.gt(axis), inside, anywhere)
+        starts.append(torch.where(first.eq(axis), size + outside, drawn))
     return torch.stack(starts, dim=-1)[:, None]
 
 
@@ -125,7 +145,7 @@ def _uniform(pivots: Tensor, count: int, places: int, generator: Generator) -> T
 def _local(pivots: Tensor, mix: Mix, places: int, generator: Generator) -> Tensor:
     """Distinct positions of one random window for each pivot."""
     axes = pivots.shape[-1]
-    side = min(mix.window, places)
+    side = mix.side(places, axes)
     corners = torch.randint(places - side + 1, (len(pivots), 1, axes), generator=generator)
     order = torch.rand(len(pivots), side**axes, generator=generator).argsort(-1)
     found = corners + _cells(order[:, : mix.size + 1], (side,) * axes)
@@ -154,8 +174,8 @@ def _hard(
 
 
 def _edit(string: Tensor, base: int, generator: Generator) -> Tensor:
-    """One random edit of each (U, C, S) string: insert, delete, swap or replace, the length staying the
-    same."""
+    """One random edit of each (U, C, S) string: a digit inserted, deleted, swapped with another or replaced,
+    the length staying the same."""
     length = string.shape[-1]
     shape = string.shape[:-1]
     place = torch.randint(length, (*shape, 1), generator=generator)
@@ -168,7 +188,7 @@ def _edit(string: Tensor, base: int, generator: Generator) -> Tensor:
     # back.
     inserted = torch.where(at < place, to_left, replaced)
     deleted = torch.where(at <= place, to_right, string)
-    other = (place + 1).clamp(max=length - 1)
+    other = (place + torch.randint(1, max(length, 2), (*shape, 1), generator=generator)) % length
     swapped = torch.where(at == place, string.gather(-1, other), string)
     swapped = torch.where(at == other, string.gather(-1, place), swapped)
     return torch.where(
