@@ -196,6 +196,16 @@ def test_scores_do_not_depend_on_order_interruptions_or_speed(runs: Path, tmp_pa
     assert boards[0].drop(columns=of_machine).equals(boards[1].drop(columns=of_machine))
 
 
+def test_the_pictures_of_the_page_write_numbers_out_as_the_tables_do(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    for spec in specs:
+        finish(begin(runs, spec), text_scores(2.0 + spec.seed * 0.0178, 3.0))
+    record_sweep(runs, specs)
+    page = (write(runs) / "report.html").read_text()
+    heat_map = page[page.index('id="heat-map"') :].partition("</svg>")[0]
+    assert ">2.009</text>" in heat_map
+
+
 def test_other_settings_are_never_merged_into_one_row(runs: Path) -> None:
     specs = [
         specification("rope", seed, train={"learning_rate": rate})

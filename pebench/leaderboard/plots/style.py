@@ -100,15 +100,15 @@ def inline_svg(salt: str) -> Iterator[Callable[[Figure], str]]:
         text = re.sub(r" <metadata>.*?</metadata>\n", "", text, flags=re.DOTALL)
         text = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1inherit", text)
         text = re.sub(r"font: ((?:\d+ )?[\d.]+px) inherit", r"font: \1 system-ui, sans-serif", text)
-        # Numbers of the points of a line need no more than a hundredth of a point.
-        return re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
+        # Places need no more than a hundredth of a point; numbers that are written out stay whole.
+        return re.sub(r'="[^"<>]*"', lambda match: re.sub(r"(\d+\.\d{2})\d+", r"\1", match[0]), text)
 
     with matplotlib.style.context(["default", settings]):
         yield text_of
 
 
 def _not_too_small(match: re.Match[str]) -> str:
-    return f'<svg style="min-width: {float(match[2]) * 0.8:.0f}px" {match[1]}width="{match[2]}pt"'
+    return f'<svg style="min-width: {float(match[2]) * 0.7:.0f}px" {match[1]}width="{match[2]}pt"'
 
 
 def rendered(figure: Figure, kind: Literal["png", "svg"] | str) -> bytes:

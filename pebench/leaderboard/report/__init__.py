@@ -47,7 +47,15 @@ def report(board: Board) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template("report.html.jinja").render(_content(board)) + "\n"
+
+
+def _breakable(text: str) -> str:
+    """A label as it may be broken into lines: before its options, and not within a word."""
+    import markupsafe
+
+    return markupsafe.escape(text).replace("(", markupsafe.Markup("(<wbr>"))
 
 
 def _content(board: Board) -> dict[str, Any]:
