@@ -16,10 +16,12 @@ _ONLY_SLURM = {
     "qos": "--qos",
     "constraint": "--constraint",
     "minutes": "--time",
+    "nodes": "--nodes",
     "gpus": "--gpus",
     "memory": "--mem",
     "pack": "--pack",
     "at_once": "--at-once",
+    "max_requeues": "--max-requeues",
     "setup": "--setup",
     "slurm": "--slurm",
 }
@@ -51,9 +53,23 @@ _ONLY_SLURM = {
     help="Time limit of a job: minutes, hours:minutes:seconds or days-hours. A run that reaches it goes on in"
     " another job.  [default: 4 hours]",
 )
-@click.option("--gpus", type=click.IntRange(min=0), help="GPUs of a job.  [default: 0]")
-@click.option("--cpus", type=click.IntRange(min=1), help="CPUs of a job; the threads of a local worker.")
-@click.option("--mem", "memory", type=Gigabytes(), metavar="SIZE", help="Memory of a job, as 16G.")
+@click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that share each batch of a cell.  [default: what the sweep says, or 1]",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Machines that the ranks of a job are spread over.  [default: 1]",
+)
+@click.option("--gpus", type=click.IntRange(min=0), help="GPUs of a job on each of its nodes.  [default: 0]")
+@click.option("--cpus", type=click.IntRange(min=1), help="CPUs of each rank; on this machine its threads.")
+@click.option(
+    "--mem", "memory", type=Gigabytes(), metavar="SIZE", help="Memory of a job on each of its nodes, as 16G."
+)
 @click.option(
     "--max-parallel",
     "parallel",
@@ -68,6 +84,13 @@ _ONLY_SLURM = {
     type=click.IntRange(min=1),
     metavar="N",
     help="Cells of a job that run side by side; 1 is one after another.  [default: all]",
+)
+@click.option(
+    "--max-requeues",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How often a job that was interrupted is queued again; after that its cells have failed.  "
+    "[default: 100]",
 )
 @click.option(
     "--setup",
@@ -105,6 +128,7 @@ def command(
       pebench submit quickstart --cluster local --max-parallel 2
       pebench submit quickstart --cluster slurm --partition gpu --gpus 1 --time 2:00:00
       pebench submit quickstart --cluster slurm --gpus 1 --pack 4 --slurm reservation=spring --dry-run
+      pebench submit quickstart --cluster slurm --gpus 4 --nodes 2 --ranks 8
       pebench submit quickstart --profile lab
     """
     cluster = cluster or ("slurm" if profile else "inline")
@@ -113,7 +137,7 @@ def command(
     from pebench.options import validated
     from pebench.submission.profile import merged, read_profile
     from pebench.submission.resources import Resources
-    from pebench.submission.submit import foresee, submit
+    from pebench.submission.submit import execution_of, foresee, submit
     from pebench.sweeping.sweep import find, load_sweep
 
     written = read_profile(profile, find(sweep)) if profile else None
@@ -129,7 +153,7 @@ def command(
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     click.echo(f"{loaded.name}: {len(submitted.started)} of {len(loaded.cells)} cells to start, {known}.")
     if cluster == "inline":
-        return _inline(loaded, runs, submitted)
+        return _inline(loaded, runs, submitted, execution_of(loaded, resources))
     jobs = ", ".join(submission.job for submission in submitted.submissions if submission.job)
     if jobs:
         click.echo(f"SLURM jobs: {jobs}")
@@ -163,13 +187,13 @@ def _refuse_misplaced(cluster: str, given: dict[str, Any]) -> None:
         )
 
 
-def _inline(sweep: Any, runs: Path, submitted: Any) -> int:
+def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
     from pebench.submission.inline import carry_out
     from pebench.submission.progress import display
 
     if not submitted.started:
         return 0
-    outcome = carry_out(runs, submitted.submissions[0], sweep.execution, display())
+    outcome = carry_out(runs, submitted.submissions[0], execution, display())
     for run_id, message in outcome.failed.items():
         click.echo(
             f"pebench: {run_id} failed: {message.rstrip('.')}; see {runs / run_id / 'log.txt'}.", err=True

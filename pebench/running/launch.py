@@ -61,7 +61,7 @@ class LocalRanks(JoinedRanks):
 
     def __enter__(self) -> LocalRanks:
         super().__enter__()
-        command = [sys.executable, "-m", "pebench.running.follower", str(self._folder.path.absolute())]
+        command = [sys.executable, "-P", "-m", "pebench.running.follower", str(self._folder.path.absolute())]
         execution = self._execution.model_dump_json()
         for rank in range(1, self.count):
             place = [str(rank), str(self.port)]

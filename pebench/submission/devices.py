@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 
 
-def devices_of(workers: int) -> list[str | None]:
-    """What CUDA_VISIBLE_DEVICES is to be for each worker: the GPUs in turn, None where there are none."""
+def devices_of(workers: int, ranks: int = 1) -> list[str | None]:
+    """What CUDA_VISIBLE_DEVICES is to be for each worker: the GPUs in turn, None where there are none.
+
+    Args:
+        workers: that run at a time. ranks: processes of each, which get a GPU each while there are enough.
+    """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         import torch
@@ -14,4 +18,10 @@ def devices_of(workers: int) -> list[str | None]:
         visible = [str(number) for number in range(torch.cuda.device_count())]
     else:
         visible = [name for name in chosen.split(",") if name] or [""]
-    return [visible[number % len(visible)] if visible else None for number in range(workers)]
+    if not visible:
+        return [None] * workers
+    each = min(ranks, len(visible))
+    turns = [
+        [visible[(worker * each + rank) % len(visible)] for rank in range(each)] for worker in range(workers)
+    ]
+    return [",".join(turn) for turn in turns]

@@ -11,7 +11,7 @@ from pebench.submission.plan import Array
 from pebench.submission.progress import duration
 from pebench.submission.resources import Resources
 from pebench.submission.submissions import Cluster
-from pebench.submission.submit import Prospect
+from pebench.submission.submit import Prospect, execution_of
 from pebench.sweeping.sweep import Sweep
 
 
@@ -32,7 +32,7 @@ def lines(
         return
     if prospect.arrays:
         yield from _jobs(prospect.arrays, resources)
-        yield f"each job: {_each(resources)}"
+        yield f"each job: {_each(resources, sweep)}"
     yield _time(submitted.started, times, cluster, resources)
     if prospect.script:
         yield ""
@@ -50,13 +50,16 @@ def _jobs(arrays: list[Array], resources: Resources) -> Iterator[str]:
             yield f"  array {number}, {_count(array.jobs, 'job')}, begins when array {before} has ended"
 
 
-def _each(resources: Resources) -> str:
+def _each(resources: Resources, sweep: Sweep) -> str:
+    ranks = execution_of(sweep, resources).ranks
     named = {
         "partition": resources.partition,
         "account": resources.account,
         "qos": resources.qos,
         "constraint": resources.constraint,
         "time": quantities.time_limit(resources.minutes),
+        "nodes": resources.nodes if resources.nodes > 1 else None,
+        "ranks": ranks if ranks > 1 else None,
         "gpus": resources.gpus or None,
         "cpus": resources.cpus,
         "mem": f"{resources.memory:.3g}G" if resources.memory else None,

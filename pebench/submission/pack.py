@@ -21,7 +21,7 @@ from pebench.submission.worker import (
     StopOnSignal,
     execute_cell,
     ignore_signals,
-    interruptible,
+    requeued,
 )
 
 _LOOK_EVERY = 0.2
@@ -33,27 +33,40 @@ _SIGNALS = (REQUEUE_SIGNAL, signal.SIGTERM)
 class PackJob:
     """The cells of one job of a packed submission."""
 
-    def __call__(self, folder: str, number: int, width: int, execution: str) -> str:
+    def __call__(self, folder: str, number: int, width: int, execution: str, max_requeues: int) -> str:
         """Carries the cells out, so many at a time, and requeues the job if it was asked to stop.
 
         Args:
             folder: of the submission. number: of the job in its array.
             width: cells side by side. execution: an `Execution` as JSON.
+            max_requeues: how often the job may be queued again.
 
         Returns:
             How it ended, for the job's log.
         """
-        return interruptible(lambda stop: _carry_out(Path(folder), number, width, execution, stop))
+        cells = _cells(Path(folder), number)
+        return requeued(
+            lambda stop: _carry_out(Path(folder), number, width, execution, stop), cells, max_requeues
+        )
 
-    def checkpoint(self, folder: str, number: int, width: int, execution: str) -> DelayedSubmission:
+    def checkpoint(
+        self, folder: str, number: int, width: int, execution: str, max_requeues: int
+    ) -> DelayedSubmission:
         """What to run after a requeue: the same, for the runs' own folders say what is left."""
-        return DelayedSubmission(PackJob(), folder, number, width, execution)
+        return DelayedSubmission(PackJob(), folder, number, width, execution, max_requeues)
+
+
+def _cells(folder: Path, number: int) -> list[Path]:
+    """The folders of the runs of a job."""
+    record = submissions.read(folder / "submission.json")
+    chosen = record.cells[number * record.pack : (number + 1) * record.pack]
+    return [folder.parent.parent / run_id for run_id in chosen]
 
 
 def _carry_out(folder: Path, number: int, width: int, execution: str, stop: StopOnSignal) -> str:
     record = submissions.read(folder / "submission.json")
     runs = folder.parent.parent
-    waiting = list(record.cells[number * record.pack : (number + 1) * record.pack])
+    waiting = [cell.name for cell in _cells(folder, number)]
     processes: dict[str, subprocess.Popen[bytes]] = {}
     devices = devices_of(width)
     free = list(range(width))

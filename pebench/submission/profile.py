@@ -49,12 +49,15 @@ class Profile(Frozen):
     qos: str | None = None
     constraint: str | None = None
     time: Annotated[int, BeforeValidator(_minutes)] | None = None
+    nodes: int | None = None
+    ranks: int | None = None
     gpus: int | None = None
     cpus: int | None = None
     mem: Annotated[float, BeforeValidator(_gigabytes)] | None = None
     max_parallel: int | None = None
     pack: int | None = None
     at_once: int | None = None
+    max_requeues: int | None = None
     setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] | None = None
     slurm: dict[str, str | int | float | Switch] | None = None
 

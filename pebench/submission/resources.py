@@ -13,17 +13,21 @@ Switch = bool
 
 
 class Resources(Frozen):
-    """What each job gets. All but `cpus` and `parallel` is for SLURM alone.
+    """What each job gets. All but `cpus`, `parallel` and `ranks` is for SLURM alone.
 
     Attributes:
         partition, account, qos, constraint: as sbatch knows them, None for SLURM's default.
         minutes: time limit of a job; a job that reaches it goes on in a new one.
-        gpus: of a job.
-        cpus: of a job; on this machine the threads of a worker. None leaves it to the sweep, or to SLURM.
-        memory: gigabytes of a job, None for its default.
+        nodes: machines of a job.
+        ranks: processes that share each batch of a cell, equally many on each node; None leaves it to the
+            sweep.
+        gpus: of a job on each of its nodes.
+        cpus: of each rank; on this machine its threads. None leaves it to the sweep, or to SLURM.
+        memory: gigabytes of a job on each of its nodes, None for its default.
         parallel: jobs at a time; None for no bound in SLURM, and for one worker on this machine.
         pack: cells that one job carries out.
         at_once: how many of these run side by side, None for all; the others wait for their turn.
+        max_requeues: how often SLURM may queue a job again; after that its runs have failed.
         setup: lines of shell that a job begins with, as ``module load cuda``.
         slurm: further parameters of sbatch by their long names.
     """
@@ -33,12 +37,15 @@ class Resources(Frozen):
     qos: str | None = None
     constraint: str | None = None
     minutes: Annotated[int, Field(ge=1)] = 240
+    nodes: Annotated[int, Field(ge=1)] = 1
+    ranks: Annotated[int, Field(ge=1)] | None = None
     gpus: Annotated[int, Field(ge=0)] = 0
     cpus: Annotated[int, Field(ge=1)] | None = None
     memory: Annotated[float, Field(gt=0)] | None = None
     parallel: Annotated[int, Field(ge=1)] | None = None
     pack: Annotated[int, Field(ge=1)] = 1
     at_once: Annotated[int, Field(ge=1)] | None = None
+    max_requeues: Annotated[int, Field(ge=0)] = 100
     setup: tuple[str, ...] = ()
     slurm: dict[str, str | int | float | Switch] = Field(default_factory=dict)
 

@@ -73,13 +73,14 @@ def start(
 
     folder = submission.folder(runs)
     executor = _executor(runs, submission, array, resources, after)
+    limits = [resources.max_requeues] * array.jobs
     how = _shared(execution, resources).model_dump_json()
     try:
         # submitit prints what sbatch says before it raises the same.
         with redirect_stderr(io.StringIO()), _outside_of_jobs():
             if array.pack == 1:
                 folders = [str(runs / run_id) for run_id in array.cells]
-                jobs = executor.map_array(CellJob(), folders, [how] * array.jobs)
+                jobs = executor.map_array(CellJob(), folders, [how] * array.jobs, limits)
             else:
                 numbers = list(range(array.jobs))
                 jobs = executor.map_array(
@@ -88,6 +89,7 @@ def start(
                     numbers,
                     [resources.width] * array.jobs,
                     [how] * array.jobs,
+                    limits,
                 )
     except (RuntimeError, OSError) as error:
         # An answer that was lost may have been a yes.
@@ -121,6 +123,8 @@ def _executor(
         "account": resources.account,
         "qos": resources.qos,
         "constraint": resources.constraint,
+        "nodes": resources.nodes,
+        "ntasks_per_node": (resources.ranks or 1) // resources.nodes,
         "gpus_per_node": resources.gpus or None,
         "cpus_per_task": resources.cpus,
         "mem": f"{math.ceil(resources.memory * 1024)}M" if resources.memory else None,

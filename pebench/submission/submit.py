@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pebench.errors import UserError
-from pebench.running.execution import Execution
+from pebench.running.execution import Execution, check_ranks
 from pebench.spec import RunSpec
 from pebench.store import RunFolder, write_sweep
 from pebench.submission import slurm, status, submissions
@@ -105,11 +105,31 @@ def foresee(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
 
 
 def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> slurm.Terms:
+    resources = resources.model_copy(update={"ranks": execution_of(sweep, resources).ranks})
+    _check_ranks(sweep, resources)
     if cluster == "slurm":
         return slurm.terms(resources)
     # The nodes of a cluster may see files that the machine of submission does not.
     _check_data(sweep)
     return slurm.Terms(resources, 0)
+
+
+def _check_ranks(sweep: Sweep, resources: Resources) -> None:
+    """Refuses ranks that cannot share the batches, or be shared by the nodes.
+
+    Raises:
+        UserError: that is so.
+    """
+    ranks, nodes = execution_of(sweep, resources).ranks, resources.nodes
+    for spec in sweep.cells:
+        check_ranks(spec, ranks)
+    if ranks % nodes:
+        raise UserError(
+            f"{ranks} rank{'' if ranks == 1 else 's'} cannot be shared equally by {nodes} nodes: "
+            f"--ranks takes a multiple of {nodes}."
+        )
+    if ranks > 1 and resources.pack > 1:
+        raise UserError(f"a job of {ranks} ranks carries out one cell: --pack is for cells of one rank.")
 
 
 def _sorted_by_need(sweep: Sweep, runs: Path) -> Submitted:
@@ -190,12 +210,12 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     executor = LocalExecutor(folder)
     # A local job cannot do without a limit.
     executor.update_parameters(timeout_min=_YEAR)
-    execution = _with_threads(sweep.execution, resources).model_dump_json()
+    execution = _with_threads(execution_of(sweep, resources), resources)
     workers = min(resources.parallel or 1, len(cells))
-    devices = devices_of(workers)
+    devices = devices_of(workers, execution.ranks)
     with _detached(folder / "workers.log"):
         jobs = [
-            executor.submit(LocalWorker(), str(folder), number, execution, device)
+            executor.submit(LocalWorker(), str(folder), number, execution.model_dump_json(), device)
             for number, device in enumerate(devices)
         ]
     begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})
@@ -218,6 +238,11 @@ def _detached(log: Path) -> Iterator[None]:
                 os.close(copy)
 
 
+def execution_of(sweep: Sweep, resources: Resources) -> Execution:
+    """How the runs of a sweep are carried out with these resources."""
+    return sweep.execution.model_copy(update={"ranks": resources.ranks or sweep.execution.ranks})
+
+
 def _with_threads(execution: Execution, resources: Resources) -> Execution:
     return execution if resources.cpus is None else execution.model_copy(update={"threads": resources.cpus})
 
@@ -236,7 +261,11 @@ def _start_slurm(
         before = {number for place in array.after if (number := found[place].job)}
         begun = submissions.begin(runs, "slurm", sweep.name, array.cells, pack=array.pack)
         try:
-            found.append(slurm.start(runs, begun, array, resources, sweep.execution, sorted(before | others)))
+            found.append(
+                slurm.start(
+                    runs, begun, array, resources, execution_of(sweep, resources), sorted(before | others)
+                )
+            )
         except UserError:
             if found:
                 submitted = ", ".join(submission.job for submission in found if submission.job)

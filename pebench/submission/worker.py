@@ -10,14 +10,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
+from submitit.helpers import TorchDistributedEnvironment
 
 from pebench.running.execution import Execution
 from pebench.store import RunFolder
-from pebench.submission import status, submissions
+from pebench.submission import requeues, status, submissions
+
+if TYPE_CHECKING:
+    from pebench.running.ranks import JoinedRanks
 
 REQUEUE_SIGNAL: signal.Signals = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
 """What submitit has SLURM send before a preemption or the time limit."""
@@ -67,20 +71,23 @@ class StopOnSignal:
 class CellJob:
     """One cell in a job of its own."""
 
-    def __call__(self, folder: str, execution: str) -> str:
-        """Carries the run out, and requeues the job if it was asked to stop.
+    def __call__(self, folder: str, execution: str, max_requeues: int) -> str:
+        """Carries the run out, and requeues the job if it was asked to stop. Every task of a job calls this,
+        and is a rank of the run.
 
         Args:
             folder: of the run. execution: an `Execution` as JSON.
+            max_requeues: how often the job may be queued again.
 
         Returns:
             How it ended, for the job's log.
         """
-        return interruptible(lambda stop: execute_cell(Path(folder), execution, stop))
+        place = Path(folder)
+        return requeued(lambda stop: execute_cell(place, execution, stop), [place], max_requeues)
 
-    def checkpoint(self, folder: str, execution: str) -> DelayedSubmission:
+    def checkpoint(self, folder: str, execution: str, max_requeues: int) -> DelayedSubmission:
         """What to run after a requeue: the same, since the run's own folder holds its state."""
-        return DelayedSubmission(CellJob(), folder, execution)
+        return DelayedSubmission(CellJob(), folder, execution, max_requeues)
 
 
 class LocalWorker:
@@ -108,13 +115,41 @@ class LocalWorker:
         return DelayedSubmission(LocalWorker(), folder, number, execution, device)
 
 
-def interruptible(work: Callable[[StopOnSignal], str]) -> str:
-    """Does the work of a job, and requeues the job if the work was stopped by a signal."""
+def requeued(work: Callable[[StopOnSignal], str], folders: list[Path], limit: int) -> str:
+    """Does the work of a job, and requeues the job if the work was stopped by a signal, within a limit.
+
+    Args:
+        work: to do. folders: of the runs that it is about. limit: how often the job may be queued again.
+    """
+    leads, before = JobEnvironment().global_rank == 0, requeues.count()
+    if before > limit:
+        if leads:
+            requeues.give_up(folders, before, limit)
+        return "queued again too often"
+
+    def handed_on(stop: StopOnSignal) -> bool:
+        if stop.caught != REQUEUE_SIGNAL or before < limit:
+            return True
+        if leads:
+            requeues.give_up(folders, before + 1, limit)
+        return False
+
+    return interruptible(work, handed_on)
+
+
+def interruptible(
+    work: Callable[[StopOnSignal], str], handed_on: Callable[[StopOnSignal], bool] = lambda stop: True
+) -> str:
+    """Does the work of a job, and requeues the job if the work was stopped by a signal.
+
+    Args:
+        work: to do. handed_on: whether a signal that stopped it is to requeue the job.
+    """
     # A forked data-loader worker inherits the handlers, and would requeue the job a second time.
     os.register_at_fork(after_in_child=ignore_signals)
     with StopOnSignal(REQUEUE_SIGNAL, signal.SIGTERM) as stop:
         outcome = work(stop)
-        if stop():
+        if stop() and handed_on(stop):
             _requeue(stop)
     return outcome
 
@@ -170,11 +205,28 @@ def execute_cell(folder: Path, execution: str, stop: StopOnSignal) -> str:
     Returns:
         How it ended, for a log.
     """
+    from pebench.running.launch import execute_here
     from pebench.running.pulse import AlreadyRunning
     from pebench.running.run import execute
 
+    how, ranks = Execution.model_validate_json(execution), _ranks_of_job()
     try:
-        result = execute(RunFolder(folder), Execution.model_validate_json(execution), stop=stop)
+        if ranks is None:
+            result = execute_here(RunFolder(folder), how, stop=stop)
+        else:
+            result = execute(RunFolder(folder), how, stop=stop, ranks=ranks)
+            if not ranks.leads:
+                return f"rank {ranks.index} has done its part"
     except AlreadyRunning as error:
         return str(error)
     return "stopped" if result is None else result.status
+
+
+def _ranks_of_job() -> JoinedRanks | None:
+    """The tasks of this job as the ranks of a run, None where there is one alone."""
+    from pebench.running.ranks import JoinedRanks
+
+    job = TorchDistributedEnvironment()
+    if job.world_size == 1:
+        return None
+    return JoinedRanks(job.rank, job.world_size, job.local_rank, job.master_addr, job.master_port)
