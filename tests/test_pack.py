@@ -24,7 +24,7 @@ from pebench.sweeping.sweep import Sweep
 JOB = """
 import sys
 from pebench.submission.pack import PackJob
-print(PackJob()(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+print(PackJob()(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], max_requeues=9))
 """
 
 

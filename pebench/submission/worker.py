@@ -121,7 +121,8 @@ def requeued(work: Callable[[StopOnSignal], str], folders: list[Path], limit: in
     Args:
         work: to do. folders: of the runs that it is about. limit: how often the job may be queued again.
     """
-    leads, before = JobEnvironment().global_rank == 0, requeues.count()
+    ranks, before = _ranks_of_job(), requeues.count()
+    leads = ranks is None or ranks.leads
     if before > limit:
         if leads:
             requeues.give_up(folders, before, limit)
@@ -224,9 +225,11 @@ def execute_cell(folder: Path, execution: str, stop: StopOnSignal) -> str:
 
 def _ranks_of_job() -> JoinedRanks | None:
     """The tasks of this job as the ranks of a run, None where there is one alone."""
-    from pebench.running.ranks import JoinedRanks
-
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return None
     job = TorchDistributedEnvironment()
     if job.world_size == 1:
         return None
+    from pebench.running.ranks import JoinedRanks
+
     return JoinedRanks(job.rank, job.world_size, job.local_rank, job.master_addr, job.master_port)

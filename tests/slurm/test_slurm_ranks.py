@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slurm
 TWO = Resources(minutes=15, cpus=1, nodes=2, ranks=2)
 
 
-def slow(place: Path, **changes: object) -> Sweep:
+def slow(place: Path, **changes: Any) -> Sweep:
     """One run that takes some seconds, since it saves a checkpoint after each step."""
     execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
     return load(
@@ -79,7 +80,10 @@ def task(folder: RunFolder, rank: int) -> psutil.Process:
 
 
 def test_two_nodes_with_two_tasks_each_end_like_one_process(slurm: LocalSlurm, place: Path) -> None:
-    changes = {"encodings": ["rope", {"seqpe": {"positions": 64}}], "train": {"steps": 4, "batch": 4}}
+    changes: dict[str, Any] = {
+        "encodings": ["rope", {"seqpe": {"positions": 64}}],
+        "train": {"steps": 4, "batch": 4},
+    }
     path, runs = write(place, tiny(place, **changes)), place / "runs"
     sweep = load(place, **changes)
     assert (
