@@ -140,7 +140,7 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
             if not _same_protocol(figure, group, metric, unit, extent):
                 continue
             remarks = data[key].matches(figure)
-            if remarks is not None:
+            if remarks is not None and _may_be_one_model(figure, specs[key]):
                 note = (figure.note,) if figure.note else ()
                 found.append(
                     Match(
@@ -152,7 +152,7 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
                         half_width,
                         parameters.get(key),
                         figure,
-                        (*note, *_unsaid(figure), *remarks),
+                        (*note, *_unsaid(figure, metric), *remarks),
                         run_ids,
                     )
                 )
@@ -163,7 +163,7 @@ def _same_protocol(figure: Figure, group: Group, metric: str, unit: str, extent:
     return (
         figure.task == group.task
         and figure.encoding in (group.encoding_name, group.encoding)
-        and metric == _metric(figure.metric)
+        and _without_crop(metric) == _metric(figure.metric)
         and ("%" in figure.metric) == (unit == "%")
         and group.trained is not None
         and _square(group.trained, figure.train_extent)
@@ -189,9 +189,34 @@ def _metric(wording: str) -> str:
     return "-".join(part for part in (base, re.sub(r"[^a-z0-9]+", "-", protocol).strip("-")) if part)
 
 
-def _unsaid(figure: Figure) -> Iterator[str]:
-    if "perplexity" in figure.metric and "(" not in figure.metric:
+_CROP = re.compile(r"-crop-([\d.]+)$")
+
+
+def _without_crop(metric: str) -> str:
+    """``top-1`` for ``top-1-crop-1``: papers on images seldom say how much of a picture they evaluate on."""
+    return _CROP.sub("", metric)
+
+
+def _unsaid(figure: Figure, metric: str) -> Iterator[str]:
+    if "(" in figure.metric:
+        return
+    if "perplexity" in figure.metric:
         yield "the figure's file names no protocol; ours is non-overlapping windows"
+    if figure.task == "image-classification":
+        crop = _CROP.search(metric)
+        yield f"the figure's file names no crop; ours is {crop[1] if crop else '224/256'}"
+
+
+_FIGURE_SIZE = re.compile(r"ViT-(\w)\w*/(\d+)", re.IGNORECASE)
+_OUR_SIZE = re.compile(r"_(tiny|small|base|large|huge|giant)_patch(\d+)")
+
+
+def _may_be_one_model(figure: Figure, spec: RunSpec) -> bool:
+    """False where the figure's is a vision Transformer of one size and the specification's one of another."""
+    theirs, ours = _FIGURE_SIZE.match(figure.model), _OUR_SIZE.search(str(spec.model.get("name") or ""))
+    if theirs is None or ours is None:
+        return True
+    return (theirs[1].lower(), theirs[2]) == (ours[1][0], ours[2])
 
 
 @dataclass(frozen=True)
@@ -225,7 +250,7 @@ class _Data:
             frozenset(names),
             frozenset(folders - {""}),
             _SPLITS.get(str(split).lower()) if split else None,
-            options.get("tokens") is None,
+            options.get("tokens") is None and options.get("images") is None,
         )
 
     def matches(self, figure: Figure) -> tuple[str, ...] | None:

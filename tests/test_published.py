@@ -1,0 +1,86 @@
+"""Published figures stand beside those of a sweep where task, data, protocol and model agree."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from run_folders import begin, cost
+
+from pebench.cli import main
+from pebench.spec import RunSpec
+from pebench.store import MetricRecord, Result, RunFolder, Score, SweepRecord, write_sweep
+from pebench.sweeping.sweep import Sweep, load_sweep
+
+TOP_1 = MetricRecord(unit="%", higher_is_better=True)
+
+
+def imagine(runs: Path, sweep: Sweep, change: Mapping[str, object]) -> None:
+    """Writes runs of a sweep of ImageNet, changed in something, as if they had been done."""
+    specs = [spec.model_copy(update=change) for spec in sweep.cells]
+    for spec in specs:
+        _finish(begin(runs, spec), spec)
+    names = tuple(spec.run_id for spec in specs)
+    write_sweep(runs, SweepRecord(name=sweep.name, source=sweep.source, runs=names))
+
+
+def _finish(folder: RunFolder, spec: RunSpec) -> None:
+    metric = "top-1-crop-1"
+    extents = [tuple(extent) for extent in spec.task.options["evaluate"]]
+    method = "interpolate" if spec.encoding.name == "learned" else "extend"
+    scores = [Score(metric=metric, extent=e, extrapolation=method, value=70.0) for e in extents]
+    folder.write_result(
+        Result(
+            status="done",
+            extent_unit="pixels",
+            metrics={metric: TOP_1},
+            scores=tuple(scores),
+            cost=cost([(extent, method) for extent in extents], 1000.0),
+        )
+    )
+
+
+def published(folder: Path) -> list[dict[str, str]]:
+    path = folder / "published.csv"
+    return list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
+
+
+def leaderboard(place: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    arguments = ["leaderboard", "--published", "--runs", str(place / "runs")]
+    assert main([*arguments, "--output", str(place / "results")]) == 0
+    return capsys.readouterr().out
+
+
+def test_figures_of_rope_vit_stand_beside_the_sweep_that_is_theirs(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imagine(place / "runs", load_sweep("rope-vit-imagenet"), {})
+    told = leaderboard(place, capsys)
+    rows = published(place / "results" / "rope-vit-imagenet")
+    found = {(row["encoding"], row["extent"]): float(row["published"]) for row in rows}
+    assert found == {
+        ("learned", "224x224"): 80.4,
+        ("learned", "384x384"): 79.4,
+        ("rope-axial", "224x224"): 80.9,
+        ("rope-axial", "384x384"): 80.0,
+        ("rope-mixed", "224x224"): 80.9,
+        ("rope-mixed", "384x384"): 81.8,
+    }
+    assert "names no crop; ours is 1" in rows[0]["note"]
+    assert "81.8" in told
+
+
+def test_figures_of_other_sizes_and_of_part_of_the_data_do_not(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = load_sweep("rope-vit-imagenet")
+    task = sweep.cells[0].task
+    part = task.model_copy(update={"options": {**task.options, "images": 100}})
+    changes: list[dict[str, object]] = [{"task": part}, {"model": {"name": "vit_tiny_patch16_224"}}]
+    for number, change in enumerate(changes):
+        imagine(place / str(number) / "runs", sweep, change)
+        leaderboard(place / str(number), capsys)
+        assert not published(place / str(number) / "results" / sweep.name)
