@@ -22,9 +22,8 @@ from typing import NamedTuple
 import torch
 from measuring.alternation import Row, compared, device, wait
 from measuring.reporting import Arguments, positive, report
-from measuring.training import random_text, steps
+from measuring.training import add_model_arguments, random_text, steps
 
-from pebench.models.decoder import SIZES
 from pebench.running.execution import Execution
 from pebench.spec import Training
 
@@ -139,10 +138,11 @@ def main() -> None:
     parser.add_argument("--processes", type=positive, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--encoding", default="rope")
-    parser.add_argument("--size", choices=list(SIZES), default="mini" if here else "tiny")
-    parser.add_argument("--extent", type=positive, default=256 if here else 128)
-    parser.add_argument("--batch", type=positive, default=32 if here else 4)
-    parser.add_argument("--vocabulary", type=positive, default=8192 if here else 256)
+    add_model_arguments(parser)
+    if here:
+        parser.set_defaults(size="mini", extent=256, vocabulary=8192)
+    else:
+        parser.set_defaults(extent=128, vocabulary=256)
     parser.add_argument(
         "--precision", choices=["bfloat16", "float32"], default="bfloat16" if here else "float32"
     )

@@ -24,8 +24,15 @@ from importlib.util import find_spec
 import torch
 import torch.nn.functional as F
 from measuring.alternation import Row, alternate, device
-from measuring.reporting import Arguments, positive, report
-from measuring.training import allow_many_compilations, flops_of_a_token, random_text, steps, utilisation
+from measuring.reporting import Arguments, report
+from measuring.training import (
+    add_model_arguments,
+    allow_many_compilations,
+    flops_of_a_token,
+    random_text,
+    steps,
+    utilisation,
+)
 from torch import Tensor, nn
 
 from pebench.models.decoder import SIZES
@@ -237,10 +244,7 @@ def main() -> None:
     """Prints the table."""
     here = device().type == "cuda"
     parser = Arguments(__doc__)
-    parser.add_argument("--size", choices=list(SIZES), default="gpt2-small" if here else "tiny")
-    parser.add_argument("--extent", type=positive, default=1024 if here else 256)
-    parser.add_argument("--batch", type=positive, default=32 if here else 4)
-    parser.add_argument("--vocabulary", type=positive, default=50304 if here else 4096)
+    add_model_arguments(parser)
     compiled = argparse.BooleanOptionalAction
     parser.add_argument("--compile", action=compiled, default=here, help="all, under equal conditions")
     parser.add_argument("--conditions", choices=["both", "equal", "defaults"], default="both")

@@ -31,11 +31,17 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from measuring.alternation import Row, alternate, device, wait
+from measuring.alternation import Row, alternate, device, timed, wait
 from measuring.reporting import Arguments, described, positive, report, write
-from measuring.training import flops_of_a_token, random_text, steps, text_encodings, utilisation
+from measuring.training import (
+    add_model_arguments,
+    flops_of_a_token,
+    random_text,
+    steps,
+    text_encodings,
+    utilisation,
+)
 
-from pebench.models.decoder import SIZES
 from pebench.running.train import Progress
 from pebench.spec import Training
 
@@ -43,6 +49,9 @@ BASELINE = "none"
 
 FIRST = ("none", "rope", "alibi", "fox", "cable", "seqpe:dropout=0", "seqpe", "seqpe:dropout=0,unshared")
 """What is measured first, if time should run out."""
+
+LAST = ("cope", "dape", "fire")
+"""What takes longest."""
 
 MEASURED = 0.25
 """Seconds that one measurement takes at least."""
@@ -56,13 +65,11 @@ Loop = Iterator[Progress]
 def main() -> None:
     """Prints the table."""
     here = device().type == "cuda"
-    names = list(dict.fromkeys([*FIRST, *text_encodings()]))
+    others = [name for name in text_encodings() if name not in FIRST]
+    names = [*FIRST, *sorted(others, key=lambda name: (name in LAST, name))]
     parser = Arguments(__doc__)
     parser.add_argument("--encodings", nargs="+", default=names, help="names or name:option=value,…")
-    parser.add_argument("--size", choices=list(SIZES), default="gpt2-small" if here else "tiny")
-    parser.add_argument("--extent", type=positive, default=1024 if here else 256)
-    parser.add_argument("--batch", type=positive, default=32 if here else 4)
-    parser.add_argument("--vocabulary", type=positive, default=50304 if here else 4096)
+    add_model_arguments(parser)
     parser.add_argument(
         "--precision", choices=["bfloat16", "float32"], default="bfloat16" if here else "float32"
     )
@@ -170,11 +177,7 @@ def _first_step(label: str, chosen: argparse.Namespace) -> float:
 
 
 def _seconds_of_a_step(loop: Loop) -> float:
-    wait(device())
-    begin = time.perf_counter()
-    _advance(loop, 2)
-    wait(device())
-    return (time.perf_counter() - begin) / 2
+    return timed(partial(_advance, loop, 2)) / 2
 
 
 def _advance(loop: Loop, count: int) -> None:

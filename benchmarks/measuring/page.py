@@ -42,9 +42,10 @@ Machines are shared and clocks vary, so a time alone says little. Every row is m
 the baseline of its table, in one run; `ratio` is the median over the rounds of the baseline's time by the
 row's own, above 1 where the row is faster, and beside it stand the quartiles of the rounds. `ms` is the
 median time of one unit of work. `added MiB` is the most memory that one call took beyond what was taken
-before it: allocated on a CUDA device, resident in the process on a CPU. Load is the number of processes
-that wanted a core in the minute before the benchmark began; where it is above the number of cores, times
-are longer than on a quiet machine and quartiles wider.
+before it: allocated on a CUDA device, resident in the process on a CPU. With one thread on a CPU, what one
+process computes is counted by the time that it had the processor; all else by the wall clock. Load is the
+number of processes that wanted a core in the minute before the benchmark began; where it is above the
+number of cores, times are longer than on a quiet machine and quartiles wider.
 
 The files that this page is made from are in [`results/benchmarks`](../results/benchmarks), a folder a
 machine.

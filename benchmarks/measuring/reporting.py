@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from measuring.alternation import Row, device
+from measuring.alternation import Row, clock, device
 from rich.console import Console
 from rich.table import Table
 
@@ -99,6 +99,7 @@ def machine() -> dict[str, Any]:
         "dirty": found["dirty"],
         "threads": found["threads"],
         "cores": cores,
+        "clock": clock(),
         "load": round(BEGUN[1], 1),
     }
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from measuring.alternation import device
+from measuring.reporting import positive
 
 from pebench.data.tokens import TokenStream
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import SIZES, Decoder, DecoderOptions
 from pebench.position_encoding import PositionEncoding
 from pebench.randomness import generator
 from pebench.registry import encodings, tasks
@@ -30,6 +32,15 @@ UNSHARED = "unshared"
 
 COMPILED_AT_ONCE = 128
 """Compiled forms of the training step that may exist beside each other in a process."""
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The size of model and batch: GPT-2 small on 32 × 1,024 tokens on CUDA, what a CPU can do elsewhere."""
+    here = device().type == "cuda"
+    parser.add_argument("--size", choices=list(SIZES), default="gpt2-small" if here else "tiny")
+    parser.add_argument("--extent", type=positive, default=1024 if here else 256)
+    parser.add_argument("--batch", type=positive, default=32 if here else 4)
+    parser.add_argument("--vocabulary", type=positive, default=50304 if here else 4096)
 
 
 def text_encodings() -> list[str]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from pathlib import Path
 
 import torch
 
 from pebench.data.cache import cache_folder, digest, unwritable
-
-_NAMED = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-"""What the user named; PyTorch sets the variable too, as soon as its compiler is imported."""
 
 
 def share_compiled_kernels() -> None:
@@ -25,7 +23,8 @@ def share_compiled_kernels() -> None:
     Raises:
         UserError: the folder cannot be made.
     """
-    if _NAMED:
+    named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if named and not _is_pytorchs_own(Path(named)):
         return
     kind = digest([torch.__version__, platform.python_version(), platform.machine(), _instructions()])
     folder = cache_folder() / "compiled" / kind
@@ -51,3 +50,8 @@ def _instructions() -> list[str]:
         return []
     found = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
     return sorted(next(found, "").split())
+
+
+def _is_pytorchs_own(folder: Path) -> bool:
+    """Whether it is the place that PyTorch writes into the variable itself when its compiler is imported."""
+    return folder.parent == Path(tempfile.gettempdir()) and folder.name.startswith("torchinductor_")
