@@ -186,6 +186,8 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         path = folder / TOKENIZER_FILE
         if not path.exists():
             return self.prepare()
+        # For data that is read later, too: a run that took it over from another does not name it.
+        self.inherit(folder)
         self._tokenizer = read_tokenizer(path)
         return {"tokenizer": self._tokenizer.fingerprint}
 

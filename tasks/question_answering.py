@@ -185,6 +185,8 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
 
     def restore(self, folder: Path) -> dict[str, str]:
         """Reads the tokenizer."""
+        # For data that is read later, too: a run that took it over from another does not name it.
+        self.inherit(folder)
         self._tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
         return {"tokenizer": self._tokenizer.fingerprint}
 

@@ -139,6 +139,8 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
 
     def restore(self, folder: Path) -> dict[str, str]:
         """Reads the tokenizer."""
+        # For data that is read later, too: a run that took it over from another does not name it.
+        self.inherit(folder)
         tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
         self._set_tokenizer(tokenizer)
         return {"tokenizer": tokenizer.fingerprint}

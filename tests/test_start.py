@@ -159,7 +159,8 @@ def test_a_run_can_be_named_by_its_id_and_an_unknown_one_is_answered(place: Path
 def test_a_run_of_the_command_line_takes_encoding_and_model_over_from_its_start(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (first,) = load(place, encodings=[{"rope": {"base": 500}}]).cells
+    tasks = [_entry(place, tokenizer="bpe-300")]
+    (first,) = load(place, encodings=[{"rope": {"base": 500}}], tasks=tasks).cells
     folder = RunFolder(place / "runs" / first.run_id)
     folder.create(first, {})
     execute(folder, Execution(device="cpu", threads=1))
@@ -172,6 +173,10 @@ def test_a_run_of_the_command_line_takes_encoding_and_model_over_from_its_start(
     assert later.model == first.model
     assert later.start is not None
     assert later.start.run == first.run_id
+    task = pebench.load(later.run_id, device="cpu").task
+    assert task.tokenizer is not None
+    trained = task.tokenizer.fingerprint
+    assert task.prepare()["tokenizer"] == trained
     assert main([*asked, "--encoding", "alibi"]) == 2
     assert "cannot have 'alibi'" in capsys.readouterr().err
 
