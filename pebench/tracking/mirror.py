@@ -243,7 +243,10 @@ class Mirror:
             Param(n, text) for n, text in sorted(record.parameters.items()) if n not in there.params
         ]
         last = {metric.key: metric for metric in metrics}
-        self._ask(partial(self._client.log_batch, tracked, list(last.values()), parameters, tags))
+        scores = record.headline.scores if record.headline is not None else ()
+        # MLflow compares runs by the metric that came first, until another is chosen.
+        ordered = sorted(last.values(), key=lambda metric: metric.key not in scores)
+        self._ask(partial(self._client.log_batch, tracked, ordered, parameters, tags))
         log_points(tracked, [metric for metric in metrics if last[metric.key] is not metric])
 
     def _log_points(self, tracked: str, points: Sequence[Metric]) -> None:
