@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -313,6 +314,12 @@ class RunFolder:
     def clear_failure(self) -> None:
         """Forgets the last failure, at the start of a new attempt."""
         (self.path / "failure.json").unlink(missing_ok=True)
+
+    def forget_progress(self) -> None:
+        """Takes away what a run that is not finished has come to, so that it begins anew; its log stays."""
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        for name in ("failure.json", "evaluations.json", "metrics.jsonl", "system.jsonl", "worker.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def _read(self, name: str, model: type[Record]) -> Record | None:
         path = self.path / name

@@ -17,7 +17,7 @@ COSTLY = ("pydantic", "submitit", "rich", "yaml")
 """Not heavy, but together half of the time that `pebench --help` has."""
 
 LAYERS = [
-    {"cli", "commands", "__main__", "parameters", "doctor", "api", "lm_eval"},
+    {"cli", "commands", "__main__", "parameters", "doctor", "api", "lm_eval", "cluster_options"},
     {"submission", "leaderboard", "tracking", "exchange"},
     {"sweeping"},
     {"running"},

@@ -17,6 +17,7 @@ from tiny_sweeps import load
 
 from pebench.store import RunFolder
 from pebench.submission import submissions
+from pebench.submission.resources import Resources
 from pebench.submission.submit import submit
 from pebench.submission.worker import REQUEUE_SIGNAL
 from pebench.sweeping.sweep import Sweep
@@ -39,7 +40,7 @@ def packed(place: Path, sweep: Sweep, pack: int) -> Path:
     """The folder of a packed submission of a sweep whose run folders are there."""
     runs = place / "runs"
     submit(sweep, runs, "inline")
-    begun = submissions.begin(runs, "slurm", sweep.name, sweep.record().runs, pack=pack)
+    begun = submissions.begin(runs, "slurm", sweep.name, sweep.record().runs, Resources(pack=pack))
     return begun.folder(runs)
 
 

@@ -18,6 +18,7 @@ from pebench.cli import main
 from pebench.spec import Choice, RunSpec, Training
 from pebench.store import Cost, Result, RunFolder, SweepRecord, Worker, write_sweep
 from pebench.submission import submissions
+from pebench.submission.resources import Resources
 from pebench.submission.status import CellStatus, statuses, summary
 from pebench.submission.submissions import Submission
 
@@ -32,7 +33,8 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answer:
     monkeypatch.setenv("PATH", str(folder))
 
     def answer(*lines: str, status: int = 0) -> None:
-        said = "\n".join(lines)
+        """Lines without a time are of jobs whose beginning SLURM does not tell."""
+        said = "\n".join(line if line.count("|") == 4 else f"{line}|N/A" for line in lines)
         script = folder / "squeue"
         script.write_text(f"#!/bin/sh\n/bin/cat <<'END'\n{said}\nEND\nexit {status}\n")
         script.chmod(0o755)
@@ -239,7 +241,7 @@ def test_a_requeued_job_says_where_it_goes_on(folder: RunFolder, squeue: Answer,
     begun = submitted(folder, "slurm", job="77")
     work(folder, dead, job="77_0")
     squeue(f"{begun.name}|0|77_0|PENDING")
-    assert (status(folder).state, status(folder).detail) == ("queued", "goes on from step 40")
+    assert (status(folder).state, status(folder).detail) == ("requeued", "goes on from step 40")
 
 
 def test_a_failed_cell_that_waits_again_is_queued(folder: RunFolder, squeue: Answer, dead: int) -> None:
@@ -250,13 +252,108 @@ def test_a_failed_cell_that_waits_again_is_queued(folder: RunFolder, squeue: Ans
     assert status(folder).state == "queued"
 
 
-def test_slurm_knows_better_than_a_beat_that_is_late(folder: RunFolder, squeue: Answer) -> None:
+def test_a_node_that_died_is_lost_within_a_minute_whatever_slurm_still_believes(
+    folder: RunFolder, squeue: Answer
+) -> None:
     begun = submitted(folder, "slurm", job="77")
-    work(folder, 1, host="elsewhere", job="77_0", beat=time.time() - 1000)
-    squeue(f"{begun.name}|0|77_0|RUNNING")
+    began = int(time.time()) - 1000
+    squeue(f"{begun.name}|0|77_0|RUNNING|{began}")
+    work(folder, 1, host="elsewhere", job="77_0", beat=time.time() - 30)
     assert status(folder).state == "running"
+    work(folder, 1, host="elsewhere", job="77_0", beat=time.time() - 50)
+    cell = status(folder)
+    assert (cell.state, cell.job) == ("lost", "77_0")
+    assert "has been silent for 50 seconds at step 40, though SLURM still counts job 77_0" in cell.detail
+    squeue(f"{begun.name}|0|77_0|PENDING")
+    assert status(folder).state == "requeued"
+    squeue(f"{begun.name}|0|77_0|RUNNING|{int(time.time())}")
+    assert status(folder).state == "requeued", "until its new worker speaks up"
     squeue()
     assert status(folder).state == "lost"
+
+
+def test_a_worker_that_stopped_at_a_checkpoint_is_about_to_be_queued_again(
+    folder: RunFolder, squeue: Answer
+) -> None:
+    begun = submitted(folder, "slurm", job="77")
+    work(folder, job="77_0", over=True)
+    squeue(f"{begun.name}|0|77_0|RUNNING|{int(time.time()) - 100}")
+    assert status(folder).state == "requeued"
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "detail"),
+    [
+        ("CANCELLED", "cancelled", ""),
+        ("OUT_OF_MEMORY", "lost", "its job 77_0 ran out of memory (--mem asks for more)"),
+        ("NODE_FAIL", "lost", "its job 77_0 lost its node"),
+        ("COMPLETED", "lost", "its job 77_0 ended before the cell did"),
+    ],
+)
+@pytest.mark.parametrize("accounts", [False, True], ids=["queue", "accounts"])
+def test_how_a_job_ended_is_told_by_the_queue_or_by_the_accounts(
+    folder: RunFolder, squeue: Answer, word: str, state: str, detail: str, accounts: bool
+) -> None:
+    begun = submitted(folder, "slurm", job="77", cells=(folder.run_id, "rope-1"))
+    squeue(*([] if accounts else [f"{begun.name}|0|77_0|{word}|1700000000"]))
+    if accounts:
+        # As sacct writes it, steps left out by --allocations.
+        script = folder.path.parent / "bin" / "sacct"
+        script.write_text(f"#!/bin/sh\necho '77_0|{word} by 1000'\n")
+        script.chmod(0o755)
+    cell = status(folder)
+    assert (cell.state, cell.detail) == (state, detail)
+
+
+def test_a_job_that_could_not_even_start_python_is_lost_with_its_last_words(
+    folder: RunFolder, squeue: Answer
+) -> None:
+    begun = submitted(folder, "slurm", job="77")
+    log = begun.folder(folder.path.parent) / "77_0_log.err"
+    log.write_text("submitit INFO\nModuleNotFoundError: No module named 'torch'\nsrun: error: exited\n")
+    squeue(f"{begun.name}|N/A|77|FAILED|1700000000")
+    cell = status(folder)
+    assert cell.detail == "its job 77 ended with an error: ModuleNotFoundError: No module named 'torch'"
+    assert cell.log == str(log)
+
+
+def test_without_accounts_a_job_that_the_queue_forgot_is_lost(folder: RunFolder, squeue: Answer) -> None:
+    submitted(folder, "slurm", job="77")
+    squeue()
+    script = folder.path.parent / "bin" / "sacct"
+    script.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    script.chmod(0o755)
+    assert (status(folder).state, status(folder).detail) == ("lost", "its job 77 is gone without a word")
+
+
+def test_a_submission_that_was_cancelled_leaves_its_cells_cancelled(folder: RunFolder, dead: int) -> None:
+    submitted(folder, "inline", pids=(dead,), cancelled=time.time())
+    assert status(folder).state == "cancelled"
+    work(folder, dead)
+    assert (status(folder).state, status(folder).detail) == ("cancelled", "at step 40")
+
+
+def test_the_cells_of_a_pack_share_the_state_of_its_job(folder: RunFolder, squeue: Answer) -> None:
+    others = [make(folder.path.parent, seed) for seed in (1, 2)]
+    ids = [folder.run_id, *(other.run_id for other in others)]
+    runs = folder.path.parent
+    begun = submissions.begin(runs, "slurm", "s", ids, Resources(pack=2))
+    submissions.write(runs, begun.model_copy(update={"job": "77"}))
+    squeue(f"{begun.name}|0|77_0|RUNNING|1700000000", f"{begun.name}|1|77_1|CANCELLED|1700000000")
+    assert [cell.state for cell in statuses(runs, ids)] == ["queued", "queued", "cancelled"]
+
+
+def test_where_slurm_hides_the_jobs_of_others_theirs_are_taken_for_queued(
+    folder: RunFolder, squeue: Answer
+) -> None:
+    submitted(folder, "slurm", job="77", user="somebody-else")
+    squeue()
+    script = folder.path.parent / "bin" / "scontrol"
+    script.write_text("#!/bin/sh\necho 'PrivateData = jobs,usage'\n")
+    script.chmod(0o755)
+    cell = status(folder)
+    assert (cell.state, cell.job) == ("queued", "77")
+    assert "this SLURM does not show the jobs of somebody-else" in cell.detail
 
 
 @pytest.mark.parametrize("installed", [True, False])

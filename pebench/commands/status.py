@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,76 +16,138 @@ from pebench.parameters import runs_option
 
 @click.command("status")
 @click.argument("sweep", required=False)
+@click.option("--summary", "brief", is_flag=True, help="Counts alone, and why cells failed.")
+@click.option("--watch", is_flag=True, help="Look again and again, until nothing is under way.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object a cell.")
 @runs_option
-def command(sweep: str | None, as_json: bool, runs: Path) -> None:
+def command(sweep: str | None, brief: bool, watch: bool, as_json: bool, runs: Path) -> None:
     """Tell where every cell of SWEEP stands, or every run there is.
 
-    SWEEP is the name of a sweep that was submitted, or its file. A cell is queued, running, done, failed,
-    diverged, lost (its worker or job is gone without a word) or missing (never begun). A failure comes with
-    the name of its log.
+    SWEEP is the name of a sweep that was submitted, or its file. A cell is queued, running, requeued (stopped
+    at a checkpoint, waiting for its turn again), done, failed, diverged, lost (its worker or job is gone
+    without a word), cancelled or missing (never begun). A failure comes with the name of its log.
 
     \b
     Examples:
       pebench status
       pebench status quickstart
+      pebench status quickstart --summary
+      pebench status quickstart --watch
       pebench status quickstart --json
     """
-    from pebench.submission.status import statuses, summary
+    if as_json and (brief or watch):
+        raise click.UsageError("--json prints every cell, once: leave --summary and --watch out.")
+    from pebench.submission.status import statuses
 
-    cells = statuses(runs, _wanted(runs, sweep))
+    wanted = _wanted(runs, sweep)
+    if watch:
+        _watch(runs, wanted, brief)
+        return
+    cells = statuses(runs, wanted)
     if as_json:
         click.echo(json.dumps([cell.model_dump(mode="json") for cell in cells], indent=1))
         return
-    _print(cells)
-    click.echo(summary(cells))
+    _print(cells, brief)
 
 
 def _wanted(runs: Path, sweep: str | None) -> list[str]:
-    from pebench.errors import UserError, unknown
     from pebench.store import read_sweeps
+    from pebench.submission.selection import submitted_sweep
 
-    records = {record.name: record for record in read_sweeps(runs)}
-    if sweep is None:
-        folders = (path.parent.name for path in sorted(runs.glob("*/spec.json")))
-        return list(dict.fromkeys([*(run for record in records.values() for run in record.runs), *folders]))
-    if sweep in records:
-        return list(records[sweep].runs)
-    if Path(sweep).suffix not in (".yaml", ".yml"):
-        raise unknown("sweep", sweep, records)
-    from pebench.sweeping.sweep import read
-
-    file, source = read(Path(sweep))
-    if file.name not in records:
-        raise UserError(
-            f"sweep '{file.name}' has not been submitted into {runs}: 'pebench submit {sweep}' does it."
-        )
-    if records[file.name].source != source:
-        click.echo(
-            f"pebench: {sweep} has changed since it was submitted; this is what was submitted.", err=True
-        )
-    return list(records[file.name].runs)
+    if sweep is not None:
+        return list(submitted_sweep(runs, sweep).runs)
+    folders = (path.parent.name for path in sorted(runs.glob("*/spec.json")))
+    return list(dict.fromkeys([*(run for record in read_sweeps(runs) for run in record.runs), *folders]))
 
 
 _STYLES = {
     "done": "green",
     "running": "cyan",
+    "requeued": "blue",
     "queued": "blue",
     "failed": "red",
     "diverged": "magenta",
     "lost": "red",
+    "cancelled": "yellow",
     "missing": "dim",
 }
 
 
-def _print(cells: list[Any]) -> None:
+_LOOK_EVERY = 5.0
+_FIRST = ("running", "requeued", "failed", "lost", "diverged", "cancelled", "queued", "missing", "done")
+"""What matters most to who watches."""
+
+
+def _print(cells: list[Any], brief: bool) -> None:
     from rich.console import Console
 
+    from pebench.submission.status import summary
+
     console = Console()
-    if not console.is_terminal:
+    if brief:
+        for line in _reasons(cells):
+            click.echo(line)
+    elif console.is_terminal:
+        console.print(_table(cells))
+    else:
         for cell in cells:
             click.echo("\t".join(_row(cell)).rstrip())
-        return
+    click.echo(summary(cells))
+
+
+def _reasons(cells: list[Any]) -> list[str]:
+    """A line for each reason why cells did not end well, with the first of them."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for cell in cells:
+        if cell.state in ("failed", "lost"):
+            # Numbers are what the same misfortune differs in from cell to cell.
+            reason = re.sub(r"\d+", "…", " ".join(cell.detail.split()))
+            found.setdefault((cell.state, reason), []).append(cell)
+    return [
+        f"{len(group)} {state}: {' '.join(group[0].detail.split()).rstrip('.')} "
+        f"({group[0].run}{f', see {group[0].log}' if group[0].log else ''})"
+        for (state, _), group in found.items()
+    ]
+
+
+def _watch(runs: Path, wanted: list[str], brief: bool) -> None:
+    """Shows the cells until none is under way, or until Ctrl-C."""
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from pebench.submission.status import BUSY, statuses, summary
+
+    console = Console()
+    live = Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext()
+    told = ""
+    with contextlib.suppress(KeyboardInterrupt), live:
+        while True:
+            cells = statuses(runs, wanted)
+            if isinstance(live, Live):
+                shown = [] if brief else [_cut(cells, console.height)]
+                live.update(Group(*shown, Text(summary(cells), style="bold")), refresh=True)
+            elif summary(cells) != told:
+                told = summary(cells)
+                click.echo(told)
+            if not any(cell.state in BUSY for cell in cells):
+                return
+            time.sleep(_LOOK_EVERY)
+
+
+def _cut(cells: list[Any], height: int) -> Any:
+    """As much of the table as a terminal of so many lines holds, what matters most first."""
+    from rich.console import Group
+    from rich.text import Text
+
+    # Besides there are the heading, what is left out, the summary and the cursor.
+    room = max(3, height - 4)
+    shown = sorted(cells, key=lambda cell: _FIRST.index(cell.state))[:room]
+    left = len(cells) - len(shown)
+    return Group(_table(shown), *([Text(f"and {left} more", style="dim")] if left else []))
+
+
+def _table(cells: list[Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -92,7 +157,7 @@ def _print(cells: list[Any]) -> None:
     for cell in cells:
         run, encoding, task, seed, state, progress, detail = _row(cell)
         table.add_row(run, encoding, task, seed, Text(state, _STYLES[state]), progress, Text(detail))
-    console.print(table)
+    return table
 
 
 def _row(cell: Any) -> tuple[str, ...]:

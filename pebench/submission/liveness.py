@@ -9,8 +9,9 @@ import psutil
 
 from pebench.store import Worker
 
-SILENCE = 120.0
-"""Seconds without a beat after which a worker of another host is taken for dead."""
+SILENCE = 45.0
+"""Seconds without a beat after which a worker of another host is taken for dead: nine beats, more than the
+half minute for which a network file system may show an older file, and less than a minute."""
 
 _CLOCK_SLACK = 2.0
 

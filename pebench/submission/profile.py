@@ -75,11 +75,11 @@ def profiles_folder() -> Path:
     return platformdirs.user_config_path("pebench") / "clusters"
 
 
-def read_profile(name: str, beside: Path) -> Profile:
+def read_profile(name: str, beside: Path | None) -> Profile:
     """The profile of a file, or of a name that is looked for beside the sweep and then among the user's own.
 
     Args:
-        name: ``mine.yaml``, or ``mine``. beside: the file of the sweep.
+        name: ``mine.yaml``, or ``mine``. beside: the file of the sweep, None where there is none.
 
     Raises:
         UserError: there is none, or a key or a value in it is wrong.
@@ -99,19 +99,21 @@ def merged(profile: Profile | None, options: dict[str, Any]) -> dict[str, Any]:
     values = profile.resources() if profile is not None else {}
     given = {name: value for name, value in options.items() if value not in (None, (), {})}
     parameters = {**_hyphened(values.get("slurm", {})), **_hyphened(given.get("slurm", {}))}
-    return {**values, **given, "slurm": parameters}
+    return {**values, **given, **({"slurm": parameters} if parameters else {})}
 
 
 def _hyphened(parameters: dict[str, Any]) -> dict[str, Any]:
     return {key.lstrip("-").replace("_", "-"): value for key, value in parameters.items()}
 
 
-def _find(name: str, beside: Path) -> Path:
+def _find(name: str, beside: Path | None) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return path
     known = {file.stem: file for file in sorted(profiles_folder().glob("*.yaml"))}
-    known |= {file.stem: file for file in sorted(beside.parent.glob("*.yaml")) if not _is_sweep(file)}
+    if beside is not None:
+        others = sorted(beside.parent.glob("*.yaml"))
+        known |= {file.stem: file for file in others if not _is_sweep(file)}
     if name not in known:
         error = unknown("profile", name, known)
         raise UserError(

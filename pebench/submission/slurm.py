@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +93,8 @@ def start(
                 )
     except (RuntimeError, OSError) as error:
         # An answer that was lost may have been a yes.
-        scheduler.cancel_by_name(submission.name)
+        with suppress(scheduler.SchedulerSilent):
+            scheduler.cancel(submission.name)
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"SLURM refuses the jobs: {_reason(error)}.") from error
     submission = submission.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})

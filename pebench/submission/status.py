@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,10 +14,12 @@ from pebench.submission import submissions
 from pebench.submission.liveness import is_alive
 from pebench.submission.submissions import Job
 
-State = Literal["queued", "running", "done", "failed", "diverged", "lost", "missing"]
+State = Literal["queued", "running", "requeued", "done", "failed", "diverged", "lost", "cancelled", "missing"]
 
-BUSY: frozenset[State] = frozenset({"queued", "running"})
+BUSY: frozenset[State] = frozenset({"queued", "running", "requeued"})
 FINISHED: frozenset[State] = frozenset({"done", "diverged"})
+IDLE: frozenset[State] = frozenset({"failed", "lost", "cancelled", "missing"})
+"""What the next submit starts."""
 
 
 class CellStatus(Frozen):
@@ -26,9 +29,11 @@ class CellStatus(Frozen):
         run: its id.
         encoding, task: labels, None where the cell has no folder.
         seed: likewise.
-        state: ``queued`` has a job that will start it; ``running`` has a live worker; ``done`` and
-            ``diverged`` are finished; ``failed`` ended with an error; ``lost`` had a worker or a job that is
-            gone without a word; ``missing`` has never begun. The next submit starts the last three.
+        state: ``queued`` has a job that will start it; ``running`` has a live worker; ``requeued`` was
+            stopped at a checkpoint and waits for its turn again; ``done`` and ``diverged`` are finished;
+            ``failed`` ended with an error; ``lost`` had a worker or a job that is gone without a word;
+            ``cancelled`` was stopped by a person; ``missing`` has never begun. The next submit starts the
+            last four.
         step, steps: where training is, and where it goes.
         rate: steps a second.
         seconds_left: of training, at that rate.
@@ -51,6 +56,20 @@ class CellStatus(Frozen):
     log: str | None = None
 
 
+ORDER: tuple[State, ...] = (
+    "done",
+    "diverged",
+    "running",
+    "requeued",
+    "queued",
+    "failed",
+    "lost",
+    "cancelled",
+    "missing",
+)
+"""How states are listed."""
+
+
 def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
     """Where each of these cells stands, in the order given.
 
@@ -67,8 +86,7 @@ def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
 def summary(cells: Iterable[CellStatus]) -> str:
     """How many cells there are in each state, as ``14 cells: 12 done, 2 running``."""
     counts = Counter(cell.state for cell in cells)
-    order: tuple[State, ...] = ("done", "diverged", "running", "queued", "failed", "lost", "missing")
-    parts = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+    parts = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
     total = counts.total()
     return f"{total} cell{'' if total == 1 else 's'}: {parts}" if parts else "no cells"
 
@@ -94,43 +112,91 @@ def _status(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:
 
 def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, object]:
     worker, failure = folder.worker(), folder.failure()
-    progress = _progress(worker) | ({"job": job.number} if job else {})
+    progress = _progress(worker) | ({"job": job.number} if job and job.state != "gone" else {})
     # A worker that has written its failure may live on, with another cell.
     ended = failure is not None and (worker is None or failure.time >= worker.beat)
-    working = worker is not None and not ended and not worker.over
-    if worker is not None and working and (is_alive(worker) or _holds(job, worker)):
+    if worker is not None and not ended and is_alive(worker):
         return {"state": "running", **progress}
     if job is not None and job.state == "unknown":
         return {"state": "queued", **progress, "detail": f"{job.note}, so it is taken for queued"}
-    if job is not None and _will_run(job, failure):
-        detail = f"goes on from step {worker.step}" if worker is not None and not ended else ""
-        return {"state": "queued", **progress, "detail": detail}
+    if job is not None and job.state == "pending":
+        return {**_waiting(worker, ended, job), **progress}
+    if job is not None and job.state == "active":
+        found = _in_active_job(worker, failure, ended, job)
+        if found is not None:
+            return {**found, **progress}
     if failure is not None:
         return {"state": "failed", **progress, "detail": failure.message}
+    cancelled = job is not None and (job.submission.cancelled is not None or job.note == "CANCELLED")
+    if cancelled:
+        return {"state": "cancelled", **progress, "detail": f"at step {worker.step}" if worker else ""}
+    end = _ENDS.get(job.note, "") if job is not None else ""
     if worker is not None:
         how = "stopped" if worker.over else "ended without a word"
         detail = f"process {worker.pid} on {worker.host} {how} at step {worker.step}"
-        return {"state": "lost", **progress, "detail": detail}
+        return {"state": "lost", **progress, "detail": f"{detail}: its job {end}" if end else detail}
     if job is not None and job.submission.job is not None:
-        jobs_log = job.submission.folder(runs)
+        logs = submissions.printed(runs, job.submission, job.number)
+        printed = [path for path in logs if path.stat().st_size]
+        detail = f"its job {job.number or job.submission.job} {end or 'is gone without a word'}"
         return {
             "state": "lost",
-            "detail": f"its job {job.submission.job} is gone without a word",
-            "log": str(jobs_log),
+            "detail": detail + _last_words(printed[0]) if printed else detail,
+            "log": str(printed[0] if printed else job.submission.folder(runs)),
         }
     return {"state": "missing"}
 
 
-def _holds(job: Job | None, worker: Worker) -> bool:
-    """Whether SLURM says that the worker's job runs, which it knows better than a beat that is late."""
-    return job is not None and job.state == "active" and job.number is not None and job.number == worker.job
+_ENDS = {
+    "BOOT_FAIL": "was given a node that did not start",
+    "COMPLETED": "ended before the cell did",
+    "DEADLINE": "reached its deadline",
+    "FAILED": "ended with an error",
+    "NODE_FAIL": "lost its node",
+    "OUT_OF_MEMORY": "ran out of memory (--mem asks for more)",
+    "PREEMPTED": "was preempted and not queued again",
+    "TIMEOUT": "reached its time limit",
+}
+"""What SLURM's words mean, after 'its job'."""
 
 
-def _will_run(job: Job, failure: Failure | None) -> bool:
-    """Whether a job is about to begin the cell; an active one has failed if the failure is younger."""
-    if job.state == "active":
-        return failure is None or failure.time < job.submission.time
-    return job.state == "pending"
+def _last_words(log: Path) -> str:
+    """The last line that is none of SLURM's or submitit's own, as ``: OSError: No space left on device``."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:]
+    said = [line.strip() for line in lines if line.strip() and not line.startswith(_OF_OTHERS)]
+    return f": {said[-1]}" if said else ""
+
+
+_OF_OTHERS = ("submitit ", "srun: ", "slurmstepd: ")
+
+
+def _waiting(worker: Worker | None, ended: bool, job: Job) -> dict[str, object]:
+    if worker is None or ended:
+        return {"state": "queued"}
+    state: State = "requeued" if worker.job == job.number and job.number is not None else "queued"
+    return {"state": state, "detail": f"goes on from step {worker.step}"}
+
+
+def _in_active_job(
+    worker: Worker | None, failure: Failure | None, ended: bool, job: Job
+) -> dict[str, object] | None:
+    """Of a cell that nobody is seen to work on, though its job runs; None if that job is done with it."""
+    if failure is not None and failure.time >= job.submission.time:
+        return None
+    # A job that was requeued may not have come to the cell again, nor may one that never had it.
+    begun = job.started if job.started is not None else job.submission.time
+    if worker is None or ended or worker.job != job.number or worker.beat < begun:
+        again = worker is not None and not ended and worker.job == job.number and job.number is not None
+        detail = f"goes on from step {worker.step}" if worker is not None and not ended else ""
+        return {"state": "requeued" if again else "queued", "detail": detail}
+    if job.number is None or (worker.over and job.submission.cancelled is None):
+        # It has written its checkpoint, and its job is about to be queued again.
+        return {"state": "queued" if job.number is None else "requeued"}
+    if worker.over:
+        return None
+    silent = f"{time.time() - worker.beat:.0f} seconds"
+    detail = f"process {worker.pid} on {worker.host} has been silent for {silent} at step {worker.step}"
+    return {"state": "lost", "detail": f"{detail}, though SLURM still counts job {job.number} as running"}
 
 
 def _progress(worker: Worker | None) -> dict[str, object]:

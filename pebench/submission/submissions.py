@@ -7,6 +7,7 @@ runs/.submitit/<submission>/submission.json   the cells, written before anything
 
 from __future__ import annotations
 
+import getpass
 import os
 import secrets
 import socket
@@ -22,6 +23,7 @@ from pebench.errors import UserError
 from pebench.spec import Frozen
 from pebench.submission import scheduler
 from pebench.submission.liveness import process_exists
+from pebench.submission.resources import Resources
 
 Cluster = Literal["inline", "local", "slurm"]
 
@@ -37,8 +39,11 @@ class Submission(Frozen):
         pack: cells a job; the position of a cell divided by it is the index of its job in an array.
         time: seconds since the epoch when it was written.
         host: where it was submitted from.
+        user: who submitted it, empty where the system knows no name.
         pids: the processes on that host that carry it out; none for SLURM.
         job: SLURM's number of the array, None until it is known.
+        resources: what each job gets.
+        cancelled: when it was cancelled, in seconds since the epoch; None if it was not.
     """
 
     name: str
@@ -48,8 +53,11 @@ class Submission(Frozen):
     pack: int = 1
     time: float
     host: str
+    user: str = ""
     pids: tuple[int, ...] = ()
     job: str | None = None
+    resources: Resources = Resources()
+    cancelled: float | None = None
 
     def folder(self, runs: Path) -> Path:
         """Where its files are."""
@@ -64,13 +72,16 @@ class Job(NamedTuple):
             SLURM cannot be asked.
         number: SLURM's number of the job, None elsewhere.
         submission: what it belongs to.
-        note: why the state is unknown.
+        note: why the state is unknown, or SLURM's word for how the job ended.
+        started: seconds since the epoch when the job began, the last time if it was requeued; None where that
+            is not known.
     """
 
     state: Literal["pending", "active", "gone", "unknown"]
     number: str | None
     submission: Submission
     note: str = ""
+    started: float | None = None
 
 
 def submissions_folder(runs: Path) -> Path:
@@ -79,18 +90,25 @@ def submissions_folder(runs: Path) -> Path:
 
 
 def draft(
-    cluster: Cluster, sweep: str, cells: Iterable[str], pids: tuple[int, ...] = (), pack: int = 1
+    cluster: Cluster,
+    sweep: str,
+    cells: Iterable[str],
+    resources: Resources | None = None,
+    pids: tuple[int, ...] = (),
 ) -> Submission:
     """A submission that is not on record yet."""
+    resources = resources or Resources()
     return Submission(
         name=f"pebench-{sweep}-{secrets.token_hex(4)}",
         cluster=cluster,
         sweep=sweep,
         cells=tuple(cells),
-        pack=pack,
+        pack=resources.pack,
         time=time.time(),
         host=socket.gethostname(),
+        user=user(),
         pids=pids,
+        resources=resources,
     )
 
 
@@ -99,14 +117,22 @@ def begin(
     cluster: Cluster,
     sweep: str,
     cells: Iterable[str],
+    resources: Resources | None = None,
     pids: tuple[int, ...] = (),
-    pack: int = 1,
 ) -> Submission:
     """Records what is about to be started, so that it is known whatever happens in the midst of it."""
-    submission = draft(cluster, sweep, cells, pids, pack)
+    submission = draft(cluster, sweep, cells, resources, pids)
     submission.folder(runs).mkdir(parents=True)
     write(runs, submission)
     return submission
+
+
+def user() -> str:
+    """The name of who runs this process, empty where the system has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def write(runs: Path, submission: Submission) -> None:
@@ -160,37 +186,87 @@ def jobs(runs: Path, cells: Iterable[str]) -> dict[str, Job]:
     for submission in sorted(_all(runs), key=lambda submission: submission.time):
         newest |= dict.fromkeys(wanted.intersection(submission.cells), submission)
     relevant = {submission.name: submission for submission in newest.values()}
-    found: dict[str, Job] = {}
     slurm = [submission for submission in relevant.values() if submission.cluster == "slurm"]
-    try:
-        queue, silence = scheduler.queue(submission.name for submission in slurm), None
-    except scheduler.SchedulerSilent as error:
-        queue, silence = {}, error
+    found: dict[str, Job] = _in_slurm(slurm, newest)
     for submission in relevant.values():
-        alive = [
-            process_exists(pid, submission.time) for pid in submission.pids if submission.cluster != "slurm"
-        ]
-        for index, run_id in enumerate(submission.cells):
-            if newest.get(run_id) is not submission:
-                continue
-            if submission.cluster != "slurm":
+        if submission.cluster == "slurm":
+            continue
+        alive = [process_exists(pid, submission.time) for pid in submission.pids]
+        for run_id in submission.cells:
+            if newest.get(run_id) is submission:
                 found[run_id] = _local(runs, submission, run_id, alive)
-            elif silence is not None:
-                found[run_id] = Job("unknown", submission.job, submission, str(silence))
-            else:
-                found[run_id] = _queued(submission, index // submission.pack, queue)
     return found
+
+
+def newest_of(runs: Path, sweep: str) -> Submission | None:
+    """The last submission of a sweep, None if there was none."""
+    own = [submission for submission in _all(runs) if submission.sweep == sweep]
+    return max(own, key=lambda submission: submission.time, default=None)
+
+
+def of_cell(submission: Submission, run_id: str) -> tuple[str, ...]:
+    """The cells that share the job of a cell, itself included."""
+    first = submission.cells.index(run_id) // submission.pack * submission.pack
+    return submission.cells[first : first + submission.pack]
+
+
+def printed(runs: Path, submission: Submission, number: str | None) -> list[Path]:
+    """The files that hold what a job printed, what went wrong first.
+
+    Args:
+        runs: the folder of the runs. submission: what the job belongs to.
+        number: SLURM's of the job; None for every file, as of workers on this machine.
+    """
+    folder = submission.folder(runs)
+    pattern = f"{number}_*_log" if number is not None else "*_log"
+    return [*sorted(folder.glob(f"{pattern}.err")), *sorted(folder.glob(f"{pattern}.out"))]
 
 
 def _all(runs: Path) -> list[Submission]:
     return [read(path) for path in submissions_folder(runs).glob("*/submission.json")]
 
 
-def _queued(submission: Submission, index: int, queue: dict[tuple[str, int], scheduler.QueuedJob]) -> Job:
-    job = queue.get((submission.name, index))
-    if job is None:
-        return Job("gone", None, submission)
-    return Job("pending" if job.pending else "active", job.number, submission)
+def _in_slurm(slurm: list[Submission], newest: dict[str, Submission]) -> dict[str, Job]:
+    try:
+        queue = scheduler.queue(submission.name for submission in slurm)
+        hidden = any(submission.user != user() for submission in slurm) and scheduler.hides_jobs_of_others()
+    except scheduler.SchedulerSilent as error:
+        return {
+            run_id: Job("unknown", submission.job, submission, str(error))
+            for submission in slurm
+            for run_id in submission.cells
+            if newest.get(run_id) is submission
+        }
+    places = {
+        run_id: (submission, index // submission.pack)
+        for submission in slurm
+        for index, run_id in enumerate(submission.cells)
+        if newest.get(run_id) is submission
+    }
+    known = {run_id: queue.get((submission.name, place)) for run_id, (submission, place) in places.items()}
+    forgotten = {run_id: _number(*places[run_id]) for run_id, job in known.items() if job is None}
+    ends = scheduler.ended(number for number in forgotten.values() if number is not None)
+    found = {}
+    for run_id, (submission, _) in places.items():
+        job, number = known[run_id], forgotten.get(run_id)
+        if job is not None and job.over:
+            found[run_id] = Job("gone", job.number, submission, job.state, job.started)
+        elif job is not None:
+            state: Literal["pending", "active"] = "pending" if job.pending else "active"
+            found[run_id] = Job(state, job.number, submission, "", job.started)
+        elif hidden and submission.user != user():
+            found[run_id] = Job(
+                "unknown", number, submission, f"this SLURM does not show the jobs of {submission.user}"
+            )
+        else:
+            found[run_id] = Job("gone", number, submission, ends.get(number or "", ""))
+    return found
+
+
+def _number(submission: Submission, place: int) -> str | None:
+    if submission.job is None:
+        return None
+    return submission.job if len(submission.cells) <= submission.pack else f"{submission.job}_{place}"
 
 
 def _local(runs: Path, submission: Submission, run_id: str, alive: list[bool]) -> Job:

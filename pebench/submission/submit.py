@@ -9,21 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pebench.errors import UserError
 from pebench.running.execution import Execution, check_ranks
 from pebench.spec import RunSpec
 from pebench.store import RunFolder, write_sweep
-from pebench.submission import slurm, status, submissions
+from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.devices import devices_of
+from pebench.submission.exclusive import exclusive
 from pebench.submission.plan import Array, plan
 from pebench.submission.resources import Resources
-from pebench.submission.status import BUSY, FINISHED
+from pebench.submission.status import BUSY, FINISHED, IDLE, CellStatus, State
 from pebench.submission.submissions import Cluster
 from pebench.sweeping.sweep import Sweep
 
-_PATIENCE = 60.0
 _YEAR = 365 * 24 * 60
 
 
@@ -44,7 +42,14 @@ class Submitted:
     submissions: list[submissions.Submission] = field(default_factory=list)
 
 
-def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | None = None) -> Submitted:
+def submit(
+    sweep: Sweep,
+    runs: Path,
+    cluster: Cluster,
+    resources: Resources | None = None,
+    states: frozenset[State] = IDLE,
+    from_scratch: bool = False,
+) -> Submitted:
     """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
 
     For ``local`` and ``slurm`` it returns when the jobs are queued. For ``inline`` nothing runs yet: this
@@ -55,6 +60,8 @@ def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | No
         runs: the folder of the runs, made if it is not there.
         cluster: ``slurm``, ``local`` workers in the background, or ``inline``, this process.
         resources: what each job gets.
+        states: of the cells to start, among those that `pebench.submission.status.IDLE` holds.
+        from_scratch: whether these forget their checkpoints and begin anew.
 
     Raises:
         UserError: the folder cannot be written, or the cluster refuses the jobs.
@@ -63,9 +70,14 @@ def submit(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources | No
     resources = resources or Resources()
     # Nothing is written before it is known that the cluster is there.
     resources, largest = _terms(sweep, cluster, resources)
-    with _exclusive(runs):
+    with exclusive(runs):
         _prepare(sweep, runs)
-        found = _sorted_by_need(sweep, runs)
+        cells = status.statuses(runs, [spec.run_id for spec in sweep.cells])
+        found = _sorted_by_need(cells, states)
+        _release(runs, [cell for cell in cells if cell.run in found.started])
+        if from_scratch:
+            for run_id in found.started:
+                RunFolder(runs / run_id).forget_progress()
         if found.started:
             found.submissions = _start(sweep, runs, cluster, resources, found.started, largest)
     return found
@@ -94,12 +106,14 @@ def foresee(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
     """
     runs = runs.absolute()
     resources, largest = _terms(sweep, cluster, resources)
-    found = Prospect(_sorted_by_need(sweep, runs))
+    cells = status.statuses(runs, [spec.run_id for spec in sweep.cells])
+    found = Prospect(_sorted_by_need(cells, IDLE))
     if cluster == "slurm":
-        cells = found.submitted.started
-        found.arrays = plan(cells, _starts(sweep), largest, resources.pack, resources.parallel)
+        found.arrays = plan(
+            found.submitted.started, _starts(sweep), largest, resources.pack, resources.parallel
+        )
         for array in found.arrays[:1]:
-            drafted = submissions.draft("slurm", sweep.name, array.cells, pack=array.pack)
+            drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
             found.script = slurm.script(runs, drafted, array, resources)
     return found
 
@@ -132,14 +146,27 @@ def _check_ranks(sweep: Sweep, resources: Resources) -> None:
         raise UserError(f"a job of {ranks} ranks carries out one cell: --pack is for cells of one rank.")
 
 
-def _sorted_by_need(sweep: Sweep, runs: Path) -> Submitted:
+def _sorted_by_need(cells: list[CellStatus], states: frozenset[State]) -> Submitted:
     found = Submitted()
-    for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells]):
-        group = (
-            found.finished if cell.state in FINISHED else found.busy if cell.state in BUSY else found.started
-        )
-        group.append(cell.run)
+    for cell in cells:
+        if cell.state in FINISHED:
+            found.finished.append(cell.run)
+        elif cell.state in BUSY:
+            found.busy.append(cell.run)
+        elif cell.state in states:
+            found.started.append(cell.run)
     return found
+
+
+def _release(runs: Path, cells: list[CellStatus]) -> None:
+    """Cancels the jobs that SLURM still counts as running though their nodes are gone: it would queue them
+    again once it notices, beside what is started now."""
+    lost = [cell for cell in cells if cell.state == "lost" and cell.job is not None]
+    jobs = submissions.jobs(runs, [cell.run for cell in lost])
+    for cell in lost:
+        mates = submissions.of_cell(jobs[cell.run].submission, cell.run)
+        if cell.job is not None and not any(mate.state in BUSY for mate in status.statuses(runs, mates)):
+            scheduler.cancel_job(cell.job)
 
 
 def _check_data(sweep: Sweep) -> None:
@@ -152,20 +179,6 @@ def _check_data(sweep: Sweep) -> None:
 
     for spec in {spec.task.model_dump_json(): spec for spec in sweep.cells}.values():
         build_task(spec).check()
-
-
-@contextmanager
-def _exclusive(runs: Path) -> Iterator[None]:
-    """Two submits at a time would each start what they both find missing."""
-    folder = submissions.submissions_folder(runs)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock", timeout=_PATIENCE):
-            yield
-    except Timeout as error:
-        raise UserError(f"another submit has held {folder / 'lock'} for {_PATIENCE:.0f} seconds.") from error
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or runs}: {error.strerror}.") from error
 
 
 def _prepare(sweep: Sweep, runs: Path) -> None:
@@ -194,7 +207,7 @@ def _start(
     sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, cells: list[str], largest: int
 ) -> list[submissions.Submission]:
     if cluster == "inline":
-        return [submissions.begin(runs, "inline", sweep.name, cells, pids=(os.getpid(),))]
+        return [submissions.begin(runs, "inline", sweep.name, cells, resources, pids=(os.getpid(),))]
     if cluster == "local":
         return [_start_local(sweep, runs, resources, cells)]
     return _start_slurm(sweep, runs, resources, cells, largest)
@@ -205,7 +218,7 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
 
     from pebench.submission.worker import LocalWorker
 
-    begun = submissions.begin(runs, "local", sweep.name, cells)
+    begun = submissions.begin(runs, "local", sweep.name, cells, resources)
     folder = begun.folder(runs)
     executor = LocalExecutor(folder)
     # A local job cannot do without a limit.
@@ -259,7 +272,7 @@ def _start_slurm(
             job.number for cell in array.cells if (job := under_way.get(starts.get(cell, ""))) and job.number
         }
         before = {number for place in array.after if (number := found[place].job)}
-        begun = submissions.begin(runs, "slurm", sweep.name, array.cells, pack=array.pack)
+        begun = submissions.begin(runs, "slurm", sweep.name, array.cells, resources)
         try:
             found.append(
                 slurm.start(

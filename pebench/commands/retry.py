@@ -1,0 +1,55 @@
+"""`pebench retry`: start again what did not end well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pebench.cluster_options import cluster_options, requested
+from pebench.parameters import runs_option
+
+
+@click.command("retry")
+@click.argument("sweep")
+@click.option("--failed", is_flag=True, help="The failed cells; this is the default.")
+@click.option("--lost", is_flag=True, help="The lost cells.")
+@click.option("--cancelled", is_flag=True, help="The cancelled cells.")
+@click.option("--from-scratch", is_flag=True, help="Forget their checkpoints and begin anew.")
+@cluster_options
+@runs_option
+def command(
+    sweep: str,
+    failed: bool,
+    lost: bool,
+    cancelled: bool,
+    from_scratch: bool,
+    cluster: Any,
+    profile: str | None,
+    runs: Path,
+    **options: Any,
+) -> int:
+    """Start the failed cells of SWEEP again, and no others.
+
+    They go where they went before, with what they were given before, unless options say otherwise. 'pebench
+    submit' starts them too, beside all else that is missing.
+
+    \b
+    Examples:
+      pebench retry quickstart --failed
+      pebench retry quickstart --failed --lost --mem 32G
+      pebench retry quickstart --failed --from-scratch
+    """
+    from pebench.commands.submit import start
+    from pebench.submission.selection import as_submitted, submitted_sweep
+    from pebench.submission.submissions import newest_of
+
+    record = submitted_sweep(runs, sweep)
+    before = newest_of(runs, record.name)
+    where = cluster or ("slurm" if profile else before.cluster if before else "inline")
+    earlier = before.resources if before is not None and before.cluster == where else None
+    resources = requested(None, where, profile, options, earlier)
+    wanted = {name for name, chosen in {"lost": lost, "cancelled": cancelled}.items() if chosen}
+    states = frozenset(wanted | ({"failed"} if failed or not wanted else set()))
+    return start(as_submitted(runs, record), runs, where, resources, states=states, from_scratch=from_scratch)

@@ -1,0 +1,148 @@
+"""The code that is installed: what it is, how it differs from its commit, and whether it is still what a job
+was submitted with."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pebench
+import pebench.encodings
+import pebench.tasks
+from pebench.spec import Choice, Frozen, RunSpec
+
+PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "timm", "lm-eval", "safetensors")
+"""Packages whose version may change a result."""
+
+_WITHOUT_EFFECT = {"commands", "conformance", "exchange", "leaderboard", "portrait", "submission", "tracking"}
+"""Rooms of the package that no result depends on."""
+
+_PLUGINS = {"encodings": pebench.encodings, "tasks": pebench.tasks}
+
+
+class Code(Frozen):
+    """The code that decides results.
+
+    Attributes:
+        version: of pebench.
+        commit: of the checkout, None where it is installed otherwise or git is not there.
+        dirty: whether files differ from the commit, None likewise.
+        files: SHA-256 by file.
+        packages: version of each of `PACKAGES`, None for one that is not installed.
+    """
+
+    version: str
+    commit: str | None
+    dirty: bool | None
+    files: dict[str, str]
+    packages: dict[str, str | None]
+
+
+def installed() -> Code:
+    """The code as it is on the disk now."""
+    head, dirty = commit()
+    return Code(
+        version=pebench.__version__,
+        commit=head,
+        dirty=dirty,
+        files={name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _files().items()},
+        packages=packages(),
+    )
+
+
+def changes(before: Code, now: Code, spec: RunSpec) -> list[str]:
+    """What of the code that a run depends on is not what it was, as ``pebench/models/decoder.py``.
+
+    Other encodings and tasks than its own are no concern of a run.
+    """
+    own = {f"{room}/{choice.name.replace('-', '_')}.py" for room, choice in _choices(spec).items()}
+    files = [
+        name
+        for name in sorted(before.files.keys() | now.files.keys())
+        if before.files.get(name) != now.files.get(name)
+        and (name.partition("/")[0] not in _PLUGINS or name in own)
+    ]
+    versions = [
+        f"{name} {before.packages.get(name)} → {now.packages.get(name)}"
+        for name in sorted(before.packages.keys() | now.packages.keys())
+        if before.packages.get(name) != now.packages.get(name)
+    ]
+    return files + versions
+
+
+def commit() -> tuple[str | None, bool | None]:
+    """The commit of the checkout that pebench runs from, and whether tracked files differ from it; None for
+    both where it runs from an installed copy or git is not there."""
+    root = _root()
+    if not (root / ".git").exists():
+        return None, None
+    try:
+        head = _git(root, "rev-parse", "HEAD").strip()
+        return head, bool(_git(root, "status", "--porcelain", "--untracked-files=no").strip())
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def patch() -> str:
+    """What turns the commit into the code on the disk, new files of the package included; empty where it is
+    the commit, or where there is none."""
+    root = _root()
+    if not (root / ".git").exists():
+        return ""
+    try:
+        tracked = _git(root, "diff", "--binary", "HEAD")
+        rooms = [room for room in ("pebench", *_PLUGINS) if (root / room).is_dir()]
+        new = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *rooms)
+        added = (
+            _git(root, "diff", "--binary", "--no-index", "/dev/null", name, differs=True)
+            for name in filter(None, new.split("\0"))
+        )
+        return tracked + "".join(added)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def packages() -> dict[str, str | None]:
+    """The version of each of `PACKAGES`."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _choices(spec: RunSpec) -> dict[str, Choice]:
+    return {"encodings": spec.encoding, "tasks": spec.task}
+
+
+def _files() -> dict[str, Path]:
+    """The files that results depend on, by names that do not depend on how the package is installed."""
+    package = Path(pebench.__file__).resolve().parent
+    found = {}
+    for path in package.rglob("*.py"):
+        room = path.relative_to(package).parts[0]
+        if room not in _WITHOUT_EFFECT and room not in _PLUGINS:
+            found[f"pebench/{path.relative_to(package).as_posix()}"] = path
+    for room, module in _PLUGINS.items():
+        for folder in module.__path__:
+            for path in Path(folder).glob("*.py"):
+                found[f"{room}/{path.name}"] = path
+    return found
+
+
+def _root() -> Path:
+    return Path(pebench.__file__).resolve().parents[1]
+
+
+def _git(root: Path, *arguments: str, differs: bool = False) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    # A comparison of two files ends with 1 where they differ.
+    if done.returncode and not (differs and done.returncode == 1):
+        raise subprocess.SubprocessError(done.stderr)
+    return done.stdout
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,35 @@
+"""One at a time: who changes what is submitted in a folder of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pebench.errors import UserError
+from pebench.submission import submissions
+
+_PATIENCE = 60.0
+# What others may do with the lock is for the umask to say, as with every other file: those who share a folder
+# of runs share its lock.
+_MODE = 0o666
+
+
+@contextmanager
+def exclusive(runs: Path) -> Iterator[None]:
+    """Holds the submissions of a folder of runs: two submits at a time would start what both find missing.
+
+    Raises:
+        UserError: another process holds them, or the folder cannot be written.
+    """
+    folder = submissions.submissions_folder(runs)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock", timeout=_PATIENCE, mode=_MODE):
+            yield
+    except Timeout as error:
+        raise UserError(f"another submit has held {folder / 'lock'} for {_PATIENCE:.0f} seconds.") from error
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or runs}: {error.strerror}.") from error
