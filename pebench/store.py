@@ -5,6 +5,7 @@ runs/<id>/spec.json         what was asked for, with every default
           classes.json      names of the classes, if its model tells classes apart
           tokenizer.json    what turns text into the tokens of its model, if it reads text
           provenance.json   commit, versions, machine, data fingerprints
+          changes.diff      how the code differed from its commit, if it did
           metrics.jsonl     one JSON object a line, only ever appended to
           system.jsonl      how busy the machine was, likewise
           log.txt           what a person may want to read
@@ -294,6 +295,13 @@ class RunFolder:
     def write_provenance(self, value: dict[str, Any]) -> None:
         """Records where the numbers come from."""
         atomic.write_json(self.path / "provenance.json", value)
+
+    def write_changes(self, patch: str) -> None:
+        """Records how the code differed from its commit; nothing is left of it where it did not."""
+        if patch:
+            atomic.write_text(self.path / "changes.diff", patch)
+        else:
+            (self.path / "changes.diff").unlink(missing_ok=True)
 
     def write_worker(self, worker: Worker) -> None:
         """Says who works on it."""

@@ -4,6 +4,7 @@ was submitted with."""
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,6 +39,12 @@ class Code(Frozen):
     dirty: bool | None
     files: dict[str, str]
     packages: dict[str, str | None]
+
+    @property
+    def digest(self) -> str:
+        """Ten hexadecimal digits that are equal for equal files."""
+        text = json.dumps(self.files, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def installed() -> Code:

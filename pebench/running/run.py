@@ -22,7 +22,7 @@ from pebench import atomic
 from pebench.errors import UserError
 from pebench.position_encoding import PositionEncoding, Reach
 from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
-from pebench.running import checkpoint, memory, provenance
+from pebench.running import checkpoint, code, memory, provenance
 from pebench.running.checkpoint import State
 from pebench.running.compilation import forget_compiled, share_compiled_kernels
 from pebench.running.evaluate import evaluate
@@ -384,14 +384,18 @@ class _Run:
         Raises:
             UserError: the run began with other data.
         """
-        before = self.folder.provenance().get("data", fingerprints)
-        if before != fingerprints and self.folder.checkpoint.exists():
+        before = self.folder.provenance()
+        if before.get("data", fingerprints) != fingerprints and self.folder.checkpoint.exists():
             raise UserError(
                 f"the data of {self.folder.run_id} changed since it began; remove its folder to start over."
             )
+        found = code.installed()
+        attempt = {"commit": found.commit, "code": found.digest, "job": _job(), "started": time.time()}
+        self.folder.write_changes(code.patch())
         self.folder.write_provenance(
             provenance.describe(self.device)
             | {
+                "attempts": [*before.get("attempts", []), attempt],
                 "data": fingerprints,
                 "execution": self.execution.model_dump(),
                 "ranks": {"count": self.ranks.count, "hosts": hosts, "backend": self.ranks.backend},

@@ -18,6 +18,7 @@ from pebench.submission import submissions
 from pebench.submission.devices import devices_of
 from pebench.submission.worker import (
     REQUEUE_SIGNAL,
+    STOPPED,
     StopOnSignal,
     execute_cell,
     ignore_signals,
@@ -93,7 +94,7 @@ def _carry_out(folder: Path, number: int, width: int, execution: str, stop: Stop
                 del processes[run_id]
         time.sleep(_LOOK_EVERY)
     if told:
-        return "stopped"
+        return STOPPED
     return f"{failed} cells failed" if failed else "done"
 
 

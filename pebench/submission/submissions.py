@@ -1,6 +1,8 @@
 """What was started, for which cells, and whether it is still there.
 
 runs/.submitit/<submission>/submission.json   the cells, written before anything is started
+                            code.json         the code they were submitted with
+                            changes.diff      how it differed from its commit, if it did
                             claims/<id>       which of several local workers has taken a cell
                             *.out *.err *.pkl submitit's own files, one name a job
 """
@@ -20,6 +22,7 @@ from pydantic import ValidationError
 
 from pebench import atomic
 from pebench.errors import UserError
+from pebench.running import code
 from pebench.spec import Frozen
 from pebench.submission import scheduler
 from pebench.submission.liveness import process_exists
@@ -122,7 +125,11 @@ def begin(
 ) -> Submission:
     """Records what is about to be started, so that it is known whatever happens in the midst of it."""
     submission = draft(cluster, sweep, cells, resources, pids)
-    submission.folder(runs).mkdir(parents=True)
+    folder = submission.folder(runs)
+    folder.mkdir(parents=True)
+    atomic.write_json(folder / "code.json", code.installed().model_dump(mode="json"))
+    if patch := code.patch():
+        atomic.write_text(folder / "changes.diff", patch)
     write(runs, submission)
     return submission
 

@@ -16,9 +16,10 @@ from submitit.core.job_environment import JobEnvironment
 from submitit.core.utils import DelayedSubmission
 from submitit.helpers import TorchDistributedEnvironment
 
-from pebench.running.execution import Execution
+from pebench.errors import UserError
 from pebench.store import RunFolder
 from pebench.submission import requeues, status, submissions
+from pebench.submission.same_code import require_same_code
 
 if TYPE_CHECKING:
     from pebench.running.ranks import JoinedRanks
@@ -28,6 +29,13 @@ REQUEUE_SIGNAL: signal.Signals = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
 
 _LOOK_EVERY = 1.0
 """Seconds between looks at a run that a cell waits for."""
+
+
+_UNTIL_KILLED = 600.0
+"""Seconds to wait for SLURM to end a job; it gives a preempted one its partition's GraceTime."""
+
+STOPPED = "stopped"
+"""How work ended that was told to stop, and did so at a checkpoint."""
 
 
 class StopOnSignal:
@@ -150,9 +158,23 @@ def interruptible(
     os.register_at_fork(after_in_child=ignore_signals)
     with StopOnSignal(REQUEUE_SIGNAL, signal.SIGTERM) as stop:
         outcome = work(stop)
-        if stop() and handed_on(stop):
+        if stop.caught == signal.SIGTERM and outcome == STOPPED and _may_be_queued_again():
+            # What SLURM does to a job that it preempts without a signal of its own: it ends the job after a
+            # while and queues it again, but not if the job ends by itself.
+            time.sleep(_UNTIL_KILLED)
+        elif stop() and handed_on(stop):
             _requeue(stop)
     return outcome
+
+
+def _may_be_queued_again() -> bool:
+    folder = os.environ.get("SUBMITIT_FOLDER")
+    if folder is None or os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
+        return False
+    try:
+        return submissions.read(Path(folder) / "submission.json").cancelled is None
+    except UserError:
+        return False
 
 
 def ignore_signals() -> None:
@@ -162,6 +184,10 @@ def ignore_signals() -> None:
 
 
 def _requeue(stop: StopOnSignal) -> None:
+    if "SUBMITIT_FOLDER" in os.environ:
+        # submitit refuses to write where an attempt that was killed in the midst of it left a part.
+        pickle = JobEnvironment().paths.submitted_pickle
+        pickle.with_name(f"{pickle.name}.save_tmp").unlink(missing_ok=True)
     try:
         stop.hand_on()
     except subprocess.CalledProcessError as error:
@@ -177,7 +203,7 @@ def _execute_all(folder: Path, number: int, execution: str, stop: StopOnSignal) 
     for run_id in record.cells:
         _await_start(runs, run_id, stop)
         if stop():
-            return "stopped"
+            return STOPPED
         if submissions.claim(folder, run_id, number):
             try:
                 sys.stdout.write(f"{run_id}: {execute_cell(runs / run_id, execution, stop)}\n")
@@ -206,10 +232,13 @@ def execute_cell(folder: Path, execution: str, stop: StopOnSignal) -> str:
     Returns:
         How it ended, for a log.
     """
+    # A process that only watches others does without torch.
+    from pebench.running.execution import Execution
     from pebench.running.launch import execute_here
     from pebench.running.pulse import AlreadyRunning
     from pebench.running.run import execute
 
+    require_same_code(RunFolder(folder))
     how, ranks = Execution.model_validate_json(execution), _ranks_of_job()
     try:
         if ranks is None:
@@ -220,7 +249,7 @@ def execute_cell(folder: Path, execution: str, stop: StopOnSignal) -> str:
                 return f"rank {ranks.index} has done its part"
     except AlreadyRunning as error:
         return str(error)
-    return "stopped" if result is None else result.status
+    return STOPPED if result is None else result.status
 
 
 def _ranks_of_job() -> JoinedRanks | None:

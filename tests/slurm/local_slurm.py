@@ -5,6 +5,7 @@ It needs no root, no systemd, no cgroups and no database, and everything it writ
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -83,7 +84,7 @@ class LocalSlurm:
         nodes: how many machines it pretends to have.
     """
 
-    def __init__(self, folder: Path, nodes: int = 2) -> None:
+    def __init__(self, folder: Path, nodes: int = 4) -> None:
         self.folder = folder
         self.nodes = nodes
         self.environment = {**os.environ, "PATH": SEARCH_PATH, "SLURM_CONF": str(folder / "slurm.conf")}
@@ -111,8 +112,23 @@ class LocalSlurm:
         )
         self._run("slurmctld", "-i")
         for number in range(1, self.nodes + 1):
-            self._run("slurmd", "-N", f"127.0.0.{number}")
+            self.start_node(f"127.0.0.{number}")
         self._wait("idle nodes", lambda: self._idle() == self.nodes)
+
+    def start_node(self, node: str) -> None:
+        """Lets a node join, for the first time or after it was killed."""
+        self._run("slurmd", "-N", node)
+
+    def kill_node(self, node: str) -> None:
+        """Lets a node die with everything on it, from one moment to the next."""
+        _kill(self.folder / f"slurmd-{node}.pid", "slurmd")
+        for process in psutil.process_iter():
+            if self._is_step(process):
+                children = process.children(recursive=True)
+                if any(_environment(child).get("SLURMD_NODENAME") == node for child in children):
+                    for each in (process, *children):
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            each.kill()
 
     def stop(self) -> None:
         """Ends the daemons and whatever jobs are left, and nothing else."""
@@ -127,7 +143,7 @@ class LocalSlurm:
 
     def _is_step(self, process: psutil.Process) -> bool:
         try:
-            ours = process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
+            ours = _environment(process).get("SLURM_CONF") == self.environment["SLURM_CONF"]
             return ours and process.name() == "slurmstepd"
         except psutil.Error:
             return False
@@ -165,6 +181,13 @@ class LocalSlurm:
                 )
                 raise TimeoutError(f"no {what} after {seconds} seconds\n{logs}")
             time.sleep(0.05)
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
 
 
 def _kill(file: Path, name: str) -> None:

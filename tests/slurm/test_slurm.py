@@ -102,7 +102,7 @@ def test_a_job_that_is_told_to_stop_is_requeued_and_loses_nothing(slurm: LocalSl
     (cell,) = cells(sweep, runs)
     assert cell.job is not None
     subprocess.run(["scancel", "--signal=USR2", cell.job], check=True)
-    until(lambda: "queued" in states(sweep, runs))
+    until(lambda: "requeued" in states(sweep, runs))
     (cell,) = cells(sweep, runs)
     assert cell.step is not None
     assert 20 < cell.step < 250
@@ -112,15 +112,19 @@ def test_a_job_that_is_told_to_stop_is_requeued_and_loses_nothing(slurm: LocalSl
     assert scores(runs) == undisturbed(sweep, place / "undisturbed")
 
 
-def test_a_job_that_is_cancelled_is_lost_and_started_by_the_next_submit(
-    slurm: LocalSlurm, place: Path
+def test_what_is_cancelled_keeps_its_checkpoint_and_is_started_by_the_next_submit(
+    slurm: LocalSlurm, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep, runs = slow(place), place / "runs"
-    (begun,) = submit(sweep, runs, "slurm", SMALL).submissions
+    submit(sweep, runs, "slurm", SMALL)
     folder = RunFolder(runs / sweep.record().runs[0])
     until(lambda: is_under_way(folder))
-    subprocess.run(["scancel", f"--name={begun.name}"], check=True)
-    until(lambda: states(sweep, runs) == ["lost"])
+    began = time.monotonic()
+    assert main(["cancel", "tiny"]) == 0
+    assert "1 of 1 cells are being stopped" in capsys.readouterr().out
+    until(lambda: states(sweep, runs) == ["cancelled"])
+    assert time.monotonic() - began < 30, "it does not wait to be killed"
+    assert list(folder.checkpoint.glob("step-*"))
     assert submit(sweep, runs, "slurm", SMALL).started == [folder.run_id]
     until(lambda: states(sweep, runs) == ["done"])
     assert scores(runs) == undisturbed(sweep, place / "undisturbed")
