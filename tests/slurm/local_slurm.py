@@ -122,31 +122,31 @@ class LocalSlurm:
     def kill_node(self, node: str) -> None:
         """Lets a node die with everything on it, from one moment to the next."""
         _kill(self.folder / f"slurmd-{node}.pid", "slurmd")
-        for process in psutil.process_iter():
-            if self._is_step(process):
-                children = process.children(recursive=True)
-                if any(_environment(child).get("SLURMD_NODENAME") == node for child in children):
-                    for each in (process, *children):
-                        with contextlib.suppress(psutil.NoSuchProcess):
-                            each.kill()
+        for step in self._steps(node):
+            children = step.children(recursive=True)
+            # A job of several nodes has steps of one name on each of them.
+            if all(_environment(child).get("SLURMD_NODENAME") == node for child in children):
+                _kill_all([step, *children])
 
     def stop(self) -> None:
         """Ends the daemons and whatever jobs are left, and nothing else."""
         for daemon in ("slurmctld", "slurmd", "munged"):
             for file in self.folder.glob(f"{daemon}*.pid"):
                 _kill(file, daemon)
-        for process in psutil.process_iter():
-            if self._is_step(process):
-                for child in process.children(recursive=True):
-                    child.kill()
-                process.kill()
+        for step in self._steps("*"):
+            _kill_all([*step.children(recursive=True), step])
 
-    def _is_step(self, process: psutil.Process) -> bool:
-        try:
-            ours = _environment(process).get("SLURM_CONF") == self.environment["SLURM_CONF"]
-            return ours and process.name() == "slurmstepd"
-        except psutil.Error:
-            return False
+    def _steps(self, node: str) -> list[psutil.Process]:
+        """The processes that look after the steps of jobs; a step has a socket in the folder of its node."""
+        sockets = self.folder.glob(f"spool/{node}/*_*.*")
+        jobs = {socket.name.rpartition("_")[2].partition(".")[0] for socket in sockets}
+        found = []
+        for process in psutil.process_iter(["name", "cmdline"]):
+            words = process.info["cmdline"] or [""]
+            # As ['slurmstepd:', '[123.batch]'], which is all that a step shows of itself.
+            if process.info["name"] == "slurmstepd" and words[-1].strip("[]").partition(".")[0] in jobs:
+                found.append(process)
+        return found
 
     def _start_munge(self) -> None:
         key = self.folder / "munge.key"
@@ -188,6 +188,12 @@ def _environment(process: psutil.Process) -> dict[str, str]:
         return process.environ()
     except psutil.Error:
         return {}
+
+
+def _kill_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _kill(file: Path, name: str) -> None:

@@ -1,0 +1,115 @@
+"""A job runs the code that it was submitted with, or says which part of it is another now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_sweeps import load
+
+from pebench.errors import UserError
+from pebench.running import code
+from pebench.store import RunFolder
+from pebench.submission import submissions
+from pebench.submission.same_code import require_same_code
+from pebench.submission.status import statuses
+from pebench.submission.submit import submit
+from pebench.submission.worker import StopOnSignal, execute_cell
+from pebench.sweeping.sweep import Sweep
+
+
+@pytest.fixture
+def sweep(place: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """A sweep that was submitted; this process carries its submission out."""
+    sweep = load(place, encodings=["rope"])
+    (begun,) = submit(sweep, place / "runs", "inline").submissions
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(begun.folder(place / "runs")))
+    return sweep
+
+
+def folder_of(place: Path, sweep: Sweep) -> RunFolder:
+    return RunFolder(place / "runs" / sweep.record().runs[0])
+
+
+def edited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **files: str) -> None:
+    """Lets files be what they are not."""
+    before = code._files()
+    for name, text in files.items():
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        before[name] = path
+    monkeypatch.setattr(code, "_files", lambda: before)
+
+
+def test_a_submission_holds_its_code(place: Path, sweep: Sweep) -> None:
+    (record,) = place.glob("runs/.submitit/*/code.json")
+    kept = code.Code.model_validate_json(record.read_bytes())
+    assert kept == code.installed()
+    assert {
+        "encodings/rope.py",
+        "tasks/language_modeling.py",
+        "pebench/models/decoder.py",
+    } <= kept.files.keys()
+    assert not [name for name in kept.files if name.startswith(("pebench/leaderboard/", "pebench/commands/"))]
+    if kept.dirty:
+        assert (record.parent / "changes.diff").read_text().startswith("diff --git")
+
+
+def test_unchanged_code_runs(place: Path, sweep: Sweep) -> None:
+    folder = folder_of(place, sweep)
+    assert execute_cell(folder.path, sweep.execution.model_dump_json(), StopOnSignal()) == "done"
+    attempts = folder.provenance()["attempts"]
+    assert [attempt["code"] for attempt in attempts] == [code.installed().digest]
+
+
+def test_changed_code_is_refused_by_name_and_a_new_submit_takes_it(
+    place: Path, sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(place, sweep)
+    edited(monkeypatch, tmp_path, **{"encodings/rope.py": "# edited", "pebench/scores.py": "# edited"})
+    with pytest.raises(UserError, match=r"for encodings/rope.py, pebench/scores.py changed since"):
+        execute_cell(folder.path, sweep.execution.model_dump_json(), StopOnSignal())
+    (cell,) = statuses(place / "runs", [folder.run_id])
+    assert cell.state == "failed"
+    assert "'pebench submit' submits the cell again" in cell.detail
+    (begun,) = submit(sweep, place / "runs", "inline").submissions
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(begun.folder(place / "runs")))
+    require_same_code(folder)
+
+
+def test_what_a_run_does_not_depend_on_may_change(
+    place: Path, sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited(monkeypatch, tmp_path, **{"encodings/alibi.py": "# edited", "encodings/my_new.py": "# new"})
+    require_same_code(folder_of(place, sweep))
+
+
+def test_another_torch_is_other_code(place: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = {**code.packages(), "torch": "9.0"}
+    monkeypatch.setattr(code, "packages", lambda: newer)
+    with pytest.raises(UserError, match=r"torch .* → 9.0 changed since"):
+        require_same_code(folder_of(place, sweep))
+
+
+def test_outside_of_a_submission_there_is_nothing_to_compare(place: Path) -> None:
+    sweep = load(place, encodings=["rope"])
+    submissions.begin(place / "runs", "inline", "tiny", [sweep.record().runs[0]])
+    require_same_code(folder_of(place, sweep))
+
+
+def test_a_patch_holds_edited_and_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> None:
+        code._git(tmp_path, "-c", "user.name=n", "-c", "user.email=e@example.org", *arguments)
+
+    git("init", "--quiet")
+    (tmp_path / "encodings").mkdir()
+    (tmp_path / "encodings" / "rope.py").write_text("one\n")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    monkeypatch.setattr(code, "_root", lambda: tmp_path)
+    assert code.patch() == ""
+    (tmp_path / "encodings" / "rope.py").write_text("two\n")
+    (tmp_path / "encodings" / "mine.py").write_text("new\n")
+    assert code.commit()[1]
+    for line in ("-one", "+two", "+new", "+++ b/encodings/mine.py"):
+        assert line in code.patch().splitlines()
