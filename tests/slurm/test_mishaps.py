@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
@@ -48,7 +49,7 @@ def leaderboard(place: Path, runs: Path, name: str) -> str:
 
 
 def twelve(place: Path) -> tuple[Path, Sweep]:
-    changes = {
+    changes: dict[str, Any] = {
         "encodings": ["none", "rope", "alibi", "learned"],
         "seeds": 3,
         "train": {"steps": 200, "batch": 2},
