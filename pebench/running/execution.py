@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-import torch
 from pydantic import Field
 
 from pebench.errors import UserError
 from pebench.spec import Frozen, RunSpec
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Execution(Frozen):
@@ -38,6 +40,8 @@ def torch_device(name: str) -> torch.device:
     Raises:
         UserError: there is no such device here.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
