@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from pebench import atomic
 from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
 from pebench.data.images.mixing import Mixing
-from pebench.data.images.pictures import Pictures
-from pebench.data.images.soundness import BadImages, sift
+from pebench.data.images.pictures import BadImages, Pictures
+from pebench.data.images.soundness import sift
 from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
 from pebench.errors import UserError
@@ -156,6 +156,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
             mixing=options.mix,
             classes=len(self._classes),
             smoothing=options.smoothing,
+            bad_images=options.bad_images,
         )
         self._training = TrainingBatches(recipe, options.repeats)
         return found
@@ -216,7 +217,9 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         device = next(model.parameters()).device
         rows, columns = reach.extent
         recipe = Recipe(
-            self._pictures[self.options.split], plain_transform((rows, columns), self.options.share)
+            self._pictures[self.options.split],
+            plain_transform((rows, columns), self.options.share),
+            bad_images=self.options.bad_images,
         )
         served = Reach(self.positions(reach.extent), reach.method)
         size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import pickle
 import random
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -270,6 +273,37 @@ class _Counted(NumberedPictures):
 
     def called(self, number: int) -> str:
         return str(number)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_streamed_pictures_that_cannot_be_read_are_met_on_the_way(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, workers: str
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(zoo.parent / "datasets"))
+    monkeypatch.setenv("PEBENCH_WORKERS", workers)
+    for name in ("train/cat/2.jpg", "val/dog/0.png", "val/dog/1.png"):
+        (zoo / name).write_bytes((zoo / name).read_bytes()[:200])
+    corpus = find_pictures(ImageSource.model_validate({"dataset": str(zoo), "streaming": True}))
+    transform = training_transform((16, 16), STRONG)
+    refusing = Recipe(corpus.split("train"), transform, random=True, mixing=MIXED, classes=2)
+    with pytest.raises(UserError, match=r"cat/2.jpg cannot be read; 'bad_images: skip' passes over"):
+        TrainingBatches(refusing).batch(0, "train", 0, 12)
+    skipping = replace(refusing, bad_images="skip")
+    one, other = TrainingBatches(skipping), TrainingBatches(skipping)
+    batches = [one.batch(0, "train", step, 4) for step in range(4)]
+    assert {len(batch["images"]) for batch in batches} == {4}
+    assert same(other.batch(0, "train", 3, 4), batches[3])
+    assert re.search(r"cat/2.jpg cannot be read and is passed over, as were 0 before it", caplog.text)
+    evaluated = Recipe(corpus.split("validation"), plain_transform((16, 16), 1.0), bad_images="skip")
+    assert [batch["labels"].tolist() for batch in evaluation_batches(evaluated, 1, None)] == [[0], [0]]
+
+
+def test_a_recipe_can_be_handed_to_a_process_that_has_imported_nothing(zoo: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe").write_bytes(pickle.dumps(recipe_of(zoo)))
+    program = "import pickle, sys; print(len(pickle.load(open(sys.argv[1], 'rb')).pictures.files))"
+    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "recipe")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("12", 0), done.stderr
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["prepared", "streamed"])

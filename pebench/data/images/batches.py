@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,13 +15,26 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pebench.data.images.mixing import NOT_MIXED, Mixing
-from pebench.data.images.pictures import Item, Pictures
+from pebench.data.images.pictures import BadImages, Item, Pictures
 from pebench.data.images.transforms import Transform, drawing
+from pebench.errors import UserError
 
 AHEAD = 3
 """Batches that each process has ready or in the making."""
 
 Batch = dict[str, Tensor]
+
+
+class Made(NamedTuple):
+    """What a process hands over.
+
+    Attributes:
+        batch: of the pictures that could be read, empty if none could.
+        unreadable: what the others are called.
+    """
+
+    batch: Batch
+    unreadable: list[str]
 
 
 class Order(NamedTuple):
@@ -42,6 +56,8 @@ class Recipe:
     Attributes:
         pictures: the source. transform: of a picture. random: whether it draws random numbers.
         mixing: of the batch. classes: there are. smoothing: of mixed targets.
+        bad_images: what becomes of pictures that turn out only now to be unreadable, as streamed ones do. In
+            training others of the batch stand in for them.
         kept: tensors of quick pictures that come out the same each time.
     """
 
@@ -51,45 +67,58 @@ class Recipe:
     mixing: Mixing = NOT_MIXED
     classes: int = 0
     smoothing: float = 0.0
+    bad_images: BadImages = "refuse"
     kept: dict[Item, tuple[Tensor, int]] = field(default_factory=dict, repr=False, compare=False)
 
-    def batch(self, order: Order) -> Batch:
+    def make(self, order: Order) -> Made:
         """``images`` (B, 3, rows, columns), ``labels`` (B,), and ``targets`` (B, classes) where they are
         mixed."""
+        training = order.names is not None
+        opened: list[tuple[Tensor, int]] = []
+        unreadable = []
         with drawing() as draw:
-            opened = []
             for place, item in enumerate(order.items):
                 if order.names is not None:
                     draw(order.names[0], "augmentation", *order.names[1:], place)
-                opened.append(self._opened(item, anew=order.names is not None and self.random))
+                found = self._opened(item, anew=training and self.random)
+                if found is None:
+                    unreadable.append(self.pictures.called(item))
+                else:
+                    opened.append(found)
+            if training and opened:
+                opened = list(itertools.islice(itertools.cycle(opened), len(order.items)))
+            if not opened:
+                return Made({}, unreadable)
             images = torch.stack([image for image, _ in opened])
             labels = torch.tensor([label for _, label in opened])
             if order.names is None or not self.mixing.mixes:
-                return {"images": images, "labels": labels}
+                return Made({"images": images, "labels": labels}, unreadable)
             draw(order.names[0], "mixing", *order.names[1:])
             images, targets = self.mixing.mixed(images, labels, self.classes, self.smoothing)
-        return {"images": images, "labels": labels, "targets": targets}
+        return Made({"images": images, "labels": labels, "targets": targets}, unreadable)
 
-    def _opened(self, item: Item, anew: bool) -> tuple[Tensor, int]:
+    def _opened(self, item: Item, anew: bool) -> tuple[Tensor, int] | None:
         """The tensor of a picture and its class; `anew` where it comes out different each time."""
         lasting = self.pictures.quick and not anew
         if lasting and item in self.kept:
             return self.kept[item]
-        picture, label = self.pictures.load(item)
-        found = self.transform(picture), label
+        loaded = self.pictures.attempt(item)
+        if loaded is None:
+            return None
+        found = self.transform(loaded[0]), loaded[1]
         if lasting:
             self.kept[item] = found
         return found
 
 
-class _Batches(Dataset[Batch]):
+class _Batches(Dataset[Made]):
     """What the loader's processes look a batch up in, by its order."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
-    def __getitem__(self, order: Any) -> Batch:
-        return self.recipe.batch(order)
+    def __getitem__(self, order: Any) -> Made:
+        return self.recipe.make(order)
 
 
 class TrainingBatches:
@@ -115,6 +144,8 @@ class TrainingBatches:
             self._ahead = iter(())
             self._ahead = _made(self.recipe, self._orders(seed, split, step, size))
         batch = next(self._ahead)
+        if not batch:
+            raise UserError(f"of the {size} pictures of step {step} none can be read.")
         self._next = (seed, split, step + 1, size)
         return batch
 
@@ -135,7 +166,7 @@ def evaluation_batches(recipe: Recipe, size: int, limit: int | None) -> Iterator
     """
     items = itertools.islice(recipe.pictures.evaluated(), limit)
     chunks = iter(lambda: list(itertools.islice(items, size)), [])
-    return _made(recipe, (Order(None, chunk) for chunk in chunks))
+    return filter(None, _made(recipe, (Order(None, chunk) for chunk in chunks)))
 
 
 def workers() -> int:
@@ -149,9 +180,22 @@ def workers() -> int:
 
 
 def _made(recipe: Recipe, orders: Iterator[Order]) -> Iterator[Batch]:
+    count = 0
+    for batch, unreadable in _handed_over(recipe, orders):
+        if unreadable and recipe.bad_images == "refuse":
+            raise UserError(f"{unreadable[0]} cannot be read; 'bad_images: skip' passes over such pictures.")
+        count += len(unreadable)
+        if unreadable:
+            logging.getLogger("pebench.data").warning(
+                "%s cannot be read and is passed over, as were %d before it.", unreadable[-1], count - 1
+            )
+        yield batch
+
+
+def _handed_over(recipe: Recipe, orders: Iterator[Order]) -> Iterator[Made]:
     count = 0 if recipe.pictures.quick else workers()
     if not count:
-        return map(recipe.batch, orders)
+        return map(recipe.make, orders)
     loader = DataLoader(
         _Batches(recipe),
         batch_size=None,

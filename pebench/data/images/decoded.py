@@ -123,10 +123,5 @@ def _decode_all(pictures: NumberedPictures, numbers: list[int], folder: Path) ->
 
 def _decode(pictures: NumberedPictures, number: int) -> tuple[NDArray[np.uint8], int] | None:
     """(rows, columns, 3) pixels and the class, None for a picture that cannot be read."""
-    from PIL import UnidentifiedImageError
-
-    try:
-        picture, label = pictures.load(number)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        return None
-    return np.asarray(picture), label
+    found = pictures.attempt(number)
+    return None if found is None else (np.asarray(found[0]), found[1])

@@ -65,6 +65,10 @@ class StreamedPictures(Pictures):
         """A row's picture."""
         return _decoded(item[0]), item[1]
 
+    def called(self, item: tuple[Encoded, int]) -> str:
+        """By its path, where it has one."""
+        return str(item[0]["path"] or f"a picture of {len(item[0]['bytes'] or b'')} bytes")
+
     def training(self, seed: int, names: tuple[object, ...], start: int) -> Iterator[tuple[Encoded, int]]:
         """Passes over all rows, each shuffled anew."""
         shuffled = self.rows.shuffle(seed=derive(seed, *names) % 2**32, buffer_size=SHUFFLED)

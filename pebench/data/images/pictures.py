@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -14,6 +15,9 @@ from pebench.randomness import generator
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+BadImages = Literal["refuse", "skip"]
+"""What becomes of pictures that cannot be read: they end the run, or are passed over with a word."""
 
 Item = Any
 """What a source needs to open a picture: its number, or its bytes and its class."""
@@ -35,6 +39,19 @@ class Pictures(ABC):
     @abstractmethod
     def load(self, item: Item) -> tuple[Image, int]:
         """A picture in RGB, and the number of its class."""
+
+    @abstractmethod
+    def called(self, item: Item) -> str:
+        """How messages call a picture."""
+
+    def attempt(self, item: Item) -> tuple[Image, int] | None:
+        """What `load` gives, None for a picture that cannot be read."""
+        from PIL.Image import DecompressionBombError
+
+        try:
+            return self.load(item)
+        except (OSError, EOFError, ValueError, SyntaxError, struct.error, DecompressionBombError):
+            return None
 
     @abstractmethod
     def training(self, seed: int, names: tuple[object, ...], start: int) -> Iterator[Item]:
@@ -64,10 +81,6 @@ class NumberedPictures(Pictures):
         """Changes whenever the pictures may have changed on this machine, where the fingerprint, which is the
         same on every machine, cannot tell; by default it can."""
         return ""
-
-    @abstractmethod
-    def called(self, number: int) -> str:
-        """How messages call a picture."""
 
     def training(self, seed: int, names: tuple[object, ...], start: int) -> Iterator[int]:
         """Passes over all of them, each in an order of its own."""

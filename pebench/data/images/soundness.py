@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Literal
 
 from pebench.data.cache import digest
 from pebench.data.images.decoded import DecodedPictures, examine
-from pebench.data.images.pictures import NumberedPictures, Pictures
+from pebench.data.images.pictures import BadImages, NumberedPictures, Pictures
 from pebench.errors import UserError
-
-BadImages = Literal["refuse", "skip"]
 
 NAMED = 5
 """Bad pictures that a message names."""
@@ -20,7 +17,7 @@ NAMED = 5
 def sift(pictures: Pictures, name: str, bad_images: BadImages) -> tuple[Pictures, dict[str, str]]:
     """Opens every picture of a split, or remembers that it has, and deals with those that cannot be read.
 
-    Streamed pictures are not looked at beforehand.
+    Streamed pictures are not looked at beforehand; see `batches`.
 
     Args:
         pictures: those that are bad are left out of them. name: how messages call the split.

@@ -30,7 +30,7 @@ class ImageSource(Frozen):
         train, validation, test: the data set's names of its splits.
         image, label: its columns, where it has several of the kind.
         streaming: whether rows are read as they come instead of being prepared on disk first. Pictures that
-            cannot be read are then met in training, and end the run.
+            cannot be read are then met in training.
     """
 
     name: str | None = None

@@ -20,6 +20,9 @@ from pebench.torchvision_operators import declare_missing
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# Before anything of timm's, here and in processes that are handed a transform made elsewhere.
+declare_missing()
+
 Transform = Callable[["Image"], Tensor]
 """From a picture to (3, rows, columns) float32, normalised."""
 
@@ -55,7 +58,6 @@ def training_transform(size: tuple[int, int], augmentation: Augmentation) -> Tra
     Raises:
         UserError: timm does not understand the policy.
     """
-    declare_missing()
     from timm.data import create_transform
 
     try:
@@ -82,7 +84,6 @@ def plain_transform(size: tuple[int, int], crop: float) -> Transform:
     Args:
         size: rows and columns. crop: share of the side that is kept.
     """
-    declare_missing()
     from timm.data import create_transform
 
     transform: Transform = create_transform((3, *size), crop_pct=crop, interpolation="bicubic")
