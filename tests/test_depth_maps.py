@@ -52,6 +52,8 @@ def test_the_headline_is_drawn_by_depth_and_extent_for_every_encoding(
         assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "50", "100"]
         assert [label.get_text() for label in axes.get_xticklabels()] == extents
         assert len(axes.texts) == 6
+        # Bright is found and dark is not, whatever the others do.
+        assert axes.collections[0].get_clim() == (0.0, 100.0)
     rows = pd.read_csv("results/tiny/leaderboard.csv")
     assert {f"{headline}-depth-{depth}" for depth in (0, 50, 100)} < set(rows["metric"])
 

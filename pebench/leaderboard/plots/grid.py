@@ -97,9 +97,13 @@ def _means(board: Board) -> dict[tuple[str, str, tuple[int, ...]], float]:
 def _bounds(
     board: Board, table: Wide, stem: Stem, means: dict[tuple[str, str, tuple[int, ...]], float]
 ) -> tuple[float, float]:
-    """The smallest and the largest mean of all panels of a family, so that colours compare."""
+    """The bounds of the colours of all panels of a family, so that they compare: for percents none and all, for
+    anything else the smallest and the largest mean."""
+    rows = stems(board.collection.metrics[table.key[0]])[stem].values()
+    if {board.collection.metrics[table.key[0]][metric].unit for metric in rows} == {"%"}:
+        return 0.0, 100.0
     keys = {line.group.key for line in table.lines}
-    metrics = set(stems(board.collection.metrics[table.key[0]])[stem].values())
+    metrics = set(rows)
     values = [
         mean for (key, metric, _), mean in means.items() if key in keys and metric in metrics and mean == mean
     ]
