@@ -213,6 +213,7 @@ def test_questions_without_an_answer_are_passed_over(tmp_path: Path) -> None:
     ("options", "reason"),
     [
         ({"data": "nowhere.json"}, "no file or folder of questions at 'nowhere.json'"),
+        ({"data": str(Path(__file__).parent / "slurm")}, "the folder .* holds no JSON file of questions"),
         ({"data": {"train": "a", "path": "b"}}, "name one source of questions"),
         ({"evaluate": [64]}, r"none of the \d+ questions of the validation split fits into 64 tokens"),
         ({"depths": [50, 0]}, "depths must rise"),

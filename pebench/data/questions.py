@@ -156,6 +156,11 @@ def find_questions(source: QuestionSource) -> dict[str, Path | None]:
     if path.is_file():
         return dict.fromkeys(("train", "validation", "test"), path)
     names = {file.relative_to(path).as_posix(): file for file in files_of(path) if ".json" in file.suffixes}
+    if not names:
+        raise UserError(
+            f"the folder '{path}' holds no JSON file of questions; '{{dataset: {path}}}' lets the 'datasets' "
+            "library read one of another kind."
+        )
     splits = by_name(names)
     if splits is None:
         raise UserError(

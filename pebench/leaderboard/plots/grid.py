@@ -97,7 +97,7 @@ def _means(board: Board) -> dict[tuple[str, str, tuple[int, ...]], float]:
 def _bounds(
     board: Board, table: Wide, stem: Stem, means: dict[tuple[str, str, tuple[int, ...]], float]
 ) -> tuple[float, float]:
-    """The bounds of the colours of all panels of a family, so that they compare: for percents none and all, for
+    """The bounds of the colours of all panels of a family, so that they compare: for percents 0 and 100, for
     anything else the smallest and the largest mean."""
     rows = stems(board.collection.metrics[table.key[0]])[stem].values()
     if {board.collection.metrics[table.key[0]][metric].unit for metric in rows} == {"%"}:
