@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from pebench.cli import pebench
 from pebench.encodings.alibi import slopes
 from pebench.portrait import portrait
+from pebench.portrait.gallery import FLAT
 from pebench.registry import encodings
 
 
@@ -24,6 +25,11 @@ def test_without_an_encoding_nothing_changes() -> None:
 def test_alibi_falls_with_its_slopes() -> None:
     change = portrait("alibi", {}, 1).change
     torch.testing.assert_close(change[:, 100], -100 * slopes(4), rtol=1e-3, atol=1e-3)
+
+
+def test_what_starts_alike_at_every_distance_is_said_to_be_flat() -> None:
+    flat = {name: portrait(name, {}, 1).is_flat() for name in ("none", "cope", "seqpe", "t5", "alibi")}
+    assert flat == {"none": True, "cope": True, "seqpe": True, "t5": False, "alibi": False}
 
 
 def test_the_factored_bias_of_a_query_is_seen_from_that_query() -> None:
@@ -51,6 +57,7 @@ def test_the_gallery_of_the_documentation_shows_every_encoding() -> None:
     assert {path.name for path in (docs / "gallery").iterdir()} == {Path(name).name for name in pictures}
     for name in encodings.origins():
         assert encodings.literals(name)["summary"] in page
+    assert page.count(FLAT) == 2, "CoPE and SeqPE show what they do only once they are trained"
 
 
 def test_check_draws_a_picture_and_refuses_what_is_none(tmp_path: Path) -> None:

@@ -42,15 +42,21 @@ def portraits(name: str, options: Mapping[str, Any]) -> list[Portrait]:
     return curves + ([portrait(name, options, 2)] if 2 in encoding.axes else [])
 
 
-def picture_of(name: str, options: Mapping[str, Any], path: Path) -> None:
-    """Writes the picture of an encoding: its curves, its maps, or both."""
+def picture_of(name: str, options: Mapping[str, Any], path: Path) -> list[Portrait]:
+    """Writes the picture of an encoding: its curves, its maps, or both.
+
+    Returns:
+        What it shows.
+    """
     from pebench import atomic
 
-    figure, kind = draw(name, portraits(name, options)), path.suffix.removeprefix(".")
+    shown = portraits(name, options)
+    figure, kind = draw(name, shown), path.suffix.removeprefix(".")
     with atomic.replacing(path) as temporary:
         figure.savefig(temporary, format=kind, metadata=METADATA[path.suffix])
         if kind == "png":
             _save_colours(temporary)
+    return shown
 
 
 def _save_colours(path: Path) -> None:
@@ -75,7 +81,7 @@ def draw(name: str, pictures: list[Portrait]) -> Figure:
     figure = Figure(figsize=(width, sum(heights)), layout="constrained", dpi=96)
     # With one empty line beside it a figure of one part is an array too.
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    low, high = _span(curves)
+    low, high = _with_room(*_span(curves))
     for row in range(rows):
         shown = curves[row * ACROSS : (row + 1) * ACROSS]
         places = parts[row].subplots(1, min(len(curves), ACROSS), squeeze=False)[0]
@@ -101,6 +107,11 @@ def _span(pictures: list[Portrait]) -> tuple[float, float]:
     wanting = max(0.0, LEAST_SPAN - (high - low)) / 2
     margin = 0.05 * max(high - low, LEAST_SPAN)
     return low - wanting - margin, high + wanting + margin
+
+
+def _with_room(low: float, high: float) -> tuple[float, float]:
+    """The same axis with room above all curves for a word."""
+    return low, high + 0.06 * (high - low)
 
 
 def _draw_curves(place: Any, picture: Portrait) -> None:

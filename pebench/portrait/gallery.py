@@ -24,6 +24,9 @@ grey is hidden. Scales differ from one encoding to the next: mind the numbers.
 `pebench gallery` draws this page.
 """
 
+FLAT = "It starts out alike at every distance: all that it does is learned."
+"""Said of an encoding whose picture shows nothing."""
+
 
 def gallery(folder: Path) -> Path:
     """Writes a picture of every encoding into a folder, and a page that shows them.
@@ -34,9 +37,11 @@ def gallery(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     parts = [PREFACE]
     for name in encodings.origins():
-        picture_of(name, {}, folder / f"{name}.png")
+        shown = picture_of(name, {}, folder / f"{name}.png")
         facts = encodings.literals(name)
         caption = f"{facts.get('summary', '')} {facts.get('source', '')}.".strip()
+        if facts.get("acts") and all(picture.is_flat() for picture in shown):
+            caption += f" {FLAT}"
         parts.append(f"## {name}\n\n{caption}\n\n![{name}: {_shown(facts)}]({folder.name}/{name}.png)\n")
     page = folder.parent / "gallery.md"
     atomic.write_text(page, "\n".join(parts))

@@ -33,6 +33,9 @@ DRAWS = 256
 BEYOND = 4
 """Times the trained extent that the positions go on for."""
 
+FLAT = 0.05
+"""Logits that a change spans at least if it is to be called one."""
+
 TRAINED = {1: (64,), 2: (8, 8)}
 """Trained extents by number of axes."""
 
@@ -52,6 +55,10 @@ class Portrait(NamedTuple):
     trained: tuple[int, ...]
     query: tuple[int, ...]
     method: str
+
+    def is_flat(self) -> bool:
+        """Whether no head tells distances apart by as much as a logit of 0.05."""
+        return bool((self.change.amax(-1) - self.change.amin(-1)).max() < FLAT)
 
 
 def portrait(name: str, options: Mapping[str, Any], axes: int, method: str | None = None) -> Portrait:
