@@ -168,12 +168,28 @@ class _Sight(NamedTuple):
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, scale: float) -> Tensor:
     whole = slice(0, sight.n), slice(0, sight.length)
-    size = sight.n if sight.is_square(*whole) or sight.is_open(whole[0]) else ROWS
-    parts = [
-        _fused_part(q[:, :, rows], k[:, :, keys], v[:, :, keys], sight, rows, keys, scale)
-        for rows, keys in sight.blocks(size)
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    if sight.is_square(*whole) or sight.is_open(whole[0]):
+        return _fused_part(q, k, v, sight, *whole, scale)
+
+    def part(rows: slice, keys: slice) -> Tensor:
+        return _fused_part(q[:, :, rows], k[:, :, keys], v[:, :, keys], sight, rows, keys, scale)
+
+    return _in_blocks(part, sight, ROWS, v)
+
+
+def _in_blocks(part: Callable[[slice, slice], Tensor], sight: _Sight, size: int, v: Tensor) -> Tensor:
+    """(B, H, N, d) outputs of all blocks of queries, computed one after another.
+
+    Without gradients they are written into one tensor, the longest rows first. Blocks that grow, with outputs
+    that stay between them, would each take new memory from the system, N×K numbers in all.
+    """
+    blocks = list(sight.blocks(size))
+    if torch.is_grad_enabled():
+        return torch.cat([part(rows, keys) for rows, keys in blocks], dim=2)
+    out = v.new_empty(*v.shape[:2], sight.n, v.shape[3])
+    for rows, keys in reversed(blocks):
+        out[:, :, rows] = part(rows, keys)
+    return out
 
 
 def _fused_part(
@@ -223,22 +239,25 @@ def _centred(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, features: Tensor, s
     width = q.shape[-1]
     q = _widen(q, q.new_ones(1))
     v = _pad(v, q)
-    parts = []
-    for rows, keys in sight.blocks(CENTRED_ROWS):
+
+    def part(rows: slice, keys: slice) -> Tensor:
         middle = sight.length - sight.n + (rows.start + rows.stop) // 2
         near = _widen(k[:, :, keys], features[:, :, keys] - features[:, :, middle : middle + 1])
-        parts.append(_fused_part(q[:, :, rows], near, v[:, :, keys], sight, rows, keys, scale))
-    return torch.cat(parts, dim=2)[..., :width]
+        return _fused_part(q[:, :, rows], near, v[:, :, keys], sight, rows, keys, scale)
+
+    return _in_blocks(part, sight, CENTRED_ROWS, v)[..., :width]
 
 
 def _blocked(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Dense) -> Tensor:
     keep = not torch.is_grad_enabled() or sight.n <= RECOMPUTE_ABOVE
-    parts = []
-    for rows, keys in sight.blocks(ROWS):
+
+    def part(rows: slice, keys: slice) -> Tensor:
         block = partial(_block, bias.values, Block(rows, keys, sight.visible(rows, keys)))
-        part = q[:, :, rows], k[:, :, keys], v[:, :, keys]
-        parts.append(block(*part) if keep else checkpoint(block, *part, use_reentrant=False))
-    return torch.cat(parts, dim=2)
+        parts = q[:, :, rows], k[:, :, keys], v[:, :, keys]
+        out: Tensor = block(*parts) if keep else checkpoint(block, *parts, use_reentrant=False)
+        return out
+
+    return _in_blocks(part, sight, ROWS, v)
 
 
 def _block(values: Callable[[Block], Tensor], block: Block, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
