@@ -12,9 +12,6 @@ from pebench.errors import UserError
 from pebench.submission import submissions
 
 _PATIENCE = 60.0
-# What others may do with the lock is for the umask to say, as with every other file: those who share a folder
-# of runs share its lock.
-_MODE = 0o666
 
 
 @contextmanager
@@ -27,7 +24,7 @@ def exclusive(runs: Path) -> Iterator[None]:
     folder = submissions.submissions_folder(runs)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock", timeout=_PATIENCE, mode=_MODE):
+        with FileLock(folder / "lock", timeout=_PATIENCE):
             yield
     except Timeout as error:
         raise UserError(f"another submit has held {folder / 'lock'} for {_PATIENCE:.0f} seconds.") from error

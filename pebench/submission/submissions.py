@@ -150,7 +150,9 @@ def write(runs: Path, submission: Submission) -> None:
 
 def end(runs: Path, submission: Submission) -> None:
     """Records that the processes of a submission, which may live on, have nothing more to do with it."""
-    write(runs, submission.model_copy(update={"pids": ()}))
+    # It may have been cancelled meanwhile, by another process.
+    newest = read(submission.folder(runs) / "submission.json")
+    write(runs, newest.model_copy(update={"pids": ()}))
 
 
 def read(path: Path) -> Submission:
