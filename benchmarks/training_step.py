@@ -4,8 +4,8 @@ What is timed is the loop that runs use, data transfer, auxiliary losses and opt
 tokens. Each encoding is measured beside the same model without one, which stays compiled throughout.
 `seqpe:dropout=0` computes common prefixes of digit strings once; `seqpe:dropout=0,unshared` computes every
 string whole; `seqpe` is that with the published dropout. What SeqPE adds to a step is the same whatever the
-size of the batch, so that a small batch, as on a CPU, shows it at its worst. Where memory does not suffice the batch is computed
-in more parts.
+size of the batch, so that a small batch, as on a CPU, shows it at its worst. Where memory does not
+suffice the batch is computed in more parts.
 
 `first step s` holds the compilation, with whatever the cache of compiled kernels had; `cold s` is the same in
 a process that --prepare started beside others. `waits` is how often a step waits for the CUDA device, by
