@@ -1,0 +1,44 @@
+"""docs/encodings.md says of each encoding what its file declares."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pebench.registry import encodings
+
+PAGE = (Path(__file__).parents[1] / "docs" / "encodings.md").read_text(encoding="utf-8")
+
+
+def test_the_table_holds_what_the_encodings_declare() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if "| `" in line
+    ]
+    wanted = []
+    for name in encodings.origins():
+        declared = encodings.load(name)
+        wanted.append(
+            [
+                f"`{name}`",
+                " ".join(map(str, declared.axes)),
+                declared.acts or "–",
+                "causal" if declared.causal_only else "any",
+                ", ".join(declared.kernels),
+                "no" if declared.graph_break else "yes",
+                ", ".join(declared.extrapolations),
+            ]
+        )
+    assert rows == wanted
+
+
+def test_costs_sources_and_broken_graphs_are_those_of_the_files() -> None:
+    said = dict(
+        re.findall(r"^- `([\w-]+)`: (.*)$", PAGE.split("## What it costs")[1].split("##")[0], re.MULTILINE)
+    )
+    assert said == {
+        name: f"{encodings.load(name).cost}. {encodings.load(name).source}." for name in encodings.origins()
+    }
+    broken = PAGE.split("## What does not compile")[1].split("##")[0]
+    for name in encodings.origins():
+        reason = encodings.load(name).graph_break
+        assert (f"- `{name}`: {reason}" in broken) == bool(reason)
