@@ -291,3 +291,9 @@ def test_local_workers_take_the_gpus_in_turn(
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     assert devices_of(3) == expected
+
+
+def test_workers_of_several_ranks_take_as_many_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert devices_of(3, ranks=2) == ["0,1", "2,3", "0,1"]
+    assert devices_of(1, ranks=8) == ["0,1,2,3"]

@@ -80,6 +80,37 @@ def test_a_dry_run_prints_jobs_and_script_and_touches_nothing(
     assert fake.calls("sbatch") == ["--help"]
 
 
+def test_ranks_become_tasks_spread_over_the_nodes(
+    fake: FakeSlurm, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place, tiny(place, train={"steps": 4, "batch": 8}, execution={"ranks": 4}))
+    assert submit("--nodes", "2", "--cpus", "3", "--dry-run") == 0
+    told = capsys.readouterr().out
+    assert "each job: time 4:00:00, nodes 2, ranks 4, cpus 3" in told
+    lines = told.splitlines()
+    assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=2", "#SBATCH --cpus-per-task=3"} <= {*lines}
+    (step,) = (line for line in lines if line.startswith("srun"))
+    assert "--kill-on-bad-exit=1 --cpus-per-task=3" in step
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--nodes 2 --ranks 1", "1 rank cannot be shared equally by 2 nodes: --ranks takes a multiple of 2."),
+        ("--nodes 2 --ranks 3", "a batch of 2 does not divide into equal parts for 3 ranks: take 2, or an"),
+        ("--ranks 2 --pack 2", "a job of 2 ranks carries out one cell: --pack is for cells of one rank."),
+    ],
+)
+def test_ranks_that_cannot_share_the_work_are_refused(
+    fake: FakeSlurm, place: Path, capsys: pytest.CaptureFixture[str], options: str, reason: str
+) -> None:
+    write(place, tiny(place))
+    before = files(place)
+    assert submit(*options.split()) == 2
+    assert capsys.readouterr().err.startswith(f"pebench: {reason}")
+    assert files(place) == before
+
+
 @pytest.mark.parametrize("cluster", ["inline", "local"])
 def test_a_dry_run_elsewhere_touches_nothing_either(
     place: Path, capsys: pytest.CaptureFixture[str], cluster: str

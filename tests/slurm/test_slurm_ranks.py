@@ -175,19 +175,3 @@ def moved_on(folder: RunFolder) -> Callable[[], bool]:
     """Whether training has gone further than it is now."""
     now = sum(1 for _ in folder.points())
     return lambda: sum(1 for _ in folder.points()) > now
-
-
-def test_ranks_that_nodes_cannot_share_are_refused(
-    slurm: LocalSlurm, place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write(place, tiny(place))
-    command = ["submit", str(path), "--cluster", "slurm", "--nodes", "2"]
-    assert main([*command, "--ranks", "1"]) == 2
-    assert capsys.readouterr().err == (
-        "pebench: 1 rank cannot be shared equally by 2 nodes: --ranks takes a multiple of 2.\n"
-    )
-    assert main([*command, "--ranks", "2", "--pack", "2"]) == 2
-    assert "a job of 2 ranks carries out one cell" in capsys.readouterr().err
-    assert main([*command, "--ranks", "4"]) == 2
-    assert "a batch of 2 does not divide into equal parts for 4 ranks: take 2" in capsys.readouterr().err
-    assert not (place / "runs").exists()
