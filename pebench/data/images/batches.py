@@ -142,7 +142,7 @@ class TrainingBatches:
         if self._next != (seed, split, step, size):
             # What was in the making for other steps is let go first.
             self._ahead = iter(())
-            self._ahead = _made(self.recipe, self._orders(seed, split, step, size))
+            self._ahead = _made(self.recipe, self._orders(seed, split, step, size), workers())
         batch = next(self._ahead)
         if not batch:
             raise UserError(f"of the {size} pictures of step {step} none can be read.")
@@ -165,8 +165,10 @@ def evaluation_batches(recipe: Recipe, size: int, limit: int | None) -> Iterator
         recipe: of a batch. size: pictures a batch. limit: how many pictures, None for all.
     """
     items = itertools.islice(recipe.pictures.evaluated(), limit)
-    chunks = iter(lambda: list(itertools.islice(items, size)), [])
-    return filter(None, _made(recipe, (Order(None, chunk) for chunk in chunks)))
+    orders = (Order(None, chunk) for chunk in iter(lambda: list(itertools.islice(items, size)), []))
+    # No more processes than there are batches for.
+    first = list(itertools.islice(orders, workers()))
+    return filter(None, _made(recipe, itertools.chain(first, orders), len(first)))
 
 
 def workers() -> int:
@@ -179,9 +181,9 @@ def workers() -> int:
     return min(16, (os.cpu_count() or 1) - 1)
 
 
-def _made(recipe: Recipe, orders: Iterator[Order]) -> Iterator[Batch]:
+def _made(recipe: Recipe, orders: Iterator[Order], processes: int) -> Iterator[Batch]:
     count = 0
-    for batch, unreadable in _handed_over(recipe, orders):
+    for batch, unreadable in _handed_over(recipe, orders, processes):
         if unreadable and recipe.bad_images == "refuse":
             raise UserError(f"{unreadable[0]} cannot be read; 'bad_images: skip' passes over such pictures.")
         count += len(unreadable)
@@ -192,15 +194,14 @@ def _made(recipe: Recipe, orders: Iterator[Order]) -> Iterator[Batch]:
         yield batch
 
 
-def _handed_over(recipe: Recipe, orders: Iterator[Order]) -> Iterator[Made]:
-    count = 0 if recipe.pictures.quick else workers()
-    if not count:
+def _handed_over(recipe: Recipe, orders: Iterator[Order], processes: int) -> Iterator[Made]:
+    if recipe.pictures.quick or not processes:
         return map(recipe.make, orders)
     loader = DataLoader(
         _Batches(recipe),
         batch_size=None,
         sampler=orders,
-        num_workers=count,
+        num_workers=processes,
         prefetch_factor=AHEAD,
         # By default it would draw a number from the global state.
         generator=torch.Generator(),
