@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 _ROOM = 0.4
 
+_BEYOND = 3.0
+"""Room below 0 % and above 100 %."""
+
 _WIDE_RANGE = 8.0
-"""Ratio of the largest to the smallest mean beyond which scores are drawn on a logarithmic axis."""
+"""Ratio of the largest to the smallest value beyond which scores are drawn on a logarithmic axis."""
 
 
 def draw(board: Board) -> Figure:
@@ -58,10 +61,18 @@ def _panel(axes: Axes, table: Wide, look: dict[str, Look], baseline: str | None)
     axes.set_xscale("log", base=2)
     axes.set_xticks([positions(e) for e in table.extents], [extent_name(e) for e in table.extents])
     axes.minorticks_off()
-    means = [mean for line in drawn for _, mean, _ in _points(table, line)]
-    if min(means) > 0 and max(means) / min(means) > _WIDE_RANGE:
+    points = [point for line in drawn for point in _points(table, line)]
+    values = [mean for _, mean, _ in points] + [
+        value for line in drawn for cell in line.cells.values() for value in cell.seeds.values()
+    ]
+    percent = table.record.unit == "%"
+    if not percent and min(values) > 0 and max(values) / min(values) > _WIDE_RANGE:
         axes.set_yscale("log")
-    cut = _look_at_means(axes, means)
+    _look_at(axes, values)
+    if percent:
+        _stay_possible(axes)
+    bottom, top = axes.get_ylim()
+    cut = any(mean - width < bottom or mean + width > top for _, mean, width in points)
     axes.grid(axis="y", alpha=0.25)
     axes.set_xlabel(_extent_label(table, complete, cut))
     for extent in sorted(table.trained):
@@ -81,21 +92,24 @@ def _panel(axes: Axes, table: Wide, look: dict[str, Look], baseline: str | None)
     return ends
 
 
-def _look_at_means(axes: Axes, means: list[float]) -> bool:
+def _look_at(axes: Axes, values: list[float]) -> None:
     """Keeps the intervals of few seeds, which may be many times as wide as all differences, from squeezing
-    the lines into one.
-
-    Returns:
-        Whether an interval leaves the picture.
-    """
+    means and seeds into one line."""
     transform = axes.transData
-    bottom, top = (transform.transform((1.0, mean))[1] for mean in (min(means), max(means)))
+    bottom, top = (transform.transform((1.0, value))[1] for value in (min(values), max(values)))
     room = max(top - bottom, 0.25 * axes.bbox.height) * _ROOM
     inverse = transform.inverted()
     lowest, highest = (inverse.transform((0.0, height))[1] for height in (bottom - room, top + room))
     before = axes.get_ylim()
     axes.set_ylim(max(before[0], lowest), min(before[1], highest))
-    return bool(before[0] < lowest or before[1] > highest)
+
+
+def _stay_possible(axes: Axes) -> None:
+    """Keeps an axis of percents near what there can be, and from making much of a difference that is none."""
+    bottom, top = axes.get_ylim()
+    bottom, top = max(bottom, -_BEYOND), min(top, 100.0 + _BEYOND)
+    missing = max(0.0, 2 * _BEYOND - (top - bottom)) / 2
+    axes.set_ylim(bottom - missing, top + missing)
 
 
 def _extent_label(table: Wide, complete: list[Line], cut: bool) -> str:

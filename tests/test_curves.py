@@ -1,0 +1,59 @@
+"""Score against extent, as it is drawn: every seed in the picture, and axes that make no more of a difference
+than it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from run_folders import begin, finish, specification
+
+from pebench.leaderboard.board import make_board
+from pebench.leaderboard.collect import collect
+from pebench.leaderboard.evidence import from_folders
+from pebench.leaderboard.plots import curves
+from pebench.store import SweepRecord
+
+
+def drawn(runs: Path, values: Mapping[str, Sequence[tuple[float, float]]], metric: str = "accuracy") -> Axes:
+    """The panel of encodings with these scores at two extents, a pair for each seed."""
+    ids = []
+    for encoding, pairs in values.items():
+        for seed, (inside, outside) in enumerate(pairs):
+            folder = begin(runs, specification(encoding, seed))
+            finish(folder, {(metric, 128, "extend"): inside, (metric, 512, "extend"): outside})
+            ids.append(folder.run_id)
+    sweep = SweepRecord(name="s", source="name: s\n", runs=tuple(ids))
+    (axes,) = curves.draw(make_board(collect(sweep, from_folders(runs, sweep)))).axes
+    return axes
+
+
+def test_seeds_that_lie_in_two_heaps_are_all_in_the_picture_and_drawn_over_their_mean(tmp_path: Path) -> None:
+    values = {"rope": [(100.0, 0.0), (100.0, 0.0), (100.0, 100.0)], "alibi": [(99.0, 30.0)] * 3}
+    axes = drawn(tmp_path, values)
+    bottom, top = axes.get_ylim()
+    assert bottom < 0 < 100 < top
+    rings = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
+    heights = sorted(float(y) for line in rings for y in np.asarray(line.get_ydata()))
+    assert heights == sorted(value for pairs in values.values() for pair in pairs for value in pair)
+    assert min(ring.get_zorder() for ring in rings) > 2
+
+
+def test_percents_that_do_not_differ_are_not_blown_up_and_none_is_drawn_beyond_what_can_be(
+    tmp_path: Path,
+) -> None:
+    axes = drawn(tmp_path, {"rope": [(0.0, 0.0)] * 2})
+    bottom, top = axes.get_ylim()
+    assert top - bottom >= 5
+    assert "leave the picture" not in axes.get_xlabel()
+    wide = drawn(tmp_path / "wide", {"rope": [(0.0, 0.0), (100.0, 40.0)]})
+    assert wide.get_ylim()[0] >= -5
+    assert wide.get_ylim()[1] <= 105
+    assert "some intervals leave the picture" in wide.get_xlabel()
+
+
+def test_percents_are_never_on_a_logarithmic_axis(tmp_path: Path) -> None:
+    assert drawn(tmp_path, {"rope": [(90.0, 1.0)] * 2}).get_yscale() == "linear"
+    assert drawn(tmp_path / "b", {"rope": [(2.0, 40.0)] * 2}, "bits-per-byte").get_yscale() == "log"
