@@ -8,15 +8,14 @@ reads every file of every run as JSON.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from measuring.alternation import Row, compared
+from measuring.processes import Spent, spent
 from measuring.reporting import Arguments, positive, report
 
 from pebench.spec import Choice, RunSpec, Training
@@ -121,37 +120,20 @@ def measure(count: int, rounds: int) -> list[Row]:
             BASELINE: [sys.executable, "-c", READ, str(folder / "runs")],
             "pebench leaderboard": [*pebench, "--output", str(folder / "results")],
         }
-        times: dict[str, list[float]] = {name: [] for name in commands}
-        peaks: dict[str, int] = {}
+        found: dict[str, list[Spent]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
-                seconds, peaks[name] = spent(command)
-                times[name].append(seconds)
+                found[name].append(spent(command))
+    base = [each.seconds for each in found[BASELINE]]
     rows = []
-    for name, own in times.items():
-        row = compared(name, {"runs": count}, own, times[BASELINE])
+    for name, own in found.items():
+        row = compared(name, {"runs": count}, [each.seconds for each in own], base)
         more: dict[str, float | str | None] = {
-            "peak MiB": peaks[name] / 2**20,
-            "ms a run": row.seconds * 1e3 / count,
+            "processor s": median(each.processor for each in own),
+            "peak MiB": median(each.peak_bytes for each in own) / 2**20,
         }
         rows.append(replace(row, more=more))
     return rows
-
-
-def spent(command: list[str]) -> tuple[float, int]:
-    """Seconds and the most memory in bytes of a process.
-
-    Raises:
-        CalledProcessError: it failed.
-    """
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return seconds, usage.ru_maxrss * 1024
 
 
 def main() -> None:

@@ -11,16 +11,16 @@ would by hand, sends the same metrics with `MlflowClient.log_batch`, a run at a 
 from __future__ import annotations
 
 import math
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from measuring.alternation import Row, compared
+from measuring.processes import Spent, spent
 from measuring.reporting import Arguments, positive, report
 
 from pebench.spec import Choice, RunSpec, Training
@@ -56,24 +56,29 @@ _ENCODINGS = ("none", "learned", "sinusoidal", "rope", "alibi", "t5", "kerple", 
 
 def measure(count: int, to_server: bool, rounds: int) -> list[Row]:
     """Rows of the baseline, of a pass over new runs, and of one more pass that finds nothing new."""
-    times: dict[str, list[float]] = {BASELINE: [], "pebench sync": [], "pebench sync, idle": []}
+    found: dict[str, list[Spent]] = {BASELINE: [], "pebench sync": [], "pebench sync, idle": []}
     with tempfile.TemporaryDirectory(prefix="pebench-benchmark-") as name:
         runs = Path(name) / "runs"
         make_runs(runs, count)
         for number in range(rounds):
             with _store(runs, Path(name), f"by-hand-{number}", to_server) as address:
-                times[BASELINE].append(_seconds([sys.executable, "-c", BY_HAND, str(runs), address]))
+                found[BASELINE].append(spent([sys.executable, "-c", BY_HAND, str(runs), address]))
             with _store(runs, Path(name), f"sync-{number}", to_server) as address:
                 command = [sys.executable, "-m", "pebench", "sync", "--runs", str(runs), "--to", address]
-                times["pebench sync"].append(_seconds(command))
-                times["pebench sync, idle"].append(_seconds(command))
+                found["pebench sync"].append(spent(command))
+                found["pebench sync, idle"].append(spent(command))
     points = count * _LINES * _METRICS
     setting = {"runs": count, "points": points, "store": "server" if to_server else "embedded"}
+    base = [each.seconds for each in found[BASELINE]]
     rows = []
-    for name, own in times.items():
-        row = compared(name, setting, own, times[BASELINE])
-        rate = None if name.endswith("idle") else points / row.seconds
-        rows.append(replace(row, more={"points/s": rate}))
+    for name, own in found.items():
+        row = compared(name, setting, [each.seconds for each in own], base)
+        more: dict[str, float | str | None] = {
+            "points/s": None if name.endswith("idle") else points / row.seconds,
+            "processor s": median(each.processor for each in own),
+            "peak MiB": median(each.peak_bytes for each in own) / 2**20,
+        }
+        rows.append(replace(row, more=more))
     return rows
 
 
@@ -85,12 +90,6 @@ def _store(runs: Path, folder: Path, name: str, to_server: bool) -> Iterator[str
     port = free_port()
     with server(runs, uri, port) if to_server else nullcontext():
         yield f"http://{HOST}:{port}" if to_server else uri
-
-
-def _seconds(command: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
 
 
 def make_runs(runs: Path, count: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from measuring.reporting import Record, caption, cells, text
+from measuring.reporting import Record, caption, cells, ratio, text
 
 from pebench import atomic
 
@@ -73,7 +73,7 @@ def quotation(results: Path) -> str:
     chosen = [rows[name] for name in QUOTED if name in rows]
     known = [key for key in ("tokens/s", "utilisation") if any(row["more"].get(key) for row in chosen)]
     lines = [
-        [f"`{row['name']}`", *(text(row["more"].get(key)) for key in known), f"{row['ratio']:.2f}"]
+        [f"`{row['name']}`", *(text(row["more"].get(key)) for key in known), ratio(row["ratio"])]
         for row in chosen
     ]
     table = _markdown(["encoding", *known, f"ratio to {record['baseline']}"], lines)

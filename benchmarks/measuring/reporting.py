@@ -107,8 +107,8 @@ def machine() -> dict[str, Any]:
 def caption(record: Record) -> str:
     """What all rows have in common."""
     common = ", ".join(f"{key} {text(value)}" for key, value in shared(record["rows"]).items())
-    ratio = f"ratio: time of {record['baseline']} by own time, median and quartiles of the rounds"
-    return f"{common}; {ratio}" if common else ratio
+    meaning = f"ratio: time of {record['baseline']} by own time, median and quartiles of the rounds"
+    return f"{common}; {meaning}" if common else meaning
 
 
 def shared(rows: list[Record]) -> Record:
@@ -132,13 +132,18 @@ def cells(rows: list[Record]) -> tuple[list[str], list[list[str]]]:
                 row["name"],
                 *(text(row["setting"].get(key)) for key in settings),
                 text(row["seconds"] * 1e3),
-                f"{row['ratio']:.2f}",
-                "–".join(f"{quartile:.2f}" for quartile in row["spread"]),
+                ratio(row["ratio"]),
+                "–".join(ratio(quartile) for quartile in row["spread"]),
                 *(["" if added is None else f"{added / 2**20:,.0f}"] if with_memory else []),
                 *(text(row["more"].get(key)) for key in further),
             ]
         )
     return headings, lines
+
+
+def ratio(value: float) -> str:
+    """How a table shows a ratio: hundredths, of a small one two digits."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def text(value: object) -> str:
