@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -60,9 +61,12 @@ class Pulse:
     ) -> None:
         self._over.set()
         self._thread.join()
-        if self._mine():
-            self._folder.write_worker(self._worker.model_copy(update={"beat": time.time(), "over": True}))
-            self._folder.append_sample(self._load.sample())
+        # What ended the work is more to the point than that its end cannot be written down.
+        with contextlib.suppress(OSError):
+            if self._mine():
+                over = self._worker.model_copy(update={"beat": time.time(), "over": True})
+                self._folder.write_worker(over)
+                self._folder.append_sample(self._load.sample())
 
     def at(self, step: int, rate: float | None = None) -> None:
         """Says where the work stands.
@@ -72,22 +76,27 @@ class Pulse:
 
         Raises:
             AlreadyRunning: somebody else has taken over.
+            UserError: the folder is gone.
         """
         self._worker = self._worker.model_copy(update={"step": step, "rate": rate})
         other = self._folder.worker()
-        if other is not None and other.token != self._worker.token:
+        if other is None:
+            raise UserError(f"{self._folder.path} has vanished while it was being worked on.")
+        if other.token != self._worker.token:
             where = f"process {other.pid} on {other.host}"
             raise AlreadyRunning(f"{self._folder.run_id} was taken over by {where}.")
 
     def _keep_beating(self) -> None:
         sampled = time.monotonic()
         while not self._over.wait(BEAT_EVERY):
-            if not self._mine():
-                return
-            if time.monotonic() - sampled >= _SAMPLE_EVERY:
-                self._folder.append_sample(self._load.sample())
-                sampled = time.monotonic()
-            self._folder.write_worker(self._worker.model_copy(update={"beat": time.time()}))
+            # A disk that is full now may have room at the next beat.
+            with contextlib.suppress(OSError):
+                if not self._mine():
+                    return
+                if time.monotonic() - sampled >= _SAMPLE_EVERY:
+                    self._folder.append_sample(self._load.sample())
+                    sampled = time.monotonic()
+                self._folder.write_worker(self._worker.model_copy(update={"beat": time.time()}))
 
     def _mine(self) -> bool:
         worker = self._folder.worker()

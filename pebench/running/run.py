@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -151,7 +152,9 @@ def _lead(
         except Exception as error:
             log.error("%s", traceback.format_exc().rstrip())
             reason = folder.failure() if isinstance(error, RankLost) else None
-            folder.write_failure(_in_one_line(error) if reason is None else reason.message)
+            # Where not even this can be written, the job's own output is left to tell of it.
+            with contextlib.suppress(OSError):
+                folder.write_failure(_in_one_line(error) if reason is None else reason.message)
             raise
 
 
@@ -468,12 +471,19 @@ def _only_worker(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
         lock.release()
 
 
+class _Log(logging.FileHandler):
+    """A log that stays silent where it cannot be written: what made it so fails the run with a sentence."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing; the base class prints a traceback."""
+
+
 @contextmanager
 def _logging(folder: RunFolder, level: int) -> Iterator[logging.Logger]:
     log = logging.getLogger(f"pebench.runs.{folder.run_id}")
     log.setLevel(level)
     log.propagate = False
-    handler = logging.FileHandler(folder.log, encoding="utf-8")
+    handler = _Log(folder.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pebench.errors import UserError
 from pebench.running.execution import Execution
 from pebench.store import Result, RunFolder
 from pebench.submission.progress import Display
@@ -35,7 +37,9 @@ def carry_out(runs: Path, submission: Submission, execution: Execution, display:
     try:
         return run_all(runs, list(submission.cells), execution, display)
     finally:
-        end(runs, submission)
+        # On a full disk, or where the folder is gone, the end of this process says as much.
+        with contextlib.suppress(OSError, UserError):
+            end(runs, submission)
 
 
 def run_all(runs: Path, run_ids: list[str], execution: Execution, display: Display) -> Outcome:

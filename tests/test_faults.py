@@ -1,0 +1,219 @@
+"""A full disk, a folder that vanishes, a SLURM that is absent or silent: a sentence for each,
+and nothing that was finished is lost."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_slurm import FakeSlurm
+from tiny_sweeps import load, tiny, write
+
+from pebench.cli import main
+from pebench.store import RunFolder, read_sweeps
+from pebench.submission import submissions
+from pebench.submission.status import statuses
+from pebench.submission.submit import submit
+
+
+@pytest.fixture
+def small_disk(place: Path) -> Iterator[Path]:
+    """A file system with room for 4 MB."""
+    disk = place / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a small file system, and not in every container")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Leaves so many bytes, in a file that takes the rest."""
+    filler = disk / "filler"
+    filler.write_bytes(b"\0" * (shutil.disk_usage(disk).free - leave))
+    return filler
+
+
+def test_a_submit_to_a_full_disk_says_so_and_can_be_repeated(
+    place: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(place, tiny(place))
+    filler = fill(small_disk, 0)
+    command = ["submit", str(path), "--runs", str(small_disk / "runs"), "--cluster", "local"]
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "No space left on device" in told
+    filler.unlink()
+    assert main([*command, "--dry-run"]) == 0
+    assert "2 of 2 cells to start" in capsys.readouterr().out
+
+
+def test_a_disk_that_fills_up_during_training_loses_nothing_that_was_finished(
+    place: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = small_disk / "runs"
+    path = write(place, tiny(place))
+    assert main(["submit", str(path), "--runs", str(runs)]) == 0
+    finished = {path: path.read_bytes() for path in runs.glob("*/result.json")}
+    larger = write(place, tiny(place, encodings=["none", "rope", "learned"], train={"steps": 60, "batch": 2}))
+    fill(small_disk, 24_000)
+    capsys.readouterr()
+    assert main(["submit", str(larger), "--runs", str(runs)]) in (1, 2)
+    told = capsys.readouterr().err
+    assert "No space left on device" in told
+    assert "Traceback" not in told
+    (small_disk / "filler").unlink()
+    assert {path: path.read_bytes() for path in finished} == finished
+    assert main(["submit", str(larger), "--runs", str(runs)]) == 0, capsys.readouterr().err
+    assert not list(runs.glob("**/*.tmp"))
+
+
+def test_a_run_whose_folder_vanishes_ends_in_a_sentence(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pebench.running import checkpoint
+
+    path = write(place, tiny(place, encodings=["rope"], train={"steps": 50, "batch": 2}))
+    before = checkpoint.save
+
+    def save(*arguments: Any) -> None:
+        before(*arguments)
+        shutil.rmtree(place / "runs", ignore_errors=True)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    written = tiny(place, encodings=["rope"], train={"steps": 50, "batch": 2})
+    written["execution"]["checkpoint_every"] = 0
+    path = write(place, written)
+    assert main(["submit", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert "has vanished" in told
+    assert "Traceback" not in told
+    monkeypatch.setattr(checkpoint, "save", before)
+    assert main(["status", "tiny"]) == 2
+    assert "unknown sweep 'tiny': there is none." in capsys.readouterr().err
+    assert main(["submit", str(path)]) == 0, "the next submit makes the folder again"
+
+
+@pytest.fixture
+def in_slurm(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """Two cells that were submitted to a SLURM, which may be told to fall silent."""
+    fake = FakeSlurm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{fake.folder}:/usr/bin:/bin")
+    write(place, tiny(place))
+    sweep, runs = load(place), place / "runs"
+    (started,) = submit(sweep, runs, "inline").submissions
+    submissions.end(runs, started)
+    begun = submissions.begin(runs, "slurm", "tiny", sweep.record().runs)
+    submissions.write(runs, begun.model_copy(update={"job": "77"}))
+    return fake
+
+
+UNREACHABLE = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+
+
+def test_while_slurmctld_is_dead_nothing_is_started_twice_and_everything_says_why(
+    place: Path, in_slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("squeue", "scontrol", "sbatch", "scancel"):
+        in_slurm.says(command, "", 1, UNREACHABLE)
+    before = sorted(place.glob("runs/.submitit/*"))
+    assert main(["submit", "tiny.yaml", "--cluster", "slurm"]) == 2
+    assert capsys.readouterr().err == (
+        f"pebench: 'scontrol' does not answer: {UNREACHABLE}: "
+        "use '--cluster local' or '--cluster inline' here.\n"
+    )
+    assert main(["submit", "tiny.yaml", "--cluster", "local"]) == 0
+    assert "0 of 2 cells to start, 0 finished before, 2 under way" in capsys.readouterr().out
+    assert main(["status", "tiny"]) == 0
+    assert capsys.readouterr().out.count(f"{UNREACHABLE}, so it is taken for queued") == 2
+    assert main(["cancel", "tiny"]) == 2
+    assert capsys.readouterr().err.startswith("pebench: job 77 cannot be cancelled: ")
+    assert sorted(place.glob("runs/.submitit/*")) == before
+
+
+def test_a_login_node_without_slurm_shows_what_the_files_tell(
+    place: Path, in_slurm: FakeSlurm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(in_slurm.folder))
+    for command in ("squeue", "scontrol", "sbatch", "srun"):
+        in_slurm.lacks(command)
+    assert main(["status", "tiny"]) == 0
+    assert "there is no SLURM on this machine ('squeue' is not in the PATH)" in capsys.readouterr().out
+    assert main(["submit", "tiny.yaml", "--cluster", "slurm", "--dry-run"]) == 2
+    assert "use '--cluster local' or '--cluster inline' here" in capsys.readouterr().err
+
+
+def test_an_answer_of_sbatch_that_was_lost_leaves_no_job_behind(
+    place: Path, in_slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_slurm.says("squeue", "")
+    in_slurm.says("sbatch", "", 1, "sbatch: error: Socket timed out on send/recv operation")
+    in_slurm.says("scancel", "")
+    assert main(["submit", "tiny.yaml", "--cluster", "slurm"]) == 2
+    assert "SLURM refuses the jobs: Socket timed out on send/recv operation" in capsys.readouterr().err
+    (call,) = in_slurm.calls("scancel")
+    assert call.startswith("--name=pebench-tiny-")
+    assert len(list(place.glob("runs/.submitit/*/submission.json"))) == 2, "those of before"
+
+
+def test_what_is_submitted_from_inside_a_job_does_not_inherit_its_sizes(
+    place: Path, in_slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = in_slurm.folder / "sbatch"
+    in_slurm.says("squeue", "")
+    script.write_text(
+        f"#!/bin/sh\nenv > '{place}/environment'\necho Submitted batch job 78\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "100")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    assert main(["submit", "tiny.yaml", "--cluster", "slurm"]) == 0
+    told = (place / "environment").read_text().splitlines()
+    assert [line for line in told if line.startswith("SLURM_")] == ["SLURM_CONF=/etc/slurm.conf"]
+
+
+def test_a_submit_that_is_killed_in_its_midst_can_be_repeated(place: Path) -> None:
+    path = write(place, tiny(place, seeds=10))
+    code = (
+        "import os, signal, sys; from pebench.store import RunFolder; from pebench.cli import main\n"
+        "before, made = RunFolder.create, []\n"
+        "def create(*arguments):\n"
+        "    made.append(1)\n"
+        "    if len(made) == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    before(*arguments)\n"
+        "RunFolder.create = create\n"
+        "main(['submit', sys.argv[1], '--cluster', 'inline'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=False)
+    assert done.returncode == -9
+    assert len(submit(load(place, seeds=10), place / "runs", "inline").started) == 20
+
+
+def test_a_failure_that_cannot_be_written_down_is_told_as_it_is(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pebench.running.run import execute
+
+    sweep = load(place, encodings=["rope"])
+    run_id = submit(sweep, place / "runs", "inline").started[0]
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "write_failure", full)
+    monkeypatch.setattr(RunFolder, "append", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        execute(RunFolder(place / "runs" / run_id), sweep.execution)
+    assert read_sweeps(place / "runs")
+    assert statuses(place / "runs", [run_id])[0].state != "done"
