@@ -60,8 +60,8 @@ def rows(
             finish(folder, {(metric, 128, "extend"): score})
     record_sweep(runs, specs)
     (collection,) = from_runs(runs, ["quickstart"])
-    folder = write_leaderboard(make_board(collection, baseline), tmp_path / "results")
-    with (folder / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+    results = write_leaderboard(make_board(collection, baseline), tmp_path / "results")
+    with (results / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
         return {row["encoding"]: row for row in csv.DictReader(file)}
 
 
