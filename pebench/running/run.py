@@ -16,17 +16,15 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
 from torch import nn
 
-from pebench import atomic
 from pebench.errors import UserError
 from pebench.position_encoding import PositionEncoding, Reach
 from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
 from pebench.running import checkpoint, code, memory, provenance
 from pebench.running.checkpoint import State
 from pebench.running.compilation import forget_compiled, share_compiled_kernels
-from pebench.running.evaluate import evaluate
+from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.optimisation import optimiser as build_optimiser
 from pebench.running.plugins import load_plugins
@@ -35,49 +33,8 @@ from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.start import check_data, load_start, start_folder
 from pebench.running.train import Progress, train
 from pebench.spec import RunSpec
-from pebench.store import Cost, EvaluationCost, MetricRecord, Point, Result, RunFolder, Score
+from pebench.store import Cost, Point, Result, RunFolder, Score
 from pebench.task import AnyTask
-
-
-class _Evaluated(BaseModel):
-    """The evaluations that are done, kept until the result is written."""
-
-    scores: list[Score] = []
-    costs: list[EvaluationCost] = []
-    metrics: dict[str, MetricRecord] = {}
-
-    @staticmethod
-    def read(folder: RunFolder) -> _Evaluated:
-        """Those of earlier attempts at a run."""
-        path = folder.path / _EVALUATIONS
-        return _Evaluated.model_validate_json(path.read_bytes()) if path.exists() else _Evaluated()
-
-    def write(self, folder: RunFolder) -> None:
-        """Keeps them for later attempts."""
-        atomic.write_text(folder.path / _EVALUATIONS, self.model_dump_json())
-
-    @staticmethod
-    def clear(folder: RunFolder) -> None:
-        """Removes them, for the result holds them."""
-        (folder.path / _EVALUATIONS).unlink(missing_ok=True)
-
-    def take(self, other: _Evaluated) -> None:
-        """Adds those of another."""
-        self.scores += other.scores
-        self.costs += other.costs
-        self.metrics |= other.metrics
-
-    def in_order(self, wanted: list[Reach]) -> _Evaluated:
-        """The same in the order that is given, whoever was done first."""
-        order = {tuple(reach): number for number, reach in enumerate(wanted)}
-        return _Evaluated(
-            scores=sorted(self.scores, key=lambda score: order[score.extent, score.extrapolation]),
-            costs=sorted(self.costs, key=lambda cost: order[cost.extent, cost.extrapolation]),
-            metrics=self.metrics,
-        )
-
-
-_EVALUATIONS = "evaluations.json"
 
 
 def execute(
@@ -239,7 +196,7 @@ class _Run:
         cost = self._training_cost(model, task, state)
         if state.diverged_at is not None:
             self.log.warning("the loss stopped being a number at step %d", state.diverged_at)
-            evaluated: _Evaluated | None = _Evaluated()
+            evaluated: Evaluations | None = Evaluations()
         else:
             # Equal gradients make equal weights, on equal devices.
             self.ranks.copy(list(model.state_dict().values()))
@@ -289,13 +246,13 @@ class _Run:
                 break
         return state
 
-    def _evaluate(self, model: nn.Module, task: AnyTask, state: State) -> _Evaluated | None:
+    def _evaluate(self, model: nn.Module, task: AnyTask, state: State) -> Evaluations | None:
         """Every evaluation that is not done yet, each by one of the ranks; None if `stop` ended it. The first
         rank alone gets to know what was found."""
         encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         wanted = reaches(encoding, task)
         places = [_at(reach, encoding.extrapolations[0]) for reach in wanted]
-        evaluated = _Evaluated.read(self.folder) if self.ranks.leads else _Evaluated()
+        evaluated = Evaluations.read(self.folder) if self.ranks.leads else Evaluations()
         done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}
         open_ones = [number for number, reach in enumerate(wanted) if tuple(reach) not in done]
         pieces: list[int] = json.loads(self.ranks.from_first("evaluations", json.dumps(open_ones)))
@@ -306,9 +263,9 @@ class _Run:
             for number in sorted(awaited) if self.ranks.leads else ():
                 note = self.ranks.look(f"evaluation {number}")
                 if note is not None:
-                    take(number, _Evaluated.model_validate_json(note))
+                    take(number, Evaluations.model_validate_json(note))
 
-        def take(number: int, found: _Evaluated) -> None:
+        def take(number: int, found: Evaluations) -> None:
             awaited.remove(number)
             evaluated.take(found)
             self._record_evaluation(evaluated, found, places[number], state)
@@ -320,7 +277,7 @@ class _Run:
                 break
             if self.observer is not None:
                 self.observer.evaluating(len(wanted) - len(awaited), len(wanted), places[number])
-            found = _evaluated(model, task, wanted[number], self.device)
+            found = evaluations_at(model, task, wanted[number], self.device)
             if self.ranks.leads:
                 take(number, found)
             else:
@@ -333,7 +290,9 @@ class _Run:
             return None
         return evaluated.in_order(wanted)
 
-    def _record_evaluation(self, evaluated: _Evaluated, found: _Evaluated, where: str, state: State) -> None:
+    def _record_evaluation(
+        self, evaluated: Evaluations, found: Evaluations, where: str, state: State
+    ) -> None:
         self._say_step(state.step)
         evaluated.write(self.folder)
         values = {f"{score.metric}/{where}": score.value for score in found.scores}
@@ -343,7 +302,7 @@ class _Run:
         self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=values))
 
     def _finish(
-        self, task: AnyTask, model: nn.Module, state: State, evaluated: _Evaluated, cost: dict[str, Any]
+        self, task: AnyTask, model: nn.Module, state: State, evaluated: Evaluations, cost: dict[str, Any]
     ) -> Result:
         diverged = state.diverged_at is not None
         scores = [*evaluated.scores, *_concluded(task, evaluated.scores)]
@@ -351,7 +310,7 @@ class _Run:
             status="diverged" if diverged else "done",
             diverged_at=state.diverged_at,
             extent_unit=task.extent_unit,
-            metrics=_metrics(task) | evaluated.metrics,
+            metrics=metrics_of(task) | evaluated.metrics,
             scores=tuple(scores),
             cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
         )
@@ -361,7 +320,7 @@ class _Run:
         self._say_step(state.step)
         self.folder.write_result(result)
         checkpoint.clear(self.folder.checkpoint)
-        _Evaluated.clear(self.folder)
+        Evaluations.clear(self.folder)
         self.log.info("%s", result.status)
         return result
 
@@ -427,18 +386,6 @@ class _Run:
         self._say_step(state.step, rate)
         if self.observer is not None:
             self.observer.training(state.step, self.spec.train.steps, values, rate)
-
-
-def _evaluated(model: nn.Module, task: AnyTask, reach: Reach, device: torch.device) -> _Evaluated:
-    scores, cost = evaluate(model, task, reach, device)
-    names = {score.metric for score in scores}
-    # A task may not know all its metrics before it has evaluated, and only this rank's has.
-    metrics = {name: record for name, record in _metrics(task).items() if name in names}
-    return _Evaluated(scores=scores, costs=[cost], metrics=metrics)
-
-
-def _metrics(task: AnyTask) -> dict[str, MetricRecord]:
-    return {m.name: MetricRecord(unit=m.unit, higher_is_better=m.higher_is_better) for m in task.metrics()}
 
 
 def _concluded(task: AnyTask, scores: list[Score]) -> list[Score]:
