@@ -51,8 +51,9 @@ class RankPool:
 
     def close(self) -> None:
         """Ends the processes."""
-        for process in self._processes:
-            process.shutdown(wait=True, cancel_futures=True)
+        for wait in (False, True):
+            for process in self._processes:
+                process.shutdown(wait, cancel_futures=True)
 
 
 def _call(part: Callable[..., Any], rank: int, count: int, port: int, arguments: tuple[Any, ...]) -> Any:
