@@ -16,10 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pebench import atomic
-from pebench.running import provenance
+from pebench.running import code, provenance
 
 BEGUN = datetime.now(UTC), os.getloadavg()[0]
 """When this process began, and how many processes wanted a core in the minute before."""
+
+COMMIT, DIRTY = code.commit()
+"""Of the code that this process runs, whatever the checkout comes to hold meanwhile."""
 
 Record = dict[str, Any]
 """What a file of results holds: title, baseline, machine, and rows as `Row` has them."""
@@ -95,8 +98,8 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": found["cuda"],
         "python": found["python"],
-        "commit": found["commit"],
-        "dirty": found["dirty"],
+        "commit": COMMIT,
+        "dirty": DIRTY,
         "threads": found["threads"],
         "cores": cores,
         "clock": clock(),
