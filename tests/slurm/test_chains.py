@@ -45,7 +45,7 @@ def test_a_cell_waits_for_its_start_even_through_a_requeue(slurm: LocalSlurm, pl
     starting = cells(sweep, runs)[0].job
     assert starting is not None
     subprocess.run(["scancel", "--signal=USR2", starting], check=True)
-    until(lambda: states(sweep, runs) == ["queued", "queued"])
+    until(lambda: states(sweep, runs) == ["requeued", "queued"])
     until(lambda: states(sweep, runs) == ["done", "done"])
     assert scores(runs) == undisturbed(sweep, place / "undisturbed")
 
@@ -71,7 +71,7 @@ def test_a_start_that_failed_or_was_cancelled_is_told_and_started_again(
     until(lambda: is_under_way(folder))
     assert begun[0].job is not None
     subprocess.run(["scancel", begun[0].job], check=True)
-    until(lambda: states(sweep, runs) == ["lost", "failed"])
+    until(lambda: states(sweep, runs) == ["cancelled", "failed"])
     assert f"run '{folder.run_id}' is not finished" in cells(sweep, runs)[1].detail
     assert submit(sweep, runs, "slurm", SMALL).started == list(sweep.record().runs)
     until(lambda: states(sweep, runs) == ["done", "done"])
