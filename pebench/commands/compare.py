@@ -79,7 +79,7 @@ def _print_rows(rows: list[Any], contest: Any, console: Any) -> None:
     table.add_column("extent", no_wrap=True)
     for heading in ("A", "B", "A − B", "A won", "p", "Holm's p"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("shown", no_wrap=True)
+    table.add_column("better", no_wrap=True)
     for row in rows:
         trained = " (trained)" if row.extent == contest.groups[0].trained else ""
         means = ["" if value != value else number(value) for value in (row.first, row.second)]
@@ -90,6 +90,6 @@ def _print_rows(rows: list[Any], contest: Any, console: Any) -> None:
             f"{row.won} of {row.pairs}" if row.pairs else "",
             p_text(row.p),
             p_text(row.p_holm),
-            {1: "A better", -1: "B better", 0: "nothing" if row.pairs else ""}[row.shown],
+            {1: "A", -1: "B", 0: "neither" if row.pairs else ""}[row.shown],
         )
     console.print(table)
