@@ -68,6 +68,24 @@ def test_the_command_line_trains_on_digits_and_shows_every_resolution(
     assert all(0 <= score["value"] <= 100 for score in result["scores"])
 
 
+def test_the_command_line_refuses_bad_pictures_in_one_sentence_or_passes_over_them(
+    zoo: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (zoo / "train" / "cat" / "3.png").write_bytes((zoo / "train" / "cat" / "3.png").read_bytes()[:99])
+    arguments = ["run", "--task", "image-classification", "--encoding", "alibi", "--device", "cpu"]
+    settings = [f"task.data={zoo}", "task.extent=16", "model.width=16", "model.layers=1", "train.steps=2"]
+    for setting in [*settings, "model.heads=2", "task.evaluate=[12, 20]"]:
+        arguments += ["--set", setting]
+    assert main(arguments) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "split 'train': 1 of 16 pictures cannot be read: " in told
+    assert told.count("cat/3.png") == 1
+    assert "Traceback" not in told
+    assert main([*arguments, "--set", "task.bad_images=skip"]) == 0
+    assert "1 of 16 pictures cannot be read" in caplog.text
+    assert "12×12" in capsys.readouterr().out
+
+
 def test_a_folder_is_trained_on_and_learned(zoo: Path) -> None:
     spec = resolve(
         "rope-mixed",
