@@ -266,6 +266,19 @@ def test_a_rank_without_a_sign_of_life_is_given_up(monkeypatch: pytest.MonkeyPat
         ranks.gather("anything", "")
 
 
+def test_a_rank_of_another_job_that_comes_to_the_wrong_door_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranks_module, "SILENCE", 0.5)
+    with JoinedRanks(0, 2, 0, "127.0.0.1", 0, "one") as first:
+        first.put("arrived/0", "")
+        stranger = JoinedRanks(1, 2, 1, "127.0.0.1", first.port, "other")
+        with pytest.raises(RankLost, match="rank 0 has been silent"), stranger:
+            stranger.gather("arrived", "")
+        assert first.look("arrived/1") is None
+        first.put("left/1", "")
+
+
 def test_a_run_that_is_finished_or_held_sends_the_other_ranks_home(place: Path, pool: RankPool) -> None:
     folder = _run(place, "2", steps=1)
     pool.execute(folder, EXECUTION, 2)

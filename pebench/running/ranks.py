@@ -128,16 +128,24 @@ class JoinedRanks(Ranks):
     """
 
     def __init__(
-        self, index: int, count: int, local: int, address: str, port: int, patience: float = PATIENCE
+        self,
+        index: int,
+        count: int,
+        local: int,
+        address: str,
+        port: int,
+        name: str = "",
+        patience: float = PATIENCE,
     ) -> None:
         """
         Args:
             index: of this process. count: of the processes. local: index among those of this machine.
             address, port: where the first of them is reached; port 0 lets that one choose.
+            name: what they are ranks of; two jobs that happen to use one port are told apart by it.
             patience: see `PATIENCE`.
         """
         self.index, self.count, self.local = index, count, local
-        self.address, self.port = address, port
+        self.address, self.port, self.name = address, port, name
         self.patience = patience
         self.backend = ""
         self._store: dist.Store | None = None
@@ -274,7 +282,7 @@ class JoinedRanks(Ranks):
         with _others():
             return self._get(name) if self._open().check([name]) else None
 
-    def _connect(self, host: bool) -> dist.TCPStore:
+    def _connect(self, host: bool) -> dist.Store:
         store = dist.TCPStore(
             self.address,
             self.port,
@@ -283,7 +291,7 @@ class JoinedRanks(Ranks):
             timeout=datetime.timedelta(seconds=ARRIVAL),
         )
         self.port = store.port
-        return store
+        return dist.PrefixStore(self.name, store)
 
     def _open(self) -> dist.Store:
         assert self._store is not None, "the ranks have not met"

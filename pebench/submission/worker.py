@@ -261,4 +261,5 @@ def _ranks_of_job() -> JoinedRanks | None:
         return None
     from pebench.running.ranks import JoinedRanks
 
-    return JoinedRanks(job.rank, job.world_size, job.local_rank, job.master_addr, job.master_port)
+    attempt = f"{JobEnvironment().job_id}.{requeues.count()}"
+    return JoinedRanks(job.rank, job.world_size, job.local_rank, job.master_addr, job.master_port, attempt)
