@@ -108,7 +108,7 @@ def test_ranks_that_are_told_to_stop_are_requeued_together_and_lose_nothing(
     sweep, runs = slow(place), place / "runs"
     folder = begun(sweep, runs, TWO)
     interrupt(sweep, runs)
-    until(lambda: "queued" in states(sweep, runs))
+    until(lambda: "requeued" in states(sweep, runs))
     (cell,) = cells(sweep, runs)
     assert cell.step is not None
     until(lambda: states(sweep, runs) == ["done"])
@@ -156,7 +156,7 @@ def test_a_job_that_is_interrupted_too_often_has_failed_and_says_so(
     sweep, runs = slow(place), place / "runs"
     folder = begun(sweep, runs, resources.model_copy(update={"max_requeues": 1}))
     interrupt(sweep, runs)
-    until(lambda: "queued" in states(sweep, runs))
+    until(lambda: "requeued" in states(sweep, runs))
     until(lambda: folder.log.read_text().count("from step") == 2 and states(sweep, runs) == ["running"])
     until(moved_on(folder))
     interrupt(sweep, runs)
