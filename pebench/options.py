@@ -94,9 +94,13 @@ def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> Use
     if first["type"] == "missing":
         return UserError(f"{owner} needs the option '{where}'.")
     if not where:
-        return UserError(f"{owner}: {message}.")
+        return UserError(_ended(f"{owner}: {message}"))
     given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-    return UserError(f"{owner}, option '{where}': {message}{given}.")
+    return UserError(_ended(f"{owner}, option '{where}': {message}{given}"))
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith("?") else f"{sentence}."
 
 
 def _model_at(model: type[BaseModel], place: list[Any]) -> type[BaseModel] | None:
