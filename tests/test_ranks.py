@@ -107,21 +107,6 @@ def test_bfloat16_on_two_ranks_stays_near_one(place: Path, pool: RankPool) -> No
         assert one == pytest.approx(other, rel=2e-2)
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-def test_two_ranks_on_one_or_two_gpus_agree_with_one(place: Path, pool: RankPool, compiled: bool) -> None:
-    on_gpu = EXECUTION.model_copy(update={"device": "cuda", "compile": compiled})
-    alone, together = (_run(place, name) for name in ("1", "2"))
-    execute(alone, on_gpu)
-    pool.execute(together, on_gpu, 2)
-    for one, other in zip(_losses(alone), _losses(together), strict=True):
-        assert one == pytest.approx(other, rel=1e-3)
-    own_cards = torch.cuda.device_count() > 1
-    backend = "cpu:gloo,cuda:nccl" if own_cards else "gloo"
-    assert together.provenance()["ranks"]["backend"] == backend
-
-
 def test_the_same_number_of_ranks_gives_the_same_bits_stopped_or_not(place: Path, pool: RankPool) -> None:
     encoding = {"seqpe": {"positions": 200, "dropout": 0.1}}
     whole, stopped = (_run(place, name, encoding) for name in ("whole", "stopped"))
