@@ -75,13 +75,20 @@ def _along_one_axis(generators: Tensor, positions: Tensor) -> Callable[[Tensor],
     values, vectors = torch.linalg.eigh(1j * generators[0])
     # (B|1, H, N, blocks, block), from positions (B|1, 1, N, 1, 1) and values (H, 1, blocks, block).
     angles = positions[:, None, :, :, None] * values[:, None]
-    phases = torch.polar(torch.ones_like(angles), -angles)
+    cosine, sine = angles.cos(), angles.sin()
+    # Real and imaginary parts by themselves: compilers for GPUs do not take complex numbers.
+    real, imaginary = vectors.real, vectors.imag
 
     def rotation(x: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.complex64)
-        basis = vectors.to(exact)
-        inside = torch.einsum("hgca,bhngc->bhnga", basis.conj(), x.to(exact))
-        return torch.einsum("hgca,bhnga->bhngc", basis, inside * phases.to(exact)).real
+        across, along = real.to(x.dtype), imaginary.to(x.dtype)
+        c, s = cosine.to(x.dtype), sine.to(x.dtype)
+        # U*·x, its product with exp(−iλp), and the real part of U times that.
+        first = torch.einsum("hgca,bhngc->bhnga", across, x)
+        second = -torch.einsum("hgca,bhngc->bhnga", along, x)
+        first, second = first * c + second * s, second * c - first * s
+        return torch.einsum("hgca,bhnga->bhngc", across, first) - torch.einsum(
+            "hgca,bhnga->bhngc", along, second
+        )
 
     return rotation
 

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# It can only be read by setting it, which is safe while nothing else runs in this process.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -23,6 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
+        # Some libraries make files that nobody else may read.
+        temporary.chmod(0o666 & ~_UMASK)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

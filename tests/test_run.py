@@ -121,7 +121,8 @@ def test_a_finished_run_is_not_run_again(place: Path) -> None:
 def test_a_finished_run_keeps_its_weights_and_no_checkpoint(place: Path) -> None:
     folder = _run(place, steps=2)
     execute(folder, EXECUTION)
-    kept = {path.name for path in folder.path.iterdir()} - {"lock"}
+    # changes.diff is there where the code that runs differs from its commit.
+    kept = {path.name for path in folder.path.iterdir()} - {"lock", "changes.diff"}
     assert kept == {
         "spec.json",
         "tokenizer.json",
@@ -133,6 +134,13 @@ def test_a_finished_run_keeps_its_weights_and_no_checkpoint(place: Path) -> None
         "model.safetensors",
         "result.json",
     }
+
+
+def test_who_may_read_the_result_may_read_the_weights(place: Path) -> None:
+    folder = _run(place, steps=1)
+    execute(folder)
+    modes = {name: (folder.path / name).stat().st_mode for name in ("result.json", "model.safetensors")}
+    assert len(set(modes.values())) == 1
 
 
 def test_costs_and_kernels_are_recorded(place: Path) -> None:

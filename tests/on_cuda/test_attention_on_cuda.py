@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
     # The compiler looks at the gradients of all that a bias has captured, and is warned of those in between.
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
+    # PyTorch's own compiler uses what PyTorch has deprecated.
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
 ]
 
 SHAPES = [(300, 300), (1, 300), (40, 300)]
@@ -113,7 +115,8 @@ COMPILED = [
 
 @pytest.mark.parametrize("subject", COMPILED, ids=title)
 def test_compiled_flex_agrees_with_blocks_in_outputs_and_gradients(subject: Subject) -> None:
-    compare(subject, 384, None, torch.bfloat16, "cuda")
+    # More than one block of queries, and still within the positions that FIRE's bias has a form for.
+    compare(subject, 150, None, torch.bfloat16, "cuda")
 
 
 def test_compiled_flex_agrees_with_blocks_beside_padding() -> None:
