@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -333,12 +334,33 @@ def test_without_a_name_every_recorded_sweep_is_written(runs: Path) -> None:
     assert {path.name for path in results.iterdir()} == {"one", "two"}
 
 
+def test_a_narrow_terminal_cuts_neither_names_nor_numbers(runs: Path) -> None:
+    specs = [specification("sinusoidal", seed) for seed in (0, 1)]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    texts = []
+    for width in (60, 400):
+        console = Console(file=io.StringIO(), width=width)
+        print_leaderboard("quickstart", runs, console)
+        assert isinstance(console.file, io.StringIO)
+        texts.append(console.file.getvalue())
+    narrow, wide = texts
+    assert "sinusoidal" in narrow
+    assert "…" not in narrow
+    for figure in re.findall(r"\d\.\d{3}", wide):
+        assert figure in narrow
+
+
 def test_an_unknown_sweep_is_answered_with_the_nearest(runs: Path) -> None:
     with pytest.raises(UserError, match="no sweep was submitted into"):
         find_sweeps(runs, [])
     record_sweep(runs, [specification()])
     with pytest.raises(UserError, match="unknown sweep 'quikstart': did you mean 'quickstart'"):
         find_sweeps(runs, ["quikstart"])
+    file = runs.parent / "quikstart.yaml"
+    file.write_text("name: quikstart\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"'quikstart' has not been submitted into .*: 'pebench submit "):
+        find_sweeps(runs, [str(file)])
 
 
 def test_a_cell_without_a_folder_is_an_error_not_a_smaller_sweep(runs: Path) -> None:

@@ -32,8 +32,8 @@ def _print(title: str, registry: Any, wanted: int | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from pebench.console import plain_console
     from pebench.errors import UserError
-    from pebench.submission.progress import plain_console
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for heading in ("name", "axes", "acts" if title == "encodings" else "item"):

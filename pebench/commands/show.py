@@ -106,7 +106,7 @@ def _facts(facts: dict[str, str]) -> None:
 
 def _wrapped(text: str, indent: str = "") -> str:
     """The text in lines that fit the terminal, in one line where there is none."""
-    from pebench.submission.progress import plain_console
+    from pebench.console import plain_console
 
     return textwrap.fill(
         text, plain_console().width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
@@ -125,7 +125,7 @@ def _options(title: str, model: Any, described: dict[str, str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pebench.submission.progress import plain_console
+    from pebench.console import plain_console
 
     if not model.model_fields:
         click.echo(f"{title}: none\n")

@@ -20,7 +20,12 @@ def find_sweeps(runs: Path, wanted: Sequence[str]) -> list[SweepRecord]:
     if not recorded:
         raise UserError(f"no sweep was submitted into '{runs}': submit one, or name the folder with --runs.")
     found = []
-    for name in [name_of(text) for text in wanted] or recorded:
+    for text in wanted or recorded:
+        name = name_of(text)
+        if name not in recorded and name != text:
+            raise UserError(
+                f"sweep '{name}' has not been submitted into {runs}: 'pebench submit {text}' does it."
+            )
         if name not in recorded:
             raise unknown("sweep", name, recorded)
         found.append(recorded[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pebench.console import plain_console
 from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.markdown import NO_PUBLISHED
 from pebench.leaderboard.published import Match
@@ -16,6 +17,7 @@ from pebench.store import runs_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 
@@ -40,10 +42,9 @@ def print_board(board: Board, console: Console | None = None) -> None:
     Args:
         board: the sweep. console: where to.
     """
-    from rich.console import Console
     from rich.text import Text
 
-    console = console or Console()
+    console = console or plain_console()
     for table in board.tables:
         console.print(Text(f"{board.collection.sweep.name} · {table.title}", style="bold"))
         console.print(Text(heading(table)))
@@ -58,17 +59,29 @@ def print_board(board: Board, console: Console | None = None) -> None:
 
 
 def _print_table(table: Wide, console: Console) -> None:
+    shown = _table(table, False)
+    # In a narrow terminal a cell takes two lines: no number is ever cut.
+    unbounded = console.options.update(max_width=10_000)
+    fits = console.measure(shown, options=unbounded).maximum <= console.width
+    console.print(shown if fits else _table(table, True))
+
+
+def _table(table: Wide, narrow: bool) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=SIMPLE_HEAD)
+    def broken(text: str) -> str:
+        return text.replace(" ± ", "\n± ").replace(" (", "\n(") if narrow else text
+
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1))
     shown.add_column("encoding", overflow="fold")
     for title in extent_headings(table):
-        shown.add_column(title, justify="right", no_wrap=True)
+        shown.add_column(broken(title), justify="right", no_wrap=True)
     for line in table.lines:
-        shown.add_row(Text(line.label), *(_cell(table, line, extent) for extent in table.extents))
-    console.print(shown)
+        cells = (_cell(table, line, extent) for extent in table.extents)
+        shown.add_row(Text(line.label), *(Text(broken(cell.plain), style=cell.style) for cell in cells))
+    return shown
 
 
 def _print_published(found: list[Match], console: Console) -> None:

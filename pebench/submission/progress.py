@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 _LINE_EVERY = 10.0
-_NO_TERMINAL = 400
 
 
 class Display(ABC):
@@ -125,11 +124,6 @@ class Lines(Display):
     def _print(self, text: str) -> None:
         sys.stderr.write(f"{self._title}: {text}\n")
         sys.stderr.flush()
-
-
-def plain_console() -> Console:
-    """A console for tables on the standard output; where that is a file or a pipe, nothing is cut."""
-    return Console() if sys.stdout.isatty() else Console(width=_NO_TERMINAL)
 
 
 def duration(seconds: float) -> str:
