@@ -75,6 +75,7 @@ def test_a_dry_run_prints_jobs_and_script_and_touches_nothing(
         "module load cuda/12.4",
     ):
         assert f"\n{line}\n" in told
+    assert " -P -u -m submitit.core._submit " in told, "no package of the folder of submission is taken"
     assert "--kill-on-bad-exit=1 --cpus-per-task=4" in told
     assert files(place) == before
     assert fake.calls("sbatch") == ["--help"]
@@ -90,6 +91,7 @@ def test_ranks_become_tasks_spread_over_the_nodes(
     lines = told.splitlines()
     assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=2", "#SBATCH --cpus-per-task=3"} <= {*lines}
     (step,) = (line for line in lines if line.startswith("srun"))
+    assert " -P -u -m submitit.core._submit " in told, "no package of the folder of submission is taken"
     assert "--kill-on-bad-exit=1 --cpus-per-task=3" in step
 
 

@@ -78,6 +78,21 @@ def test_a_requeue_that_kills_its_own_command_has_been_heard(status: str, ends: 
     assert ("stopping: True" in done.stdout) == (ends == 0)
 
 
+def test_what_a_killed_attempt_left_in_the_way_stops_no_requeue(tmp_path: Path) -> None:
+    job = {"SUBMITIT_FOLDER": str(tmp_path), "SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "5"}
+    part = tmp_path / "5_submitted.pkl.save_tmp"
+    part.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", REQUEUE, "-15"],
+        env={**os.environ, **job},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("handed on\n")
+    assert not part.exists()
+
+
 def test_a_forked_child_leaves_the_signal_to_its_parent() -> None:
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True)
     assert done.stdout == "0 False\n"

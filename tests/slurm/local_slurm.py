@@ -9,11 +9,10 @@ import contextlib
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -64,8 +63,9 @@ SlurmctldTimeout=10
 SlurmdTimeout=10
 InactiveLimit=0
 ReturnToService=2
+GresTypes=gpu
 NodeName=127.0.0.[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{node_port}-{last_port}] \\
-  CPUs=4 RealMemory=64000
+  CPUs=4 RealMemory=64000 Gres=gpu:2
 PartitionName=main Nodes=ALL Default=YES State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=low Nodes=ALL Default=NO State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=30
 """
@@ -110,10 +110,30 @@ class LocalSlurm:
         (self.folder / "cgroup.conf").write_text(
             "CgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace=no\n"
         )
+        for number in range(2):
+            # A job is given devices by number only where they are files of devices, whichever these are.
+            (self.folder / f"gpu{number}").symlink_to("/dev/null")
+        (self.folder / "gres.conf").write_text(
+            f"AutoDetect=off\nNodeName=127.0.0.[1-{self.nodes}] Name=gpu File={self.folder}/gpu[0-1]\n"
+        )
         self._run("slurmctld", "-i")
         for number in range(1, self.nodes + 1):
             self.start_node(f"127.0.0.{number}")
         self._wait("idle nodes", lambda: self._idle() == self.nodes)
+
+    @contextlib.contextmanager
+    def configured(self, before: str, after: str) -> Iterator[None]:
+        """In this block one line of the configuration is another."""
+        file = self.folder / "slurm.conf"
+        usual = file.read_text()
+        assert before in usual
+        try:
+            file.write_text(usual.replace(before, after))
+            self._run("scontrol", "reconfigure")
+            yield
+        finally:
+            file.write_text(usual)
+            self._run("scontrol", "reconfigure")
 
     def start_node(self, node: str) -> None:
         """Lets a node join, for the first time or after it was killed."""
@@ -121,7 +141,8 @@ class LocalSlurm:
 
     def kill_node(self, node: str) -> None:
         """Lets a node die with everything on it, from one moment to the next."""
-        _kill(self.folder / f"slurmd-{node}.pid", "slurmd")
+        daemon = _running(self.folder / f"slurmd-{node}.pid", "slurmd")
+        _kill_all([daemon] if daemon is not None else [])
         for step in self._steps(node):
             children = step.children(recursive=True)
             # A job of several nodes has steps of one name on each of them.
@@ -130,11 +151,15 @@ class LocalSlurm:
 
     def stop(self) -> None:
         """Ends the daemons and whatever jobs are left, and nothing else."""
-        for daemon in ("slurmctld", "slurmd", "munged"):
-            for file in self.folder.glob(f"{daemon}*.pid"):
-                _kill(file, daemon)
+        daemons = [
+            _running(file, daemon)
+            for daemon in ("slurmctld", "slurmd", "munged")
+            for file in self.folder.glob(f"{daemon}*.pid")
+        ]
+        processes = [process for process in daemons if process is not None]
         for step in self._steps("*"):
-            _kill_all([*step.children(recursive=True), step])
+            processes += [*step.children(recursive=True), step]
+        _kill_all(processes)
 
     def _steps(self, node: str) -> list[psutil.Process]:
         """The processes that look after the steps of jobs; a step has a socket in the folder of its node."""
@@ -191,19 +216,29 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def _kill_all(processes: list[psutil.Process]) -> None:
+    """Kills processes and waits until they are gone, or are left for somebody to take note of."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    end = time.monotonic() + 10
+    while any(_is_there(process) for process in processes) and time.monotonic() < end:
+        time.sleep(0.02)
 
 
-def _kill(file: Path, name: str) -> None:
+def _is_there(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _running(file: Path, name: str) -> psutil.Process | None:
+    """The process whose number a file holds, if it is still the daemon of that name."""
     try:
         process = psutil.Process(int(file.read_text().strip()))
-        if process.name() == name:
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
-    except (psutil.Error, ValueError):
-        return
+        return process if process.name() == name else None
+    except (psutil.Error, ValueError, FileNotFoundError):
+        return None
 
 
 def _free_ports(count: int) -> int:

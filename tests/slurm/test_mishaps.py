@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
-from test_slurm import cells, is_under_way, states, until
+from test_slurm import cells, is_under_way, scores, slow, states, undisturbed, until
 from tiny_sweeps import load, tiny, write
 
 from pebench.cli import main
@@ -18,6 +18,7 @@ from pebench.running.execution import Execution
 from pebench.store import RunFolder
 from pebench.submission.inline import run_all
 from pebench.submission.progress import Lines
+from pebench.submission.resources import Resources
 from pebench.submission.submit import submit
 from pebench.sweeping.sweep import Sweep
 
@@ -115,3 +116,21 @@ def test_a_sweep_survives_a_preemption_a_dead_node_and_a_failure(
     table = leaderboard(place, runs, "cluster")
     assert {row["encoding"]: row["coverage"] for row in table} == dict.fromkeys(ENCODINGS, "3/3")
     assert table == leaderboard(place, inline, "here")
+
+
+def test_a_job_that_is_preempted_with_nothing_but_a_sigterm_is_queued_again_too(
+    slurm: LocalSlurm, place: Path
+) -> None:
+    sweep, runs = slow(place), place / "runs"
+    grace = ["scontrol", "update", "partition=low", "GraceTime=3"]
+    with slurm.configured("SlurmctldParameters=preempt_send_user_signal\n", ""):
+        subprocess.run(grace, check=True)
+        submit(sweep, runs, "slurm", Resources(partition="low", minutes=15, cpus=4))
+        folder = RunFolder(runs / sweep.record().runs[0])
+        until(lambda: is_under_way(folder))
+        (cell,) = cells(sweep, runs)
+        preempt(node_of(cell.job or ""))
+        until(lambda: "checkpoint saved" in folder.log.read_text())
+        until(lambda: states(sweep, runs) == ["done"])
+    assert [attempt["job"] for attempt in folder.provenance()["attempts"]] == [cell.job] * 2
+    assert scores(runs) == undisturbed(sweep, place / "undisturbed")
