@@ -123,8 +123,8 @@ def _slurm() -> Iterator[Finding]:
         yield Finding(
             "preemption",
             "absent",
-            "preempt_send_user_signal is not set: a preempted job gets SIGTERM alone, writes a checkpoint and waits "
-            "until SLURM ends it and queues it again",
+            "preempt_send_user_signal is not set: a preempted job gets SIGTERM alone, writes a checkpoint "
+            "and waits until SLURM ends it and queues it again",
         )
 
 
