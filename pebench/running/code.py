@@ -17,8 +17,11 @@ from pebench.spec import Choice, Frozen, RunSpec
 PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "timm", "lm-eval", "safetensors")
 """Packages whose version may change a result."""
 
-_WITHOUT_EFFECT = {"commands", "conformance", "exchange", "leaderboard", "portrait", "submission", "tracking"}
-"""Rooms of the package that no result depends on."""
+_WITHOUT_EFFECT = {
+    *("commands", "conformance", "exchange", "leaderboard", "portrait", "submission", "tracking"),
+    *("__main__.py", "api.py", "cli.py", "cluster_options.py", "doctor.py", "parameters.py", "quantities.py"),
+}
+"""Rooms and files of the package that no result depends on."""
 
 _PLUGINS = {"encodings": pebench.encodings, "tasks": pebench.tasks}
 
