@@ -239,7 +239,7 @@ def test_a_terminal_shows_what_matters_most_of_a_sweep_that_does_not_fit() -> No
     ]
     console = Console(width=100, height=12)
     with console.capture() as shown:
-        console.print(_cut(many, console.height))
+        console.print(_cut(many, console.width, console.height))
     lines = shown.get().splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["rope-x", "rope-y"]
     assert lines[-1].strip() == "and 44 more"

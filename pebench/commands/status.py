@@ -125,7 +125,7 @@ def _watch(runs: Path, wanted: list[str], brief: bool) -> None:
         while True:
             cells = statuses(runs, wanted)
             if isinstance(live, Live):
-                shown = [] if brief else [_cut(cells, console.height)]
+                shown = [] if brief else [_cut(cells, console.width, console.height)]
                 live.update(Group(*shown, Text(summary(cells), style="bold")), refresh=True)
             elif summary(cells) != told:
                 told = summary(cells)
@@ -135,8 +135,8 @@ def _watch(runs: Path, wanted: list[str], brief: bool) -> None:
             time.sleep(_LOOK_EVERY)
 
 
-def _cut(cells: list[Any], height: int) -> Any:
-    """As much of the table as a terminal of so many lines holds, what matters most first."""
+def _cut(cells: list[Any], width: int, height: int) -> Any:
+    """As much of the table as a terminal of this size holds, what matters most first."""
     from rich.console import Group
     from rich.text import Text
 
@@ -144,20 +144,43 @@ def _cut(cells: list[Any], height: int) -> Any:
     room = max(3, height - 4)
     shown = sorted(cells, key=lambda cell: _FIRST.index(cell.state))[:room]
     left = len(cells) - len(shown)
-    return Group(_table(shown), *([Text(f"and {left} more", style="dim")] if left else []))
+    return Group(_table(shown, width), *([Text(f"and {left} more", style="dim")] if left else []))
 
 
-def _table(cells: list[Any]) -> Any:
+def _table(cells: list[Any], width: int | None = None) -> Any:
+    """A row a cell. The task has a column where there are several.
+
+    Args:
+        cells: to show. width: of the terminal, where every row is to be one line, cut where it must be.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "encoding", "task", "seed", "state", "progress", ""):
-        table.add_column(heading, overflow="fold")
-    for cell in cells:
-        run, encoding, task, seed, state, progress, detail = _row(cell)
-        table.add_row(run, encoding, task, seed, Text(state, _STYLES[state]), progress, Text(detail))
+    hidden = {"task"} if len({cell.task for cell in cells}) == 1 else set()
+    rows = [dict(zip(_HEADINGS, _row(cell), strict=True)) for cell in cells]
+    shown = [heading for heading in _HEADINGS if heading not in hidden]
+    widths = {heading: max([len(heading), *(len(row[heading]) for row in rows)]) for heading in shown}
+    if width is not None:
+        # A run's name and its state are what one looks for; the rest gives way.
+        for heading in ("encoding", "task"):
+            widths[heading] = min(widths.get(heading, 0), _LABEL)
+        widths[""] = max(1, width - sum(widths[heading] + 2 for heading in shown[:-1]))
+    for heading in shown:
+        whole = heading in ("run", "seed", "state", "progress")
+        limit = widths[heading] if width is not None else None
+        overflow: Any = "fold" if width is None else "ellipsis"
+        table.add_column(heading, overflow=overflow, no_wrap=whole or width is not None, max_width=limit)
+    for cell, row in zip(cells, rows, strict=True):
+        styles = {"state": _STYLES[cell.state]}
+        table.add_row(*(Text(row[heading], styles.get(heading, "")) for heading in shown))
     return table
+
+
+_LABEL = 24
+"""Letters of a label, where rows are one line."""
+
+_HEADINGS = ("run", "encoding", "task", "seed", "state", "progress", "")
 
 
 def _row(cell: Any) -> tuple[str, ...]:
