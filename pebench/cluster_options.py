@@ -37,7 +37,7 @@ _OPTIONS = (
         "--cluster",
         type=click.Choice(["inline", "local", "slurm"]),
         help="This process, workers in the background of this machine, or SLURM job arrays.  "
-        "[default: inline; slurm with --profile]",
+        "[default: inline, or slurm with --profile; 'retry' takes what was taken before]",
     ),
     click.option(
         "--profile",
