@@ -31,7 +31,7 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["lst"], "unknown command 'lst': did you mean 'list'?"),
+        (["lst"], "unknown command 'lst': did you mean 'list' or 'logs'?"),
         (["list", "encoding"], "'encoding' is not one of 'encodings', 'tasks'"),
         (["list", "--axis"], "No such option"),
         (["show"], "Missing argument 'NAME'"),
@@ -73,7 +73,10 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--plugin", "empty.py", "list"], "defines neither a PositionEncoding nor a Task"),
         (["--plugin", "rope.py", "list"], "two encodings are named 'rope'"),
         (["submit"], "Missing argument 'SWEEP'"),
-        (["submit", "quikstart"], "unknown sweep 'quikstart': did you mean 'quickstart'?"),
+        (
+            ["submit", "quikstart"],
+            "unknown sweep 'quikstart': did you mean 'quickstart' or 'images-quickstart'?",
+        ),
         (["submit", "absent.yaml"], "cannot read absent.yaml: No such file or directory"),
         (["submit", "folder.yaml"], "cannot read folder.yaml: Is a directory"),
         (["submit", "binary.yaml"], "cannot read binary.yaml: it is not UTF-8 text"),
