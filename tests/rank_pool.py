@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
@@ -68,7 +69,21 @@ def _execute(ranks: JoinedRanks, folder: str, execution: str, stop_at: int) -> N
         told = ranks.index == ranks.count - 1
         return told and next(steps) >= stop_at > 0
 
-    execute(RunFolder(Path(folder)), Execution.model_validate_json(execution), stop=stop, ranks=ranks)
+    # Else the first rank may have evaluated everything before the last one is told.
+    observer = _Unhurried() if ranks.leads and stop_at else None
+    chosen = Execution.model_validate_json(execution)
+    execute(RunFolder(Path(folder)), chosen, observer=observer, stop=stop, ranks=ranks)
+
+
+class _Unhurried:
+    """Gives the other ranks time before each evaluation."""
+
+    def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
+        """Goes on at once."""
+
+    def evaluating(self, done: int, total: int, what: str) -> None:
+        """Waits a little."""
+        time.sleep(0.5)
 
 
 def _free_port() -> int:

@@ -26,6 +26,10 @@ _WITHOUT_EFFECT = {
 _PLUGINS = {"encodings": pebench.encodings, "tasks": pebench.tasks}
 
 
+_CODE = (".", ":(exclude)docs", ":(exclude)results")
+"""What git is asked about: tables that were made anew and pages are no other code."""
+
+
 class Code(Frozen):
     """The code that decides results.
 
@@ -83,14 +87,14 @@ def changes(before: Code, now: Code, spec: RunSpec) -> list[str]:
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """The commit of the checkout that pebench runs from, and whether tracked files differ from it; None for
-    both where it runs from an installed copy or git is not there."""
+    """The commit of the checkout that pebench runs from, and whether tracked files other than docs and
+    results differ from it; None for both where it runs from an installed copy or git is not there."""
     root = _root()
     if not (root / ".git").exists():
         return None, None
     try:
         head = _git(root, "rev-parse", "HEAD").strip()
-        return head, bool(_git(root, "status", "--porcelain", "--untracked-files=no").strip())
+        return head, bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", *_CODE).strip())
     except (OSError, subprocess.SubprocessError):
         return None, None
 
@@ -102,7 +106,7 @@ def patch() -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        tracked = _git(root, "diff", "--binary", "HEAD")
+        tracked = _git(root, "diff", "--binary", "HEAD", "--", *_CODE)
         rooms = [room for room in ("pebench", *_PLUGINS) if (root / room).is_dir()]
         new = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *rooms)
         added = (
