@@ -314,7 +314,13 @@ class JoinedRanks(Ranks):
             if not missing:
                 return
             late = [int(key.rpartition("/")[2]) for key in missing]
-            for rank in late:
+            gone = [rank for rank in late if self.look(f"left/{rank}") is not None]
+            # A rank that has left may have set its key just before.
+            with _others():
+                unset = [key for key in missing if not self._open().check([key])]
+            for rank in (int(key.rpartition("/")[2]) for key in unset):
+                if rank in gone:
+                    raise RankLost(f"rank {rank} has left")
                 self._listen(rank, heard, SILENCE if limit is None else math.inf)
             if limit is not None and time.monotonic() - begun > limit:
                 which = ", ".join(str(rank) for rank in late)
@@ -325,8 +331,6 @@ class JoinedRanks(Ranks):
 
     def _listen(self, rank: int, heard: dict[int, tuple[str, float]], silence: float) -> None:
         """Makes sure that a rank lives; `heard` keeps its last beat and when that was first seen."""
-        if self.look(f"left/{rank}") is not None:
-            raise RankLost(f"rank {rank} has left")
         beat, now = self.look(f"beat/{rank}") or "", time.monotonic()
         last, since = heard.get(rank, (None, now))
         if beat != last:

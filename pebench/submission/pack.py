@@ -89,7 +89,11 @@ def _carry_out(folder: Path, number: int, width: int, execution: str, stop: Stop
             processes[run_id] = _start(runs / run_id, execution, devices[places[run_id]])
         for run_id, process in list(processes.items()):
             if process.poll() is not None:
-                failed += not _is_well(RunFolder(runs / run_id), process.returncode, record.time)
+                # A cell that is stopping may meet the same signal again, when nothing waits for it any more.
+                stopped = stop() and process.returncode in (-REQUEUE_SIGNAL, -signal.SIGTERM)
+                failed += not stopped and not _is_well(
+                    RunFolder(runs / run_id), process.returncode, record.time
+                )
                 free.append(places[run_id])
                 del processes[run_id]
         time.sleep(_LOOK_EVERY)
