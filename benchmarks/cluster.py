@@ -124,6 +124,8 @@ def _job(path: Path, chosen: list[str], preempt: bool = False) -> float:
     if preempt:
         _wait(lambda: folder.metrics.exists())
         (cell,) = statuses(runs, [folder.run_id])
+        if cell.job is None:
+            sys.exit("pebench: the cell had ended before it could be preempted: raise --steps.")
         subprocess.run(["scancel", "--signal=USR2", str(cell.job)], check=True)
     _wait((folder.path / "result.json").exists)
     return time.perf_counter() - began
