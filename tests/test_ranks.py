@@ -251,6 +251,28 @@ def test_a_rank_without_a_sign_of_life_is_given_up(monkeypatch: pytest.MonkeyPat
         ranks.gather("anything", "")
 
 
+def test_a_rank_that_leaves_without_a_word_is_named() -> None:
+    with JoinedRanks(0, 2, 0, "127.0.0.1", 0) as ranks:
+        ranks.put("left/1", "")
+        with pytest.raises(RankLost, match="rank 1 has left"):
+            ranks.gather("anything", "")
+
+
+def test_what_a_rank_says_just_before_it_leaves_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    with JoinedRanks(0, 2, 0, "127.0.0.1", 0) as ranks:
+
+        def look(name: str) -> str | None:
+            found = JoinedRanks.look(ranks, name)
+            # Whatever is asked for first, the other rank has spoken and left before the second question.
+            if name.endswith("/1"):
+                ranks.put("said/1", "farewell")
+                ranks.put("left/1", "")
+            return found
+
+        monkeypatch.setattr(ranks, "look", look)
+        assert ranks.gather("said", "well") == ["well", "farewell"]
+
+
 def test_a_rank_of_another_job_that_comes_to_the_wrong_door_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

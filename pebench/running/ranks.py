@@ -176,7 +176,7 @@ class JoinedRanks(Ranks):
             self.put(f"left/{self.index}", "")
             # The store is gone with the first rank, and the others may still be reading.
             if self.leads and error is None:
-                self._await([f"left/{rank}" for rank in range(self.count)], _FAREWELL)
+                self._await("left", range(self.count), _FAREWELL)
         self._over.set()
         self._beats.join()
         self._store = None
@@ -189,10 +189,8 @@ class JoinedRanks(Ranks):
         if device == torch.device("cuda"):
             device = torch.device("cuda", self.local % torch.cuda.device_count())
         card = f"{socket.gethostname()} {_card(device)}"
-        keys = [f"arrived/{rank}" for rank in range(self.count)]
-        self.put(keys[self.index], card)
-        self._await(keys, ARRIVAL)
-        own_cards = len({self._get(key) for key in keys}) == self.count
+        self.put(f"arrived/{self.index}", card)
+        own_cards = len(set(self._await("arrived", range(self.count), ARRIVAL))) == self.count
         if device.type == "cuda":
             torch.cuda.set_device(device)
         self.backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and own_cards else "gloo"
@@ -239,9 +237,7 @@ class JoinedRanks(Ranks):
             RankLost: one of them has gone or fallen silent.
         """
         self.put(f"{name}/{self.index}", value)
-        keys = [f"{name}/{rank}" for rank in range(self.count)]
-        self._await(keys, None, meanwhile)
-        return [self._get(key) for key in keys]
+        return self._await(name, range(self.count), None, meanwhile)
 
     def from_first(self, name: str, value: str) -> str:
         """
@@ -251,8 +247,8 @@ class JoinedRanks(Ranks):
         if self.leads:
             self.put(f"{name}/0", value)
             return value
-        self._await([f"{name}/0"], None)
-        return self._get(f"{name}/0")
+        (said,) = self._await(name, [0], None)
+        return said
 
     def divide(self, name: str, pieces: Sequence[int]) -> Iterator[int]:
         """
@@ -280,7 +276,7 @@ class JoinedRanks(Ranks):
             RankLost: the first rank is gone.
         """
         with _others():
-            return self._get(name) if self._open().check([name]) else None
+            return bytes(self._open().get(name)).decode() if self._open().check([name]) else None
 
     def _connect(self, host: bool) -> dist.Store:
         store = dist.TCPStore(
@@ -297,28 +293,27 @@ class JoinedRanks(Ranks):
         assert self._store is not None, "the ranks have not met"
         return self._store
 
-    def _get(self, key: str) -> str:
-        with _others():
-            return bytes(self._open().get(key)).decode()
-
     def _await(
-        self, keys: list[str], limit: float | None, meanwhile: Callable[[], None] = lambda: None
-    ) -> None:
-        """Waits until all keys are set; a key ends in the rank that will set it."""
+        self,
+        name: str,
+        ranks: Sequence[int],
+        limit: float | None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> list[str]:
+        """What each of these ranks has to say, in order, once all have said it."""
         begun = time.monotonic()
         heard: dict[int, tuple[str, float]] = {}
+        said: dict[int, str] = {}
+        late = list(ranks)
         pause = _LOOK_EVERY
         while True:
-            with _others():
-                missing = [key for key in keys if not self._open().check([key])]
-            if not missing:
-                return
-            late = [int(key.rpartition("/")[2]) for key in missing]
-            gone = [rank for rank in late if self.look(f"left/{rank}") is not None]
-            # A rank that has left may have set its key just before.
-            with _others():
-                unset = [key for key in missing if not self._open().check([key])]
-            for rank in (int(key.rpartition("/")[2]) for key in unset):
+            # A rank may say it and leave at once, so whether it has left is asked first.
+            gone = {rank for rank in late if self.look(f"left/{rank}") is not None}
+            said |= {rank: note for rank in late if (note := self.look(f"{name}/{rank}")) is not None}
+            late = [rank for rank in late if rank not in said]
+            if not late:
+                return [said[rank] for rank in ranks]
+            for rank in late:
                 if rank in gone:
                     raise RankLost(f"rank {rank} has left")
                 self._listen(rank, heard, SILENCE if limit is None else math.inf)
