@@ -73,6 +73,12 @@ def all_tokens(model: DigitEncoder, positions: Tensor) -> Tensor:
     return vectors
 
 
+def read(model: DigitEncoder, positions: Tensor, share: bool) -> Tensor:
+    """As SeqPE does it."""
+    vectors: Tensor = model(model.spell(positions, share))
+    return vectors
+
+
 def encoders(count: int, width: int, heads: int) -> dict[str, Work]:
     """Forward and backward pass over that many positions, by name.
 
@@ -83,10 +89,10 @@ def encoders(count: int, width: int, heads: int) -> dict[str, Work]:
     still, noisy = encoder(width, heads, 0.0), encoder(width, heads, PUBLISHED_DROPOUT)
     forms = {
         BASELINE: partial(all_tokens, still, positions),
-        "read-out only": partial(still, positions, share=False),
-        "shared prefixes": partial(still, positions, share=True),
+        "read-out only": partial(read, still, positions, share=False),
+        "shared prefixes": partial(read, still, positions, share=True),
         "plain, dropout": partial(all_tokens, noisy, positions),
-        "read-out only, dropout": partial(noisy, positions, share=False),
+        "read-out only, dropout": partial(read, noisy, positions, share=False),
     }
     with torch.no_grad():
         expected = forms[BASELINE]()

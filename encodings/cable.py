@@ -20,6 +20,7 @@ class CableEncoding(PositionEncoding):
     kernels = ("factored",)
     cost = "one channel more a head, three in bfloat16; N·H sums in float64 and a Linear D → H a layer"
     claims = ("shift",)
+    tf32 = True
     source = "Veisi & Mansourian 2025, https://arxiv.org/abs/2503.08067"
 
     def __init__(self, geometry: Geometry) -> None:

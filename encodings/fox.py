@@ -21,6 +21,7 @@ class FoxEncoding(PositionEncoding):
     kernels = ("factored",)
     cost = "one channel more a head, three in bfloat16; N·H sums in float64 and a Linear D → H a layer"
     claims = ("shift",)
+    tf32 = True
     source = "Lin et al. 2025, https://arxiv.org/abs/2503.02130"
 
     def __init__(self, geometry: Geometry) -> None:

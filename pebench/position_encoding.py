@@ -154,9 +154,9 @@ class PositionEncoding(nn.Module):
         host_positions: whether `table` is given positions on the CPU where the caller has them there, since
             it must look at their values, for which a device would have to be waited for. Its table is on the
             device of its parameters all the same.
-        tf32: whether the products of matrices in `table`, `auxiliary_losses` and their backward pass may be
-            computed in TF32 on CUDA when training is in bfloat16. Never where a factor is a position, an
-            angle or a sum of such, of which 10 bits do not remain exact.
+        tf32: whether its products of float32 matrices, and those of their backward pass, may be computed in
+            TF32 on CUDA when training is in bfloat16. Never where a factor is a position, an angle or a sum
+            of such, of which 10 bits do not remain exact.
         graph_break: why `torch.compile` cannot take a model around it as one graph; empty where it can.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
@@ -178,6 +178,11 @@ class PositionEncoding(nn.Module):
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
         self.geometry = geometry
+
+    def compilable(self) -> tuple[nn.Module, ...]:
+        """The modules that `table` and `auxiliary_losses` call with tensors on the device alone, in any
+        number and of any size. Where training on CUDA is compiled, each of them is, as one graph."""
+        return ()
 
     def limit(self) -> int | None:
         """The largest extent of an axis that can be served, None if there is no bound."""

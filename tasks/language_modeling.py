@@ -25,9 +25,9 @@ from pebench.randomness import generator
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
 
-TOKENS_AT_ONCE = 16_384
-"""Tokens in a batch of evaluation, whatever the extent: memory is bounded, and a batch of one is not
-required."""
+TOKENS_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
+"""Tokens in a batch of evaluation by device, whatever the extent: memory is bounded, and what an encoding
+makes of positions alone is made once for many windows."""
 
 Protocol = Literal["non-overlapping", "sliding", "fixed-tail"]
 Size = Annotated[int, Field(ge=2)]
@@ -256,7 +256,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         tokens = self._evaluated.tokens
         device = next(model.parameters()).device
         total = 0.0
-        for group in _groups(windows):
+        for group in _groups(windows, TOKENS_AT_ONCE[device.type]):
             length = group[0].stop - group[0].start
             block = _stack(tokens, [(window.start, window.stop + 1) for window in group]).to(device)
             part = _leading(table, length)
@@ -314,12 +314,12 @@ def _stack(tokens: np.ndarray, places: list[tuple[int, int]]) -> Tensor:
     return torch.from_numpy(np.stack([tokens[start:stop] for start, stop in places]).astype(np.int64))
 
 
-def _groups(windows: list[_Window]) -> Iterator[list[_Window]]:
-    """Neighbouring windows of equal length, as many as fit into a batch."""
+def _groups(windows: list[_Window], tokens: int) -> Iterator[list[_Window]]:
+    """Neighbouring windows of equal length, as many as fit into a batch of so many tokens."""
     group: list[_Window] = []
     for window in windows:
         length = window.stop - window.start
-        full = group and (len(group) + 1) * length > TOKENS_AT_ONCE
+        full = group and (len(group) + 1) * length > tokens
         if group and (full or length != group[0].stop - group[0].start):
             yield group
             group = []

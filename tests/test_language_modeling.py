@@ -97,7 +97,7 @@ def test_a_model_that_knows_nothing_needs_eight_bits_and_a_little_for_a_byte(pla
 def test_batches_of_evaluation_change_no_score(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, model = _task(place, tokens=300)
     scores = _scores(task, model, 24)
-    monkeypatch.setattr(language_modeling, "TOKENS_AT_ONCE", 24)
+    monkeypatch.setattr(language_modeling, "TOKENS_AT_ONCE", {"cpu": 24})
     one_by_one = _scores(task, model, 24)
     assert one_by_one.keys() == scores.keys()
     assert [one_by_one[key] for key in scores] == pytest.approx(list(scores.values()), rel=1e-6)

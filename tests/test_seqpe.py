@@ -13,6 +13,8 @@ from torch import Tensor
 from pebench.encodings.seqpe import PIVOTS, SeqPE, objectives
 from pebench.encodings.seqpe.encoder import (
     DigitEncoder,
+    Strings,
+    Tokens,
     check_positions,
     distinct,
     from_digits,
@@ -87,7 +89,7 @@ def test_shared_prefixes_change_nothing_gradients_included(axes: int, base: int,
     outcomes = []
     for share in (False, True):
         encoder.zero_grad()
-        out = encoder(positions, share=share)
+        out = encoder(encoder.spell(positions, share=share))
         (out * weights).sum().backward()
         outcomes.append((out, {name: p.grad for name, p in encoder.named_parameters()}))
     torch.testing.assert_close(outcomes[0][0], outcomes[1][0], atol=1e-12, rtol=1e-10)
@@ -102,9 +104,10 @@ def test_padding_zeros_are_hidden_only_when_asked() -> None:
     positions = torch.tensor([[7], [123]])
     with torch.no_grad():
         encoder.value.weight[0] += 5
-        hidden, shown = encoder(positions, share=True), plain(positions, share=True)
+        spelt = encoder.spell(positions, share=True)
+        hidden, shown = encoder(spelt), plain(plain.spell(positions, share=True))
         encoder.value.weight[0] -= 5
-        torch.testing.assert_close(encoder(positions, share=True), hidden)
+        torch.testing.assert_close(encoder(spelt), hidden)
         assert not torch.allclose(hidden[0], shown[0])
         torch.testing.assert_close(hidden[1], shown[1])
 
@@ -112,13 +115,13 @@ def test_padding_zeros_are_hidden_only_when_asked() -> None:
 def _reads(encoding: SeqPE, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """Notes how many positions are read at a time, and whether prefixes are shared."""
     calls: list[tuple[int, bool]] = []
-    plain = encoding.encoder.forward
+    plain = encoding.encoder.spell
 
-    def forward(positions: Tensor, share: bool) -> Tensor:
+    def spell(positions: Tensor, share: bool) -> Strings | Tokens:
         calls.append((len(positions), share))
         return plain(positions, share)
 
-    monkeypatch.setattr(encoding.encoder, "forward", forward)
+    monkeypatch.setattr(encoding.encoder, "spell", spell)
     return calls
 
 
@@ -145,7 +148,7 @@ def test_the_last_layer_computes_the_read_out_alone() -> None:
     encoder, rows = _encoder(), []
     encoder.blocks[-1].expand.register_forward_hook(lambda _, __, out: rows.append(out.shape[:-1].numel()))
     for share in (False, True):
-        encoder(torch.arange(50)[:, None], share=share)
+        encoder(encoder.spell(torch.arange(50)[:, None], share=share))
     assert rows == [50, 50]
 
 

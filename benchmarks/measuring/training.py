@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,13 +99,8 @@ def labelled(label: str, task: AnyTask) -> PositionEncoding:
     encoding = build_encoding(name, {key: _value(text) for key, text in options.items()}, task.geometry())
     if UNSHARED in parts:
         encoder: Any = encoding.encoder
-        encoder.forward = _without_sharing(encoder)
+        encoder.spell = partial(encoder.spell, share=False)
     return encoding
-
-
-def _without_sharing(encoder: Any) -> Any:
-    original = encoder.forward
-    return lambda positions, share: original(positions, share=False)
 
 
 def allow_many_compilations() -> None:

@@ -165,6 +165,10 @@ class SeqPE(PositionEncoding):
         """As many as the digits can name."""
         return int(self.base**self.digits)
 
+    def compilable(self) -> tuple[DigitEncoder]:
+        """The reader of digits."""
+        return (self.encoder,)
+
     def table(self, positions: Tensor, reach: Reach) -> SeqPETable:
         """The vectors of the positions; each distinct position is read once."""
         return self._table(self._read(positions.flatten(0, 1)).unflatten(0, positions.shape[:2]))
@@ -270,7 +274,8 @@ class SeqPE(PositionEncoding):
         check_positions(positions, self.base, self.digits)
         rows, number = distinct(positions, self.limit())
         exact = not self.training or self.dropout == 0
-        vectors: Tensor = self.encoder(rows, share=exact or self.share_prefixes == "always")
+        spelt = self.encoder.spell(rows, share=exact or self.share_prefixes == "always")
+        vectors: Tensor = self.encoder(spelt)
         return vectors.index_select(0, send(number, vectors.device))
 
     def _heads(self, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:

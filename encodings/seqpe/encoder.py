@@ -15,7 +15,34 @@ from torch import Tensor, nn
 from pebench.transfer import send
 
 ROWS_AT_ONCE = 4096
-"""Digit strings whose keys and values are gathered at a time, which bounds memory at long extents."""
+"""Tokens whose keys and values are gathered at a time, which bounds memory at long extents."""
+
+
+class Strings(NamedTuple):
+    """Digit strings to be read whole, each by itself; on the device of the encoder.
+
+    Attributes:
+        digits: (U, S). visible: (U|1, 1, S + 1, S + 1) bool, which token of a string sees which, the read-out
+            token coming last; None where every token sees every other.
+    """
+
+    digits: Tensor
+    visible: Tensor | None
+
+
+class Tokens(NamedTuple):
+    """The distinct prefixes of U digit strings, then their U read-out tokens; on the device of the encoder.
+
+    Attributes:
+        digit: (M,) last digit of each prefix. place: (M,) the place it stands at.
+        seen: (M + U, S + 1) numbers of the tokens that each may see, by place.
+        visible: (M + U, S + 1) bool, those that it does.
+    """
+
+    digit: Tensor
+    place: Tensor
+    seen: Tensor
+    visible: Tensor
 
 
 def to_digits(positions: Tensor, base: int, digits: int) -> Tensor:
@@ -182,20 +209,26 @@ class DigitEncoder(nn.Module):
             if vector is not None:
                 nn.init.normal_(vector, std=0.02)
 
-    def forward(self, positions: Tensor, share: bool) -> Tensor:
-        """
+    def spell(self, positions: Tensor, share: bool) -> Strings | Tokens:
+        """What is to be read of some positions, sent to the encoder's device.
+
         Args:
             positions: (U, A) integers that its digits can write, on the CPU: which prefixes there are is
                 found out there, so that the device is never waited for.
-            share: compute each distinct prefix once. The outcome is the same, unless dropout is on: strings
+            share: read each distinct prefix once. The outcome is the same, unless dropout is on: strings
                 with a common prefix then share its mask too. Of no use to a bidirectional encoder, which
                 ignores it.
-
-        Returns:
-            (U, out) vectors.
         """
         string = to_digits(positions, self.base, self.digits)
-        state = self._shared(string) if share and not self.bidirectional else self._unshared(string)
+        device = self.readout.device
+        if share and not self.bidirectional:
+            return Tokens(*(send(part, device) for part in self._tokens(string)))
+        visible = self._visible(string)
+        return Strings(send(string, device), None if visible is None else send(visible, device))
+
+    def forward(self, spelt: Strings | Tokens) -> Tensor:
+        """(U, out) vectors of what `spell` gives."""
+        state = self._read_tokens(spelt) if isinstance(spelt, Tokens) else self._read_strings(spelt)
         vectors: Tensor = self.out(self.final_norm(state))
         return vectors
 
@@ -203,12 +236,10 @@ class DigitEncoder(nn.Module):
         embedded: Tensor = self.value(digit) + self.place(place)
         return embedded if self.axis is None else embedded + self.axis[place // self.digits]
 
-    def _unshared(self, string: Tensor) -> Tensor:
+    def _read_strings(self, strings: Strings) -> Tensor:
+        string, visible = strings
         count, length = string.shape
-        device = self.readout.device
-        visible = self._visible(string)
-        visible = None if visible is None else send(visible, device)
-        string, places = send(string, device), torch.arange(length, device=device)
+        places = torch.arange(length, device=string.device)
         x = torch.cat((self._embed(string, places), self.readout.expand(count, 1, -1)), dim=1)
         for number, block in enumerate(self.blocks):
             q, k, v = (part.transpose(1, 2) for part in block.project(x))
@@ -217,6 +248,16 @@ class DigitEncoder(nn.Module):
             attended = F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=mask)
             x = block.finish(x[:, rows], attended.transpose(1, 2))
         return x[:, 0]
+
+    def _read_tokens(self, tokens: Tokens) -> Tensor:
+        digit, place, seen, visible = tokens
+        count = len(seen) - len(digit)
+        x = torch.cat((self._embed(digit, place), self.readout.expand(count, -1)))
+        for number, block in enumerate(self.blocks):
+            q, k, v = block.project(x)
+            rows = slice(len(digit), None) if number == len(self.blocks) - 1 else slice(None)
+            x = block.finish(x[rows], _attend(q[rows], k, v, seen[rows], visible[rows]))
+        return x
 
     def _visible(self, string: Tensor) -> Tensor | None:
         """(U|1, 1, S + 1, S + 1) bool, None where every token sees every other."""
@@ -230,10 +271,10 @@ class DigitEncoder(nn.Module):
         order = every if self.bidirectional else every.tril()
         return order & (shown | torch.eye(length + 1, dtype=torch.bool, device=string.device))
 
-    def _shared(self, string: Tensor) -> Tensor:
+    def _tokens(self, string: Tensor) -> Tokens:
+        """Those of (U, S) digit strings, on the CPU."""
         tree = prefixes(string, self.base, self.digits)
         count, length = string.shape
-        # Rows of the table of what each token sees: the prefixes, then the read-out token of each string.
         total = len(tree.digit) + count
         own = torch.arange(len(tree.digit), total)
         leaf = tree.ancestors[tree.leaves]
@@ -243,20 +284,14 @@ class DigitEncoder(nn.Module):
         if self.mask_padding:
             hidden = F.pad(tree.padding, (0, count))[seen]
             visible &= ~hidden | (seen == torch.arange(total)[:, None])
-        device = self.readout.device
-        seen, visible = send(seen, device), send(visible, device)
-        embedded = self._embed(send(tree.digit, device), send(tree.place, device))
-        x = torch.cat((embedded, self.readout.expand(count, -1)))
-        for number, block in enumerate(self.blocks):
-            q, k, v = block.project(x)
-            rows = slice(len(tree.digit), None) if number == len(self.blocks) - 1 else slice(None)
-            x = block.finish(x[rows], _attend(q[rows], k, v, seen[rows], visible[rows]))
-        return x
+        return Tokens(tree.digit, tree.place, seen, visible)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, visible: Tensor) -> Tensor:
     """Attention of each row over the keys that it names: (rows, heads, d)."""
-    parts = zip(q.split(ROWS_AT_ONCE), seen.split(ROWS_AT_ONCE), visible.split(ROWS_AT_ONCE), strict=True)
+    # A compiler takes one form for any number of rows, and gathers inside of its kernels.
+    size = len(q) if torch.compiler.is_compiling() else ROWS_AT_ONCE
+    parts = zip(q.split(size), seen.split(size), visible.split(size), strict=True)
     out = []
     for query, keys, mask in parts:
         logits = torch.einsum("rhd,rshd->rhs", query, _gather(k, keys)) * query.shape[-1] ** -0.5

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from pebench.position_encoding import Draw, PositionEncoding, Reach, Table, tabulate
 from pebench.randomness import derive
 from pebench.running.checkpoint import State
+from pebench.running.compilation import calling, compiled_forwards
 from pebench.running.optimisation import learning_rate
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
@@ -63,7 +64,8 @@ def train(
         device: where the model is.
         wanted: whether the caller will look at the progress after that many updates. Elsewhere the device is
             not waited for, and a loss that stopped being a number is noticed at the next look.
-        compiled: whether the model and its loss go through `torch.compile`, as one graph.
+        compiled: whether the model and its loss go through `torch.compile`, as one graph; on CUDA what the
+            encoding names `compilable` does so as well.
         ranks: the processes that share each batch; all of them are to call this.
 
     Yields:
@@ -72,14 +74,17 @@ def train(
     encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
     model.train()
     loss_of: Loss = torch.compile(task.loss, dynamic=False) if compiled else task.loss
+    # On CPUs the kernels for any size are slower than those that PyTorch comes with.
+    forwards = compiled_forwards(encoding.compilable()) if compiled and device.type == "cuda" else {}
     never = torch.full((), training.steps + 1, device=device)
     bad_step = never.clone()
     clock, marked = None, state.items
     while state.step < training.steps and state.diverged_at is None:
         step, batch = state.step, task.batch(seed, "train", state.step, training.batch)
-        losses, norm = _update(
-            model, encoding, task, loss_of, optimiser, training, batch, Draw(seed, step), device, ranks
-        )
+        with calling(forwards), _encoding_products(encoding, training):
+            losses, norm = _update(
+                model, encoding, task, loss_of, optimiser, training, batch, Draw(seed, step), device, ranks
+            )
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
         bad_step = torch.where(finite, bad_step, bad_step.clamp(max=step + 1))
         change: dict[str, Any] = {"step": step + 1, "items": state.items + task.items(batch)}
@@ -112,8 +117,7 @@ def _update(
     torch.manual_seed(derive(draw.seed, "dropout", draw.step))
     positions = training_positions(training, encoding, task.geometry().extent, draw)
     reach = Reach(encoding.geometry.extent, encoding.extrapolations[0])
-    with _encoding_products(encoding, training):
-        table = tabulate(encoding, positions, reach, device)
+    table = tabulate(encoding, positions, reach, device)
     shared, leaves, copies = _cut(table)
     total = torch.zeros((), device=device)
     # Of all ranks' examples, so that sums over the ranks are means over the batch, masked targets or not.
@@ -125,9 +129,8 @@ def _update(
                 loss = loss_of(model, on_device, shared) / weight
             loss.backward()
             total += loss.detach()
-    with _encoding_products(encoding, training):
-        auxiliary = encoding.auxiliary_losses(positions, table, draw)
-        _finish_backward(leaves, copies, auxiliary, ranks.count)
+    auxiliary = encoding.auxiliary_losses(positions, table, draw)
+    _finish_backward(leaves, copies, auxiliary, ranks.count)
     ranks.add([total, *(p.grad for p in model.parameters() if p.grad is not None)])
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip or float("inf"))
     for group in optimiser.param_groups:

@@ -95,7 +95,7 @@ def test_the_golden_vectors_of_seqpe(name: str, share: bool) -> None:
     golden = load(name)
     encoder = published_encoder(golden).cuda()
     positions = torch.from_numpy(golden["positions"]).view(len(golden["positions"]), -1)
-    _close(encoder(positions, share=share), torch.from_numpy(np.asarray(golden["out"])).cuda())
+    _close(encoder(encoder.spell(positions, share=share)), torch.from_numpy(np.asarray(golden["out"])).cuda())
 
 
 def test_the_golden_objectives_of_seqpe() -> None:
