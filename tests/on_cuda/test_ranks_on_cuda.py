@@ -52,7 +52,8 @@ def test_two_ranks_agree_with_one(
     place: Path, encoding: Any, execution: Execution, precision: str, tolerance: float
 ) -> None:
     alone, together = (_run(place, name, encoding, precision=precision) for name in ("alone", "together"))
-    execute_here(alone, ALONE)
+    # Compiled kernels draw dropout in a way of their own, so both are compiled or none is.
+    execute_here(alone, execution.model_copy(update={"ranks": ALONE.ranks}))
     result = execute_here(together, execution)
     assert result is not None
     assert result.cost.ranks == 2
