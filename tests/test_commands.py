@@ -95,7 +95,10 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["submit", "tiny.yaml", "--runs", "text.txt"], "is a file"),
         (["submit", "tiny.yaml", "--runs", "text.txt/runs"], "cannot write"),
         ([*RUN, "--runs", "text.txt/runs"], "cannot write"),
-        (["status", "tiny"], "unknown sweep 'tiny': there is none"),
+        (
+            ["status", "tiny"],
+            "no sweep was submitted into 'runs': submit one, or name the folder with --runs",
+        ),
         (
             ["status", "tiny.yaml"],
             "sweep 'tiny' has not been submitted into runs: 'pebench submit tiny.yaml' does it",

@@ -21,9 +21,9 @@ from pebench.cli import main
 from pebench.errors import UserError
 from pebench.exchange import export, receive
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
-from pebench.leaderboard.sweeps import find_sweeps
 from pebench.spec import RunSpec
 from pebench.store import RunFolder, Sample, read_sweeps
+from pebench.sweeping.recorded import recorded_sweeps
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ CELLS = [specification(name, seed) for name in ("rope", "alibi") for seed in (0,
 
 def packed(runs: Path, name: str = "quickstart.tar.zst", weights: bool = False) -> Path:
     archive = runs.parent / name
-    export(runs, find_sweeps(runs, ["quickstart"]), archive, weights)
+    export(runs, recorded_sweeps(runs, ["quickstart"]), archive, weights)
     return archive
 
 

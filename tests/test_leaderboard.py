@@ -18,7 +18,6 @@ from pebench.cli import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs, make_board, print_leaderboard, write_leaderboard
 from pebench.leaderboard.plots.style import spread
-from pebench.leaderboard.sweeps import find_sweeps
 from pebench.spec import RunSpec
 from pebench.store import RunFolder
 
@@ -349,18 +348,6 @@ def test_a_narrow_terminal_cuts_neither_names_nor_numbers(runs: Path) -> None:
     assert "…" not in narrow
     for figure in re.findall(r"\d\.\d{3}", wide):
         assert figure in narrow
-
-
-def test_an_unknown_sweep_is_answered_with_the_nearest(runs: Path) -> None:
-    with pytest.raises(UserError, match="no sweep was submitted into"):
-        find_sweeps(runs, [])
-    record_sweep(runs, [specification()])
-    with pytest.raises(UserError, match="unknown sweep 'quikstart': did you mean 'quickstart'"):
-        find_sweeps(runs, ["quikstart"])
-    file = runs.parent / "quikstart.yaml"
-    file.write_text("name: quikstart\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"'quikstart' has not been submitted into .*: 'pebench submit "):
-        find_sweeps(runs, [str(file)])
 
 
 def test_a_cell_without_a_folder_is_an_error_not_a_smaller_sweep(runs: Path) -> None:

@@ -418,15 +418,6 @@ def test_json_holds_every_cell(sweep: Path, capsys: pytest.CaptureFixture[str]) 
     assert [cell["state"] for cell in json.loads(capsys.readouterr().out)] == ["done", "missing"]
 
 
-def test_a_sweep_may_be_named_by_its_file(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("two.yaml").write_text("name: two\nencodings: [rope]\ntasks: [x]\n")
-    assert main(["status", "two.yaml"]) == 0
-    assert "changed" not in capsys.readouterr().err
-    Path("two.yaml").write_text("name: two\nencodings: [none]\ntasks: [x]\n")
-    assert main(["status", "two.yaml"]) == 0
-    assert "has changed since it was submitted" in capsys.readouterr().err
-
-
 def test_the_state_of_nothing_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--runs", str(tmp_path / "none")]) == 0
     assert capsys.readouterr().out == "no cells\n"

@@ -22,9 +22,9 @@ def command(sweep: str, runs: Path) -> None:
       pebench cancel quickstart
     """
     from pebench.submission.cancel import cancel
-    from pebench.submission.selection import submitted_sweep
+    from pebench.sweeping.recorded import recorded_sweep
 
-    record = submitted_sweep(runs, sweep)
+    record = recorded_sweep(runs, sweep)
     cancelled = cancel(runs, record)
     click.echo(f"{record.name}: {len(cancelled.cells)} of {len(record.runs)} cells are being stopped.")
     for run_id, other in cancelled.left.items():

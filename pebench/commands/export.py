@@ -33,11 +33,11 @@ def command(sweeps: tuple[str, ...], output: Path, runs: Path | None, weights: b
       pebench export quickstart -o quickstart.tar.zst
     """
     from pebench.exchange import export
-    from pebench.leaderboard.sweeps import find_sweeps
     from pebench.store import runs_folder
+    from pebench.sweeping.recorded import recorded_sweeps
 
     folder = runs or runs_folder()
-    found = find_sweeps(folder, sweeps)
+    found = recorded_sweeps(folder, sweeps)
     try:
         exported = export(folder, found, output, weights)
     except OSError as error:

@@ -42,10 +42,10 @@ def command(
       pebench retry quickstart --failed --from-scratch
     """
     from pebench.commands.submit import start
-    from pebench.submission.selection import as_submitted, submitted_sweep
     from pebench.submission.submissions import newest_of
+    from pebench.sweeping.recorded import as_submitted, unchanged_sweep
 
-    record = submitted_sweep(runs, sweep)
+    record = unchanged_sweep(runs, sweep)
     before = newest_of(runs, record.name)
     where = cluster or ("slurm" if profile else before.cluster if before else "inline")
     earlier = before.resources if before is not None and before.cluster == where else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.evidence import from_folders
-from pebench.leaderboard.sweeps import find_sweeps
+from pebench.sweeping.recorded import recorded_sweeps
 
 
 def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
@@ -16,7 +16,7 @@ def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
     Raises:
         UserError: there is no such sweep, or a run cannot be read.
     """
-    for record in find_sweeps(runs, wanted):
+    for record in recorded_sweeps(runs, wanted):
         yield collect(record, from_folders(runs, record))
 
 

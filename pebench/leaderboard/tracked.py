@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from pebench.errors import UserError, unknown
 from pebench.leaderboard.evidence import Evidence
-from pebench.leaderboard.sweeps import name_of
 from pebench.spec import RunSpec
 from pebench.store import Result, SweepRecord
+from pebench.sweeping.recorded import name_of
 from pebench.tracking.address import connect, database_file, tracking_uri, without_secrets
 from pebench.tracking.record import RUN_ID
 

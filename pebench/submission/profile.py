@@ -108,7 +108,7 @@ def _hyphened(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _find(name: str, beside: Path | None) -> Path:
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if yaml_file.is_named(name) or len(path.parts) > 1:
         return path
     known = {file.stem: file for file in sorted(profiles_folder().glob("*.yaml"))}
     if beside is not None:

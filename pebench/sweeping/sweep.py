@@ -238,7 +238,7 @@ def find(sweep: str | Path) -> Path:
         UserError: there is none; the sentence names the nearest.
     """
     path = Path(sweep)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if yaml_file.is_named(str(sweep)) or len(path.parts) > 1:
         return path
     known = {file.stem: file for folder in reversed(_folders()) for file in sorted(folder.glob("*.yaml"))}
     if str(sweep) not in known:

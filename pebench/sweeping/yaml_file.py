@@ -38,6 +38,11 @@ _Loader.add_implicit_resolver(
 )
 
 
+def is_named(text: str) -> bool:
+    """Whether a text is the name of a YAML file."""
+    return Path(text).suffix in (".yaml", ".yml")
+
+
 def read_mapping(path: Path) -> tuple[dict[str, Any], str]:
     """The mapping that a YAML file holds, and the text it was read from.
 
@@ -50,10 +55,22 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], str]:
         raise UserError(f"cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {path}: it is not UTF-8 text.") from error
-    value = parse(text, str(path))
+    return parse_mapping(text, str(path)), text
+
+
+def parse_mapping(text: str, owner: str) -> dict[str, Any]:
+    """The mapping of a YAML text.
+
+    Args:
+        text: the YAML. owner: where it stands; see `parse`.
+
+    Raises:
+        UserError: it is not YAML, or something else than a mapping.
+    """
+    value = parse(text, owner)
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise UserError(f"{path} must hold 'key: value' lines, not {_kind(value)}.")
-    return value, text
+        raise UserError(f"{owner} must hold 'key: value' lines, not {_kind(value)}.")
+    return value
 
 
 def parse(text: str, owner: str) -> Any:

@@ -1,0 +1,121 @@
+"""Sweeps that were submitted: which of them a user means, and what they were when they were submitted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pebench.errors import UserError, unknown
+from pebench.options import validated
+from pebench.store import RunFolder, SweepRecord, read_sweeps
+from pebench.sweeping import yaml_file
+from pebench.sweeping.sweep import Sweep, SweepFile
+
+
+def recorded_sweep(runs: Path, wanted: str) -> SweepRecord:
+    """What was submitted under a name, or under that of a sweep's file.
+
+    Where the file has changed since, what was submitted counts, and a line on stderr says so.
+
+    Raises:
+        UserError: nothing was; the sentence names the nearest.
+    """
+    record, changed = _find(runs, wanted)
+    if changed:
+        sys.stderr.write(f"pebench: {_changed(wanted)}; this goes by what was submitted.\n")
+    return record
+
+
+def recorded_sweeps(runs: Path, wanted: Sequence[str]) -> list[SweepRecord]:
+    """Each sweep of these names or files once, in that order; all there are if none is wanted.
+
+    Raises:
+        UserError: one of them was not submitted, or none at all.
+    """
+    if wanted:
+        named = (recorded_sweep(runs, text) for text in wanted)
+        return list({record.name: record for record in named}.values())
+    found = read_sweeps(runs)
+    if not found:
+        raise _nothing(runs)
+    return found
+
+
+def unchanged_sweep(runs: Path, wanted: str) -> SweepRecord:
+    """As `recorded_sweep`, for whoever is about to start cells.
+
+    A changed file is refused, because what it says now is not what would be started.
+
+    Raises:
+        UserError: nothing was submitted, or the file has changed since.
+    """
+    record, changed = _find(runs, wanted)
+    if changed:
+        raise UserError(
+            f"{_changed(wanted)}: 'pebench submit {wanted}' starts what it says now; "
+            f"give its name, '{record.name}', for what was submitted."
+        )
+    return record
+
+
+def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
+    """The sweep of a record, from the folders of its runs; its file need not be there any more.
+
+    Raises:
+        UserError: the folder of a run is gone.
+    """
+    file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
+    cells = tuple(RunFolder(runs / run_id).spec() for run_id in record.runs)
+    return Sweep(
+        name=record.name,
+        source=record.source,
+        cells=cells,
+        baseline=record.baseline,
+        execution=file.execution,
+    )
+
+
+def name_of(text: str) -> str:
+    """The name of a sweep, of which its file may have been given.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    return str(_said(Path(text))["name"]) if yaml_file.is_named(text) else text
+
+
+def _find(runs: Path, wanted: str) -> tuple[SweepRecord, bool]:
+    """What was submitted, and whether it was named by a file that says something else now."""
+    records = {record.name: record for record in read_sweeps(runs)}
+    if not yaml_file.is_named(wanted):
+        if wanted not in records:
+            raise unknown("sweep", wanted, records) if records else _nothing(runs)
+        return records[wanted], False
+    said = _said(Path(wanted))
+    if said["name"] not in records:
+        raise UserError(
+            f"sweep '{said['name']}' has not been submitted into {runs}: 'pebench submit {wanted}' does it."
+        )
+    record = records[said["name"]]
+    return record, said != _submitted(record)
+
+
+def _said(path: Path) -> dict[str, Any]:
+    """What the file of a sweep says; comments say nothing."""
+    values, _ = yaml_file.read_mapping(path)
+    return {"name": path.stem, **values}
+
+
+def _submitted(record: SweepRecord) -> dict[str, Any]:
+    """What it said when it was submitted."""
+    return {"name": record.name, **yaml_file.parse_mapping(record.source, f"sweep '{record.name}'")}
+
+
+def _changed(wanted: str) -> str:
+    return f"{wanted} has changed since it was submitted"
+
+
+def _nothing(runs: Path) -> UserError:
+    return UserError(f"no sweep was submitted into '{runs}': submit one, or name the folder with --runs.")
