@@ -27,15 +27,15 @@ from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError
 from pebench.models.answers import (
+    Answered,
     Example,
-    Scored,
     answer_batch,
     answer_loss,
+    answer_prompts,
     answer_weight,
-    score_answers,
 )
 from pebench.models.decoder import Decoder, DecoderOptions
-from pebench.models.generation import Stop, generate
+from pebench.models.generation import Stop
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -237,20 +237,27 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         ]
         end = self._tokenizer.end_of_text
         stop = Stop(frozenset({end}), ("\n",), self._tokenizer.decode)
-        written = generate(model, [example.prompt for example in examples], reach, ANSWER, stop)
-        texts = [stop.cut(self._tokenizer.decode(tokens)).strip() for tokens in written]
-        scored = score_answers(model, examples, reach)
-        answered = [
-            _Answered(f1(text, q.answers), exact_match(text, q.answers), contains(text, q.answers), likely)
-            for text, q, likely in zip(texts, asked, scored, strict=True)
-        ]
-        scores = _scores(answered)
+        answered = answer_prompts(model, examples, reach, ANSWER, stop)
+        found = [self._judged(*each, stop) for each in zip(asked, examples, answered, strict=True)]
+        scores = _scores(found)
         for depth in self.options.depths:
-            there = [one for one, at in zip(answered, depths, strict=True) if at == depth]
+            there = [one for one, at in zip(found, depths, strict=True) if at == depth]
             # Fewer questions than depths leave some of them without any.
             if there:
                 scores |= {f"{name}-depth-{depth}": value for name, value in _scores(there).items()}
-        return Evaluation(scores, sum(len(example.prompt) + example.length for example in examples))
+        return Evaluation(scores, sum(example.length for example in examples))
+
+    def _judged(self, question: Question, example: Example, answered: Answered, stop: Stop) -> _Judged:
+        assert self._tokenizer is not None
+        text = stop.cut(self._tokenizer.decode(answered.written)).strip()
+        right = question.answers
+        return _Judged(
+            f1(text, right),
+            exact_match(text, right),
+            contains(text, right),
+            -answered.likelihood.log,
+            len(example.answer),
+        )
 
     def _asked(self) -> list[Question]:
         """The questions to evaluate on, in an order of their own: files have those of an article together."""
@@ -295,24 +302,24 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         return Example([self._tokenizer.end_of_text, *context, *asking], self._answer(question))
 
 
-class _Answered(NamedTuple):
-    """How a question was answered: three scores from 0 to 1 of what was written, and what the model made of
-    the first right answer."""
+class _Judged(NamedTuple):
+    """How a question was answered: three scores from 0 to 1 of what was written, and the negative
+    log-likelihood of the first right answer in nats, with the tokens it has."""
 
     f1: float
     exact_match: float
     contains: float
-    likely: Scored
+    nats: float
+    tokens: int
 
 
-def _scores(answered: Sequence[_Answered]) -> dict[str, float]:
+def _scores(judged: Sequence[_Judged]) -> dict[str, float]:
     """The means over questions by metric name."""
-    tokens = sum(one.likely.tokens for one in answered)
     return {
-        "f1": 100 * fmean(one.f1 for one in answered),
-        "exact-match": 100 * fmean(one.exact_match for one in answered),
-        "contains": 100 * fmean(one.contains for one in answered),
-        "answer-perplexity": _exp(sum(one.likely.nats for one in answered) / tokens),
+        "f1": 100 * fmean(one.f1 for one in judged),
+        "exact-match": 100 * fmean(one.exact_match for one in judged),
+        "contains": 100 * fmean(one.contains for one in judged),
+        "answer-perplexity": _exp(sum(one.nats for one in judged) / sum(one.tokens for one in judged)),
     }
 
 

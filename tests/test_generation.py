@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plain_decoding import decode_plainly
 
 from pebench.conformance import VOCABULARY, Subject
 from pebench.models.decoder import Decoder
-from pebench.models.generation import Stop, generate, generate_without_cache
+from pebench.models.generation import Stop, generate
 from pebench.position_encoding import Reach, grid, tabulate
 from pebench.randomness import generator
 from pebench.registry import encodings
@@ -42,7 +43,7 @@ def _margins(model: Decoder, text: list[int], new: int, reach: Reach) -> torch.T
 def test_decoding_through_the_cache_gives_token_for_token_what_decoding_without_it_gives(name: str) -> None:
     model, prompts, reach = Subject(name, 1, True).model(), _prompts(), _reach(name)
     cached = generate(model, prompts, reach, NEW)
-    whole = [generate_without_cache(model, [prompt], reach, NEW)[0] for prompt in prompts]
+    whole = decode_plainly(model, prompts, reach, NEW)
     clear = 0
     for prompt, found, wanted in zip(prompts, cached, whole, strict=True):
         assert len(wanted) == NEW

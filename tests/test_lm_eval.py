@@ -14,12 +14,12 @@ import pytest
 import torch
 from lm_eval.tasks import TaskManager
 from lm_eval_tasks import choice_task, generation_task, rolling_task, write_task
+from plain_decoding import decode_plainly
 from trained_runs import trained
 
 import pebench.lm_eval
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.models.generation import generate_without_cache
 from pebench.position_encoding import Reach
 from pebench.store import RunFolder
 
@@ -134,7 +134,7 @@ def test_generation_is_greedy_decoding_up_to_the_first_stop_string(offline: Path
     prompts = ["The 7th of 49", "The 7th of 49 sheep looked over its shoulder and said", ""]
     for prompt in prompts:
         tokens = list(prompt.encode()) or [lm.eot_token_id]
-        (free,) = generate_without_cache(lm.model, [tokens], lm.reach(len(tokens) + 20), 20)
+        (free,) = decode_plainly(lm.model, [tokens], lm.reach(len(tokens) + 20), 20)
         (whole,) = lm.generate_until([request(prompt, {"until": [], "max_gen_toks": 20})])
         ended = [token for token in free if token != lm.eot_token_id]
         assert whole == lm._tokenizer.decode(free[: len(ended)])

@@ -134,11 +134,23 @@ def test_scores_are_those_that_were_announced_and_batches_change_none(
     assert again == pytest.approx(scores, rel=1e-5)
 
 
+def test_a_context_is_read_once() -> None:
+    task, model = _task(questions=3)
+    read: list[int] = []
+    model.register_forward_pre_hook(lambda _, given: read.append(given[0].numel()))
+    found = task.evaluate(model, Reach((512,)))
+    examples = [task._example(q, "validation", 512, 0.5, torch.Generator()) for q in task._asked()]
+    longest = max(len(example.answer) for example in examples)
+    assert read[:2] == [3 * (512 - ANSWER), 3 * (longest - 1)]
+    assert set(read[2:]) == {3}
+    assert found.items == sum(example.length for example in examples)
+
+
 def test_a_model_that_knows_the_answers_gets_full_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     task, model = _task(questions=5)
     assert task.tokenizer is not None
     answers = [[int(i) for i in task.tokenizer.encode(f" {q.answers[0]}\nand more")] for q in task._asked()]
-    monkeypatch.setattr("pebench.tasks.question_answering.generate", lambda *arguments: answers)
+    monkeypatch.setattr("pebench.models.answers.greedy", lambda *arguments: answers)
     scores = task.evaluate(model, Reach((512,))).scores
     names = ("f1", "exact-match", "contains")
     assert [scores[name] for name in names] == [100.0] * 3
@@ -154,7 +166,7 @@ def test_scores_by_depth_are_those_of_the_questions_whose_paragraph_stands_there
     # The questions take turns, so those at depth 0 get the right answer and the others a part of it.
     texts = [q.answers[0] if n % 2 == 0 else f"{q.answers[0]} zzz" for n, q in enumerate(task._asked())]
     written = [[int(i) for i in tokenizer.encode(f" {text}")] for text in texts]
-    monkeypatch.setattr("pebench.tasks.question_answering.generate", lambda *arguments: written)
+    monkeypatch.setattr("pebench.models.answers.greedy", lambda *arguments: written)
     scores = task.evaluate(model, Reach((512,))).scores
     assert (scores["exact-match-depth-0"], scores["exact-match-depth-100"]) == (100.0, 0.0)
     assert scores["contains-depth-0"] == scores["contains-depth-100"] == 100.0

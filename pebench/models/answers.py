@@ -1,4 +1,5 @@
-"""Prompts with answers: batches whose loss is on the answer alone, and the likelihoods of given answers."""
+"""Prompts with answers: batches whose loss is on the answer alone, the likelihoods of given answers, and what
+a model answers itself."""
 
 from __future__ import annotations
 
@@ -8,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pebench.models.batching import TOKENS_AT_ONCE, batches
+from pebench.models.context import Context
 from pebench.models.decoder import Decoder
+from pebench.models.generation import Stop, greedy, require_room
+from pebench.models.likelihood import Likelihood, likelihoods_after
 from pebench.position_encoding import Reach, Table, grid, tabulate
 from pebench.task import Batch
-
-TOKENS_AT_ONCE = 16_384
-"""Tokens that are read at once when answers are scored."""
 
 
 class Example(NamedTuple):
@@ -82,12 +84,8 @@ def score_answers(model: Decoder, examples: Sequence[Example], reach: Reach) -> 
     """How likely each answer is after its prompt, and how much of it greedy decoding would give."""
     device = next(model.parameters()).device
     found: list[Scored | None] = [None] * len(examples)
-    order = sorted(range(len(examples)), key=lambda number: examples[number].length, reverse=True)
-    start = 0
-    while start < len(order):
-        extent = examples[order[start]].length
-        members = order[start : start + max(1, TOKENS_AT_ONCE // extent)]
-        start += len(members)
+    for members in batches([example.length for example in examples], TOKENS_AT_ONCE):
+        extent = examples[members[0]].length
         group = [examples[number] for number in members]
         longest = max(len(example.answer) for example in group)
         batch = {key: value.to(device) for key, value in answer_batch(group, extent, longest).items()}
@@ -98,6 +96,45 @@ def score_answers(model: Decoder, examples: Sequence[Example], reach: Reach) -> 
         for number, loss, hits in zip(members, nats.tolist(), right.sum(1).tolist(), strict=True):
             found[number] = Scored(loss, len(examples[number].answer), hits)
     return [scored for scored in found if scored is not None]
+
+
+class Answered(NamedTuple):
+    """What a model makes of an example.
+
+    Attributes:
+        written: ids that it writes behind the prompt; see `generate`.
+        likelihood: of the given answer.
+    """
+
+    written: list[int]
+    likelihood: Likelihood
+
+
+@torch.no_grad()
+def answer_prompts(
+    model: Decoder, examples: Sequence[Example], reach: Reach, limit: int, stop: Stop
+) -> list[Answered]:
+    """Writes an answer to each prompt greedily, and scores the given one, with one reading of the prompt.
+
+    Args:
+        model: in evaluation mode. examples: prompts with the given answers.
+        reach: the extent that is served; every prompt and either answer must fit in.
+        limit: of new tokens. stop: what ends a text earlier.
+
+    Raises:
+        ValueError: a prompt is empty, or does not fit into the reach.
+    """
+    room = max(limit, *(len(example.answer) - 1 for example in examples))
+    require_room([example.prompt for example in examples], room, reach)
+    found: dict[int, Answered] = {}
+    for batch in batches([len(example.prompt) + room for example in examples], TOKENS_AT_ONCE):
+        context = Context(model, [examples[number].prompt for number in batch], reach)
+        rows = torch.arange(len(batch), device=context.last.device)
+        likelihoods = likelihoods_after(context, rows, [examples[number].answer for number in batch])
+        written = greedy(context, limit, stop)
+        for number, new, likelihood in zip(batch, written, likelihoods, strict=True):
+            found[number] = Answered(new, likelihood)
+    return [found[number] for number in range(len(examples))]
 
 
 def _states(model: Decoder, batch: Batch, table: Table) -> Tensor:

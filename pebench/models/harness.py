@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from pebench.data.tokenization import Tokenizer
 from pebench.errors import UserError, unknown
+from pebench.models.batching import TOKENS_AT_ONCE, batches
 from pebench.models.decoder import Decoder
-from pebench.models.generation import TOKENS_AT_ONCE, Stop, generate
+from pebench.models.generation import Stop, generate
 from pebench.models.likelihood import Continuation, likelihoods
 from pebench.position_encoding import Reach
 
@@ -250,12 +251,9 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
             reach = self.reach(len(prompt.tokens) + prompt.limit)
             groups[reach, prompt.limit, prompt.until].append(number)
         for (reach, limit, until), numbers in groups.items():
-            numbers.sort(key=lambda number: -len(prompts[number].tokens))
-            while numbers:
-                fit = max(1, TOKENS_AT_ONCE // (len(prompts[numbers[0]].tokens) + limit))
-                count = min(fit, self._rows or fit)
-                yield reach, limit, until, numbers[:count]
-                numbers = numbers[count:]
+            lengths = [len(prompts[number].tokens) + limit for number in numbers]
+            for batch in batches(lengths, TOKENS_AT_ONCE, self._rows):
+                yield reach, limit, until, [numbers[place] for place in batch]
 
     def _bar(self, total: int, what: str, quiet: bool) -> Any:
         return tqdm(total=total, desc=what, disable=quiet or not self._progress)

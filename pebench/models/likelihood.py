@@ -10,12 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pebench.attention.cache import Cache
+from pebench.models.batching import TOKENS_AT_ONCE, batches, padded
+from pebench.models.context import Context
 from pebench.models.decoder import LOGITS_AT_ONCE, Decoder
 from pebench.position_encoding import Reach, grid, tabulate
-
-TOKENS_AT_ONCE = 16_384
-"""Tokens in a batch, padding included."""
 
 
 class Continuation(NamedTuple):
@@ -72,15 +70,14 @@ def likelihoods(
     """
     if not all(context and tokens for context, tokens in continuations):
         raise ValueError("a context and its continuation need one token each at least")
-    rows = rows_at_once or len(continuations)
     shared, alone = _by_context(continuations)
-    for batch in _batches([continuations[n].read for n in alone], tokens_at_once, rows):
+    for batch in batches([continuations[n].read for n in alone], tokens_at_once, rows_at_once):
         numbers = [alone[place] for place in batch]
         scored = _read_whole(model, [continuations[n] for n in numbers], reach)
         yield from zip(numbers, scored, strict=True)
-    for batch in _batches([_size(group, continuations) for group in shared], tokens_at_once, rows):
+    for batch in batches([_size(group, continuations) for group in shared], tokens_at_once, rows_at_once):
         groups = [shared[place] for place in batch]
-        yield from _read_shared(model, continuations, groups, reach, tokens_at_once, rows)
+        yield from _read_shared(model, continuations, groups, reach, tokens_at_once, rows_at_once)
 
 
 def _by_context(continuations: Sequence[Continuation]) -> tuple[list[list[int]], list[int]]:
@@ -103,21 +100,11 @@ def _size(group: list[int], continuations: Sequence[Continuation]) -> int:
     return max(continuations[number].read for number in group)
 
 
-def _batches(lengths: Sequence[int], tokens_at_once: int, rows: int) -> Iterator[list[int]]:
-    """Places in falling order of length, as many as fit beside the longest of them."""
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    start = 0
-    while start < len(order):
-        count = min(rows, max(1, tokens_at_once // max(1, lengths[order[start]])))
-        yield order[start : start + count]
-        start += count
-
-
 @torch.no_grad()
 def _read_whole(model: Decoder, batch: list[Continuation], reach: Reach) -> list[Likelihood]:
     """Scores texts side by side. Padding stands behind them, where causal attention never looks."""
     device = next(model.parameters()).device
-    tokens, _ = _padded([(*context, *rest)[:-1] for context, rest in batch], device, left=False)
+    tokens, _ = padded([(*context, *rest)[:-1] for context, rest in batch], device, left=False)
     table = tabulate(model.encoding, grid((tokens.shape[1],)).to(device), reach)
     hidden = model(tokens, table)
     rows = [row for row, (_, rest) in enumerate(batch) for _ in rest]
@@ -132,53 +119,33 @@ def _read_shared(
     groups: list[list[int]],
     reach: Reach,
     tokens_at_once: int,
-    rows_at_once: int,
+    rows_at_once: int | None,
 ) -> Iterator[tuple[int, Likelihood]]:
     """Scores groups of one context each: the contexts side by side, then the continuations behind copies."""
-    device = next(model.parameters()).device
-    contexts = [continuations[group[0]].context for group in groups]
-    tokens, mask = _padded(contexts, device, left=True)
-    positions = _positions(tokens, mask)
-    cache = Cache(model.geometry.layers)
-    hidden = model(tokens, tabulate(model.encoding, positions, reach), mask, cache)
-    last, following = hidden[:, -1], positions[:, -1:] + 1
+    context = Context(model, [continuations[group[0]].context for group in groups], reach)
     members = [(row, number) for row, group in enumerate(groups) for number in group]
-    for batch in _batches(
-        [continuations[number].read for _, number in members], tokens_at_once, rows_at_once
-    ):
-        rows = torch.tensor([members[place][0] for place in batch], device=device)
+    for batch in batches([continuations[number].read for _, number in members], tokens_at_once, rows_at_once):
+        rows = torch.tensor([members[place][0] for place in batch], device=context.last.device)
         numbers = [members[place][1] for place in batch]
-        rests = [continuations[number].tokens for number in numbers]
-        states = last[rows][:, None]
-        new, _ = _padded([rest[:-1] for rest in rests], device, left=False)
-        if new.shape[1]:
-            start = following if len(following) == 1 else following[rows]
-            places = start + torch.arange(new.shape[1], device=device)[:, None]
-            # Padding behind the longest context may go past what is served; nothing looks at it.
-            table = tabulate(model.encoding, places.clamp(max=reach.extent[0] - 1), reach)
-            states = torch.cat((states, model(new, table, None, cache.take(rows))), dim=1)
-        at_rows = [row for row, rest in enumerate(rests) for _ in rest]
-        at_places = [place for rest in rests for place in range(len(rest))]
-        yield from zip(numbers, _scores(model, states[at_rows, at_places], rests), strict=True)
+        scored = likelihoods_after(context, rows, [continuations[number].tokens for number in numbers])
+        yield from zip(numbers, scored, strict=True)
 
 
-def _positions(tokens: Tensor, mask: Tensor | None) -> Tensor:
-    """(B|1, N, 1) positions, from 0 at each row's first token."""
-    if mask is None:
-        return grid((tokens.shape[1],)).to(tokens.device)
-    return (mask.long().cumsum(1) - 1).clamp(min=0)[..., None]
+@torch.no_grad()
+def likelihoods_after(context: Context, rows: Tensor, texts: Sequence[Sequence[int]]) -> list[Likelihood]:
+    """Scores texts behind copies of rows of a context, which stays as it is.
 
-
-def _padded(texts: Sequence[Sequence[int]], device: torch.device, left: bool) -> tuple[Tensor, Tensor | None]:
-    """(B, N) tokens of texts, padded on one side, and what is no padding; None where nothing was padded."""
-    longest = max(len(text) for text in texts)
-    tokens = torch.zeros(len(texts), longest, dtype=torch.long)
-    mask = torch.zeros(len(texts), longest, dtype=torch.bool)
-    for row, text in enumerate(texts):
-        place = slice(longest - len(text), longest) if left else slice(0, len(text))
-        tokens[row, place] = torch.tensor(text, dtype=torch.long)
-        mask[row, place] = True
-    return tokens.to(device), None if bool(mask.all()) else mask.to(device)
+    Args:
+        context: what comes before. rows: (R,) the row that each text follows.
+        texts: ids, at least one each.
+    """
+    new, _ = padded([text[:-1] for text in texts], rows.device, left=False)
+    states = context.last[rows][:, None]
+    if new.shape[1]:
+        states = torch.cat((states, context.take(rows).go_on(new)), dim=1)
+    at_rows = [row for row, text in enumerate(texts) for _ in text]
+    at_places = [place for text in texts for place in range(len(text))]
+    return _scores(context.model, states[at_rows, at_places], texts)
 
 
 def _scores(model: Decoder, states: Tensor, targets: Sequence[Sequence[int]]) -> list[Likelihood]:

@@ -7,6 +7,7 @@ import torch
 from attention_reference import reference
 from encoding_subjects import title
 from flex_comparison import SCORED, bias_of, compare
+from plain_decoding import decode_plainly
 from torch import Tensor
 
 from pebench.attention import kernels
@@ -15,7 +16,7 @@ from pebench.attention.kernels import attend
 from pebench.conformance import VOCABULARY, Subject
 from pebench.encodings.alibi import slopes
 from pebench.models.decoder import Decoder
-from pebench.models.generation import generate, generate_without_cache
+from pebench.models.generation import generate
 from pebench.position_encoding import Bias, Dense, Factored, Geometry, Reach
 from pebench.randomness import generator
 from pebench.registry import encodings
@@ -160,6 +161,6 @@ def test_the_cache_changes_no_text(name: str) -> None:
     draws = generator(3, "prompts")
     prompts = [torch.randint(VOCABULARY, (length,), generator=draws).tolist() for length in (9, 14, 3, 1)]
     reach = Reach((48,), encodings.load(name).extrapolations[0])
-    cached, whole = (decode(model, prompts, reach, 10) for decode in (generate, generate_without_cache))
+    cached, whole = (decode(model, prompts, reach, 10) for decode in (generate, decode_plainly))
     equal = sum(one == other for one, other in zip(cached, whole, strict=True))
     assert equal >= len(prompts) - 1, "more than one tie"
