@@ -75,6 +75,12 @@ def test_a_file_that_was_not_submitted_is_told_how_it_is(
     )
 
 
+def test_a_name_that_is_none_is_no_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text("name: [mine]\n")
+    assert main(["status", "mine.yaml"]) == 2
+    assert "sweep '['mine']' has not been submitted into runs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["status", "cancel", "retry", "leaderboard"])
 def test_a_name_that_no_sweep_has_is_answered_with_the_nearest(
     command: str, capsys: pytest.CaptureFixture[str]

@@ -94,12 +94,12 @@ def _find(runs: Path, wanted: str) -> tuple[SweepRecord, bool]:
             raise unknown("sweep", wanted, records) if records else _nothing(runs)
         return records[wanted], False
     said = _said(Path(wanted))
-    if said["name"] not in records:
+    name = str(said["name"])
+    if name not in records:
         raise UserError(
-            f"sweep '{said['name']}' has not been submitted into {runs}: 'pebench submit {wanted}' does it."
+            f"sweep '{name}' has not been submitted into {runs}: 'pebench submit {wanted}' does it."
         )
-    record = records[said["name"]]
-    return record, said != _submitted(record)
+    return records[name], said != _submitted(records[name])
 
 
 def _said(path: Path) -> dict[str, Any]:
