@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pebench.parameters import runs_option
+
 
 @click.command("compare")
 @click.argument("first", metavar="A")
@@ -15,10 +17,8 @@ import click
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="What to compare by. [default: the task's own]"
 )
-@click.option(
-    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
-)
-def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...], runs: Path | None) -> None:
+@runs_option
+def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...], runs: Path) -> None:
     """Say whether A is better than B, and on what evidence.
 
     A and B are two encodings of a sweep, as its tables call them; two sweeps, whose encodings of one name are
@@ -33,9 +33,8 @@ def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...]
     """
     from pebench.leaderboard.head_to_head import head_to_head
     from pebench.leaderboard.sides import find_sides
-    from pebench.store import runs_folder
 
-    collection, sides = find_sides(runs or runs_folder(), (first, second), sweep)
+    collection, sides = find_sides(runs, (first, second), sweep)
     _print(sides, head_to_head(collection, sides, metrics))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pebench.errors import UserError
+from pebench.parameters import runs_option
 
 
 @click.command()
@@ -18,11 +19,9 @@ from pebench.errors import UserError
     required=True,
     help="The archive to write: FILE.tar.zst, FILE.tar.xz or FILE.tar.gz.",
 )
-@click.option(
-    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
-)
+@runs_option
 @click.option("--weights", is_flag=True, help="Add the weights of the finished models.")
-def command(sweeps: tuple[str, ...], output: Path, runs: Path | None, weights: bool) -> None:
+def command(sweeps: tuple[str, ...], output: Path, runs: Path, weights: bool) -> None:
     """Write the runs of sweeps as one archive for others to import.
 
     SWEEP is the name of a submitted sweep, or its file. The archive holds what was asked for, what came out,
@@ -33,13 +32,11 @@ def command(sweeps: tuple[str, ...], output: Path, runs: Path | None, weights: b
       pebench export quickstart -o quickstart.tar.zst
     """
     from pebench.exchange import export
-    from pebench.store import runs_folder
     from pebench.sweeping.recorded import recorded_sweeps
 
-    folder = runs or runs_folder()
-    found = recorded_sweeps(folder, sweeps)
+    found = recorded_sweeps(runs, sweeps)
     try:
-        exported = export(folder, found, output, weights)
+        exported = export(runs, found, output, weights)
     except OSError as error:
         raise UserError(f"cannot read or write {error.filename or output}: {error.strerror}.") from error
     size = output.stat().st_size / 1e6

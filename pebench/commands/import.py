@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from pebench.errors import UserError
+from pebench.parameters import runs_option
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
-)
+@runs_option
 @click.option("--name", help="What to call its sweep here. [default: as it was called there]")
 @click.option("--keep-own", is_flag=True, help="Leave runs of other content as they are, and add the rest.")
 @click.option(
@@ -25,7 +24,7 @@ from pebench.errors import UserError
     metavar="GIGABYTES",
     help="Refuse an archive that unpacks to more.",
 )
-def command(file: Path, runs: Path | None, name: str | None, keep_own: bool, most: float) -> None:
+def command(file: Path, runs: Path, name: str | None, keep_own: bool, most: float) -> None:
     """Check an archive of runs, and add them.
 
     Every specification must have the hash that its run is named by, every file the digest that the archive
@@ -37,19 +36,17 @@ def command(file: Path, runs: Path | None, name: str | None, keep_own: bool, mos
       pebench import theirs.tar.zst --name their-quickstart
     """
     from pebench.exchange import receive
-    from pebench.store import runs_folder
 
     if name is not None and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise UserError(f"'{name}' cannot name a sweep: it is made of a-z, 0-9 and hyphens.")
-    folder = runs or runs_folder()
     if not file.is_file():
         raise UserError(f"there is no archive '{file}'.")
     try:
-        received = receive(file, folder, name=name, keep_own=keep_own, most=int(most * 1e9))
+        received = receive(file, runs, name=name, keep_own=keep_own, most=int(most * 1e9))
     except OSError as error:
-        raise UserError(f"cannot read or write {error.filename or folder}: {error.strerror}.") from error
+        raise UserError(f"cannot read or write {error.filename or runs}: {error.strerror}.") from error
     added = len(received.added) + len(received.completed)
-    click.echo(f"{folder}: {added} runs added, {len(received.known)} were here already")
+    click.echo(f"{runs}: {added} runs added, {len(received.known)} were here already")
     if received.kept:
         click.echo(f"{len(received.kept)} have other content here and were left as they are", err=True)
     for sweep in received.sweeps:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from pebench.errors import UserError
+from pebench.parameters import runs_option
 
 
 @click.command()
 @click.argument("sweeps", nargs=-1, metavar="[SWEEP]...")
-@click.option(
-    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
-)
+@runs_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -35,7 +35,7 @@ from pebench.errors import UserError
 )
 def command(
     sweeps: tuple[str, ...],
-    runs: Path | None,
+    runs: Path,
     output: Path,
     baseline: str | None,
     published: bool,
@@ -56,17 +56,17 @@ def command(
     """
     if figures is not None and not published:
         raise UserError("--figures names a file for --published: give both.")
-    if uri is not None and runs is not None:
+    source = click.get_current_context().get_parameter_source("runs")
+    if uri is not None and source is not ParameterSource.DEFAULT:
         raise UserError("--from-mlflow and --runs are two places to read from: give one.")
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.published import BUILT_IN, read_figures
     from pebench.leaderboard.sources import from_runs, from_store
     from pebench.leaderboard.terminal import print_board
     from pebench.leaderboard.write import write_leaderboard
-    from pebench.store import runs_folder
 
     others = read_figures(figures or BUILT_IN) if published else None
-    found = from_store(uri, sweeps) if uri is not None else from_runs(runs or runs_folder(), sweeps)
+    found = from_store(uri, sweeps) if uri is not None else from_runs(runs, sweeps)
     for collection in found:
         board = make_board(collection, baseline, others)
         try:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
+from pebench.parameters import runs_option
+
 
 @click.command()
 @click.argument("run")
 @click.argument("name", required=False)
-@click.option(
-    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
-)
+@runs_option
 @click.option("--to", "uri", metavar="URI", help="The store, as of `pebench sync`.")
-def command(run: str, name: str | None, runs: Path | None, uri: str | None) -> None:
+def command(run: str, name: str | None, runs: Path, uri: str | None) -> None:
     """Register a finished run's model in MLflow, as the newest version of the model NAME.
 
     RUN is its id, or enough of the beginning; NAME is the task's and the encoding's name unless given. What
@@ -26,11 +26,10 @@ def command(run: str, name: str | None, runs: Path | None, uri: str | None) -> N
       pebench register rope-3f
       pebench register rope-3f small-text
     """
-    from pebench.store import find_run, runs_folder
+    from pebench.store import find_run
     from pebench.tracking.model_registry import register
 
-    folder = runs or runs_folder()
-    done = register(folder, find_run(folder, run), name, uri)
+    done = register(runs, find_run(runs, run), name, uri)
     click.echo(
         f"{done.name} version {done.version}{'' if done.new else ', as before'}: models:/{done[0]}/{done[1]}"
     )

@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from pebench.errors import UserError
+from pebench.parameters import runs_option
 
 
 @click.command()
-@click.option(
-    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
-)
+@runs_option
 @click.option(
     "--to",
     "uri",
@@ -23,7 +22,7 @@ from pebench.errors import UserError
 @click.option(
     "--watch", type=click.FloatRange(min=1), metavar="SECONDS", help="Goes on, and looks again this often."
 )
-def command(runs: Path | None, uri: str | None, watch: float | None) -> int:
+def command(runs: Path, uri: str | None, watch: float | None) -> int:
     """Mirror the runs into MLflow, to browse them there.
 
     It may be interrupted and repeated at any time: every run and every point is there once. What has not
@@ -34,21 +33,18 @@ def command(runs: Path | None, uri: str | None, watch: float | None) -> int:
       pebench sync
       pebench sync --to http://tracking.example.org:5000 --watch 30
     """
-    from pebench.store import runs_folder
     from pebench.tracking.address import tracking_uri, without_secrets
     from pebench.tracking.sync import Outcome, sync
 
-    folder = runs or runs_folder()
-
     def once() -> Outcome:
-        outcome = sync(folder, uri)
+        outcome = sync(runs, uri)
         for problem in outcome.problems:
             click.echo(f"pebench: {problem}", err=True)
         return outcome
 
     if watch is None:
         outcome = once()
-        click.echo(f"{outcome} in {without_secrets(tracking_uri(folder, uri))}")
+        click.echo(f"{outcome} in {without_secrets(tracking_uri(runs, uri))}")
         return 1 if outcome.problems else 0
     click.echo(f"{once()}; looking again every {watch:g} s until Ctrl-C")
     try:

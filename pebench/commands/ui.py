@@ -6,18 +6,18 @@ from pathlib import Path
 
 import click
 
+from pebench.parameters import runs_option
+
 
 @click.command()
-@click.option(
-    "--runs", type=click.Path(path_type=Path), help="The folder of runs. [default: PEBENCH_RUNS, or runs]"
-)
+@runs_option
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Of the pages. [default: the first free one from 5000]"
 )
 @click.option(
     "--every", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Seconds between looks."
 )
-def command(runs: Path | None, port: int | None, every: float) -> None:
+def command(runs: Path, port: int | None, every: float) -> None:
     """Browse the runs in MLflow, on this machine, kept up to date while they go on.
 
     \b
@@ -25,7 +25,6 @@ def command(runs: Path | None, port: int | None, every: float) -> None:
       pebench ui
       pebench ui --port 8080
     """
-    from pebench.store import runs_folder
     from pebench.tracking.serve import serve
 
     def announce(address: str, tables: dict[str, str]) -> None:
@@ -37,6 +36,6 @@ def command(runs: Path | None, port: int | None, every: float) -> None:
         click.echo(f"pebench: {sentence}", err=True)
 
     try:
-        serve(runs or runs_folder(), None, port, every=every, announce=announce, warn=warn)
+        serve(runs, None, port, every=every, announce=announce, warn=warn)
     except KeyboardInterrupt:
         click.echo("Ended.")
