@@ -104,6 +104,7 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "sweep 'tiny' has not been submitted into runs: 'pebench submit tiny.yaml' does it",
         ),
         (["status", "absent.yaml"], "cannot read absent.yaml"),
+        (["leaderboard", "--from-mlflow", "x", "--runs", "runs"], "are two places to read from: give one"),
         ([*RUN, "--set", "task.data=absent.txt"], "no text file or folder at 'absent.txt'"),
         (["submit", "dataless.yaml"], "no text file or folder at 'absent.txt'"),
     ],

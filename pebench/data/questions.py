@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import model_validator
 
 from pebench.data.cache import digest
 from pebench.data.dataset import explained
 from pebench.data.files import TextFiles, files_of
+from pebench.data.source import DataSource
 from pebench.data.splits import by_hash, by_name
 from pebench.errors import UserError, join_and
-from pebench.spec import Frozen
 
 _POCKET = Path(__file__).parent / "pocket_questions"
 
 
-class QuestionSource(Frozen):
+class QuestionSource(DataSource):
     """What a user writes as ``data``. Text alone is ``pocket`` or a path; otherwise one of these.
 
     - ``{path: P}``: a file, divided 90/5/5 by the hashes of its titles; or a folder of files, divided by
@@ -39,21 +39,9 @@ class QuestionSource(Frozen):
         revision: commit, tag or branch of the data set.
     """
 
-    name: Literal["pocket"] | None = None
-    path: str | None = None
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    dataset: str | None = None
-    configuration: str | None = None
-    revision: str | None = None
+    built_in = "pocket"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value} if value == "pocket" else {"path": value}
-        return value
+    name: Literal["pocket"] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> QuestionSource:
@@ -66,18 +54,6 @@ class QuestionSource(Frozen):
         if (self.configuration or self.revision) and not self.dataset:
             raise ValueError("'configuration' and 'revision' can only stand beside a 'dataset'")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, fields: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
-        if self.name or self.path:
-            return self.name or str(self.path)
-        return {key: value for key, value in fields(self).items() if value is not None}
-
-    @property
-    def splits(self) -> dict[str, str]:
-        """What was written for each split for which something was."""
-        written = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {split: value for split, value in written.items() if value is not None}
 
 
 @dataclass(frozen=True)

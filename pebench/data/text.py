@@ -6,20 +6,20 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import model_validator
 
 from pebench.data.dataset import DatasetRows
 from pebench.data.files import FileShare, TextFiles, files_of
 from pebench.data.pieces import cut
 from pebench.data.python_docs import PythonDocs
+from pebench.data.source import DataSource
 from pebench.data.splits import SHARES, SPLITS, by_hash, by_name
 from pebench.errors import UserError, join_and, join_or
-from pebench.spec import Frozen
 
 
-class TextSource(Frozen):
+class TextSource(DataSource):
     """What a user writes as ``data``. Text alone is ``python-docs`` or a path; otherwise one of these.
 
     - ``{path: P}``: a file (plain, .gz, .xz or .bz2), divided 90/5/5 at line ends; or a folder of files,
@@ -43,25 +43,13 @@ class TextSource(Frozen):
         streaming: whether rows are read as they come instead of being prepared on disk first.
     """
 
+    built_in = "python-docs"
+
     name: Literal["python-docs"] | None = None
-    path: str | None = None
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    dataset: str | None = None
-    configuration: str | None = None
-    revision: str | None = None
     files: dict[str, str | list[str]] | None = None
     column: str = "text"
     rows: Literal["documents", "lines"] = "documents"
     streaming: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value} if value == "python-docs" else {"path": value}
-        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> TextSource:
@@ -77,20 +65,6 @@ class TextSource(Frozen):
         if stray and not self.dataset:
             raise ValueError(f"{join_and(stray)} can only stand beside a 'dataset'")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, fields: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
-        if self.name or self.path:
-            return self.name or str(self.path)
-        if self.dataset:
-            return {key: value for key, value in fields(self).items() if value is not None}
-        return self.splits
-
-    @property
-    def splits(self) -> dict[str, str]:
-        """What was written for each split for which something was."""
-        written = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {split: value for split, value in written.items() if value is not None}
 
 
 class Part(Protocol):

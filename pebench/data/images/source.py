@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import model_validator
 
 from pebench.data.images.digits import digits
 from pebench.data.images.folder import folder
 from pebench.data.images.hub import hub
 from pebench.data.images.pictures import PictureCorpus
+from pebench.data.source import DataSource
 from pebench.errors import join_and
-from pebench.spec import Frozen
 
 
-class ImageSource(Frozen):
+class ImageSource(DataSource):
     """What a user writes as ``data``. Text alone is ``digits`` or a folder's path; otherwise one of these.
 
     - ``{path: P}``: a folder of class folders, with folders for splits around them or not. ``~`` and
@@ -33,24 +31,11 @@ class ImageSource(Frozen):
             cannot be read are then met in training.
     """
 
-    name: str | None = None
-    path: str | None = None
-    dataset: str | None = None
-    configuration: str | None = None
-    revision: str | None = None
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    built_in = "digits"
+
     image: str | None = None
     label: str | None = None
     streaming: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value} if value == "digits" else {"path": value}
-        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> ImageSource:
@@ -60,12 +45,6 @@ class ImageSource(Frozen):
         if stray and not self.dataset:
             raise ValueError(f"{join_and(stray)} can only stand beside a 'dataset'")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, fields: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
-        if self.name or self.path:
-            return self.name or str(self.path)
-        return {key: value for key, value in fields(self).items() if value is not None}
 
 
 def find_pictures(source: ImageSource) -> PictureCorpus:
