@@ -1,5 +1,8 @@
 """CABLE: a distance in which every token counts for as much as its content says, in each head."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,7 +14,8 @@ class CableEncoding(PositionEncoding):
     """logit + S_i − S_j, with S_i = Σ_{t ≤ i} −softplus(w_h·x_t), x_t being the layer's normed input.
 
     Each layer has a Linear D → H of its own without a bias, as the definition writes it, w drawn from N(0,
-    0.02).
+    0.02). w·x is a product like that of the queries, in their precision; all that follows is in float32 at
+    least.
     """
 
     axes = (1,)
@@ -20,16 +24,17 @@ class CableEncoding(PositionEncoding):
     kernels = ("factored",)
     cost = "one channel more a head, three in bfloat16; N·H sums in float64 and a Linear D → H a layer"
     claims = ("shift",)
-    tf32 = True
     source = "Veisi & Mansourian 2025, https://arxiv.org/abs/2503.08067"
+    version = 2
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(geometry)
-        self.steps = nn.ModuleList()
+        steps = nn.ModuleList()
         for _ in range(geometry.layers):
             step = nn.Linear(geometry.width, geometry.heads, bias=False)
             nn.init.normal_(step.weight, std=0.02)
-            self.steps.append(step)
+            steps.append(step)
+        self.steps = cast("Sequence[nn.Linear]", steps)
 
     def table(self, positions: Tensor, reach: Reach) -> None:
         """Nothing: only the order of the tokens matters."""
@@ -45,5 +50,6 @@ class CableEncoding(PositionEncoding):
         carry: dict[str, Tensor],
     ) -> Bias:
         """−S_j; S_i is constant along a row, so that the softmax does not see it."""
-        steps = -F.softplus(self.steps[layer](hidden.float()))
+        product = F.linear(hidden.to(q.dtype), self.steps[layer].weight.to(q.dtype))
+        steps = -F.softplus(product.float())
         return Factored(key=-accumulate(steps.transpose(1, 2), carry)[..., None])

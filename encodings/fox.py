@@ -1,5 +1,8 @@
 """Forgetting Transformer: each token lets what came before it fade, by a share read off its content."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +15,8 @@ class FoxEncoding(PositionEncoding):
     since.
 
     x_t is the layer's normed input. Each layer has a Linear D → H of its own, w drawn from N(0, 0.02) and b =
-    5, so that gates start open.
+    5, so that gates start open. w·x is a product like that of the queries, in their precision; all that
+    follows is in float32 at least.
     """
 
     axes = (1,)
@@ -21,17 +25,18 @@ class FoxEncoding(PositionEncoding):
     kernels = ("factored",)
     cost = "one channel more a head, three in bfloat16; N·H sums in float64 and a Linear D → H a layer"
     claims = ("shift",)
-    tf32 = True
     source = "Lin et al. 2025, https://arxiv.org/abs/2503.02130"
+    version = 2
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(geometry)
-        self.gates = nn.ModuleList()
+        gates = nn.ModuleList()
         for _ in range(geometry.layers):
             gate = nn.Linear(geometry.width, geometry.heads)
             nn.init.normal_(gate.weight, std=0.02)
             nn.init.constant_(gate.bias, 5.0)
-            self.gates.append(gate)
+            gates.append(gate)
+        self.gates = cast("Sequence[nn.Linear]", gates)
 
     def table(self, positions: Tensor, reach: Reach) -> None:
         """Nothing: only the order of the tokens matters."""
@@ -47,5 +52,7 @@ class FoxEncoding(PositionEncoding):
         carry: dict[str, Tensor],
     ) -> Bias:
         """−c_j; c_i is constant along a row, so that the softmax does not see it."""
-        log_gates = F.logsigmoid(self.gates[layer](hidden.float()))
+        gate = self.gates[layer]
+        product = F.linear(hidden.to(q.dtype), gate.weight.to(q.dtype))
+        log_gates = F.logsigmoid(product.float() + gate.bias)
         return Factored(key=-accumulate(log_gates.transpose(1, 2), carry)[..., None])

@@ -72,12 +72,13 @@ def _along_one_axis(generators: Tensor, positions: Tensor) -> Callable[[Tensor],
     All p·A have the same eigenvectors, so A = U·diag(−iλ)·U* is taken apart once, iA being Hermitian, and
     each position costs no more than in RoPE.
     """
-    values, vectors = torch.linalg.eigh(1j * generators[0])
+    # Not 1j times A: PyTorch 2.11 cannot compile a complex constant for CUDA.
+    values, vectors = torch.linalg.eigh(torch.complex(torch.zeros_like(generators[0]), generators[0]))
     # (B|1, H, N, blocks, block), from positions (B|1, 1, N, 1, 1) and values (H, 1, blocks, block).
     angles = positions[:, None, :, :, None] * values[:, None]
     cosine, sine = angles.cos(), angles.sin()
     # Real and imaginary parts by themselves: compilers for GPUs do not take complex numbers.
-    real, imaginary = vectors.real, vectors.imag
+    real, imaginary = torch.view_as_real(vectors).unbind(-1)
 
     def rotation(x: Tensor) -> Tensor:
         across, along = real.to(x.dtype), imaginary.to(x.dtype)

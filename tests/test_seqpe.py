@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pebench.encodings.seqpe import PIVOTS, SeqPE, objectives
+from pebench.encodings.seqpe import SeqPE, objectives
+from pebench.encodings.seqpe.comparisons import PIVOTS, STEPS_AT_ONCE, Drawing
 from pebench.encodings.seqpe.encoder import (
     DigitEncoder,
     Strings,
@@ -230,12 +231,29 @@ def test_pivots_cover_every_position_once_in_each_pass() -> None:
     assert isinstance(encoding, SeqPE)
     steps = -(-1000 // PIVOTS)
     passes = [
-        torch.cat([encoding._pivots(Draw(0, epoch * steps + step)) for step in range(steps)]).flatten()
+        torch.cat(
+            [encoding.drawing.of(Draw(0, epoch * steps + step)).pivots for step in range(steps)]
+        ).flatten()
         for epoch in (0, 1)
     ]
     for numbers in passes:
         assert sorted(numbers.tolist()) == list(range(1000))
     assert not torch.equal(*passes)
+
+
+@pytest.mark.parametrize("extent", [(64,), (5, 4)], ids=str)
+def test_a_step_compares_the_same_whatever_step_came_before(extent: tuple[int, ...]) -> None:
+    mix = MIXES["text" if len(extent) == 1 else "images"]
+    steps = range(3 * STEPS_AT_ONCE)
+    through, alone = Drawing(mix, 200, 10, 3, extent), Drawing(mix, 200, 10, 3, extent)
+    all_steps = [through.of(Draw(7, step)) for step in steps]
+    for step in (40, 3, 16, 15, 41):
+        for one, other in zip(all_steps[step], alone.of(Draw(7, step)), strict=True):
+            assert torch.equal(one, other)
+    assert not torch.equal(all_steps[3].candidates, alone.of(Draw(8, 3)).candidates)
+    drawn = torch.cat([compared.outside.flatten() for compared in all_steps])
+    assert len({tuple(c.offsets.flatten().tolist()) for c in all_steps}) == len(steps), "each step its own"
+    assert int(drawn.max()) < 200
 
 
 def test_distillation_compares_the_same_offsets_inside_and_outside() -> None:

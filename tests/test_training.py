@@ -61,7 +61,7 @@ def test_a_batch_in_parts_trains_like_a_batch_at_once(place: Path, encoding: Any
         torch.testing.assert_close(value, weights[1][name], atol=2e-4, rtol=1e-3, msg=name)
 
 
-@pytest.mark.parametrize("encoding", [{"seqpe": {"positions": 200}}], ids=str)
+@pytest.mark.parametrize("encoding", [{"seqpe": {"positions": 200, "dropout": 0.0}}], ids=str)
 def test_modules_of_an_encoding_that_are_compiled_train_as_they_did(place: Path, encoding: Any) -> None:
     losses = []
     graphs = CompileCounter()

@@ -8,21 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pebench.encodings.seqpe.comparisons import Comparisons, Drawing
 from pebench.encodings.seqpe.encoder import DigitEncoder, check_positions, distinct
-from pebench.encodings.seqpe.objectives import (
-    MIXES,
-    contrastive_loss,
-    distillation_loss,
-    draw_candidates,
-    draw_offsets,
-    draw_starts,
-    nearest,
-)
+from pebench.encodings.seqpe.objectives import MIXES, contrastive_loss, distillation_loss
 from pebench.position_encoding import Bias, Draw, Factored, Geometry, PositionEncoding, Reach, grid
 from pebench.transfer import send
-
-PIVOTS = 32
-"""Pivots a step, and draws of offsets a step; a pass over 20,000 positions takes 625 steps."""
 
 WINDOWS = 320
 """Shifted training windows that are drawn once, and used again and again."""
@@ -68,7 +58,7 @@ class SeqPE(PositionEncoding):
     host_positions = True
     tf32 = True
     source = "Li et al. 2025, https://arxiv.org/abs/2506.13277"
-    version = 2
+    version = 3
 
     def __init__(
         self,
@@ -121,6 +111,7 @@ class SeqPE(PositionEncoding):
         self.share_prefixes = share_prefixes
         self.dropout = dropout
         self.mix = MIXES[candidates or ("text" if text else "images")]
+        self.drawing = Drawing(self.mix, self.places, base, self.digits, geometry.extent)
         self.contrastive, self.distillation, self.shifted = contrastive, distillation, shifted
         if self.how == "input" and project not in (None, "none"):
             raise ValueError(f"apply 'input' adds one vector a position and takes no projection '{project}'")
@@ -165,9 +156,10 @@ class SeqPE(PositionEncoding):
         """As many as the digits can name."""
         return int(self.base**self.digits)
 
-    def compilable(self) -> tuple[DigitEncoder]:
-        """The reader of digits."""
-        return (self.encoder,)
+    def compilable(self) -> tuple[DigitEncoder, ...]:
+        """The reader of digits, unless it has dropout: in PyTorch 2.11 the compiler for CUDA fails at dropout
+        in tensors of any size."""
+        return () if self.dropout else (self.encoder,)
 
     def table(self, positions: Tensor, reach: Reach) -> SeqPETable:
         """The vectors of the positions; each distinct position is read once."""
@@ -228,45 +220,41 @@ class SeqPE(PositionEncoding):
     def auxiliary_losses(self, positions: Tensor, table: SeqPETable, draw: Draw) -> dict[str, Tensor]:
         """The contrastive loss, and in steps that are not shifted the distillation loss, with their
         weights."""
+        shifted = not torch.equal(positions, grid(self.geometry.extent))
+        compared = self.drawing.of(draw)
+        wanted = {
+            "contrastive": torch.cat((compared.pivots, compared.candidates.flatten(0, 1))),
+            "distillation": compared.outside.flatten(0, 1),
+        }
+        if not self.contrastive:
+            del wanted["contrastive"]
+        if not self.distillation or shifted:
+            del wanted["distillation"]
+        if not wanted:
+            return {}
+        # In one reading: common prefixes are then common to both, and a device is asked for half as much.
+        vectors = self._read(torch.cat(list(wanted.values())))
+        parts = vectors.split([len(rows) for rows in wanted.values()])
         losses = {}
-        if self.contrastive:
-            losses["contrastive"] = self.contrastive * self._contrastive(table.vectors.device, draw)
-        if self.distillation and torch.equal(positions, grid(self.geometry.extent)):
-            losses["distillation"] = self.distillation * self._distillation(table.vectors, draw)
+        for name, read in zip(wanted, parts, strict=True):
+            if name == "contrastive":
+                losses[name] = self.contrastive * self._contrastive(read, compared)
+            else:
+                losses[name] = self.distillation * self._distillation(table.vectors[0], read, compared)
         return losses
 
-    def _contrastive(self, device: torch.device, draw: Draw) -> Tensor:
-        generator = draw.generator("seqpe", "candidates", draw.step)
-        pivots = self._pivots(draw)
-        candidates = draw_candidates(pivots, self.mix, self.places, self.base, self.digits, generator)
-        labels = nearest(pivots, candidates)
-        drawn = torch.cat((pivots, candidates.reshape(-1, pivots.shape[-1])))
-        vectors = self._read(drawn)
-        return contrastive_loss(
-            vectors[: len(pivots)],
-            vectors[len(pivots) :].unflatten(0, candidates.shape[:2]),
-            send(labels, device),
-        )
+    def _contrastive(self, vectors: Tensor, compared: Comparisons) -> Tensor:
+        """From the vectors of the pivots, then of all candidates."""
+        count = len(compared.pivots)
+        candidates = vectors[count:].unflatten(0, compared.candidates.shape[:2])
+        return contrastive_loss(vectors[:count], candidates, send(compared.labels, vectors.device))
 
-    def _pivots(self, draw: Draw) -> Tensor:
-        """(U, A): each pass over all positions goes through them in an order of its own."""
-        axes = self.geometry.axes
-        cells = self.places**axes
-        epoch, part = divmod(draw.step, math.ceil(cells / PIVOTS))
-        order = torch.randperm(cells, generator=draw.generator("seqpe", "pivots", epoch))
-        chosen = order[part * PIVOTS : (part + 1) * PIVOTS]
-        return torch.stack(torch.unravel_index(chosen, (self.places,) * axes), dim=-1)
-
-    def _distillation(self, vectors: Tensor, draw: Draw) -> Tensor:
-        """`vectors` are those of the whole trained extent, from position zero on."""
-        generator = draw.generator("seqpe", "offsets", draw.step)
-        extent = self.geometry.extent
-        offsets = draw_offsets(extent, PIVOTS, self.mix.size, generator)
-        outside = offsets + draw_starts(extent, PIVOTS, self.places, generator)
-        student = self._read(outside.flatten(0, 1))
+    def _distillation(self, inside: Tensor, outside: Tensor, compared: Comparisons) -> Tensor:
+        """From the vectors of the whole trained extent, from position zero on, and of windows outside."""
+        extent, offsets = self.geometry.extent, compared.offsets
         flat = sum(offsets[..., axis] * math.prod(extent[axis + 1 :]) for axis in range(len(extent)))
-        teacher = vectors[0][send(torch.as_tensor(flat), vectors.device)]
-        return distillation_loss(teacher, student.unflatten(0, offsets.shape[:2]), self.vector_heads)
+        teacher = inside[send(torch.as_tensor(flat), inside.device)]
+        return distillation_loss(teacher, outside.unflatten(0, offsets.shape[:2]), self.vector_heads)
 
     def _read(self, positions: Tensor) -> Tensor:
         """(U, D) vectors of (U, A) positions; each distinct one is read once."""

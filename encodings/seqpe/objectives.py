@@ -108,8 +108,8 @@ def draw_candidates(
 def draw_offsets(extent: tuple[int, ...], draws: int, count: int, generator: Generator) -> Tensor:
     """(G, T, A) cells of the extent, distinct in each draw; T is at most the number of cells."""
     cells = math.prod(extent)
-    order = torch.rand(draws, cells, generator=generator).argsort(-1)[:, : min(count, cells)]
-    return _cells(order, extent)
+    numbers = torch.rand(draws, cells, generator=generator)
+    return _cells(numbers.topk(min(count, cells), sorted=False).indices, extent)
 
 
 def draw_starts(extent: tuple[int, ...], draws: int, places: int, generator: Generator) -> Tensor:
@@ -147,8 +147,8 @@ def _local(pivots: Tensor, mix: Mix, places: int, generator: Generator) -> Tenso
     axes = pivots.shape[-1]
     side = mix.side(places, axes)
     corners = torch.randint(places - side + 1, (len(pivots), 1, axes), generator=generator)
-    order = torch.rand(len(pivots), side**axes, generator=generator).argsort(-1)
-    found = corners + _cells(order[:, : mix.size + 1], (side,) * axes)
+    numbers = torch.rand(len(pivots), side**axes, generator=generator)
+    found = corners + _cells(numbers.topk(mix.size + 1, sorted=False).indices, (side,) * axes)
     is_pivot = (found == pivots[:, None]).all(-1)
     rest = is_pivot.int().argsort(dim=-1, stable=True)[:, : mix.size]
     return found.gather(1, rest[..., None].expand(-1, -1, axes))

@@ -218,9 +218,6 @@ def _factored(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Factored) ->
 
 def _fused_wide(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, scale: float) -> Tensor:
     """Fused attention where queries and keys have more channels than values."""
-    if q.device.type == "cuda" and q.shape[-1] % ALIGNED:
-        missing = ALIGNED - q.shape[-1] % ALIGNED
-        q, k = F.pad(q, (0, missing)), F.pad(k, (0, missing))
     if q.dtype in _takes_narrow_values(q.device):
         return _fused(q, k, v, sight, scale)
     return _fused(q, k, _pad(v, q), sight, scale)[..., : v.shape[-1]]
@@ -269,9 +266,14 @@ def _block(values: Callable[[Block], Tensor], block: Block, q: Tensor, k: Tensor
 
 
 def _widen(x: Tensor, features: Tensor) -> Tensor:
-    """Appends features, broadcast to the leading dimensions of x, as further channels in its dtype."""
+    """Appends features, broadcast to the leading dimensions of x, as further channels in its dtype, and as
+    many zeros as the device wants."""
+    if x.device.type == "cuda":
+        features = F.pad(features, (0, -(x.shape[-1] + features.shape[-1]) % ALIGNED))
     features = features.to(x.dtype).expand(*x.shape[:-1], features.shape[-1])
-    return torch.cat([x, features], dim=-1)
+    # In memory the heads of a token lie side by side, as in the projections. Attention gives its output the
+    # form of the queries, and in any other it would be copied before it is projected.
+    return torch.cat([x.transpose(1, 2), features.transpose(1, 2)], dim=-1).transpose(1, 2)
 
 
 def _pad(v: Tensor, q: Tensor) -> Tensor:

@@ -42,6 +42,9 @@ def _losses(folder: RunFolder) -> list[float]:
     return [loss for loss in values if loss is not None]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+# The compiler advises to round the factors of float32 products, which is for the precision of a run to say.
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores for float32:UserWarning")
 @pytest.mark.parametrize(
     ("execution", "precision", "tolerance"),
     [(TOGETHER, "float32", 1e-4), (COMPILED, "float32", 1e-4), (TOGETHER, "bfloat16", 1e-2)],
