@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_slurm import FakeSlurm
 from tiny_sweeps import load, tiny, write
+from waiting import until
 
 from pebench.cli import main
 from pebench.store import RunFolder
@@ -26,13 +26,6 @@ SLOW: dict[str, Any] = {
     "train": {"steps": 3000, "batch": 2},
     "execution": {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1},
 }
-
-
-def until(what: Callable[[], bool], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 def cells(place: Path) -> list[CellStatus]:

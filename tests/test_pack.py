@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tiny_sweeps import load
+from waiting import until
 
 from pebench.store import RunFolder
 from pebench.submission import submissions
@@ -27,13 +27,6 @@ import sys
 from pebench.submission.pack import PackJob
 print(PackJob()(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], max_requeues=9))
 """
-
-
-def until(what: Callable[[], bool], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def packed(place: Path, sweep: Sweep, pack: int) -> Path:

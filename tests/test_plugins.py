@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mistakes import sentence
 
 from pebench.cli import main
 from pebench.errors import UserError
@@ -34,16 +35,6 @@ def written(folder: Path, name: str, source: str) -> Path:
     path = folder / name
     path.write_text(source, encoding="utf-8")
     return path
-
-
-def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a mistaken command line is answered with."""
-    assert main(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("pebench: ")
-    assert told.err.count("\n") == 1, told.err
-    return told.err
 
 
 def test_an_encoding_from_a_file_is_listed_shown_and_resolved(

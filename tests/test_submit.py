@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_sweeps import load, tiny, write
+from waiting import until
 
 from pebench.cli import main
 from pebench.errors import UserError
@@ -47,13 +47,6 @@ def scores(runs: Path) -> dict[str, Any]:
         path.parent.name: json.loads(path.read_text())["scores"]
         for path in sorted(runs.glob("*/result.json"))
     }
-
-
-def until(what: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def test_every_cell_runs_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

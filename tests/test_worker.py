@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tiny_sweeps import tiny, write
+from waiting import until
 
 from pebench.store import RunFolder
 from pebench.submission import submissions
@@ -96,13 +95,6 @@ def test_what_a_killed_attempt_left_in_the_way_stops_no_requeue(tmp_path: Path) 
 def test_a_forked_child_leaves_the_signal_to_its_parent() -> None:
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True)
     assert done.stdout == "0 False\n"
-
-
-def until(what: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def test_a_local_worker_that_is_told_to_requeue_goes_on_where_it_was(place: Path) -> None:

@@ -22,6 +22,7 @@ from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
 from pebench.scores import extent_name
 from pebench.spec import Frozen, RunSpec
+from pebench.text_file import read_text
 
 if TYPE_CHECKING:
     import pandas
@@ -94,13 +95,7 @@ def read_figures(path: Path = BUILT_IN) -> list[Figure]:
     Raises:
         UserError: it cannot be read, a column is missing, or a line is not as it should be.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read {path}: it is not UTF-8 text.") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
     needed = [name for name, field in Figure.model_fields.items() if field.is_required()]
     missing = [name for name in needed if name not in (rows.fieldnames or ())]
     if missing:

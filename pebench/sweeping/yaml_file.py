@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pebench.errors import UserError
+from pebench.text_file import read_text
 
 
 class _Loader(yaml.SafeLoader):
@@ -49,12 +50,7 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], str]:
     Raises:
         UserError: the file cannot be read, is not YAML, or holds something else than a mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read {path}: it is not UTF-8 text.") from error
+    text = read_text(path)
     return parse_mapping(text, str(path)), text
 
 

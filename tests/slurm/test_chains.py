@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
-from test_slurm import SMALL, cells, is_under_way, scores, states, undisturbed, until
+from test_slurm import SMALL, cells, is_under_way, scores, states, undisturbed
 from tiny_sweeps import load, tiny
+from waiting import until
 
 from pebench.store import RunFolder
 from pebench.submission.submit import submit

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
-from test_slurm import cells, is_under_way, scores, slow, states, undisturbed, until
+from test_slurm import cells, is_under_way, scores, slow, states, undisturbed
 from tiny_sweeps import load, tiny, write
+from waiting import until
 
 from pebench.cli import main
 from pebench.running.execution import Execution

@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 from local_slurm import LocalSlurm
-from test_slurm import cells, is_under_way, scores, states, undisturbed, until
+from test_slurm import cells, is_under_way, scores, states, undisturbed
 from tiny_sweeps import load
+from waiting import until
 
 from pebench.store import RunFolder
 from pebench.submission.resources import Resources

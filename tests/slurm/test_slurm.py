@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
 from tiny_sweeps import load, tiny, write
+from waiting import until
 
 from pebench.cli import main
 from pebench.running.execution import Execution
@@ -35,13 +35,6 @@ def states(sweep: Sweep, runs: Path) -> list[str]:
 
 def cells(sweep: Sweep, runs: Path) -> list[CellStatus]:
     return statuses(runs, sweep.record().runs)
-
-
-def until(what: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
 
 
 def scores(runs: Path) -> dict[str, Any]:
