@@ -21,6 +21,7 @@ from pebench.spec import RunSpec
 from pebench.store import Result, SweepRecord
 from pebench.sweeping.recorded import name_of
 from pebench.tracking.address import connect, database_file, tracking_uri, without_secrets
+from pebench.tracking.paging import all_pages
 from pebench.tracking.record import RUN_ID
 
 if TYPE_CHECKING:
@@ -60,17 +61,15 @@ def read_store(uri: str, wanted: Sequence[str]) -> list[tuple[SweepRecord, list[
 def _by_sweep(client: MlflowClient) -> dict[str, list[Run]]:
     """The mirrored runs by the name of each sweep that they are a part of."""
     found: dict[str, list[Run]] = defaultdict(list)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=10_000)]
-    token: str | None = None
-    while experiments:
-        page = client.search_runs(experiments, f"tags.`{RUN_ID}` != ''", max_results=1000, page_token=token)
-        for run in page:
-            for name in run.data.tags.get("sweep", "").split(", "):
-                if name:
-                    found[name].append(run)
-        token = page.token
-        if not token:
-            break
+    experiments = all_pages(lambda token: client.search_experiments(page_token=token))
+    ids = [experiment.experiment_id for experiment in experiments]
+    condition = f"tags.`{RUN_ID}` != ''"
+    for run in all_pages(
+        lambda token: client.search_runs(ids, condition, max_results=1000, page_token=token)
+    ):
+        for name in run.data.tags.get("sweep", "").split(", "):
+            if name:
+                found[name].append(run)
     return dict(found)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pebench.tracking.address import artifact_folder, experiment_key
+from pebench.tracking.paging import all_pages
 from pebench.tracking.record import UNSORTED, Headline
 from pebench.tracking.view import TAG, page, view
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
 
 _PRIMARY = "mlflow.experiment.primaryMetric.name"
@@ -26,7 +26,8 @@ class Experiments:
     def __init__(self, client: MlflowClient, uri: str) -> None:
         self._client = client
         self._uri = uri
-        self._by_name = {experiment.name: experiment for experiment in _all(client)}
+        found = all_pages(lambda token: client.search_experiments(page_token=token))
+        self._by_name = {experiment.name: experiment for experiment in found}
 
     def ids(self) -> list[str]:
         """The store's ids of all of them."""
@@ -89,14 +90,3 @@ def _note(name: str) -> str:
         f"Runs of the sweep '{name}'. A run that belongs to several sweeps is kept in the experiment of the "
         "one that comes first by name; its tag `sweep` names them all."
     )
-
-
-def _all(client: MlflowClient) -> list[Experiment]:
-    found: list[Experiment] = []
-    token: str | None = None
-    while True:
-        page = client.search_experiments(page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found

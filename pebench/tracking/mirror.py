@@ -18,6 +18,7 @@ from pebench.errors import UserError
 from pebench.tracking.address import connect, database_file, without_secrets
 from pebench.tracking.experiments import Experiments
 from pebench.tracking.memory import Remembered
+from pebench.tracking.paging import all_pages
 from pebench.tracking.patience import Patience, StoreUnavailableError
 from pebench.tracking.prepare import Prepared
 from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, Measured, Record
@@ -199,16 +200,12 @@ class Mirror:
         return found
 
     def _search(self, condition: str) -> list[Run]:
-        found: list[Run] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                self._experiments.ids(), condition, max_results=1000, page_token=token
+        ids = self._experiments.ids()
+        return list(
+            all_pages(
+                lambda token: self._client.search_runs(ids, condition, max_results=1000, page_token=token)
             )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        )
 
     def _create(self, record: Record) -> Run:
         attempts = itertools.count()
