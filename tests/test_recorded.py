@@ -14,6 +14,7 @@ CHANGED = "mine.yaml has changed since it was submitted"
 READING = [
     ["status", "mine.yaml"],
     ["cancel", "mine.yaml"],
+    ["logs", "mine.yaml"],
     ["leaderboard", "mine.yaml"],
     ["export", "mine.yaml", "-o", "mine.tar.gz"],
     ["compare", "mine.yaml", "other"],

@@ -25,8 +25,8 @@ from pebench.parameters import runs_option
 def command(name: str, followed: bool, count: int | None, of_job: bool, runs: Path) -> None:
     """Print the end of the log of a run, or of every run of a sweep.
 
-    A run is named by its id or the beginning of it, a sweep by its name. A run that never wrote a line may
-    have a job that did: --job prints that.
+    A run is named by its id or the beginning of it, a sweep by its name or its file. A run that never wrote a
+    line may have a job that did: --job prints that.
 
     \b
     Examples:
@@ -36,10 +36,10 @@ def command(name: str, followed: bool, count: int | None, of_job: bool, runs: Pa
     """
     from pebench.store import find_run, read_sweeps
     from pebench.submission.logs import follow, logs_of, tail
+    from pebench.sweeping.recorded import means_sweep, recorded_sweep
 
-    sweeps = {record.name: record for record in read_sweeps(runs)}
-    of_sweep = name in sweeps
-    run_ids = list(sweeps[name].runs) if of_sweep else [find_run(runs, name).run_id]
+    of_sweep = means_sweep(name, [record.name for record in read_sweeps(runs)])
+    run_ids = list(recorded_sweep(runs, name).runs) if of_sweep else [find_run(runs, name).run_id]
     files = logs_of(runs, run_ids, of_job)
     if not followed and not any(path.exists() for path in files):
         other = "" if of_job else f"; 'pebench logs {name} --job' prints what its job said"

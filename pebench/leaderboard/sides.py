@@ -12,8 +12,7 @@ from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.evidence import Evidence, from_folders
 from pebench.leaderboard.groups import Group
 from pebench.store import SweepRecord, find_run, read_sweeps
-from pebench.sweeping.recorded import recorded_sweep
-from pebench.sweeping.yaml_file import is_named
+from pebench.sweeping.recorded import means_sweep, recorded_sweep
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def find_sides(runs: Path, names: tuple[str, str], sweep: str | None = None) -> 
     if not any(runs.glob("*/spec.json")):
         raise UserError(f"there is no run in '{runs}': submit a sweep, or name the folder with --runs.")
     recorded = {record.name: record for record in read_sweeps(runs)}
-    if sweep is None and all(_is_sweep(name, recorded) for name in names):
+    if sweep is None and all(means_sweep(name, recorded) for name in names):
         return _sweeps(runs, [recorded_sweep(runs, name) for name in names])
     wanted = [recorded_sweep(runs, sweep)] if sweep is not None else list(recorded.values())
     collections = [collect(record, from_folders(runs, record)) for record in wanted]
@@ -80,13 +79,9 @@ def find_sides(runs: Path, names: tuple[str, str], sweep: str | None = None) -> 
 
 
 def _kind(name: str, collections: Iterable[Collection], recorded: Iterable[str]) -> str:
-    if _is_sweep(name, recorded):
+    if means_sweep(name, recorded):
         return "sweep"
     return "encoding" if any(_rows(each, name)[0] for each in collections) else "run"
-
-
-def _is_sweep(name: str, recorded: Iterable[str]) -> bool:
-    return is_named(name) or name in recorded
 
 
 def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Sides]:

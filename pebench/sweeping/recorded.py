@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,12 @@ def name_of(text: str) -> str:
         UserError: the file cannot be read.
     """
     return str(_said(Path(text))["name"]) if yaml_file.is_named(text) else text
+
+
+def means_sweep(text: str, names: Iterable[str]) -> bool:
+    """Whether a text that could name something else is meant as a sweep, for it is a file or one of the names
+    of those that were submitted."""
+    return yaml_file.is_named(text) or text in names
 
 
 def _find(runs: Path, wanted: str) -> tuple[SweepRecord, bool]:
