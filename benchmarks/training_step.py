@@ -4,8 +4,9 @@ What is timed is the loop that runs use, data transfer, auxiliary losses and opt
 tokens. Each encoding is measured beside the same model without one, which stays compiled throughout.
 `seqpe:dropout=0` computes common prefixes of digit strings once; `seqpe:dropout=0,unshared` computes every
 string whole; `seqpe` is that with the published dropout. What SeqPE adds to a step is the same whatever the
-size of the batch, so that a small batch, as on a CPU, shows it at its worst. Where memory does not
-suffice the batch is computed in more parts.
+size of the batch, so that a small batch, as on a CPU, shows it at its worst: --accumulate measures batches of
+several parts as well, each of them as large as --batch. Where memory does not suffice the batch is computed
+in more parts.
 
 `first step s` holds the compilation, with whatever the cache of compiled kernels had; `cold s` is the same in
 a process that --prepare started beside others. `waits` is how often a step waits for the CUDA device, by
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--compile", action=compiled, default=here, help="by default on CUDA")
     parser.add_argument("--prepare", type=positive, help="compile everything first, in so many processes")
     parser.add_argument("--prepare-only", action="store_true", help="and measure nothing")
+    parser.add_argument("--accumulate", type=positive, nargs="+", default=[1], help="parts of a batch")
     chosen = parser.parse_args()
     labels = [label for label in chosen.encodings if label != BASELINE]
     cold = prepare([BASELINE, *labels], chosen) if chosen.prepare else {}
@@ -85,12 +87,13 @@ def main() -> None:
         return
     title = "Training step by encoding"
     rows: list[Row] = []
-    for row in measure(labels, chosen, cold):
-        rows.append(row)
-        told = f"{row.name}: {row.seconds * 1e3:.1f} ms, {row.ratio:.2f} of {BASELINE}\n"
-        sys.stderr.write(told)
-        if chosen.output:
-            write(chosen.output, described(title, BASELINE, rows))
+    for parts in chosen.accumulate:
+        for row in measure(labels, chosen, parts, cold if parts == 1 else {}):
+            rows.append(row)
+            told = f"{row.name}: {row.seconds * 1e3:.1f} ms, {row.ratio:.2f} of {BASELINE}\n"
+            sys.stderr.write(told)
+            if chosen.output:
+                write(chosen.output, described(title, BASELINE, rows))
     report(title, BASELINE, rows, chosen.output)
 
 
@@ -112,20 +115,28 @@ def prepare(labels: list[str], chosen: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def measure(labels: list[str], chosen: argparse.Namespace, cold: dict[str, float]) -> Iterator[Row]:
-    """The rows, each as soon as it is there; that of the baseline comes first."""
-    base, base_ready = _begun(BASELINE, chosen, 1)
+def measure(
+    labels: list[str], chosen: argparse.Namespace, least: int, cold: dict[str, float]
+) -> Iterator[Row]:
+    """The rows, each as soon as it is there; that of the baseline comes first.
+
+    Args:
+        labels: the encodings. chosen: on the command line.
+        least: parts that a batch consists of. cold: seconds of first steps, by label.
+    """
+    batch = least * chosen.batch
+    base, base_ready = _begun(BASELINE, chosen, batch, least)
     base_step = _seconds_of_a_step(base)
     rows: list[Row] = []
     for label in labels:
         loop = ready = None
-        parts = 1
+        parts = least
         while loop is None:
             try:
-                loop, ready = _begun(label, chosen, parts)
+                loop, ready = _begun(label, chosen, batch, parts)
             except torch.OutOfMemoryError as error:
                 parts *= 2
-                if parts > min(MOST_PARTS, chosen.batch):
+                if parts > min(MOST_PARTS * least, batch):
                     sys.stderr.write(f"{label} left out: {_in_one_line(error)}\n")
                     break
                 sys.stderr.write(f"{label}: not enough memory, now in {parts} parts\n")
@@ -141,13 +152,13 @@ def measure(labels: list[str], chosen: argparse.Namespace, cold: dict[str, float
         units = {BASELINE: math.ceil(MEASURED / base_step), label: math.ceil(MEASURED / own_step)}
         loops = {BASELINE: base, label: loop}
         works = {name: partial(_advance, loops[name], units[name]) for name in loops}
-        found = alternate(works, BASELINE, _setting(chosen), chosen.rounds, warmup=1, units=units)
+        found = alternate(works, BASELINE, _setting(chosen, batch), chosen.rounds, warmup=1, units=units)
         first = not rows
         for row in found if first else found[1:]:
             is_base = row.name == BASELINE
             figures = {
-                **_figures(row.seconds, chosen),
-                "parts": None if is_base or parts == 1 else str(parts),
+                **_figures(row.seconds, chosen, batch),
+                "parts": str(least if is_base else parts),
                 "first step s": base_ready if is_base else ready,
                 "cold s": cold.get(row.name),
                 "waits": _waits(loops[row.name], row.name),
@@ -159,10 +170,10 @@ def measure(labels: list[str], chosen: argparse.Namespace, cold: dict[str, float
         del loop
 
 
-def _begun(label: str, chosen: argparse.Namespace, parts: int) -> tuple[Loop, float]:
+def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> tuple[Loop, float]:
     """A training that has compiled what it needs, and the seconds that its first step took."""
     task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
-    training = Training(steps=10**6, batch=chosen.batch, accumulate=parts, precision=chosen.precision)
+    training = Training(steps=10**6, batch=batch, accumulate=parts, precision=chosen.precision)
     loop = steps(label, task, training, chosen.compile)
     begin = time.perf_counter()
     _advance(loop, 1)
@@ -174,7 +185,7 @@ def _begun(label: str, chosen: argparse.Namespace, parts: int) -> tuple[Loop, fl
 
 
 def _first_step(label: str, chosen: argparse.Namespace) -> float:
-    return _begun(label, chosen, 1)[1]
+    return _begun(label, chosen, chosen.batch, 1)[1]
 
 
 def _seconds_of_a_step(loop: Loop) -> float:
@@ -207,20 +218,20 @@ def _waits(loop: Loop, label: str) -> float | None:
     return places.total()
 
 
-def _setting(chosen: argparse.Namespace) -> dict[str, object]:
+def _setting(chosen: argparse.Namespace, batch: int) -> dict[str, object]:
     return {
         "model": chosen.size,
         "extent": chosen.extent,
-        "batch": chosen.batch,
+        "batch": batch,
         "vocabulary": chosen.vocabulary,
         "precision": chosen.precision,
         "compiled": chosen.compile,
     }
 
 
-def _figures(seconds: float, chosen: argparse.Namespace) -> dict[str, float | str | None]:
+def _figures(seconds: float, chosen: argparse.Namespace, batch: int) -> dict[str, float | str | None]:
     task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
-    rate = chosen.batch * chosen.extent / seconds
+    rate = batch * chosen.extent / seconds
     return {
         "tokens/s": rate,
         "utilisation": utilisation(rate * flops_of_a_token(task, chosen.vocabulary)),
