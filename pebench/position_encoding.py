@@ -179,11 +179,6 @@ class PositionEncoding(nn.Module):
         super().__init__()
         self.geometry = geometry
 
-    def compilable(self) -> tuple[nn.Module, ...]:
-        """The modules that `table` and `auxiliary_losses` call with tensors on the device alone, in any
-        number and of any size. Where training on CUDA is compiled, each of them is, as one graph."""
-        return ()
-
     def limit(self) -> int | None:
         """The largest extent of an axis that can be served, None if there is no bound."""
         return None

@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch._dynamo.testing import CompileCounter
 
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.resolve import build_encoding, build_task, resolve
 from pebench.running import checkpoint
 from pebench.running.checkpoint import State
-from pebench.running.compilation import calling, compiled_forwards
 from pebench.running.optimisation import learning_rate, optimiser
 from pebench.running.train import Progress, train
 from pebench.spec import Training
@@ -59,21 +57,6 @@ def test_a_batch_in_parts_trains_like_a_batch_at_once(place: Path, encoding: Any
         weights.append(model.state_dict())
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], atol=2e-4, rtol=1e-3, msg=name)
-
-
-@pytest.mark.parametrize("encoding", [{"seqpe": {"positions": 200, "dropout": 0.0}}], ids=str)
-def test_modules_of_an_encoding_that_are_compiled_train_as_they_did(place: Path, encoding: Any) -> None:
-    losses = []
-    graphs = CompileCounter()
-    for compiled in (False, True):
-        task, model, training = _task(place, encoding, steps=4, batch=2)
-        forwards = compiled_forwards(model.encoding.compilable(), graphs) if compiled else {}
-        with calling(forwards):
-            losses.append([float(progress.losses["loss"]) for progress in _train(task, model, training)])
-        assert all(vars(module).get("forward") is None for module in forwards), "called in its own form again"
-    torch.compiler.reset()
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert graphs.frame_count == 1, "one graph serves every number of positions"
 
 
 def test_the_encodings_losses_reach_the_log(place: Path) -> None:

@@ -156,11 +156,6 @@ class SeqPE(PositionEncoding):
         """As many as the digits can name."""
         return int(self.base**self.digits)
 
-    def compilable(self) -> tuple[DigitEncoder, ...]:
-        """The reader of digits, unless it has dropout: in PyTorch 2.11 the compiler for CUDA fails at dropout
-        in tensors of any size."""
-        return () if self.dropout else (self.encoder,)
-
     def table(self, positions: Tensor, reach: Reach) -> SeqPETable:
         """The vectors of the positions; each distinct position is read once."""
         return self._table(self._read(positions.flatten(0, 1)).unflatten(0, positions.shape[:2]))

@@ -289,9 +289,7 @@ class DigitEncoder(nn.Module):
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, visible: Tensor) -> Tensor:
     """Attention of each row over the keys that it names: (rows, heads, d)."""
-    # A compiler takes one form for any number of rows, and gathers inside of its kernels.
-    size = len(q) if torch.compiler.is_compiling() else ROWS_AT_ONCE
-    parts = zip(q.split(size), seen.split(size), visible.split(size), strict=True)
+    parts = zip(q.split(ROWS_AT_ONCE), seen.split(ROWS_AT_ONCE), visible.split(ROWS_AT_ONCE), strict=True)
     out = []
     for query, keys, mask in parts:
         logits = torch.einsum("rhd,rshd->rhs", query, _gather(k, keys)) * query.shape[-1] ** -0.5

@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
 from pebench.data.cache import cache_folder, digest, unwritable
 
@@ -37,29 +33,6 @@ def share_compiled_kernels() -> None:
     except OSError as error:
         raise unwritable(folder, error) from error
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
-
-
-def compiled_forwards(
-    modules: Iterable[nn.Module], backend: Callable[..., Any] | str = "inductor"
-) -> dict[nn.Module, Callable[..., Any]]:
-    """The compiled forward pass of each module, as one graph for tensors of any size."""
-    return {
-        module: torch.compile(module.forward, dynamic=True, fullgraph=True, backend=backend)
-        for module in modules
-    }
-
-
-@contextmanager
-def calling(forwards: dict[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """Lets modules be called in another form of theirs. Outside, as in evaluation, they are what they were:
-    there each size comes once, and compiling would cost more than it saves."""
-    for module, forward in forwards.items():
-        module.forward = forward
-    try:
-        yield
-    finally:
-        for module in forwards:
-            del module.forward
 
 
 def forget_compiled() -> None:

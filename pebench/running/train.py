@@ -16,7 +16,6 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from pebench.position_encoding import Draw, PositionEncoding, Reach, Table, tabulate
 from pebench.randomness import derive
 from pebench.running.checkpoint import State
-from pebench.running.compilation import calling, compiled_forwards
 from pebench.running.optimisation import learning_rate
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
@@ -64,8 +63,7 @@ def train(
         device: where the model is.
         wanted: whether the caller will look at the progress after that many updates. Elsewhere the device is
             not waited for, and a loss that stopped being a number is noticed at the next look.
-        compiled: whether the model and its loss go through `torch.compile`, as one graph; on CUDA what the
-            encoding names `compilable` does so as well.
+        compiled: whether the model and its loss go through `torch.compile`, as one graph.
         ranks: the processes that share each batch; all of them are to call this.
 
     Yields:
@@ -74,14 +72,12 @@ def train(
     encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
     model.train()
     loss_of: Loss = torch.compile(task.loss, dynamic=False) if compiled else task.loss
-    # On CPUs the kernels for any size are slower than those that PyTorch comes with.
-    forwards = compiled_forwards(encoding.compilable()) if compiled and device.type == "cuda" else {}
     never = torch.full((), training.steps + 1, device=device)
     bad_step = never.clone()
     clock, marked = None, state.items
     while state.step < training.steps and state.diverged_at is None:
         step, batch = state.step, task.batch(seed, "train", state.step, training.batch)
-        with calling(forwards), _encoding_products(encoding, training):
+        with _encoding_products(encoding, training):
             losses, norm = _update(
                 model, encoding, task, loss_of, optimiser, training, batch, Draw(seed, step), device, ranks
             )

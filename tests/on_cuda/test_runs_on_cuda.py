@@ -105,8 +105,10 @@ def test_a_killed_run_ends_like_an_undisturbed_one(place: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-# The compiler advises to round the factors of float32 products, which is for the precision of a run to say.
-@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores for float32:UserWarning")
+# The compiler says where it could do better: by rounding the factors of float32 products, which is for the
+# precision of a run to say, or without complex numbers.
+@pytest.mark.filterwarnings(r"ignore::UserWarning:torch\._inductor")
+@pytest.mark.filterwarnings(r"ignore::FutureWarning:torch\._inductor")
 @pytest.mark.parametrize(
     ("encoding", "precision"),
     [
