@@ -6,8 +6,9 @@ baseline); the last layer for the read-out token alone; that with common prefixe
 two with dropout, with which sharing is no longer exact and is not done. All forms have the same weights, and
 their outputs are compared before they are timed.
 
-The samplers draw what one step of training compares: candidates and labels of the contrastive loss, and
-offsets and windows of the distillation loss. The baseline draws one number after another in plain Python.
+The samplers draw what several steps of training compare, as many as are drawn for at once: candidates and
+labels of the contrastive loss, and offsets and windows of the distillation loss. The baseline draws one
+number after another in plain Python.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from measuring.alternation import Row, Work, alternate, device
 from measuring.reporting import Arguments, positive, report
 from torch import Tensor
 
+from pebench.encodings.seqpe.comparisons import PIVOTS, STEPS_AT_ONCE
 from pebench.encodings.seqpe.encoder import DigitEncoder, to_digits
 from pebench.encodings.seqpe.objectives import (
     EDITS,
@@ -35,7 +37,6 @@ BASELINE = "plain"
 BASE, DIGITS, LAYERS = 10, 5, 2
 """As published for text."""
 
-PIVOTS = 32
 PLACES = 20_000
 MIX = MIXES["text"]
 PUBLISHED_DROPOUT = 0.1
@@ -106,9 +107,10 @@ def encoders(count: int, width: int, heads: int) -> dict[str, Work]:
 
 
 def samplers(extent: int) -> dict[str, dict[str, Work]]:
-    """The work of one training step, by what is drawn and how."""
+    """The work of some training steps, by what is drawn and how."""
     generator = torch.Generator().manual_seed(0)
-    pivots = torch.randint(PLACES, (PIVOTS, 1), generator=generator)
+    count = PIVOTS * STEPS_AT_ONCE
+    pivots = torch.randint(PLACES, (count, 1), generator=generator)
     numbers = pivots[:, 0].tolist()
     plain = random.Random(0)
 
@@ -122,12 +124,11 @@ def samplers(extent: int) -> dict[str, dict[str, Work]]:
             min(range(len(candidates)), key=lambda at: abs(candidates[at] - pivot))
 
     def distillation() -> None:
-        draw_offsets((extent,), PIVOTS, MIX.size, generator) + draw_starts(
-            (extent,), PIVOTS, PLACES, generator
-        )
+        offsets = draw_offsets((extent,), count, MIX.size, generator)
+        offsets + draw_starts((extent,), count, PLACES, generator)
 
     def plain_distillation() -> None:
-        for _ in range(PIVOTS):
+        for _ in range(count):
             start = extent + plain.randrange(PLACES - 2 * extent + 1)
             [start + offset for offset in plain.sample(range(extent), min(extent, MIX.size))]
 
@@ -135,9 +136,10 @@ def samplers(extent: int) -> dict[str, dict[str, Work]]:
         [[int(digit) for digit in str(position).zfill(DIGITS)] for position in range(extent)]
 
     every = torch.arange(extent)[:, None]
+    steps = f"{STEPS_AT_ONCE} steps"
     return {
-        "contrastive": {BASELINE: plain_contrastive, "tensor code": contrastive},
-        "distillation": {BASELINE: plain_distillation, "tensor code": distillation},
+        f"contrastive, {steps}": {BASELINE: plain_contrastive, "tensor code": contrastive},
+        f"distillation, {steps}": {BASELINE: plain_distillation, "tensor code": distillation},
         "digits": {BASELINE: plain_digits, "tensor code": lambda: to_digits(every, BASE, DIGITS)},
     }
 

@@ -74,7 +74,7 @@ def _print_rows(rows: list[Any], contest: Any, console: Any) -> None:
     from pebench.scores import extent_name
 
     console.print(metric_heading(rows[0].metric, rows[0].record))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("extent", no_wrap=True)
     for heading in ("A", "B", "A − B", "A won", "p", "Holm's p"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -92,3 +92,4 @@ def _print_rows(rows: list[Any], contest: Any, console: Any) -> None:
             {1: "A", -1: "B", 0: "neither" if row.pairs else ""}[row.shown],
         )
     console.print(table)
+    console.print()
