@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from pebench.cli import main
+from pebench.encodings.seqpe.encoder import Strings, Tokens
+from pebench.position_encoding import Reach, grid
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BENCHMARKS = REPOSITORY / "benchmarks"
@@ -76,6 +78,18 @@ def page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_reader_that_shares_nothing_is_measured_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    training = importlib.import_module("measuring.training")
+    task = training.random_text(16, "tiny", 32)
+    for label, kind in (("seqpe:dropout=0", Tokens), ("seqpe:dropout=0,unshared", Strings)):
+        encoding = training.labelled(label, task)
+        read: list[object] = []
+        encoding.encoder.register_forward_pre_hook(lambda _, spelt, read=read: read.extend(spelt))
+        encoding.table(grid((16,)), Reach((16,)))
+        assert [type(spelt) for spelt in read] == [kind]
 
 
 def test_the_documentation_says_what_the_results_say(page: Any) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -99,8 +98,12 @@ def labelled(label: str, task: AnyTask) -> PositionEncoding:
     encoding = build_encoding(name, {key: _value(text) for key, text in options.items()}, task.geometry())
     if UNSHARED in parts:
         encoder: Any = encoding.encoder
-        encoder.spell = partial(encoder.spell, share=False)
+        encoder.spell = _without_sharing(encoder.spell)
     return encoding
+
+
+def _without_sharing(spell: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda positions, share: spell(positions, share=False)
 
 
 def allow_many_compilations() -> None:
