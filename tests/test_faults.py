@@ -102,7 +102,7 @@ def test_a_run_whose_folder_vanishes_ends_in_a_sentence(
     assert "Traceback" not in told
     monkeypatch.setattr(checkpoint, "save", before)
     assert main(["status", "tiny"]) == 2
-    assert "unknown sweep 'tiny': there is none." in capsys.readouterr().err
+    assert "no sweep was submitted into" in capsys.readouterr().err
     assert main(["submit", str(path)]) == 0, "the next submit makes the folder again"
 
 
