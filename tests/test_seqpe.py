@@ -343,6 +343,26 @@ def test_shifted_batches_have_no_distillation_loss() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"positions": 20, "contrastive": 0.0}, {"distillation"}),
+        ({"positions": 40, "distillation": 0.0, "shifted": 0.0}, {"contrastive"}),
+        ({"positions": 20, "contrastive": 0.0, "distillation": 0.0, "shifted": 0.0}, set()),
+    ],
+    ids=str,
+)
+def test_an_objective_that_is_not_wanted_needs_no_room(options: dict[str, object], wanted: set[str]) -> None:
+    geometry = Geometry(32, 4, 2, (10 if "contrastive" in options else 30,))
+    encoding = build_encoding("seqpe", options, geometry)
+    positions = grid(geometry.extent)
+    losses = encoding.auxiliary_losses(
+        positions, encoding.table(positions, Reach(geometry.extent)), Draw(0, 20)
+    )
+    assert set(losses) == wanted
+    assert all(bool(loss.isfinite()) for loss in losses.values())
+
+
+@pytest.mark.parametrize(
     ("options", "reason"),
     [
         ({"positions": 100}, "'positions' must be at least 128"),

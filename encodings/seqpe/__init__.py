@@ -111,7 +111,15 @@ class SeqPE(PositionEncoding):
         self.share_prefixes = share_prefixes
         self.dropout = dropout
         self.mix = MIXES[candidates or ("text" if text else "images")]
-        self.drawing = Drawing(self.mix, self.places, base, self.digits, geometry.extent)
+        self.drawing = Drawing(
+            self.mix,
+            self.places,
+            base,
+            self.digits,
+            geometry.extent,
+            contrastive=contrastive > 0,
+            distillation=distillation > 0,
+        )
         self.contrastive, self.distillation, self.shifted = contrastive, distillation, shifted
         if self.how == "input" and project not in (None, "none"):
             raise ValueError(f"apply 'input' adds one vector a position and takes no projection '{project}'")

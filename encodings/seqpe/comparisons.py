@@ -28,6 +28,7 @@ class Comparisons(NamedTuple):
     Attributes:
         pivots: (U, A) positions. candidates: (U, C, A) positions. labels: (U,) the candidate that is nearest.
         offsets: (G, T, A) cells of the trained extent. outside: (G, T, A) the same in windows outside of it.
+            Of an objective that is not wanted C or T is 0.
     """
 
     pivots: Tensor
@@ -40,14 +41,25 @@ class Comparisons(NamedTuple):
 class Drawing:
     """The comparisons of each step, equal for equal seeds whatever step training begins at."""
 
-    def __init__(self, mix: Mix, places: int, base: int, digits: int, extent: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        mix: Mix,
+        places: int,
+        base: int,
+        digits: int,
+        extent: tuple[int, ...],
+        contrastive: bool = True,
+        distillation: bool = True,
+    ) -> None:
         """
         Args:
             mix: where candidates come from. places: positions an axis that are compared.
             base: of the digits. digits: of each axis.
             extent: the trained one.
+            contrastive, distillation: whether the objective is wanted.
         """
         self.mix, self.places, self.base, self.digits, self.extent = mix, places, base, digits, extent
+        self.contrastive, self.distillation = contrastive, distillation
         self._drawn: tuple[tuple[int, int], list[Comparisons]] | None = None
 
     def of(self, draw: Draw) -> Comparisons:
@@ -60,14 +72,15 @@ class Drawing:
     def _steps(self, draw: Draw, number: int) -> list[Comparisons]:
         generator = draw.generator("seqpe", "comparisons", number)
         pivots = self._pivots(draw, range(number * STEPS_AT_ONCE, (number + 1) * STEPS_AT_ONCE))
-        together = torch.cat(pivots)
-        candidates = draw_candidates(together, self.mix, self.places, self.base, self.digits, generator)
-        labels = nearest(together, candidates)
-        count = PIVOTS * STEPS_AT_ONCE
-        offsets = draw_offsets(self.extent, count, self.mix.size, generator)
-        # Where there is no room outside the trained extent there is no distillation either.
-        room = self.places >= 2 * max(self.extent)
-        outside = offsets + draw_starts(self.extent, count, self.places, generator) if room else offsets
+        together, count, axes = torch.cat(pivots), PIVOTS * STEPS_AT_ONCE, len(self.extent)
+        candidates, labels = together.new_empty(len(together), 0, axes), together.new_zeros(len(together))
+        if self.contrastive:
+            candidates = draw_candidates(together, self.mix, self.places, self.base, self.digits, generator)
+            labels = nearest(together, candidates)
+        offsets = outside = together.new_empty(count, 0, axes)
+        if self.distillation:
+            offsets = draw_offsets(self.extent, count, self.mix.size, generator)
+            outside = offsets + draw_starts(self.extent, count, self.places, generator)
         sizes = [len(part) for part in pivots]
         parts = (candidates.split(sizes), labels.split(sizes), offsets.split(PIVOTS), outside.split(PIVOTS))
         return [Comparisons(*part) for part in zip(pivots, *parts, strict=True)]
