@@ -223,34 +223,27 @@ class SeqPE(PositionEncoding):
     def auxiliary_losses(self, positions: Tensor, table: SeqPETable, draw: Draw) -> dict[str, Tensor]:
         """The contrastive loss, and in steps that are not shifted the distillation loss, with their
         weights."""
-        shifted = not torch.equal(positions, grid(self.geometry.extent))
-        compared = self.drawing.of(draw)
-        wanted = {
-            "contrastive": torch.cat((compared.pivots, compared.candidates.flatten(0, 1))),
-            "distillation": compared.outside.flatten(0, 1),
-        }
-        if not self.contrastive:
-            del wanted["contrastive"]
-        if not self.distillation or shifted:
-            del wanted["distillation"]
-        if not wanted:
+        contrasted = self.contrastive > 0
+        distilled = self.distillation > 0 and torch.equal(positions, grid(self.geometry.extent))
+        if not contrasted and not distilled:
             return {}
+        compared = self.drawing.of(draw)
+        rows = [compared.pivots, compared.candidates.flatten(0, 1)] if contrasted else []
+        rows += [compared.outside.flatten(0, 1)] if distilled else []
         # In one reading: common prefixes are then common to both, and a device is asked for half as much.
-        vectors = self._read(torch.cat(list(wanted.values())))
-        parts = vectors.split([len(rows) for rows in wanted.values()])
+        read = self._read(torch.cat(rows)).split([len(part) for part in rows])
         losses = {}
-        for name, read in zip(wanted, parts, strict=True):
-            if name == "contrastive":
-                losses[name] = self.contrastive * self._contrastive(read, compared)
-            else:
-                losses[name] = self.distillation * self._distillation(table.vectors[0], read, compared)
+        if contrasted:
+            losses["contrastive"] = self.contrastive * self._contrastive(read[0], read[1], compared)
+        if distilled:
+            inside, outside = table.vectors[0], read[-1]
+            losses["distillation"] = self.distillation * self._distillation(inside, outside, compared)
         return losses
 
-    def _contrastive(self, vectors: Tensor, compared: Comparisons) -> Tensor:
-        """From the vectors of the pivots, then of all candidates."""
-        count = len(compared.pivots)
-        candidates = vectors[count:].unflatten(0, compared.candidates.shape[:2])
-        return contrastive_loss(vectors[:count], candidates, send(compared.labels, vectors.device))
+    def _contrastive(self, pivots: Tensor, candidates: Tensor, compared: Comparisons) -> Tensor:
+        """From the vectors of the pivots and of all candidates."""
+        candidates = candidates.unflatten(0, compared.candidates.shape[:2])
+        return contrastive_loss(pivots, candidates, send(compared.labels, pivots.device))
 
     def _distillation(self, inside: Tensor, outside: Tensor, compared: Comparisons) -> Tensor:
         """From the vectors of the whole trained extent, from position zero on, and of windows outside."""

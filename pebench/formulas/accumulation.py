@@ -28,7 +28,7 @@ def accumulate(new: Tensor, carry: dict[str, Tensor]) -> Tensor:
 
 
 def _sums(new: Tensor) -> Tensor:
-    return new.double().contiguous().cumsum(-1)
+    return new.to(torch.float64, memory_format=torch.contiguous_format).cumsum(-1)
 
 
 def _sums_from_the_end(new: Tensor) -> Tensor:
