@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--runs", type=positive, nargs="+", default=[100, 1000, 10_000])
     parser.set_defaults(rounds=3)
     chosen = parser.parse_args()
-    rows = [row for count in chosen.runs for row in measure(count, chosen.rounds)]
+    rows = (row for count in chosen.runs for row in measure(count, chosen.rounds))
     report("Aggregation by number of runs", BASELINE, rows, chosen.output)
 
 

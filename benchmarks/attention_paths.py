@@ -10,13 +10,17 @@ What `FLEX_FROM` in `pebench/attention/kernels.py` should say is the length from
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from measuring.alternation import Row, Work, alternate, device
+from measuring.preparation import in_one_line
 from measuring.reporting import Arguments, positive, report
 from torch import Tensor
 
@@ -132,7 +136,7 @@ def _possible(works: dict[str, Work]) -> dict[str, Work]:
         try:
             work()
         except RuntimeError as error:
-            print(f"{name} left out: {' '.join(str(error).split())[:300]}")  # noqa: T201
+            sys.stderr.write(f"{name} left out: {in_one_line(error)}\n")
             continue
         found[name] = work
     return found
@@ -152,25 +156,24 @@ def main() -> None:
         "--tokens", type=positive, default=16384 if here else 1024, help="in a batch, at least one text"
     )
     chosen = parser.parse_args()
-    rows: list[Row] = []
-    for length in chosen.lengths:
-        for dtype in chosen.dtypes:
-            for causal in (True, False):
-                names = [
-                    name for name in chosen.encodings if (1 if causal else 2) in encodings.load(name).axes
-                ]
-                if not names:
-                    continue
-                batch = max(1, chosen.tokens // length)
-                setting = Setting(length, getattr(torch, dtype), causal, chosen.heads, batch)
-                for direction in ("forward", "backward"):
-                    make = setting.forward if direction == "forward" else setting.backward
-                    works = _possible({name: make(path) for name, path in setting.paths(names).items()})
-                    attention = "causal" if causal else "grid"
-                    at = {"tokens": length, "dtype": dtype, "attention": attention, "pass": direction}
-                    rows += alternate(works, BASELINE, at, chosen.rounds)
-    report("Attention by path", BASELINE, rows, chosen.output)
+    report("Attention by path", BASELINE, measure(chosen), chosen.output)
     print(f"FLEX_FROM now: {kernels.FLEX_FROM}")  # noqa: T201
+
+
+def measure(chosen: argparse.Namespace) -> Iterator[Row]:
+    """The rows, setting after setting."""
+    for length, dtype, causal in product(chosen.lengths, chosen.dtypes, (True, False)):
+        names = [name for name in chosen.encodings if (1 if causal else 2) in encodings.load(name).axes]
+        if not names:
+            continue
+        batch = max(1, chosen.tokens // length)
+        setting = Setting(length, getattr(torch, dtype), causal, chosen.heads, batch)
+        for direction in ("forward", "backward"):
+            make = setting.forward if direction == "forward" else setting.backward
+            works = _possible({name: make(path) for name, path in setting.paths(names).items()})
+            attention = "causal" if causal else "grid"
+            at = {"tokens": length, "dtype": dtype, "attention": attention, "pass": direction}
+            yield from alternate(works, BASELINE, at, chosen.rounds)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ cope) and, on CUDA, compiled into flex attention (t5), whatever `choose_kernel` 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from unittest import mock
@@ -68,12 +69,14 @@ def main() -> None:
     task = random_text(chosen.extents[0], chosen.size, chosen.vocabulary, tuple(chosen.extents))
     paths = list(dict.fromkeys(["fused", *chosen.paths]))
     tokens = max(chosen.extents)
-    rows: list[Row] = []
-    for extent in chosen.extents:
-        at = {"model": chosen.size, "vocabulary": chosen.vocabulary, "extent": extent}
-        found = alternate(works(task, extent, paths), BASELINE, at, chosen.rounds, warmup=1)
-        rows += [replace(row, more={"tokens/s": tokens / row.seconds}) for row in found]
-    report("Evaluation by extent", BASELINE, rows, chosen.output)
+
+    def rows() -> Iterator[Row]:
+        for extent in chosen.extents:
+            at = {"model": chosen.size, "vocabulary": chosen.vocabulary, "extent": extent}
+            for row in alternate(works(task, extent, paths), BASELINE, at, chosen.rounds, warmup=1):
+                yield replace(row, more={"tokens/s": tokens / row.seconds})
+
+    report("Evaluation by extent", BASELINE, rows(), chosen.output)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ number after another in plain Python.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -189,14 +190,16 @@ def main() -> None:
     parser.add_argument("--width", type=positive, default=768 if here else 128)
     parser.add_argument("--heads", type=positive, default=12 if here else 4)
     chosen = parser.parse_args()
-    rows: list[Row] = []
-    for count in chosen.positions:
-        at = {"what": f"encoder, width {chosen.width}", "positions": count}
-        rows += alternate(encoders(count, chosen.width, chosen.heads), BASELINE, at, chosen.rounds)
-    for count in chosen.positions:
-        for what, works in samplers(count).items():
-            rows += alternate(works, BASELINE, {"what": what, "positions": count}, chosen.rounds)
-    report("SeqPE's encoder and samplers", BASELINE, rows, chosen.output)
+
+    def rows() -> Iterator[Row]:
+        for count in chosen.positions:
+            at = {"what": f"encoder, width {chosen.width}", "positions": count}
+            yield from alternate(encoders(count, chosen.width, chosen.heads), BASELINE, at, chosen.rounds)
+        for count in chosen.positions:
+            for what, works in samplers(count).items():
+                yield from alternate(works, BASELINE, {"what": what, "positions": count}, chosen.rounds)
+
+    report("SeqPE's encoder and samplers", BASELINE, rows(), chosen.output)
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--server", action="store_true", help="into a server, not a file")
     parser.set_defaults(rounds=3)
     chosen = parser.parse_args()
-    rows = [row for count in chosen.runs for row in measure(count, chosen.server, chosen.rounds)]
+    rows = (row for count in chosen.runs for row in measure(count, chosen.server, chosen.rounds))
     report("Mirroring by number of runs", BASELINE, rows, chosen.output)
 
 

@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
-from measuring.alternation import Row, alternate, device
-from measuring.reporting import Arguments, report
+from measuring.alternation import Row, alternate, device, timed
+from measuring.preparation import in_one_line, prepare
+from measuring.reporting import Arguments, positive, report
 from measuring.training import (
     add_model_arguments,
     allow_many_compilations,
@@ -178,11 +180,7 @@ def rivals(chosen: argparse.Namespace, sides: dict[str, Conditions]) -> dict[str
     }
     for name in ENCODINGS:
         begin[f"pebench, {name}"] = partial(steps, name, task, training, ours.compiled)
-    if find_spec("x_transformers") is None:
-        missing = "x-transformers is not installed here and not measured: pip install 'pebench[bench]'"
-        sys.stderr.write(missing + "\n")
-        return begin
-    for name in ENCODINGS:
+    for name in ENCODINGS if find_spec("x_transformers") else ():
         begin[f"x-transformers, {name}"] = partial(_theirs, name, chosen, theirs)
     return begin
 
@@ -191,8 +189,12 @@ def _theirs(encoding: str, chosen: argparse.Namespace, how: Conditions) -> Loop:
     return plain_updates(other_model(encoding, chosen, how.fused), chosen, how)
 
 
-def measure(chosen: argparse.Namespace, conditions: str, sides: dict[str, Conditions]) -> list[Row]:
-    """Rows of each side, as ratios to the plain loop, each measured alone beside it."""
+def measure(chosen: argparse.Namespace, conditions: str, sides: dict[str, Conditions]) -> Iterator[Row]:
+    """Rows of each side, as ratios to the plain loop, each measured alone beside it.
+
+    Args:
+        chosen: on the command line. conditions: what they are called. sides: see `rivals`.
+    """
     setting = {
         "conditions": conditions,
         "model": chosen.size,
@@ -201,20 +203,39 @@ def measure(chosen: argparse.Namespace, conditions: str, sides: dict[str, Condit
         "vocabulary": chosen.vocabulary,
     }
     needed = flops_of_a_token(random_text(chosen.extent, chosen.size, chosen.vocabulary), chosen.vocabulary)
-    begin = rivals(chosen, sides)
-    base = partial(_advance, begin.pop(BASELINE)(), sides[BASELINE.partition(",")[0]])
-    base(3)
-    rows: list[Row] = []
-    for name, begin_one in begin.items():
-        own = partial(_advance, begin_one(), sides[name.partition(",")[0]])
-        own(3)
-        works = {BASELINE: partial(base, STEPS), name: partial(own, STEPS)}
-        found = alternate(works, BASELINE, setting, chosen.rounds, units=dict.fromkeys(works, STEPS))
-        for row in found[1:] if rows else found:
+    base, *others = rivals(chosen, sides)
+    base_loop = _begun(base, chosen, sides)
+    with_base = True
+    for name in others:
+        try:
+            loop = _begun(name, chosen, sides)
+        except Exception as error:  # one that cannot be trained must not cost the others' rows
+            sys.stderr.write(f"{name} left out: {in_one_line(error)}\n")
+            continue
+        loops = {base: base_loop, name: loop}
+        works = {each: partial(_advance, loops[each], _side(each, sides), STEPS) for each in loops}
+        found = alternate(works, base, setting, chosen.rounds, units=dict.fromkeys(works, STEPS))
+        # What has been measured must leave the memory before the next begins.
+        del loop, loops, works
+        for row in found if with_base else found[1:]:
             rate = chosen.batch * chosen.extent / row.seconds
-            more = {"tokens/s": rate, "utilisation": utilisation(rate * needed)}
-            rows.append(replace(row, more=more))
-    return rows
+            yield replace(row, more={"tokens/s": rate, "utilisation": utilisation(rate * needed)})
+        with_base = False
+
+
+def _begun(name: str, chosen: argparse.Namespace, sides: dict[str, Conditions]) -> Loop:
+    """A training that has compiled what it needs."""
+    loop = rivals(chosen, sides)[name]()
+    _advance(loop, _side(name, sides), 3)
+    return loop
+
+
+def _first_steps(name: str, chosen: argparse.Namespace, sides: dict[str, Conditions]) -> float:
+    return timed(lambda: _begun(name, chosen, sides))
+
+
+def _side(name: str, sides: dict[str, Conditions]) -> Conditions:
+    return sides[name.partition(",")[0]]
 
 
 def _advance(loop: Loop, how: Conditions, count: int) -> None:
@@ -248,13 +269,25 @@ def main() -> None:
     compiled = argparse.BooleanOptionalAction
     parser.add_argument("--compile", action=compiled, default=here, help="all, under equal conditions")
     parser.add_argument("--conditions", choices=["both", "equal", "defaults"], default="both")
+    parser.add_argument("--prepare", type=positive, help="compile everything first, in so many processes")
     chosen = parser.parse_args()
-    rows: list[Row] = []
-    if chosen.conditions in ("both", "equal"):
-        rows += measure(chosen, "equal", equal(chosen.compile))
-    if chosen.conditions in ("both", "defaults"):
-        rows += measure(chosen, "defaults", defaults())
-    report("Training loops", BASELINE, rows, chosen.output)
+    if find_spec("x_transformers") is None:
+        missing = "x-transformers is not installed here and not measured: pip install 'pebench[bench]'"
+        sys.stderr.write(missing + "\n")
+    every = {"equal": equal(chosen.compile), "defaults": defaults()}
+    wanted = {name: sides for name, sides in every.items() if chosen.conditions in ("both", name)}
+    if chosen.prepare:
+        prepare(
+            {
+                f"{name}, {conditions}": partial(_first_steps, name, chosen, sides)
+                for conditions, sides in wanted.items()
+                for name in rivals(chosen, sides)
+                if _side(name, sides).compiled
+            },
+            chosen.prepare,
+        )
+    measured = (measure(chosen, conditions, sides) for conditions, sides in wanted.items())
+    report("Training loops", BASELINE, chain.from_iterable(measured), chosen.output)
 
 
 if __name__ == "__main__":

@@ -22,19 +22,19 @@ from __future__ import annotations
 import argparse
 import gc
 import math
-import multiprocessing
 import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import torch
 from measuring.alternation import Row, alternate, device, timed, wait
-from measuring.reporting import Arguments, described, positive, report, write
+from measuring.preparation import in_one_line, prepare
+from measuring.reporting import Arguments, positive, report
 from measuring.training import (
     add_model_arguments,
     flops_of_a_token,
@@ -82,37 +82,12 @@ def main() -> None:
     parser.add_argument("--accumulate", type=positive, nargs="+", default=[1], help="parts of a batch")
     chosen = parser.parse_args()
     labels = [label for label in chosen.encodings if label != BASELINE]
-    cold = prepare([BASELINE, *labels], chosen) if chosen.prepare else {}
+    beginnings = {label: partial(_first_step, label, chosen) for label in (BASELINE, *labels)}
+    cold = prepare(beginnings, chosen.prepare) if chosen.prepare else {}
     if chosen.prepare_only:
         return
-    title = "Training step by encoding"
-    rows: list[Row] = []
-    for parts in chosen.accumulate:
-        for row in measure(labels, chosen, parts, cold if parts == 1 else {}):
-            rows.append(row)
-            told = f"{row.name}: {row.seconds * 1e3:.1f} ms, {row.ratio:.2f} of {BASELINE}\n"
-            sys.stderr.write(told)
-            if chosen.output:
-                write(chosen.output, described(title, BASELINE, rows))
-    report(title, BASELINE, rows, chosen.output)
-
-
-def prepare(labels: list[str], chosen: argparse.Namespace) -> dict[str, float]:
-    """Seconds of the first step of each, in processes of their own that leave what they compile in the cache.
-    What fails here, for several of them may be more than fits into memory, is left for later."""
-    found: dict[str, float] = {}
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(chosen.prepare, mp_context=spawn, max_tasks_per_child=1) as pool:
-        tasks = {pool.submit(_first_step, label, chosen): label for label in labels}
-        for task in as_completed(tasks):
-            label = tasks[task]
-            try:
-                found[label] = task.result()
-            except Exception as error:  # whatever it is, the measurement will meet it again and tell
-                sys.stderr.write(f"{label}: not prepared: {_in_one_line(error)}\n")
-                continue
-            sys.stderr.write(f"{label}: prepared in {found[label]:.0f} s\n")
-    return found
+    measured = (measure(labels, chosen, parts, cold if parts == 1 else {}) for parts in chosen.accumulate)
+    report("Training step by encoding", BASELINE, chain.from_iterable(measured), chosen.output)
 
 
 def measure(
@@ -137,11 +112,11 @@ def measure(
             except torch.OutOfMemoryError as error:
                 parts *= 2
                 if parts > min(MOST_PARTS * least, batch):
-                    sys.stderr.write(f"{label} left out: {_in_one_line(error)}\n")
+                    sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
                     break
                 sys.stderr.write(f"{label}: not enough memory, now in {parts} parts\n")
             except Exception as error:  # one encoding that cannot be trained must not cost the others' rows
-                sys.stderr.write(f"{label} left out: {_in_one_line(error)}\n")
+                sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
                 break
             if loop is None:
                 gc.collect()
@@ -236,10 +211,6 @@ def _figures(seconds: float, chosen: argparse.Namespace, batch: int) -> dict[str
         "tokens/s": rate,
         "utilisation": utilisation(rate * flops_of_a_token(task, chosen.vocabulary)),
     }
-
-
-def _in_one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 if __name__ == "__main__":

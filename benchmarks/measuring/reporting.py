@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,14 +54,20 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def report(title: str, baseline: str, rows: list[Row], output: Path | None) -> None:
-    """Prints one table and writes one JSON file.
+def report(title: str, baseline: str, rows: Iterable[Row], output: Path | None) -> None:
+    """Prints one table and writes one JSON file, which holds each row as soon as it is there.
 
     Args:
         title: of the table. baseline: what ratios are to.
-        rows: all of them. output: the JSON file, None for none.
+        rows: all of them, each told on stderr as it comes. output: the JSON file, None for none.
     """
-    record = described(title, baseline, rows)
+    measured: list[Row] = []
+    for row in rows:
+        measured.append(row)
+        sys.stderr.write(_told(row, baseline))
+        if output is not None:
+            write(output, described(title, baseline, measured))
+    record = described(title, baseline, measured)
     headings, lines = cells(record["rows"])
     table = Table(title=title, caption=caption(record))
     for number, heading in enumerate(headings):
@@ -67,8 +75,6 @@ def report(title: str, baseline: str, rows: list[Row], output: Path | None) -> N
     for line in lines:
         table.add_row(*line)
     Console(width=None if Console().is_terminal else 200).print(table)
-    if output is not None:
-        write(output, record)
 
 
 def described(title: str, baseline: str, rows: list[Row]) -> Record:
@@ -85,6 +91,12 @@ def write(output: Path, record: Record) -> None:
     """Writes the file whole or not at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(output, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _told(row: Row, baseline: str) -> str:
+    """The line of a row for a log."""
+    setting = ", ".join(f"{key} {text(value)}" for key, value in row.setting.items())
+    return f"{row.name}: {text(row.seconds * 1e3)} ms, {ratio(row.ratio)} of {baseline} ({setting})\n"
 
 
 def machine() -> dict[str, Any]:
