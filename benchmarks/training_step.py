@@ -44,6 +44,7 @@ from measuring.training import (
     utilisation,
 )
 
+from pebench.running.execution import Execution
 from pebench.running.train import Progress
 from pebench.spec import Training
 
@@ -56,7 +57,8 @@ LAST = ("cope", "dape", "fire")
 """What takes longest."""
 
 MEASURED = 0.25
-"""Seconds that one measurement takes at least."""
+"""Seconds that one measurement takes at least. On CUDA it takes as many steps, too, as a run takes between
+two looks at the device: what the host does first is waited for in the first of them alone."""
 
 MOST_PARTS = 16
 """Parts of a batch that are tried where memory does not suffice."""
@@ -124,7 +126,7 @@ def measure(
         if loop is None:
             continue
         own_step = _seconds_of_a_step(loop)
-        units = {BASELINE: math.ceil(MEASURED / base_step), label: math.ceil(MEASURED / own_step)}
+        units = {BASELINE: _measured_steps(base_step), label: _measured_steps(own_step)}
         loops = {BASELINE: base, label: loop}
         works = {name: partial(_advance, loops[name], units[name]) for name in loops}
         found = alternate(works, BASELINE, _setting(chosen, batch), chosen.rounds, warmup=1, units=units)
@@ -165,6 +167,12 @@ def _first_step(label: str, chosen: argparse.Namespace) -> float:
 
 def _seconds_of_a_step(loop: Loop) -> float:
     return timed(partial(_advance, loop, 2)) / 2
+
+
+def _measured_steps(seconds: float) -> int:
+    """In one measurement, of so many seconds each."""
+    least = Execution().log_every if device().type == "cuda" else 1
+    return max(least, math.ceil(MEASURED / seconds))
 
 
 def _advance(loop: Loop, count: int) -> None:

@@ -165,6 +165,26 @@ def test_memory_of_a_factored_bias_grows_with_length_not_its_square() -> None:
     assert largest <= kernels.CENTRED_ROWS * length < length * length
 
 
+@pytest.mark.parametrize("masked", [False, True], ids=["open", "padded"])
+@pytest.mark.parametrize(
+    ("queries", "keys", "causal"), [(900, 900, True), (601, 700, True), (700, 700, False)], ids=str
+)
+def test_blocks_side_by_side_are_those_one_after_another(
+    queries: int, keys: int, causal: bool, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, k, v = (torch.randn(2, 4, count, 8, requires_grad=True) for count in (queries, keys, keys))
+    slopes = torch.tensor([0.1, 0.03, 0.01, 0.001])
+    bias = (slopes[:, None] * torch.arange(keys))[None, :, :, None].requires_grad_()
+    key_mask = torch.rand(2, keys) < 0.7 if masked else None
+    found = []
+    for blocks in (1, 3):
+        monkeypatch.setattr(kernels, "CENTRED_BLOCKS", {"cpu": blocks})
+        out = attend(q, k, v, Factored(key=bias), causal=causal, key_mask=key_mask)
+        found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v, bias))))
+    for alone, together in zip(*found, strict=True):
+        torch.testing.assert_close(together, alone, atol=2e-4, rtol=1e-4)
+
+
 def test_pairs_turn_alike_compiled_and_not() -> None:
     angles = torch.randn(1, 1, 6, 4)
     x = torch.randn(2, 3, 6, 8)

@@ -44,6 +44,10 @@ CENTRED_ROWS = 256
 run of 4,096 tokens it would lose four digits to the size of the sums, in blocks the loss stays near float32's
 own."""
 
+CENTRED_BLOCKS = {"cuda": 8}
+"""Such blocks that are computed at a time, by device, elsewhere one: a block of one text alone leaves most of
+a GPU idle."""
+
 RECOMPUTE_ABOVE = 1024
 """With more queries than this a blocked backward pass recomputes each block instead of keeping all of
 them."""
@@ -52,9 +56,9 @@ BF16_TERMS = 3
 """bfloat16 numbers whose sum holds every float32 exactly: 3 × 8 bits of significand."""
 
 
-ALIGNED = 8
-"""Channels of a head come in multiples of this on CUDA: the fast kernels take nothing else, and PyTorch would
-fall back to slower ones behind copies."""
+ALIGNED_BYTES = 32
+"""The channels of a head fill multiples of this on CUDA: below 16 the fast kernels take none, and PyTorch
+would fall back to slower ones behind copies; of 16 and 32 the latter is faster."""
 
 
 def possible_kernels(bias: Bias | None) -> tuple[Kernel, ...]:
@@ -236,13 +240,60 @@ def _centred(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, features: Tensor, s
     width = q.shape[-1]
     q = _widen(q, q.new_ones(1))
     v = _pad(v, q)
+    # The softmax does not see what a whole row is shifted by, and its gradient would be nothing but rounding.
+    origins = features.detach()
 
     def part(rows: slice, keys: slice) -> Tensor:
         middle = sight.length - sight.n + (rows.start + rows.stop) // 2
-        near = _widen(k[:, :, keys], features[:, :, keys] - features[:, :, middle : middle + 1])
+        near = _widen(k[:, :, keys], features[:, :, keys] - origins[:, :, middle : middle + 1])
         return _fused_part(q[:, :, rows], near, v[:, :, keys], sight, rows, keys, scale)
 
-    return _in_blocks(part, sight, CENTRED_ROWS, v)[..., :width]
+    def parts(rows: slice, keys: slice) -> Tensor:
+        blocks = -(-(rows.stop - rows.start) // CENTRED_ROWS)
+        if blocks == 1:
+            return part(rows, keys)
+        return _side_by_side(q, k, v, sight, features, scale, rows, keys, blocks)
+
+    size = CENTRED_ROWS * CENTRED_BLOCKS.get(q.device.type, 1)
+    return _in_blocks(parts, sight, size, v)[..., :width]
+
+
+def _side_by_side(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sight: _Sight,
+    features: Tensor,
+    scale: float,
+    rows: slice,
+    keys: slice,
+    blocks: int,
+) -> Tensor:
+    """Some rows of `_centred`, computed as if each block of them were a text of its own."""
+    texts, count = len(q), rows.stop - rows.start
+    size = -(-count // blocks)
+    spare = blocks * size - count
+
+    def apart(x: Tensor) -> Tensor:
+        """(B|1, H|1, rows, …) to (B · blocks, H|1, size, …)."""
+        split = x.unflatten(2, (blocks, size)).transpose(1, 2)
+        folded: Tensor = split.expand(texts, *split.shape[1:]).flatten(0, 1)
+        return folded
+
+    def repeated(x: Tensor) -> Tensor:
+        """(B|1, H, K, …) to (B|1, blocks, H, K, …)."""
+        return x[:, None, :, keys].expand(-1, blocks, -1, -1, -1)
+
+    first = sight.length - sight.n + rows.start + size // 2
+    middles = features.detach()[:, :, first : first + blocks * size : size].transpose(1, 2)[..., None]
+    near = _widen(repeated(k), repeated(features) - middles)
+    visible = F.pad(sight.visible(rows, keys), (0, 0, 0, spare), value=True)
+    queries = F.pad(q[:, :, rows], (0, 0, 0, spare))
+    out = F.scaled_dot_product_attention(
+        apart(queries), near.flatten(0, 1), repeated(v).flatten(0, 1), attn_mask=apart(visible), scale=scale
+    )
+    joined: Tensor = out.unflatten(0, (texts, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :count]
+    return joined
 
 
 def _blocked(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Dense) -> Tensor:
@@ -269,11 +320,12 @@ def _widen(x: Tensor, features: Tensor) -> Tensor:
     """Appends features, broadcast to the leading dimensions of x, as further channels in its dtype, and as
     many zeros as the device wants."""
     if x.device.type == "cuda":
-        features = F.pad(features, (0, -(x.shape[-1] + features.shape[-1]) % ALIGNED))
+        aligned = ALIGNED_BYTES // x.element_size()
+        features = F.pad(features, (0, -(x.shape[-1] + features.shape[-1]) % aligned))
     features = features.to(x.dtype).expand(*x.shape[:-1], features.shape[-1])
     # In memory the heads of a token lie side by side, as in the projections. Attention gives its output the
     # form of the queries, and in any other it would be copied before it is projected.
-    return torch.cat([x.transpose(1, 2), features.transpose(1, 2)], dim=-1).transpose(1, 2)
+    return torch.cat([x.transpose(-3, -2), features.transpose(-3, -2)], dim=-1).transpose(-3, -2)
 
 
 def _pad(v: Tensor, q: Tensor) -> Tensor:

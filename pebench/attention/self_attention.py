@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pebench.attention.cache import LayerCache
@@ -50,7 +53,7 @@ class SelfAttention(nn.Module):
         Returns:
             (B, N, D).
         """
-        q, k, v = (self._heads(part) for part in self.input(hidden).chunk(3, dim=-1))
+        q, k, v = (self._heads(part) for part in self._project(hidden))
         with torch.autocast(hidden.device.type, enabled=False):
             q, k = encoding.rotate(q, k, table, self.layer)
             if cache is not None:
@@ -61,6 +64,18 @@ class SelfAttention(nn.Module):
             out = attend(q, k, v, bias, causal=self.geometry.causal, key_mask=key_mask)
         projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
         return projected
+
+    def _project(self, hidden: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values of all heads, each (B, N, D)."""
+        if not torch.compiler.is_compiling():
+            joint: Tensor = self.input(hidden)
+            return joint.chunk(3, dim=-1)
+        # Apart for the sake of the backward pass. To put the three gradients of one product side by side a
+        # compiler makes one kernel, in which each number is computed in all three ways that an encoding may
+        # have made of it; with rotations that took five times as long.
+        weights = self.input.weight.chunk(3)
+        biases = (None,) * 3 if self.input.bias is None else self.input.bias.chunk(3)
+        return [F.linear(hidden, *part) for part in zip(weights, biases, strict=True)]
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (self.geometry.heads, self.geometry.head_dim)).transpose(1, 2)
