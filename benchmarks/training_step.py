@@ -106,25 +106,10 @@ def measure(
     base_step = _seconds_of_a_step(base)
     rows: list[Row] = []
     for label in labels:
-        loop = ready = None
-        parts = least
-        while loop is None:
-            try:
-                loop, ready = _begun(label, chosen, batch, parts)
-            except torch.OutOfMemoryError as error:
-                parts *= 2
-                if parts > min(MOST_PARTS * least, batch):
-                    sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
-                    break
-                sys.stderr.write(f"{label}: not enough memory, now in {parts} parts\n")
-            except Exception as error:  # one encoding that cannot be trained must not cost the others' rows
-                sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
-                break
-            if loop is None:
-                gc.collect()
-                torch.cuda.empty_cache()
-        if loop is None:
+        begun = _begun_as_memory_allows(label, chosen, batch, least)
+        if begun is None:
             continue
+        loop, ready, parts = begun
         own_step = _seconds_of_a_step(loop)
         units = {BASELINE: _measured_steps(base_step), label: _measured_steps(own_step)}
         loops = {BASELINE: base, label: loop}
@@ -144,7 +129,29 @@ def measure(
             yield rows[-1]
         loops.clear()
         works.clear()
-        del loop
+        del loop, begun
+
+
+def _begun_as_memory_allows(
+    label: str, chosen: argparse.Namespace, batch: int, parts: int
+) -> tuple[Loop, float, int] | None:
+    """As `_begun`, and the number of parts that the batch had to be computed in; None where it cannot be."""
+    most = min(MOST_PARTS * parts, batch)
+    while True:
+        try:
+            return *_begun(label, chosen, batch, parts), parts
+        except torch.OutOfMemoryError as error:
+            problem = in_one_line(error)
+        except Exception as error:  # one encoding that cannot be trained must not cost the others' rows
+            sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
+            return None
+        parts *= 2
+        if parts > most:
+            sys.stderr.write(f"{label} left out: {problem}\n")
+            return None
+        sys.stderr.write(f"{label}: not enough memory, now in {parts} parts\n")
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> tuple[Loop, float]:
@@ -162,7 +169,10 @@ def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> tu
 
 
 def _first_step(label: str, chosen: argparse.Namespace) -> float:
-    return _begun(label, chosen, chosen.batch, 1)[1]
+    begun = _begun_as_memory_allows(label, chosen, chosen.batch, 1)
+    if begun is None:
+        raise RuntimeError("see above")
+    return begun[1]
 
 
 def _seconds_of_a_step(loop: Loop) -> float:

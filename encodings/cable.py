@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pebench.formulas.accumulation import accumulate
+from pebench.formulas.measurement import measure_for_heads
 from pebench.position_encoding import Bias, Factored, Geometry, PositionEncoding, Reach
 
 
@@ -50,6 +51,5 @@ class CableEncoding(PositionEncoding):
         carry: dict[str, Tensor],
     ) -> Bias:
         """−S_j; S_i is constant along a row, so that the softmax does not see it."""
-        product = F.linear(hidden.to(q.dtype), self.steps[layer].weight.to(q.dtype))
-        steps = -F.softplus(product.float())
+        steps = -F.softplus(measure_for_heads(hidden, self.steps[layer].weight, q))
         return Factored(key=-accumulate(steps.transpose(1, 2), carry)[..., None])

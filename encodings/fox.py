@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pebench.formulas.accumulation import accumulate
+from pebench.formulas.measurement import measure_for_heads
 from pebench.position_encoding import Bias, Factored, Geometry, PositionEncoding, Reach
 
 
@@ -53,6 +54,5 @@ class FoxEncoding(PositionEncoding):
     ) -> Bias:
         """−c_j; c_i is constant along a row, so that the softmax does not see it."""
         gate = self.gates[layer]
-        product = F.linear(hidden.to(q.dtype), gate.weight.to(q.dtype))
-        log_gates = F.logsigmoid(product.float() + gate.bias)
+        log_gates = F.logsigmoid(measure_for_heads(hidden, gate.weight, q) + gate.bias)
         return Factored(key=-accumulate(log_gates.transpose(1, 2), carry)[..., None])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+
+Beginning = Callable[[], float]
 
 
-def prepare(beginnings: Mapping[str, Callable[[], float]], processes: int) -> dict[str, float]:
+def prepare(beginnings: Mapping[str, Beginning], processes: int) -> dict[str, float]:
     """What each beginning returns, called in a process of its own that leaves what it compiles in the cache.
 
     What fails here, for several at once may be more than fits into memory, is left for the measurement.
@@ -18,9 +20,8 @@ def prepare(beginnings: Mapping[str, Callable[[], float]], processes: int) -> di
         processes: that work at a time.
     """
     found: dict[str, float] = {}
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn, max_tasks_per_child=1) as pool:
-        tasks = {pool.submit(begin): name for name, begin in beginnings.items()}
+    with ThreadPoolExecutor(processes) as threads:
+        tasks = {threads.submit(_elsewhere, begin): name for name, begin in beginnings.items()}
         for task in as_completed(tasks):
             name = tasks[task]
             try:
@@ -35,3 +36,17 @@ def prepare(beginnings: Mapping[str, Callable[[], float]], processes: int) -> di
 def in_one_line(error: BaseException) -> str:
     """What went wrong, for a log."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _elsewhere(begin: Beginning) -> float:
+    # A pool a task: one whose processes end after a task each may wait for ever at its end (Python 3.12).
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as alone:
+        return alone.submit(_as_the_main_program, begin).result()
+
+
+def _as_the_main_program(begin: Beginning) -> float:
+    # The names of compiled kernels depend on which module is the first to know `torch`. In a process of this
+    # kind it is the main program's, whose name there is another, unless that comes last.
+    sys.modules["__mp_main__"] = sys.modules.pop("__mp_main__")
+    return begin()

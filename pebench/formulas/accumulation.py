@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+BLOCK = 64
+"""Positions whose sums one product of matrices yields."""
 
 
 def accumulate(new: Tensor, carry: dict[str, Tensor]) -> Tensor:
@@ -19,7 +21,7 @@ def accumulate(new: Tensor, carry: dict[str, Tensor]) -> Tensor:
         (B, H, K) float64, for K positions seen. In float32 a sum over ten thousand tokens has no digits left
         for the difference between neighbours, which is what attention looks at.
     """
-    sums = _compiled_sums(new) if torch.compiler.is_compiling() else _sums(new)
+    sums = _sums_by_products(new) if torch.compiler.is_compiling() else _sums(new)
     if "sums" in carry:
         before = carry["sums"]
         sums = torch.cat((before, before[..., -1:] + sums), dim=-1)
@@ -31,33 +33,17 @@ def _sums(new: Tensor) -> Tensor:
     return new.to(torch.float64, memory_format=torch.contiguous_format).cumsum(-1)
 
 
-def _sums_from_the_end(new: Tensor) -> Tensor:
-    return new.flip(-1).contiguous().cumsum(-1).flip(-1)
+def _sums_by_products(new: Tensor) -> Tensor:
+    # What compilers make of a running sum is no match for products of matrices, and that of PyTorch 2.11 for
+    # CUDA fails at some of the sums that it fuses with what comes before them.
+    length = new.shape[-1]
+    blocks = F.pad(new.double(), (0, -length % BLOCK)).unflatten(-1, (-1, BLOCK))
+    within = blocks @ _triangle(BLOCK, 0, new.device)
+    before = within[..., -1] @ _triangle(blocks.shape[-2], 1, new.device)
+    sums: Tensor = (within + before[..., None]).flatten(-2)[..., :length]
+    return sums
 
 
-# As operators a compiler leaves them as they are: that of PyTorch 2.11 for CUDA fails at some of the sums it
-# fuses with what comes before them.
-_compiled_sums = torch.library.custom_op(
-    "pebench::sums", _sums, mutates_args=(), schema="(Tensor new) -> Tensor"
-)
-_compiled_sums_from_the_end = torch.library.custom_op(
-    "pebench::sums_from_the_end", _sums_from_the_end, mutates_args=(), schema="(Tensor new) -> Tensor"
-)
-
-
-@_compiled_sums.register_fake
-@_compiled_sums_from_the_end.register_fake
-def _shape(new: Tensor) -> Tensor:
-    return torch.empty(new.shape, dtype=torch.float64, device=new.device)
-
-
-def _keep_dtype(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-    ctx.dtype = inputs[0].dtype
-
-
-def _gradient(ctx: Any, gradient: Tensor) -> Tensor:
-    found: Tensor = _compiled_sums_from_the_end(gradient).to(ctx.dtype)
-    return found
-
-
-_compiled_sums.register_autograd(_gradient, setup_context=_keep_dtype)
+def _triangle(size: int, above: int, device: torch.device) -> Tensor:
+    """(size, size) that sums what stands at least so many places before."""
+    return torch.ones(size, size, dtype=torch.float64, device=device).triu(above)
