@@ -119,8 +119,11 @@ def test_a_result_of_another_machine_is_told_apart(page: Any, tmp_path: Path) ->
         record = {"title": "Steps", "baseline": "none", "machine": of, "rows": [row]}
         (tmp_path / machine).mkdir()
         (tmp_path / machine / "training-step.json").write_text(json.dumps(record))
+    of["date"] = "2026-01-02"
+    (tmp_path / "node" / "training-step.cope.json").write_text(json.dumps(record))
     written = page.page(tmp_path)
-    assert written.index("### Steps: laptop") < written.index("### Steps: node")
+    headings = [written.index(f"### Steps: {name}\n") for name in ("laptop", "node", "node, cope")]
+    assert headings == sorted(headings)
     assert "| none | 8 | 500 | 1.00 | 1.00–1.00 | 1,234 |" in written
     assert "node; 2026-01-01" in page.quotation(tmp_path)
 

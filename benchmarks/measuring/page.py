@@ -1,7 +1,8 @@
 """Writes what was measured into the documentation, so that no number there is typed by hand.
 
-Reads ``results/benchmarks/<machine>/<benchmark>.json``, and writes all of it to ``docs/benchmarks.md`` and
-a few lines of it between two marks in the README.
+Reads ``results/benchmarks/<machine>/<benchmark>.json``, or ``<benchmark>.<part>.json`` where a part was
+measured in a run of its own, and writes all of it to ``docs/benchmarks.md`` and a few lines of it between
+two marks in the README.
 """
 
 from __future__ import annotations
@@ -94,10 +95,12 @@ def within(readme: str, lines: str) -> str:
 
 
 def _by_benchmark(results: Path) -> dict[str, dict[str, Record]]:
-    """The records by the names of benchmark and machine."""
+    """The records by the names of benchmark and machine; those of parts come after the others."""
     found: dict[str, dict[str, Record]] = {}
-    for path in sorted(results.glob("*/*.json")):
-        found.setdefault(path.stem, {})[path.parent.name] = json.loads(path.read_bytes())
+    for path in sorted(results.glob("*/*.json"), key=lambda path: (path.parent.name, path.stem)):
+        benchmark, _, part = path.stem.partition(".")
+        of = f"{path.parent.name}, {part}" if part else path.parent.name
+        found.setdefault(benchmark, {})[of] = json.loads(path.read_bytes())
     return found
 
 

@@ -27,8 +27,8 @@ blocked: explicit softmax over one block of queries at a time.
 flex: a fused kernel that is compiled around the bias, on CUDA."""
 
 FLEX_FROM = {
-    (torch.bfloat16, False): 1024,
-    (torch.bfloat16, True): 1024,
+    (torch.bfloat16, False): 512,
+    (torch.bfloat16, True): 512,
 }
 """The number of tokens from which flex attention is faster than blocks of queries, by dtype and by whether
 gradients are kept; where nothing stands it never is. `benchmarks/attention_paths.py` measures it."""
@@ -336,9 +336,10 @@ def _pad(v: Tensor, q: Tensor) -> Tensor:
 
 def _exact_terms(features: Tensor, dtype: torch.dtype) -> Tensor:
     """(…, BF16_TERMS): numbers of the given precision that add up to the float32 features (…, 1)."""
-    terms = []
-    for _ in range(BF16_TERMS):
-        term = features.to(dtype)
-        terms.append(term)
-        features = features - term.to(features.dtype)
+    terms = [features.to(dtype)]
+    # What changes the features changes the first term, and what that leaves over stays as it is.
+    rest = features.detach()
+    for _ in range(BF16_TERMS - 1):
+        rest = rest - terms[-1].detach().to(rest.dtype)
+        terms.append(rest.to(dtype))
     return torch.cat(terms, dim=-1)
