@@ -17,3 +17,15 @@ def derive(seed: int, *names: object) -> int:
 def generator(seed: int, *names: object) -> torch.Generator:
     """A CPU generator seeded for the purpose that `names` spell out."""
     return torch.Generator().manual_seed(derive(seed, *names))
+
+
+def seed_device(seed: int, device: torch.device) -> None:
+    """Seeds PyTorch's own generators of the CPU and of a device.
+
+    `torch.manual_seed` does so for every kind of accelerator that it knows, and writes down the whole stack
+    of calls for each that is not there: too much for every step of training.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

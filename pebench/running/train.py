@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from pebench.position_encoding import Draw, PositionEncoding, Reach, Table, tabulate
-from pebench.randomness import derive
+from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
 from pebench.running.optimisation import learning_rate
 from pebench.running.positions import training_positions
@@ -74,12 +74,24 @@ def train(
     loss_of: Loss = torch.compile(task.loss, dynamic=False) if compiled else task.loss
     never = torch.full((), training.steps + 1, device=device)
     bad_step = never.clone()
+    # A walk through all modules costs the host as much as a layer does, and finds the same each time.
+    parameters = list(model.parameters())
     clock, marked = None, state.items
     while state.step < training.steps and state.diverged_at is None:
         step, batch = state.step, task.batch(seed, "train", state.step, training.batch)
         with _encoding_products(encoding, training):
             losses, norm = _update(
-                model, encoding, task, loss_of, optimiser, training, batch, Draw(seed, step), device, ranks
+                model,
+                parameters,
+                encoding,
+                task,
+                loss_of,
+                optimiser,
+                training,
+                batch,
+                Draw(seed, step),
+                device,
+                ranks,
             )
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
         bad_step = torch.where(finite, bad_step, bad_step.clamp(max=step + 1))
@@ -100,6 +112,7 @@ def train(
 
 def _update(
     model: nn.Module,
+    parameters: list[nn.Parameter],
     encoding: PositionEncoding,
     task: AnyTask,
     loss_of: Loss,
@@ -110,7 +123,7 @@ def _update(
     device: torch.device,
     ranks: Ranks,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    torch.manual_seed(derive(draw.seed, "dropout", draw.step))
+    seed_device(derive(draw.seed, "dropout", draw.step), device)
     positions = training_positions(training, encoding, task.geometry().extent, draw)
     reach = Reach(encoding.geometry.extent, encoding.extrapolations[0])
     table = tabulate(encoding, positions, reach, device)
@@ -127,8 +140,8 @@ def _update(
             total += loss.detach()
     auxiliary = encoding.auxiliary_losses(positions, table, draw)
     _finish_backward(leaves, copies, auxiliary, ranks.count)
-    ranks.add([total, *(p.grad for p in model.parameters() if p.grad is not None)])
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip or float("inf"))
+    ranks.add([total, *(p.grad for p in parameters if p.grad is not None)])
+    norm = torch.nn.utils.clip_grad_norm_(parameters, training.clip or float("inf"))
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(training, draw.step)
     optimiser.step()
@@ -144,7 +157,7 @@ def _own_dropout(ranks: Ranks, draw: Draw, device: torch.device) -> Iterator[Non
         yield
         return
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(derive(draw.seed, "dropout", draw.step, ranks.index))
+        seed_device(derive(draw.seed, "dropout", draw.step, ranks.index), device)
         yield
 
 
