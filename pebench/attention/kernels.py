@@ -213,9 +213,12 @@ def _factored(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Factored) ->
         return _fused_wide(q, k, v, sight, scale)
     # The kernel multiplies every channel by the scale, and the bias must come through that exactly: a column
     # of ones on the queries is exact in any precision, so the keys carry all the rest.
-    features = bias.key.sum(-1, keepdim=True) / scale
+    features = bias.key.sum(-1, keepdim=True)
     if q.dtype in (torch.float32, torch.float64):
-        return _centred(q, k, v, sight, features, scale)
+        return _centred(q, k, v, sight, features / scale, scale)
+    # In float32, of which the terms hold every digit: a compiler makes one kernel of this and the copy of the
+    # keys, and float64 is dear there.
+    features = (features * width**0.5).float()
     q, k = _widen(q, q.new_ones(BF16_TERMS)), _widen(k, _exact_terms(features, q.dtype))
     return _fused_wide(q, k, v, sight, scale)
 
