@@ -137,28 +137,42 @@ def _begun_as_memory_allows(
 ) -> tuple[Loop, float, int] | None:
     """As `_begun`, and the number of parts that the batch had to be computed in; None where it cannot be."""
     most = min(MOST_PARTS * parts, batch)
-    while True:
+    while parts <= most:
         try:
             return *_begun(label, chosen, batch, parts), parts
         except torch.OutOfMemoryError as error:
-            problem = in_one_line(error)
+            problem = error
         except Exception as error:  # one encoding that cannot be trained must not cost the others' rows
             sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
             return None
+        problem.__traceback__ = None  # which holds on to what did not fit
+        # Uncompiled it takes seconds to see which number fits, where each compilation may take minutes.
         parts *= 2
-        if parts > most:
-            sys.stderr.write(f"{label} left out: {problem}\n")
-            return None
-        sys.stderr.write(f"{label}: not enough memory, now in {parts} parts\n")
+        while parts <= most and not _fits(label, chosen, batch, parts):
+            parts *= 2
+        if parts <= most:
+            sys.stderr.write(f"{label}: not enough memory, now in {parts} parts\n")
+    sys.stderr.write(f"{label} left out: {in_one_line(problem)}\n")
+    return None
+
+
+def _fits(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> bool:
+    """Whether there is memory for an uncompiled step."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    try:
+        _advance(_training(label, chosen, batch, parts, compiled=False), 1)
+    except torch.OutOfMemoryError:
+        return False
+    finally:
         gc.collect()
         torch.cuda.empty_cache()
+    return True
 
 
 def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> tuple[Loop, float]:
     """A training that has compiled what it needs, and the seconds that its first step took."""
-    task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
-    training = Training(steps=10**6, batch=batch, accumulate=parts, precision=chosen.precision)
-    loop = steps(label, task, training, chosen.compile)
+    loop = _training(label, chosen, batch, parts, chosen.compile)
     begin = time.perf_counter()
     _advance(loop, 1)
     wait(device())
@@ -166,6 +180,12 @@ def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> tu
     # The second step may compile once more, and settles what memory is kept.
     _advance(loop, 2)
     return loop, seconds
+
+
+def _training(label: str, chosen: argparse.Namespace, batch: int, parts: int, compiled: bool) -> Loop:
+    task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
+    training = Training(steps=10**6, batch=batch, accumulate=parts, precision=chosen.precision)
+    return steps(label, task, training, compiled)
 
 
 def _first_step(label: str, chosen: argparse.Namespace) -> float:
