@@ -20,8 +20,7 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from measuring.alternation import Row, Work, alternate, device
-from measuring.preparation import in_one_line
-from measuring.reporting import Arguments, positive, report
+from measuring.reporting import Arguments, in_one_line, positive, report
 from torch import Tensor
 
 from pebench.attention import kernels

@@ -14,6 +14,7 @@ x-transformers is measured where it is installed: pip install 'pebench[bench]'.
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -25,8 +26,8 @@ from itertools import chain
 import torch
 import torch.nn.functional as F
 from measuring.alternation import Row, alternate, device, timed
-from measuring.preparation import in_one_line, prepare
-from measuring.reporting import Arguments, positive, report
+from measuring.preparation import prepare
+from measuring.reporting import Arguments, in_one_line, positive, report
 from measuring.training import (
     add_model_arguments,
     allow_many_compilations,
@@ -208,15 +209,16 @@ def measure(chosen: argparse.Namespace, conditions: str, sides: dict[str, Condit
     with_base = True
     for name in others:
         try:
-            loop = _begun(name, chosen, sides)
+            loops = {base: base_loop, name: _begun(name, chosen, sides)}
+            works = {each: partial(_advance, loops[each], _side(each, sides), STEPS) for each in loops}
+            found = alternate(works, base, setting, chosen.rounds, units=dict.fromkeys(works, STEPS))
         except Exception as error:  # one that cannot be trained must not cost the others' rows
             sys.stderr.write(f"{name} left out: {in_one_line(error)}\n")
             continue
-        loops = {base: base_loop, name: loop}
-        works = {each: partial(_advance, loops[each], _side(each, sides), STEPS) for each in loops}
-        found = alternate(works, base, setting, chosen.rounds, units=dict.fromkeys(works, STEPS))
-        # What has been measured must leave the memory before the next begins.
-        del loop, loops, works
+        finally:
+            # What has been measured must leave the memory before the next begins; models may hold themselves.
+            loops, works = {}, {}
+            gc.collect()
         for row in found if with_base else found[1:]:
             rate = chosen.batch * chosen.extent / row.seconds
             yield replace(row, more={"tokens/s": rate, "utilisation": utilisation(rate * needed)})

@@ -33,8 +33,8 @@ from itertools import chain
 
 import torch
 from measuring.alternation import Row, alternate, device, timed, wait
-from measuring.preparation import in_one_line, prepare
-from measuring.reporting import Arguments, positive, report
+from measuring.preparation import prepare
+from measuring.reporting import Arguments, in_one_line, positive, report
 from measuring.training import (
     add_model_arguments,
     flops_of_a_token,
@@ -114,7 +114,16 @@ def measure(
         units = {BASELINE: _measured_steps(base_step), label: _measured_steps(own_step)}
         loops = {BASELINE: base, label: loop}
         works = {name: partial(_advance, loops[name], units[name]) for name in loops}
-        found = alternate(works, BASELINE, _setting(chosen, batch), chosen.rounds, warmup=1, units=units)
+        setting = _setting(chosen, batch)
+        try:
+            found = alternate(works, BASELINE, setting, chosen.rounds, warmup=1, units=units)
+        except Exception as error:  # as where it cannot begin
+            sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
+            loops.clear()
+            works.clear()
+            continue
+        finally:
+            del loop, begun
         first = not rows
         for row in found if first else found[1:]:
             is_base = row.name == BASELINE
@@ -129,7 +138,6 @@ def measure(
             yield rows[-1]
         loops.clear()
         works.clear()
-        del loop, begun
 
 
 def _begun_as_memory_allows(
@@ -189,10 +197,7 @@ def _training(label: str, chosen: argparse.Namespace, batch: int, parts: int, co
 
 
 def _first_step(label: str, chosen: argparse.Namespace) -> float:
-    begun = _begun_as_memory_allows(label, chosen, chosen.batch, 1)
-    if begun is None:
-        raise RuntimeError("see above")
-    return begun[1]
+    return _begun(label, chosen, chosen.batch, 1)[1]
 
 
 def _seconds_of_a_step(loop: Loop) -> float:

@@ -23,7 +23,7 @@ def seed_device(seed: int, device: torch.device) -> None:
     """Seeds PyTorch's own generators of the CPU and of a device.
 
     `torch.manual_seed` does so for every kind of accelerator that it knows, and writes down the whole stack
-    of calls for each that is not there: too much for every step of training.
+    of calls for each that is not there: too much for every step of training, or for every picture.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

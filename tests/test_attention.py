@@ -143,9 +143,13 @@ def test_long_backward_passes_recompute_their_blocks(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(gradient, wanted.float(), atol=1e-5, rtol=1e-4)
 
 
-def test_memory_of_a_factored_bias_grows_with_length_not_its_square() -> None:
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_memory_of_a_factored_bias_grows_with_length_not_its_square(
+    blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No tensor of queries × keys is allocated: the largest is far below what one head's matrix would
     take."""
+    monkeypatch.setattr(kernels, "CENTRED_BLOCKS", {"cpu": blocks})
     length = 2048
     q, k, v = (torch.randn(1, 1, length, 8) for _ in range(3))
     position = torch.arange(length).float()[None, None, :, None]
@@ -162,7 +166,7 @@ def test_memory_of_a_factored_bias_grows_with_length_not_its_square() -> None:
 
     with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
         attend(q, k, v, Factored(key=position), causal=True)
-    assert largest <= kernels.CENTRED_ROWS * length < length * length
+    assert largest <= kernels.CENTRED_ROWS * blocks * length < length * length
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["open", "padded"])
@@ -183,6 +187,20 @@ def test_blocks_side_by_side_are_those_one_after_another(
         found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v, bias))))
     for alone, together in zip(*found, strict=True):
         torch.testing.assert_close(together, alone, atol=2e-4, rtol=1e-4)
+
+
+# The compiler itself still uses what it is warned of.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_terms_of_half_precision_add_up_to_float32_to_the_last_bit(compiled: bool) -> None:
+    """Compilers leave out conversions to half precision and back."""
+    split = torch.compile(kernels._exact_terms) if compiled else kernels._exact_terms
+    features = (torch.rand(2, 3, 500, 1) * -3).cumsum(2).requires_grad_()
+    terms = split(features, torch.bfloat16)
+    assert terms.dtype == torch.bfloat16
+    assert torch.equal(terms.double().sum(-1, keepdim=True), features.double())
+    (gradient,) = torch.autograd.grad(terms.float().sum(), features)
+    assert torch.equal(gradient, torch.ones_like(features))
 
 
 def test_pairs_turn_alike_compiled_and_not() -> None:

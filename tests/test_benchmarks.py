@@ -28,7 +28,15 @@ SMALLEST = {
     "side-by-side": [*TEXT, "--processes", "1", "2", "--seconds", "0.1"],
     "sync": ["--runs", "2"],
     "training-loops": [*TEXT, "--no-compile", "--conditions", "equal"],
-    "training-step": [*TEXT, "--no-compile", "--encodings", "rope", "seqpe:dropout=0,unshared"],
+    "training-step": [
+        *TEXT,
+        "--no-compile",
+        "--prepare",
+        "1",
+        "--encodings",
+        "rope",
+        "seqpe:dropout=0,unshared",
+    ],
 }
 ROWS = {
     "aggregation": {"reading the files", "pebench leaderboard"},
@@ -78,6 +86,15 @@ def page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_nothing_to_compare_is_said_and_not_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [*TEXT, "--no-compile", "--encodings", "none", "--output", str(tmp_path)]
+    assert main(["bench", "training-step", *chosen]) != 0
+    assert "there is nothing to compare" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_reader_that_shares_nothing_is_measured_as_one(monkeypatch: pytest.MonkeyPatch) -> None:

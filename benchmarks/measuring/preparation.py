@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 
+from measuring.reporting import in_one_line
+
 Beginning = Callable[[], float]
 
 
@@ -33,11 +35,6 @@ def prepare(beginnings: Mapping[str, Beginning], processes: int) -> dict[str, fl
     return found
 
 
-def in_one_line(error: BaseException) -> str:
-    """What went wrong, for a log."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
 def _elsewhere(begin: Beginning) -> float:
     # A pool a task: one whose processes end after a task each may wait for ever at its end (Python 3.12).
     spawn = multiprocessing.get_context("spawn")
@@ -46,7 +43,8 @@ def _elsewhere(begin: Beginning) -> float:
 
 
 def _as_the_main_program(begin: Beginning) -> float:
-    # The names of compiled kernels depend on which module is the first to know `torch`. In a process of this
-    # kind it is the main program's, whose name there is another, unless that comes last.
+    # A compiled kernel is found again by a digest of a pickle, which names a constant of PyTorch after the
+    # first module in `sys.modules` that knows `torch`. Here that would be the main program by a name that it
+    # has in spawned processes alone, unless it comes last.
     sys.modules["__mp_main__"] = sys.modules.pop("__mp_main__")
     return begin()

@@ -60,6 +60,9 @@ def report(title: str, baseline: str, rows: Iterable[Row], output: Path | None) 
     Args:
         title: of the table. baseline: what ratios are to.
         rows: all of them, each told on stderr as it comes. output: the JSON file, None for none.
+
+    Raises:
+        SystemExit: there are no rows.
     """
     measured: list[Row] = []
     for row in rows:
@@ -67,6 +70,8 @@ def report(title: str, baseline: str, rows: Iterable[Row], output: Path | None) 
         sys.stderr.write(_told(row, baseline))
         if output is not None:
             write(output, described(title, baseline, measured))
+    if not measured:
+        sys.exit("pebench: there is nothing to compare, and nothing was written.")
     record = described(title, baseline, measured)
     headings, lines = cells(record["rows"])
     table = Table(title=title, caption=caption(record))
@@ -91,6 +96,11 @@ def write(output: Path, record: Record) -> None:
     """Writes the file whole or not at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(output, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def in_one_line(error: BaseException) -> str:
+    """What went wrong, for a log."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _told(row: Row, baseline: str) -> str:

@@ -1,5 +1,5 @@
-"""softmax(q·k/√d + bias)·v, computed without a tensor of queries × keys. The choice of the kernel is made
-here alone.
+"""softmax(q·k/√d + bias)·v, computed without a tensor of queries × keys but for some queries at a time. The
+choice of the kernel is made here alone.
 
 Shapes: B batch, H heads, N queries, K keys, d channels of a head, r features of a factored bias. The queries
 are the last N of the K positions; with causal attention query n sees the keys up to K − N + n.
@@ -8,6 +8,7 @@ are the last N of the K positions; with causal attention query n sees the keys u
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal, NamedTuple
@@ -31,7 +32,8 @@ FLEX_FROM = {
     (torch.bfloat16, True): 512,
 }
 """The number of tokens from which flex attention is faster than blocks of queries, by dtype and by whether
-gradients are kept; where nothing stands it never is. `benchmarks/attention_paths.py` measures it."""
+gradients are kept; where nothing stands it is not taken. `benchmarks/attention_paths.py` measures it; at less
+than 512 it was not measured."""
 
 FLEX_CHANNELS = 16
 """The fewest channels of a head that flex attention takes on CUDA."""
@@ -45,8 +47,8 @@ run of 4,096 tokens it would lose four digits to the size of the sums, in blocks
 own."""
 
 CENTRED_BLOCKS = {"cuda": 8}
-"""Such blocks that are computed at a time, by device, elsewhere one: a block of one text alone leaves most of
-a GPU idle."""
+"""Such blocks, of all texts, that are computed at a time by device; elsewhere, and of more texts, one of each
+text. A block of one text alone leaves most of a GPU idle."""
 
 RECOMPUTE_ABOVE = 1024
 """With more queries than this a blocked backward pass recomputes each block instead of keeping all of
@@ -216,7 +218,7 @@ def _factored(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Factored) ->
     features = bias.key.sum(-1, keepdim=True)
     if q.dtype in (torch.float32, torch.float64):
         return _centred(q, k, v, sight, features / scale, scale)
-    # In float32, of which the terms hold every digit: a compiler makes one kernel of this and the copy of the
+    # In float32, of which the terms hold every bit: a compiler makes one kernel of this and the copy of the
     # keys, and float64 is dear there.
     features = (features * width**0.5).float()
     q, k = _widen(q, q.new_ones(BF16_TERMS)), _widen(k, _exact_terms(features, q.dtype))
@@ -240,63 +242,48 @@ def _takes_narrow_values(device: torch.device) -> tuple[torch.dtype, ...]:
 
 
 def _centred(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, features: Tensor, scale: float) -> Tensor:
-    width = q.shape[-1]
+    texts, width = len(q), q.shape[-1]
     q = _widen(q, q.new_ones(1))
     v = _pad(v, q)
     # The softmax does not see what a whole row is shifted by, and its gradient would be nothing but rounding.
     origins = features.detach()
 
     def part(rows: slice, keys: slice) -> Tensor:
-        middle = sight.length - sight.n + (rows.start + rows.stop) // 2
-        near = _widen(k[:, :, keys], features[:, :, keys] - origins[:, :, middle : middle + 1])
-        return _fused_part(q[:, :, rows], near, v[:, :, keys], sight, rows, keys, scale)
-
-    def parts(rows: slice, keys: slice) -> Tensor:
-        blocks = -(-(rows.stop - rows.start) // CENTRED_ROWS)
+        count = rows.stop - rows.start
+        blocks = -(-count // CENTRED_ROWS)
+        size = -(-count // blocks)
+        middle = sight.length - sight.n + rows.start + size // 2
+        middles = origins[:, :, middle : middle + blocks * size : size].transpose(1, 2)[..., None]
+        near = _widen(_repeated(k, keys, blocks), _repeated(features, keys, blocks) - middles)
         if blocks == 1:
-            return part(rows, keys)
-        return _side_by_side(q, k, v, sight, features, scale, rows, keys, blocks)
+            return _fused_part(q[:, :, rows], near[:, 0], v[:, :, keys], sight, rows, keys, scale)
+        # Each block as if it were a text of its own.
+        visible = None if sight.is_open(rows) else _apart(sight.visible(rows, keys), blocks, texts)
+        values = _repeated(v, keys, blocks).flatten(0, 1)
+        queries = _apart(q[:, :, rows], blocks, texts)
+        out = F.scaled_dot_product_attention(
+            queries, near.flatten(0, 1), values, attn_mask=visible, scale=scale
+        )
+        joined: Tensor = out.unflatten(0, (texts, blocks)).transpose(1, 2).flatten(2, 3)
+        return joined[:, :, :count]
 
-    size = CENTRED_ROWS * CENTRED_BLOCKS.get(q.device.type, 1)
-    return _in_blocks(parts, sight, size, v)[..., :width]
+    together = max(1, CENTRED_BLOCKS.get(q.device.type, 1) // texts)
+    return _in_blocks(part, sight, CENTRED_ROWS * together, v)[..., :width]
 
 
-def _side_by_side(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    sight: _Sight,
-    features: Tensor,
-    scale: float,
-    rows: slice,
-    keys: slice,
-    blocks: int,
-) -> Tensor:
-    """Some rows of `_centred`, computed as if each block of them were a text of its own."""
-    texts, count = len(q), rows.stop - rows.start
-    size = -(-count // blocks)
-    spare = blocks * size - count
+def _repeated(x: Tensor, keys: slice, blocks: int) -> Tensor:
+    """(B|1, H, K, …) to (B|1, blocks, H, K, …)."""
+    return x[:, None, :, keys].expand(-1, blocks, -1, -1, -1)
 
-    def apart(x: Tensor) -> Tensor:
-        """(B|1, H|1, rows, …) to (B · blocks, H|1, size, …)."""
-        split = x.unflatten(2, (blocks, size)).transpose(1, 2)
-        folded: Tensor = split.expand(texts, *split.shape[1:]).flatten(0, 1)
-        return folded
 
-    def repeated(x: Tensor) -> Tensor:
-        """(B|1, H, K, …) to (B|1, blocks, H, K, …)."""
-        return x[:, None, :, keys].expand(-1, blocks, -1, -1, -1)
-
-    first = sight.length - sight.n + rows.start + size // 2
-    middles = features.detach()[:, :, first : first + blocks * size : size].transpose(1, 2)[..., None]
-    near = _widen(repeated(k), repeated(features) - middles)
-    visible = F.pad(sight.visible(rows, keys), (0, 0, 0, spare), value=True)
-    queries = F.pad(q[:, :, rows], (0, 0, 0, spare))
-    out = F.scaled_dot_product_attention(
-        apart(queries), near.flatten(0, 1), repeated(v).flatten(0, 1), attn_mask=apart(visible), scale=scale
-    )
-    joined: Tensor = out.unflatten(0, (texts, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :count]
-    return joined
+def _apart(rows: Tensor, blocks: int, texts: int) -> Tensor:
+    """(B|1, H|1, rows, …) to (B · blocks, H|1, size, …); what the last block lacks is filled up with ones."""
+    spare = -rows.shape[2] % blocks
+    if spare:
+        rows = F.pad(rows, (0, 0, 0, spare), value=1)
+    split = rows.unflatten(2, (blocks, -1)).transpose(1, 2)
+    folded: Tensor = split.expand(texts, *split.shape[1:]).flatten(0, 1)
+    return folded
 
 
 def _blocked(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Dense) -> Tensor:
@@ -339,10 +326,14 @@ def _pad(v: Tensor, q: Tensor) -> Tensor:
 
 def _exact_terms(features: Tensor, dtype: torch.dtype) -> Tensor:
     """(…, BF16_TERMS): numbers of the given precision that add up to the float32 features (…, 1)."""
-    terms = [features.to(dtype)]
+    # Bits are cut off, not rounded by a conversion there and back, which compilers take for nothing and leave
+    # out: the first term would then be all there is, with the eight bits of its dtype.
+    spare = 23 + round(math.log2(torch.finfo(dtype).eps))
+    terms, rest = [], features.detach()
+    for _ in range(BF16_TERMS):
+        term = (rest.view(torch.int32) & -(1 << spare)).view(torch.float32)
+        terms.append(term)
+        rest = rest - term
     # What changes the features changes the first term, and what that leaves over stays as it is.
-    rest = features.detach()
-    for _ in range(BF16_TERMS - 1):
-        rest = rest - terms[-1].detach().to(rest.dtype)
-        terms.append(rest.to(dtype))
-    return torch.cat(terms, dim=-1)
+    terms[0] = features + (terms[0] - features).detach()
+    return torch.cat(terms, dim=-1).to(dtype)

@@ -35,15 +35,13 @@ def _sums(new: Tensor) -> Tensor:
 
 def _sums_by_products(new: Tensor) -> Tensor:
     # What compilers make of a running sum is no match for products of matrices, and that of PyTorch 2.11 for
-    # CUDA fails at some of the sums that it fuses with what comes before them.
+    # CUDA fails at some of the sums that it fuses with what comes before them. They differ where a number is
+    # not finite: nothing that stands before it in its block is, either.
     length = new.shape[-1]
     blocks = F.pad(new.double(), (0, -length % BLOCK)).unflatten(-1, (-1, BLOCK))
-    within = blocks @ _triangle(BLOCK, 0, new.device)
-    before = within[..., -1] @ _triangle(blocks.shape[-2], 1, new.device)
-    sums: Tensor = (within + before[..., None]).flatten(-2)[..., :length]
-    return sums
-
-
-def _triangle(size: int, above: int, device: torch.device) -> Tensor:
-    """(size, size) that sums what stands at least so many places before."""
-    return torch.ones(size, size, dtype=torch.float64, device=device).triu(above)
+    sums = blocks @ torch.ones(BLOCK, BLOCK, dtype=torch.float64, device=new.device).triu()
+    if length > BLOCK:
+        before = _sums_by_products(sums[..., :-1, -1])
+        sums = sums + F.pad(before, (1, 0))[..., None]
+    joined: Tensor = sums.flatten(-2)[..., :length]
+    return joined

@@ -120,6 +120,22 @@ def test_compiled_flex_agrees_with_blocks_in_outputs_and_gradients(subject: Subj
     compare(subject, 150, None, torch.bfloat16, "cuda")
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=str)
+def test_a_long_bias_by_key_is_as_exact_compiled(precision: torch.dtype) -> None:
+    """Compilers leave out conversions to half precision and back, which would leave it eight bits."""
+    q, k, v = _inputs(1024, 1024, torch.bfloat16)
+    draws = torch.Generator().manual_seed(2)
+    key = (torch.rand(2, 4, 1024, 1, dtype=precision, generator=draws) * 3).cumsum(2).cuda()
+
+    def attended(key: Tensor) -> Tensor:
+        return attend(q, k, v, Factored(key=key * 1.0), causal=True)
+
+    found = torch.compile(attended, fullgraph=True, dynamic=False)(key)
+    wanted = reference(q.cpu(), k.cpu(), v.cpu(), key.cpu().transpose(-1, -2), causal=True)
+    tolerance = TOLERANCE[torch.bfloat16]
+    torch.testing.assert_close(found.double().cpu(), wanted, atol=tolerance, rtol=tolerance)
+
+
 def test_compiled_flex_agrees_with_blocks_beside_padding() -> None:
     mask = torch.arange(150, device="cuda").expand(2, -1) >= torch.tensor([[0], [130]], device="cuda")
     compare(COMPILED[0], 150, mask, torch.float32, "cuda")

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pebench.errors import UserError
-from pebench.randomness import derive
+from pebench.randomness import derive, seed_device
 from pebench.spec import Frozen
 from pebench.torchvision_operators import declare_missing
 
@@ -103,8 +103,7 @@ def drawing() -> Iterator[Draw]:
         own = derive(seed, *names)
         random.seed(own)
         np.random.seed(own % 2**32)
-        # Not torch.manual_seed, which seeds devices too and takes a hundred times as long.
-        torch.default_generator.manual_seed(own)
+        seed_device(own, torch.device("cpu"))
 
     try:
         yield draw
