@@ -49,8 +49,8 @@ number of processes that wanted a core in the minute before the benchmark began;
 number of cores, times are longer than on a quiet machine and quartiles wider.
 
 The files that this page is made from are in [`results/benchmarks`](../results/benchmarks), a folder a
-machine; a part that was measured in a run of its own is named after the comma. What has changed since a file was
-written stands in [its README](../results/benchmarks/README.md).
+machine; a part that was measured in a run of its own is named after the comma. What has changed since a file
+was written stands in [their README](../results/benchmarks/README.md).
 """
 
 
