@@ -58,7 +58,7 @@ LAST = ("cope", "dape", "fire")
 
 MEASURED = 0.25
 """Seconds that one measurement takes at least. On CUDA it takes as many steps, too, as a run takes between
-two looks at the device: what the host does first is waited for in the first of them alone."""
+two looks at the device, which stands idle after each look until the host has got ahead of it again."""
 
 MOST_PARTS = 16
 """Parts of a batch that are tried where memory does not suffice."""
