@@ -8,6 +8,8 @@ size of the batch, so that a small batch, as on a CPU, shows it at its worst: --
 several parts as well, each of them as large as --batch. Where memory does not suffice the batch is computed
 in more parts.
 
+With --profiles FOLDER it is written down, too, which kernels the steps of each encoding spend their time on.
+
 `first step s` holds the compilation, with whatever the cache of compiled kernels had; `cold s` is the same in
 a process that --prepare started beside others. `waits` is how often a step waits for the CUDA device, by
 PyTorch's own count; stderr says where.
@@ -22,6 +24,7 @@ from __future__ import annotations
 import argparse
 import gc
 import math
+import re
 import sys
 import time
 import warnings
@@ -30,10 +33,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 import torch
 from measuring.alternation import Row, alternate, device, timed, wait
 from measuring.preparation import prepare
+from measuring.profiling import write_profile
 from measuring.reporting import Arguments, in_one_line, positive, report
 from measuring.training import (
     add_model_arguments,
@@ -63,6 +68,9 @@ two looks at the device, which stands idle after each look until the host has go
 MOST_PARTS = 16
 """Parts of a batch that are tried where memory does not suffice."""
 
+PROFILED = 3
+"""Steps that are profiled."""
+
 Loop = Iterator[Progress]
 
 
@@ -81,6 +89,9 @@ def main() -> None:
     parser.add_argument("--compile", action=compiled, default=here, help="by default on CUDA")
     parser.add_argument("--prepare", type=positive, help="compile everything first, in so many processes")
     parser.add_argument("--prepare-only", action="store_true", help="and measure nothing")
+    parser.add_argument(
+        "--profiles", type=Path, help="folder for a table a row of what its steps spend time on"
+    )
     parser.add_argument("--accumulate", type=positive, nargs="+", default=[1], help="parts of a batch")
     chosen = parser.parse_args()
     labels = [label for label in chosen.encodings if label != BASELINE]
@@ -136,8 +147,18 @@ def measure(
             }
             rows.append(replace(row, more=figures))
             yield rows[-1]
+            if chosen.profiles:
+                _profile(chosen, row, loops[row.name])
         loops.clear()
         works.clear()
+
+
+def _profile(chosen: argparse.Namespace, row: Row, loop: Loop) -> None:
+    """Writes down what some steps of a row spend their time on."""
+    name = "-".join(re.findall(r"[\w.]+", row.name))
+    setting = ", ".join(f"{key} {value}" for key, value in row.setting.items())
+    work = partial(_advance, loop, PROFILED)
+    write_profile(chosen.profiles / f"{name}.txt", f"A step of {row.name}: {setting}", work, PROFILED)
 
 
 def _begun_as_memory_allows(

@@ -97,6 +97,22 @@ def test_nothing_to_compare_is_said_and_not_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_step_spends_its_time_on_is_written_down(tmp_path: Path) -> None:
+    chosen = ["--no-compile", "--encodings", "seqpe:dropout=0", "--rounds", "1", "--profiles", str(tmp_path)]
+    assert main(["bench", "training-step", *TEXT, *chosen, "--output", str(tmp_path)]) == 0
+    written = {path.name: path.read_text("utf-8") for path in tmp_path.glob("*.txt")}
+    assert written.keys() == {"none.txt", "seqpe-dropout-0.txt"}
+    for text in written.values():
+        title, clock, _, headings, *lines = text.splitlines()
+        assert title.startswith("A step of ")
+        assert "ms in operators" in clock
+        assert headings.split() == ["ms", "times", "share", "name"]
+        times = [float(line.split()[0]) for line in lines]
+        assert times == sorted(times, reverse=True)
+        assert times[0] > 0
+        assert any(line.endswith("aten::mm") for line in lines)
+
+
 def test_a_reader_that_shares_nothing_is_measured_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     training = importlib.import_module("measuring.training")
