@@ -7,6 +7,25 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
+
+from pebench.running.compilation import compile_whole
+
+
+def test_gradients_of_exact_products_are_exact_under_autocast() -> None:
+    x, weight = torch.randn(8, 16), torch.randn(16, 4, requires_grad=True)
+
+    def loss(x: Tensor, weight: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return (x @ weight).square().sum()
+
+    gradients = []
+    for function in (loss, compile_whole(loss, "aot_eager")):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = function(x, weight)
+        gradients.append(torch.autograd.grad(found, weight)[0])
+    torch.testing.assert_close(*gradients)
 
 
 def test_compiled_kernels_of_one_process_serve_the_next(

@@ -1,15 +1,21 @@
-"""What `torch.compile` makes, kept in one folder for all runs."""
+"""How functions are compiled, and where what `torch.compile` makes is kept for all runs."""
 
 from __future__ import annotations
 
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
 import torch
+import torch._functorch.config
+from torch import Tensor
 
 from pebench.data.cache import cache_folder, digest, unwritable
+
+P = ParamSpec("P")
 
 
 def share_compiled_kernels() -> None:
@@ -33,6 +39,17 @@ def share_compiled_kernels() -> None:
     except OSError as error:
         raise unwritable(folder, error) from error
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+
+
+def compile_whole(function: Callable[P, Tensor], backend: str = "inductor") -> Callable[P, Tensor]:
+    """A function compiled for the lengths that it is called with, whose gradients are computed as uncompiled.
+
+    Training goes back outside of autocast, where products of float32 are of float32. Left to itself a
+    compiler goes back under the autocast that it met on the way forward, and rounds their factors to
+    bfloat16.
+    """
+    torch._functorch.config.backward_pass_autocast = "off"
+    return torch.compile(function, dynamic=False, backend=backend)
 
 
 def forget_compiled() -> None:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from pebench.position_encoding import Draw, PositionEncoding, Reach, Table, tabulate
 from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
+from pebench.running.compilation import compile_whole
 from pebench.running.optimisation import learning_rate
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
@@ -71,7 +72,7 @@ def train(
     """
     encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
     model.train()
-    loss_of: Loss = torch.compile(task.loss, dynamic=False) if compiled else task.loss
+    loss_of: Loss = compile_whole(task.loss) if compiled else task.loss
     never = torch.full((), training.steps + 1, device=device)
     bad_step = never.clone()
     # A walk through all modules costs the host as much as a layer does, and finds the same each time.
