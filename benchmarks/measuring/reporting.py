@@ -64,15 +64,14 @@ def report(title: str, baseline: str, rows: Iterable[Row], output: Path | None) 
     Raises:
         SystemExit: there are no rows.
     """
-    measured: list[Row] = []
+    record: Record = {"title": title, "baseline": baseline, "machine": machine(), "rows": []}
     for row in rows:
-        measured.append(row)
+        record["rows"].append(asdict(row))
         sys.stderr.write(_told(row, baseline))
         if output is not None:
-            write(output, described(title, baseline, measured))
-    if not measured:
+            write(output, record)
+    if not record["rows"]:
         sys.exit("pebench: there is nothing to compare, and nothing was written.")
-    record = described(title, baseline, measured)
     headings, lines = cells(record["rows"])
     table = Table(title=title, caption=caption(record))
     for number, heading in enumerate(headings):
@@ -80,16 +79,6 @@ def report(title: str, baseline: str, rows: Iterable[Row], output: Path | None) 
     for line in lines:
         table.add_row(*line)
     Console(width=None if Console().is_terminal else 200).print(table)
-
-
-def described(title: str, baseline: str, rows: list[Row]) -> Record:
-    """The rows with what they hold for."""
-    return {
-        "title": title,
-        "baseline": baseline,
-        "machine": machine(),
-        "rows": [asdict(row) for row in rows],
-    }
 
 
 def write(output: Path, record: Record) -> None:
