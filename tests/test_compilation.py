@@ -28,6 +28,20 @@ def test_gradients_of_exact_products_are_exact_under_autocast() -> None:
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_half_precision_numbers_are_those_uncompiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that two products use, each transposed, as where a bias has products of its own."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    x = torch.randn(2, 128, 384).bfloat16()
+
+    def logits(x: Tensor) -> Tensor:
+        q, k, _ = (part.unflatten(-1, (2, 64)).transpose(1, 2) for part in x.chunk(3, dim=-1))
+        keys = (k[:, :, :count].float() for count in (64, 128))
+        return torch.cat([q.float() @ part.transpose(-1, -2) for part in (*keys, k.float())], dim=-1)
+
+    torch.testing.assert_close(compile_whole(logits)(x), logits(x))
+
+
 def test_compiled_kernels_of_one_process_serve_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
