@@ -10,8 +10,9 @@ HIDDEN = 32
 THRESHOLD = 512.0
 EPSILON = 1e-6
 
-ROWS_AT_ONCE = 16
-"""Queries beyond the threshold that are computed at a time."""
+ROWS_AT_ONCE = {"cpu": 16}
+"""Queries that the network reads at a time by device, elsewhere all of a block: it makes 32 numbers of each
+pair, which a CPU's cache should hold."""
 
 
 class FireEncoding(PositionEncoding):
@@ -26,13 +27,11 @@ class FireEncoding(PositionEncoding):
     axes = (1,)
     acts = "B"
     causal_only = True
-    kernels = ("blocked", "flex")
+    kernels = ("blocked",)
     cost = (
-        "up to the threshold a curve of 2·N·H numbers a layer and a lookup for each of N·K·H logits, 128 "
-        "queries at a time; beyond it 32·(1 + H) multiplications for each of N·K pairs, 16 queries at a "
-        "time"
+        "32·(1 + H) multiplications for each of N·K pairs, 128 queries at a time; on a CPU, up to the "
+        "threshold, a curve of 2·N·H numbers a layer and a lookup for each of N·K·H logits"
     )
-    graph_break = "whether the threshold, a learned number, is passed decides what is computed"
     source = "Li et al. 2024, https://arxiv.org/abs/2310.04418"
 
     def __init__(self, geometry: Geometry, shared: bool = False) -> None:
@@ -58,25 +57,31 @@ class FireEncoding(PositionEncoding):
         layer: int,
         carry: dict[str, Tensor],
     ) -> Bias:
-        """The function of the layer, looked up by distance wherever i ≤ T, where distance is all it depends
-        on."""
+        """The function of the layer."""
         function = self.functions[layer % len(self.functions)]
         threshold: Tensor = function.threshold()  # type: ignore[operator]
         near = by_distance(lambda distance: function(distance, threshold).T, q_table, k_table)
-        all_near = bool(threshold >= q_table.extent - 1)
+        at_once = ROWS_AT_ONCE.get(q.device.type, q.shape[2])
 
         def values(block: Block) -> Tensor:
             query, key = q_table.positions[:, block.rows], k_table.positions[:, block.keys]
-            if all_near or bool((query <= threshold).all()):
+            if _is_near(query, threshold):
                 return near.values(block)
-            # The network makes 32 numbers of each pair: a few rows at a time keep them within the block.
             parts = [
                 function(rows - key.transpose(1, 2), torch.maximum(threshold, rows.float()))
-                for rows in query.split(ROWS_AT_ONCE, dim=1)
+                for rows in query.split(at_once, dim=1)
             ]
             return torch.cat(parts, dim=1).movedim(-1, 1)
 
-        return Dense(values, near.score if all_near else None)
+        return Dense(values)
+
+
+def _is_near(query: Tensor, threshold: Tensor) -> bool:
+    """Whether it is known that no query stands beyond the threshold, where distance is all that matters. A
+    learned number is looked at on a CPU alone: a GPU would have to be waited for."""
+    if query.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return bool((query <= threshold).all())
 
 
 class Interpolation(nn.Module):

@@ -44,7 +44,9 @@ class LiereEncoding(PositionEncoding):
 
     def table(self, positions: Tensor, reach: Reach) -> Tensor:
         """(B|1, N, A) float64 positions in units of the trained extent."""
-        return positions.double() / torch.tensor(self.geometry.extent, device=positions.device)
+        # By numbers that the host knows: a tensor of them would have to be sent to a GPU, and waited for.
+        axes = zip(positions.unbind(-1), self.geometry.extent, strict=True)
+        return torch.stack([along.double() / extent for along, extent in axes], dim=-1)
 
     def rotate(self, q: Tensor, k: Tensor, table: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Both multiplied by the rotations of the layer."""

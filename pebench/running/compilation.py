@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
@@ -21,6 +22,11 @@ P = ParamSpec("P")
 EXACT_BITS = 256
 """Of the vectors that kernels for CPUs use. With 512 those that transpose bfloat16 numbers yield others,
 compiled by GCC 12.2 from what PyTorch 2.13 writes."""
+
+MOST_READS = 5
+"""Tensors that a compiler reads twice rather than keep what it makes of them. A layer's input goes into four
+products, of which one is an encoding's own; their gradients and the scale of the norm are five, and to keep
+the sum took as long as to compute it."""
 
 
 def share_compiled_kernels() -> None:
@@ -55,6 +61,9 @@ def compile_whole(function: Callable[P, Tensor], backend: str = "inductor") -> C
     """
     torch._functorch.config.backward_pass_autocast = "off"
     torch._inductor.config.cpp.simdlen = EXACT_BITS
+    torch._inductor.config.realize_reads_threshold = MOST_READS
+    # What a function keeps for its next call is not kept in a compiled one, which computes it once anyway.
+    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`", UserWarning)
     return torch.compile(function, dynamic=False, backend=backend)
 
 

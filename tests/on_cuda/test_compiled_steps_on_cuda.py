@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 ENCODINGS: list[Any] = [
-    {"seqpe": {"positions": 2000, "dropout": 0.0}} if name == "seqpe" else name
+    {"seqpe": {"positions": 4096, "dropout": 0.0}} if name == "seqpe" else name
     for name in encodings.origins()
     if 1 in encodings.literals(name).get("axes", (1,))
 ]
