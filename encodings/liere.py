@@ -1,7 +1,6 @@
 """LieRE: queries and keys turn by learned rotations of many channels at once, one generator for each axis."""
 
 import math
-from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -23,8 +22,8 @@ class LiereEncoding(PositionEncoding):
     axes = (1, 2)
     acts = "R"
     cost = (
-        "one axis: O(N·D·block) time a layer. Several: N·D·block numbers and O(N·D·block²) time a layer "
-        "in float64, for an exponential for each position, head and block"
+        "N·D·block numbers and O(N·D·block) time a layer, the latter for each text as well; of several axes "
+        "once more O(N·D·block²) in float64, for an exponential for each position, head and block"
     )
     claims = ("grid-row",)
     source = "Ostmeier et al. 2024, https://arxiv.org/abs/2406.10322"
@@ -51,9 +50,10 @@ class LiereEncoding(PositionEncoding):
     def rotate(self, q: Tensor, k: Tensor, table: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Both multiplied by the rotations of the layer."""
         generators = self._generators(layer)
-        turn = _along_one_axis if len(generators) == 1 else _along_several_axes
-        rotation = turn(generators, table)
-        return self._blockwise(rotation, q), self._blockwise(rotation, k)
+        exact = torch.promote_types(q.dtype, torch.float32)
+        rotations_of = _along_one_axis if len(generators) == 1 else _along_several_axes
+        rotations = rotations_of(generators, table, exact)
+        return _turned(q, rotations), _turned(k, rotations)
 
     def _generators(self, layer: int) -> Tensor:
         """(A, H, blocks, block, block) skew-symmetric matrices, float64, in units of the trained extent."""
@@ -63,45 +63,51 @@ class LiereEncoding(PositionEncoding):
         lower[..., row, column] = entries
         return lower - lower.transpose(-1, -2)
 
-    def _blockwise(self, rotation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        return rotation(exact.view(*x.shape[:-1], -1, self.block)).flatten(-2).to(x.dtype)
+
+def _turned(x: Tensor, rotations: Tensor) -> Tensor:
+    """(B, H, N, d) vectors, each block of whose channels is multiplied by the (B|1, H, blocks, N, block,
+    block) rotation of its position."""
+    parts = x.to(rotations.dtype).unflatten(-1, (-1, rotations.shape[-1]))
+    if len(rotations) == 1:
+        # The texts are the columns of one product: as a batch of products the rotations would be copied.
+        turned = (rotations[0] @ parts.permute(1, 3, 2, 4, 0)).permute(4, 0, 2, 1, 3)
+    else:
+        turned = (rotations @ parts.transpose(2, 3)[..., None]).squeeze(-1).transpose(2, 3)
+    joined: Tensor = turned.flatten(-2)
+    return joined.to(x.dtype)
 
 
-def _along_one_axis(generators: Tensor, positions: Tensor) -> Callable[[Tensor], Tensor]:
-    """What multiplies (B, H, N, blocks, block) vectors by exp(p·A).
+def _along_one_axis(generators: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B|1, H, blocks, N, block, block): exp(p·A).
 
     All p·A have the same eigenvectors, so A = U·diag(−iλ)·U* is taken apart once, iA being Hermitian, and
-    each position costs no more than in RoPE.
+    exp(p·A) = Σ_a cos(λ_a·p)·Re(u_a·u_a*) + sin(λ_a·p)·Im(u_a·u_a*) over its eigenvectors.
     """
     # Not 1j times A: PyTorch 2.11 cannot compile a complex constant for CUDA.
     values, vectors = torch.linalg.eigh(torch.complex(torch.zeros_like(generators[0]), generators[0]))
-    # (B|1, H, N, blocks, block), from positions (B|1, 1, N, 1, 1) and values (H, 1, blocks, block).
-    angles = positions[:, None, :, :, None] * values[:, None]
-    cosine, sine = angles.cos(), angles.sin()
+    # (B|1, H, blocks, N, block), from positions (B|1, 1, 1, N, 1) and values (H, blocks, 1, block).
+    angles = positions[:, None, None] * values[:, :, None]
+    waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(dtype)
     # Real and imaginary parts by themselves: compilers for GPUs do not take complex numbers.
-    real, imaginary = torch.view_as_real(vectors).unbind(-1)
-
-    def rotation(x: Tensor) -> Tensor:
-        across, along = real.to(x.dtype), imaginary.to(x.dtype)
-        c, s = cosine.to(x.dtype), sine.to(x.dtype)
-        # U*·x, its product with exp(−iλp), and the real part of U times that.
-        first = torch.einsum("hgca,bhngc->bhnga", across, x)
-        second = -torch.einsum("hgca,bhngc->bhnga", along, x)
-        first, second = first * c + second * s, second * c - first * s
-        return torch.einsum("hgca,bhnga->bhngc", across, first) - torch.einsum(
-            "hgca,bhnga->bhngc", along, second
-        )
-
-    return rotation
+    parts = torch.view_as_real(vectors).unbind(-1)
+    real, imaginary = (part.transpose(-1, -2) for part in parts)
+    even = _outer(real, real) + _outer(imaginary, imaginary)
+    odd = _outer(imaginary, real) - _outer(real, imaginary)
+    products = torch.cat([even, odd], dim=-3).to(dtype).flatten(-2)
+    rotations: Tensor = (waves @ products).unflatten(-1, generators.shape[-2:])
+    return rotations
 
 
-def _along_several_axes(generators: Tensor, positions: Tensor) -> Callable[[Tensor], Tensor]:
-    """What multiplies (B, H, N, blocks, block) vectors by exp(Σ p_axis·A_axis).
+def _outer(x: Tensor, y: Tensor) -> Tensor:
+    """x_c·y_d of the last dimension of both."""
+    return x[..., :, None] * y[..., None, :]
+
+
+def _along_several_axes(generators: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B|1, H, blocks, N, block, block): exp(Σ p_axis·A_axis).
 
     Generators of several axes do not commute in general, so each position needs an exponential of its own.
     They are taken in float64: the squarings that make up a large rotation multiply its error.
     """
-    exponents = torch.einsum("bna,ahgcd->bhngcd", positions, generators)
-    rotations = torch.matrix_exp(exponents.contiguous())
-    return lambda x: (rotations.to(x.dtype) @ x[..., None]).squeeze(-1)
+    exponents = torch.einsum("bna,ahgcd->bhgncd", positions, generators)
+    return torch.matrix_exp(exponents.contiguous()).to(dtype)
