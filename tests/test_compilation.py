@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pebench.formulas.distance import by_distance, placed
+from pebench.position_encoding import Block, Reach, grid
 from pebench.running.compilation import compile_whole
 
 
@@ -40,6 +42,26 @@ def test_half_precision_numbers_are_those_uncompiled(tmp_path: Path, monkeypatch
         return torch.cat([q.float() @ part.transpose(-1, -2) for part in (*keys, k.float())], dim=-1)
 
     torch.testing.assert_close(compile_whole(logits)(x), logits(x))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_the_gradient_of_a_bias_by_distance_stays_within_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where what reads the bias has the heads last, as the network of DAPE does."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    count, weight, slopes = 128, torch.randn(8, 4), torch.rand(2, 1, requires_grad=True)
+    logits = torch.randn(2, 2, count, count)
+    table, rows = placed(grid((count,)), Reach((count,), "extend")), slice(0, count)
+    block = Block(rows, rows, torch.ones(1, 1, count, count, dtype=torch.bool))
+
+    def loss(slopes: Tensor) -> Tensor:
+        values = by_distance(lambda distance: slopes * distance, table, table).values(block)
+        heads_last = torch.cat((logits, values.expand_as(logits)), dim=1).movedim(1, -1)
+        return (logits * values).square().sum() + (heads_last @ weight.T).square().sum()
+
+    found, wanted = (torch.autograd.grad(f(slopes), slopes)[0] for f in (compile_whole(loss), loss))
+    torch.testing.assert_close(found, wanted)
 
 
 def test_compiled_kernels_of_one_process_serve_the_next(
