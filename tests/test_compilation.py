@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from compiled_steps import ENCODINGS, compare_with_uncompiled
 from torch import Tensor
 
 from pebench.formulas.distance import by_distance, placed
@@ -28,6 +30,17 @@ def test_gradients_of_exact_products_are_exact_under_autocast() -> None:
             found = function(x, weight)
         gradients.append(torch.autograd.grad(found, weight)[0])
     torch.testing.assert_close(*gradients)
+
+
+# The compiler says where it could do better, without complex numbers.
+@pytest.mark.filterwarnings(r"ignore::UserWarning:torch\._inductor")
+@pytest.mark.filterwarnings(r"ignore::FutureWarning:torch\._inductor")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
+def test_a_compiled_step_is_as_exact_as_one_that_is_not(place: Path, encoding: Any) -> None:
+    # More than one block of queries.
+    compare_with_uncompiled(place, encoding, 1, 144, "cpu")
+    torch.compiler.reset()
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
