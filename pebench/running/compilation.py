@@ -12,7 +12,6 @@ from typing import ParamSpec
 
 import torch
 import torch._functorch.config
-import torch._inductor.config
 from torch import Tensor
 
 from pebench.data.cache import cache_folder, digest, unwritable
@@ -59,9 +58,12 @@ def compile_whole(function: Callable[P, Tensor], backend: str = "inductor") -> C
     compiler goes back under the autocast that it met on the way forward, and rounds their factors to
     bfloat16.
     """
+    # Takes half a second to import, which a run that is not compiled need not wait for.
+    import torch._inductor.config as inductor
+
     torch._functorch.config.backward_pass_autocast = "off"
-    torch._inductor.config.cpp.simdlen = EXACT_BITS
-    torch._inductor.config.realize_reads_threshold = MOST_READS
+    inductor.cpp.simdlen = EXACT_BITS
+    inductor.realize_reads_threshold = MOST_READS
     # What a function keeps for its next call is not kept in a compiled one, which computes it once anyway.
     warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`", UserWarning)
     return torch.compile(function, dynamic=False, backend=backend)
