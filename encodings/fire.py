@@ -10,9 +10,9 @@ HIDDEN = 32
 THRESHOLD = 512.0
 EPSILON = 1e-6
 
-ROWS_AT_ONCE = {"cpu": 16}
-"""Queries that the network reads at a time by device, elsewhere all of a block: it makes 32 numbers of each
-pair, which a CPU's cache should hold."""
+ROWS_AT_ONCE = 16
+"""Queries that the network reads at a time on a CPU: it makes 32 numbers of each pair, which the cache should
+hold. A GPU and a compiler take all queries of a block."""
 
 
 class FireEncoding(PositionEncoding):
@@ -29,8 +29,9 @@ class FireEncoding(PositionEncoding):
     causal_only = True
     kernels = ("blocked",)
     cost = (
-        "32·(1 + H) multiplications for each of N·K pairs, 128 queries at a time; on a CPU, up to the "
-        "threshold, a curve of 2·N·H numbers a layer and a lookup for each of N·K·H logits"
+        "32·(1 + H) multiplications for each of N·K pairs and memory of 64·K numbers a query, 128 queries at "
+        "a time; uncompiled on a CPU 16, and up to the threshold a curve of 2·N·H numbers a layer and a "
+        "lookup for each of N·K·H logits"
     )
     source = "Li et al. 2024, https://arxiv.org/abs/2310.04418"
 
@@ -60,28 +61,24 @@ class FireEncoding(PositionEncoding):
         """The function of the layer."""
         function = self.functions[layer % len(self.functions)]
         threshold: Tensor = function.threshold()  # type: ignore[operator]
-        near = by_distance(lambda distance: function(distance, threshold).T, q_table, k_table)
-        at_once = ROWS_AT_ONCE.get(q.device.type, q.shape[2])
+        # A learned number is looked at where that costs nothing: a GPU would have to be waited for.
+        looks = q.device.type == "cpu" and not torch.compiler.is_compiling()
+        near = (
+            by_distance(lambda distance: function(distance, threshold).T, q_table, k_table) if looks else None
+        )
 
         def values(block: Block) -> Tensor:
             query, key = q_table.positions[:, block.rows], k_table.positions[:, block.keys]
-            if _is_near(query, threshold):
+            if near is not None and bool((query <= threshold).all()):
+                # Up to the threshold the distance is all that matters.
                 return near.values(block)
             parts = [
                 function(rows - key.transpose(1, 2), torch.maximum(threshold, rows.float()))
-                for rows in query.split(at_once, dim=1)
+                for rows in query.split(ROWS_AT_ONCE if looks else query.shape[1], dim=1)
             ]
             return torch.cat(parts, dim=1).movedim(-1, 1)
 
         return Dense(values)
-
-
-def _is_near(query: Tensor, threshold: Tensor) -> bool:
-    """Whether it is known that no query stands beyond the threshold, where distance is all that matters. A
-    learned number is looked at on a CPU alone: a GPU would have to be waited for."""
-    if query.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return bool((query <= threshold).all())
 
 
 class Interpolation(nn.Module):

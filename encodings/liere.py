@@ -1,13 +1,19 @@
 """LieRE: queries and keys turn by learned rotations of many channels at once, one generator for each axis."""
 
 import math
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from pebench.position_encoding import Geometry, PositionEncoding, Reach
+
+MATRICES_FROM = 1 / 3
+"""The texts for each channel of a block from which rotations are faster as matrices: one costs 2·block²
+multiplications a channel to make, and saves 6·block for each text."""
 
 
 class LiereEncoding(PositionEncoding):
@@ -22,8 +28,9 @@ class LiereEncoding(PositionEncoding):
     axes = (1, 2)
     acts = "R"
     cost = (
-        "N·D·block numbers and O(N·D·block) time a layer, the latter for each text as well; of several axes "
-        "once more O(N·D·block²) in float64, for an exponential for each position, head and block"
+        "one axis: O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) "
+        "time a layer as well. Several: both, in float64, for an exponential for each position, head and "
+        "block"
     )
     claims = ("grid-row",)
     source = "Ostmeier et al. 2024, https://arxiv.org/abs/2406.10322"
@@ -49,11 +56,18 @@ class LiereEncoding(PositionEncoding):
 
     def rotate(self, q: Tensor, k: Tensor, table: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Both multiplied by the rotations of the layer."""
-        generators = self._generators(layer)
-        exact = torch.promote_types(q.dtype, torch.float32)
-        rotations_of = _along_one_axis if len(generators) == 1 else _along_several_axes
-        rotations = rotations_of(generators, table, exact)
-        return _turned(q, rotations), _turned(k, rotations)
+        turn = self._turn(self._generators(layer), table, q)
+        return turn(q), turn(k)
+
+    def _turn(self, generators: Tensor, table: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """What multiplies (B, H, N, d) vectors by the rotations, which depend on the table and the layer."""
+        exact = torch.promote_types(like.dtype, torch.float32)
+        if len(generators) > 1:
+            return partial(_multiplied, _exponentials(generators, table).to(exact))
+        spectrum = _spectrum(generators[0], table, exact)
+        if len(table) == 1 and len(like) > MATRICES_FROM * self.block:
+            return partial(_multiplied, _rotations(spectrum))
+        return partial(_turned, spectrum)
 
     def _generators(self, layer: int) -> Tensor:
         """(A, H, blocks, block, block) skew-symmetric matrices, float64, in units of the trained extent."""
@@ -64,37 +78,52 @@ class LiereEncoding(PositionEncoding):
         return lower - lower.transpose(-1, -2)
 
 
-def _turned(x: Tensor, rotations: Tensor) -> Tensor:
-    """(B, H, N, d) vectors, each block of whose channels is multiplied by the (B|1, H, blocks, N, block,
-    block) rotation of its position."""
-    parts = x.to(rotations.dtype).unflatten(-1, (-1, rotations.shape[-1]))
-    if len(rotations) == 1:
-        # The texts are the columns of one product: as a batch of products the rotations would be copied.
-        turned = (rotations[0] @ parts.permute(1, 3, 2, 4, 0)).permute(4, 0, 2, 1, 3)
-    else:
-        turned = (rotations @ parts.transpose(2, 3)[..., None]).squeeze(-1).transpose(2, 3)
+class _Spectrum(NamedTuple):
+    """exp(p·A) of one axis, taken apart. All p·A have the same eigenvectors: A = U·diag(−iλ)·U*.
+
+    Attributes:
+        cosine, sine: (B|1, H, blocks, N, block) of λ·p. real, imaginary: (H, blocks, block, block) of U.
+    """
+
+    cosine: Tensor
+    sine: Tensor
+    real: Tensor
+    imaginary: Tensor
+
+
+def _spectrum(generator: Tensor, positions: Tensor, dtype: torch.dtype) -> _Spectrum:
+    # iA is Hermitian. Not 1j times A: PyTorch 2.11 cannot compile a complex constant for CUDA.
+    values, vectors = torch.linalg.eigh(torch.complex(torch.zeros_like(generator), generator))
+    angles = positions[:, None, None] * values[:, :, None]
+    # Real and imaginary parts by themselves: compilers for GPUs do not take complex numbers.
+    real, imaginary = torch.view_as_real(vectors).unbind(-1)
+    parts = (angles.cos(), angles.sin(), real, imaginary)
+    return _Spectrum(*(part.to(dtype) for part in parts))
+
+
+def _turned(spectrum: _Spectrum, x: Tensor) -> Tensor:
+    """U*·x, its product with exp(−iλp), and the real part of U times that: each position costs no more than
+    in RoPE."""
+    cosine, sine, real, imaginary = spectrum
+    parts = x.to(real.dtype).unflatten(-1, (-1, real.shape[-1]))
+    first = torch.einsum("hgca,bhngc->bhgna", real, parts)
+    second = -torch.einsum("hgca,bhngc->bhgna", imaginary, parts)
+    first, second = first * cosine + second * sine, second * cosine - first * sine
+    turned: Tensor = torch.einsum("hgca,bhgna->bhngc", real, first)
+    turned = turned - torch.einsum("hgca,bhgna->bhngc", imaginary, second)
     joined: Tensor = turned.flatten(-2)
     return joined.to(x.dtype)
 
 
-def _along_one_axis(generators: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B|1, H, blocks, N, block, block): exp(p·A).
-
-    All p·A have the same eigenvectors, so A = U·diag(−iλ)·U* is taken apart once, iA being Hermitian, and
-    exp(p·A) = Σ_a cos(λ_a·p)·Re(u_a·u_a*) + sin(λ_a·p)·Im(u_a·u_a*) over its eigenvectors.
-    """
-    # Not 1j times A: PyTorch 2.11 cannot compile a complex constant for CUDA.
-    values, vectors = torch.linalg.eigh(torch.complex(torch.zeros_like(generators[0]), generators[0]))
-    # (B|1, H, blocks, N, block), from positions (B|1, 1, 1, N, 1) and values (H, blocks, 1, block).
-    angles = positions[:, None, None] * values[:, :, None]
-    waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(dtype)
-    # Real and imaginary parts by themselves: compilers for GPUs do not take complex numbers.
-    parts = torch.view_as_real(vectors).unbind(-1)
-    real, imaginary = (part.transpose(-1, -2) for part in parts)
+def _rotations(spectrum: _Spectrum) -> Tensor:
+    """(B|1, H, blocks, N, block, block): Σ_a cos(λ_a·p)·Re(u_a·u_a*) + sin(λ_a·p)·Im(u_a·u_a*) over the
+    eigenvectors."""
+    real, imaginary = spectrum.real.transpose(-1, -2), spectrum.imaginary.transpose(-1, -2)
     even = _outer(real, real) + _outer(imaginary, imaginary)
     odd = _outer(imaginary, real) - _outer(real, imaginary)
-    products = torch.cat([even, odd], dim=-3).to(dtype).flatten(-2)
-    rotations: Tensor = (waves @ products).unflatten(-1, generators.shape[-2:])
+    waves = torch.cat([spectrum.cosine, spectrum.sine], dim=-1)
+    entries = waves @ torch.cat([even, odd], dim=-3).flatten(-2)
+    rotations: Tensor = entries.unflatten(-1, real.shape[-2:])
     return rotations
 
 
@@ -103,11 +132,25 @@ def _outer(x: Tensor, y: Tensor) -> Tensor:
     return x[..., :, None] * y[..., None, :]
 
 
-def _along_several_axes(generators: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B|1, H, blocks, N, block, block): exp(Σ p_axis·A_axis).
+def _exponentials(generators: Tensor, positions: Tensor) -> Tensor:
+    """(B|1, H, blocks, N, block, block) float64: exp(Σ p_axis·A_axis).
 
     Generators of several axes do not commute in general, so each position needs an exponential of its own.
     They are taken in float64: the squarings that make up a large rotation multiply its error.
     """
     exponents = torch.einsum("bna,ahgcd->bhgncd", positions, generators)
-    return torch.matrix_exp(exponents.contiguous()).to(dtype)
+    return torch.matrix_exp(exponents.contiguous())
+
+
+def _multiplied(rotations: Tensor, x: Tensor) -> Tensor:
+    """(B, H, N, d) vectors, each block of whose channels is multiplied by the (B|1, H, blocks, N, block,
+    block) rotation of its position."""
+    parts = x.to(rotations.dtype).unflatten(-1, (-1, rotations.shape[-1]))
+    if len(rotations) == 1:
+        # The texts are the columns of one product: as a batch of products the rotations would be copied.
+        turned = (rotations[0] @ parts.permute(1, 3, 2, 4, 0)).permute(4, 0, 2, 1, 3)
+    else:
+        turned = (rotations @ parts.transpose(2, 3)[..., None]).squeeze(-1).transpose(2, 3)
+    # One block leaves the texts last, and fused attention wants the channels there.
+    joined: Tensor = turned.flatten(-2).contiguous()
+    return joined.to(x.dtype)

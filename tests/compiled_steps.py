@@ -29,12 +29,14 @@ def compare_with_uncompiled(place: Path, encoding: Any, layers: int, extent: int
 
     Args:
         place: a folder with a text. encoding: as in a sweep.
-        layers: of the model. extent: tokens of each of two texts.
+        layers: of the model. extent: tokens of each of four texts.
     """
-    exact, uncompiled, compiled = (
-        _gradients(place, encoding, layers, extent, device, *how)
-        for how in (("float32", False), ("bfloat16", False), ("bfloat16", True))
+    exact, uncompiled = (
+        _gradients(place, encoding, layers, extent, device, precision, compiled=False)
+        for precision in ("float32", "bfloat16")
     )
+    torch.compiler.reset()  # past a bound PyTorch would go on uncompiled
+    compiled = _gradients(place, encoding, layers, extent, device, "bfloat16", compiled=True)
     least = SMALL * float(torch.stack([gradient.norm() for gradient in exact.values()]).norm())
     assert compiled.keys() == exact.keys()
     for name, gradient in exact.items():
@@ -52,7 +54,7 @@ def _gradients(
         encoding,
         {"language-modeling": options},
         model={"width": 128, "layers": layers, "heads": 2},
-        train={"steps": 1, "batch": 2, "precision": precision},
+        train={"steps": 1, "batch": 4, "precision": precision},
     )
     task = build_task(spec)
     task.prepare()

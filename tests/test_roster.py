@@ -363,6 +363,25 @@ def test_liere_gradients_are_those_of_the_exponential() -> None:
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("block", [2, 8, 16])
+def test_liere_turns_many_texts_as_each_by_itself(block: int) -> None:
+    encoding = _built("liere", {"block": block}, Geometry(32, 2, 1, (24,)))
+    table = encoding.table(grid((30,)), Reach((30,)))
+    q, k = torch.randn(2, 7, 2, 30, 16)
+    weights = torch.randn(2, 7, 2, 30, 16)
+
+    def gradient(turned: tuple[Tensor, ...]) -> Tensor:
+        found: Tensor = torch.autograd.grad((torch.stack(turned) * weights).sum(), encoding.entries)[0]
+        return found
+
+    together = encoding.rotate(q, k, table, 0)
+    alone = [encoding.rotate(q[[text]], k[[text]], table, 0) for text in range(len(q))]
+    joined = tuple(torch.cat(parts) for parts in zip(*alone, strict=True))
+    torch.testing.assert_close(together, joined, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradient(together), gradient(joined), atol=1e-3, rtol=1e-4)
+    assert all(x.stride(-1) == 1 for x in together), "fused attention wants the channels last"
+
+
 CENTRES: dict[int, list[list[float]]] = {
     180: [[90, 180, 270, 0]],
     90: [[45, 135, 225, 315], [90, 180, 270, 0]],

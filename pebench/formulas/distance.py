@@ -53,8 +53,8 @@ def by_distance(curve: Callable[[Tensor], Tensor], query: Placed, key: Placed) -
 
 
 def _looked_up_as_one_row(curves: Tensor, place: Tensor) -> Tensor:
-    """(B|1, H, rows, keys) numbers of (H, R) curves. What PyTorch 2.13 compiles for CPUs adds the gradient of
-    a choice among the columns up outside of the curves, where another gradient has the heads last."""
+    """(B|1, H, rows, keys) numbers of (H, R) curves. Compiled for a CPU by PyTorch 2.13, the gradient of
+    choosing columns is written outside of the curves where another gradient has the heads last."""
     starts = torch.arange(len(curves), device=curves.device) * curves.shape[1]
     whole = place[:, None] + starts[:, None, None]
     return curves.flatten().index_select(0, whole.flatten()).view(whole.shape)

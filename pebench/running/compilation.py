@@ -19,13 +19,13 @@ from pebench.data.cache import cache_folder, digest, unwritable
 P = ParamSpec("P")
 
 EXACT_BITS = 256
-"""Of the vectors that kernels for CPUs use. With 512 those that transpose bfloat16 numbers yield others,
-compiled by GCC 12.2 from what PyTorch 2.13 writes."""
+"""Of the vectors in kernels for x86. With 512 those that transpose bfloat16 numbers return others, compiled
+by GCC 12.2 from what PyTorch 2.13 writes."""
 
 MOST_READS = 5
-"""Tensors that a compiler reads twice rather than keep what it makes of them. A layer's input goes into four
-products, of which one is an encoding's own; their gradients and the scale of the norm are five, and to keep
-the sum took as long as to compute it."""
+"""Tensors that a value may be made of to be made again by each of its readers, and not stored. A layer's
+input goes into four products, of which one is an encoding's own; their gradients and the scale of the norm
+are five, and to store their sum took as long as to compute it."""
 
 
 def share_compiled_kernels() -> None:
@@ -62,7 +62,8 @@ def compile_whole(function: Callable[P, Tensor], backend: str = "inductor") -> C
     import torch._inductor.config as inductor
 
     torch._functorch.config.backward_pass_autocast = "off"
-    inductor.cpp.simdlen = EXACT_BITS
+    if platform.machine() in ("x86_64", "AMD64"):
+        inductor.cpp.simdlen = EXACT_BITS
     inductor.realize_reads_threshold = MOST_READS
     # What a function keeps for its next call is not kept in a compiled one, which computes it once anyway.
     warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`", UserWarning)
