@@ -34,6 +34,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from measuring.alternation import Row, alternate, device, timed, wait
@@ -45,10 +46,10 @@ from measuring.training import (
     flops_of_a_token,
     random_text,
     steps,
-    text_encodings,
     utilisation,
 )
 
+from pebench.resolve import able
 from pebench.running.execution import Execution
 from pebench.running.train import Progress
 from pebench.spec import Training
@@ -74,10 +75,22 @@ PROFILED = 3
 Loop = Iterator[Progress]
 
 
+class _Begun(NamedTuple):
+    """A training that has compiled what it needs.
+
+    Attributes:
+        seconds: that its first step took. parts: that a batch is computed in.
+    """
+
+    loop: Loop
+    seconds: float
+    parts: int
+
+
 def main() -> None:
     """Prints the table."""
     here = device().type == "cuda"
-    others = [name for name in text_encodings() if name not in FIRST]
+    others = [name for name in able(1, causal=True) if name not in FIRST]
     names = [*FIRST, *sorted(others, key=lambda name: (name in LAST, name))]
     parser = Arguments(__doc__)
     parser.add_argument("--encodings", nargs="+", default=names, help="names or name:option=value,…")
@@ -112,45 +125,49 @@ def measure(
         labels: the encodings. chosen: on the command line.
         least: parts that a batch consists of. cold: seconds of first steps, by label.
     """
-    batch = least * chosen.batch
-    base, base_ready = _begun(BASELINE, chosen, batch, least)
-    base_step = _seconds_of_a_step(base)
-    rows: list[Row] = []
+    base = _begun(BASELINE, chosen, least * chosen.batch, least)
+    base_steps = _measured_steps(base.loop)
+    with_base = True
     for label in labels:
-        begun = _begun_as_memory_allows(label, chosen, batch, least)
-        if begun is None:
-            continue
-        loop, ready, parts = begun
-        own_step = _seconds_of_a_step(loop)
-        units = {BASELINE: _measured_steps(base_step), label: _measured_steps(own_step)}
-        loops = {BASELINE: base, label: loop}
-        works = {name: partial(_advance, loops[name], units[name]) for name in loops}
-        setting = _setting(chosen, batch)
-        try:
-            found = alternate(works, BASELINE, setting, chosen.rounds, warmup=1, units=units)
-        except Exception as error:  # as where it cannot begin
-            sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
-            loops.clear()
-            works.clear()
-            continue
-        finally:
-            del loop, begun
-        first = not rows
-        for row in found if first else found[1:]:
-            is_base = row.name == BASELINE
-            figures = {
-                **_figures(row.seconds, chosen, batch),
-                "parts": str(least if is_base else parts),
-                "first step s": base_ready if is_base else ready,
-                "cold s": cold.get(row.name),
-                "waits": _waits(loops[row.name], row.name),
-            }
-            rows.append(replace(row, more=figures))
-            yield rows[-1]
-            if chosen.profiles:
-                _profile(chosen, row, loops[row.name])
-        loops.clear()
-        works.clear()
+        for row in _beside(base, base_steps, label, chosen, cold, with_base):
+            with_base = False
+            yield row
+
+
+def _beside(
+    base: _Begun,
+    base_steps: int,
+    label: str,
+    chosen: argparse.Namespace,
+    cold: dict[str, float],
+    with_base: bool,
+) -> Iterator[Row]:
+    """The row of an encoding, after that of the baseline if that is wanted; none where it cannot be trained.
+    What has been measured leaves the memory when this ends."""
+    batch = base.parts * chosen.batch
+    begun = _begun_as_memory_allows(label, chosen, batch, base.parts)
+    if begun is None:
+        return
+    sides = {BASELINE: base, label: begun}
+    units = {BASELINE: base_steps, label: _measured_steps(begun.loop)}
+    works = {name: partial(_advance, side.loop, units[name]) for name, side in sides.items()}
+    try:
+        found = alternate(works, BASELINE, _setting(chosen, batch), chosen.rounds, warmup=1, units=units)
+    except Exception as error:  # as where it cannot begin
+        sys.stderr.write(f"{label} left out: {in_one_line(error)}\n")
+        return
+    for row in found if with_base else found[1:]:
+        side = sides[row.name]
+        figures = {
+            **_figures(row.seconds, chosen, batch),
+            "parts": str(side.parts),
+            "first step s": side.seconds,
+            "cold s": cold.get(row.name),
+            "waits": _waits(side.loop, row.name),
+        }
+        yield replace(row, more=figures)
+        if chosen.profiles:
+            _profile(chosen, row, side.loop)
 
 
 def _profile(chosen: argparse.Namespace, row: Row, loop: Loop) -> None:
@@ -161,14 +178,12 @@ def _profile(chosen: argparse.Namespace, row: Row, loop: Loop) -> None:
     write_profile(chosen.profiles / f"{name}.txt", f"A step of {row.name}: {setting}", work, PROFILED)
 
 
-def _begun_as_memory_allows(
-    label: str, chosen: argparse.Namespace, batch: int, parts: int
-) -> tuple[Loop, float, int] | None:
-    """As `_begun`, and the number of parts that the batch had to be computed in; None where it cannot be."""
+def _begun_as_memory_allows(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> _Begun | None:
+    """As `_begun`, in as many parts as the batch has to be computed in; None where it cannot be."""
     most = min(MOST_PARTS * parts, batch)
     while parts <= most:
         try:
-            return *_begun(label, chosen, batch, parts), parts
+            return _begun(label, chosen, batch, parts)
         except torch.OutOfMemoryError as error:
             problem = error
         except Exception as error:  # one encoding that cannot be trained must not cost the others' rows
@@ -199,8 +214,7 @@ def _fits(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> boo
     return True
 
 
-def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> tuple[Loop, float]:
-    """A training that has compiled what it needs, and the seconds that its first step took."""
+def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> _Begun:
     loop = _training(label, chosen, batch, parts, chosen.compile)
     begin = time.perf_counter()
     _advance(loop, 1)
@@ -208,7 +222,7 @@ def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> tu
     seconds = time.perf_counter() - begin
     # The second step may compile once more, and settles what memory is kept.
     _advance(loop, 2)
-    return loop, seconds
+    return _Begun(loop, seconds, parts)
 
 
 def _training(label: str, chosen: argparse.Namespace, batch: int, parts: int, compiled: bool) -> Loop:
@@ -218,15 +232,12 @@ def _training(label: str, chosen: argparse.Namespace, batch: int, parts: int, co
 
 
 def _first_step(label: str, chosen: argparse.Namespace) -> float:
-    return _begun(label, chosen, chosen.batch, 1)[1]
+    return _begun(label, chosen, chosen.batch, 1).seconds
 
 
-def _seconds_of_a_step(loop: Loop) -> float:
-    return timed(partial(_advance, loop, 2)) / 2
-
-
-def _measured_steps(seconds: float) -> int:
-    """In one measurement, of so many seconds each."""
+def _measured_steps(loop: Loop) -> int:
+    """In one measurement."""
+    seconds = timed(partial(_advance, loop, 2)) / 2
     least = Execution().log_every if device().type == "cuda" else 1
     return max(least, math.ceil(MEASURED / seconds))
 

@@ -197,12 +197,12 @@ def _refuse_impossible(spec: RunSpec) -> None:
     if task.axes not in encoding_class.axes:
         raise UserError(
             f"encoding '{name}' serves {_axes(encoding_class.axes)}, but task '{spec.task.name}' has "
-            f"{_axes((task.axes,))}: {_able(task.axes, geometry.causal)} can serve it."
+            f"{_axes((task.axes,))}: {join_and(able(task.axes, geometry.causal))} can serve it."
         )
     if encoding_class.causal_only and not geometry.causal:
         raise UserError(
             f"encoding '{name}' needs causal attention, which task '{spec.task.name}' does not have: "
-            f"{_able(task.axes, geometry.causal)} can serve it."
+            f"{join_and(able(task.axes, geometry.causal))} can serve it."
         )
     with torch.device("meta"):
         encoding = build_encoding(name, spec.encoding.options, geometry)
@@ -251,14 +251,14 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
         )
 
 
-def _able(axes: int, causal: bool) -> str:
-    """The encodings that serve so many axes under this kind of attention."""
+def able(axes: int, causal: bool) -> list[str]:
+    """The names of the encodings that serve so many axes under this kind of attention."""
     facts = {name: encodings.literals(name) for name in encodings.origins()}
-    return join_and(
+    return [
         name
         for name, known in facts.items()
         if axes in known.get("axes", (1,)) and (causal or not known.get("causal_only", False))
-    )
+    ]
 
 
 def _extrapolations(name: str) -> tuple[str, ...]:

@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pebench.registry import encodings
-from pebench.resolve import build_encoding, build_task, resolve
+from pebench.resolve import able, build_encoding, build_task, resolve
 from pebench.running.checkpoint import State
 from pebench.running.train import train
 
 ENCODINGS: list[Any] = [
     {"seqpe": {"positions": 4096, "dropout": 0.0}} if name == "seqpe" else name
-    for name in encodings.origins()
-    if 1 in encodings.literals(name).get("axes", (1,))
+    for name in able(1, causal=True)
 ]
 """SeqPE without dropout, which compiled kernels draw in a way of their own."""
 

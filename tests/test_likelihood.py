@@ -10,10 +10,9 @@ from pebench.models import likelihood
 from pebench.models.decoder import LOGITS_AT_ONCE, Decoder
 from pebench.models.likelihood import Continuation, Likelihood, likelihoods
 from pebench.position_encoding import Geometry, Reach, grid, tabulate
-from pebench.registry import encodings
-from pebench.resolve import build_encoding
+from pebench.resolve import able, build_encoding
 
-CAUSAL = [name for name in encodings.origins() if 1 in encodings.literals(name).get("axes", (1,))]
+CAUSAL = able(1, causal=True)
 REACH = Reach((32,))
 
 

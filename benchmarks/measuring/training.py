@@ -15,7 +15,7 @@ from pebench.data.tokens import TokenStream
 from pebench.models.decoder import SIZES, Decoder, DecoderOptions
 from pebench.position_encoding import PositionEncoding
 from pebench.randomness import generator
-from pebench.registry import encodings, tasks
+from pebench.registry import tasks
 from pebench.resolve import build_encoding
 from pebench.running.checkpoint import State
 from pebench.running.compilation import share_compiled_kernels
@@ -41,11 +41,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extent", type=positive, default=1024 if here else 256)
     parser.add_argument("--batch", type=positive, default=32 if here else 4)
     parser.add_argument("--vocabulary", type=positive, default=50304 if here else 4096)
-
-
-def text_encodings() -> list[str]:
-    """The names of all encodings of one axis."""
-    return [name for name in encodings.origins() if 1 in encodings.literals(name).get("axes", (1,))]
 
 
 def random_text(extent: int, size: str, vocabulary: int, evaluated: tuple[int, ...] = ()) -> AnyTask:
