@@ -20,6 +20,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Added:
+    """Marks a setting that came later: ``clip_own: Annotated[float | None, Added()] = None``.
+
+    At its default, which computes what was computed before there was the setting, the setting is left out of
+    the identity, so that the runs from before keep their names.
+    """
+
+
 class Choice(Frozen):
     """An encoding or a task, with all its options.
 
@@ -62,7 +70,7 @@ class Training(Frozen):
     steps: Annotated[int, Field(ge=0)] = 300
     batch: Annotated[int, Field(ge=1)] = 16
     accumulate: Annotated[int, Field(ge=1)] = 1
-    optimiser: str = "adamw"
+    optimiser: Annotated[str, Added()] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -126,7 +134,7 @@ class RunSpec(Frozen):
     train: Training
     seed: Annotated[int, Field(ge=0)]
     plugins: dict[str, str] = {}
-    start: Start | None = None
+    start: Annotated[Start | None, Added()] = None
 
     @property
     def run_id(self) -> str:
@@ -144,17 +152,25 @@ class RunSpec(Frozen):
         return f"{self.encoding.name}-{_digest(identity)}"
 
     def _identity(self) -> dict[str, Any]:
-        identity = self.model_dump(mode="json")
+        identity = _without_additions(self)
         for choice in ("encoding", "task"):
             del identity[choice]["label"]
-        # A run from initial weights has the identity it had before runs could start from others.
-        del identity["start"]
-        # As has one with AdamW, which was the only optimiser.
-        if self.train.optimiser == "adamw":
-            del identity["train"]["optimiser"]
         if self.start is not None:
             identity["start"] = self.start.run
         return identity
+
+
+def _without_additions(model: BaseModel) -> dict[str, Any]:
+    """The values of a model and those inside it, less each `Added` one at its default."""
+    values = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        added = any(isinstance(mark, Added) for mark in field.metadata)
+        if added and value == field.get_default(call_default_factory=True):
+            del values[name]
+        elif isinstance(value, BaseModel):
+            values[name] = _without_additions(value)
+    return values
 
 
 def _digest(identity: dict[str, Any]) -> str:
