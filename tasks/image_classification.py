@@ -225,15 +225,16 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))
         table = tabulate(model.encoding, grid(served.extent).to(device), served)
         right = torch.zeros(2, dtype=torch.long)
-        count = 0
+        count, nan = 0, False
         for batch in evaluation_batches(recipe, size, self.options.images):
             logits = model(batch["images"].to(device), table).float()
+            nan |= bool(logits.isnan().any())
             guesses = logits.topk(min(5, logits.shape[-1])).indices.cpu() == batch["labels"][:, None]
             right += torch.stack((guesses[:, 0].sum(), guesses.sum()))
             count += len(guesses)
         if not count:
             raise UserError(f"split '{self.options.split}' holds no pictures.")
-        values = [100 * number / count for number in right.tolist()]
+        values = [math.nan if nan else 100 * number / count for number in right.tolist()]
         return Evaluation({self._metric(k): value for k, value in zip((1, 5), values, strict=True)}, count)
 
     def _metric(self, guesses: int) -> str:

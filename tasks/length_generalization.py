@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -187,10 +188,13 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         examples = [self._example(question) for question in self._tested(*reach.extent)]
         served = Reach(self.positions(reach.extent), reach.method)
         found = score_answers(model, examples, served)
+        read = sum(example.length for example in examples)
+        if any(math.isnan(scored.nats) for scored in found):
+            return Evaluation({metric.name: math.nan for metric in self.metrics()}, read)
         exact = sum(scored.right == scored.tokens for scored in found) / len(found)
         symbols = sum(scored.right for scored in found) / sum(scored.tokens for scored in found)
         scores = {"exact-match": 100 * exact, "symbol-accuracy": 100 * symbols}
-        return Evaluation(scores, sum(example.length for example in examples))
+        return Evaluation(scores, read)
 
     def _tested(self, length: int) -> list[Question]:
         """The problems of a length, the same for every encoding and every seed."""

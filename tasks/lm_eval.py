@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    version = 2
     Options = LmEvalOptions
     Model = DecoderOptions
 
@@ -160,9 +162,10 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         raise UserError(_NO_TRAINING)
 
     def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
-        """What lm-eval says of the model."""
+        """What lm-eval says of the model; no number where the model predicts none."""
         from lm_eval.evaluator import evaluate
 
+        from pebench.models.generation import NoNumber
         from pebench.models.harness import DecoderLM
 
         assert isinstance(model, Decoder)
@@ -174,10 +177,13 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
             extrapolation=reach.method,
             progress=False,
         )
-        with _quiet():
-            results = evaluate(
-                lm, self._loaded, limit=self.options.limit, bootstrap_iters=BOOTSTRAP, log_samples=False
-            )
+        try:
+            with _quiet():
+                results = evaluate(
+                    lm, self._loaded, limit=self.options.limit, bootstrap_iters=BOOTSTRAP, log_samples=False
+                )
+        except NoNumber:
+            return Evaluation({metric.name: math.nan for metric in self.metrics()}, lm.tokens_read)
         scores: dict[str, float] = {}
         for name, better, value in _scores(results):
             scores[name] = value

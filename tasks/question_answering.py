@@ -35,7 +35,7 @@ from pebench.models.answers import (
     answer_weight,
 )
 from pebench.models.decoder import Decoder, DecoderOptions
-from pebench.models.generation import Stop
+from pebench.models.generation import NoNumber, Stop
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -99,6 +99,7 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    version = 2
     Options = QuestionAnsweringOptions
     Model = DecoderOptions
 
@@ -237,7 +238,11 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         ]
         end = self._tokenizer.end_of_text
         stop = Stop(frozenset({end}), ("\n",), self._tokenizer.decode)
-        answered = answer_prompts(model, examples, reach, ANSWER, stop)
+        read = sum(example.length for example in examples)
+        try:
+            answered = answer_prompts(model, examples, reach, ANSWER, stop)
+        except NoNumber:
+            return Evaluation({metric.name: math.nan for metric in self.metrics()}, read)
         found = [self._judged(*each, stop) for each in zip(asked, examples, answered, strict=True)]
         scores = _scores(found)
         for depth in self.options.depths:
@@ -245,7 +250,7 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
             # Fewer questions than depths leave some of them without any.
             if there:
                 scores |= {f"{name}-depth-{depth}": value for name, value in _scores(there).items()}
-        return Evaluation(scores, sum(example.length for example in examples))
+        return Evaluation(scores, read)
 
     def _judged(self, question: Question, example: Example, answered: Answered, stop: Stop) -> _Judged:
         assert self._tokenizer is not None

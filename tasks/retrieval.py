@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,14 +12,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pebench.data.haystack import placed, tokenized
-from pebench.data.needles import HAY, draw_needles
+from pebench.data.needles import HAY, NUMBERS, draw_needles
 from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight
 from pebench.models.decoder import Decoder, DecoderOptions
-from pebench.models.generation import Stop, generate
+from pebench.models.generation import NoNumber, Stop, generate
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -37,7 +38,7 @@ class RetrievalOptions(Frozen):
     Attributes:
         variant: ``passkey`` hides one number; ``needle`` a number with a key; ``multi-key`` several keys with
             a number each, one asked for; ``multi-value`` one key with several numbers, all asked for;
-            ``multi-query`` several keys, all asked for.
+            ``multi-query`` several keys, all asked for in another order, in which the answer has to be.
         needles: how many there are in the variants with several.
         tokenizer: `bytes`, GPT-2's, or a file; see `pebench.data.tokenization`. By default that of the run it
             starts from, or bytes.
@@ -78,6 +79,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    version = 2
     Options = RetrievalOptions
     Model = DecoderOptions
 
@@ -86,6 +88,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         self._inherited: Tokenizer | None = None
         self._tokenizer: Tokenizer | None = None
         self._hay: list[list[int]] = []
+        self._longest = 0
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -122,8 +125,8 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         """Loads the tokenizer; texts are drawn when they are needed.
 
         Raises:
-            UserError: the tokenizer cannot be read, or the smallest extent has no room for needles and
-                question.
+            UserError: the tokenizer cannot be read or cannot write numbers, or the smallest extent has no
+                room for needles and question.
         """
         choice = self.options.tokenizer or TokenizerChoice.model_validate("bytes")
         self._set_tokenizer(self._inherited or load_tokenizer(choice, Corpus("nothing", {})))
@@ -182,11 +185,14 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
                 asked.append((depth, *self._example(reach.extent[0], depth / 100, draws)))
         stop = Stop(frozenset({self._tokenizer.end_of_text}), ("\n",), self._tokenizer.decode)
         prompts = [example.prompt for _, example, _ in asked]
-        written = generate(model, prompts, reach, self._room - 1, stop)
+        try:
+            written = generate(model, prompts, reach, self._room - 1, stop)
+        except NoNumber:
+            nothing = {metric.name: math.nan for metric in self.metrics() if metric.name != "effective-length"}
+            return Evaluation(nothing, sum(len(prompt) for prompt in prompts))
         shares: dict[int, list[float]] = {depth: [] for depth in self.options.depths}
         for (depth, _, numbers), tokens in zip(asked, written, strict=True):
-            words = self._tokenizer.decode(tokens).replace(",", " ").replace(".", " ").split()
-            shares[depth].append(100 * sum(number in words for number in numbers) / len(numbers))
+            shares[depth].append(100 * self._right(tokens, numbers) / len(numbers))
         scores = {f"accuracy-depth-{depth}": sum(s) / len(s) for depth, s in shares.items()}
         accuracy = sum(scores.values()) / len(scores)
         return Evaluation({"accuracy": accuracy, **scores}, sum(len(prompt) for prompt in prompts))
@@ -212,11 +218,31 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         """Tokens that an answer may have, the end included."""
         assert self._tokenizer is not None
         several = self.options.needles if self.options.variant in ("multi-value", "multi-query") else 1
-        return len(self._tokenizer.encode(" 99999," * several)) + 1
+        return (self._longest + len(self._tokenizer.encode(","))) * several + 1
 
     def _set_tokenizer(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._hay = tokenized(tokenizer, HAY)
+        self._longest = max(map(len, tokenizer.encode_batch([f" {number}" for number in NUMBERS])))
+
+    def _answer(self, numbers: tuple[str, ...]) -> list[int]:
+        """The numbers, each tokenized by itself, so that none takes more tokens than the longest of all."""
+        assert self._tokenizer is not None
+        comma = [int(i) for i in self._tokenizer.encode(",")]
+        first, *others = tokenized(self._tokenizer, [f" {number}" for number in numbers])
+        answer = [*first, *(i for number in others for i in (*comma, *number))]
+        if self._right(answer, numbers) < len(numbers):
+            raise UserError(f"the tokenizer cannot write {', '.join(numbers)}: choose one that keeps digits.")
+        return answer
+
+    def _right(self, tokens: Sequence[int], numbers: tuple[str, ...]) -> int:
+        """How many of the numbers were written: each in its place where every one has a key of its own, each
+        anywhere where they share one."""
+        assert self._tokenizer is not None
+        words = self._tokenizer.decode(tokens).replace(",", " ").replace(".", " ").split()
+        if self.options.variant == "multi-query":
+            return sum(word == number for word, number in zip(words, numbers, strict=False))
+        return sum(number in words for number in numbers)
 
     def _example(self, extent: int, depth: float, draws: torch.Generator) -> tuple[Example, tuple[str, ...]]:
         """A text that fills the extent with the question at its end, and the numbers that are asked for."""
@@ -224,7 +250,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         drawn = draw_needles(self.options.variant, self.options.needles, draws)
         asked, others = (tokenized(self._tokenizer, texts) for texts in (drawn.asked, drawn.others))
         question = [int(i) for i in self._tokenizer.encode(drawn.question)]
-        answer = [int(i) for i in self._tokenizer.encode(" " + ", ".join(drawn.numbers))]
+        answer = self._answer(drawn.numbers)
         room = extent - 1 - len(question) - (self._room - 1) - sum(map(len, [*asked, *others]))
         if room < 0:
             needed = extent - room

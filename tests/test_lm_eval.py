@@ -165,6 +165,51 @@ def test_contexts_are_cut_only_when_asked(offline: Path, monkeypatch: pytest.Mon
         cut.loglikelihood([request("a", "b" * 20)])
 
 
+@pytest.mark.parametrize("length", [64, 82, 100, 128, 256, 257, 300, 512])
+def test_an_answer_takes_no_room_that_its_question_needs(
+    offline: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, length: int
+) -> None:
+    lm = pebench.lm_eval.RunLM(trained(offline).run_id, device="cpu", max_length=length)
+    question = "The colour of the door is green. Question: what is the colour of the door? Answer:"
+    read: list[tuple[int, int]] = []
+
+    def generate(model: object, texts: list[Any], reach: object, limit: int, stop: object) -> list[list[int]]:
+        read.extend((len(text), limit) for text in texts)
+        return [[] for _ in texts]
+
+    monkeypatch.setattr("pebench.models.harness.generate", generate)
+    caplog.set_level(logging.WARNING, "pebench.lm-eval")
+    lm.generate_until([request(question, {"until": ["\n"]})])
+    ((tokens, limit),) = read
+    assert tokens + limit <= length
+    assert limit >= min(256, length // 8)
+    assert tokens == min(len(question), length - limit)
+    assert tokens == len(question) or length < len(question) * 8 / 7
+    assert ("the beginning of the text is cut" in caplog.text) == (tokens < 82 or limit < 256)
+
+
+def test_an_answer_that_a_task_wants_longer_than_half_is_refused(offline: Path) -> None:
+    lm = pebench.lm_eval.RunLM(trained(offline).run_id, device="cpu", max_length=128)
+    for name in ("max_gen_toks", "max_new_tokens"):
+        with pytest.raises(UserError, match=r"an answer of 100 tokens.* leaves 28 of max_length=128"):
+            lm.generate_until([request("x" * 82, {"until": ["\n"], name: 100})])
+        lm.generate_until([request("x" * 20, {"until": ["\n"], name: 100})])
+    with pytest.raises(UserError, match="leaves 0 of max_length=128"):
+        lm.generate_until([request("x", {"until": ["\n"], "max_gen_toks": 500})])
+
+
+def test_a_model_that_predicts_nan_scores_nothing(offline: Path) -> None:
+    lm = pebench.lm_eval.RunLM(trained(offline).run_id, device="cpu")
+    lm.model.token_embedding.weight.data.fill_(math.nan)
+    for ask in (
+        lambda: lm.loglikelihood([request("sheep", "looked"), request("sheep", "said")]),
+        lambda: lm.loglikelihood_rolling([request("sheep")]),
+        lambda: lm.generate_until([request("sheep", {"until": [], "max_gen_toks": 4})]),
+    ):
+        with pytest.raises(UserError, match="the model predicts NaN"):
+            ask()
+
+
 def test_an_extrapolation_is_asked_for_by_name(offline: Path) -> None:
     run = trained(offline, steps=60)
     scores = {

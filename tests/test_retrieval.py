@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pebench.data.needles import HAY, draw_needles
+from pebench.data.needles import HAY, KEYS, draw_needles
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Reach
@@ -44,7 +47,7 @@ def test_a_text_fills_the_extent_and_holds_every_number_that_is_asked_for_once(
         assert task.tokenizer.decode(example.answer) == " " + ", ".join(numbers)
         assert len(example.answer) <= task._room
         assert example.length <= 800
-        place = text.index(numbers[0]) / len(text)
+        place = min(text.index(number) for number in numbers) / len(text)
         assert abs(place - depth) < 0.35
 
 
@@ -74,7 +77,7 @@ def test_what_is_written_is_scored_number_by_number(monkeypatch: pytest.MonkeyPa
         for text in texts:
             keys = text.split("there for ")[1].split("?")[0].split(", ")
             numbers = [text.split(f"number for {key} is ")[1][:5] for key in keys]
-            found.append([int(i) for i in tokenizer.encode(f" {numbers[1]}, {numbers[2]}, 1{numbers[0]}")])
+            found.append([int(i) for i in tokenizer.encode(f" {numbers[0]}, {numbers[1]}, 1{numbers[2]}")])
         return found
 
     monkeypatch.setattr("pebench.tasks.retrieval.generate", half)
@@ -142,3 +145,104 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
 def test_impossible_options_get_one_sentence(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         _task(**options)
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What to write for tokenizers of several kinds."""
+    folder = tmp_path_factory.mktemp("tokenizers")
+    kinds = ("byte-level", "metaspace", "word-piece", "words")
+    return {"bytes": "bytes", **{kind: {"file": str(_file(folder, kind))} for kind in kinds}}
+
+
+def _file(folder: Path, kind: str) -> Path:
+    """A tokenizer that was trained on texts with some numbers in them, so that others take it more tokens."""
+    texts = [f"What is the pass key? It is {n * n}, {n}. A number for {k}. " for n in range(1000) for k in KEYS[:2]]
+    inner: Any
+    trainer: Any
+    match kind:
+        case "byte-level":
+            inner = Tokenizer(models.BPE())
+            inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            inner.decoder = decoders.ByteLevel()
+            alphabet = pre_tokenizers.ByteLevel.alphabet()
+            trainer = trainers.BpeTrainer(
+                vocab_size=1500, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False
+            )
+        case "metaspace":
+            inner = Tokenizer(models.Unigram())
+            inner.pre_tokenizer = pre_tokenizers.Metaspace()
+            inner.decoder = decoders.Metaspace()
+            trainer = trainers.UnigramTrainer(
+                vocab_size=600, special_tokens=["</s>", "<unk>"], unk_token="<unk>", show_progress=False
+            )
+        case "word-piece":
+            inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+            inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+            inner.decoder = decoders.WordPiece()
+            trainer = trainers.WordPieceTrainer(
+                vocab_size=600, special_tokens=["</s>", "[UNK]"], show_progress=False
+            )
+        case _:
+            inner = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+            inner.pre_tokenizer = pre_tokenizers.Whitespace()
+            trainer = trainers.WordLevelTrainer(
+                vocab_size=100, special_tokens=["</s>", "[UNK]"], show_progress=False
+            )
+    inner.train_from_iterator(texts, trainer)
+    inner.save(str(folder / f"{kind}.json"))
+    return folder / f"{kind}.json"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", ["bytes", "byte-level", "metaspace", "word-piece"])
+def test_a_perfect_reader_finds_everything_under_every_tokenizer(
+    tokenizers: dict[str, Any], kind: str, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, model = _task(variant=variant, tokenizer=tokenizers[kind], extent=400, evaluate=[400], examples=4)
+    answers: dict[tuple[int, ...], Sequence[int]] = {}
+    example = task._example
+
+    def remembered(*given: Any) -> Any:
+        made, numbers = example(*given)
+        answers[tuple(made.prompt)] = made.answer
+        return made, numbers
+
+    def perfect(model: Decoder, prompts: Sequence[Sequence[int]], reach: Reach, limit: int, stop: Any) -> Any:
+        return [[t for t in answers[tuple(p)] if t not in stop.tokens][:limit] for p in prompts]
+
+    monkeypatch.setattr(task, "_example", remembered)
+    monkeypatch.setattr("pebench.tasks.retrieval.generate", perfect)
+    assert task.evaluate(model, Reach((400,))).scores["accuracy"] == 100
+    assert len({len(answer) for answer in answers.values()}) > 1 or kind == "bytes"
+    for step in range(4):
+        task.batch(0, "train", step, 16)
+
+
+def test_a_tokenizer_that_cannot_write_numbers_is_refused(tokenizers: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="the tokenizer cannot write .*: choose one that keeps digits"):
+        _task(tokenizer=tokenizers["words"])
+
+
+def test_numbers_under_keys_of_their_own_count_in_the_order_of_the_question() -> None:
+    orders = set()
+    for number in range(20):
+        drawn = draw_needles("multi-query", 3, generator(1, number))
+        keys = drawn.question.removeprefix("Which numbers are there for ").partition("?")[0].split(", ")
+        found = [next(s for s in drawn.asked if f" {key} " in s) for key in keys]
+        assert [sentence.split()[-1].rstrip(".") for sentence in found] == list(drawn.numbers)
+        orders.add(tuple(drawn.asked.index(sentence) for sentence in found))
+    assert len(orders) == 6
+    task, _ = _task(variant="multi-query")
+    assert task.tokenizer is not None
+    right = ("12345", "23456", "34567")
+    for written, count in ((" 12345, 23456, 34567", 3), (" 23456, 12345, 34567", 1), (" 12345", 1)):
+        assert task._right(task.tokenizer.encode(written).tolist(), right) == count
+
+
+def test_a_model_without_numbers_has_no_accuracy() -> None:
+    task, model = _task()
+    model.token_embedding.weight.data.fill_(float("nan"))
+    scores = task.evaluate(model, Reach((400,))).scores
+    assert scores
+    assert all(value != value for value in scores.values())

@@ -28,11 +28,11 @@ def f1(written: str, right: Sequence[str]) -> float:
 
 
 def contains(written: str, right: Sequence[str]) -> float:
-    """1 if a right answer stands anywhere in it after normalisation, else 0: a lenient score, which a model
-    earns by writing much."""
+    """1 if the words of a right answer stand side by side anywhere in it after normalisation, else 0: a
+    lenient score, which a model earns by writing much."""
     found = normalised(written)
     # An answer of articles alone is nothing after normalisation, and nothing stands in every text.
-    return float(any(normalised(a) in found if normalised(a) else not found for a in right))
+    return float(any(f" {normalised(a)} " in f" {found} " if normalised(a) else not found for a in right))
 
 
 def _f1(written: list[str], right: list[str]) -> float:

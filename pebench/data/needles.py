@@ -28,6 +28,9 @@ HAY = (
 )
 """Sentences that say nothing of any number."""
 
+NUMBERS = range(10_000, 100_000)
+"""What is hidden."""
+
 KEYS = (
     "anchor", "basket", "candle", "desert", "engine", "feather", "garden", "hammer", "island",
     "jacket", "kettle", "ladder", "mirror", "needle", "orchid", "pepper", "quarry", "ribbon",
@@ -40,8 +43,10 @@ class Needles(NamedTuple):
     """What is hidden in a text.
 
     Attributes:
-        asked: sentences that the question asks for, in order. others: sentences that look like them.
-        question: to stand last. numbers: the right answers, in order.
+        asked: sentences that the question asks for, in the order of the text.
+        others: sentences that look like them.
+        question: to stand last.
+        numbers: the right answers, in the order of the question.
     """
 
     asked: tuple[str, ...]
@@ -74,7 +79,10 @@ def draw_needles(variant: str, count: int, draws: torch.Generator) -> Needles:
             return Needles(tuple(sentences), (), _question(keys[:1]), numbers)
         case "multi-query":
             sentences = [_sentence(key, number) for key, number in zip(keys, numbers, strict=True)]
-            return Needles(tuple(sentences), (), _question(keys), numbers)
+            # In the order of the text no key would have to be looked up.
+            order = torch.randperm(count, generator=draws).tolist()
+            question = _question([keys[number] for number in order])
+            return Needles(tuple(sentences), (), question, tuple(numbers[number] for number in order))
     raise ValueError(f"no variant is called '{variant}'")
 
 
@@ -82,7 +90,7 @@ def _numbers(count: int, draws: torch.Generator) -> tuple[str, ...]:
     """Different numbers of five digits."""
     found: dict[str, None] = {}
     while len(found) < count:
-        found[str(int(torch.randint(10_000, 100_000, (), generator=draws)))] = None
+        found[str(int(torch.randint(NUMBERS.start, NUMBERS.stop, (), generator=draws)))] = None
     return tuple(found)
 
 

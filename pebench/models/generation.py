@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
+from pebench.errors import UserError
 from pebench.models.batching import TOKENS_AT_ONCE, batches
 from pebench.models.context import Context
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Reach
+
+
+class NoNumber(UserError):
+    """A model predicts NaN: no token is the most likely one, and nothing has a likelihood."""
+
+    def __init__(self) -> None:
+        super().__init__("the model predicts NaN, which scores nothing: its weights or its extent are at fault.")
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ def generate(
 
     Raises:
         ValueError: a prompt is empty, or does not fit into the reach.
+        NoNumber: the model predicts none.
     """
     require_room(prompts, limit, reach)
     found: list[list[int]] = [[] for _ in prompts]
@@ -99,11 +108,17 @@ def require_room(prompts: Sequence[Sequence[int]], limit: int, reach: Reach) -> 
 
 @torch.no_grad()
 def greedy(context: Context, limit: int, stop: Stop) -> list[list[int]]:
-    """What `generate` gives for each row of a context, which is used up by it."""
+    """What `generate` gives for each row of a context, which is used up by it.
+
+    Raises:
+        NoNumber: the model predicts none.
+    """
     found: list[list[int]] = [[] for _ in context.last]
     going = set(range(len(found)))
     for left in reversed(range(limit)):
-        best = context.model.logits(context.last).float().argmax(-1)
+        highest, best = context.model.logits(context.last).float().max(-1)
+        if highest.isnan().any():
+            raise NoNumber
         for row, token in enumerate(best.tolist()):
             if row in going:
                 if token in stop.tokens:

@@ -3,6 +3,8 @@ sees it: text in, likelihoods and text out."""
 
 from __future__ import annotations
 
+import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,22 +18,32 @@ from pebench.data.tokenization import Tokenizer
 from pebench.errors import UserError, unknown
 from pebench.models.batching import TOKENS_AT_ONCE, batches
 from pebench.models.decoder import Decoder
-from pebench.models.generation import Stop, generate
+from pebench.models.generation import NoNumber, Stop, generate
 from pebench.models.likelihood import Continuation, likelihoods
 from pebench.position_encoding import Reach
+
+_LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""What lm-eval lets a task call the most tokens of an answer."""
+
+_USUAL_ANSWER = 8
+"""An answer whose length its task leaves open gets what the text leaves of `max_length`, and this part of it
+at the least."""
 
 
 class _Prompt(NamedTuple):
     """A request to go on with a text.
 
     Attributes:
-        tokens: of the text. limit: of new tokens.
+        tokens: of the text, cut at its beginning where it had to be.
+        limit: of new tokens.
         until: what ends the new text.
+        whole: whether the text is uncut and the answer has all the room that was asked for.
     """
 
     tokens: tuple[int, ...]
     limit: int
     until: tuple[str, ...]
+    whole: bool
 
 
 class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
@@ -61,7 +73,8 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         Args:
             model: in evaluation mode. tokenizer: its own.
             max_length: cuts what comes before in longer requests, and is the window of rolling likelihoods,
-                which is the trained extent otherwise.
+                which is the trained extent otherwise. Of a text to go on with, half of it is kept at the
+                least: an answer that a task wants longer is refused.
             extent: what the encoding is told to serve, by default `max_length`, or else the smallest
                 multiple above.
             extrapolation: one of the encoding's ways past the trained extent, by default the one it prefers.
@@ -160,6 +173,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
             if tokens:
                 asked[number] = self._cut(context or [self.eot_token_id], tokens)
         for number, log, greedy in self._likelihoods(asked, "Running loglikelihood requests", disable_tqdm):
+            _refuse_nan(log)
             found[number] = log, greedy
             self.cache_hook.add_partial("loglikelihood", requests[number][0], found[number])
         return found
@@ -179,6 +193,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         missing: list[int] = [document.count(number) for number in range(len(requests))]
         for window, log, _ in self._likelihoods(asked, "Running rolling requests", disable_tqdm):
             number = document[window]
+            _refuse_nan(log)
             totals[number] += log
             missing[number] -= 1
             if not missing[number]:
@@ -191,9 +206,12 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         strings that end it.
 
         Raises:
-            UserError: something other than greedy decoding is asked for.
+            UserError: something other than greedy decoding is asked for, or an answer leaves less than half of
+                `max_length` to its text.
+            NoNumber: the model predicts none.
         """
         prompts = {number: self._prompt(*request.args) for number, request in enumerate(requests)}
+        self._say_cuts(prompts)
         found = [""] * len(requests)
         with self._bar(len(requests), "Running generate_until requests", disable_tqdm) as bar:
             for reach, limit, until, numbers in self._alike(prompts):
@@ -238,11 +256,33 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         if asked.get("do_sample") or asked.get("num_beams", 1) != 1:
             raise UserError("pebench decodes greedily: ask for do_sample=False and no beams.")
         tokens = tuple(self.tok_encode(context)) or (self.eot_token_id,)
-        limit = asked["max_gen_toks"]
-        if self._max_length is not None:
-            limit = min(limit, self._max_length - 1)
-            tokens = tokens[-(self._max_length - limit) :]
-        return _Prompt(tokens, limit, tuple(string for string in asked["until"] if string))
+        limit = wanted = asked["max_gen_toks"]
+        until = tuple(string for string in asked["until"] if string)
+        most = self._max_length
+        if most is None or len(tokens) + limit <= most:
+            return _Prompt(tokens, limit, until, True)
+        if any(keywords.get(name) is not None for name in _LENGTHS):
+            if most - limit < min(len(tokens), most // 2):
+                raise UserError(
+                    f"an answer of {limit} tokens, as the task asks for, leaves {max(most - limit, 0)} of "
+                    f"max_length={most} to a text of {len(tokens)}: a max_length of {2 * limit} or more "
+                    "keeps half of it for the text."
+                )
+        else:
+            limit = min(limit, max(most - len(tokens), -(-most // _USUAL_ANSWER)))
+        kept = tokens[-(most - limit) :]
+        return _Prompt(kept, limit, until, limit == wanted and len(kept) == len(tokens))
+
+    def _say_cuts(self, prompts: dict[int, _Prompt]) -> None:
+        cut = sum(not prompt.whole for prompt in prompts.values())
+        if cut:
+            logging.getLogger("pebench.lm-eval").warning(
+                "%d of %d requests for a text do not fit into max_length=%d with their answers: the beginning "
+                "of the text is cut, or the answer shortened.",
+                cut,
+                len(prompts),
+                self._max_length,
+            )
 
     def _alike(self, prompts: dict[int, _Prompt]) -> Iterator[tuple[Reach, int, tuple[str, ...], list[int]]]:
         """Batches of prompts that are served and ended alike, the longest first."""
@@ -257,3 +297,12 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
 
     def _bar(self, total: int, what: str, quiet: bool) -> Any:
         return tqdm(total=total, desc=what, disable=quiet or not self._progress)
+
+
+def _refuse_nan(log: float) -> None:
+    """
+    Raises:
+        NoNumber: lm-eval would take a likelihood that is none for the answer that comes first.
+    """
+    if math.isnan(log):
+        raise NoNumber
