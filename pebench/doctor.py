@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -59,6 +60,7 @@ def examine(runs: Path) -> Iterator[Finding]:
         ("SLURM", _slurm),
         ("encodings and tasks", _plugins),
         ("runs folder", lambda: _folder("runs folder", runs)),
+        ("data", lambda: _data(runs)),
         ("cache", _cache),
         ("tracking store", lambda: _tracking(runs)),
     )
@@ -144,6 +146,27 @@ def _plugins() -> Iterator[Finding]:
                 yield Finding(subject, "broken", str(error))
             else:
                 yield Finding(subject, "good", origin.provider)
+
+
+def _data(runs: Path) -> Iterator[Finding]:
+    """What runs left out of their data, each sentence once."""
+    from pebench.data.left_out import LEFT_OUT
+    from pebench.store import RunFolder
+
+    found: Counter[str] = Counter()
+    for path in sorted(runs.glob("*/provenance.json")):
+        try:
+            data = RunFolder(path.parent).provenance().get("data")
+        except UserError as error:
+            yield Finding("data", "broken", str(error))
+            continue
+        found.update(
+            text
+            for name, text in (data.items() if isinstance(data, dict) else ())
+            if name == LEFT_OUT or name.endswith(", passed over")
+        )
+    for text, count in sorted(found.items()):
+        yield Finding("data", "absent", f"{text} ({count} run{'s' if count > 1 else ''})")
 
 
 def _cache() -> Iterator[Finding]:

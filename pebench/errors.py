@@ -5,9 +5,50 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONG = 160
+"""Letters of a name or a value that a sentence shows."""
+
+_LONGEST = 1000
+"""Letters of a sentence."""
+
+_LISTED = 40
+"""Names that a sentence lists where none of them is near."""
+
 
 class UserError(Exception):
-    """Something the user can put right. The command line prints its sentence and exits with status 2."""
+    """Something the user can put right. The command line prints its sentence and exits with status 2.
+
+    The sentence stands on one line whatever was written: what does not print is escaped.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(_cut(_escaped(sentence), _LONGEST))
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, cut in its middle where it is long."""
+    try:
+        return _cut(repr(value), _LONG)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
+
+
+def quoted(name: str) -> str:
+    """A name in quotes, cut in its middle where it is long."""
+    return f"'{_cut(_escaped(name), _LONG)}'"
+
+
+def _escaped(text: str) -> str:
+    """The text with escapes in place of line breaks, other control characters and lone surrogates."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\u00ad" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _cut(text: str, length: int) -> str:
+    """The text, or its beginning and its end where it is longer."""
+    return text if len(text) <= length else f"{text[: length * 2 // 3]} … {text[-length // 3 :]}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str], owner: str = "") -> UserError:
@@ -22,15 +63,19 @@ def unknown(kind: str, name: str, known: Iterable[str], owner: str = "") -> User
     names = sorted(known)
     # Papers write RoPE and ALiBi: capitals are no distance.
     folded = {each.casefold(): each for each in names}
-    near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+    near = [
+        folded[each] for each in difflib.get_close_matches(name[:_LONG].casefold(), folded, n=3, cutoff=0.5)
+    ]
     if near:
         hint = f"did you mean {join_or(near)}?"
+    elif len(names) > _LISTED:
+        hint = f"there are {len(names)}, among them {join_and(names[:3])}."
     elif names:
         hint = f"there is {join_and(names)}."
     else:
         hint = "there is none."
     whose = f" of {owner}" if owner else ""
-    return UserError(f"unknown {kind} '{name}'{whose}: {hint}")
+    return UserError(f"unknown {kind} {quoted(name)}{whose}: {hint}")
 
 
 def join_or(names: Iterable[str]) -> str:
@@ -44,7 +89,7 @@ def join_and(names: Iterable[str]) -> str:
 
 
 def _join(names: Iterable[str], last: str) -> str:
-    quoted = [f"'{name}'" for name in names]
-    if len(quoted) < 2:
-        return "".join(quoted)
-    return f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
+    each = [quoted(name) for name in names]
+    if len(each) < 2:
+        return "".join(each)
+    return f"{', '.join(each[:-1])} {last} {each[-1]}"

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from pebench.errors import unknown
 
@@ -26,6 +26,11 @@ class Added:
     At its default, which computes what was computed before there was the setting, the setting is left out of
     the identity, so that the runs from before keep their names.
     """
+
+
+Once = AfterValidator(lambda values: tuple(dict.fromkeys(values)))
+"""Marks a list in which a value that stands twice counts once, as what it stands for is measured once:
+``evaluate: Annotated[tuple[int, ...], Once]``."""
 
 
 class Choice(Frozen):

@@ -19,10 +19,11 @@ from pebench.data.images.pictures import BadImages, Pictures
 from pebench.data.images.soundness import sift
 from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
+from pebench.data.left_out import noted
 from pebench.errors import UserError
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table, grid, tabulate
-from pebench.spec import Frozen
+from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
 
 TOKENS_AT_ONCE = 16_384
@@ -64,7 +65,7 @@ class ImageClassificationOptions(Frozen):
 
     data: ImageSource = Field(default_factory=lambda: ImageSource.model_validate("digits"))
     extent: Pixels = (16, 16)
-    evaluate: tuple[Pixels, ...] = ()
+    evaluate: Annotated[tuple[Pixels, ...], Once] = ()
     split: Literal["train", "validation", "test"] = "validation"
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
     augment: Augmentation | None = None
@@ -74,7 +75,7 @@ class ImageClassificationOptions(Frozen):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bad_images: BadImages = "refuse"
     images: Annotated[int, Field(ge=1)] | None = None
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: Annotated[tuple[str, ...], Once] | None = None
 
     @property
     def share(self) -> float:
@@ -146,6 +147,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         for split in dict.fromkeys(("train", options.split)):
             self._pictures[split], notes = sift(corpus.split(split), split, options.bad_images)
             found |= notes
+        found |= noted(corpus.left_out)
         augment = options.augment
         recipe = Recipe(
             pictures=self._pictures["train"],
@@ -242,10 +244,10 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         return f"top-{guesses}" if share == CROP else f"top-{guesses}-crop-{share:g}"
 
     def _usual(self) -> list[tuple[int, ...]]:
-        """The trained extent and larger ones, to whole patches."""
+        """The trained extent and larger ones, to whole patches, each once."""
         patch = self.model.outline().patch
         rows, columns = (
             [round(size * times / side) * side for times in (1, 1.5, 2, 3)]
             for size, side in zip(self.options.extent, patch, strict=True)
         )
-        return list(zip(rows, columns, strict=True))
+        return list(dict.fromkeys(zip(rows, columns, strict=True)))

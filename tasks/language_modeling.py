@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from pebench.data.left_out import noted
 from pebench.data.text import TextSource, load_corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
@@ -22,12 +23,15 @@ from pebench.errors import UserError
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table, grid, tabulate
 from pebench.randomness import generator
-from pebench.spec import Frozen
+from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
 
 TOKENS_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Tokens in a batch of evaluation by device, whatever the extent: memory is bounded, and what an encoding
 makes of positions alone is made once for many windows."""
+
+BYTES_OF_WORDS = 40
+"""Bytes a word, above which the words of a text are none: Chinese and genomes have no spaces."""
 
 Protocol = Literal["non-overlapping", "sliding", "fixed-tail"]
 Size = Annotated[int, Field(ge=2)]
@@ -54,13 +58,13 @@ class LanguageModelingOptions(Frozen):
     data: TextSource = Field(default_factory=lambda: TextSource.model_validate("python-docs"))
     tokenizer: TokenizerChoice = Field(default_factory=lambda: TokenizerChoice.model_validate("bytes"))
     extent: Size = 128
-    evaluate: tuple[Size, ...] = ()
+    evaluate: Annotated[tuple[Size, ...], Once] = ()
     split: Literal["validation", "test"] = "validation"
-    protocols: tuple[Protocol, ...] = ("non-overlapping", "sliding", "fixed-tail")
-    stride: Size | None = None
-    tail: Size | None = None
+    protocols: Annotated[tuple[Protocol, ...], Once] = ("non-overlapping", "sliding", "fixed-tail")
+    stride: Annotated[int, Field(ge=1)] | None = None
+    tail: Annotated[int, Field(ge=1)] | None = None
     tokens: Size | None = None
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: Annotated[tuple[str, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> LanguageModelingOptions:
@@ -124,13 +128,13 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
 
     def metrics(self) -> tuple[Metric, ...]:
         """Bits per byte and perplexity under each protocol asked for; word perplexity where every token is
-        scored."""
+        scored and the text has words."""
         found = []
         for protocol in self.options.protocols:
             suffix = self._suffix(protocol)
             found.append(Metric(f"bits-per-byte{suffix}", "bits/byte", False))
             found.append(Metric(f"perplexity{suffix}", "per token", False))
-            if protocol == "non-overlapping":
+            if protocol == "non-overlapping" and (not self._streams or self._has_words):
                 found.append(Metric("word-perplexity", "per word", False))
         return tuple(found)
 
@@ -169,7 +173,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
                     f"too few for an extent of {needed[split]}."
                 )
         fingerprints = {split: stream.fingerprint for split, stream in self._streams.items()}
-        return {"tokenizer": self._tokenizer.fingerprint, **fingerprints}
+        return {"tokenizer": self._tokenizer.fingerprint, **fingerprints, **noted(corpus.left_out)}
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -274,7 +278,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         size = self._bytes(windows)
         if size:
             scores[f"bits-per-byte{suffix}"] = nats / math.log(2) / size
-        if protocol == "non-overlapping" and count == len(stream.tokens) - 1 and stream.words:
+        if protocol == "non-overlapping" and count == len(stream.tokens) - 1 and self._has_words:
             scores["word-perplexity"] = _exp(nats / stream.words)
         return scores
 
@@ -289,6 +293,10 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             return None
         scored = (stream.tokens[w.stop + 1 - w.scored : w.stop + 1] for w in windows)
         return int(sum(int(lengths[tokens].sum()) for tokens in scored))
+
+    @property
+    def _has_words(self) -> bool:
+        return 0 < self._evaluated.bytes <= BYTES_OF_WORDS * self._evaluated.words
 
     @property
     def _evaluated(self) -> TokenStream:

@@ -16,7 +16,7 @@ from pebench.models.answers import Example, answer_batch, answer_loss, answer_we
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
 from pebench.randomness import generator
-from pebench.spec import Frozen
+from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
 
 Length = Annotated[int, Field(ge=1)]
@@ -51,9 +51,9 @@ class LengthGeneralizationOptions(Frozen):
     ] = "copy"
     data: str | None = None
     extent: Length = 20
-    evaluate: tuple[Length, ...] = ()
+    evaluate: Annotated[tuple[Length, ...], Once] = ()
     examples: Annotated[int, Field(ge=1)] = 200
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: Annotated[tuple[str, ...], Once] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -69,7 +69,7 @@ class LengthGeneralizationOptions(Frozen):
             raise ValueError("the problem 'scan' needs 'data', the folder of its files")
         if not scan and self.data is not None:
             raise ValueError(f"the problem '{self.problem}' is generated and takes no 'data'")
-        if sorted(set(self.evaluate)) != list(self.evaluate):
+        if sorted(self.evaluate) != list(self.evaluate):
             raise ValueError("the lengths to evaluate at must rise")
         longest = max(self.extent, *self.lengths)
         if self.problem == "associative-recall" and longest > MOST_PAIRS:

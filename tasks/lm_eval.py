@@ -21,7 +21,7 @@ from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_to
 from pebench.errors import UserError, unknown
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
-from pebench.spec import Frozen
+from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
 
 BOOTSTRAP = 1000
@@ -47,14 +47,14 @@ class LmEvalOptions(Frozen):
             the one that the encoding prefers.
     """
 
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[str, ...], Field(min_length=1), Once]
     include: str | None = None
     extent: Size = 128
-    evaluate: tuple[Size, ...] = ()
+    evaluate: Annotated[tuple[Size, ...], Once] = ()
     shots: Annotated[int, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: Annotated[tuple[str, ...], Once] | None = None
 
 
 class LmEval(Task[LmEvalOptions, DecoderOptions]):

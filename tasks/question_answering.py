@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pebench.data.answer_scores import contains, exact_match, f1
 from pebench.data.haystack import placed, tokenized
+from pebench.data.left_out import noted
 from pebench.data.questions import (
     Question,
     QuestionSet,
@@ -38,7 +39,7 @@ from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import NoNumber, Stop
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
 from pebench.randomness import generator
-from pebench.spec import Frozen
+from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
 
 ANSWER = 32
@@ -75,15 +76,15 @@ class QuestionAnsweringOptions(Frozen):
     data: QuestionSource = Field(default_factory=lambda: QuestionSource.model_validate("pocket"))
     tokenizer: TokenizerChoice | None = None
     extent: Size = 512
-    evaluate: tuple[Size, ...] = ()
+    evaluate: Annotated[tuple[Size, ...], Once] = ()
     split: Literal["validation", "test"] = "validation"
     questions: Annotated[int, Field(ge=1)] | None = None
-    depths: tuple[Percent, ...] = (0, 25, 50, 75, 100)
-    extrapolations: tuple[str, ...] | None = None
+    depths: Annotated[tuple[Percent, ...], Once] = (0, 25, 50, 75, 100)
+    extrapolations: Annotated[tuple[str, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _depths(self) -> QuestionAnsweringOptions:
-        if not self.depths or sorted(set(self.depths)) != list(self.depths):
+        if not self.depths or sorted(self.depths) != list(self.depths):
             raise ValueError("depths must rise, and at least one is needed")
         return self
 
@@ -177,7 +178,7 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
                 )
             self._fitting[split] = fitting
             found[split] = own.fingerprint
-        return found
+        return found | noted(find_questions(self.options.data).left_out)
 
     def keep(self, folder: Path) -> None:
         """Writes the tokenizer."""

@@ -22,7 +22,7 @@ from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import NoNumber, Stop, generate
 from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
 from pebench.randomness import generator
-from pebench.spec import Frozen
+from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
 
 ENOUGH = 80.0
@@ -54,14 +54,14 @@ class RetrievalOptions(Frozen):
     needles: Annotated[int, Field(ge=2, le=16)] = 4
     tokenizer: TokenizerChoice | None = None
     extent: Size = 512
-    evaluate: tuple[Size, ...] = ()
-    depths: tuple[Percent, ...] = (0, 25, 50, 75, 100)
+    evaluate: Annotated[tuple[Size, ...], Once] = ()
+    depths: Annotated[tuple[Percent, ...], Once] = (0, 25, 50, 75, 100)
     examples: Annotated[int, Field(ge=1)] = 20
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: Annotated[tuple[str, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> RetrievalOptions:
-        if not self.depths or sorted(set(self.depths)) != list(self.depths):
+        if not self.depths or sorted(self.depths) != list(self.depths):
             raise ValueError("depths must rise, and at least one is needed")
         if self.tokenizer is not None and self.tokenizer.bpe is not None:
             raise ValueError("there is no text here to train a BPE on; use 'bytes', 'gpt2' or a file")
@@ -188,7 +188,9 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         try:
             written = generate(model, prompts, reach, self._room - 1, stop)
         except NoNumber:
-            nothing = {metric.name: math.nan for metric in self.metrics() if metric.name != "effective-length"}
+            nothing = {
+                metric.name: math.nan for metric in self.metrics() if metric.name != "effective-length"
+            }
             return Evaluation(nothing, sum(len(prompt) for prompt in prompts))
         shares: dict[int, list[float]] = {depth: [] for depth in self.options.depths}
         for (depth, _, numbers), tokens in zip(asked, written, strict=True):

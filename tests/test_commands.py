@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -250,6 +251,18 @@ def test_doctor_names_everything_and_finds_nothing_broken(
         "tracking",
     ):
         assert f"  {subject}" in told, subject
+
+
+def test_doctor_tells_what_runs_left_out_of_their_data(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "1 of 3 files of 'corpus' is left out: 'notes.md'"
+    for number in range(2):
+        (place / "runs" / f"rope-{number}").mkdir(parents=True)
+        note = {"data": {"left out": said, "train": "abc"}}
+        (place / "runs" / f"rope-{number}" / "provenance.json").write_text(json.dumps(note))
+    main(["doctor"])
+    assert f"{said} (2 runs)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_doctor_fails_for_what_is_essential(

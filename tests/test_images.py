@@ -322,3 +322,78 @@ def test_sets_of_the_datasets_library_give_batches_too(
     assert not same(batches[0], batches[1])
     validation = Recipe(corpus.split("validation"), plain_transform((16, 16), 1.0))
     assert [len(batch["labels"]) for batch in evaluation_batches(validation, 3, None)] == [3, 1]
+
+
+def paint_grey(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+def test_a_class_is_the_folder_below_the_split_whatever_lies_between(zoo: Path) -> None:
+    for split in ("train", "val"):
+        for number in range(2):
+            paint(zoo / split / "cat" / "images" / f"{number}.jpg", 20)
+            paint(zoo / split / "owl" / "images" / "deep" / f"{number}.jpg", 60)
+    corpus = folder(str(zoo))
+    assert corpus.classes == ("cat", "dog", "owl")
+    counts = [0, 0, 0]
+    for item in corpus.split("train").evaluated():
+        counts[corpus.split("train").load(item)[1]] += 1
+    assert counts == [8, 6, 2]
+
+
+def test_a_split_without_class_folders_and_a_single_class_are_refused(tmp_path: Path) -> None:
+    for number in range(6):
+        paint(tmp_path / "tiny" / "train" / f"n{number % 3}" / "images" / f"{number}.JPEG", 10)
+        paint(tmp_path / "tiny" / "val" / "images" / f"{number}.JPEG", 10)
+        paint(tmp_path / "one" / "all" / f"c{number % 2}" / f"{number}.png", 10)
+    with pytest.raises(UserError, match="split 'validation': no training picture of 'images'"):
+        folder(str(tmp_path / "tiny"))
+    with pytest.raises(
+        UserError, match="has one class, 'all', and nothing to tell apart: a class is a folder"
+    ):
+        folder(str(tmp_path / "one"))
+
+
+def test_folders_with_a_split_among_their_words_are_classes(tmp_path: Path) -> None:
+    for name in ("bullet train", "test tube", "cup"):
+        for number in range(4):
+            paint(tmp_path / "things" / name / f"{number}.png", 10)
+            paint(tmp_path / "split" / "train2017" / name / f"{number}.png", 10)
+            paint(tmp_path / "split" / "val2017" / name / f"{number}.png", 10)
+    assert folder(str(tmp_path / "things")).classes == ("bullet train", "cup", "test tube")
+    assert set(folder(str(tmp_path / "split")).splits) == {"train", "validation"}
+
+
+def test_what_is_no_example_is_counted(zoo: Path) -> None:
+    paint(zoo / "train" / "stray.jpg", 10)
+    paint(zoo / "raw" / "cat" / "1.jpg", 10)
+    assert folder(str(zoo)).left_out.startswith("3 of 19 files of")
+    assert folder(str(zoo / "train")).left_out.startswith("1 of 13 files of")
+
+
+def test_linked_class_folders_are_followed_and_lead_in_no_circle(zoo: Path) -> None:
+    (zoo / "train" / "cat" / "loop").symlink_to(zoo / "train")
+    (zoo / "test").symlink_to(zoo / "val")
+    assert len(list(folder(str(zoo)).split("test").evaluated())) == 4
+    assert len(list(folder(str(zoo)).split("train").evaluated())) == 12
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_are_scaled(tmp_path: Path, ending: str) -> None:
+    for split in ("train", "val"):
+        for name, low in (("dark", 1000), ("bright", 40000)):
+            values = (low + np.arange(3000).reshape(50, 60)).astype(np.uint16)
+            paint_grey(tmp_path / split / name / f"1.{ending}", values)
+    pictures = folder(str(tmp_path)).split("train")
+    bright, dark = (np.asarray(pictures.load(number)[0]) for number in (0, 1))
+    assert (int(dark.min()), int(dark.max())) == (4, 16)
+    assert (int(bright.min()), int(bright.max())) == (156, 167)
+    assert dark.shape == (50, 60, 3)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pictures_without_a_known_white_are_counted_among_the_bad(zoo: Path, kind: Any) -> None:
+    paint_grey(zoo / "train" / "cat" / "9.tif", np.full((8, 8), 1, kind))
+    with pytest.raises(UserError, match=r"1 of 13 pictures cannot be read: .*cat/9.tif"):
+        sift(folder(str(zoo)).split("train"), "train", "refuse")

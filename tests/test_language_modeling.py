@@ -14,6 +14,7 @@ from torch import Tensor
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Reach, grid, tabulate
+from pebench.registry import tasks
 from pebench.resolve import build_encoding, build_task, resolve
 from pebench.tasks import language_modeling
 from pebench.tasks.language_modeling import LanguageModeling
@@ -149,3 +150,61 @@ def test_python_docs_is_real_english_in_every_installation(place: Path) -> None:
     assert len(evaluated.tokens) > 50_000
     text = bytes(np.asarray(evaluated.tokens[1:50_000]).astype(np.uint16).clip(max=255).astype(np.uint8))
     assert text.count(b" the ") > 300
+
+
+def test_a_stride_of_one_is_the_strictest_sliding_perplexity(place: Path) -> None:
+    task, model = _task(place, protocols=["sliding"], stride=1, tokens=60)
+    wanted = float(_nats(task, model, 0, 24).sum())
+    wanted += sum(float(_nats(task, model, end - 24, end)[-1]) for end in range(25, 61))
+    scores = _scores(task, model, 24)
+    assert scores["perplexity-sliding-1"] == pytest.approx(math.exp(wanted / 60), rel=1e-5)
+
+
+@pytest.mark.parametrize("letters", ["天地玄黄宇宙洪荒", "acgt"])
+def test_text_without_spaces_has_no_word_perplexity(place: Path, letters: str) -> None:
+    draws = np.random.default_rng(0)
+    lines = ("".join(draws.choice(list(letters), 700)) for _ in range(60))
+    (place / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    task, model = _task(place, protocols=["non-overlapping"])
+    assert set(_scores(task, model, 24)) == {"perplexity", "bits-per-byte"}
+    assert [metric.name for metric in task.metrics()] == ["bits-per-byte", "perplexity"]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "extents"),
+    [
+        ("language-modeling", {"extent": 32, "evaluate": [32, 64, 32, 64.0]}, [(32,), (64,)]),
+        ("retrieval", {"evaluate": [800, 400, "800"]}, [(800,), (400,)]),
+        ("question-answering", {"evaluate": [512, 512]}, [(512,)]),
+        ("length-generalization", {"evaluate": [4, 4, 8]}, [(4,), (8,)]),
+        ("lm-eval", {"tasks": ["a", "a"], "evaluate": [16, 16]}, [(16,)]),
+        ("image-classification", {"evaluate": [16, [16, 16], 32]}, [(16, 16), (32, 32)]),
+        ("image-classification", {"extent": 16}, [(16, 16), (32, 32), (48, 48)]),
+    ],
+)
+def test_an_extent_that_stands_twice_is_one(
+    task: str, options: dict[str, Any], extents: list[tuple[int, ...]]
+) -> None:
+    made = tasks.load(task)
+    model = made.Model(patch=16) if task == "image-classification" else made.Model()
+    assert made(made.Options.model_validate(options), model).extents() == extents
+
+
+@pytest.mark.parametrize("task", ["retrieval", "question-answering"])
+def test_depths_and_protocols_that_stand_twice_are_one(task: str) -> None:
+    options = tasks.load(task).Options.model_validate({"depths": [0, 50, 50]})
+    assert options.model_dump()["depths"] == (0, 50)
+    options = tasks.load("language-modeling").Options.model_validate({"protocols": ["sliding", "sliding"]})
+    assert options.model_dump()["protocols"] == ("sliding",)
+
+
+def test_files_that_are_left_out_are_told_beside_the_fingerprints(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place / "corpus").mkdir()
+    for name in ("train.txt", "valid.txt", "notes.md"):
+        (place / "corpus" / name).write_text("a word\n" * 100)
+    task, _ = _task(place, data=str(place / "corpus"))
+    said = f"1 of 3 files of '{place / 'corpus'}' is left out: 'notes.md'"
+    assert task.prepare()["left out"] == said
+    assert said in caplog.text

@@ -250,3 +250,34 @@ def test_real_squad_is_read_whole(shared_data: Path) -> None:
     found = load_questions(source, "validation")
     assert len(found.questions) == 10_570
     assert len({passage.title for passage in found.passages}) == 48
+
+
+def _articles(path: Path, names: range, more: str = "") -> Path:
+    def article(number: int) -> dict[str, Any]:
+        qas = [_asked(str(number), "Oslo")]
+        return {"title": f"T{number}", "paragraphs": [{"context": f"Ann lives in Oslo.{more}", "qas": qas}]}
+
+    path.write_text(json.dumps({"data": [article(number) for number in names]}))
+    return path
+
+
+def test_a_file_that_is_named_for_two_splits_is_used_whole_for_both(tmp_path: Path) -> None:
+    path = str(_articles(tmp_path / "all.json", range(8)))
+    both = QuestionSource.model_validate({"train": path, "validation": path})
+    assert [len(load_questions(both, split).questions) for split in ("train", "validation")] == [8, 8]
+    divided = QuestionSource.model_validate(path)
+    assert [len(load_questions(divided, split).questions) for split in ("train", "validation")] == [6, 1]
+
+
+def test_half_an_emoji_in_a_question_file_is_replaced(tmp_path: Path) -> None:
+    path = _articles(tmp_path / "half.json", range(4), " cut \ud83d here")
+    task, _ = _task(data={"train": str(path), "validation": str(path)})
+    assert "cut � here" in task._sets["train"].passages[0].text
+
+
+def test_contains_finds_words_and_no_letters_inside_of_words() -> None:
+    assert contains("It is a category.", ["cat"]) == 0
+    assert contains("It is a cat.", ["cat"]) == 1
+    assert contains("The New York Times", ["york times"]) == 1
+    assert contains("the", ["the"]) == 1
+    assert contains("a dog", ["the"]) == 0

@@ -157,7 +157,9 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def _file(folder: Path, kind: str) -> Path:
     """A tokenizer that was trained on texts with some numbers in them, so that others take it more tokens."""
-    texts = [f"What is the pass key? It is {n * n}, {n}. A number for {k}. " for n in range(1000) for k in KEYS[:2]]
+    texts = [
+        f"What is the pass key? It is {n * n}, {n}. A number for {k}. " for n in range(1000) for k in KEYS[:2]
+    ]
     inner: Any
     trainer: Any
     match kind:
@@ -177,7 +179,7 @@ def _file(folder: Path, kind: str) -> Path:
                 vocab_size=600, special_tokens=["</s>", "<unk>"], unk_token="<unk>", show_progress=False
             )
         case "word-piece":
-            inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+            inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
             inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
             inner.decoder = decoders.WordPiece()
             trainer = trainers.WordPieceTrainer(
@@ -220,13 +222,13 @@ def test_a_perfect_reader_finds_everything_under_every_tokenizer(
 
 
 def test_a_tokenizer_that_cannot_write_numbers_is_refused(tokenizers: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="the tokenizer cannot write .*: choose one that keeps digits"):
+    with pytest.raises(UserError, match=r"the tokenizer cannot write .*: choose one that keeps digits"):
         _task(tokenizer=tokenizers["words"])
 
 
 def test_numbers_under_keys_of_their_own_count_in_the_order_of_the_question() -> None:
     orders = set()
-    for number in range(20):
+    for number in range(60):
         drawn = draw_needles("multi-query", 3, generator(1, number))
         keys = drawn.question.removeprefix("Which numbers are there for ").partition("?")[0].split(", ")
         found = [next(s for s in drawn.asked if f" {key} " in s) for key in keys]

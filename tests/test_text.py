@@ -215,6 +215,138 @@ def test_a_folder_of_one_file_is_that_file(tmp_path: Path) -> None:
     assert folder.fingerprint("test") == file.fingerprint("test")
 
 
+def test_a_file_of_one_line_is_cut_behind_spaces(tmp_path: Path) -> None:
+    path, words = tmp_path / "text8", [f"word{number}" for number in range(4000)]
+    path.write_text(" ".join(words))
+    found = corpus(path)
+    parts = [texts(found, split)[0] for split in ("train", "validation", "test")]
+    assert "".join(parts) == " ".join(words)
+    assert [word for part in parts for word in part.split()] == words
+    assert [len(part.split()) for part in parts] == pytest.approx([3600, 200, 200], rel=0.1)
+    path.write_text("acgt" * 1000)
+    assert [len(texts(corpus(path), split)[0]) for split in ("train", "validation", "test")] == [
+        3600,
+        200,
+        200,
+    ]
+
+
+def test_words_inside_of_names_make_no_splits(tmp_path: Path) -> None:
+    places = [
+        "paris",
+        "lyon",
+        "nice",
+        "zermatt",
+        "val-d-isere",
+        "aosta",
+        "bern",
+        "basel",
+        "milan",
+        "turin",
+        "night-train",
+        "geneva",
+        "chur",
+    ]
+    for name in places:
+        (tmp_path / f"{name}.txt").write_text(f"a guide to {name}\n")
+    found = corpus(tmp_path)
+    assert sorted(text for split in found.parts for text in texts(found, split)) == sorted(
+        f"a guide to {name}\n" for name in places
+    )
+    assert not found.left_out
+
+
+@pytest.mark.parametrize(
+    ("names", "others"),
+    [
+        (["wiki.train.tokens", "wiki.valid.tokens", "README"], 1),
+        (["train/a.txt", "train/b.txt", "dev/c.txt", "notes.txt"], 1),
+        (
+            [
+                "train-00000-of-00002.txt",
+                "train-00001-of-00002.txt",
+                "validation.txt",
+                "LICENSE",
+                "meta.json",
+            ],
+            2,
+        ),
+        (["Training Set/a.txt", "test set/b.txt", "train/sub/test.txt"], 0),
+    ],
+)
+def test_files_of_no_split_are_counted(tmp_path: Path, names: list[str], others: int) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    said = corpus(tmp_path).left_out
+    assert said.startswith(f"{others} of {len(names)} files of '{tmp_path}'") if others else not said
+
+
+def test_a_folder_most_of_whose_files_would_be_left_out_is_refused(tmp_path: Path) -> None:
+    for name in ("train", "test", "paris", "lyon", "nice"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    with pytest.raises(UserError, match=r"3 of 5 files of .* are left out: .*'lyon.txt'.* name the files"):
+        corpus(tmp_path)
+
+
+def test_links_are_followed_and_do_not_lead_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "shared" / "deep").mkdir(parents=True)
+    (tmp_path / "corpus").mkdir()
+    for number in range(30):
+        (tmp_path / "shared" / "deep" / f"{number}.txt").write_text(f"{number}\n")
+    (tmp_path / "corpus" / "own.txt").write_text("own\n")
+    (tmp_path / "corpus" / "linked").symlink_to(tmp_path / "shared")
+    (tmp_path / "shared" / "back").symlink_to(tmp_path / "corpus")
+    (tmp_path / "shared" / "self").symlink_to(tmp_path / "shared")
+    found = corpus(tmp_path / "corpus")
+    assert sum(len(texts(found, split)) for split in found.parts) == 31
+    assert found.left_out.startswith("2 of 33 files")
+
+
+def test_the_whole_machine_is_no_data() -> None:
+    with pytest.raises(UserError, match="'/' is the whole machine"):
+        corpus("/")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\0", "a/" * 3000, "\ud800", "~nobody-of-that-name/x"])
+def test_a_path_that_cannot_be_is_not_there(name: str) -> None:
+    with pytest.raises(UserError, match="no text file or folder at"):
+        corpus(name)
+    with pytest.raises(UserError, match="no text file or folder at"):
+        corpus({"train": name})
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json.gz", "a.csv", "a.parquet", "folder/a.jsonl"])
+@pytest.mark.parametrize("divided", [True, False])
+def test_a_table_is_no_plain_text(tmp_path: Path, name: str, divided: bool) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{}")
+    written = str(tmp_path / name.partition("/")[0])
+    with pytest.raises(
+        UserError, match=r"holds a table and no plain text: write \{dataset: (json|csv|parquet)"
+    ):
+        corpus(written if divided else {"train": written})
+
+
+def test_what_the_sentence_about_a_table_says_works(tmp_path: Path) -> None:
+    import json
+
+    import datasets
+
+    rows = [{"body": f"row {number}"} for number in range(20)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match=r"saved: write \{dataset: .*saved\}"):
+        corpus(tmp_path / "saved")
+    for source in (
+        {"dataset": "json", "files": {"train": str(tmp_path / "a.jsonl")}},
+        {"dataset": str(tmp_path / "saved")},
+    ):
+        found = corpus({**source, "column": "body", "train": "train[:90%]", "validation": "train[90%:]"})
+        assert texts(found, "train") == [f"row {number}" for number in range(18)]
+        assert texts(found, "validation") == ["row 18", "row 19"]
+
+
 @pytest.mark.parametrize(("names", "sentence"), [([], "holds no file"), (["a", "b"], "holds 2 files")])
 def test_a_folder_that_cannot_be_divided_is_refused(tmp_path: Path, names: list[str], sentence: str) -> None:
     folder = tmp_path / "texts"

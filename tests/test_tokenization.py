@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pebench.data.text import Corpus, TextSource, load_corpus
 from pebench.data.tokenization import ByteTokenizer, Tokenizer, TokenizerChoice, load_tokenizer
+from pebench.data.tokenizer_file import read_tokenizer, write_tokenizer
 from pebench.errors import UserError
 from pebench.options import validated
 from pebench.spec import Frozen
@@ -205,3 +206,49 @@ def test_gpt2_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="without a network write 'gpt2: FOLDER'"):
         load_tokenizer(choice("gpt2"), NOTHING)
+
+
+def _with_dropout(path: Path, dropout: float | None) -> Path:
+    from tokenizers import Tokenizer as Inner
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    inner: Any = Inner(models.BPE(dropout=dropout))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    inner.train_from_iterator(["the quick brown fox jumps over the lazy dog\n"] * 50, trainer)
+    inner.save(str(path))
+    return path
+
+
+def test_the_dropout_of_a_tokenizer_is_switched_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = _with_dropout(tmp_path / "tokenizer.json", 0.3)
+    found = load_tokenizer(choice(str(path)), NOTHING)
+    text = "the quick brown fox"
+    assert len({tuple(found.encode(text).tolist()) for _ in range(30)}) == 1
+    assert "dropout of the tokenizer's BPE is switched off" in caplog.text
+    write_tokenizer(tmp_path / "kept.json", found)
+    assert read_tokenizer(tmp_path / "kept.json").encode(text).tolist() == found.encode(text).tolist()
+    kept = json.loads((tmp_path / "kept.json").read_text())
+    kept["definition"]["model"]["dropout"] = 0.5
+    (tmp_path / "kept.json").write_text(json.dumps(kept))
+    again = read_tokenizer(tmp_path / "kept.json")
+    assert len({tuple(again.encode(text).tolist()) for _ in range(30)}) == 1
+
+
+def test_a_tokenizer_file_is_named_by_its_path_or_its_folder(tmp_path: Path) -> None:
+    path = _with_dropout(tmp_path / "tokenizer.json", None)
+    assert choice(str(path)) == choice({"file": str(path)})
+    prints = {load_tokenizer(choice(written), NOTHING).fingerprint for written in (str(path), str(tmp_path))}
+    assert len(prints) == 1
+    with pytest.raises(UserError, match=r"the tokenizer file 'nowhere.json' cannot be read"):
+        load_tokenizer(choice("nowhere.json"), NOTHING)
+
+
+def test_half_a_pair_of_surrogates_becomes_the_replacement_character(bpe: Tokenizer) -> None:
+    for tokenizer in (ByteTokenizer(), bpe):
+        assert tokenizer.decode(tokenizer.encode("a \ud83d b \ude00")) == "a � b �"
+        assert tokenizer.decode(tokenizer.encode("\ud83d\ude00")) == "😀"

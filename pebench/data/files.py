@@ -7,8 +7,10 @@ import contextlib
 import gzip
 import hashlib
 import json
+import logging
 import lzma
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +20,15 @@ from typing import IO, NamedTuple
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest, unwritable
+from pebench.data.splits import SHARES
 from pebench.errors import UserError
 
 _CHUNK = 1 << 20
 _ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".tbz2", ".7z", ".tar.gz", ".tar.xz", ".tar.bz2")
 _RACY = 2.0
+_NEAR = 1 << 16
+_SHORT = 100
+_TOLD = 100_000
 
 
 class Content(NamedTuple):
@@ -31,10 +37,13 @@ class Content(NamedTuple):
     Attributes:
         sha256: of the content, hexadecimal.
         length: of the content, in characters for text and bytes otherwise.
+        lines: whether a line of text ends between the two cuts of a divided file that are nearest to each
+            other.
     """
 
     sha256: str
     length: int
+    lines: bool
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ class FileShare:
     """A contiguous part of one file, from a percentage of its characters to another.
 
     Cuts are moved to the end of the line they fall in, so that shares which meet in a percentage meet in the
-    text too.
+    text too. Where lines are so long that nothing would be left between two cuts, they are moved behind the
+    next space instead, and stay where they are without one.
     """
 
     path: Path
@@ -67,7 +77,8 @@ class FileShare:
 
     def fingerprint(self) -> str:
         """Equal for equal parts of equal texts."""
-        return digest([text_contents([self.path])[0].sha256, self.start, self.stop])
+        marks = [] if self._has_lines() else ["spaces"]
+        return digest([text_contents([self.path])[0].sha256, self.start, self.stop, *marks])
 
     def documents(self) -> Iterator[Iterator[str]]:
         """One document, in chunks of about a million characters."""
@@ -76,6 +87,13 @@ class FileShare:
     def _text(self) -> Iterator[str]:
         length = text_contents([self.path])[0].length
         start, stop = length * self.start // 100, length * self.stop // 100
+        if not self._has_lines():
+            start, stop = (_behind_space(self.path, place, length) for place in (start, stop))
+            with _opened(self.path) as file:
+                for _ in _characters(file, start):
+                    pass
+                yield from _characters(file, stop - start)
+            return
         with _opened(self.path) as file:
             position = 0
             if self.start:
@@ -85,21 +103,97 @@ class FileShare:
                 yield from _characters(file, stop - position)
                 yield file.readline()
 
+    def _has_lines(self) -> bool:
+        return text_contents([self.path])[0].lines
+
+
+def _behind_space(path: Path, place: int, length: int) -> int:
+    """The place behind the first space from a place on, or the place itself where none is near."""
+    if place in (0, length):
+        return place
+    with _opened(path) as file:
+        for _ in _characters(file, place):
+            pass
+        near = file.read(min(_NEAR, length // 25))
+    space = re.search(r"\s", near)
+    return place + space.end() if space else place
+
+
+class Walk(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        files: paths below it, with slashes; those of a folder before those of the folders in it, in order.
+        strange: what is neither a file nor a folder, and folders that cannot be read or lead back to
+            themselves by a link.
+    """
+
+    files: list[str]
+    strange: list[str]
+
+
+def walk(root: Path) -> Walk:
+    """All files of a folder and of the folders in it, those behind links included. What is hidden is passed
+    over.
+
+    Raises:
+        UserError: the folder is that of the whole machine.
+    """
+    if root.resolve() == Path(root.resolve().anchor):
+        raise UserError(f"'{root}' is the whole machine: name the folder that holds the data.")
+    found = Walk([], [])
+    waiting: list[tuple[Path, str, frozenset[tuple[int, int]]]] = [(root, "", frozenset())]
+    while waiting:
+        folder, prefix, above = waiting.pop()
+        try:
+            status = folder.stat()
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+            folders = {entry.name for entry in entries if entry.is_dir()}
+        except OSError:
+            found.strange.append(prefix.rstrip("/") or ".")
+            continue
+        own = status.st_dev, status.st_ino
+        if own in above:
+            found.strange.append(prefix.rstrip("/"))
+            continue
+        inside = []
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.name in folders:
+                inside.append((Path(entry), f"{name}/", above | {own}))
+            elif entry.is_file() or entry.is_symlink():
+                found.files.append(name)
+                if len(found.files) % _TOLD == 0:
+                    log = logging.getLogger("pebench.data")
+                    log.warning("%d files of '%s' found, and still looking.", len(found.files), root)
+            else:
+                found.strange.append(name)
+        waiting += reversed(inside)
+    return found
+
+
+def existing(written: str) -> Path | None:
+    """The path that was written, ``~`` filled in; None where nothing is there, or can be."""
+    try:
+        path = Path(written).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        # Longer than a name can be, with a character that none can hold, or of nobody's home.
+        return None
+
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """The file at a path, or all files of the folder there and of the folders in it, sorted by path.
-
-    Hidden files and folders are passed over.
+    """The file at a path, or all files of the folder there, as `walk` finds them, sorted by path.
 
     Raises:
         UserError: the folder holds no file.
     """
     if not path.is_dir():
         return (path,)
-    found: list[Path] = []
-    for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    found = [path / name for name in walk(path).files]
     if not found:
         raise UserError(f"the folder '{path}' holds no file.")
     return tuple(sorted(found, key=lambda file: file.relative_to(path).parts))
@@ -124,17 +218,29 @@ def raw_contents(paths: Sequence[Path]) -> list[Content]:
 
 
 def _text_content(path: Path) -> Content:
-    sha256, length = hashlib.sha256(), 0
+    sha256, length, ended = hashlib.sha256(), 0, []
     for chunk in _chunks(path):
         sha256.update(chunk.encode())
         length += len(chunk)
-    return Content(sha256.hexdigest(), length)
+        ended.append("\n" in chunk)
+    start, stop = (length * share // 100 for share in SHARES["validation"])
+    short = length < _SHORT
+    lines = short or any(ended[-(-start // _CHUNK) : stop // _CHUNK]) or _line_ends(path, start, stop)
+    return Content(sha256.hexdigest(), length, lines)
+
+
+def _line_ends(path: Path, start: int, stop: int) -> bool:
+    """Whether the line at one place ends before the other."""
+    with _opened(path) as file:
+        for _ in _characters(file, start):
+            pass
+        return start + len(file.readline(stop - start + 1)) <= stop
 
 
 def _raw_content(path: Path) -> Content:
     with _reading(path), path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return Content(sha256, file.tell())
+        return Content(sha256, file.tell(), True)
 
 
 def _remembered(kind: str, paths: Sequence[Path], look: Callable[[Path], Content]) -> list[Content]:
@@ -147,7 +253,8 @@ def _remembered(kind: str, paths: Sequence[Path], look: Callable[[Path], Content
     note = cache_folder() / "contents" / f"{digest(state)}.json"
     try:
         return [Content(*content) for content in json.loads(note.read_bytes())]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        # TypeError: a note from before there was the last field.
         pass
     # A file that changed a moment ago may change again without its time stamp showing it.
     settled = time.time() - changed > _RACY

@@ -13,10 +13,13 @@ from pydantic import model_validator
 
 from pebench.data.cache import digest
 from pebench.data.dataset import explained
-from pebench.data.files import TextFiles, files_of
+from pebench.data.files import TextFiles, existing, walk
+from pebench.data.left_out import sentence
 from pebench.data.source import DataSource
-from pebench.data.splits import by_hash, by_name
-from pebench.errors import UserError, join_and
+from pebench.data.splits import SPLITS, by_hash, by_name
+from pebench.data.tables import kind_of, refuse_saved
+from pebench.data.unicode import whole
+from pebench.errors import UserError, join_and, quoted
 
 _POCKET = Path(__file__).parent / "pocket_questions"
 
@@ -118,35 +121,55 @@ class QuestionText:
         return self.questions.documents()
 
 
-def find_questions(source: QuestionSource) -> dict[str, Path | None]:
-    """The file of each split, all of them the same where one is to be divided; None for those of a data set.
+@dataclass(frozen=True)
+class QuestionFiles:
+    """Where questions are.
+
+    Attributes:
+        splits: the file of each split, None for those of a data set.
+        divided: whether the file is the same for all, which each take their share of.
+        left_out: the sentence of files that are none of them; see `pebench.data.left_out`.
+    """
+
+    splits: Mapping[str, Path | None]
+    divided: bool = False
+    left_out: str = ""
+
+
+def find_questions(source: QuestionSource) -> QuestionFiles:
+    """The files of a source.
 
     Raises:
         UserError: there is no such file.
     """
     if source.dataset:
-        return dict.fromkeys(("train", "validation", "test"))
+        return QuestionFiles(dict.fromkeys(SPLITS))
     if source.path is None and source.name is None:
-        return {split: _existing(path) for split, path in source.splits.items()}
+        return QuestionFiles({split: _file(path) for split, path in source.splits.items()})
     path = _POCKET if source.path is None else _existing(source.path)
     if path.is_file():
-        return dict.fromkeys(("train", "validation", "test"), path)
-    names = {file.relative_to(path).as_posix(): file for file in files_of(path) if ".json" in file.suffixes}
+        return QuestionFiles(dict.fromkeys(SPLITS, path), divided=True)
+    walked = walk(path)
+    refuse_saved(path, walked.files)
+    names = {name: path / name for name in walked.files if kind_of(name) == "json"}
     if not names:
         raise UserError(
             f"the folder '{path}' holds no JSON file of questions; '{{dataset: {path}}}' lets the 'datasets' "
             "library read one of another kind."
         )
-    splits = by_name(names)
-    if splits is None:
+    named = by_name(names)
+    if named is None:
         raise UserError(
             f"the names of the files in '{path}' do not tell splits apart: name a file each for 'train' and "
             "'validation'."
         )
-    for split, found in splits.items():
+    for split, found in named.splits.items():
         if len(found) > 1:
             raise UserError(f"'{path}' has several files for '{split}' ({join_and(found)}): name one each.")
-    return {split: names[found[0]] for split, found in splits.items()}
+    files = {split: names[found[0]] for split, found in named.splits.items()}
+    left_out = [name for name in (*walked.files, *walked.strange) if path / name not in files.values()]
+    total = len(walked.files) + len(walked.strange)
+    return QuestionFiles(files, left_out=sentence(left_out, total, f"'{path}'"))
 
 
 def load_questions(source: QuestionSource, split: str) -> QuestionSet:
@@ -155,7 +178,8 @@ def load_questions(source: QuestionSource, split: str) -> QuestionSet:
     Raises:
         UserError: there is no such split, it has no question with an answer, or it cannot be read.
     """
-    files = find_questions(source)
+    found_files = find_questions(source)
+    files = found_files.splits
     if split not in files:
         raise UserError(f"the questions have no split '{split}': there is {join_and(files)}.")
     path = files[split]
@@ -169,7 +193,7 @@ def load_questions(source: QuestionSource, split: str) -> QuestionSet:
         raise UserError(
             f"{owner} has neither SQuAD's form nor HotpotQA's: {type(error).__name__} {error}."
         ) from error
-    if path is not None and len(set(files.values())) == 1 and len(files) > 1:
+    if found_files.divided:
         titles = sorted({title for _, titles, *_ in entries for title in titles})
         if len(titles) < len(files):
             raise UserError(
@@ -232,8 +256,8 @@ def _collected(entries: Sequence[_Entry]) -> QuestionSet:
 def _rows_of_file(path: Path) -> Iterator[Mapping[str, Any]]:
     text = "".join(chunk for document in TextFiles((path,)).documents() for chunk in document)
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = _mended(json.loads(text))
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"'{path}' is not JSON: {error}.") from error
     rows = content.get("data") if isinstance(content, dict) else content
     if not isinstance(rows, list):
@@ -255,8 +279,30 @@ def _rows_of_dataset(source: QuestionSource, split: str) -> Iterator[Mapping[str
     yield from rows
 
 
+def _mended(value: Any) -> Any:
+    """A value of JSON, with U+FFFD for halves of pairs of surrogates in its texts."""
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, list):
+        return [_mended(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _mended(each) for key, each in value.items()}
+    return value
+
+
+def _file(written: str) -> Path:
+    path = _existing(written)
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder, and the questions of a split are one file: name that.")
+    return path
+
+
 def _existing(written: str) -> Path:
-    path = Path(written).expanduser()
-    if not path.exists():
-        raise UserError(f"no file or folder of questions at '{written}'.")
+    path = existing(written)
+    if path is None:
+        raise UserError(f"no file or folder of questions at {quoted(written)}.")
+    if path.is_file() and kind_of(path.name) not in (None, "json"):
+        raise UserError(
+            f"'{path}' is no JSON file: '{{dataset: {path.parent}}}' lets the 'datasets' library read it."
+        )
     return path

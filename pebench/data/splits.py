@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from types import MappingProxyType
+from typing import NamedTuple
 
 SPLITS = ("train", "validation", "test")
 
@@ -24,6 +26,31 @@ _WORDS = {
     "test": "test",
     "testing": "test",
 }
+
+_FILLERS = frozenset(
+    {"", "data", "files", "images", "imgs", "of", "part", "set", "shard", "split", "text", "texts"}
+)
+"""What may stand beside the word for a split in a name that says nothing else: ``train-00000-of-00002``."""
+
+_ABOUT = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog"})
+"""Files that speak of the others."""
+
+
+class Named(NamedTuple):
+    """Names that tell splits apart.
+
+    Attributes:
+        splits: the names of each split that is named, in the order in which they were given.
+        others: those of no split.
+    """
+
+    splits: dict[str, list[str]]
+    others: list[str]
+
+    @property
+    def mostly_others(self) -> bool:
+        """Whether more names are of no split than of one, those of a README and its like not counted."""
+        return sum(not _speaks_of_others(name) for name in self.others) > sum(map(len, self.splits.values()))
 
 
 def by_hash(names: Sequence[str]) -> dict[str, list[str]]:
@@ -45,20 +72,60 @@ def by_hash(names: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
-def by_name(paths: Iterable[str]) -> dict[str, list[str]] | None:
-    """Divides paths by the words in them: ``wiki.train.tokens`` and ``train/emma.txt`` are to train on.
+def by_name(paths: Iterable[str]) -> Named | None:
+    """Divides paths by their names: ``wiki.train.tokens`` and ``train/emma.txt`` are to train on.
 
-    The words are train or training; valid, validation, val or dev; test or testing. The first one in a path
-    counts. Paths without such a word (a README, a licence) belong to no split.
+    A folder or a file whose whole name is train or training; valid, validation, val or dev; test or testing
+    tells its split, whatever other names say. Words inside of longer names do so only where most of the names
+    have one: a guide to Val-d'Isère makes no split of a folder of travel guides.
 
     Returns:
-        The paths of each split that is named, in the order in which they were given, or None where fewer than
-        two splits are named: one file that happens to be called test.txt does not make a test split.
+        None where fewer than two splits are named: one file that happens to be called test.txt does not make
+        a test split.
     """
-    found: dict[str, list[str]] = {}
+    paths = list(paths)
+    whole = _divided(paths, _whole)
+    if whole is not None:
+        return whole
+    inside = _divided(paths, _inside)
+    return None if inside is None or inside.mostly_others else inside
+
+
+def whole_names(names: Iterable[str]) -> Named | None:
+    """Divides names as `by_name` does, by whole names alone."""
+    return _divided(list(names), _whole)
+
+
+def _divided(paths: Sequence[str], split_of: Callable[[str], str | None]) -> Named | None:
+    splits: dict[str, list[str]] = {}
+    others = []
     for path in paths:
-        words = re.split(r"[^a-z]+", path.lower())
-        split = next((_WORDS[word] for word in words if word in _WORDS), None)
-        if split is not None:
-            found.setdefault(split, []).append(path)
-    return found if len(found) > 1 else None
+        split = split_of(path)
+        if split is None:
+            others.append(path)
+        else:
+            splits.setdefault(split, []).append(path)
+    return Named(splits, others) if len(splits) > 1 else None
+
+
+def _whole(path: str) -> str | None:
+    """The split of the first folder or file in a path whose whole name tells it."""
+    *folders, file = PurePosixPath(path).parts
+    for name in (*folders, file.partition(".")[0]):
+        words = [word for word in _words(name) if word not in _FILLERS]
+        if len(words) == 1 and words[0] in _WORDS:
+            return _WORDS[words[0]]
+    return None
+
+
+def _inside(path: str) -> str | None:
+    """The split of the first word in a path that tells one."""
+    return next((_WORDS[word] for word in _words(path) if word in _WORDS), None)
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[^a-z]+", name.lower())
+
+
+def _speaks_of_others(path: str) -> bool:
+    return not _ABOUT.isdisjoint(_words(PurePosixPath(path).name))

@@ -6,17 +6,19 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from pydantic import model_validator
 
 from pebench.data.dataset import DatasetRows
-from pebench.data.files import FileShare, TextFiles, files_of
+from pebench.data.files import FileShare, TextFiles, existing, walk
+from pebench.data.left_out import sentence
 from pebench.data.pieces import cut
 from pebench.data.python_docs import PythonDocs
 from pebench.data.source import DataSource
 from pebench.data.splits import SHARES, SPLITS, by_hash, by_name
-from pebench.errors import UserError, join_and, join_or
+from pebench.data.tables import is_table, refuse_saved, refuse_table
+from pebench.errors import UserError, join_and, join_or, quoted
 
 
 class TextSource(DataSource):
@@ -24,8 +26,8 @@ class TextSource(DataSource):
 
     - ``{path: P}``: a file (plain, .gz, .xz or .bz2), divided 90/5/5 at line ends; or a folder of files,
       divided by their names where these tell splits apart (``train/emma.txt``, ``wiki.valid.tokens``; files
-      that name no split are left out), else 90/5/5 by the order of the hashes of their paths. A file is a
-      document.
+      that name no split are left out, and counted), else 90/5/5 by the order of the hashes of their paths.
+      Links are followed. A file is a document. Tables (JSON, CSV, Parquet) are no plain text.
     - ``{train: P, validation: P, test: P}``: a file or folder for each split that there is.
     - ``{dataset: NAME}``: a set that the `datasets` library knows. Here `train`, `validation` and `test` are
       its splits, slices included, by default those of the same name.
@@ -86,10 +88,12 @@ class Corpus:
     Attributes:
         name: how messages call it.
         parts: the text of each split that there is.
+        left_out: the sentence of what is none of it; see `pebench.data.left_out`.
     """
 
     name: str
     parts: Mapping[str, Part]
+    left_out: str = ""
 
     def documents(self, split: str) -> Iterator[str]:
         """The documents of a split in file order, each in memory as a whole. Empty ones are passed over.
@@ -149,9 +153,16 @@ def load_corpus(source: TextSource) -> Corpus:
     if source.dataset:
         return Corpus(f"dataset '{source.dataset}'", {split: _rows(source, split) for split in SPLITS})
     if source.path:
-        return Corpus(f"'{source.path}'", _divided(source.path))
-    parts = {split: TextFiles(files_of(_existing(path))) for split, path in source.splits.items()}
-    return Corpus(join_and(dict.fromkeys(source.splits.values())), parts)
+        return _divided(source.path)
+    name = join_and(dict.fromkeys(source.splits.values()))
+    found = {split: _text_of(path) for split, path in source.splits.items()}
+    left_out = [file for files in dict.fromkeys(found.values()) for file in files.left_out]
+    total = len(left_out) + sum(len(files.names) for files in set(found.values()))
+    return Corpus(
+        name,
+        {split: TextFiles(files.paths) for split, files in found.items()},
+        sentence(left_out, total, name),
+    )
 
 
 def count_words(text: str) -> int:
@@ -179,33 +190,86 @@ def _as_tuple(paths: str | list[str]) -> tuple[str, ...]:
     return (paths,) if isinstance(paths, str) else tuple(paths)
 
 
-def _divided(written: str) -> Mapping[str, Part]:
-    path = _existing(written)
-    files = files_of(path)
-    if len(files) == 1:
-        return {split: FileShare(files[0], start, stop) for split, (start, stop) in SHARES.items()}
-    names = {file.relative_to(path).as_posix(): file for file in files}
-    splits = by_name(names)
-    if splits is None and len(names) < len(SPLITS):
+class _Text(NamedTuple):
+    """The plain text at a path.
+
+    Attributes:
+        root: the path. names: of the files below it, empty where it is a file.
+        left_out: names of what is no plain text.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of the files."""
+        return tuple(self.root / name for name in self.names) or (self.root,)
+
+
+def _divided(written: str) -> Corpus:
+    owner, text = f"'{written}'", _text_of(written)
+    total = len(text.names) + len(text.left_out)
+    if len(text.paths) == 1:
+        (path,) = text.paths
+        shares = {split: FileShare(path, start, stop) for split, (start, stop) in SHARES.items()}
+        return Corpus(owner, shares, sentence(text.left_out, total, owner))
+    named = by_name(text.names)
+    if named is None and len(text.names) < len(SPLITS):
         raise UserError(
-            f"'{written}' holds {len(names)} files, which do not make three splits: name one each for "
+            f"{owner} holds {len(text.names)} files, which do not make three splits: name one each for "
             "'train', 'validation' and 'test'."
         )
-    splits = splits or by_hash(list(names))
-    return {
-        split: TextFiles(tuple(names[name] for name in splits[split])) for split in SPLITS if split in splits
-    }
+    if named is not None and named.mostly_others:
+        said = sentence(named.others, total, owner)
+        raise UserError(
+            f"{said}, because names such as '{next(iter(named.splits.values()))[0]}' tell splits apart: name "
+            "the files of 'train' and 'validation', or rename those."
+        )
+    splits, others = named or (by_hash(text.names), [])
+    return Corpus(
+        owner,
+        {
+            split: TextFiles(tuple(text.root / name for name in splits[split]))
+            for split in SPLITS
+            if split in splits
+        },
+        sentence([*others, *text.left_out], total, owner),
+    )
+
+
+def _text_of(written: str) -> _Text:
+    """
+    Raises:
+        UserError: nothing is there, or no plain text.
+    """
+    root = _existing(written)
+    if not root.is_dir():
+        refuse_table(root)
+        return _Text(root, (), ())
+    found = walk(root)
+    refuse_saved(root, found.files)
+    tables = [name for name in found.files if is_table(name)]
+    names = sorted(set(found.files) - set(tables), key=lambda name: Path(name).parts)
+    if tables and not names:
+        refuse_table(root / tables[0])
+    if not names:
+        raise UserError(f"the folder '{root}' holds no file.")
+    return _Text(root, tuple(names), (*tables, *found.strange))
 
 
 def _existing(written: str) -> Path:
-    path = Path(written).expanduser()
-    if path.exists():
+    path = existing(written)
+    if path is not None:
         return path
-    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
-    known = ["python-docs", *(str(file) for file in beside)]
-    near = difflib.get_close_matches(written, known)
+    try:
+        beside = sorted(Path(written).expanduser().parent.iterdir())
+    except (OSError, ValueError, RuntimeError):
+        beside = []
+    near = difflib.get_close_matches(written, ["python-docs", *(str(file) for file in beside)])
     hint = f": did you mean {join_or(near)}?" if near else "."
-    raise UserError(f"no text file or folder at '{written}'{hint}")
+    raise UserError(f"no text file or folder at {quoted(written)}{hint}")
 
 
 def _preceded(first: str, others: Iterator[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from pebench import atomic
 from pebench.data.cache import digest, entry
+from pebench.data.files import existing
 from pebench.data.text import Corpus
-from pebench.errors import UserError, join_and
+from pebench.data.unicode import whole
+from pebench.errors import UserError, join_and, quoted
 from pebench.spec import Frozen
 
 Ids = NDArray[np.unsignedinteger[Any]]
@@ -30,14 +33,16 @@ _KNOWN_ENDS = (_END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]
 
 
 class TokenizerChoice(Frozen):
-    """What a user writes as ``tokenizer``. Text alone is ``bytes``, ``bpe-8192`` (any size) or ``gpt2``.
+    """What a user writes as ``tokenizer``. Text alone is ``bytes``, ``bpe-8192`` (any size), ``gpt2``, or
+    the path of a ``tokenizer.json`` or of its folder.
 
     Attributes:
         name: ``bytes``, or ``gpt2`` from the hub.
         bpe: size of the vocabulary of a byte-level BPE, trained on the training split. A text that has no
             more pairs to merge gives a smaller one.
         gpt2: a folder that holds GPT-2's ``encoder.json`` and ``vocab.bpe``.
-        file: a ``tokenizer.json`` of the `tokenizers` library.
+        file: a ``tokenizer.json`` of the `tokenizers` library, or its folder. What would make it random, the
+            dropout of a BPE, is switched off.
         end_of_text: the token between documents, for a `file` in which it has an unusual name.
     """
 
@@ -55,7 +60,12 @@ class TokenizerChoice(Frozen):
         if sized := re.fullmatch(r"bpe-(\d+)", value):
             return {"bpe": int(sized[1])}
         if value not in ("bytes", "gpt2"):
-            raise ValueError(f"write 'bytes', 'gpt2', or 'bpe-' and a size as in 'bpe-8192', not '{value}'")
+            if value.endswith(".json") or existing(value) is not None:
+                return {"file": value}
+            raise ValueError(
+                f"write 'bytes', 'gpt2', or 'bpe-' and a size as in 'bpe-8192', not {quoted(value)}; a "
+                "tokenizer.json is named by its path"
+            )
         return {"name": value}
 
     @model_validator(mode="after")
@@ -124,7 +134,7 @@ class ByteTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
         """(N,) bytes of each text."""
-        return [np.frombuffer(text.encode(), np.uint8).astype(np.uint16) for text in texts]
+        return [np.frombuffer(whole(text).encode(), np.uint8).astype(np.uint16) for text in texts]
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> str:
         """The text that bytes spell."""
@@ -154,7 +164,7 @@ class LibraryTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
         """(N,) ids of each text."""
-        encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
+        encodings = self._inner.encode_batch_fast([whole(text) for text in texts], add_special_tokens=False)
         return [np.array(encoding.ids, self.dtype) for encoding in encodings]
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> str:
@@ -239,12 +249,27 @@ def _gpt2_of_hub() -> Tokenizer:
 def _of_file(path: Path, end_of_text: str | None) -> Tokenizer:
     from tokenizers import Tokenizer
 
+    path = path / "tokenizer.json" if path.is_dir() else path
     content = _read(path)
     try:
         inner = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises bare exceptions
         raise UserError(f"'{path}' is no file of the tokenizers library: {error}.") from error
-    return LibraryTokenizer(inner, _end_of_text(inner, path, end_of_text), _fingerprint(content))
+    marks = [b"no dropout"] if settle(inner) else []
+    return LibraryTokenizer(inner, _end_of_text(inner, path, end_of_text), _fingerprint(content, *marks))
+
+
+def settle(inner: Any) -> bool:
+    """Switches off what would make a tokenizer of the library encode the same text in another way each time.
+
+    Returns:
+        Whether there was something.
+    """
+    if not getattr(inner.model, "dropout", None):
+        return False
+    inner.model.dropout = None
+    logging.getLogger("pebench.data").warning("the dropout of the tokenizer's BPE is switched off.")
+    return True
 
 
 def _end_of_text(inner: Any, path: Path, given: str | None) -> str:
@@ -303,7 +328,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"the tokenizer file '{path}' cannot be read: {error.strerror}.") from error
+        raise UserError(
+            f"the tokenizer file {quoted(str(path))} cannot be read: {error.strerror}."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"the tokenizer file {quoted(str(path))} cannot be read: {error}.") from error
 
 
 def _fingerprint(*contents: bytes) -> str:

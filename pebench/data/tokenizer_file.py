@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pebench import atomic
-from pebench.data.tokenization import ByteTokenizer, LibraryTokenizer, Tokenizer
+from pebench.data.tokenization import ByteTokenizer, LibraryTokenizer, Tokenizer, settle
 from pebench.errors import UserError
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -45,6 +45,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
         from tokenizers import Tokenizer
 
         inner = Tokenizer.from_str(json.dumps(content["definition"]))
+        settle(inner)
         return LibraryTokenizer(inner, content["end_of_text"], content["fingerprint"])
     except OSError as error:
         raise UserError(f"the tokenizer file '{path}' cannot be read: {error.strerror}.") from error

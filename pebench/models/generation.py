@@ -18,7 +18,9 @@ class NoNumber(UserError):
     """A model predicts NaN: no token is the most likely one, and nothing has a likelihood."""
 
     def __init__(self) -> None:
-        super().__init__("the model predicts NaN, which scores nothing: its weights or its extent are at fault.")
+        super().__init__(
+            "the model predicts NaN, which scores nothing: its weights or its extent are at fault."
+        )
 
 
 @dataclass(frozen=True)

@@ -206,8 +206,8 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         strings that end it.
 
         Raises:
-            UserError: something other than greedy decoding is asked for, or an answer leaves less than half of
-                `max_length` to its text.
+            UserError: something other than greedy decoding is asked for, or an answer leaves less than half
+                of `max_length` to its text.
             NoNumber: the model predicts none.
         """
         prompts = {number: self._prompt(*request.args) for number, request in enumerate(requests)}
@@ -277,8 +277,8 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         cut = sum(not prompt.whole for prompt in prompts.values())
         if cut:
             logging.getLogger("pebench.lm-eval").warning(
-                "%d of %d requests for a text do not fit into max_length=%d with their answers: the beginning "
-                "of the text is cut, or the answer shortened.",
+                "%d of %d requests for a text do not fit into max_length=%d with their answers: the "
+                "beginning of the text is cut, or the answer shortened.",
                 cut,
                 len(prompts),
                 self._max_length,

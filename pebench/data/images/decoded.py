@@ -22,7 +22,7 @@ BOUND = 2 << 30
 """Bytes that the pixels of a split may take on disk. Those of a larger one are not kept: each picture is then
 decoded whenever it is needed."""
 
-_VERSION = 2
+_VERSION = 3
 _AT_ONCE = 256
 """Pictures in memory while a set is gone through."""
 

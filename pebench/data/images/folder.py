@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.data.cache import digest
-from pebench.data.images.pictures import NumberedPictures, PictureCorpus
-from pebench.data.splits import SPLITS, by_hash, by_name
-from pebench.errors import UserError, join_and
+from pebench.data.files import existing, walk
+from pebench.data.images.pictures import NumberedPictures, PictureCorpus, in_rgb
+from pebench.data.left_out import sentence
+from pebench.data.splits import SPLITS, by_hash, by_name, whole_names
+from pebench.data.tables import is_table, refuse_saved
+from pebench.errors import UserError, join_and, quoted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,8 +47,7 @@ class PictureFiles(NumberedPictures):
 
         name, label = self.files[item]
         with Image.open(self.root / name) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            return upright.convert("RGB"), label
+            return in_rgb(ImageOps.exif_transpose(picture)), label
 
     def called(self, number: int) -> str:
         """By its path."""
@@ -56,64 +58,78 @@ def folder(written: str) -> PictureCorpus:
     """The pictures of a folder. Names are read, but no picture.
 
     Folders named after splits (train; valid, validation, val or dev; test) tell the splits apart; without at
-    least two of these the pictures are divided 90/5/5 by the hashes of their paths.
+    least two of these the pictures are divided 90/5/5 by the hashes of their paths. A class is a folder right
+    below a split, or below the folder itself where there are no splits, whatever lies in it.
 
     Args:
         written: its path; ``~`` and environment variables (``$DATA``) are filled in.
 
     Raises:
-        UserError: it is not there, holds no class folders, or a split has a class that training lacks.
+        UserError: it is not there, holds no class folders or but one, or a split has a class that training
+            lacks.
     """
-    root = Path(os.path.expandvars(written)).expanduser()
-    if "$" in str(root):
-        raise UserError(f"'{written}' names an environment variable that is not set.")
-    if not root.is_dir():
-        raise UserError(f"no folder of pictures at '{written}'.")
-    files = {name: _class_of(name) for name in _pictures(root)}
-    if not any(files.values()):
-        raise UserError(
-            f"'{written}' holds no class folders with pictures ({', '.join(e[1:] for e in ENDINGS)})."
-        )
-    top = sorted({name.split("/")[0] for name in files})
-    named = by_name(top)
-    if named is None:
-        names = [name for name, label in files.items() if label]
-        if len(names) < len(SPLITS):
-            raise UserError(f"'{written}' holds {len(names)} pictures, which do not make three splits.")
-        parts: Mapping[str, list[str]] = by_hash(names)
+    root = existing(os.path.expandvars(written))
+    if root is None and "$" in os.path.expandvars(written):
+        raise UserError(f"{quoted(written)} names an environment variable that is not set.")
+    if root is None or not root.is_dir():
+        raise UserError(f"no folder of pictures at {quoted(written)}.")
+    found = walk(root)
+    refuse_saved(root, found.files)
+    pictures = [name for name in found.files if name.lower().endswith(ENDINGS)]
+    tops = {name.partition("/")[0] for name in pictures if "/" in name}
+    split_of = _splits(tops, pictures)
+    files = {}
+    for name in pictures:
+        top, *below = name.split("/")
+        split, inside = (split_of.get(top), below) if split_of else ("", [top, *below])
+        # What lies beside the splits, or in no folder of a class, is no example.
+        if split is not None and len(inside) > 1:
+            files[name] = split, inside[0]
+    if not files:
+        hint = "; '{dataset: FOLDER}' lets the 'datasets' library read tables" if _tables(found.files) else ""
+        endings = ", ".join(ending[1:] for ending in ENDINGS)
+        raise UserError(f"'{written}' holds no class folders with pictures ({endings}){hint}.")
+    if split_of:
+        named = {split_of[top] for top in tops if top in split_of}
+        parts: Mapping[str, list[str]] = {
+            split: [name for name, (own, _) in files.items() if own == split]
+            for split in SPLITS
+            if split in named
+        }
     else:
-        split_of = {folder: split for split, folders in named.items() for folder in folders}
-        parts = {split: [] for split in SPLITS if split in named}
-        for name, label in files.items():
-            if name.split("/")[0] in split_of and label and name.count("/") > 1:
-                parts[split_of[name.split("/")[0]]].append(name)
-    classes = tuple(sorted({files[name] for name in parts.get("train", ())}))
+        if len(files) < len(SPLITS):
+            raise UserError(f"'{written}' holds {len(files)} pictures, which do not make three splits.")
+        parts = by_hash(list(files))
+    classes = tuple(sorted({files[name][1] for name in parts.get("train", ())}))
     numbers = {label: number for number, label in enumerate(classes)}
     for split, names in parts.items():
-        strange = sorted({files[name] for name in names} - set(classes))
+        strange = sorted({files[name][1] for name in names} - set(classes))
         if strange:
             raise UserError(f"'{written}', split '{split}': no training picture of {join_and(strange)}.")
         if not names:
             raise UserError(f"'{written}', split '{split}' holds no pictures in class folders.")
+    left_out = [name for name in (*found.files, *found.strange) if name not in files]
     return PictureCorpus(
         f"'{written}'",
         classes,
         {
-            split: PictureFiles(root, [(name, numbers[files[name]]) for name in names])
+            split: PictureFiles(root, [(name, numbers[files[name][1]]) for name in names])
             for split, names in parts.items()
         },
+        sentence(left_out, len(found.files) + len(found.strange), f"'{written}'"),
     )
 
 
-def _class_of(name: str) -> str:
-    """The folder that a picture lies in; empty for one that lies in none."""
-    return name.rpartition("/")[0].rpartition("/")[2]
+def _splits(tops: Iterable[str], pictures: Sequence[str]) -> dict[str, str]:
+    """The split of each folder at the top that is named after one; empty where they are classes."""
+    named = whole_names(sorted(tops))
+    if named is None:
+        # A folder 'bullet train' is a class: splits hold no pictures themselves, and there is nothing else.
+        named = by_name(sorted(tops)) if all(name.count("/") > 1 for name in pictures) else None
+        if named is None or named.others:
+            return {}
+    return {top: split for split, names in named.splits.items() for top in names}
 
 
-def _pictures(root: Path) -> Iterator[str]:
-    """Paths of pictures below a folder, in order; what is hidden is passed over."""
-    for place, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                yield Path(place, name).relative_to(root).as_posix()
+def _tables(names: Sequence[str]) -> bool:
+    return any(is_table(name) for name in names)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pebench.data.cache import digest
 from pebench.data.dataset import explained, identity
-from pebench.data.images.pictures import NumberedPictures, PictureCorpus, Pictures
+from pebench.data.images.pictures import NumberedPictures, PictureCorpus, Pictures, in_rgb
 from pebench.data.splits import SPLITS
 from pebench.errors import UserError, unknown
 from pebench.randomness import derive
@@ -155,4 +155,4 @@ def _decoded(encoded: Encoded) -> Image:
         content = encoded["bytes"]
         file = encoded["path"] if content is None else io.BytesIO(content)
         picture = stack.enter_context(Image.open(file))
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        return in_rgb(ImageOps.exif_transpose(picture))

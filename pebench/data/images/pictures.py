@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from pebench.errors import UserError, join_and
@@ -21,6 +22,23 @@ BadImages = Literal["refuse", "skip"]
 
 Item = Any
 """What a source needs to open a picture: its number, or its bytes and its class."""
+
+
+def in_rgb(picture: Image) -> Image:
+    """A picture in RGB of 8 bits a channel, as `PIL` converts it, with grey of 16 bits scaled. Transparency
+    is left out.
+
+    Raises:
+        ValueError: its values have no known white: floats and whole numbers of 32 bits.
+    """
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):
+        values = np.asarray(picture).astype(np.uint32)
+        picture = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise ValueError(f"a picture of mode {picture.mode} has no known white")
+    return picture.convert("RGB")
 
 
 class Pictures(ABC):
@@ -102,11 +120,23 @@ class PictureCorpus:
     Attributes:
         name: how messages call it. classes: their names; a picture's class is a number into these.
         splits: the pictures of each split that there is.
+        left_out: the sentence of files that are none of them; see `pebench.data.left_out`.
+
+    Raises:
+        UserError: there is but one class, which every guess would meet.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: Mapping[str, Pictures]
+    left_out: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise UserError(
+                f"{self.name} has one class, {join_and(self.classes)}, and nothing to tell apart: a class is "
+                "a folder right below the one that is named, or below its split."
+            )
 
     def split(self, name: str) -> Pictures:
         """The pictures of a split.
