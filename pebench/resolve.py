@@ -12,6 +12,7 @@ import torch
 
 from pebench.errors import UserError, join_and, unknown
 from pebench.options import label, of_signature, validated
+from pebench.packages import packages
 from pebench.position_encoding import Geometry, PositionEncoding, Reach
 from pebench.randomness import derive
 from pebench.registry import encodings, tasks
@@ -74,6 +75,7 @@ def resolve(
             for file, content in _plugin_contents(encoding_name, task_name).items()
         },
         start=None if start is None else start_of(start),
+        packages=packages(encoding_name, task_name),
     )
     if start is None and not training.steps:
         raise UserError(

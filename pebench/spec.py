@@ -130,6 +130,8 @@ class RunSpec(Frozen):
         seed: of the weights, the data order and every other draw.
         plugins: SHA-256 of each plugin file, by file name; the run folder keeps a copy.
         start: the run whose weights it begins with, None for initial weights.
+        packages: SHA-256 of the files of each installed package that the encoding or the task comes from, by
+            its name and version; see `pebench.packages`.
     """
 
     identity_version: int = IDENTITY_VERSION
@@ -140,6 +142,7 @@ class RunSpec(Frozen):
     seed: Annotated[int, Field(ge=0)]
     plugins: dict[str, str] = {}
     start: Annotated[Start | None, Added()] = None
+    packages: Annotated[dict[str, str], Added()] = {}
 
     @property
     def run_id(self) -> str:

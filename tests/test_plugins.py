@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -158,12 +159,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def outside(folder: Path, cwd: Path, *arguments: str) -> str:
     """What Python prints with `folder` on its path, started in another folder."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = started(folder, cwd, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def started(folder: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python with `folder` on its path, started in another folder, once it has ended."""
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 def test_an_installed_package_brings_in_an_encoding_and_a_task(installed: Path, tmp_path: Path) -> None:
@@ -183,6 +190,55 @@ def test_what_an_installed_package_brings_in_is_known_without_an_import(
         "print(encodings.literals('outside-parity')['acts'], 'pebench_outside' in sys.modules)"
     )
     assert outside(installed, tmp_path, "-c", code) == "I False\n"
+
+
+RESOLVED = (
+    "from pebench.resolve import resolve; import sys;"
+    "spec = resolve(sys.argv[1], {'language-modeling': {'extent': 16, 'evaluate': [16]}});"
+    "print(spec.run_id, spec.packages)"
+)
+
+
+def test_what_an_installed_package_holds_changes_the_identity_of_a_run(
+    installed: Path, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site)
+    seen = [outside(site, tmp_path, "-c", RESOLVED, "outside-parity")]
+    assert "'pebench-outside 1.2.3': '" in seen[0]
+    assert outside(site, tmp_path, "-c", RESOLVED, "rope").endswith(" {}\n")
+    (site / "pebench_outside" / "sequences.py").touch()
+    assert outside(site, tmp_path, "-c", RESOLVED, "outside-parity") == seen[0]
+    formula = site / "pebench_outside" / "formula.py"
+    for change in ("a = 1\n", "a = 2\n"):
+        formula.write_text(change)
+        seen.append(outside(site, tmp_path, "-c", RESOLVED, "outside-parity"))
+    formula.unlink()
+    (about,) = site.glob("*.dist-info")
+    metadata = (about / "METADATA").read_text().replace("Version: 1.2.3", "Version: 1.2.4")
+    (about / "METADATA").write_text(metadata)
+    seen.append(outside(site, tmp_path, "-c", RESOLVED, "outside-parity"))
+    assert len({line.split()[0] for line in seen}) == 4
+
+
+def test_a_run_is_not_continued_with_another_version_of_its_package(installed: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(installed, site)
+    make = (
+        "from pebench.resolve import resolve; from pebench.store import RunFolder; from pathlib import Path;"
+        "spec = resolve('outside-parity', 'language-modeling');"
+        "RunFolder(Path('runs', spec.run_id)).create(spec, {}); print(spec.run_id)"
+    )
+    run = outside(site, tmp_path, "-c", make).strip()
+    load = (
+        "from pebench.running.plugins import load_plugins; from pebench.store import RunFolder; import sys;"
+        "from pathlib import Path; folder = RunFolder(Path('runs', sys.argv[1]));"
+        "load_plugins(folder, folder.spec())"
+    )
+    assert outside(site, tmp_path, "-c", load, run) == ""
+    (site / "pebench_outside" / "sequences.py").write_text("# gone\n")
+    said = started(site, tmp_path, "-c", load, run).stderr
+    assert f"run '{run}' was asked for with pebench-outside 1.2.3, which has other files here" in said
 
 
 def test_an_installed_encoding_trains_on_an_installed_task(installed: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
     ("options", "reason"),
     [
         ({"evaluate": [60]}, r"needles and question need \d+ tokens, and an extent has 60"),
-        ({"depths": [3, 3]}, "depths must rise"),
+        ({"depths": [3, 2]}, "depths must rise"),
         ({"tokenizer": "bpe-400"}, "no text here to train a BPE on"),
         ({"variant": "haystack"}, "option 'variant'"),
     ],

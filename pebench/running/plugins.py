@@ -1,17 +1,18 @@
-"""The plugins of a run, from the copies in its folder."""
+"""The plugins of a run: files from the copies in its folder, packages as they are installed."""
 
 from __future__ import annotations
 
 import hashlib
 
 from pebench.errors import UserError
+from pebench.packages import packages
 from pebench.registry import load_plugin
 from pebench.spec import RunSpec
 from pebench.store import RunFolder
 
 
 def load_plugins(folder: RunFolder, spec: RunSpec) -> None:
-    """Loads the run's own copies of its plugins.
+    """Loads the run's own copies of its plugins, and makes sure of those that are installed.
 
     Raises:
         UserError: one is missing or not what was asked for.
@@ -21,3 +22,21 @@ def load_plugins(folder: RunFolder, spec: RunSpec) -> None:
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             raise UserError(f"plugin {path} is missing or has been changed.")
         load_plugin(path)
+    if spec.packages:
+        _check_packages(spec)
+
+
+def _check_packages(spec: RunSpec) -> None:
+    here = packages(spec.encoding.name, spec.task.name)
+    for name, digest in here.items():
+        if spec.packages.get(name) == digest:
+            continue
+        was = next((asked for asked in spec.packages if _package(asked) == _package(name)), "no package")
+        how = "which has other files here" if was == name else f"and here is {name}"
+        raise UserError(
+            f"run '{spec.run_id}' was asked for with {was}, {how}: install what it was, or submit it again."
+        )
+
+
+def _package(provider: str) -> str:
+    return provider.rpartition(" ")[0]
