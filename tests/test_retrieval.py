@@ -10,7 +10,7 @@ import torch
 from pebench.data.needles import HAY, draw_needles
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.resolve import build_encoding, build_task, resolve
 from pebench.tasks.retrieval import Retrieval
@@ -78,7 +78,7 @@ def test_what_is_written_is_scored_number_by_number(monkeypatch: pytest.MonkeyPa
         return found
 
     monkeypatch.setattr("pebench.tasks.retrieval.generate", half)
-    scores = task.evaluate(model, Reach((400,))).scores
+    scores = task.evaluate(model, Extrapolation((400,))).scores
     assert scores == {"accuracy": 50.0, "accuracy-depth-0": 50.0, "accuracy-depth-100": 50.0}
 
 
@@ -86,7 +86,8 @@ def test_what_is_written_is_scored_number_by_number(monkeypatch: pytest.MonkeyPa
 def test_evaluation_gives_what_was_announced(variant: str) -> None:
     task, model = _task(variant=variant)
     found = {
-        Reach(e, "extend"): dict(task.evaluate(model, Reach(e, "extend")).scores) for e in task.extents()
+        Extrapolation(e, "extend"): dict(task.evaluate(model, Extrapolation(e, "extend")).scores)
+        for e in task.extents()
     }
     for reach, further in task.conclude(found).items():
         found[reach] |= further
@@ -107,17 +108,17 @@ def test_the_effective_length_is_the_largest_with_enough_at_it_and_at_all_shorte
 ) -> None:
     task, _ = _task()
     extents = (512, 1024, 2048, 4096)
-    found = {Reach((e,), "extend"): {"accuracy": a} for e, a in zip(extents, accuracies, strict=True)}
+    found = {Extrapolation((e,), "extend"): {"accuracy": a} for e, a in zip(extents, accuracies, strict=True)}
     concluded = task.conclude(found)
-    assert [concluded[Reach((e,), "extend")]["effective-length"] for e in extents] == lengths
+    assert [concluded[Extrapolation((e,), "extend")]["effective-length"] for e in extents] == lengths
 
 
 def test_each_way_past_the_trained_extent_has_a_length_of_its_own() -> None:
     task, _ = _task(extent=512)
     found = {
-        Reach((512,), "extend"): {"accuracy": 100.0},
-        Reach((1024,), "extend"): {"accuracy": 10.0},
-        Reach((1024,), "yarn"): {"accuracy": 90.0},
+        Extrapolation((512,), "extend"): {"accuracy": 100.0},
+        Extrapolation((1024,), "extend"): {"accuracy": 10.0},
+        Extrapolation((1024,), "yarn"): {"accuracy": 90.0},
     }
     lengths = [values["effective-length"] for values in task.conclude(found).values()]
     assert lengths == [512, 512, 1024]

@@ -10,7 +10,7 @@ import torch
 from pebench.models.batching import TOKENS_AT_ONCE, batches
 from pebench.models.context import Context
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Stop:
 def generate(
     model: Decoder,
     prompts: Sequence[Sequence[int]],
-    reach: Reach,
+    reach: Extrapolation,
     limit: int,
     stop: Stop | None = None,
     *,
@@ -82,7 +82,7 @@ def generate(
     return found
 
 
-def require_room(prompts: Sequence[Sequence[int]], limit: int, reach: Reach) -> None:
+def require_room(prompts: Sequence[Sequence[int]], limit: int, reach: Extrapolation) -> None:
     """
     Raises:
         ValueError: a prompt is empty, or does not fit into the reach with so many new tokens.
