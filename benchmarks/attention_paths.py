@@ -26,7 +26,17 @@ from torch import Tensor
 from pebench.attention import kernels
 from pebench.attention.flex import attend_by_score
 from pebench.attention.kernels import attend
-from pebench.position_encoding import Bias, Block, Dense, Geometry, Reach, grid, tabulate
+from pebench.attention_mask import AttentionMask
+from pebench.position_encoding import (
+    Bias,
+    Block,
+    Dense,
+    Extrapolation,
+    Geometry,
+    grid,
+    layer_inputs,
+    tabulate,
+)
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
 
@@ -54,12 +64,12 @@ class Setting:
         geometry = Geometry(64 * self.heads, self.heads, 1, extent, self.causal)
         encoding = build_encoding(name, {}, geometry).to(device())
         positions = grid(extent).to(device())
-        hidden = torch.empty(0, device=device())
+        hidden = torch.empty(1, self.length, 0, device=device())
 
         def made(leaves: Leaves) -> Bias:
             q, k, _ = leaves
-            table = tabulate(encoding, positions, Reach(extent, encoding.extrapolations[0]))
-            bias = encoding.bias(q, k, hidden, table, table, 0, {})
+            table = tabulate(encoding, positions, Extrapolation(extent, encoding.extrapolations[0]))
+            bias = encoding.bias(layer_inputs(encoding, q, k, hidden, table, 0))
             assert bias is not None
             return bias
 
@@ -67,10 +77,10 @@ class Setting:
 
     def paths(self, names: list[str]) -> dict[str, Path]:
         """Every way to compute attention here, by name."""
-        found: dict[str, Path] = {BASELINE: lambda x: attend(*x, causal=self.causal)}
+        found: dict[str, Path] = {BASELINE: self.attended}
         if self.causal:
             alibi = self.bias("alibi")
-            found["factored, alibi"] = lambda x: attend(*x, alibi(x), causal=True)
+            found["factored, alibi"] = lambda x: self.attended(x, alibi(x))
         for name in names:
             bias = self.bias(name)
             if math.prod(self.weights.shape[:2]) * self.length**2 * 4 <= WHOLE_BELOW:
@@ -79,6 +89,14 @@ class Setting:
             if device().type == "cuda":
                 found[f"flex, {name}"] = partial(self.flex, bias)
         return found
+
+    def mask(self) -> AttentionMask:
+        """Of as many queries as keys, without padding."""
+        return AttentionMask(self.length, self.length, self.causal, device())
+
+    def attended(self, leaves: Leaves, bias: Bias | None = None) -> Tensor:
+        """What a model computes."""
+        return attend(*leaves, bias, mask=self.mask(), scale=leaves[0].shape[-1] ** -0.5).values
 
     def whole(self, bias: Callable[[Leaves], Bias], leaves: Leaves) -> Tensor:
         """PyTorch's attention with the bias as a mask."""
@@ -94,14 +112,14 @@ class Setting:
         """Blocks of queries, whatever `choose_kernel` would say."""
         made = bias(leaves)
         assert isinstance(made, Dense)
-        return attend(*leaves, Dense(made.values), causal=self.causal)
+        return self.attended(leaves, Dense(made.values))
 
     def flex(self, bias: Callable[[Leaves], Bias], leaves: Leaves) -> Tensor:
         """Flex attention, whatever `choose_kernel` would say."""
         made = bias(leaves)
         assert isinstance(made, Dense)
         assert made.score is not None
-        return attend_by_score(*leaves, made.score, causal=self.causal, key_mask=None)
+        return attend_by_score(*leaves, made.score, mask=self.mask(), scale=leaves[0].shape[-1] ** -0.5)
 
     def forward(self, path: Path) -> Work:
         """Without gradients."""

@@ -20,7 +20,7 @@ from measuring.training import labelled, random_text
 
 from pebench.attention import kernels
 from pebench.models.decoder import SIZES
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.running.evaluate import evaluate
 from pebench.task import AnyTask
 
@@ -42,7 +42,7 @@ def works(task: AnyTask, extent: int, chosen_paths: list[str]) -> dict[str, Work
         for label in PATHS[path]:
             encoding = labelled(label, task)
             model = task.build(encoding, 0).to(device())
-            reach = Reach((extent,), encoding.extrapolations[0])
+            reach = Extrapolation((extent,), encoding.extrapolations[0])
             found[f"{path}, {label}"] = partial(_along, path, partial(evaluate, model, task, reach, device()))
     return found
 

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor
 
 from pebench.formulas.distance import separation
-from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Block,
+    Dense,
+    Factored,
+    Geometry,
+    PositionEncoding,
+    TableInputs,
+)
 
 
 def slopes(heads: int) -> Tensor:
@@ -39,31 +48,22 @@ class AlibiEncoding(PositionEncoding):
         super().__init__(geometry)
         self.register_buffer("slopes", slopes(geometry.heads), persistent=False)
 
-    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+    def table(self, x: TableInputs) -> Tensor:
         """(B|1, N, A) float32 positions."""
-        return positions.float()
+        return x.positions.float()
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Tensor,
-        k_table: Tensor,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """In causal text −m·(i − j) is m·j up to what is constant along a row, so no matrix is needed."""
         if self.geometry.causal and self.geometry.axes == 1:
-            return Factored(key=self.slopes[:, None, None] * k_table[:, None])
+            return Factored(key=self.slopes[:, None, None] * x.k_table[:, None])
 
         def values(block: Block) -> Tensor:
             # By way of products, cdist's default, neighbours far from the origin lose all their digits.
             exact = "donot_use_mm_for_euclid_dist"
-            distance = torch.cdist(q_table[:, block.rows], k_table[:, block.keys], compute_mode=exact)
+            distance = torch.cdist(x.q_table[:, block.rows], x.k_table[:, block.keys], compute_mode=exact)
             return -self.slopes[:, None, None] * distance[:, None]
 
         def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return -self.slopes[head] * separation(q_table, k_table, batch, query, key)
+            return -self.slopes[head] * separation(x.q_table, x.k_table, batch, query, key)
 
         return Dense(values, score)

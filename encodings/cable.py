@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from pebench.formulas.accumulation import accumulate
 from pebench.formulas.measurement import measure_for_heads
-from pebench.position_encoding import Bias, Factored, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Bias, Factored, Geometry, PositionEncoding, TableInputs
 
 
 class CableEncoding(PositionEncoding):
@@ -37,19 +37,10 @@ class CableEncoding(PositionEncoding):
             steps.append(step)
         self.steps = cast("Sequence[nn.Linear]", steps)
 
-    def table(self, positions: Tensor, reach: Reach) -> None:
+    def table(self, x: TableInputs) -> None:
         """Nothing: only the order of the tokens matters."""
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: None,
-        k_table: None,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """−S_j; S_i is constant along a row, so that the softmax does not see it."""
-        steps = -F.softplus(measure_for_heads(hidden, self.steps[layer].weight, q))
-        return Factored(key=-accumulate(steps.transpose(1, 2), carry)[..., None])
+        steps = -F.softplus(measure_for_heads(x.hidden, self.steps[x.layer].weight, x.q))
+        return Factored(key=-accumulate(steps.transpose(1, 2), x.state)[..., None])

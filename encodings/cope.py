@@ -6,7 +6,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Block,
+    Dense,
+    Geometry,
+    PositionEncoding,
+    TableInputs,
+)
 
 
 class CopeEncoding(PositionEncoding):
@@ -37,26 +45,17 @@ class CopeEncoding(PositionEncoding):
         self.p_max = p_max
         self.vectors = nn.Parameter(torch.zeros(geometry.layers, p_max + 1, geometry.head_dim))
 
-    def table(self, positions: Tensor, reach: Reach) -> None:
+    def table(self, x: TableInputs) -> None:
         """Nothing: positions are counted from content."""
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: None,
-        k_table: None,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """The product of each query with the vector of each count."""
 
         def values(block: Block) -> Tensor:
-            query, key = q[:, :, block.rows].float(), k[:, :, block.keys].float()
+            query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
             gates = (query @ key.transpose(-1, -2)).sigmoid() * block.visible
             count = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.p_max)
-            products = query @ self.vectors[layer].T
+            products = query @ self.vectors[x.layer].T
             below = count.detach().floor()
             share = count - below
             at_floor = products.gather(-1, below.long())

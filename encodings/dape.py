@@ -5,7 +5,15 @@ from torch import Tensor, nn
 
 from pebench.encodings.kerple import log_kernel
 from pebench.formulas.distance import Placed, by_distance, placed
-from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Block,
+    Dense,
+    Geometry,
+    PositionEncoding,
+    TableInputs,
+)
 
 HIDDEN = 32
 
@@ -37,30 +45,21 @@ class DapeEncoding(PositionEncoding):
             for _ in range(geometry.layers)
         )
 
-    def table(self, positions: Tensor, reach: Reach) -> Placed:
+    def table(self, x: TableInputs) -> Placed:
         """The positions."""
-        return placed(positions, reach)
+        return placed(x)
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Placed,
-        k_table: Placed,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """The base bias and what the network makes of it."""
-        p, a = self.p[layer], self.a[layer]
-        base = by_distance(lambda distance: log_kernel(p, a, distance), q_table, k_table)
+        p, a = self.p[x.layer], self.a[x.layer]
+        base = by_distance(lambda distance: log_kernel(p, a, distance), x.q_table, x.k_table)
 
         def values(block: Block) -> Tensor:
-            query, key = q[:, :, block.rows].float(), k[:, :, block.keys].float()
+            query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
             logits = query @ key.transpose(-1, -2) * self.geometry.head_dim**-0.5
             prior = base.values(block)
             both = torch.cat((logits, prior.expand_as(logits)), dim=1)
-            found: Tensor = self.networks[layer](both.movedim(1, -1))
+            found: Tensor = self.networks[x.layer](both.movedim(1, -1))
             return prior + found.movedim(-1, 1)
 
         return Dense(values)

@@ -4,7 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from pebench.formulas.distance import Placed, by_distance, placed
-from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Block,
+    Dense,
+    Geometry,
+    PositionEncoding,
+    TableInputs,
+)
 
 HIDDEN = 32
 THRESHOLD = 512.0
@@ -44,31 +52,22 @@ class FireEncoding(PositionEncoding):
         count = 1 if shared else geometry.layers
         self.functions = nn.ModuleList(Interpolation(geometry.heads) for _ in range(count))
 
-    def table(self, positions: Tensor, reach: Reach) -> Placed:
+    def table(self, x: TableInputs) -> Placed:
         """The positions."""
-        return placed(positions, reach)
+        return placed(x)
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Placed,
-        k_table: Placed,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """The function of the layer."""
-        function = self.functions[layer % len(self.functions)]
+        function = self.functions[x.layer % len(self.functions)]
         threshold: Tensor = function.threshold()  # type: ignore[operator]
         # A learned number is looked at where that costs nothing: a GPU would have to be waited for.
-        looks = q.device.type == "cpu" and not torch.compiler.is_compiling()
-        near = (
-            by_distance(lambda distance: function(distance, threshold).T, q_table, k_table) if looks else None
-        )
+        looks = x.q.device.type == "cpu" and not torch.compiler.is_compiling()
+        near = None
+        if looks:
+            near = by_distance(lambda distance: function(distance, threshold).T, x.q_table, x.k_table)
 
         def values(block: Block) -> Tensor:
-            query, key = q_table.positions[:, block.rows], k_table.positions[:, block.keys]
+            query, key = x.q_table.positions[:, block.rows], x.k_table.positions[:, block.keys]
             if near is not None and bool((query <= threshold).all()):
                 # Up to the threshold the distance is all that matters.
                 return near.values(block)

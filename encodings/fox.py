@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from pebench.formulas.accumulation import accumulate
 from pebench.formulas.measurement import measure_for_heads
-from pebench.position_encoding import Bias, Factored, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Bias, Factored, Geometry, PositionEncoding, TableInputs
 
 
 class FoxEncoding(PositionEncoding):
@@ -39,20 +39,11 @@ class FoxEncoding(PositionEncoding):
             gates.append(gate)
         self.gates = cast("Sequence[nn.Linear]", gates)
 
-    def table(self, positions: Tensor, reach: Reach) -> None:
+    def table(self, x: TableInputs) -> None:
         """Nothing: only the order of the tokens matters."""
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: None,
-        k_table: None,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """−c_j; c_i is constant along a row, so that the softmax does not see it."""
-        gate = self.gates[layer]
-        log_gates = F.logsigmoid(measure_for_heads(hidden, gate.weight, q) + gate.bias)
-        return Factored(key=-accumulate(log_gates.transpose(1, 2), carry)[..., None])
+        gate = self.gates[x.layer]
+        log_gates = F.logsigmoid(measure_for_heads(x.hidden, gate.weight, x.q) + gate.bias)
+        return Factored(key=-accumulate(log_gates.transpose(1, 2), x.state)[..., None])

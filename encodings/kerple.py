@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pebench.formulas.distance import Placed, by_distance, placed
-from pebench.position_encoding import Bias, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Bias, Geometry, PositionEncoding, TableInputs
 
 SMALLEST = 0.01
 """Bound below every p and a."""
@@ -41,23 +41,14 @@ class KerpleEncoding(PositionEncoding):
         self.p = nn.Parameter(torch.rand(geometry.heads) * 2)
         self.a = nn.Parameter(torch.rand(geometry.heads))
 
-    def table(self, positions: Tensor, reach: Reach) -> Placed:
+    def table(self, x: TableInputs) -> Placed:
         """The positions."""
-        return placed(positions, reach)
+        return placed(x)
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Placed,
-        k_table: Placed,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """The curve at each pair's distance."""
         curve = self._power if self.kind == "power" else self._log
-        return by_distance(curve, q_table, k_table)
+        return by_distance(curve, x.q_table, x.k_table)
 
     def _log(self, distance: Tensor) -> Tensor:
         return log_kernel(self.p, self.a, distance)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pebench.position_encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Geometry, PositionEncoding, TableInputs
 
 
 class LearnedEncoding(PositionEncoding):
@@ -26,10 +26,10 @@ class LearnedEncoding(PositionEncoding):
         super().__init__(geometry)
         self.rows = nn.Parameter(torch.randn(*geometry.extent, geometry.width) * 0.02)
 
-    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+    def table(self, x: TableInputs) -> Tensor:
         """(B|1, N, D): the row of each position."""
-        rows = self._resampled(reach.extent)
-        return rows[tuple(positions.unbind(-1))]
+        rows = self._resampled(x.extent)
+        return rows[tuple(x.positions.unbind(-1))]
 
     def embed(self, table: Tensor) -> Tensor:
         """The rows."""

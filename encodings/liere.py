@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.position_encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 MATRICES_FROM = 1 / 3
 """The texts for each channel of a block from which rotations are faster as matrices: one costs 2·block²
@@ -48,16 +48,16 @@ class LiereEncoding(PositionEncoding):
         shape = (geometry.axes, geometry.layers, geometry.heads, blocks, entries)
         self.entries = nn.Parameter(torch.rand(shape) * 2 * math.pi)
 
-    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+    def table(self, x: TableInputs) -> Tensor:
         """(B|1, N, A) float64 positions in units of the trained extent."""
         # By numbers that the host knows: a tensor of them would have to be sent to a GPU, and waited for.
-        axes = zip(positions.unbind(-1), self.geometry.extent, strict=True)
+        axes = zip(x.positions.unbind(-1), self.geometry.extent, strict=True)
         return torch.stack([along.double() / extent for along, extent in axes], dim=-1)
 
-    def rotate(self, q: Tensor, k: Tensor, table: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both multiplied by the rotations of the layer."""
-        turn = self._turn(self._generators(layer), table, q)
-        return turn(q), turn(k)
+        turn = self._turn(self._generators(x.layer), x.q_table, x.q)
+        return turn(x.q), turn(x.k)
 
     def _turn(self, generators: Tensor, table: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
         """What multiplies (B, H, N, d) vectors by the rotations, which depend on the table and the layer."""

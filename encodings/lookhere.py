@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from pebench.formulas.distance import entry
-from pebench.position_encoding import Bias, Block, Dense, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Block,
+    Dense,
+    Geometry,
+    PositionEncoding,
+    TableInputs,
+)
 
 COMPASS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 """Steps (rows, columns) in the directions 0°, 45°, …, 315°, from the right by way of upwards."""
@@ -55,33 +63,24 @@ class LookHereEncoding(PositionEncoding):
         self.register_buffer("slopes", layers[:, None] * slopes, persistent=False)
         self.register_buffer("borders", borders, persistent=False)
 
-    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+    def table(self, x: TableInputs) -> Tensor:
         """(B|1, N, 2) float32 rows and columns."""
-        return positions.float()
+        return x.positions.float()
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Tensor,
-        k_table: Tensor,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """The penalty of each head for each pair of cells."""
 
         def values(block: Block) -> Tensor:
-            step = k_table[:, None, block.keys] - q_table[:, block.rows, None]
-            penalty = self.slopes[layer, :, None, None] * step.norm(dim=-1)[:, None]
+            step = x.k_table[:, None, block.keys] - x.q_table[:, block.rows, None]
+            penalty = self.slopes[x.layer, :, None, None] * step.norm(dim=-1)[:, None]
             inside = torch.einsum("hbx,nqkx->nhbqk", self.borders, step).amin(2) >= 0
             return torch.where(inside, -penalty, float("-inf"))
 
-        slopes, borders = self.slopes[layer], self.borders
+        slopes, borders = self.slopes[x.layer], self.borders
 
         def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             down, right = (
-                entry(k_table, batch, key, axis) - entry(q_table, batch, query, axis) for axis in (0, 1)
+                entry(x.k_table, batch, key, axis) - entry(x.q_table, batch, query, axis) for axis in (0, 1)
             )
             first, second = (
                 borders[head, side, 0] * down + borders[head, side, 1] * right for side in (0, 1)

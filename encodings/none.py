@@ -1,8 +1,6 @@
 """No position encoding: order enters through causal masking alone (NoPE)."""
 
-from torch import Tensor
-
-from pebench.position_encoding import PositionEncoding, Reach
+from pebench.position_encoding import PositionEncoding, TableInputs
 
 
 class NoPositionEncoding(PositionEncoding):
@@ -14,5 +12,5 @@ class NoPositionEncoding(PositionEncoding):
     claims = ("shift", "reversal", "grid-row")
     source = "Haviv et al. 2022, https://arxiv.org/abs/2203.16634; Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466"
 
-    def table(self, positions: Tensor, reach: Reach) -> None:
+    def table(self, x: TableInputs) -> None:
         """Nothing."""

@@ -8,13 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from pebench.formulas.rotation import rotate_pairs
-from pebench.position_encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Extrapolation, Geometry, PositionEncoding, TableInputs
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class RotaryEncoding(PositionEncoding):
-    """The pair (2c, 2c+1) of a head of d channels turns by i·θ_c, θ_c = base^(−2c/d).
+    """The interleaved pair (2c, 2c+1) of a head (GPT-J style) turns by i·θ_c, θ_c = base^(−2c/d).
 
     Past the trained extent L₀, with s = L/L₀ (Peng et al. 2024, https://arxiv.org/abs/2309.00071, names them
     all): `extend` turns on as it is; `pi` divides positions by s; `ntk` raises the base to base·s^(d/(d−2));
@@ -54,35 +54,35 @@ class RotaryEncoding(PositionEncoding):
         if not self.kept:
             raise ValueError(f"of {self.turning // 2} frequencies a share of {frequencies} is none")
 
-    def table(self, positions: Tensor, reach: Reach) -> tuple[Tensor, Tensor]:
+    def table(self, x: TableInputs) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (B|1, N, pairs) float32."""
-        frequencies, factor = self._frequencies(reach, positions.device)
-        angles = positions.float() * frequencies
+        frequencies, factor = self._frequencies(x.extrapolation, x.positions.device)
+        angles = x.positions.float() * frequencies
         return angles.cos() * factor, angles.sin() * factor
 
-    def rotate(self, q: Tensor, k: Tensor, table: tuple[Tensor, Tensor], layer: int) -> tuple[Tensor, Tensor]:
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """The first channels turned, the others as they are."""
-        cosine, sine = (part[:, None] for part in table)
-        return self._turn(q, cosine, sine), self._turn(k, cosine, sine)
+        cosine, sine = (part[:, None] for part in x.q_table)
+        return self._turn(x.q, cosine, sine), self._turn(x.k, cosine, sine)
 
     def _turn(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         turned = rotate_pairs(x[..., : self.turning], cosine, sine)
         return torch.cat((turned, x[..., self.turning :]), dim=-1) if self.turning < x.shape[-1] else turned
 
-    def _frequencies(self, reach: Reach, device: torch.device) -> tuple[Tensor, float]:
+    def _frequencies(self, at: Extrapolation, device: torch.device) -> tuple[Tensor, float]:
         """The (pairs,) angles a position, and the factor on cosine and sine."""
-        scale = max(1.0, reach.extent[0] / self.geometry.extent[0])
+        scale = max(1.0, at.extent[0] / self.geometry.extent[0])
         width, base, factor = self.turning, self.base, 1.0
-        if reach.method == "ntk":
+        if at.method == "ntk":
             base *= scale ** (width / (width - 2))
-        if reach.method == "dynamic-ntk":
+        if at.method == "dynamic-ntk":
             base *= (scale * scale - (scale - 1)) ** (width / (width - 2))
         # In float64 first: a frequency is multiplied by positions of many thousands.
         pairs = torch.arange(0, width, 2, dtype=torch.float64, device=device)
         frequencies = base ** (-pairs / width)
-        if reach.method == "pi":
+        if at.method == "pi":
             frequencies = frequencies / scale
-        if reach.method == "yarn":
+        if at.method == "yarn":
             stretched = self._yarn_ramp(len(pairs)).to(device)
             frequencies = frequencies * (1 - stretched) + frequencies / scale * stretched
             factor = 0.1 * math.log(scale) + 1

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pebench.formulas.rotation import rotate_pairs
-from pebench.position_encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 
 class AxialRotaryEncoding(PositionEncoding):
@@ -33,15 +33,15 @@ class AxialRotaryEncoding(PositionEncoding):
             raise ValueError(f"{geometry.head_dim} channels a head do not divide into pairs for two axes")
         self.base = base
 
-    def table(self, positions: Tensor, reach: Reach) -> tuple[Tensor, Tensor]:
+    def table(self, x: TableInputs) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (B|1, N, d/2) float32."""
         width = self.geometry.head_dim
-        exponents = torch.arange(0, width, 4, device=positions.device, dtype=torch.float32) / width
-        column_and_row = positions.float().flip(-1)
+        exponents = torch.arange(0, width, 4, device=x.positions.device, dtype=torch.float32) / width
+        column_and_row = x.positions.float().flip(-1)
         angles = column_and_row[..., None] * self.base**-exponents
         return angles.cos().flatten(-2), angles.sin().flatten(-2)
 
-    def rotate(self, q: Tensor, k: Tensor, table: tuple[Tensor, Tensor], layer: int) -> tuple[Tensor, Tensor]:
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned."""
-        cosine, sine = (part[:, None] for part in table)
-        return rotate_pairs(q, cosine, sine), rotate_pairs(k, cosine, sine)
+        cosine, sine = (part[:, None] for part in x.q_table)
+        return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)

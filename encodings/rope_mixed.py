@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pebench.formulas.rotation import rotate_pairs
-from pebench.position_encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 
 class MixedRotaryEncoding(PositionEncoding):
@@ -42,14 +42,14 @@ class MixedRotaryEncoding(PositionEncoding):
         # (2, layers, H, d/2), the first axis being the column's.
         self.frequencies = nn.Parameter(torch.stack((both.cos(), both.sin())) * frequencies.repeat(2))
 
-    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+    def table(self, x: TableInputs) -> Tensor:
         """(B|1, N, 2) float32 rows and columns."""
-        return positions.float()
+        return x.positions.float()
 
-    def rotate(self, q: Tensor, k: Tensor, table: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned by the angles of the layer."""
-        row, column = table[:, None, :, :1], table[:, None, :, 1:]
-        along_x, along_y = self.frequencies[:, layer, :, None].unbind()
+        row, column = x.q_table[:, None, :, :1], x.q_table[:, None, :, 1:]
+        along_x, along_y = self.frequencies[:, x.layer, :, None].unbind()
         angles = column * along_x + row * along_y
         cosine, sine = angles.cos(), angles.sin()
-        return rotate_pairs(q, cosine, sine), rotate_pairs(k, cosine, sine)
+        return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)

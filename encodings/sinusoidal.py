@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pebench.position_encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Geometry, PositionEncoding, TableInputs
 
 
 class SinusoidalEncoding(PositionEncoding):
@@ -34,11 +34,11 @@ class SinusoidalEncoding(PositionEncoding):
                 f"width {geometry.width} does not divide into sines and cosines of {geometry.axes} axes"
             )
 
-    def table(self, positions: Tensor, reach: Reach) -> Tensor:
+    def table(self, x: TableInputs) -> Tensor:
         """(B|1, N, D) float32."""
         share = self.geometry.width // self.geometry.axes
-        exponents = torch.arange(0, share, 2, device=positions.device, dtype=torch.float32) / share
-        angles = positions.float()[..., None] * 10000.0**-exponents
+        exponents = torch.arange(0, share, 2, device=x.positions.device, dtype=torch.float32) / share
+        angles = x.positions.float()[..., None] * 10000.0**-exponents
         return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3) * self.amplitude
 
     def embed(self, table: Tensor) -> Tensor:

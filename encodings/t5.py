@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pebench.formulas.distance import Placed, by_distance, placed
-from pebench.position_encoding import Bias, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Bias, Geometry, PositionEncoding, TableInputs
 
 BUCKETS = 32
 MAX_DISTANCE = 128
@@ -33,22 +33,13 @@ class T5Encoding(PositionEncoding):
         super().__init__(geometry)
         self.biases = nn.Parameter(torch.randn(geometry.heads, BUCKETS) * 0.02)
 
-    def table(self, positions: Tensor, reach: Reach) -> Placed:
+    def table(self, x: TableInputs) -> Placed:
         """The positions."""
-        return placed(positions, reach)
+        return placed(x)
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Placed,
-        k_table: Placed,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
+    def bias(self, x: AttentionInputs) -> Bias:
         """The bias of each pair's bucket."""
-        return by_distance(lambda distance: self.biases[:, self._bucket(distance)], q_table, k_table)
+        return by_distance(lambda distance: self.biases[:, self._bucket(distance)], x.q_table, x.k_table)
 
     def _bucket(self, distance: Tensor) -> Tensor:
         """Bucket numbers of query minus key positions."""

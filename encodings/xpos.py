@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pebench.formulas.rotation import rotate_pairs
-from pebench.position_encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 Table = tuple[Tensor, Tensor, Tensor]
 
@@ -47,18 +47,19 @@ class XposEncoding(PositionEncoding):
         """The extent up to which the factors of queries and keys stay well inside float32."""
         return int(128 * self.scale_base)
 
-    def table(self, positions: Tensor, reach: Reach) -> Table:
+    def table(self, x: TableInputs) -> Table:
         """Cosines, sines and scales of queries, each (B|1, N, d/2) float32."""
         # In float64 first: a frequency is multiplied by positions of many thousands.
-        channel = torch.arange(0, self.geometry.head_dim, 2, device=positions.device, dtype=torch.float64)
+        channel = torch.arange(0, self.geometry.head_dim, 2, device=x.positions.device, dtype=torch.float64)
         share = channel / self.geometry.head_dim
-        angles = positions.float() * (self.base**-share).float()
+        angles = x.positions.float() * (self.base**-share).float()
         # Logits depend on i − j alone; counted from the middle of the extent, the factors stay smallest.
-        from_middle = positions - reach.extent[0] // 2
+        from_middle = x.positions - x.extent[0] // 2
         scale = ((share + 0.4) / 1.4) ** (from_middle / self.scale_base)
         return angles.cos(), angles.sin(), scale.float()
 
-    def rotate(self, q: Tensor, k: Tensor, table: Table, layer: int) -> tuple[Tensor, Tensor]:
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned, queries scaled by ζ^i and keys by ζ^−j."""
-        cosine, sine, scale = (part[:, None] for part in table)
-        return rotate_pairs(q, cosine * scale, sine * scale), rotate_pairs(k, cosine / scale, sine / scale)
+        cosine, sine, scale = (part[:, None] for part in x.q_table)
+        q = rotate_pairs(x.q, cosine * scale, sine * scale)
+        return q, rotate_pairs(x.k, cosine / scale, sine / scale)

@@ -1,7 +1,7 @@
 """The contract of a position encoding: where it may act, and what attention promises it.
 
-Shapes in this file: B batch, N new positions, K key positions (cached ones included, the new ones last),
-H heads, d width of a head, D width of the model, A axes of a position.
+Shapes in this file: B batch, N new tokens, K keys (cached ones included, the new ones last), H heads, d width
+of a head, D width of the model, A axes of a position, r features of a factored bias.
 """
 
 from __future__ import annotations
@@ -11,13 +11,23 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from pebench import randomness
+from pebench.attention_mask import AttentionMask
 from pebench.transfer import send
 
 Table = Any
-"""A tensor, a number, a (named) tuple of tables, or None; dimension 1 of its tensors is the position."""
+"""A tensor, a number, a (named) tuple of tables, or None; dimension 1 of its tensors is the token."""
+
+CHANGES = (
+    "write `table(self, x: TableInputs)`, `rotate(self, x: AttentionInputs)` and "
+    "`bias(self, x: AttentionInputs)`, with x.positions and x.extent there, x.q, x.k, x.hidden, x.q_table, "
+    "x.k_table, x.layer and x.state here; `Extrapolation` is `Extrapolation`, `Draw` is `StepRNG`, `unplaced` is "
+    "`prefix_table`"
+)
+"""The answer to a plugin that was written against the contract before this one."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,9 @@ class Geometry:
         heads: H, attention heads of a layer.
         layers: attention layers.
         extent: positions an axis in training: ``(128,)`` for text, ``(rows, columns)`` for images.
-        causal: whether a query sees only the keys that stand before it and itself.
-        unplaced: leading tokens that stand nowhere, such as a class token. They have no positions: attention
-            calls the hooks with the other tokens alone, and adds nothing to the logits of these.
+        causal: whether a query sees only its own key and those before it.
+        prefix_tokens: leading tokens without a position, such as a class token. Attention calls the hooks
+            with the other tokens alone, and adds nothing to the logits of these.
     """
 
     width: int
@@ -39,7 +49,7 @@ class Geometry:
     layers: int
     extent: tuple[int, ...]
     causal: bool = True
-    unplaced: int = 0
+    prefix_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -58,19 +68,21 @@ class Geometry:
         return len(self.extent)
 
 
-class Reach(NamedTuple):
-    """How far the positions at hand go, and how the encoding is to get there.
+class Extrapolation(NamedTuple):
+    """An extent that is served, and the way past the trained one.
 
     Attributes:
-        extent: positions an axis that are being served.
-        method: one of the encoding's `extrapolations`; it matters only past the trained extent.
+        extent: positions an axis that are served; every position lies below it.
+        method: one of the encoding's `extrapolations`; most matter only past the trained extent.
+        options: of the method, an instance of its model in `extrapolation_options`; None where it has none.
     """
 
     extent: tuple[int, ...]
     method: str = "extend"
+    options: BaseModel | None = None
 
 
-class Draw(NamedTuple):
+class StepRNG(NamedTuple):
     """A training step as a source of randomness: equal (seed, step) draw equal numbers, in any order."""
 
     seed: int
@@ -82,13 +94,60 @@ class Draw(NamedTuple):
         return randomness.generator(self.seed, *names)
 
 
+class TableInputs(NamedTuple):
+    """Positions of the tokens of a forward pass, for `PositionEncoding.table`.
+
+    Attributes:
+        positions: (B|1, N, A) integers, in any order and with any gaps; real numbers where
+            `training_positions` draws such.
+        extrapolation: the extent that is served, and the way there.
+        device: of the table. The positions are there too, but for encodings with `host_positions`.
+        rng: the training step; None in evaluation.
+    """
+
+    positions: Tensor
+    extrapolation: Extrapolation
+    device: torch.device
+    rng: StepRNG | None = None
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Positions an axis that are served."""
+        return self.extrapolation.extent
+
+
+class AttentionInputs(NamedTuple):
+    """The state of one attention layer, for the hooks of `PositionEncoding`.
+
+    Attributes:
+        q: (B, H, N, d) queries of the new tokens: as projected in `rotate`, as rotated in the later hooks.
+        k: keys: (B, H, N, d) of the new tokens in `rotate`, (B, H, K, d) of all in the later hooks.
+        hidden: (B, N, D) normed input of the layer, for the new tokens.
+        q_table: `table` of the new tokens.
+        k_table: `table` of the tokens of `k`.
+        layer: number of the layer, from 0.
+        state: kept with this layer's cache from call to call, empty at first: an encoding that accumulates
+            along the sequence keeps tensors with a batch dimension here.
+        mask: which keys each query sees, and how many (`mask.keys_seen()`).
+    """
+
+    q: Tensor
+    k: Tensor
+    hidden: Tensor
+    q_table: Table
+    k_table: Table
+    layer: int
+    state: dict[str, Any]
+    mask: AttentionMask
+
+
 class Block(NamedTuple):
-    """The part of the attention matrix for which a dense bias is asked.
+    """A part of the attention matrix for which a dense bias is asked.
 
     Attributes:
         rows: the new queries asked for, out of N.
-        keys: the leading keys they may see, out of K.
-        visible: (B|1, 1, rows, keys) bool, False where attention will hide the key from the query.
+        keys: the keys that they may see, out of K.
+        visible: (B|1, 1, rows, keys) bool, False where attention hides the key from the query.
     """
 
     rows: slice
@@ -97,20 +156,19 @@ class Block(NamedTuple):
 
 
 Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""The bias of one (batch, head, query, key)."""
+"""Bias of one (batch, head, query, key)."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A bias given by its values, one block of queries at a time, so that memory grows with K and not with
-    N·K.
+    """A bias given by its values, one block of queries at a time: memory grows with K, not with N·K.
 
     Attributes:
-        values: from a block to (B|1, H|1, rows, keys), added to the logits q·k/√d. −∞ hides a key; every
-            query keeps one key at least that is visible, its own.
-        score: the same, one number at a time: from the scalar integer tensors batch, head, query out of N and
-            key out of K to a scalar. Written with tensor operations only, so that it can be compiled into the
-            attention kernel of a GPU. None where there is no such form, as when heads or keys are mixed.
+        values: from a block to (B|1, H|1, rows, keys), added to the scaled logits. −∞ hides a key; every
+            query keeps its own.
+        score: the same for one pair: from the scalar integer tensors batch, head, query (of N) and key (of K)
+            to a scalar. It consists of tensor operations alone, so that a GPU's attention kernel can be
+            compiled with it. None where heads or keys are mixed, so that there is no such form.
     """
 
     values: Callable[[Block], Tensor]
@@ -119,14 +177,14 @@ class Dense:
 
 @dataclass(frozen=True)
 class Factored:
-    """A bias that is a product of features, which a fused kernel can carry: query · key is added to q·k/√d.
+    """A low-rank bias query·key, which a fused kernel carries as r more channels of queries and keys.
 
     Attributes:
         key: (B|1, H|1, K, r) float32, or float64 where the numbers are large sums.
-        query: (B|1, H|1, N, r) float32, or None for a bias Σ_r key that depends on the key alone. That is all
-            a bias f(j) − f(i) needs, since softmax ignores what is constant along a row; and it may be large,
-            for attention then carries it without loss in any precision. Beside tokens that stand nowhere,
-            whose logits get nothing, it is taken as it stands, so f(j) − f(i) must say both features there.
+        query: (B|1, H|1, N, r) float32; None for a bias Σ_r key that depends on the key alone, which
+            attention carries without loss in any precision, however large it is. A bias f(j) − f(i) is of
+            that kind, since softmax ignores what is constant along a row; beside tokens without a position,
+            whose logits get nothing, it needs both features.
     """
 
     key: Tensor
@@ -137,27 +195,29 @@ Bias = Dense | Factored
 
 
 class PositionEncoding(nn.Module):
-    """Base of all encodings. An encoding overrides the hooks it needs; each default does nothing.
+    """Base of all encodings. An encoding overrides the hooks that it needs; each default does nothing.
 
-    The constructor's keyword arguments are the encoding's options; their annotations are enforced before any
+    The constructor's keyword arguments are the encoding's options. Their annotations are enforced before any
     model is built, and a ValueError raised by the constructor reaches the user as its one sentence.
 
+    Attention computes softmax(t·scale·q·k + bias)·v from the rotated q and k, with t of `temperature`.
+
     Class attributes, literals so that they can be read without importing the file:
-        axes: numbers of position axes it can serve.
+        axes: numbers of position axes that it can serve.
         acts: where it acts: "I" on the embeddings, "R" on queries and keys, "B" on the logits from positions,
-            "C" on the logits from content as well. Empty for none.
+            "C" on the logits from content as well, "W" on which keys are seen. Empty for none.
         causal_only: whether it makes no sense without causal attention.
         extrapolations: ways past the trained extent, the default first.
         kernels: names of `pebench.attention.kernels.Kernel`, all that may serve it in one setting or another.
-        cost: how time and memory grow with what it adds to attention, in the letters of this file.
+        cost: growth of time and memory with what it adds to attention, in the letters of this file.
         claims: names of `pebench.conformance.identities` that hold of it in every setting that it serves.
-        host_positions: whether `table` is given positions on the CPU where the caller has them there, since
-            it must look at their values, for which a device would have to be waited for. Its table is on the
-            device of its parameters all the same.
+        host_positions: whether `table` is given positions on the CPU where the caller has them there, because
+            it inspects values; on CUDA that would force a synchronisation.
         tf32: whether its products of float32 matrices, and those of their backward pass, may be computed in
             TF32 on CUDA when training is in bfloat16. Never where a factor is a position, an angle or a sum
             of such, of which 10 bits do not remain exact.
-        graph_break: why `torch.compile` cannot take a model around it as one graph; empty where it can.
+        graph_break: the reason why `torch.compile` cannot take a model around it as one graph; empty where it
+            can.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
     """
@@ -179,90 +239,135 @@ class PositionEncoding(nn.Module):
         super().__init__()
         self.geometry = geometry
 
+    @classmethod
+    def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
+        """The model of a method's options, each with a default; None for a method without options.
+
+        A fixed factor is such an option: ``{yarn: {factor: 4}}`` in a task's `extrapolations`, or in
+        `train.extrapolation` to train with it.
+        """
+        return None
+
     def limit(self) -> int | None:
         """The largest extent of an axis that can be served, None if there is no bound."""
         return None
 
-    def table(self, positions: Tensor, reach: Reach) -> Table:
-        """What the other hooks need to know of positions, computed once a forward pass and shared by the
-        layers.
+    def scale(self) -> float:
+        """Factor on the logits q·k: 1/√d of the model's heads, whatever width `rotate` gives them."""
+        return float(self.geometry.head_dim**-0.5)
 
-        Called with autocast off. Queries and keys each have a table; the keys' holds the cached ones too.
+    def window(self, layer: int) -> int | None:
+        """Number of nearest keys that a query of the layer sees, its own counted; None for all.
 
-        Args:
-            positions: (B|1, N, A) integers, in any order and with any gaps.
-            reach: the extent that is being served and how to get there.
+        Windows count tokens, not positions, and are for one axis. Kernels skip all blocks beyond them.
+        """
+        return None
+
+    def chunk(self, layer: int) -> int | None:
+        """Length of the runs of tokens within which the queries of the layer see keys; None for one run."""
+        return None
+
+    def table(self, x: TableInputs) -> Table:
+        """Tabulates positions for the other hooks, once a forward pass for all layers, with autocast off.
+
+        Queries and keys each have a table; the keys' holds the cached tokens too.
 
         Returns:
             A tensor, a tuple of tables, or None; dimension 1 of each tensor is N. By default the positions.
         """
-        return positions
+        return x.positions
 
-    def unplaced(self) -> Table:
-        """The table of the `geometry.unplaced` leading tokens that stand nowhere, if the encoding has
-        something to say of them: attention then treats them like the others. None leaves them alone."""
+    def prefix_table(self) -> Table:
+        """Table of the `geometry.prefix_tokens` leading tokens, if the encoding has something to say of them:
+        attention then treats them like the others. None leaves them alone."""
         return None
 
     def embed(self, table: Table) -> Tensor | None:
         """(B|1, N, D), added to the token embeddings."""
         return None
 
-    def rotate(self, q: Tensor, k: Tensor, table: Table, layer: int) -> tuple[Tensor, Tensor]:
-        """New queries and keys, both (B, H, N, d), transformed; they stand at the same positions."""
-        return q, k
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
+        """Transforms the queries and keys of the new tokens, (B, H, N, d) to (B, H, N, d'); d' may differ."""
+        return x.q, x.k
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Table,
-        k_table: Table,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias | None:
-        """What is added to the logits q·k/√d of the new queries against all keys.
-
-        Args:
-            q: (B, H, N, d) new queries, k: (B, H, K, d) all keys, both after `rotate`.
-            hidden: (B, N, D) the normed input of the layer, for the new positions.
-            q_table: the table of the new positions, k_table: that of all K positions.
-            layer: number of the layer, from 0.
-            carry: kept with the cache of this layer from call to call, empty at first; an encoding that
-                accumulates along the sequence keeps its running value here.
-        """
+    def temperature(self, x: AttentionInputs) -> Tensor | None:
+        """(B|1, H|1, N) float32 factor of each query on its scaled logits, before the bias is added."""
         return None
 
-    def training_positions(self, extent: tuple[int, ...], draw: Draw) -> Tensor:
+    def bias(self, x: AttentionInputs) -> Bias | None:
+        """Bias of the new queries against all keys, added to the scaled logits."""
+        return None
+
+    def training_positions(self, extent: tuple[int, ...], rng: StepRNG) -> Tensor:
         """(1, N, A) positions of a training batch: by default every cell of the extent in row-major order."""
         return grid(extent)
 
-    def auxiliary_losses(self, positions: Tensor, table: Table, draw: Draw) -> dict[str, Tensor]:
+    def auxiliary_losses(self, positions: Tensor, table: Table, rng: StepRNG) -> dict[str, Tensor]:
         """Weighted scalar losses to add to the task's, by name.
 
         Args:
-            positions: (1, N, A) the positions of this step, on the CPU. table: their table.
-            draw: the step as a source of randomness.
+            positions: (1, N, A) positions of this step, on the CPU.
+            table: their table.
+            rng: the step as a source of randomness.
         """
         return {}
 
 
 def tabulate(
-    encoding: PositionEncoding, positions: Tensor, reach: Reach, device: torch.device | None = None
+    encoding: PositionEncoding,
+    positions: Tensor,
+    extrapolation: Extrapolation,
+    device: torch.device | None = None,
+    rng: StepRNG | None = None,
 ) -> Table:
     """The encoding's table of positions, in float32 whatever autocast is on.
 
     Args:
-        positions: (B|1, N, A). reach: the extent that is served and how.
-        device: where the encoding is; by default where the positions are.
+        encoding: of the model.
+        positions: (B|1, N, A).
+        extrapolation: the extent that is served, and the way there.
+        device: of the encoding; by default where the positions are.
+        rng: the training step; None in evaluation.
     """
     device = device or positions.device
+    there = positions if encoding.host_positions else send(positions, device)
     with torch.autocast(device.type, enabled=False):
-        return encoding.table(positions if encoding.host_positions else send(positions, device), reach)
+        return encoding.table(TableInputs(there, extrapolation, device, rng))
 
 
 def grid(extent: tuple[int, ...]) -> Tensor:
-    """(1, N, A) integer positions of every cell of an extent, in row-major order; N is the product of the
-    extent."""
+    """(1, N, A) integer positions of every cell of an extent, in row-major order.
+
+    ``grid((2, 2))`` is ``[[[0, 0], [0, 1], [1, 0], [1, 1]]]``: N is the product of the extent.
+    """
     axes = torch.meshgrid(*(torch.arange(size) for size in extent), indexing="ij")
     return torch.stack([axis.reshape(-1) for axis in axes], dim=-1)[None]
+
+
+def layer_inputs(
+    encoding: PositionEncoding, q: Tensor, k: Tensor, hidden: Tensor, table: Table, layer: int = 0
+) -> AttentionInputs:
+    """The inputs of a layer's hooks in a full pass without a cache or padding, for trying an encoding.
+
+    Args:
+        encoding: decides causality and window.
+        q: (B, H, N, d).
+        k: (B, H, N, d).
+        hidden: (B, N, D).
+        table: of the N tokens.
+        layer: number of the layer, from 0.
+    """
+    count = q.shape[2]
+    limits = encoding.window(layer), encoding.chunk(layer)
+    mask = AttentionMask(count, count, encoding.geometry.causal, q.device, None, *limits)
+    return AttentionInputs(q, k, hidden, table, table, layer, {}, mask)
+
+
+_RENAMED = {"Extrapolation": "Extrapolation", "Draw": "StepRNG"}
+
+
+def __getattr__(name: str) -> Any:
+    """Answers a plugin of the contract before this one with what is to be changed in it."""
+    if name in _RENAMED:
+        raise ImportError(f"the contract has changed: {CHANGES}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -13,7 +13,7 @@ import torch
 from pebench.errors import UserError, join_and, unknown
 from pebench.options import label, of_signature, validated
 from pebench.packages import packages
-from pebench.position_encoding import Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
 from pebench.randomness import derive
 from pebench.registry import encodings, tasks
 from pebench.spec import Choice, RunSpec, Start, Training
@@ -144,7 +144,7 @@ def build_encoding(
     return encoding
 
 
-def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Reach]:
+def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation]:
     """Every way in which a task evaluates an encoding: each extent, and past the trained one each method
     asked for."""
     trained = encoding.geometry.extent
@@ -153,7 +153,7 @@ def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Reach]:
         served = task.positions(extent)
         beyond = any(count > size for count, size in zip(served, trained, strict=True))
         methods = encoding.extrapolations[:1] if not beyond else _methods(encoding, task)
-        found += [Reach(extent, method) for method in methods]
+        found += [Extrapolation(extent, method) for method in methods]
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.spec import Frozen
 
 if TYPE_CHECKING:
@@ -180,10 +180,12 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
         """The scalar sum of the losses of the items of a batch."""
 
     @abstractmethod
-    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+    def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """The scores at one extent, reached by one method. Called without gradients, in evaluation mode."""
 
-    def conclude(self, found: Mapping[Reach, Mapping[str, float]]) -> dict[Reach, dict[str, float]]:
+    def conclude(
+        self, found: Mapping[Extrapolation, Mapping[str, float]]
+    ) -> dict[Extrapolation, dict[str, float]]:
         """Scores that take several evaluations to tell; none by default.
 
         Args:

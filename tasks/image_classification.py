@@ -22,7 +22,7 @@ from pebench.data.images.transforms import Augmentation, plain_transform, traini
 from pebench.data.left_out import noted
 from pebench.errors import UserError
 from pebench.models.vision import VisionModel, VisionOptions
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table, grid, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
 
@@ -212,7 +212,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         each = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return each.mean(-1).sum()
 
-    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+    def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Accuracies at one resolution."""
         assert isinstance(model, VisionModel)
         assert self._pictures, "prepare() comes first"
@@ -223,7 +223,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
             plain_transform((rows, columns), self.options.share),
             bad_images=self.options.bad_images,
         )
-        served = Reach(self.positions(reach.extent), reach.method)
+        served = Extrapolation(self.positions(reach.extent), reach.method)
         size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))
         table = tabulate(model.encoding, grid(served.extent).to(device), served)
         right = torch.zeros(2, dtype=torch.long)

@@ -21,7 +21,7 @@ from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_to
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder, DecoderOptions
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table, grid, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
@@ -225,7 +225,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         hidden = model(tokens[:, :-1], table)
         return model.losses(hidden, tokens[:, 1:]).sum()
 
-    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+    def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Every protocol asked for at one extent."""
         assert isinstance(model, Decoder)
         (extent,) = reach.extent

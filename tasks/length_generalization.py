@@ -14,7 +14,7 @@ from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
 from pebench.models.decoder import Decoder, DecoderOptions
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
@@ -181,12 +181,12 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         assert isinstance(model, Decoder)
         return answer_loss(model, batch, table)
 
-    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+    def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Every symbol of an answer must be the most likely one after those before it, which is what greedy
         decoding would write; so one pass over question and answer tells whether it would be right."""
         assert isinstance(model, Decoder)
         examples = [self._example(question) for question in self._tested(*reach.extent)]
-        served = Reach(self.positions(reach.extent), reach.method)
+        served = Extrapolation(self.positions(reach.extent), reach.method)
         found = score_answers(model, examples, served)
         read = sum(example.length for example in examples)
         if any(math.isnan(scored.nats) for scored in found):

@@ -20,7 +20,7 @@ from pebench.data.tokenization import Tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError, unknown
 from pebench.models.decoder import Decoder, DecoderOptions
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
 
@@ -161,7 +161,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         """There is no batch."""
         raise UserError(_NO_TRAINING)
 
-    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+    def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """What lm-eval says of the model; no number where the model predicts none."""
         from lm_eval.evaluator import evaluate
 

@@ -37,7 +37,7 @@ from pebench.models.answers import (
 )
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import NoNumber, Stop
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
@@ -221,7 +221,7 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         assert isinstance(model, Decoder)
         return answer_loss(model, batch, table)
 
-    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+    def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Answers written greedily through the cache, and the likelihood of the first right one."""
         assert isinstance(model, Decoder)
         assert self._tokenizer is not None

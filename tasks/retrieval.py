@@ -20,7 +20,7 @@ from pebench.errors import UserError
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import NoNumber, Stop, generate
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, Table
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
@@ -174,7 +174,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         assert isinstance(model, Decoder)
         return answer_loss(model, batch, table)
 
-    def evaluate(self, model: nn.Module, reach: Reach) -> Evaluation:
+    def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """What is written greedily through the cache, for every depth the same texts for all encodings."""
         assert isinstance(model, Decoder)
         assert self._tokenizer is not None
@@ -199,7 +199,9 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         accuracy = sum(scores.values()) / len(scores)
         return Evaluation({"accuracy": accuracy, **scores}, sum(len(prompt) for prompt in prompts))
 
-    def conclude(self, found: Mapping[Reach, Mapping[str, float]]) -> dict[Reach, dict[str, float]]:
+    def conclude(
+        self, found: Mapping[Extrapolation, Mapping[str, float]]
+    ) -> dict[Extrapolation, dict[str, float]]:
         """The effective length up to each extent: the largest one not above it with enough accuracy there and
         at all smaller ones, 0 if there is none."""
         lengths = {}
@@ -212,7 +214,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
                 holds = holds and scores["accuracy"] >= ENOUGH
                 effective = extent[0] if holds else effective
                 if extent in own:
-                    lengths[Reach(extent, method)] = {"effective-length": float(effective)}
+                    lengths[Extrapolation(extent, method)] = {"effective-length": float(effective)}
         return lengths
 
     @property

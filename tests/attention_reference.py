@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pebench.attention.kernels import attend
+from pebench.attention_mask import AttentionMask
+from pebench.position_encoding import Bias
+
 
 def reference(
     q: Tensor,
@@ -29,3 +33,17 @@ def reference(
         hidden = hidden | (~key_mask[:, None, None] & (key != query))
     out: Tensor = logits.masked_fill(hidden, float("-inf")).softmax(-1) @ v
     return out
+
+
+def attended(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Bias | None = None,
+    *,
+    causal: bool,
+    key_mask: Tensor | None = None,
+) -> Tensor:
+    """The output of `attend` with logits scaled by 1/√d."""
+    mask = AttentionMask(q.shape[2], k.shape[2], causal, q.device, key_mask)
+    return attend(q, k, v, bias, mask=mask, scale=q.shape[-1] ** -0.5).values

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from pebench.attention import kernels
 from pebench.attention.flex import attend_by_score
+from pebench.attention_mask import AttentionMask
 from pebench.conformance import Subject, subjects
-from pebench.position_encoding import Dense
+from pebench.position_encoding import Dense, layer_inputs, tabulate
 from pebench.registry import encodings
 
 
@@ -17,9 +18,9 @@ def bias_of(subject: Subject, count: int, device: str = "cpu") -> tuple[Dense | 
     parameters behind it."""
     encoding = subject.encoding().to(device)
     positions, reach = subject.scattered(count)
-    table = encoding.table(positions.to(device), reach)
+    table = tabulate(encoding, positions.to(device), reach)
     q = torch.randn(2, 4, count, 16, device=device)
-    bias = encoding.bias(q, q, torch.randn(2, count, 64, device=device), table, table, 1, {})
+    bias = encoding.bias(layer_inputs(encoding, q, q, torch.randn(2, count, 64, device=device), table, 1))
     parameters: list[Tensor] = list(encoding.parameters())
     return (bias if isinstance(bias, Dense) and bias.score is not None else None), parameters
 
@@ -46,10 +47,11 @@ def compare(subject: Subject, count: int, mask: Tensor | None, dtype: torch.dtyp
     q, k, v, weights = (
         torch.randn(2, 4, count, 16, generator=generator).to(device, dtype).requires_grad_() for _ in range(4)
     )
-    found = attend_by_score(q, k, v, bias.score, causal=subject.causal, key_mask=mask)
-    sight = kernels._Sight(count, count, subject.causal, mask, q.device)
+    seen = AttentionMask(count, count, subject.causal, q.device, mask)
+    scale = q.shape[-1] ** -0.5
+    found = attend_by_score(q, k, v, bias.score, mask=seen, scale=scale)
     exact = [x.detach().float().requires_grad_() for x in (q, k, v)]
-    wanted = kernels._blocked(exact[0], exact[1], exact[2], sight, other_bias)
+    wanted = kernels._blocked(exact[0], exact[1], exact[2], seen, other_bias, scale)
     half = dtype != torch.float32
     tolerance = 3e-2 if half else 1e-5
     torch.testing.assert_close(found.float(), wanted, atol=tolerance, rtol=tolerance)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, grid, tabulate
 
 
 @torch.no_grad()
 def decode_plainly(
-    model: Decoder, prompts: Sequence[Sequence[int]], reach: Reach, limit: int
+    model: Decoder, prompts: Sequence[Sequence[int]], reach: Extrapolation, limit: int
 ) -> list[list[int]]:
     """The new tokens behind each prompt, for every one of which the whole text is read anew."""
     device = next(model.parameters()).device

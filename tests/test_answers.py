@@ -8,7 +8,7 @@ import torch
 from pebench.conformance import VOCABULARY, Subject
 from pebench.models.answers import Example, answer_prompts, score_answers
 from pebench.models.generation import Stop, generate
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.registry import encodings
 
@@ -33,7 +33,7 @@ def test_one_reading_gives_what_two_give(
 ) -> None:
     monkeypatch.setattr("pebench.models.answers.TOKENS_AT_ONCE", tokens_at_once)
     model, examples = Subject(name, 1, True).model(), _examples()
-    reach = Reach((EXTENT,), encodings.load(name).extrapolations[0])
+    reach = Extrapolation((EXTENT,), encodings.load(name).extrapolations[0])
     prompts = [example.prompt for example in examples]
     stop = Stop(frozenset({generate(model, prompts, reach, 6)[0][3]}))
     found = answer_prompts(model, examples, reach, 6, stop)
@@ -49,4 +49,4 @@ def test_one_reading_gives_what_two_give(
 def test_an_answer_that_does_not_fit_is_refused() -> None:
     model = Subject("none", 1, True).model()
     with pytest.raises(ValueError, match="prompt 0 has 45 tokens, and with 4 new ones it does not fit"):
-        answer_prompts(model, [Example([1] * 45, [1] * 5)], Reach((EXTENT,)), 2, Stop())
+        answer_prompts(model, [Example([1] * 45, [1] * 5)], Extrapolation((EXTENT,)), 2, Stop())

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_reference import reference
+from attention_reference import attended, reference
 from torch import Tensor
 
 from pebench.attention import kernels
-from pebench.attention.kernels import attend
+from pebench.attention_mask import AttentionMask
 from pebench.encodings.alibi import slopes
 from pebench.formulas.rotation import rotate_pairs
-from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, Reach, grid
+from pebench.position_encoding import (
+    Bias,
+    Block,
+    Dense,
+    Extrapolation,
+    Factored,
+    Geometry,
+    grid,
+    layer_inputs,
+    tabulate,
+)
 from pebench.resolve import build_encoding
 
 SHAPES = [(300, 300), (1, 300), (40, 300), (5, 5)]
@@ -47,7 +57,7 @@ def test_agrees_with_float64(shape: tuple[int, int], kind: str, causal: bool, ma
     q, k, v = _inputs(*shape)
     bias, values = _biases(*shape)[kind]
     mask = torch.arange(shape[1]).expand(2, -1) >= torch.tensor([[0], [3]]) if masked else None
-    found = attend(q, k, v, bias, causal=causal, key_mask=mask)
+    found = attended(q, k, v, bias, causal=causal, key_mask=mask)
     wanted = reference(q, k, v, values, causal=causal, key_mask=mask)
     torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
 
@@ -56,13 +66,13 @@ def test_agrees_with_float64(shape: tuple[int, int], kind: str, causal: bool, ma
 def test_alibi_keeps_float32_precision_at_length(length: int) -> None:
     encoding = build_encoding("alibi", {}, Geometry(64, 4, 1, (128,)))
     q, k, v = _inputs(length, length)
-    table = encoding.table(grid((length,)), Reach((length,)))
-    bias = encoding.bias(q, k, torch.empty(0), table, table, 0, {})
+    table = tabulate(encoding, grid((length,)), Extrapolation((length,)))
+    bias = encoding.bias(layer_inputs(encoding, q, k, torch.empty(0), table, 0))
     assert isinstance(bias, Factored)
     distance = torch.arange(length)[:, None] - torch.arange(length)[None]
     wanted = reference(q, k, v, -slopes(4).double()[:, None, None] * distance, causal=True)
-    plain = (attend(q, k, v, causal=True) - reference(q, k, v, causal=True)).abs().max()
-    error = (attend(q, k, v, bias, causal=True) - wanted).abs().max()
+    plain = (attended(q, k, v, causal=True) - reference(q, k, v, causal=True)).abs().max()
+    error = (attended(q, k, v, bias, causal=True) - wanted).abs().max()
     assert error < 1e-5
     assert error < 30 * plain
 
@@ -72,16 +82,16 @@ def test_alibi_in_bfloat16_is_as_exact_as_attention_without_it() -> None:
     precision."""
     length = 2048
     q, k, v = _inputs(length, length, torch.bfloat16)
-    sight = kernels._Sight(length, length, True, None, q.device)
+    mask = AttentionMask(length, length, True, q.device, None)
     position = slopes(4)[:, None, None] * torch.arange(length).float()[None, :, None]
-    factored = kernels._factored(q, k, v, sight, Factored(key=position[None]))
+    factored = kernels._factored(q, k, v, mask, Factored(key=position[None]), 16**-0.5)
     distance = torch.arange(length)[:, None] - torch.arange(length)[None]
     wanted = reference(q, k, v, -slopes(4).double()[:, None, None] * distance, causal=True)
-    plain = kernels._fused(q, k, v, sight, 16**-0.5) - reference(q, k, v, causal=True)
+    plain = kernels._fused(q, k, v, mask, 16**-0.5) - reference(q, k, v, causal=True)
     assert (factored - wanted).abs().max() < 2 * plain.abs().max()
     one_column = kernels._widen(k, position[None] * 4.0)
     naive = kernels._fused(
-        kernels._widen(q, q.new_ones(1)), one_column, kernels._pad(v, one_column), sight, 16**-0.5
+        kernels._widen(q, q.new_ones(1)), one_column, kernels._pad(v, one_column), mask, 16**-0.5
     )
     assert (naive[..., :16] - wanted).abs().max() > 20 * plain.abs().max(), (
         "one column would do: drop the terms"
@@ -103,7 +113,7 @@ def test_gradients_agree_with_float64(kind: str) -> None:
 
     weights = torch.randn(1, 2, 20, 8)
     found = torch.autograd.grad(
-        (attend(q, k, v, bias()[0], causal=True) * weights).sum(), leaves, allow_unused=True
+        (attended(q, k, v, bias()[0], causal=True) * weights).sum(), leaves, allow_unused=True
     )
     wanted = torch.autograd.grad(
         (reference(q, k, v, bias()[1], causal=True) * weights).sum(), leaves, allow_unused=True
@@ -121,7 +131,7 @@ def test_a_dense_bias_is_asked_for_blocks_and_never_for_keys_nobody_sees() -> No
         asked.append(block)
         return torch.zeros(1, 1, block.rows.stop - block.rows.start, block.keys.stop)
 
-    attend(q, k, v, Dense(values), causal=True)
+    attended(q, k, v, Dense(values), causal=True)
     assert [(block.rows.start, block.keys.stop) for block in asked] == [(0, 128), (128, 256), (256, 300)]
 
 
@@ -136,7 +146,7 @@ def test_long_backward_passes_recompute_their_blocks(monkeypatch: pytest.MonkeyP
         calls.append(block.rows.start)
         return dense[:, :, block.rows, block.keys]
 
-    out = attend(q, k, v, Dense(values), causal=True)
+    out = attended(q, k, v, Dense(values), causal=True)
     (gradient,) = torch.autograd.grad(out.sum(), q)
     assert calls == [0, 128, 128, 0]
     (wanted,) = torch.autograd.grad(reference(q, k, v, dense, causal=True).sum(), q)
@@ -165,7 +175,7 @@ def test_memory_of_a_factored_bias_grows_with_length_not_its_square(
             return out
 
     with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
-        attend(q, k, v, Factored(key=position), causal=True)
+        attended(q, k, v, Factored(key=position), causal=True)
     assert largest <= kernels.CENTRED_ROWS * blocks * length < length * length
 
 
@@ -183,7 +193,7 @@ def test_blocks_side_by_side_are_those_one_after_another(
     found = []
     for blocks in (1, 3):
         monkeypatch.setattr(kernels, "CENTRED_BLOCKS", {"cpu": blocks})
-        out = attend(q, k, v, Factored(key=bias), causal=causal, key_mask=key_mask)
+        out = attended(q, k, v, Factored(key=bias), causal=causal, key_mask=key_mask)
         found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v, bias))))
     for alone, together in zip(*found, strict=True):
         torch.testing.assert_close(together, alone, atol=2e-4, rtol=1e-4)

@@ -14,7 +14,7 @@ import pytest
 
 from pebench.cli import main
 from pebench.encodings.seqpe.encoder import Strings, Tokens
-from pebench.position_encoding import Reach, grid
+from pebench.position_encoding import Extrapolation, grid, tabulate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BENCHMARKS = REPOSITORY / "benchmarks"
@@ -121,7 +121,7 @@ def test_a_reader_that_shares_nothing_is_measured_as_one(monkeypatch: pytest.Mon
         encoding = training.labelled(label, task)
         read: list[object] = []
         encoding.encoder.register_forward_pre_hook(lambda _, spelt, read=read: read.extend(spelt))
-        encoding.table(grid((16,)), Reach((16,)))
+        tabulate(encoding, grid((16,)), Extrapolation((16,)))
         assert [type(spelt) for spelt in read] == [kind]
 
 

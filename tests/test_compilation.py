@@ -13,7 +13,7 @@ from compiled_steps import ENCODINGS, compare_with_uncompiled
 from torch import Tensor
 
 from pebench.formulas.distance import by_distance, placed
-from pebench.position_encoding import Block, Reach, grid
+from pebench.position_encoding import Block, Extrapolation, TableInputs, grid
 from pebench.running.compilation import compile_whole
 
 
@@ -64,7 +64,10 @@ def test_the_gradient_of_a_bias_by_distance_stays_within_the_curves(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     count, weight, slopes = 128, torch.randn(8, 4), torch.rand(2, 1, requires_grad=True)
     logits = torch.randn(2, 2, count, count)
-    table, rows = placed(grid((count,)), Reach((count,), "extend")), slice(0, count)
+    table, rows = (
+        placed(TableInputs(grid((count,)), Extrapolation((count,)), torch.device("cpu"))),
+        slice(0, count),
+    )
     block = Block(rows, rows, torch.ones(1, 1, count, count, dtype=torch.bool))
 
     def loss(slopes: Tensor) -> Tensor:

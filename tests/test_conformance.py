@@ -17,7 +17,7 @@ HEAD = '''"""An encoding with a mistake."""
 import torch
 from torch import Tensor, nn
 
-from pebench.position_encoding import Block, Dense, Factored, Geometry, PositionEncoding, Reach
+from pebench.position_encoding import Block, Dense, Factored, Geometry, PositionEncoding
 
 
 class Mistaken(PositionEncoding):
@@ -28,20 +28,20 @@ class Mistaken(PositionEncoding):
     source = "https://example.org"
 '''
 
-BIAS = "    def bias(self, q, k, hidden, q_table, k_table, layer, carry):\n"
+BIAS = "    def bias(self, x):\n"
 
 MISTAKES = {
     "does nothing": ("", "Permuted input gives another output", "the encoding does nothing"),
     "counts keys instead of positions": (
-        BIAS + "        count = torch.arange(q_table.shape[1]).float()\n"
-        "        keys = torch.arange(k.shape[2])[None]\n"
+        BIAS + "        count = torch.arange(x.q_table.shape[1]).float()\n"
+        "        keys = torch.arange(x.k.shape[2])[None]\n"
         "        return Dense(lambda b: -(count[b.rows, None] - keys[:, b.keys]).abs()[None, None])\n",
         "Decoding with a cache",
         "decoding with a cache differs",
     ),
     "looks ahead": (
-        BIAS + "        total = hidden[..., 0].mean(1)[:, None, None, None]\n"
-        "        return Factored(key=total * k_table[:, None].float())\n",
+        BIAS + "        total = x.hidden[..., 0].mean(1)[:, None, None, None]\n"
+        "        return Factored(key=total * x.k_table[:, None].float())\n",
         "Later tokens",
         "a token that comes later changes an earlier output",
     ),
@@ -53,22 +53,22 @@ MISTAKES = {
         "no gradient reaches unused",
     ),
     "keeps positions in half precision": (
-        "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n"
-        "        return positions.bfloat16()\n",
+        "    def table(self, x):\n        return x.positions.bfloat16()\n",
         "Tables hold float32 or integers",
         "cannot hold large positions",
     ),
     "turns by angles in half precision": (
-        "    def rotate(self, q, k, table, layer):\n"
-        "        angles = table[:, None].to(q.dtype) * torch.logspace(0, -4, 8, dtype=q.dtype)\n"
+        "    def rotate(self, x):\n"
+        "        q, k = x.q, x.k\n"
+        "        angles = x.q_table[:, None].to(q.dtype) * torch.logspace(0, -4, 8, dtype=q.dtype)\n"
         "        cosine, sine = angles.cos().repeat(1, 1, 1, 2), angles.sin().repeat(1, 1, 1, 2)\n"
-        "        turned = [torch.cat((-x[..., 8:], x[..., :8]), -1) for x in (q, k)]\n"
+        "        turned = [torch.cat((-y[..., 8:], y[..., :8]), -1) for y in (q, k)]\n"
         "        return q * cosine + turned[0] * sine, k * cosine + turned[1] * sine\n",
         "Far from the origin too",
         "bfloat16 changes the output by",
     ),
     "adds distances in half precision": (
-        BIAS + "        places = [table.to(q.dtype) for table in (q_table, k_table)]\n"
+        BIAS + "        places = [table.to(x.q.dtype) for table in (x.q_table, x.k_table)]\n"
         "        def values(b):\n"
         "            return -(places[0][:, b.rows] - places[1][:, b.keys].mT).abs()[:, None]\n"
         "        return Dense(values)\n",
@@ -76,8 +76,8 @@ MISTAKES = {
         "bfloat16 changes the output by",
     ),
     "makes a table that is not by position": (
-        "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n"
-        "        return positions.float() - positions.float().mean(1, keepdim=True)\n",
+        "    def table(self, x):\n"
+        "        return x.positions.float() - x.positions.float().mean(1, keepdim=True)\n",
         "The table of some positions",
         "depends on the positions beside it",
     ),
@@ -88,25 +88,27 @@ MISTAKES = {
         "do not repeat",
     ),
     "says nothing of its kernel": (
-        "    kernels = ('fused',)\n" + BIAS + "        return Factored(key=k_table[:, None].float())\n",
+        "    kernels = ('fused',)\n" + BIAS + "        return Factored(key=x.k_table[:, None].float())\n",
         "Attention serves it with the kernels",
         "kernels = ('factored',)",
     ),
     "looks at numbers while it is compiled": (
-        BIAS + "        sign = 1.0 if float(hidden.sum()) > 0 else 2.0\n"
-        "        return Factored(key=sign * k_table[:, None].float())\n",
+        BIAS + "        sign = 1.0 if float(x.hidden.sum()) > 0 else 2.0\n"
+        "        return Factored(key=sign * x.k_table[:, None].float())\n",
         "A model around it is compiled as one graph",
         "torch.compile cannot take it",
     ),
     "says in vain that it breaks graphs": (
-        "    graph_break = 'it is old'\n" + BIAS + "        return Factored(key=k_table[:, None].float())\n",
+        "    graph_break = 'it is old'\n"
+        + BIAS
+        + "        return Factored(key=x.k_table[:, None].float())\n",
         "A model around it is compiled as one graph",
         "but it does not",
     ),
     "claims what does not hold": (
         "    claims = ('shift',)\n"
         + BIAS
-        + "        return Factored(key=k_table[:, None].float() ** 2 / 50)\n",
+        + "        return Factored(key=x.k_table[:, None].float() ** 2 / 50)\n",
         "The identities that it claims hold",
         "a common shift of all positions changes the output",
     ),
@@ -119,8 +121,8 @@ MISTAKES = {
         "    def __init__(self, geometry: Geometry) -> None:\n"
         "        super().__init__(geometry)\n"
         "        self.rows = nn.Parameter(torch.randn(geometry.extent[0] + 60, geometry.width))\n"
-        "    def table(self, positions: Tensor, reach: Reach) -> Tensor:\n"
-        "        return self.rows[positions[..., 0]]\n"
+        "    def table(self, x):\n"
+        "        return self.rows[x.positions[..., 0]]\n"
         "    def embed(self, table: Tensor) -> Tensor:\n        return table\n",
         "At four times the trained extent",
         "IndexError",

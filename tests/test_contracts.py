@@ -8,6 +8,7 @@ from encoding_subjects import SUBJECTS, title
 
 from pebench.attention.kernels import possible_kernels
 from pebench.conformance import CONTRACTS, Contract, Subject
+from pebench.position_encoding import layer_inputs, tabulate
 from pebench.registry import encodings
 
 
@@ -32,8 +33,8 @@ def test_each_kernel_that_is_declared_serves_in_some_setting(name: str) -> None:
     possible: set[str] = set()
     for subject in (subject for subject in SUBJECTS if subject.name == name):
         encoding, (positions, reach) = subject.encoding().eval(), subject.scattered(5)
-        table = encoding.table(positions, reach)
+        table = tabulate(encoding, positions, reach)
         q, hidden = torch.randn(1, 4, 5, 16), torch.randn(1, 5, 64)
-        possible.update(possible_kernels(encoding.bias(q, q, hidden, table, table, 0, {})))
+        possible.update(possible_kernels(encoding.bias(layer_inputs(encoding, q, q, hidden, table, 0))))
     assert set(encodings.load(name).kernels) == possible
     assert set(encodings.literals(name).get("kernels", ("fused",))) == possible

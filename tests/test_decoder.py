@@ -8,7 +8,7 @@ import torch
 from pebench.models import decoder
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.options import validated
-from pebench.position_encoding import Geometry, Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
 
@@ -57,7 +57,9 @@ def test_gpt2_small_has_gpt2s_number_of_parameters() -> None:
 
 def test_losses_in_chunks_equal_losses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokens = _model("rope"), torch.randint(50, (3, 16))
-    hidden = model(tokens, tabulate(model.encoding, grid((16,)), Reach((16,)))).detach().requires_grad_()
+    hidden = (
+        model(tokens, tabulate(model.encoding, grid((16,)), Extrapolation((16,)))).detach().requires_grad_()
+    )
     whole = model.losses(hidden, tokens)
     (wanted,) = torch.autograd.grad(whole.sum(), hidden)
     monkeypatch.setitem(decoder.LOGITS_AT_ONCE, "cpu", 50 * 7)
@@ -76,5 +78,5 @@ def test_kernels_are_reported() -> None:
     tokens = torch.randint(50, (1, 16))
     for name, kernel in {"none": "fused", "alibi": "factored", "t5": "blocked", "seqpe": "factored"}.items():
         model = _model(name)
-        model(tokens, tabulate(model.encoding, grid((16,)), Reach((16,))))
+        model(tokens, tabulate(model.encoding, grid((16,)), Extrapolation((16,))))
         assert model.kernels() == [kernel]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pebench.encodings.rope import RotaryEncoding
-from pebench.position_encoding import Geometry, Reach
+from pebench.position_encoding import Extrapolation, Geometry, tabulate
 from pebench.resolve import build_encoding
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0
@@ -50,7 +50,7 @@ def _frequency(method: str, pair: int, scale: float) -> float:
 def test_rope_past_the_trained_extent(method: str, scale: int) -> None:
     encoding = build_encoding("rope", {}, Geometry(4 * WIDTH, 4, 1, (TRAINED,)))
     positions = torch.tensor([[0, 1, 7, TRAINED - 1, TRAINED * scale - 1]])
-    cosine, sine = encoding.table(positions[..., None], Reach((TRAINED * scale,), method))
+    cosine, sine = tabulate(encoding, positions[..., None], Extrapolation((TRAINED * scale,), method))
     factor = 0.1 * math.log(scale) + 1 if method == "yarn" else 1.0
     for number, position in enumerate(positions[0].tolist()):
         for pair in range(WIDTH // 2):
@@ -64,6 +64,8 @@ def test_rope_past_the_trained_extent(method: str, scale: int) -> None:
 def test_within_the_trained_extent_every_way_is_rope(method: str, extent: int) -> None:
     encoding = build_encoding("rope", {}, Geometry(4 * WIDTH, 4, 1, (TRAINED,)))
     positions = torch.arange(extent)[None, :, None]
-    plain = encoding.table(positions, Reach((extent,)))
-    for found, wanted in zip(encoding.table(positions, Reach((extent,), method)), plain, strict=True):
+    plain = tabulate(encoding, positions, Extrapolation((extent,)))
+    for found, wanted in zip(
+        tabulate(encoding, positions, Extrapolation((extent,), method)), plain, strict=True
+    ):
         assert torch.equal(found, wanted)

@@ -13,7 +13,7 @@ import pebench
 from pebench.data.tokenizer_file import read_tokenizer
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.running.finished import FinishedRun
 
 
@@ -32,7 +32,7 @@ def test_a_loaded_model_scores_as_the_run_did(place: Path, encoding: str) -> Non
     result = folder.result()
     assert result is not None
     with torch.no_grad():
-        scores = loaded.task.evaluate(loaded.model, Reach((32,))).scores
+        scores = loaded.task.evaluate(loaded.model, Extrapolation((32,))).scores
     there = {score.metric: score.value for score in result.scores if score.extent == (32,)}
     assert there == pytest.approx(scores, rel=1e-6)
 

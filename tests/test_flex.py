@@ -12,6 +12,7 @@ from torch.nn.attention import flex_attention as torch_flex
 
 from pebench.attention import flex, kernels
 from pebench.attention.flex import visible_blocks
+from pebench.attention_mask import AttentionMask
 from pebench.conformance import Subject
 
 # The compiler looks at the gradients of all that a bias has captured, and is warned of those in between.
@@ -48,7 +49,7 @@ def test_the_blocks_to_visit_are_those_that_pytorch_finds_in_the_matrix(
 ) -> None:
     device = torch.device("cpu")
     mask = torch.arange(length).expand(2, -1) >= torch.tensor([[0], [2]]) if masked else None
-    found = visible_blocks(length, causal, mask, device)
+    found = visible_blocks(AttentionMask(length, length, causal, device, mask))
     if found is None:
         assert not causal
         assert not masked
@@ -66,4 +67,4 @@ def test_the_blocks_to_visit_are_those_that_pytorch_finds_in_the_matrix(
 def test_the_cpu_never_takes_flex() -> None:
     bias, _ = bias_of(Subject("t5", 1, True), 5)
     q = torch.randn(2, 4, 4096, 16, dtype=torch.bfloat16)
-    assert kernels.choose_kernel(bias, q, q) == "blocked"
+    assert kernels.choose_kernel(bias, q, q, AttentionMask(4096, 4096, True, q.device)) == "blocked"

@@ -9,7 +9,7 @@ from plain_decoding import decode_plainly
 from pebench.conformance import VOCABULARY, Subject
 from pebench.models.decoder import Decoder
 from pebench.models.generation import Stop, generate
-from pebench.position_encoding import Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.randomness import generator
 from pebench.registry import encodings
 
@@ -26,12 +26,12 @@ def _prompts() -> list[list[int]]:
     return [torch.randint(VOCABULARY, (length,), generator=draws).tolist() for length in LENGTHS]
 
 
-def _reach(name: str) -> Reach:
-    return Reach(REACH, encodings.load(name).extrapolations[0])
+def _reach(name: str) -> Extrapolation:
+    return Extrapolation(REACH, encodings.load(name).extrapolations[0])
 
 
 @torch.no_grad()
-def _margins(model: Decoder, text: list[int], new: int, reach: Reach) -> torch.Tensor:
+def _margins(model: Decoder, text: list[int], new: int, reach: Extrapolation) -> torch.Tensor:
     """How much better than the next best each new token was, from one pass over the whole text."""
     tokens = torch.tensor([text])
     hidden = model(tokens, tabulate(model.encoding, grid((len(text),)), reach))

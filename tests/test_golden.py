@@ -11,7 +11,7 @@ from torch import Tensor
 from pebench.encodings.alibi import slopes
 from pebench.encodings.seqpe.encoder import to_digits
 from pebench.encodings.seqpe.objectives import contrastive_loss, distillation_loss
-from pebench.position_encoding import Geometry, Reach, grid
+from pebench.position_encoding import Extrapolation, Geometry, grid, layer_inputs, tabulate
 from pebench.resolve import build_encoding
 
 
@@ -26,14 +26,23 @@ def test_alibi_slopes(heads: int) -> None:
 
 def test_sinusoidal_table() -> None:
     encoding = build_encoding("sinusoidal", {}, Geometry(32, 4, 1, (64,)))
-    _close(encoding.table(grid((64,)), Reach((64,)))[0], load("classic")["sinusoidal_64x32"])
+    _close(tabulate(encoding, grid((64,)), Extrapolation((64,)))[0], load("classic")["sinusoidal_64x32"])
 
 
 def test_rope_rotation() -> None:
     golden = load("rotary")
     encoding = build_encoding("rope", {}, Geometry(16, 2, 1, (64,)))
-    table = encoding.table(torch.from_numpy(golden["positions"])[None, :, None], Reach((64,)))
-    q, k = encoding.rotate(torch.from_numpy(golden["q"]), torch.from_numpy(golden["k"]), table, 0)
+    table = tabulate(encoding, torch.from_numpy(golden["positions"])[None, :, None], Extrapolation((64,)))
+    q, k = encoding.rotate(
+        layer_inputs(
+            encoding,
+            torch.from_numpy(golden["q"]),
+            torch.from_numpy(golden["k"]),
+            torch.from_numpy(golden["q"]),
+            table,
+            0,
+        )
+    )
     _close(q, golden["q_rot"])
     _close(k, golden["k_rot"])
 

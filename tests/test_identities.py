@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from attention_reference import attended
 from torch import Tensor
 
-from pebench.attention.kernels import attend
 from pebench.conformance import IDENTITIES, Subject, assert_close, run_forward, subjects
 from pebench.encodings.alibi import slopes
-from pebench.position_encoding import Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
+from pebench.position_encoding import (
+    Block,
+    Dense,
+    Extrapolation,
+    Factored,
+    Geometry,
+    PositionEncoding,
+    grid,
+    layer_inputs,
+    tabulate,
+)
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
 
@@ -32,7 +42,9 @@ def _title(subject: Subject) -> str:
 
 def _shifted_output(subject: Subject, shift: int) -> Tensor:
     positions, _ = subject.scattered(20)
-    return run_forward(subject.model(), subject.tokens(20), positions + shift, Reach((300,) * subject.axes))
+    return run_forward(
+        subject.model(), subject.tokens(20), positions + shift, Extrapolation((300,) * subject.axes)
+    )
 
 
 @pytest.mark.parametrize("subject", RELATIVE_SOMEWHERE, ids=_title)
@@ -71,8 +83,9 @@ def _says_something(identity: str, subject: Subject) -> bool:
 
 def _bias(encoding: PositionEncoding, positions: Tensor, layer: int = 0) -> Tensor:
     """(H, N, N) values of a bias that comes from positions alone."""
-    table = encoding.table(positions, Reach(encoding.geometry.extent))
-    bias = encoding.bias(torch.empty(0), torch.empty(0), torch.empty(0), table, table, layer, {})
+    table = tabulate(encoding, positions, Extrapolation(encoding.geometry.extent))
+    nothing = torch.empty(1, 1, positions.shape[1], 0)
+    bias = encoding.bias(layer_inputs(encoding, nothing, nothing, nothing, table, layer))
     assert isinstance(bias, Dense)
     count = positions.shape[1]
     whole = Block(slice(0, count), slice(0, count), torch.ones(1, 1, count, count, dtype=torch.bool))
@@ -86,10 +99,10 @@ def test_alibi_as_features_equals_alibi_as_a_matrix() -> None:
     causal, both = (_built("alibi", {}, Geometry(64, 4, 1, (32,), causal)) for causal in (True, False))
     outputs = []
     for encoding, kind in ((causal, Factored), (both, Dense)):
-        table = encoding.table(positions, Reach((32,)))
-        bias = encoding.bias(q, k, torch.empty(0), table, table, 0, {})
+        table = tabulate(encoding, positions, Extrapolation((32,)))
+        bias = encoding.bias(layer_inputs(encoding, q, k, torch.empty(0), table, 0))
         assert isinstance(bias, kind)
-        outputs.append(attend(q, k, v, bias, causal=True))
+        outputs.append(attended(q, k, v, bias, causal=True))
     torch.testing.assert_close(*outputs)
 
 
@@ -168,10 +181,10 @@ def test_liere_in_blocks_of_two_is_rope_mixed() -> None:
     # Frequencies count the column first, generators the row, in units of the trained extent.
     liere.entries.copy_(torch.stack((mixed.frequencies[1] * rows, mixed.frequencies[0] * columns))[..., None])
     q, k = (torch.randn(2, 4, 24, 16) for _ in range(2))
-    positions, reach = grid((4, 6)), Reach((4, 6))
+    positions, reach = grid((4, 6)), Extrapolation((4, 6))
     for layer in range(3):
-        found = liere.rotate(q, k, liere.table(positions, reach), layer)
-        wanted = mixed.rotate(q, k, mixed.table(positions, reach), layer)
+        found = liere.rotate(layer_inputs(liere, q, k, q, tabulate(liere, positions, reach), layer))
+        wanted = mixed.rotate(layer_inputs(mixed, q, k, q, tabulate(mixed, positions, reach), layer))
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
@@ -180,8 +193,10 @@ def test_rope_axial_on_one_row_is_rope_on_half_of_the_channels() -> None:
     rope = _built("rope", {"base": 100.0, "rotated": 0.5}, Geometry(64, 4, 1, (10,)))
     axial = _built("rope-axial", {}, Geometry(64, 4, 1, (1, 10), causal=False))
     q, k = (torch.randn(2, 4, 10, 16) for _ in range(2))
-    found = axial.rotate(q, k, axial.table(grid((1, 10)), Reach((1, 10))), 0)
-    wanted = rope.rotate(q, k, rope.table(grid((10,)), Reach((10,))), 0)
+    found = axial.rotate(
+        layer_inputs(axial, q, k, q, tabulate(axial, grid((1, 10)), Extrapolation((1, 10))), 0)
+    )
+    wanted = rope.rotate(layer_inputs(rope, q, k, q, tabulate(rope, grid((10,)), Extrapolation((10,))), 0))
     torch.testing.assert_close(found, wanted)
 
 
@@ -190,5 +205,8 @@ def test_xpos_that_does_not_shrink_is_rope() -> None:
     xpos = _built("xpos", {"scale_base": 1e9}, Geometry(64, 4, 1, (10,)))
     rope = _built("rope", {}, Geometry(64, 4, 1, (10,)))
     q, k = (torch.randn(2, 4, 10, 16) for _ in range(2))
-    outputs = [e.rotate(q, k, e.table(grid((10,)), Reach((10,))), 0) for e in (xpos, rope)]
+    outputs = [
+        e.rotate(layer_inputs(e, q, k, q, tabulate(e, grid((10,)), Extrapolation((10,))), 0))
+        for e in (xpos, rope)
+    ]
     torch.testing.assert_close(*outputs)

@@ -14,7 +14,7 @@ from PIL import Image
 import pebench
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.resolve import build_task, resolve
 from pebench.running.execution import Execution
 from pebench.running.run import execute
@@ -124,7 +124,7 @@ def test_a_finished_model_is_loaded_from_its_folder_alone_and_scores_as_before(z
     shutil.move(kept, zoo)
     loaded.task.prepare()
     with torch.no_grad():
-        found = loaded.task.evaluate(loaded.model, Reach((24, 24), "interpolate")).scores
+        found = loaded.task.evaluate(loaded.model, Extrapolation((24, 24), "interpolate")).scores
     result = folder.result()
     assert result is not None
     there = {score.metric: score.value for score in result.scores if score.extent == (24, 24)}
@@ -140,7 +140,7 @@ def test_evaluation_in_one_batch_or_in_many_gives_the_same(
     module = type(loaded.task).__module__
     monkeypatch.setattr(f"{module}.TOKENS_AT_ONCE", 64 * 7)
     with torch.no_grad():
-        again = loaded.task.evaluate(loaded.model, Reach((32, 32), "interpolate"))
+        again = loaded.task.evaluate(loaded.model, Extrapolation((32, 32), "interpolate"))
     result = folder.result()
     assert result is not None
     assert again.items == 50
@@ -162,7 +162,7 @@ def test_the_loss_is_that_of_timm(place: Path, loss: str, smoothing: float) -> N
 def test_the_grid_the_patches_and_the_pixels_agree() -> None:
     task = task_of(extent=[32, 48], evaluate=[16, [64, 32]])
     assert task.geometry().extent == (8, 12)
-    assert task.geometry().unplaced == 1
+    assert task.geometry().prefix_tokens == 1
     assert task.extents() == [(16, 16), (64, 32)]
     assert [task.positions(extent) for extent in task.extents()] == [(4, 4), (16, 8)]
     assert task_of(extent=16).extents() == [(16, 16), (24, 24), (32, 32), (48, 48)]

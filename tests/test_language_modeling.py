@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.registry import tasks
 from pebench.resolve import build_encoding, build_task, resolve
 from pebench.tasks import language_modeling
@@ -38,13 +38,13 @@ def _nats(task: LanguageModeling, model: Decoder, start: int, stop: int) -> Tens
     """Negative log-likelihoods of the targets of one window, read alone."""
     tokens = torch.from_numpy(np.array(task._evaluated.tokens[start : stop + 1]).astype(np.int64))[None]
     with torch.no_grad():
-        table = tabulate(model.encoding, grid((stop - start,)), Reach((stop - start,)))
+        table = tabulate(model.encoding, grid((stop - start,)), Extrapolation((stop - start,)))
         return model.losses(model(tokens[:, :-1], table), tokens[:, 1:])[0].double()
 
 
 def _scores(task: LanguageModeling, model: Decoder, extent: int) -> dict[str, float]:
     with torch.no_grad():
-        return task.evaluate(model, Reach((extent,))).scores
+        return task.evaluate(model, Extrapolation((extent,))).scores
 
 
 def test_non_overlapping_windows_score_every_token_once_the_tail_included(place: Path) -> None:

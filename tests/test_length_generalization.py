@@ -12,7 +12,7 @@ from pebench.data.problems import PROBLEMS
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.models.generation import generate
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.resolve import build_encoding, build_task, encoding_geometry, resolve
 from pebench.tasks.length_generalization import LengthGeneralization
@@ -72,11 +72,13 @@ def test_a_score_is_what_greedy_decoding_through_the_cache_gives() -> None:
         for parameter in model.parameters():
             parameter.mul_(6)
     # A model that knows nothing is never right, so what it writes is made the right answer of some.
-    reach = Reach(task.positions((6,)))
+    reach = Extrapolation(task.positions((6,)))
     examples = [task._example(question) for question in task._tested(6)]
-    written = generate(model, [e.prompt for e in examples], Reach((reach.extent[0] + 2,)), 2)
+    written = generate(model, [e.prompt for e in examples], Extrapolation((reach.extent[0] + 2,)), 2)
     right = [list(e.answer) == text for e, text in zip(examples, written, strict=True)]
-    assert task.evaluate(model, Reach((6,))).scores["exact-match"] == pytest.approx(100 * sum(right) / 20)
+    assert task.evaluate(model, Extrapolation((6,))).scores["exact-match"] == pytest.approx(
+        100 * sum(right) / 20
+    )
 
 
 @pytest.mark.parametrize("problem", ["copy", "addition-reversed", "associative-recall"])
@@ -88,7 +90,7 @@ def test_training_and_evaluation_run_at_every_length(problem: str) -> None:
     assert batch["tokens"].shape == (6, *task.geometry().extent)
     assert [extent for (extent,) in task.extents()] == [5, 10, 20]
     for extent in task.extents():
-        scores = task.evaluate(model, Reach(extent)).scores
+        scores = task.evaluate(model, Extrapolation(extent)).scores
         assert set(scores) == {metric.name for metric in task.metrics()}
         assert all(0 <= value <= 100 for value in scores.values())
 
@@ -129,7 +131,7 @@ def test_scan_is_read_from_its_files(tmp_path: Path) -> None:
     assert {len(question.answer) for question in task._tested(30)} == {24, 30}
     assert {len(question.answer) for question in task._tested(22)} <= {1, 2, 3}
     assert not set(task._tested(22)) & set(task._scan["train"])
-    assert task.evaluate(model, Reach((30,))).scores["exact-match"] >= 0
+    assert task.evaluate(model, Extrapolation((30,))).scores["exact-match"] >= 0
     (tmp_path / "tasks_test_length.txt").write_text("nonsense\n")
     with pytest.raises(UserError, match=r"line 1: 'IN: … OUT: …' is expected"):
         _task(problem="scan", data=str(tmp_path))

@@ -9,11 +9,11 @@ from torch import Tensor
 from pebench.models import likelihood
 from pebench.models.decoder import LOGITS_AT_ONCE, Decoder
 from pebench.models.likelihood import Continuation, Likelihood, likelihoods
-from pebench.position_encoding import Geometry, Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
 from pebench.resolve import able, build_encoding
 
 CAUSAL = able(1, causal=True)
-REACH = Reach((32,))
+REACH = Extrapolation((32,))
 
 
 def decoder(encoding: str, vocabulary: int = 13) -> Decoder:

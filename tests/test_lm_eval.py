@@ -20,7 +20,7 @@ from trained_runs import trained
 import pebench.lm_eval
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation, tabulate
 from pebench.store import RunFolder
 
 
@@ -65,7 +65,9 @@ def test_a_choice_is_scored_as_the_plain_sum_over_its_tokens(offline: Path) -> N
             extent = 16
             while extent < tokens.shape[1] - 1:
                 extent *= 2
-            table = model.encoding.table(torch.arange(tokens.shape[1] - 1)[None, :, None], Reach((extent,)))
+            table = tabulate(
+                model.encoding, torch.arange(tokens.shape[1] - 1)[None, :, None], Extrapolation((extent,))
+            )
             losses = model.losses(model(tokens[:, :-1], table), tokens[:, 1:])[0]
             assert log == pytest.approx(-float(losses[-len(choice) :].sum()), abs=1e-3)
     assert max(len(s["arguments"][0][0]) for s in found["samples"]["sheep_choice"]) > 100
@@ -115,7 +117,7 @@ def test_the_last_rolling_window_reaches_back_and_every_token_counts_once(offlin
         (len(tokens) - 17, len(tokens) - 1, len(tokens) - 33),
     ):
         block = torch.tensor(tokens[start : stop + 1])[None]
-        table = lm.model.encoding.table(torch.arange(16)[None, :, None], Reach((16,)))
+        table = tabulate(lm.model.encoding, torch.arange(16)[None, :, None], Extrapolation((16,)))
         wanted -= float(lm.model.losses(lm.model(block[:, :-1], table), block[:, 1:])[0, -scored:].sum())
     assert total == pytest.approx(wanted, abs=1e-3)
     assert lm.loglikelihood_rolling([request(""), request(text)]) == pytest.approx([0.0, total])

@@ -17,7 +17,7 @@ import sys
 import torch
 
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Geometry, Reach, grid, tabulate
+from pebench.position_encoding import Geometry, Extrapolation, grid, tabulate
 from pebench.resolve import build_encoding
 
 
@@ -27,7 +27,7 @@ def evaluate(name, options, extent):
     model = Decoder(geometry, 256, encoding, 0.0, 0).eval()
     positions = grid(extent)
     tokens = torch.zeros(1, positions.shape[1], dtype=torch.long)
-    model(tokens, tabulate(encoding, positions, Reach(extent, encoding.extrapolations[0])))
+    model(tokens, tabulate(encoding, positions, Extrapolation(extent, encoding.extrapolations[0])))
     assert model.kernels() == ["blocked"]
 
 

@@ -15,7 +15,7 @@ from pebench.data.haystack import placed
 from pebench.data.questions import QuestionSource, load_questions
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.resolve import build_encoding, build_task, resolve
 from pebench.tasks.question_answering import ANSWER, QuestionAnswering
 
@@ -127,10 +127,10 @@ def test_scores_are_those_that_were_announced_and_batches_change_none(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8)
-    scores = task.evaluate(model, Reach((512,))).scores
+    scores = task.evaluate(model, Extrapolation((512,))).scores
     assert set(scores) == {metric.name for metric in task.metrics()}
     monkeypatch.setattr("pebench.models.answers.TOKENS_AT_ONCE", 512)
-    again = task.evaluate(model, Reach((512,))).scores
+    again = task.evaluate(model, Extrapolation((512,))).scores
     assert again == pytest.approx(scores, rel=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_a_context_is_read_once() -> None:
     task, model = _task(questions=3)
     read: list[int] = []
     model.register_forward_pre_hook(lambda _, given: read.append(given[0].numel()))
-    found = task.evaluate(model, Reach((512,)))
+    found = task.evaluate(model, Extrapolation((512,)))
     examples = [task._example(q, "validation", 512, 0.5, torch.Generator()) for q in task._asked()]
     longest = max(len(example.answer) for example in examples)
     assert read[:2] == [3 * (512 - ANSWER), 3 * (longest - 1)]
@@ -151,7 +151,7 @@ def test_a_model_that_knows_the_answers_gets_full_marks(monkeypatch: pytest.Monk
     assert task.tokenizer is not None
     answers = [[int(i) for i in task.tokenizer.encode(f" {q.answers[0]}\nand more")] for q in task._asked()]
     monkeypatch.setattr("pebench.models.answers.greedy", lambda *arguments: answers)
-    scores = task.evaluate(model, Reach((512,))).scores
+    scores = task.evaluate(model, Extrapolation((512,))).scores
     names = ("f1", "exact-match", "contains")
     assert [scores[name] for name in names] == [100.0] * 3
     assert [scores[f"{name}-depth-100"] for name in names] == [100.0] * 3
@@ -167,7 +167,7 @@ def test_scores_by_depth_are_those_of_the_questions_whose_paragraph_stands_there
     texts = [q.answers[0] if n % 2 == 0 else f"{q.answers[0]} zzz" for n, q in enumerate(task._asked())]
     written = [[int(i) for i in tokenizer.encode(f" {text}")] for text in texts]
     monkeypatch.setattr("pebench.models.answers.greedy", lambda *arguments: written)
-    scores = task.evaluate(model, Reach((512,))).scores
+    scores = task.evaluate(model, Extrapolation((512,))).scores
     assert (scores["exact-match-depth-0"], scores["exact-match-depth-100"]) == (100.0, 0.0)
     assert scores["contains-depth-0"] == scores["contains-depth-100"] == 100.0
     assert scores["f1-depth-0"] == 100.0 > scores["f1-depth-100"] > 0.0

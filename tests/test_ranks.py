@@ -141,10 +141,10 @@ def test_dropout_of_the_model_differs_between_ranks(place: Path, pool: RankPool)
 
 
 def _noise(ranks: JoinedRanks) -> tuple[float, ...]:
-    from pebench.position_encoding import Draw
+    from pebench.position_encoding import StepRNG
     from pebench.running.train import _own_dropout
 
-    with _own_dropout(ranks, Draw(0, 3), torch.device("cpu")):
+    with _own_dropout(ranks, StepRNG(0, 3), torch.device("cpu")):
         return tuple(torch.rand(4).tolist())
 
 

@@ -12,7 +12,7 @@ from trained_runs import trained
 import pebench
 from pebench.cli import main
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach, tabulate
+from pebench.position_encoding import Extrapolation, tabulate
 from pebench.running.finished import FinishedRun
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -22,7 +22,7 @@ def logits(run: FinishedRun) -> torch.Tensor:
     """Of a fixed text."""
     model = run.model
     assert isinstance(model, Decoder)
-    reach = Reach((32,))
+    reach = Extrapolation((32,))
     table = tabulate(model.encoding, torch.arange(32)[None, :, None], reach)
     return model.logits(model(torch.arange(32)[None], table))
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from pebench.data.needles import HAY, KEYS, draw_needles
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.resolve import build_encoding, build_task, resolve
 from pebench.tasks.retrieval import Retrieval
@@ -81,7 +81,7 @@ def test_what_is_written_is_scored_number_by_number(monkeypatch: pytest.MonkeyPa
         return found
 
     monkeypatch.setattr("pebench.tasks.retrieval.generate", half)
-    scores = task.evaluate(model, Reach((400,))).scores
+    scores = task.evaluate(model, Extrapolation((400,))).scores
     assert scores == {"accuracy": 50.0, "accuracy-depth-0": 50.0, "accuracy-depth-100": 50.0}
 
 
@@ -89,7 +89,8 @@ def test_what_is_written_is_scored_number_by_number(monkeypatch: pytest.MonkeyPa
 def test_evaluation_gives_what_was_announced(variant: str) -> None:
     task, model = _task(variant=variant)
     found = {
-        Reach(e, "extend"): dict(task.evaluate(model, Reach(e, "extend")).scores) for e in task.extents()
+        Extrapolation(e, "extend"): dict(task.evaluate(model, Extrapolation(e, "extend")).scores)
+        for e in task.extents()
     }
     for reach, further in task.conclude(found).items():
         found[reach] |= further
@@ -110,17 +111,17 @@ def test_the_effective_length_is_the_largest_with_enough_at_it_and_at_all_shorte
 ) -> None:
     task, _ = _task()
     extents = (512, 1024, 2048, 4096)
-    found = {Reach((e,), "extend"): {"accuracy": a} for e, a in zip(extents, accuracies, strict=True)}
+    found = {Extrapolation((e,), "extend"): {"accuracy": a} for e, a in zip(extents, accuracies, strict=True)}
     concluded = task.conclude(found)
-    assert [concluded[Reach((e,), "extend")]["effective-length"] for e in extents] == lengths
+    assert [concluded[Extrapolation((e,), "extend")]["effective-length"] for e in extents] == lengths
 
 
 def test_each_way_past_the_trained_extent_has_a_length_of_its_own() -> None:
     task, _ = _task(extent=512)
     found = {
-        Reach((512,), "extend"): {"accuracy": 100.0},
-        Reach((1024,), "extend"): {"accuracy": 10.0},
-        Reach((1024,), "yarn"): {"accuracy": 90.0},
+        Extrapolation((512,), "extend"): {"accuracy": 100.0},
+        Extrapolation((1024,), "extend"): {"accuracy": 10.0},
+        Extrapolation((1024,), "yarn"): {"accuracy": 90.0},
     }
     lengths = [values["effective-length"] for values in task.conclude(found).values()]
     assert lengths == [512, 512, 1024]
@@ -210,12 +211,14 @@ def test_a_perfect_reader_finds_everything_under_every_tokenizer(
         answers[tuple(made.prompt)] = made.answer
         return made, numbers
 
-    def perfect(model: Decoder, prompts: Sequence[Sequence[int]], reach: Reach, limit: int, stop: Any) -> Any:
+    def perfect(
+        model: Decoder, prompts: Sequence[Sequence[int]], reach: Extrapolation, limit: int, stop: Any
+    ) -> Any:
         return [[t for t in answers[tuple(p)] if t not in stop.tokens][:limit] for p in prompts]
 
     monkeypatch.setattr(task, "_example", remembered)
     monkeypatch.setattr("pebench.tasks.retrieval.generate", perfect)
-    assert task.evaluate(model, Reach((400,))).scores["accuracy"] == 100
+    assert task.evaluate(model, Extrapolation((400,))).scores["accuracy"] == 100
     assert len({len(answer) for answer in answers.values()}) > 1 or kind == "bytes"
     for step in range(4):
         task.batch(0, "train", step, 16)
@@ -245,6 +248,6 @@ def test_numbers_under_keys_of_their_own_count_in_the_order_of_the_question() ->
 def test_a_model_without_numbers_has_no_accuracy() -> None:
     task, model = _task()
     model.token_embedding.weight.data.fill_(float("nan"))
-    scores = task.evaluate(model, Reach((400,))).scores
+    scores = task.evaluate(model, Extrapolation((400,))).scores
     assert scores
     assert all(value != value for value in scores.values())

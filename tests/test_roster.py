@@ -16,7 +16,20 @@ from torch import Tensor
 
 from pebench.conformance import Subject, subjects
 from pebench.formulas.distance import by_distance, placed
-from pebench.position_encoding import Bias, Block, Dense, Factored, Geometry, PositionEncoding, Reach, grid
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Block,
+    Dense,
+    Extrapolation,
+    Factored,
+    Geometry,
+    PositionEncoding,
+    TableInputs,
+    grid,
+    layer_inputs,
+    tabulate,
+)
 from pebench.resolve import build_encoding
 
 COUNT, HEADS, WIDTH, LAYER = 14, 4, 16, 1
@@ -36,10 +49,14 @@ class Inputs:
         self.positions, self.reach = subject.scattered(COUNT)
         self.i = self.positions[0].squeeze(-1).tolist()
 
+    def layer(self, encoding: PositionEncoding) -> AttentionInputs:
+        """What the hooks of a layer get."""
+        table = tabulate(encoding, self.positions, self.reach)
+        return layer_inputs(encoding, self.q, self.k, self.hidden, table, LAYER)
+
     def bias(self, encoding: PositionEncoding) -> Bias:
         """Of all queries against all keys."""
-        table = encoding.table(self.positions, self.reach)
-        bias = encoding.bias(self.q, self.k, self.hidden, table, table, LAYER, {})
+        bias = encoding.bias(self.layer(encoding))
         assert bias is not None
         return bias
 
@@ -225,7 +242,7 @@ def test_cable() -> None:
 def test_sums_over_many_tokens_keep_the_difference_between_neighbours() -> None:
     encoding = _built("cable", {}, Geometry(16, 2, 1, (64,)))
     hidden = torch.randn(1, 30_000, 16, generator=torch.Generator().manual_seed(0))
-    bias = encoding.bias(hidden, hidden, hidden, None, None, 0, {})
+    bias = encoding.bias(layer_inputs(encoding, hidden, hidden, hidden, None, 0))
     assert isinstance(bias, Factored)
     steps = torch.nn.functional.softplus(encoding.steps[0](hidden))[0].T.double()
     torch.testing.assert_close(bias.key[0, :, :, 0].diff(), steps[:, 1:], atol=1e-7, rtol=0)
@@ -255,7 +272,7 @@ def _zeta(c: int) -> float:
 def test_xpos() -> None:
     subject = Subject("xpos", 1, True)
     encoding, inputs = _examined(subject)
-    q, k = encoding.rotate(inputs.q, inputs.k, encoding.table(inputs.positions, inputs.reach), LAYER)
+    q, k = encoding.rotate(inputs.layer(encoding))
     for head in range(HEADS):
         for i in range(COUNT):
             for j in range(i + 1):
@@ -275,18 +292,18 @@ def test_xpos_factors_stay_finite_up_to_its_limit() -> None:
     limit = encoding.limit()
     assert limit == 65_536
     ends = torch.tensor([[[0], [limit - 1]]])
-    table = encoding.table(ends, Reach((limit,)))
+    table = tabulate(encoding, ends, Extrapolation((limit,)))
     large = torch.full((1, 4, 2, 16), 100.0)
-    q, k = encoding.rotate(large, large, table, 0)
+    q, k = encoding.rotate(layer_inputs(encoding, large, large, large, table, 0))
     assert q.isfinite().all()
     assert k.isfinite().all()
     torch.testing.assert_close((q * k).sum(-1), torch.full((1, 4, 2), 160_000.0))
 
 
 def _rotated(encoding: PositionEncoding, golden: dict[str, np.ndarray], layer: int) -> list[Tensor]:
-    table = encoding.table(torch.from_numpy(golden["positions_2d"])[None], Reach((7, 7)))
+    table = tabulate(encoding, torch.from_numpy(golden["positions_2d"])[None], Extrapolation((7, 7)))
     q, k = (torch.from_numpy(golden[key]) for key in ("q_2d", "k_2d"))
-    return list(encoding.rotate(q, k, table, layer))
+    return list(encoding.rotate(layer_inputs(encoding, q, k, q, table, layer)))
 
 
 def test_rope_axial_has_the_golden_values() -> None:
@@ -328,7 +345,7 @@ def test_liere(axes: int, block: int) -> None:
         else Subject("liere", 2, False, {"block": block})
     )
     encoding, inputs = _examined(subject)
-    q, k = encoding.rotate(inputs.q, inputs.k, encoding.table(inputs.positions, inputs.reach), LAYER)
+    q, k = encoding.rotate(inputs.layer(encoding))
     for head in range(HEADS):
         for number in range(WIDTH // block):
             part = slice(number * block, (number + 1) * block)
@@ -351,10 +368,10 @@ def test_liere(axes: int, block: int) -> None:
 
 def test_liere_gradients_are_those_of_the_exponential() -> None:
     encoding = _built("liere", {}, Geometry(16, 2, 1, (24,)))
-    positions, reach = torch.tensor([[[0], [1], [5], [700]]]), Reach((701,))
+    positions, reach = torch.tensor([[[0], [1], [5], [700]]]), Extrapolation((701,))
     q = torch.randn(1, 2, 4, 8, dtype=torch.float64)
     weight = torch.randn_like(q)
-    turned, _ = encoding.rotate(q, q, encoding.table(positions, reach), 0)
+    turned, _ = encoding.rotate(layer_inputs(encoding, q, q, q, tabulate(encoding, positions, reach), 0))
     (found,) = torch.autograd.grad((turned * weight).sum(), encoding.entries)
     generator = encoding._generators(0)[0, :, 0]
     rotation = torch.matrix_exp(positions[0, :, 0, None, None, None] / 24 * generator)
@@ -366,7 +383,7 @@ def test_liere_gradients_are_those_of_the_exponential() -> None:
 @pytest.mark.parametrize("block", [2, 8, 16])
 def test_liere_turns_many_texts_as_each_by_itself(block: int) -> None:
     encoding = _built("liere", {"block": block}, Geometry(32, 2, 1, (24,)))
-    table = encoding.table(grid((30,)), Reach((30,)))
+    table = tabulate(encoding, grid((30,)), Extrapolation((30,)))
     q, k = torch.randn(2, 7, 2, 30, 16)
     weights = torch.randn(2, 7, 2, 30, 16)
 
@@ -374,8 +391,11 @@ def test_liere_turns_many_texts_as_each_by_itself(block: int) -> None:
         found: Tensor = torch.autograd.grad((torch.stack(turned) * weights).sum(), encoding.entries)[0]
         return found
 
-    together = encoding.rotate(q, k, table, 0)
-    alone = [encoding.rotate(q[[text]], k[[text]], table, 0) for text in range(len(q))]
+    together = encoding.rotate(layer_inputs(encoding, q, k, q, table, 0))
+    alone = [
+        encoding.rotate(layer_inputs(encoding, q[[text]], k[[text]], q[[text]], table, 0))
+        for text in range(len(q))
+    ]
     joined = tuple(torch.cat(parts) for parts in zip(*alone, strict=True))
     torch.testing.assert_close(together, joined, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(gradient(together), gradient(joined), atol=1e-3, rtol=1e-4)
@@ -395,10 +415,10 @@ CENTRES: dict[int, list[list[float]]] = {
 @torch.no_grad()
 def test_lookhere(heads: int, directed: int, view: int) -> None:
     encoding = _built("lookhere", {"view": view}, Geometry(8 * heads, heads, 3, (4, 5)))
-    cells = grid((4, 5))
-    table = encoding.table(cells, Reach((4, 5)))
+    cells, nothing = grid((4, 5)), torch.empty(1, 1, 20, 0)
+    table = tabulate(encoding, cells, Extrapolation((4, 5)))
     for layer, factor in enumerate((1.5, 1.0, 0.5)):
-        bias = encoding.bias(torch.empty(0), torch.empty(0), torch.empty(0), table, table, layer, {})
+        bias = encoding.bias(layer_inputs(encoding, nothing, nothing, nothing, table, layer))
         assert isinstance(bias, Dense)
         found = bias.values(Block(slice(0, 20), slice(0, 20), torch.ones(1, 1, 20, 20, dtype=torch.bool)))[0]
         for head in range(heads):
@@ -422,14 +442,15 @@ def test_lookhere_refuses_heads_that_cannot_look_everywhere() -> None:
 
 def test_a_bias_by_distance_is_computed_once_for_each_distance() -> None:
     query, key = torch.tensor([[[7], [12]]]), torch.tensor([[[3], [7], [12]], [[0], [0], [12]]])
-    reach = Reach((13,))
     asked: list[Tensor] = []
 
     def curve(distance: Tensor) -> Tensor:
         asked.append(distance)
         return torch.stack((distance, distance**2)).float()
 
-    bias = by_distance(curve, placed(query, reach), placed(key, reach))
+    bias = by_distance(
+        curve, *(placed(TableInputs(at, Extrapolation((13,)), at.device)) for at in (query, key))
+    )
     found = bias.values(Block(slice(0, 2), slice(0, 3), torch.ones(1, 1, 2, 3, dtype=torch.bool)))
     distance = query[:, None].float() - key[:, None].float().transpose(2, 3)
     torch.testing.assert_close(found, torch.cat((distance, distance**2), dim=1))
@@ -467,9 +488,10 @@ def test_all_but_the_product_with_the_content_is_exact_under_bfloat16(name: str)
 def test_rotations_are_exact_under_bfloat16(name: str) -> None:
     subject = next(subjects(name))
     encoding, inputs = _examined(subject)
-    table = encoding.table(inputs.positions, inputs.reach)
-    half = encoding.rotate(inputs.q.bfloat16(), inputs.k.bfloat16(), table, LAYER)
-    full = encoding.rotate(inputs.q.bfloat16().float(), inputs.k.bfloat16().float(), table, LAYER)
+    table = tabulate(encoding, inputs.positions, inputs.reach)
+    q, k, hidden = inputs.q.bfloat16(), inputs.k.bfloat16(), inputs.hidden
+    half = encoding.rotate(layer_inputs(encoding, q, k, hidden, table, LAYER))
+    full = encoding.rotate(layer_inputs(encoding, q.float(), k.float(), hidden, table, LAYER))
     for found, wanted in zip(half, full, strict=True):
         assert found.dtype == torch.bfloat16
         torch.testing.assert_close(found, wanted.bfloat16())

@@ -24,7 +24,7 @@ from pebench.encodings.seqpe.encoder import (
 )
 from pebench.encodings.seqpe.objectives import MIXES, draw_candidates, draw_offsets, draw_starts, nearest
 from pebench.errors import UserError
-from pebench.position_encoding import Draw, Factored, Geometry, Reach, grid
+from pebench.position_encoding import Extrapolation, Factored, Geometry, StepRNG, grid, layer_inputs, tabulate
 from pebench.resolve import build_encoding
 
 TEXT = Geometry(32, 4, 2, (64,))
@@ -69,7 +69,7 @@ def test_distinct_positions_are_each_there_once(rows: list[tuple[int, int]]) -> 
 def test_a_position_beyond_the_digits_is_refused_by_the_table() -> None:
     encoding = build_encoding("seqpe", {"positions": 200}, TEXT)
     with pytest.raises(ValueError, match="position 1000 cannot be written with 3 digits"):
-        encoding.table(torch.tensor([[[5], [1000]]]), Reach((1001,)))
+        tabulate(encoding, torch.tensor([[[5], [1000]]]), Extrapolation((1001,)))
 
 
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=40, unique=True))
@@ -141,7 +141,7 @@ def test_prefixes_are_shared_where_that_is_exact(
     encoding = build_encoding("seqpe", options, TEXT)
     assert isinstance(encoding, SeqPE)
     calls = _reads(encoding.train(training), monkeypatch)
-    encoding.table(grid((64,)).expand(3, -1, -1), Reach((64,)))
+    tabulate(encoding, grid((64,)).expand(3, -1, -1), Extrapolation((64,)))
     assert calls == [(64, shared)], "each distinct position is read once, however many rows a batch has"
 
 
@@ -232,7 +232,7 @@ def test_pivots_cover_every_position_once_in_each_pass() -> None:
     steps = -(-1000 // PIVOTS)
     passes = [
         torch.cat(
-            [encoding.drawing.of(Draw(0, epoch * steps + step)).pivots for step in range(steps)]
+            [encoding.drawing.of(StepRNG(0, epoch * steps + step)).pivots for step in range(steps)]
         ).flatten()
         for epoch in (0, 1)
     ]
@@ -246,11 +246,11 @@ def test_a_step_compares_the_same_whatever_step_came_before(extent: tuple[int, .
     mix = MIXES["text" if len(extent) == 1 else "images"]
     steps = range(3 * STEPS_AT_ONCE)
     through, alone = Drawing(mix, 200, 10, 3, extent), Drawing(mix, 200, 10, 3, extent)
-    all_steps = [through.of(Draw(7, step)) for step in steps]
+    all_steps = [through.of(StepRNG(7, step)) for step in steps]
     for step in (40, 3, 16, 15, 41):
-        for one, other in zip(all_steps[step], alone.of(Draw(7, step)), strict=True):
+        for one, other in zip(all_steps[step], alone.of(StepRNG(7, step)), strict=True):
             assert torch.equal(one, other)
-    assert not torch.equal(all_steps[3].candidates, alone.of(Draw(8, 3)).candidates)
+    assert not torch.equal(all_steps[3].candidates, alone.of(StepRNG(8, 3)).candidates)
     drawn = torch.cat([compared.outside.flatten() for compared in all_steps])
     assert len({tuple(c.offsets.flatten().tolist()) for c in all_steps}) == len(steps), "each step its own"
     assert int(drawn.max()) < 200
@@ -305,12 +305,17 @@ def test_one_vector_for_all_heads_is_a_slice_that_is_the_same_in_each(apply: str
         else:
             weight.copy_(other)
     q, k = (torch.randn(2, 4, 20, 8) for _ in range(2))
-    positions, reach = grid((20,)), Reach((20,))
-    tables = [encoding.table(positions, reach) for encoding in (one, many)]
+    positions, reach = grid((20,)), Extrapolation((20,))
+    tables = [tabulate(encoding, positions, reach) for encoding in (one, many)]
     for layer in range(2):
-        turned = [e.rotate(q, k, table, layer) for e, table in zip((one, many), tables, strict=True)]
+        turned = [
+            e.rotate(layer_inputs(e, q, k, q, table, layer))
+            for e, table in zip((one, many), tables, strict=True)
+        ]
         torch.testing.assert_close(turned[0], turned[1])
-        biases = [e.bias(q, k, q, t, t, layer, {}) for e, t in zip((one, many), tables, strict=True)]
+        biases = [
+            e.bias(layer_inputs(e, q, k, q, t, layer)) for e, t in zip((one, many), tables, strict=True)
+        ]
         if apply != "scalar":
             assert biases == [None, None]
             continue
@@ -325,7 +330,7 @@ def test_one_vector_for_all_heads_is_a_slice_that_is_the_same_in_each(apply: str
 
 def test_a_tenth_of_the_batches_is_shifted_to_one_of_the_windows() -> None:
     encoding = build_encoding("seqpe", {}, TEXT)
-    starts = [int(encoding.training_positions((64,), Draw(3, step))[0, 0, 0]) for step in range(3000)]
+    starts = [int(encoding.training_positions((64,), StepRNG(3, step))[0, 0, 0]) for step in range(3000)]
     shifted = [start for start in starts if start]
     assert 0.08 < len(shifted) / 3000 < 0.12
     assert len(set(shifted)) <= 320
@@ -338,8 +343,8 @@ def test_shifted_batches_have_no_distillation_loss() -> None:
         (grid((64,)), {"contrastive", "distillation"}),
         (grid((64,)) + 5, {"contrastive"}),
     ):
-        table = encoding.table(positions, Reach((64,)))
-        assert set(encoding.auxiliary_losses(positions, table, Draw(0, 0))) == wanted
+        table = tabulate(encoding, positions, Extrapolation((64,)))
+        assert set(encoding.auxiliary_losses(positions, table, StepRNG(0, 0))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -356,7 +361,7 @@ def test_an_objective_that_is_not_wanted_needs_no_room(options: dict[str, object
     encoding = build_encoding("seqpe", options, geometry)
     positions = grid(geometry.extent)
     losses = encoding.auxiliary_losses(
-        positions, encoding.table(positions, Reach(geometry.extent)), Draw(0, 20)
+        positions, tabulate(encoding, positions, Extrapolation(geometry.extent)), StepRNG(0, 20)
     )
     assert set(losses) == wanted
     assert all(bool(loss.isfinite()) for loss in losses.values())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pebench.errors import UserError
 from pebench.models.vision import VisionModel, VisionOptions
-from pebench.position_encoding import Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
 from pebench.running.optimisation import optimiser
@@ -31,7 +31,7 @@ def model_of(
 def logits(model: VisionModel, images: Tensor) -> Tensor:
     rows, columns = model.transformer.patch_embed.patch_size
     extent = (images.shape[2] // rows, images.shape[3] // columns)
-    reach = Reach(extent, model.encoding.extrapolations[0])
+    reach = Extrapolation(extent, model.encoding.extrapolations[0])
     out: Tensor = model(images, tabulate(model.encoding, grid(extent), reach))
     return out
 
@@ -148,5 +148,5 @@ def test_a_model_that_cannot_serve_is_refused_in_one_sentence(name: str, sentenc
 def test_the_sizes_of_a_named_model_are_known_without_building_its_weights() -> None:
     outline = VisionOptions(name="vit_large_patch16_224").outline()
     assert (outline.width, outline.heads, outline.layers, outline.patch) == (1024, 16, 24, (16, 16))
-    assert outline.unplaced == 1
-    assert VisionOptions(name="vit_large_patch16_224", pool="average", patch=8).outline().unplaced == 0
+    assert outline.prefix_tokens == 1
+    assert VisionOptions(name="vit_large_patch16_224", pool="average", patch=8).outline().prefix_tokens == 0

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from pebench.encodings.seqpe.comparisons import Comparisons, Drawing
 from pebench.encodings.seqpe.encoder import DigitEncoder, check_positions, distinct
 from pebench.encodings.seqpe.objectives import MIXES, contrastive_loss, distillation_loss
-from pebench.position_encoding import Bias, Draw, Factored, Geometry, PositionEncoding, Reach, grid
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Factored,
+    Geometry,
+    PositionEncoding,
+    StepRNG,
+    TableInputs,
+    grid,
+)
 from pebench.transfer import send
 
 WINDOWS = 320
@@ -157,18 +166,18 @@ class SeqPE(PositionEncoding):
             nn.init.normal_(projection.weight, std=0.02)
             nn.init.zeros_(projection.bias)
         self.unplaced_vectors: nn.Parameter | None = None
-        if geometry.unplaced:
-            self.unplaced_vectors = nn.Parameter(torch.randn(geometry.unplaced, channels) * 0.02)
+        if geometry.prefix_tokens:
+            self.unplaced_vectors = nn.Parameter(torch.randn(geometry.prefix_tokens, channels) * 0.02)
 
     def limit(self) -> int:
         """As many as the digits can name."""
         return int(self.base**self.digits)
 
-    def table(self, positions: Tensor, reach: Reach) -> SeqPETable:
+    def table(self, x: TableInputs) -> SeqPETable:
         """The vectors of the positions; each distinct position is read once."""
-        return self._table(self._read(positions.flatten(0, 1)).unflatten(0, positions.shape[:2]))
+        return self._table(self._read(x.positions.flatten(0, 1)).unflatten(0, x.positions.shape[:2]))
 
-    def unplaced(self) -> SeqPETable | None:
+    def prefix_table(self) -> SeqPETable | None:
         """Learned vectors, used like those of positions."""
         return None if self.unplaced_vectors is None else self._table(self.unplaced_vectors[None])
 
@@ -182,33 +191,24 @@ class SeqPE(PositionEncoding):
         """The vectors, where they are applied to the input."""
         return table.vectors if self.how == "input" else None
 
-    def rotate(self, q: Tensor, k: Tensor, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Sums or products with the vectors."""
         if self.how not in ("add", "multiply"):
-            return q, k
-        query, key = self._heads(table, layer)
+            return x.q, x.k
+        query, key = self._heads(x.q_table, x.layer)
         if self.how == "add":
-            return (q + query).to(q.dtype), (k + key).to(k.dtype)
-        return (q * query).to(q.dtype), (k * key).to(k.dtype)
+            return (x.q + query).to(x.q.dtype), (x.k + key).to(x.k.dtype)
+        return (x.q * query).to(x.q.dtype), (x.k * key).to(x.k.dtype)
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: SeqPETable,
-        k_table: SeqPETable,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias | None:
+    def bias(self, x: AttentionInputs) -> Bias | None:
         """e_q·e_k/√d is a product of features already."""
         if self.how != "scalar":
             return None
-        query, _ = self._heads(q_table, layer)
-        _, key = self._heads(k_table, layer)
+        query, _ = self._heads(x.q_table, x.layer)
+        _, key = self._heads(x.k_table, x.layer)
         return Factored(key=key, query=query * self.geometry.head_dim**-0.5)
 
-    def training_positions(self, extent: tuple[int, ...], draw: Draw) -> Tensor:
+    def training_positions(self, extent: tuple[int, ...], draw: StepRNG) -> Tensor:
         """A shifted window in a share of the steps, else the positions from zero on."""
         generator = draw.generator("seqpe", "window", draw.step)
         positions = grid(extent)
@@ -220,7 +220,7 @@ class SeqPE(PositionEncoding):
         ).long()
         return positions + windows[torch.randint(WINDOWS, (), generator=generator)]
 
-    def auxiliary_losses(self, positions: Tensor, table: SeqPETable, draw: Draw) -> dict[str, Tensor]:
+    def auxiliary_losses(self, positions: Tensor, table: SeqPETable, draw: StepRNG) -> dict[str, Tensor]:
         """The contrastive loss, and in steps that are not shifted the distillation loss, with their
         weights."""
         contrasted = self.contrastive > 0

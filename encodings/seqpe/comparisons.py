@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pebench.encodings.seqpe.objectives import Mix, draw_candidates, draw_offsets, draw_starts, nearest
-from pebench.position_encoding import Draw
+from pebench.position_encoding import StepRNG
 
 PIVOTS = 32
 """Pivots a step, and draws of offsets a step; a pass over 20,000 positions takes 625 steps."""
@@ -62,14 +62,14 @@ class Drawing:
         self.contrastive, self.distillation = contrastive, distillation
         self._drawn: tuple[tuple[int, int], list[Comparisons]] | None = None
 
-    def of(self, draw: Draw) -> Comparisons:
+    def of(self, draw: StepRNG) -> Comparisons:
         """Those of a step."""
         number, place = divmod(draw.step, STEPS_AT_ONCE)
         if self._drawn is None or self._drawn[0] != (draw.seed, number):
             self._drawn = (draw.seed, number), self._steps(draw, number)
         return self._drawn[1][place]
 
-    def _steps(self, draw: Draw, number: int) -> list[Comparisons]:
+    def _steps(self, draw: StepRNG, number: int) -> list[Comparisons]:
         generator = draw.generator("seqpe", "comparisons", number)
         pivots = self._pivots(draw, range(number * STEPS_AT_ONCE, (number + 1) * STEPS_AT_ONCE))
         together, count, axes = torch.cat(pivots), PIVOTS * STEPS_AT_ONCE, len(self.extent)
@@ -85,7 +85,7 @@ class Drawing:
         parts = (candidates.split(sizes), labels.split(sizes), offsets.split(PIVOTS), outside.split(PIVOTS))
         return [Comparisons(*part) for part in zip(pivots, *parts, strict=True)]
 
-    def _pivots(self, draw: Draw, steps: range) -> list[Tensor]:
+    def _pivots(self, draw: StepRNG, steps: range) -> list[Tensor]:
         """(U, A) for each step: a pass over all positions goes through them in an order of its own."""
         axes = len(self.extent)
         cells = self.places**axes

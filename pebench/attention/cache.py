@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from pebench.position_encoding import Table
 
@@ -47,12 +49,17 @@ class Growing:
 
 
 class LayerCache:
-    """Keys and values of a layer, both (B, H, K, d), and what its encoding carries along the sequence."""
+    """Keys (B, H, K, d') and values (B, H, K, d) of a layer, and the state of its encoding."""
 
     def __init__(self) -> None:
         self._keys = Growing(dim=2)
         self._values = Growing(dim=2)
-        self.carry: dict[str, Tensor] = {}
+        self.state: dict[str, Any] = {}
+
+    @property
+    def length(self) -> int:
+        """K, tokens seen so far."""
+        return self._keys.length
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Takes in the new keys and values and returns all of them."""
@@ -62,7 +69,7 @@ class LayerCache:
         """A copy that holds these rows of the batch."""
         taken = LayerCache()
         taken._keys, taken._values = self._keys.take(rows), self._values.take(rows)
-        taken.carry = {name: value[rows] for name, value in self.carry.items()}
+        taken.state = tree_map_only(Tensor, lambda value: value[rows], self.state)
         return taken
 
 

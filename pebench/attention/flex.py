@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from pebench.attention_mask import AttentionMask
 from pebench.position_encoding import Score
 
 BLOCK = 128
@@ -24,20 +25,25 @@ and at any length. PyTorch's own bound of 8 serves one encoding; past the bound 
 
 
 def attend_by_score(
-    q: Tensor, k: Tensor, v: Tensor, score: Score, *, causal: bool, key_mask: Tensor | None
+    q: Tensor, k: Tensor, v: Tensor, score: Score | None, *, mask: AttentionMask, scale: float
 ) -> Tensor:
-    """(B, H, N, d) attention; no tensor of queries × keys is made, forward or backward.
+    """(B, H, N, v) attention; no tensor of queries × keys is made, forward or backward.
 
     Args:
-        q, k, v: (B, H, N, d). score: the bias, number by number.
-        causal, key_mask: see `kernels.attend`.
+        q: (B, H, N, d).
+        k: (B, H, N, d).
+        v: (B, H, N, v).
+        score: the bias, number by number; None for none.
+        mask: which keys each query sees. Blocks that no query sees are skipped.
+        scale: of the logits q·k.
     """
+    biased = None
+    if score is not None:
 
-    def biased(logit: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return logit + score(batch, head, query, key)
+        def biased(logit: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return logit + score(batch, head, query, key)
 
-    mask = visible_blocks(q.shape[2], causal, key_mask, q.device)
-    return compiled()(q, k, v, score_mod=biased, block_mask=mask, scale=q.shape[-1] ** -0.5)
+    return compiled()(q, k, v, score_mod=biased, block_mask=visible_blocks(mask), scale=scale)
 
 
 @functools.cache
@@ -53,45 +59,63 @@ def compiled() -> Callable[..., Tensor]:
     return function
 
 
-def visible_blocks(
-    length: int, causal: bool, key_mask: Tensor | None, device: torch.device
-) -> BlockMask | None:
-    """Which blocks of keys each block of queries has to visit, None if all of all; see `kernels.attend`."""
-    if key_mask is None:
-        return _causal_blocks(length, device) if causal else None
+def visible_blocks(mask: AttentionMask) -> BlockMask | None:
+    """Which blocks of keys each block of queries visits, None if all of all."""
+    if mask.key_mask is None:
+        return _known_blocks(mask) if mask.causal or mask.window or mask.chunk else None
+    return _blocks(mask, _visible(mask))
+
+
+@functools.lru_cache(maxsize=32)
+def _known_blocks(mask: AttentionMask) -> BlockMask:
+    """The blocks of a mask without padding, which is the same from batch to batch."""
+    if mask.window is None and mask.chunk is None:
+        return _causal_blocks(mask)
+    return _blocks(mask, _visible(mask))
+
+
+def _visible(mask: AttentionMask) -> Callable[..., Tensor]:
+    """Whether one (batch, head, query, key) is seen."""
+    order = None if mask.key_mask is None else mask.key_mask.long().cumsum(1) - 1
 
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        seen = key_mask[batch, key] | (key == query)
-        return seen & (key <= query) if causal else seen
+        seen = key <= query if mask.causal else key == key
+        if mask.window is not None:
+            seen = seen & ((query - key).abs() < mask.window)
+        if mask.chunk is not None:
+            own, other = (query, key) if order is None else (order[batch, query], order[batch, key])
+            seen = seen & (own // mask.chunk == other // mask.chunk)
+        if mask.key_mask is not None:
+            seen = seen & mask.key_mask[batch, key]
+        return seen | (key == query)
 
-    return _blocks(length, causal, visible, False, device)
+    return visible
 
 
-@functools.lru_cache(maxsize=16)
-def _causal_blocks(length: int, device: torch.device) -> BlockMask:
-    def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return key <= query
+def _blocks(mask: AttentionMask, visible: Callable[..., Tensor]) -> BlockMask:
+    """The blocks that each block of queries can reach, written down without a look at the N×N matrix."""
+    parts = [keys for _, keys in mask.blocks(BLOCK)]
+    first, stop = torch.tensor(
+        [[keys.start // BLOCK for keys in parts], [-(-keys.stop // BLOCK) for keys in parts]],
+        dtype=torch.int32,
+        device=mask.device,
+    )
+    number = torch.arange(len(parts), dtype=torch.int32, device=mask.device)
+    return BlockMask.from_kv_blocks(
+        (stop - first)[None, None],
+        ((first[:, None] + number) % len(parts))[None, None].contiguous(),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=visible,
+        seq_lengths=(mask.queries, mask.keys),
+    )
 
-    return _blocks(length, True, visible, True, device)
 
-
-def _blocks(
-    length: int, causal: bool, visible: Callable[..., Tensor], open_inside: bool, device: torch.device
-) -> BlockMask:
-    """The blocks up to the diagonal, or all, written down without a look at the N×N matrix.
-
-    Args:
-        visible: of one (batch, head, query, key). open_inside: whether blocks off the diagonal hide nothing,
-            so that `visible` need not be asked about them.
-    """
+def _causal_blocks(mask: AttentionMask) -> BlockMask:
+    """The blocks up to the diagonal, of which those below it are seen whole."""
+    length, device = mask.keys, mask.device
     count = -(-length // BLOCK)
     number = torch.arange(count, device=device, dtype=torch.int32)
     order = number.expand(1, 1, count, count).contiguous()
-    upto = (number + 1 if causal else torch.full_like(number, count))[None, None]
-    if not open_inside:
-        return BlockMask.from_kv_blocks(
-            upto, order, BLOCK_SIZE=BLOCK, mask_mod=visible, seq_lengths=(length, length)
-        )
     # Queries beyond the end are hidden from all keys, so that no block in the last row is open if it has any.
     ragged = (number == count - 1) & (length % BLOCK != 0)
     diagonal = torch.where(ragged[:, None], number[None, :], number[:, None])[None, None].contiguous()
@@ -101,6 +125,6 @@ def _blocks(
         torch.where(ragged, torch.zeros_like(number), number)[None, None],
         order,
         BLOCK_SIZE=BLOCK,
-        mask_mod=visible,
+        mask_mod=_visible(mask),
         seq_lengths=(length, length),
     )

@@ -1,15 +1,15 @@
-"""softmax(q·k/√d + bias)·v, computed without a tensor of queries × keys but for some queries at a time. The
-choice of the kernel is made here alone.
+"""softmax(scale·q·k + bias)·v, computed in chunks of queries: the N×K logits never exist at once. The kernel
+is chosen here alone.
 
-Shapes: B batch, H heads, N queries, K keys, d channels of a head, r features of a factored bias. The queries
-are the last N of the K positions; with causal attention query n sees the keys up to K − N + n.
+Shapes: B batch, H heads, N queries, K keys, d channels of queries and keys, v channels of values, r features
+of a factored bias. The queries are the last N of the K tokens.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -19,21 +19,21 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pebench.attention.flex import attend_by_score
+from pebench.attention_mask import AttentionMask
 from pebench.position_encoding import Bias, Block, Dense, Factored
 
 Kernel = Literal["fused", "factored", "blocked", "flex"]
-"""fused: PyTorch's fused attention. factored: the same, with the bias as further channels of queries and
-keys.
+"""fused: `scaled_dot_product_attention`.
+factored: the same, with a low-rank bias as further channels of queries and keys.
 blocked: explicit softmax over one block of queries at a time.
-flex: a fused kernel that is compiled around the bias, on CUDA."""
+flex: `flex_attention` on CUDA, compiled with the bias or the window inside."""
 
 FLEX_FROM = {
     (torch.bfloat16, False): 512,
     (torch.bfloat16, True): 512,
 }
-"""The number of tokens from which flex attention is faster than blocks of queries, by dtype and by whether
-gradients are kept; where nothing stands it is not taken. `benchmarks/attention_paths.py` measures it; at less
-than 512 it was not measured."""
+"""Tokens from which flex attention is faster than blocks of queries, by dtype and by whether gradients are
+kept. Missing entries disable flex. `benchmarks/attention_paths.py` measures it, from 512 tokens on."""
 
 FLEX_CHANNELS = 16
 """The fewest channels of a head that flex attention takes on CUDA."""
@@ -63,26 +63,38 @@ ALIGNED_BYTES = 32
 would fall back to slower ones behind copies; of 16 and 32 the latter is faster."""
 
 
-def possible_kernels(bias: Bias | None) -> tuple[Kernel, ...]:
-    """The kernels that can serve a bias, on one device or another."""
+class Attended(NamedTuple):
+    """Output of attention.
+
+    Attributes:
+        values: (B, H, N, v) in the dtype of the queries.
+        kernel: that computed them.
+    """
+
+    values: Tensor
+    kernel: Kernel
+
+
+def possible_kernels(bias: Bias | None, windowed: bool = False) -> tuple[Kernel, ...]:
+    """The kernels that can serve a bias, on one device or another.
+
+    Args:
+        bias: of the logits.
+        windowed: whether a window or chunk hides keys.
+    """
     match bias:
         case None:
-            return ("fused",)
+            return ("fused", "flex") if windowed else ("fused",)
         case Factored():
             return ("factored",)
         case Dense(score=score):
             return ("blocked",) if score is None else ("blocked", "flex")
 
 
-def choose_kernel(bias: Bias | None, q: Tensor, k: Tensor) -> Kernel:
+def choose_kernel(bias: Bias | None, q: Tensor, k: Tensor, mask: AttentionMask) -> Kernel:
     """The one among `possible_kernels` for (B, H, N, d) queries on (B, H, K, d) keys."""
-    match bias:
-        case None:
-            return "fused"
-        case Factored():
-            return "factored"
-        case Dense():
-            return "flex" if bias.score is not None and _flex_is_faster(q, k) else "blocked"
+    possible = possible_kernels(bias, mask.window is not None or mask.chunk is not None)
+    return "flex" if "flex" in possible and _flex_is_faster(q, k) else possible[0]
 
 
 def _flex_is_faster(q: Tensor, k: Tensor) -> bool:
@@ -99,137 +111,94 @@ def _has_triton() -> bool:
 
 
 def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Bias | None = None,
-    *,
-    causal: bool,
-    key_mask: Tensor | None = None,
-) -> Tensor:
-    """Attention of the queries over the keys.
+    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None = None, *, mask: AttentionMask, scale: float
+) -> Attended:
+    """Attention of the queries over the keys, outside of autocast.
 
     Args:
-        q: (B, H, N, d); k, v: (B, H, K, d).
-        bias: added to the logits q·k/√d.
-        causal: whether keys that stand after a query are hidden from it.
-        key_mask: (B, K) bool, False for keys that nobody may see (padding). A query always sees its own
-            position, so that a row of padding yields numbers; what they are is nobody's business.
-
-    Returns:
-        (B, H, N, d) in the dtype of q.
+        q: (B, H, N, d).
+        k: (B, H, K, d).
+        v: (B, H, K, v).
+        bias: added to the logits scale·q·k.
+        mask: which keys each query sees. Padded rows are finite; ignore them.
+        scale: of the logits, see `PositionEncoding.scale`.
     """
     dtype = q.dtype
     if q.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         # On CPUs attention in half precision is slower than in float32, and less exact.
         q, k, v = q.float(), k.float(), v.float()
-    sight = _Sight(q.shape[2], k.shape[2], causal, key_mask, q.device)
-    kernel = choose_kernel(bias, q, k)
+    kernel = choose_kernel(bias, q, k, mask)
     with torch.autocast(q.device.type, enabled=False):
         match bias:
+            case None if kernel == "flex":
+                out = attend_by_score(q, k, v, None, mask=mask, scale=scale)
             case None:
-                out = _fused(q, k, v, sight, q.shape[-1] ** -0.5)
+                out = _fused_of_any_width(q, k, v, mask, scale)
             case Factored():
-                out = _factored(q, k, v, sight, bias)
+                out = _factored(q, k, v, mask, bias, scale)
             case Dense(score=score) if kernel == "flex" and score is not None:
-                out = attend_by_score(q, k, v, score, causal=causal, key_mask=key_mask)
+                out = attend_by_score(q, k, v, score, mask=mask, scale=scale)
             case Dense():
-                out = _blocked(q, k, v, sight, bias)
-    return out.to(dtype)
+                out = _blocked(q, k, v, mask, bias, scale)
+    return Attended(out.to(dtype), kernel)
 
 
-class _Sight(NamedTuple):
-    """Which of the K keys each of the N queries, the last N of the K positions, may see."""
-
-    n: int
-    length: int
-    causal: bool
-    key_mask: Tensor | None
-    device: torch.device
-
-    def blocks(self, size: int) -> Iterator[tuple[slice, slice]]:
-        """The rows of each block of queries, and the leading keys that its last row may see."""
-        for start in range(0, self.n, size):
-            stop = min(start + size, self.n)
-            yield slice(start, stop), slice(0, self.length - self.n + stop if self.causal else self.length)
-
-    def is_square(self, rows: slice, keys: slice) -> bool:
-        """Whether nothing but causality of as many queries as keys restricts this part."""
-        return self.key_mask is None and rows.stop - rows.start == keys.stop and self.causal
-
-    def is_open(self, rows: slice) -> bool:
-        """Whether every row of this part sees every key of it."""
-        return self.key_mask is None and (not self.causal or rows.stop - rows.start == 1)
-
-    def visible(self, rows: slice, keys: slice) -> Tensor:
-        """(B|1, 1, rows, keys) bool."""
-        first = self.length - self.n
-        query = torch.arange(first + rows.start, first + rows.stop, device=self.device)[:, None]
-        key = torch.arange(keys.stop, device=self.device)[None, :]
-        visible = (key <= query if self.causal else torch.ones_like(key <= query))[None, None]
-        if self.key_mask is None:
-            return visible
-        return visible & (self.key_mask[:, None, None, keys] | (key == query))
-
-
-def _fused(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, scale: float) -> Tensor:
-    whole = slice(0, sight.n), slice(0, sight.length)
-    if sight.is_square(*whole) or sight.is_open(whole[0]):
-        return _fused_part(q, k, v, sight, *whole, scale)
+def _fused(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, scale: float) -> Tensor:
+    whole = slice(0, mask.queries), slice(0, mask.keys)
+    if mask.is_plain_causal(*whole) or mask.is_open(*whole):
+        return _fused_part(q, k, v, mask, *whole, scale)
 
     def part(rows: slice, keys: slice) -> Tensor:
-        return _fused_part(q[:, :, rows], k[:, :, keys], v[:, :, keys], sight, rows, keys, scale)
+        return _fused_part(q[:, :, rows], k[:, :, keys], v[:, :, keys], mask, rows, keys, scale)
 
-    return _in_blocks(part, sight, ROWS, v)
+    return _in_blocks(part, mask, ROWS, v)
 
 
-def _in_blocks(part: Callable[[slice, slice], Tensor], sight: _Sight, size: int, v: Tensor) -> Tensor:
+def _in_blocks(part: Callable[[slice, slice], Tensor], mask: AttentionMask, size: int, v: Tensor) -> Tensor:
     """(B, H, N, d) outputs of all blocks of queries, computed one after another.
 
     Without gradients they are written into one tensor, the longest rows first. Blocks that grow, with outputs
     that stay between them, would each take new memory from the system, N×K numbers in all.
     """
-    blocks = list(sight.blocks(size))
+    blocks = list(mask.blocks(size))
     if torch.is_grad_enabled():
         return torch.cat([part(rows, keys) for rows, keys in blocks], dim=2)
-    out = v.new_empty(*v.shape[:2], sight.n, v.shape[3])
+    out = v.new_empty(*v.shape[:2], mask.queries, v.shape[3])
     for rows, keys in reversed(blocks):
         out[:, :, rows] = part(rows, keys)
     return out
 
 
 def _fused_part(
-    q: Tensor, k: Tensor, v: Tensor, sight: _Sight, rows: slice, keys: slice, scale: float
+    q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, rows: slice, keys: slice, scale: float
 ) -> Tensor:
-    if sight.is_square(rows, keys):
+    if mask.is_plain_causal(rows, keys):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-    visible = None if sight.is_open(rows) else sight.visible(rows, keys)
+    visible = None if mask.is_open(rows, keys) else mask.visible(rows, keys)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
 
 
-def _factored(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Factored) -> Tensor:
-    width = q.shape[-1]
-    scale = width**-0.5
+def _factored(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Factored, scale: float) -> Tensor:
     if bias.query is not None:
         q, k = _widen(q, bias.query / scale), _widen(k, bias.key)
-        return _fused_wide(q, k, v, sight, scale)
+        return _fused_of_any_width(q, k, v, mask, scale)
     # The kernel multiplies every channel by the scale, and the bias must come through that exactly: a column
     # of ones on the queries is exact in any precision, so the keys carry all the rest.
     features = bias.key.sum(-1, keepdim=True)
     if q.dtype in (torch.float32, torch.float64):
-        return _centred(q, k, v, sight, features / scale, scale)
+        return _centred(q, k, v, mask, features / scale, scale)
     # In float32, of which the terms hold every bit: a compiler makes one kernel of this and the copy of the
     # keys, and float64 is dear there.
-    features = (features * width**0.5).float()
+    features = (features / scale).float()
     q, k = _widen(q, q.new_ones(BF16_TERMS)), _widen(k, _exact_terms(features, q.dtype))
-    return _fused_wide(q, k, v, sight, scale)
+    return _fused_of_any_width(q, k, v, mask, scale)
 
 
-def _fused_wide(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, scale: float) -> Tensor:
-    """Fused attention where queries and keys have more channels than values."""
-    if q.dtype in _takes_narrow_values(q.device):
-        return _fused(q, k, v, sight, scale)
-    return _fused(q, k, _pad(v, q), sight, scale)[..., : v.shape[-1]]
+def _fused_of_any_width(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, scale: float) -> Tensor:
+    """Fused attention where queries and keys may have more channels than values."""
+    if q.shape[-1] == v.shape[-1] or q.dtype in _takes_narrow_values(q.device):
+        return _fused(q, k, v, mask, scale)
+    return _fused(q, k, _pad(v, q), mask, scale)[..., : v.shape[-1]]
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -241,8 +210,8 @@ def _takes_narrow_values(device: torch.device) -> tuple[torch.dtype, ...]:
     return ()
 
 
-def _centred(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, features: Tensor, scale: float) -> Tensor:
-    texts, width = len(q), q.shape[-1]
+def _centred(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, features: Tensor, scale: float) -> Tensor:
+    texts, width = len(q), v.shape[-1]
     q = _widen(q, q.new_ones(1))
     v = _pad(v, q)
     # The softmax does not see what a whole row is shifted by, and its gradient would be nothing but rounding.
@@ -252,13 +221,13 @@ def _centred(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, features: Tensor, s
         count = rows.stop - rows.start
         blocks = -(-count // CENTRED_ROWS)
         size = -(-count // blocks)
-        middle = sight.length - sight.n + rows.start + size // 2
+        middle = mask.keys - mask.queries + rows.start + size // 2
         middles = origins[:, :, middle : middle + blocks * size : size].transpose(1, 2)[..., None]
         near = _widen(_repeated(k, keys, blocks), _repeated(features, keys, blocks) - middles)
         if blocks == 1:
-            return _fused_part(q[:, :, rows], near[:, 0], v[:, :, keys], sight, rows, keys, scale)
+            return _fused_part(q[:, :, rows], near[:, 0], v[:, :, keys], mask, rows, keys, scale)
         # Each block as if it were a text of its own.
-        visible = None if sight.is_open(rows) else _apart(sight.visible(rows, keys), blocks, texts)
+        visible = None if mask.is_open(rows, keys) else _apart(mask.visible(rows, keys), blocks, texts)
         values = _repeated(v, keys, blocks).flatten(0, 1)
         queries = _apart(q[:, :, rows], blocks, texts)
         out = F.scaled_dot_product_attention(
@@ -268,7 +237,7 @@ def _centred(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, features: Tensor, s
         return joined[:, :, :count]
 
     together = max(1, CENTRED_BLOCKS.get(q.device.type, 1) // texts)
-    return _in_blocks(part, sight, CENTRED_ROWS * together, v)[..., :width]
+    return _in_blocks(part, mask, CENTRED_ROWS * together, v)[..., :width]
 
 
 def _repeated(x: Tensor, keys: slice, blocks: int) -> Tensor:
@@ -286,21 +255,23 @@ def _apart(rows: Tensor, blocks: int, texts: int) -> Tensor:
     return folded
 
 
-def _blocked(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Dense) -> Tensor:
-    keep = not torch.is_grad_enabled() or sight.n <= RECOMPUTE_ABOVE
+def _blocked(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Dense, scale: float) -> Tensor:
+    keep = not torch.is_grad_enabled() or mask.queries <= RECOMPUTE_ABOVE
 
     def part(rows: slice, keys: slice) -> Tensor:
-        block = partial(_block, bias.values, Block(rows, keys, sight.visible(rows, keys)))
+        block = partial(_block, bias.values, Block(rows, keys, mask.visible(rows, keys)), scale)
         parts = q[:, :, rows], k[:, :, keys], v[:, :, keys]
         out: Tensor = block(*parts) if keep else checkpoint(block, *parts, use_reentrant=False)
         return out
 
-    return _in_blocks(part, sight, ROWS, v)
+    return _in_blocks(part, mask, ROWS, v)
 
 
-def _block(values: Callable[[Block], Tensor], block: Block, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _block(
+    values: Callable[[Block], Tensor], block: Block, scale: float, q: Tensor, k: Tensor, v: Tensor
+) -> Tensor:
     exact = torch.promote_types(q.dtype, torch.float32)
-    logits = q.to(exact) @ k.to(exact).transpose(-1, -2) * q.shape[-1] ** -0.5
+    logits = q.to(exact) @ k.to(exact).transpose(-1, -2) * scale
     logits = (logits + values(block)).masked_fill(~block.visible, float("-inf"))
     out: Tensor = logits.softmax(-1).to(v.dtype) @ v
     return out

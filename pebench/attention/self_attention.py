@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pebench.attention.cache import LayerCache
-from pebench.attention.kernels import Kernel, attend, choose_kernel
-from pebench.position_encoding import Geometry, PositionEncoding, Table
+from pebench.attention.encoded_positions import EncodedPositions
+from pebench.attention.kernels import Kernel
+from pebench.position_encoding import Geometry
 
 
 class SelfAttention(nn.Module):
@@ -23,7 +24,8 @@ class SelfAttention(nn.Module):
     def __init__(self, geometry: Geometry, layer: int, bias: bool = True) -> None:
         """
         Args:
-            geometry: sizes, and whether attention is causal. layer: number of the layer, from 0.
+            geometry: sizes, and whether attention is causal.
+            layer: number of the layer, from 0.
             bias: whether the projections have one.
         """
         super().__init__()
@@ -33,35 +35,18 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(geometry.width, geometry.width, bias=bias)
         self.kernel: Kernel | None = None
 
-    def forward(
-        self,
-        hidden: Tensor,
-        encoding: PositionEncoding,
-        table: Table,
-        key_table: Table,
-        key_mask: Tensor | None = None,
-        cache: LayerCache | None = None,
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, here: EncodedPositions, cache: LayerCache | None = None) -> Tensor:
         """
         Args:
-            hidden: (B, N, D) normed input for the new positions.
-            encoding: the encoding of the model. table: its table of the new positions.
-            key_table: its table of all K positions, the cached ones first.
-            key_mask: (B, K) bool, False for padding.
+            hidden: (B, N, D) normed input of the new tokens.
+            here: their positions.
             cache: takes in the new keys and values, and holds those before them.
 
         Returns:
             (B, N, D).
         """
         q, k, v = (self._heads(part) for part in self._project(hidden))
-        with torch.autocast(hidden.device.type, enabled=False):
-            q, k = encoding.rotate(q, k, table, self.layer)
-            if cache is not None:
-                k, v = cache.append(k, v)
-            carry = {} if cache is None else cache.carry
-            bias = encoding.bias(q, k, hidden, table, key_table, self.layer, carry)
-            self.kernel = choose_kernel(bias, q, k)
-            out = attend(q, k, v, bias, causal=self.geometry.causal, key_mask=key_mask)
+        out, self.kernel = here.attend(q, k, v, hidden, self.layer, self.geometry.causal, cache)
         projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
         return projected
 

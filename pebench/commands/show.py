@@ -196,6 +196,7 @@ def _places(acts: str) -> str:
         "R": "queries and keys (R)",
         "B": "the logits, from positions (B)",
         "C": "the logits, from content (C)",
+        "W": "which keys are seen (W)",
     }
     return ", ".join(names[letter] for letter in acts) or "nothing"
 

@@ -9,11 +9,24 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from pebench.attention.cache import Cache
+from pebench.attention.encoded_positions import EncodedPositions
 from pebench.attention.kernels import possible_kernels
 from pebench.conformance.identities import IDENTITIES
 from pebench.conformance.subject import EXTENTS, VOCABULARY, Subject, assert_close, run_forward
 from pebench.errors import join_and
-from pebench.position_encoding import Draw, Reach, Table, grid, tabulate
+from pebench.position_encoding import (
+    AttentionInputs,
+    Block,
+    Dense,
+    Extrapolation,
+    Factored,
+    PositionEncoding,
+    StepRNG,
+    Table,
+    grid,
+    layer_inputs,
+    tabulate,
+)
 from pebench.randomness import generator
 from pebench.registry import encodings
 
@@ -87,7 +100,7 @@ def gradients(subject: Subject) -> None:
     positions = subject.grid()
     table = tabulate(encoding, positions, subject.reach())
     loss = model.losses(model(tokens, table), tokens.roll(-1, 1)).mean()
-    for value in encoding.auxiliary_losses(positions.cpu(), table, Draw(0, 0)).values():
+    for value in encoding.auxiliary_losses(positions.cpu(), table, StepRNG(0, 0)).values():
         loss = loss + value
     loss.backward()
     gradients = {name: p.grad for name, p in encoding.named_parameters()}
@@ -117,7 +130,7 @@ def exact_tables(subject: Subject) -> None:
     """Tables hold float32 or integers, and are the same under bfloat16 autocast."""
     encoding = subject.encoding().eval()
     positions, reach = subject.scattered(40)
-    plain = _tensors(encoding.table(positions, reach))
+    plain = _tensors(tabulate(encoding, positions, reach))
     with torch.autocast(subject.device, torch.bfloat16):
         under = _tensors(tabulate(encoding, positions, reach))
     for one, other in zip(plain, under, strict=True):
@@ -134,7 +147,7 @@ def half_precision(subject: Subject) -> None:
     positions, reach = subject.scattered(24)
     limit = model.encoding.limit() or FAR_OUT[subject.axes]
     far = max(0, min(limit, FAR_OUT[subject.axes]) - max(reach.extent))
-    reach = Reach(tuple(size + far for size in reach.extent), reach.method)
+    reach = Extrapolation(tuple(size + far for size in reach.extent), reach.method)
     wanted = run_forward(model, tokens, positions + far, reach)
     with torch.autocast(subject.device, torch.bfloat16):
         found = run_forward(model, tokens, positions + far, reach)
@@ -148,9 +161,9 @@ def tables_by_position(subject: Subject) -> None:
     """The table of some positions is the same part of the table of all: dimension 1 is the position."""
     encoding = subject.encoding().eval()
     positions, reach = subject.scattered(12)
-    whole = _tensors(encoding.table(positions, reach))
-    some = _tensors(encoding.table(positions[:, 5:9], reach))
-    rows = _tensors(encoding.table(positions.expand(3, -1, -1), reach))
+    whole = _tensors(tabulate(encoding, positions, reach))
+    some = _tensors(tabulate(encoding, positions[:, 5:9], reach))
+    rows = _tensors(tabulate(encoding, positions.expand(3, -1, -1), reach))
     for all_of, part, batch in zip(whole, some, rows, strict=True):
         assert all_of.shape[1] == 12, f"dimension 1 of a table is {all_of.shape[1]}, not the 12 positions"
         assert_close(part, all_of[:, 5:9], "a position's entry depends on the positions beside it")
@@ -162,7 +175,7 @@ def beyond_the_trained_extent(subject: Subject) -> None:
     """At four times the trained extent, by every extrapolation it offers, outputs are numbers."""
     model = subject.model(layers=1)
     for method in encodings.load(subject.name).extrapolations:
-        reach = Reach(subject.reach(4).extent, method)
+        reach = Extrapolation(subject.reach(4).extent, method)
         limit = model.encoding.limit()
         if limit is not None and max(reach.extent) > limit:
             continue
@@ -188,7 +201,7 @@ def repeatable_draws(subject: Subject) -> None:
     extent."""
     encoding, extent = subject.encoding().eval(), EXTENTS[subject.axes]
     for step in (3, 4):
-        draw = Draw(7, step)
+        draw = StepRNG(7, step)
         positions = encoding.training_positions(extent, draw)
         assert positions.shape == grid(extent).shape, (
             f"training positions have the shape {tuple(positions.shape)}"
@@ -209,17 +222,42 @@ def repeatable_draws(subject: Subject) -> None:
 def declared_kernels(subject: Subject) -> None:
     """Attention serves it with the kernels that it declares, and no others."""
     model, positions, reach = subject.model(layers=1), subject.grid(), subject.reach()
-    encoding, count = model.encoding, positions.shape[1]
-    shapes = ((1, 4, count, 16), (1, 4, count, 16), (1, count, 64))
-    draw = generator(0, "kernels")
-    q, k, hidden = (torch.randn(shape, generator=draw).to(subject.device) for shape in shapes)
-    table = tabulate(encoding, positions, reach)
-    able = possible_kernels(encoding.bias(q, k, hidden, table, table, 0, {}))
-    run_forward(model, subject.tokens(count), positions, reach)
+    encoding, x = model.encoding, _layer(subject, model.encoding)
+    windowed = x.mask.window is not None or x.mask.chunk is not None
+    able = possible_kernels(encoding.bias(x), windowed)
+    run_forward(model, subject.tokens(positions.shape[1]), positions, reach)
     undeclared = [kernel for kernel in (*able, *model.kernels()) if kernel not in encoding.kernels]
     assert not undeclared, (
         f"attention uses the kernel '{undeclared[0]}', which it does not declare: kernels = {able}"
     )
+
+
+@torch.no_grad()
+def plain_softmax(subject: Subject) -> None:
+    """Attention is softmax(t·scale·q·k + bias)·v of its hooks, whatever width it gives the heads."""
+    encoding = subject.encoding(layers=1).eval()
+    x = _layer(subject, encoding)
+    values = torch.randn(x.k.shape, generator=generator(0, "values")).to(subject.device)
+    count, every = x.q.shape[2], slice(0, x.q.shape[2])
+    q, k = encoding.rotate(x)
+    x = x._replace(q=q, k=k)
+    temperature, bias = encoding.temperature(x), encoding.bias(x)
+    visible = x.mask.visible(every, every)
+    logits = q.double() @ k.double().mT * encoding.scale()
+    if temperature is not None:
+        logits = logits * temperature.double()[..., None]
+    match bias:
+        case Dense():
+            logits = logits + bias.values(Block(every, every, visible)).double()
+        case Factored():
+            key, query = bias.key.double(), bias.query
+            logits = logits + (key.sum(-1)[..., None, :] if query is None else query.double() @ key.mT)
+    wanted = logits.masked_fill(~visible, float("-inf")).softmax(-1) @ values.double()
+    plain = _layer(subject, encoding)
+    here = EncodedPositions(encoding, x.q_table, x.k_table)
+    found = here.attend(plain.q, plain.k, values, x.hidden, 0, subject.causal).values
+    assert found.shape[2] == count, "attention loses tokens"
+    assert_close(found, wanted, "attention is not the softmax of what its hooks say")
 
 
 @torch.no_grad()
@@ -265,6 +303,7 @@ CONTRACTS: tuple[Contract, ...] = (
     same_seed_same_weights,
     repeatable_draws,
     declared_kernels,
+    plain_softmax,
     one_graph,
     claimed_identities,
 )
@@ -272,3 +311,15 @@ CONTRACTS: tuple[Contract, ...] = (
 
 def _tensors(table: Table) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(table)[0] if isinstance(leaf, Tensor)]
+
+
+def _layer(subject: Subject, encoding: PositionEncoding) -> AttentionInputs:
+    """The first layer of a pass over the trained extent, with random queries, keys and hidden states."""
+    positions, reach = subject.grid(), subject.reach()
+    geometry, count, draw = encoding.geometry, positions.shape[1], generator(0, "layer")
+    heads = (1, geometry.heads, count, geometry.head_dim)
+    q, k, hidden = (
+        torch.randn(shape, generator=draw).to(subject.device)
+        for shape in (heads, heads, (1, count, geometry.width))
+    )
+    return layer_inputs(encoding, q, k, hidden, tabulate(encoding, positions, reach))

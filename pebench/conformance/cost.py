@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Draw, Geometry, Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, StepRNG, grid, tabulate
 from pebench.randomness import generator
 from pebench.resolve import build_encoding
 
@@ -78,13 +78,13 @@ def _works(name: str, options: Mapping[str, Any], geometry: Geometry, device: st
     positions = grid(geometry.extent)
     rows = max(1, TOKENS // positions.shape[1])
     tokens = torch.randint(256, (rows, positions.shape[1]), generator=generator(0, "cost")).to(device)
-    there, reach = positions.to(device), Reach(geometry.extent, encoding.extrapolations[0])
+    there, reach = positions.to(device), Extrapolation(geometry.extent, encoding.extrapolations[0])
 
     def losses() -> torch.Tensor:
         table = tabulate(encoding, there, reach)
         loss: torch.Tensor = model.losses(model(tokens, table), tokens).mean()  # type: ignore[operator]
         if torch.is_grad_enabled():
-            for value in encoding.auxiliary_losses(positions, table, Draw(0, 0)).values():
+            for value in encoding.auxiliary_losses(positions, table, StepRNG(0, 0)).values():
                 loss = loss + value
         return loss
 

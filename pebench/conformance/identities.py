@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pebench.conformance.subject import EXTENTS, Subject, assert_close, run_forward
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach, grid
+from pebench.position_encoding import Extrapolation, grid
 from pebench.registry import encodings
 
 COUNT = 20
@@ -31,7 +31,7 @@ def shift(subject: Subject) -> None:
     model, tokens = subject.model(), subject.tokens(COUNT)
     positions, reach = subject.scattered(COUNT)
     far = FAR[subject.axes]
-    reach = Reach(tuple(size + far for size in reach.extent), reach.method)
+    reach = Extrapolation(tuple(size + far for size in reach.extent), reach.method)
     here, there = (run_forward(model, tokens, positions + offset, reach) for offset in (0, far))
     assert_close(there, here, "a common shift of all positions changes the output")
 
@@ -62,7 +62,7 @@ def grid_row(subject: Subject) -> None:
     tokens = subject.tokens(length)
     method = encodings.load(subject.name).extrapolations[0]
     found, wanted = (
-        run_forward(model, tokens, grid(extent).to(subject.device), Reach(extent, method))
+        run_forward(model, tokens, grid(extent).to(subject.device), Extrapolation(extent, method))
         for model, extent in ((row, (1, length)), (line, (length,)))
     )
     assert_close(found, wanted, "on a grid of one row it differs from what it is in 1-D")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Geometry, PositionEncoding, Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, grid, tabulate
 from pebench.randomness import generator
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
@@ -73,17 +73,17 @@ class Subject:
         drawn = torch.randint(VOCABULARY, (rows, count), generator=generator(0, "tokens", count))
         return drawn.to(self.device)
 
-    def scattered(self, count: int) -> tuple[Tensor, Reach]:
+    def scattered(self, count: int) -> tuple[Tensor, Extrapolation]:
         """(1, N, A) increasing positions with gaps and an offset, and an extent that holds them."""
         steps = torch.randint(1, 4, (1, count, self.axes), generator=generator(0, "gaps", count))
         positions = 3 + steps.cumsum(1)
         extent = tuple(int(size) + 1 for size in positions.amax((0, 1)))
-        return positions.to(self.device), Reach(extent, encodings.load(self.name).extrapolations[0])
+        return positions.to(self.device), Extrapolation(extent, encodings.load(self.name).extrapolations[0])
 
-    def reach(self, times: int = 1) -> Reach:
+    def reach(self, times: int = 1) -> Extrapolation:
         """So many times the trained extent, by the encoding's own preference."""
         extent = tuple(size * times for size in EXTENTS[self.axes])
-        return Reach(extent, encodings.load(self.name).extrapolations[0])
+        return Extrapolation(extent, encodings.load(self.name).extrapolations[0])
 
 
 def subjects(name: str, options: Mapping[str, Any] | None = None, device: str = "cpu") -> Iterator[Subject]:
@@ -95,7 +95,7 @@ def subjects(name: str, options: Mapping[str, Any] | None = None, device: str = 
                 yield Subject(name, axes, causal, options or {}, device=device)
 
 
-def run_forward(model: Decoder, tokens: Tensor, positions: Tensor, reach: Reach) -> Tensor:
+def run_forward(model: Decoder, tokens: Tensor, positions: Tensor, reach: Extrapolation) -> Tensor:
     """(B, N, D) hidden states."""
     hidden: Tensor = model(tokens, tabulate(model.encoding, positions, reach))
     return hidden

@@ -10,22 +10,22 @@ BLOCK = 64
 """Positions whose sums one product of matrices yields."""
 
 
-def accumulate(new: Tensor, carry: dict[str, Tensor]) -> Tensor:
+def accumulate(new: Tensor, state: dict[str, Tensor]) -> Tensor:
     """The running sums of a quantity, at all positions seen so far.
 
     Args:
         new: (B, H, N) its values at the new positions.
-        carry: of this layer, empty at the start of the sequence; keeps the sums for the next call.
+        state: of this layer, empty at the start of the sequence; keeps the sums for the next call.
 
     Returns:
         (B, H, K) float64, for K positions seen. In float32 a sum over ten thousand tokens has no digits left
         for the difference between neighbours, which is what attention looks at.
     """
     sums = _sums_by_products(new) if torch.compiler.is_compiling() else _sums(new)
-    if "sums" in carry:
-        before = carry["sums"]
+    if "sums" in state:
+        before = state["sums"]
         sums = torch.cat((before, before[..., -1:] + sums), dim=-1)
-    carry["sums"] = sums
+    state["sums"] = sums
     return sums
 
 

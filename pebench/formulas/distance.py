@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pebench.position_encoding import Block, Dense, Reach
+from pebench.position_encoding import Block, Dense, TableInputs
 
 
 class Placed(NamedTuple):
@@ -22,10 +22,10 @@ class Placed(NamedTuple):
     extent: int
 
 
-def placed(positions: Tensor, reach: Reach) -> Placed:
+def placed(x: TableInputs) -> Placed:
     """The table of (B|1, N, 1) positions. The extent bounds their distances without a look at them, for which
     a GPU would have to be waited for."""
-    return Placed(positions, reach.extent[0])
+    return Placed(x.positions, x.extent[0])
 
 
 def by_distance(curve: Callable[[Tensor], Tensor], query: Placed, key: Placed) -> Dense:

@@ -14,7 +14,7 @@ from pebench.models.context import Context
 from pebench.models.decoder import Decoder
 from pebench.models.generation import Stop, greedy, require_room
 from pebench.models.likelihood import Likelihood, likelihoods_after
-from pebench.position_encoding import Reach, Table, grid, tabulate
+from pebench.position_encoding import Extrapolation, Table, grid, tabulate
 from pebench.task import Batch
 
 
@@ -80,7 +80,7 @@ def answer_loss(model: Decoder, batch: Batch, table: Table) -> Tensor:
 
 
 @torch.no_grad()
-def score_answers(model: Decoder, examples: Sequence[Example], reach: Reach) -> list[Scored]:
+def score_answers(model: Decoder, examples: Sequence[Example], reach: Extrapolation) -> list[Scored]:
     """How likely each answer is after its prompt, and how much of it greedy decoding would give."""
     device = next(model.parameters()).device
     found: list[Scored | None] = [None] * len(examples)
@@ -112,7 +112,7 @@ class Answered(NamedTuple):
 
 @torch.no_grad()
 def answer_prompts(
-    model: Decoder, examples: Sequence[Example], reach: Reach, limit: int, stop: Stop
+    model: Decoder, examples: Sequence[Example], reach: Extrapolation, limit: int, stop: Stop
 ) -> list[Answered]:
     """Writes an answer to each prompt greedily, and scores the given one, with one reading of the prompt.
 

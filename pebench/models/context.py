@@ -11,7 +11,7 @@ from torch import Tensor
 from pebench.attention.cache import Cache
 from pebench.models.batching import padded
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, grid, tabulate
 
 
 class Context:
@@ -22,7 +22,7 @@ class Context:
         last: (B, D) hidden states of the last tokens that were read, which predict the next.
     """
 
-    def __init__(self, model: Decoder, texts: Sequence[Sequence[int]], reach: Reach) -> None:
+    def __init__(self, model: Decoder, texts: Sequence[Sequence[int]], reach: Extrapolation) -> None:
         """Reads the texts, the shorter ones padded on the left.
 
         Args:

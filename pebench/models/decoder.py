@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pebench.attention.cache import Cache, LayerCache
+from pebench.attention.encoded_positions import EncodedPositions
 from pebench.attention.self_attention import SelfAttention
 from pebench.position_encoding import Geometry, PositionEncoding, Table
 from pebench.randomness import generator
@@ -75,18 +76,9 @@ class DecoderBlock(nn.Module):
         self.contract = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self,
-        hidden: Tensor,
-        encoding: PositionEncoding,
-        table: Table,
-        key_table: Table,
-        key_mask: Tensor | None,
-        cache: LayerCache | None,
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, here: EncodedPositions, cache: LayerCache | None) -> Tensor:
         """(B, N, D) to (B, N, D); see `SelfAttention.forward` for the rest."""
-        normed = self.attention_norm(hidden)
-        attended = self.attention(normed, encoding, table, key_table, key_mask, cache)
+        attended = self.attention(self.attention_norm(hidden), here, cache)
         hidden = hidden + self.dropout(attended)
         inner = F.gelu(self.expand(self.perceptron_norm(hidden)), approximate="tanh")
         out: Tensor = hidden + self.dropout(self.contract(inner))
@@ -121,7 +113,8 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """
         Args:
-            tokens: (B, N) new tokens. table: the encoding's table of their positions.
+            tokens: (B, N) new tokens.
+            table: the encoding's table of their positions.
             key_mask: (B, N) bool, False for padding among the new tokens.
             cache: holds the tokens before these, and takes these in.
 
@@ -129,16 +122,16 @@ class Decoder(nn.Module):
             (B, N, D) normed hidden states; `logits` or `losses` read them.
         """
         hidden = self.token_embedding(tokens)
-        added = self.encoding.embed(table)
-        if added is not None:
-            hidden = hidden + added
-        hidden = self.dropout(hidden)
         key_table = table
         if cache is not None:
             key_table, key_mask = cache.append(table, tokens, key_mask)
+        here = EncodedPositions(self.encoding, table, key_table, key_mask)
+        added = here.embed()
+        if added is not None:
+            hidden = hidden + added
+        hidden = self.dropout(hidden)
         for layer, block in enumerate(self.blocks):
-            layer_cache = None if cache is None else cache.layers[layer]
-            hidden = block(hidden, self.encoding, table, key_table, key_mask, layer_cache)
+            hidden = block(hidden, here, None if cache is None else cache.layers[layer])
         normed: Tensor = self.final_norm(hidden)
         return normed
 

@@ -11,7 +11,7 @@ from pebench.errors import UserError
 from pebench.models.batching import TOKENS_AT_ONCE, batches
 from pebench.models.context import Context
 from pebench.models.decoder import Decoder
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 
 
 class NoNumber(UserError):
@@ -57,7 +57,7 @@ class Stop:
 def generate(
     model: Decoder,
     prompts: Sequence[Sequence[int]],
-    reach: Reach,
+    reach: Extrapolation,
     limit: int,
     stop: Stop | None = None,
     *,
@@ -93,7 +93,7 @@ def generate(
     return found
 
 
-def require_room(prompts: Sequence[Sequence[int]], limit: int, reach: Reach) -> None:
+def require_room(prompts: Sequence[Sequence[int]], limit: int, reach: Extrapolation) -> None:
     """
     Raises:
         ValueError: a prompt is empty, or does not fit into the reach with so many new tokens.

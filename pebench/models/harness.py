@@ -20,7 +20,7 @@ from pebench.models.batching import TOKENS_AT_ONCE, batches
 from pebench.models.decoder import Decoder
 from pebench.models.generation import NoNumber, Stop, generate
 from pebench.models.likelihood import Continuation, likelihoods
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """What lm-eval lets a task call the most tokens of an answer."""
@@ -131,7 +131,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         ids: list[int] = self._tokenizer.encode(string).tolist()
         return ids
 
-    def reach(self, length: int) -> Reach:
+    def reach(self, length: int) -> Extrapolation:
         """How a request of so many tokens is served.
 
         Raises:
@@ -154,7 +154,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
                 f"the encoding can name {limit} positions, and a request needs {extent}: max_length={limit} "
                 "would cut it."
             )
-        return Reach((extent,), self._method)
+        return Extrapolation((extent,), self._method)
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """For each request of a context and a continuation, the log-likelihood of the latter, and whether it
@@ -239,7 +239,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         self, asked: dict[int, Continuation], what: str, quiet: bool
     ) -> Iterator[tuple[int, float, bool]]:
         """Numbers with their scores, as batches are done."""
-        groups: dict[Reach, list[int]] = defaultdict(list)
+        groups: dict[Extrapolation, list[int]] = defaultdict(list)
         for number, continuation in asked.items():
             groups[self.reach(continuation.read)].append(number)
         with self._bar(len(asked), what, quiet) as bar:
@@ -284,9 +284,11 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
                 self._max_length,
             )
 
-    def _alike(self, prompts: dict[int, _Prompt]) -> Iterator[tuple[Reach, int, tuple[str, ...], list[int]]]:
+    def _alike(
+        self, prompts: dict[int, _Prompt]
+    ) -> Iterator[tuple[Extrapolation, int, tuple[str, ...], list[int]]]:
         """Batches of prompts that are served and ended alike, the longest first."""
-        groups: dict[tuple[Reach, int, tuple[str, ...]], list[int]] = defaultdict(list)
+        groups: dict[tuple[Extrapolation, int, tuple[str, ...]], list[int]] = defaultdict(list)
         for number, prompt in prompts.items():
             reach = self.reach(len(prompt.tokens) + prompt.limit)
             groups[reach, prompt.limit, prompt.until].append(number)

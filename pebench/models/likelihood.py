@@ -13,7 +13,7 @@ from torch import Tensor
 from pebench.models.batching import TOKENS_AT_ONCE, batches, padded
 from pebench.models.context import Context
 from pebench.models.decoder import LOGITS_AT_ONCE, Decoder
-from pebench.position_encoding import Reach, grid, tabulate
+from pebench.position_encoding import Extrapolation, grid, tabulate
 
 
 class Continuation(NamedTuple):
@@ -48,7 +48,7 @@ class Likelihood(NamedTuple):
 def likelihoods(
     model: Decoder,
     continuations: Sequence[Continuation],
-    reach: Reach,
+    reach: Extrapolation,
     *,
     tokens_at_once: int = TOKENS_AT_ONCE,
     rows_at_once: int | None = None,
@@ -101,7 +101,7 @@ def _size(group: list[int], continuations: Sequence[Continuation]) -> int:
 
 
 @torch.no_grad()
-def _read_whole(model: Decoder, batch: list[Continuation], reach: Reach) -> list[Likelihood]:
+def _read_whole(model: Decoder, batch: list[Continuation], reach: Extrapolation) -> list[Likelihood]:
     """Scores texts side by side. Padding stands behind them, where causal attention never looks."""
     device = next(model.parameters()).device
     tokens, _ = padded([(*context, *rest)[:-1] for context, rest in batch], device, left=False)
@@ -117,7 +117,7 @@ def _read_shared(
     model: Decoder,
     continuations: Sequence[Continuation],
     groups: list[list[int]],
-    reach: Reach,
+    reach: Extrapolation,
     tokens_at_once: int,
     rows_at_once: int | None,
 ) -> Iterator[tuple[int, Likelihood]]:

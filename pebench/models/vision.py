@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.attention.kernels import Kernel, attend, choose_kernel
-from pebench.attention.unplaced import Places, places
+from pebench.attention.encoded_positions import EncodedPositions, encoded_positions
+from pebench.attention.kernels import Kernel
 from pebench.errors import UserError, unknown
 from pebench.position_encoding import Geometry, PositionEncoding, Table
 from pebench.randomness import derive
@@ -74,8 +74,8 @@ class VisionOptions(Frozen):
             sizes = self.keywords()
             width, layers, heads = (sizes[key] for key in ("embed_dim", "depth", "num_heads"))
             patch = (sizes["patch_size"],) * 2
-            unplaced = 1 if self.pool != "average" else 0
-            return Outline(width=width, heads=heads, layers=layers, patch=patch, unplaced=unplaced)
+            prefix_tokens = 1 if self.pool != "average" else 0
+            return Outline(width=width, heads=heads, layers=layers, patch=patch, prefix_tokens=prefix_tokens)
         return _named_outline(self)
 
 
@@ -87,18 +87,20 @@ class Outline(Frozen):
 
     Attributes:
         width, heads, layers: of the Transformer. patch: pixels of a patch, rows and columns.
-        unplaced: leading tokens that are no patches.
+        prefix_tokens: leading tokens that are no patches.
     """
 
     width: int
     heads: int
     layers: int
     patch: tuple[int, int]
-    unplaced: int
+    prefix_tokens: int
 
     def geometry(self, extent: tuple[int, ...]) -> Geometry:
         """What an encoding must know, for a grid of so many rows and columns of patches."""
-        return Geometry(self.width, self.heads, self.layers, extent, causal=False, unplaced=self.unplaced)
+        return Geometry(
+            self.width, self.heads, self.layers, extent, causal=False, prefix_tokens=self.prefix_tokens
+        )
 
 
 class PlacedAttention(nn.Module):
@@ -123,23 +125,19 @@ class PlacedAttention(nn.Module):
         self.layer = layer
         self.kernel: Kernel | None = None
 
-    def forward(self, hidden: Tensor, attn_mask: Places, **_: object) -> Tensor:
+    def forward(self, hidden: Tensor, attn_mask: EncodedPositions, **_: object) -> Tensor:
         """
         Args:
             hidden: (B, N, D) normed input.
-            attn_mask: where the tokens stand. timm's blocks hand on under this name whatever they are given.
+            attn_mask: the positions of the tokens. timm's blocks hand on under this name whatever they are
+                given.
 
         Returns:
             (B, N, D).
         """
-        here = attn_mask
         q, k, v = self.qkv(hidden).unflatten(-1, (3, self.heads, -1)).movedim(2, 0).transpose(2, 3)
         q, k = self.q_norm(q), self.k_norm(k)
-        with torch.autocast(hidden.device.type, enabled=False):
-            q, k = here.rotate(q, k, self.layer)
-            bias = here.bias(q, k, hidden, self.layer)
-            self.kernel = choose_kernel(bias, q, k)
-            out = attend(q, k, v, bias, causal=False)
+        out, self.kernel = attn_mask.attend(q, k, v, hidden, self.layer, causal=False)
         out = self.norm(out.transpose(1, 2).flatten(2))
         projected: Tensor = self.proj_drop(self.proj(out))
         return projected
@@ -187,10 +185,12 @@ class VisionModel(nn.Module):
 
     def forward(self, images: Tensor, table: Table) -> Tensor:
         """(B, classes) logits of (B, 3, rows, columns) images; the table is that of their patches."""
-        here = places(self.encoding, table)
+        here = encoded_positions(self.encoding, table)
         self.embedding.added = here.embed()
-        features = self.transformer.forward_features(images, attn_mask=cast("Any", here))
-        self.embedding.added = None
+        try:
+            features = self.transformer.forward_features(images, attn_mask=cast("Any", here))
+        finally:
+            self.embedding.added = None
         logits: Tensor = self.transformer.forward_head(features)
         return logits
 
@@ -215,7 +215,7 @@ def _named_outline(options: VisionOptions) -> Outline:
         heads=attention[0].heads,
         layers=len(attention),
         patch=tuple(model.patch_embed.patch_size),
-        unplaced=model.num_prefix_tokens,
+        prefix_tokens=model.num_prefix_tokens,
     )
 
 

@@ -17,11 +17,12 @@ from pebench.position_encoding import (
     Bias,
     Block,
     Dense,
+    Extrapolation,
     Factored,
     Geometry,
     PositionEncoding,
-    Reach,
     grid,
+    layer_inputs,
     tabulate,
 )
 from pebench.randomness import generator
@@ -84,7 +85,7 @@ def _change(
     geometry, positions = encoding.geometry, grid(extent)
     count = positions.shape[1]
     row = int((positions[0] == torch.tensor(query)).all(-1).nonzero())
-    table = tabulate(encoding, positions, Reach(extent, method))
+    table = tabulate(encoding, positions, Extrapolation(extent, method))
     added = encoding.embed(table)
     total = torch.zeros(geometry.heads, count)
     for draw in range(DRAWS):
@@ -95,10 +96,11 @@ def _change(
             hidden = hidden + added / added.std()
         heads = hidden.unflatten(-1, (geometry.heads, geometry.head_dim)).transpose(1, 2)
         plain = content.unflatten(-1, (geometry.heads, geometry.head_dim)).square().sum(-1)[0, 0, :, None]
-        q, k = encoding.rotate(heads, heads, table, 0)
-        bias = encoding.bias(q, k, hidden, table, table, 0, {})
+        x = layer_inputs(encoding, heads, heads, hidden, table)
+        q, k = encoding.rotate(x)
+        bias = encoding.bias(x._replace(q=q, k=k))
         products = (q[:, :, row : row + 1] * k).sum(-1)[0] - plain
-        total += products * geometry.head_dim**-0.5 + _row(bias, row, count)[0]
+        total += products * encoding.scale() + _row(bias, row, count)[0]
     return total / DRAWS
 
 

@@ -8,14 +8,14 @@ import time
 import torch
 from torch import nn
 
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.running import memory
 from pebench.store import EvaluationCost, Score
 from pebench.task import AnyTask
 
 
 def evaluate(
-    model: nn.Module, task: AnyTask, reach: Reach, device: torch.device
+    model: nn.Module, task: AnyTask, reach: Extrapolation, device: torch.device
 ) -> tuple[list[Score], EvaluationCost]:
     """The scores of a model at one extent, reached by one method, and what they cost.
 

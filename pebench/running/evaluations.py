@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from pebench import atomic
-from pebench.position_encoding import Reach
+from pebench.position_encoding import Extrapolation
 from pebench.running.evaluate import evaluate
 from pebench.store import EvaluationCost, MetricRecord, RunFolder, Score
 from pebench.task import AnyTask
@@ -48,7 +48,7 @@ class Evaluations(BaseModel):
         self.costs += other.costs
         self.metrics |= other.metrics
 
-    def in_order(self, wanted: list[Reach]) -> Evaluations:
+    def in_order(self, wanted: list[Extrapolation]) -> Evaluations:
         """The same in the order that is given, whoever was done first."""
         order = {tuple(reach): number for number, reach in enumerate(wanted)}
         last = len(order)
@@ -61,7 +61,9 @@ class Evaluations(BaseModel):
         )
 
 
-def evaluations_at(model: nn.Module, task: AnyTask, reach: Reach, device: torch.device) -> Evaluations:
+def evaluations_at(
+    model: nn.Module, task: AnyTask, reach: Extrapolation, device: torch.device
+) -> Evaluations:
     """The evaluation of a model at one extent, reached by one method; see `evaluate`."""
     scores, cost = evaluate(model, task, reach, device)
     names = {score.metric for score in scores}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pebench.position_encoding import Draw, PositionEncoding, grid
+from pebench.position_encoding import PositionEncoding, StepRNG, grid
 from pebench.spec import Training
 
 
 def training_positions(
-    training: Training, encoding: PositionEncoding, extent: tuple[int, ...], draw: Draw
+    training: Training, encoding: PositionEncoding, extent: tuple[int, ...], draw: StepRNG
 ) -> Tensor:
     """(1, N, A) positions of the batch of a step, each axis on its own.
 

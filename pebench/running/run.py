@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from pebench.errors import UserError
-from pebench.position_encoding import PositionEncoding, Reach
+from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
 from pebench.running import checkpoint, code, memory, provenance
 from pebench.running.checkpoint import State
@@ -390,9 +390,9 @@ class _Run:
 
 def _concluded(task: AnyTask, scores: list[Score]) -> list[Score]:
     """What the task makes of all evaluations together."""
-    found: dict[Reach, dict[str, float]] = {}
+    found: dict[Extrapolation, dict[str, float]] = {}
     for score in scores:
-        values = found.setdefault(Reach(score.extent, score.extrapolation), {})
+        values = found.setdefault(Extrapolation(score.extent, score.extrapolation), {})
         values[score.metric] = math.nan if score.value is None else score.value
     return [
         Score(metric=name, extent=reach.extent, extrapolation=reach.method, value=value)
@@ -468,7 +468,7 @@ def _job() -> str | None:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
-def _at(reach: Reach, usual: str) -> str:
+def _at(reach: Extrapolation, usual: str) -> str:
     """How metric names and messages call an evaluation; the encoding's usual method is not worth a word."""
     extent = "x".join(str(size) for size in reach.extent)
     return extent if reach.method == usual else f"{extent}/{reach.method}"

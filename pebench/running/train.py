@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from pebench.position_encoding import Draw, PositionEncoding, Reach, Table, tabulate
+from pebench.position_encoding import Extrapolation, PositionEncoding, StepRNG, Table, tabulate
 from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
 from pebench.running.compilation import compile_whole
@@ -90,7 +90,7 @@ def train(
                 optimiser,
                 training,
                 batch,
-                Draw(seed, step),
+                StepRNG(seed, step),
                 device,
                 ranks,
             )
@@ -120,14 +120,14 @@ def _update(
     optimiser: torch.optim.Optimizer,
     training: Training,
     batch: Batch,
-    draw: Draw,
+    draw: StepRNG,
     device: torch.device,
     ranks: Ranks,
 ) -> tuple[dict[str, Tensor], Tensor]:
     seed_device(derive(draw.seed, "dropout", draw.step), device)
     positions = training_positions(training, encoding, task.geometry().extent, draw)
-    reach = Reach(encoding.geometry.extent, encoding.extrapolations[0])
-    table = tabulate(encoding, positions, reach, device)
+    reach = Extrapolation(encoding.geometry.extent, encoding.extrapolations[0])
+    table = tabulate(encoding, positions, reach, device, draw)
     shared, leaves, copies = _cut(table)
     total = torch.zeros((), device=device)
     # Of all ranks' examples, so that sums over the ranks are means over the batch, masked targets or not.
@@ -151,7 +151,7 @@ def _update(
 
 
 @contextmanager
-def _own_dropout(ranks: Ranks, draw: Draw, device: torch.device) -> Iterator[None]:
+def _own_dropout(ranks: Ranks, draw: StepRNG, device: torch.device) -> Iterator[None]:
     """Lets each rank drop other channels of its examples, and gives back the random state that all ranks have
     in common: what an encoding drops must be the same everywhere."""
     if ranks.count == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_reference import reference
+from attention_reference import attended, reference
 from encoding_subjects import title
 from flex_comparison import SCORED, bias_of, compare
 from plain_decoding import decode_plainly
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from pebench.attention import kernels
 from pebench.attention.flex import attend_by_score
-from pebench.attention.kernels import attend
+from pebench.attention_mask import AttentionMask
 from pebench.conformance import VOCABULARY, Subject
 from pebench.encodings.alibi import slopes
 from pebench.models.decoder import Decoder
 from pebench.models.generation import generate
-from pebench.position_encoding import Bias, Dense, Factored, Geometry, Reach
+from pebench.position_encoding import Bias, Dense, Extrapolation, Factored, Geometry
 from pebench.randomness import generator
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
@@ -71,7 +71,7 @@ def test_agrees_with_float64(
     q, k, v = _inputs(*shape, dtype)
     bias, values = _bias(kind, *shape)
     mask = torch.arange(shape[1]).expand(2, -1) >= torch.tensor([[0], [3]]) if masked else None
-    found = attend(q, k, v, bias, causal=causal, key_mask=None if mask is None else mask.cuda())
+    found = attended(q, k, v, bias, causal=causal, key_mask=None if mask is None else mask.cuda())
     wanted = reference(q.cpu(), k.cpu(), v.cpu(), values, causal=causal, key_mask=mask)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double().cpu(), wanted, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
@@ -85,7 +85,7 @@ def test_a_long_bias_by_key_is_as_exact_as_the_matrix_in_blocks(dtype: torch.dty
     assert values is not None
     there = values.cuda()
     dense = Dense(lambda block: there[:, :, :, block.keys] - there[0, :, 0, block.rows][None, ..., None])
-    factored, blocked = (attend(q, k, v, one, causal=True) for one in (bias, dense))
+    factored, blocked = (attended(q, k, v, one, causal=True) for one in (bias, dense))
     wanted = reference(q.cpu(), k.cpu(), v.cpu(), values, causal=True)
     errors = [float((out.double().cpu() - wanted).abs().max()) for out in (factored, blocked)]
     assert errors[0] < 2 * errors[1] + (1e-4 if dtype == torch.float32 else 2e-2)
@@ -98,7 +98,7 @@ def test_gradients_agree_with_float64(kind: str) -> None:
         q, k, v = (x.to(device).requires_grad_() for x in _inputs(200, 200, torch.float32))
         bias, values = _bias(kind, 200, 200)
         if device == "cuda":
-            out = attend(q, k, v, bias, causal=True).double()
+            out = attended(q, k, v, bias, causal=True).double()
         else:
             out = reference(q, k, v, values, causal=True)
         weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).double().to(device)
@@ -126,10 +126,10 @@ def test_a_long_bias_by_key_is_as_exact_compiled(precision: torch.dtype) -> None
     draws = torch.Generator().manual_seed(2)
     key = (torch.rand(2, 4, 1024, 1, dtype=precision, generator=draws) * 3).cumsum(2).cuda()
 
-    def attended(key: Tensor) -> Tensor:
-        return attend(q, k, v, Factored(key=key * 1.0), causal=True)
+    def with_bias(key: Tensor) -> Tensor:
+        return attended(q, k, v, Factored(key=key * 1.0), causal=True)
 
-    found = torch.compile(attended, fullgraph=True, dynamic=False)(key)
+    found = torch.compile(with_bias, fullgraph=True, dynamic=False)(key)
     wanted = reference(q.cpu(), k.cpu(), v.cpu(), key.cpu().transpose(-1, -2), causal=True)
     tolerance = TOLERANCE[torch.bfloat16]
     torch.testing.assert_close(found.double().cpu(), wanted, atol=tolerance, rtol=tolerance)
@@ -150,7 +150,9 @@ def test_lengths_and_layers_share_a_few_compiled_kernels() -> None:
             assert bias.score is not None
             q = torch.randn(2, 4, count, 16, device="cuda")
             with torch.no_grad():
-                attend_by_score(q, q, q, bias.score, causal=True, key_mask=None)
+                attend_by_score(
+                    q, q, q, bias.score, mask=AttentionMask(count, count, True, q.device), scale=0.25
+                )
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3
 
 
@@ -161,7 +163,8 @@ def test_a_long_bias_by_position_takes_flex(monkeypatch: pytest.MonkeyPatch) -> 
         bias, _ = bias_of(COMPILED[0], count, "cuda")
         q = torch.randn(2, 4, count, 16, device="cuda")
         with torch.no_grad():
-            kernels_used.append(kernels.choose_kernel(bias, q, q))
+            mask = AttentionMask(count, count, True, q.device)
+            kernels_used.append(kernels.choose_kernel(bias, q, q, mask))
     assert kernels_used == ["blocked", "flex"]
 
 
@@ -175,7 +178,7 @@ def test_the_cache_changes_no_text(name: str) -> None:
                 parameter.mul_(8.0)
     draws = generator(3, "prompts")
     prompts = [torch.randint(VOCABULARY, (length,), generator=draws).tolist() for length in (9, 14, 3, 1)]
-    reach = Reach((48,), encodings.load(name).extrapolations[0])
+    reach = Extrapolation((48,), encodings.load(name).extrapolations[0])
     cached, whole = (decode(model, prompts, reach, 10) for decode in (generate, decode_plainly))
     equal = sum(one == other for one, other in zip(cached, whole, strict=True))
     assert equal >= len(prompts) - 1, "more than one tie"

@@ -16,12 +16,13 @@ from pebench.encodings.seqpe.objectives import contrastive_loss, distillation_lo
 from pebench.position_encoding import (
     Block,
     Dense,
-    Draw,
+    Extrapolation,
     Factored,
     Geometry,
     PositionEncoding,
-    Reach,
+    StepRNG,
     grid,
+    layer_inputs,
     tabulate,
 )
 from pebench.resolve import build_encoding
@@ -58,14 +59,17 @@ def _close(found: Tensor, wanted: Tensor) -> None:
 
 def test_the_golden_table_of_sines() -> None:
     encoding = build_encoding("sinusoidal", {}, Geometry(32, 4, 1, (64,))).cuda()
-    _close(encoding.table(grid((64,)).cuda(), Reach((64,)))[0], _golden("classic")["sinusoidal_64x32"])
+    _close(
+        tabulate(encoding, grid((64,)).cuda(), Extrapolation((64,)))[0],
+        _golden("classic")["sinusoidal_64x32"],
+    )
 
 
 def test_the_golden_rotations_of_rope() -> None:
     golden = _golden("rotary")
     encoding = build_encoding("rope", {}, Geometry(16, 2, 1, (64,))).cuda()
-    table = encoding.table(golden["positions"][None, :, None], Reach((64,)))
-    q, k = encoding.rotate(golden["q"], golden["k"], table, 0)
+    table = tabulate(encoding, golden["positions"][None, :, None], Extrapolation((64,)))
+    q, k = encoding.rotate(layer_inputs(encoding, golden["q"], golden["k"], golden["q"], table, 0))
     _close(q, golden["q_rot"])
     _close(k, golden["k_rot"])
 
@@ -83,8 +87,8 @@ def test_the_golden_rotations_in_two_dimensions(name: str, keys: tuple[str, str]
     encoding = build_encoding(name, {}, Geometry(16, 2, 3, (7, 7))).cuda()
     for parameter in encoding.parameters():
         parameter.copy_(golden["mixed_freqs"].view_as(parameter))
-    table = encoding.table(golden["positions_2d"][None], Reach((7, 7)))
-    turned = encoding.rotate(golden["q_2d"], golden["k_2d"], table, 1)
+    table = tabulate(encoding, golden["positions_2d"][None], Extrapolation((7, 7)))
+    turned = encoding.rotate(layer_inputs(encoding, golden["q_2d"], golden["k_2d"], golden["q_2d"], table, 1))
     for found, key in zip(turned, keys, strict=True):
         _close(found, golden[key])
 
@@ -117,8 +121,8 @@ def _acts(encoding: PositionEncoding, subject: Subject, dtype: torch.dtype, devi
     positions, reach = subject.scattered(COUNT)
     table = tabulate(encoding, positions.to(device), reach)
     embedded = encoding.embed(table)
-    q, k = encoding.rotate(q, k, table, 1)
-    bias = encoding.bias(q, k, hidden, table, table, 1, {})
+    q, k = encoding.rotate(layer_inputs(encoding, q, k, q, table, 1))
+    bias = encoding.bias(layer_inputs(encoding, q, k, hidden, table, 1))
     match bias:
         case Dense():
             whole = slice(0, COUNT)
@@ -168,7 +172,7 @@ def test_seqpes_losses_are_what_they_are_on_the_cpu(subject: Subject) -> None:
     for device in ("cpu", "cuda"):
         encoding = encoding.to(device)
         table = tabulate(encoding, positions.to(device), subject.reach())
-        losses.append(encoding.auxiliary_losses(positions, table, Draw(0, 3)))
+        losses.append(encoding.auxiliary_losses(positions, table, StepRNG(0, 3)))
     for name, wanted in losses[0].items():
         assert float(losses[1][name]) == pytest.approx(float(wanted), rel=1e-4, abs=1e-6)
     assert losses[0].keys() == losses[1].keys()

@@ -1,4 +1,4 @@
-"""Tokens that stand nowhere: encodings leave them alone, in every kind of bias and in every block."""
+"""Tokens without a position: encodings leave them alone, in every kind of bias and in every block."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import torch
 from attention_reference import reference
 from torch import Tensor
 
-from pebench.attention.kernels import attend
-from pebench.attention.unplaced import Places, places
+from pebench.attention import prefix_tokens
+from pebench.attention.encoded_positions import EncodedPositions, encoded_positions
 from pebench.position_encoding import (
+    AttentionInputs,
     Bias,
     Block,
     Dense,
+    Extrapolation,
     Factored,
     Geometry,
     PositionEncoding,
-    Reach,
-    Table,
     grid,
+    layer_inputs,
     tabulate,
 )
 from pebench.registry import encodings
 from pebench.resolve import build_encoding
 
-HEADS, WIDTH, UNPLACED, EXTENT = 4, 64, 3, (10, 14)
+HEADS, WIDTH, PREFIX, EXTENT = 4, 64, 3, (10, 14)
 COUNT = 140
 IN_2D = [name for name in encodings.origins() if 2 in encodings.load(name).axes]
 
@@ -51,34 +52,16 @@ def matrix(bias: Bias | None, count: int) -> Tensor:
 class KeyOnly(PositionEncoding):
     """A bias that depends on the key alone."""
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Table,
-        k_table: Table,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
-        return Factored(key=k_table[:, None].float().sin())
+    def bias(self, x: AttentionInputs) -> Bias:
+        return Factored(key=x.k_table[:, None].float().sin())
 
 
 class Scored(PositionEncoding):
     """A bias that can be given number by number, and looks at the hidden states."""
 
-    def bias(
-        self,
-        q: Tensor,
-        k: Tensor,
-        hidden: Tensor,
-        q_table: Table,
-        k_table: Table,
-        layer: int,
-        carry: dict[str, Tensor],
-    ) -> Bias:
-        row: Tensor = q_table[0, :, 0].float()
-        column = hidden[..., 0]
+    def bias(self, x: AttentionInputs) -> Bias:
+        row: Tensor = x.q_table[0, :, 0].float()
+        column = x.hidden[..., 0]
 
         def values(block: Block) -> Tensor:
             product: Tensor = row[block.rows, None] * column[:, None, None, block.keys]
@@ -90,8 +73,8 @@ class Scored(PositionEncoding):
         return Dense(values, score)
 
 
-def geometry(unplaced: int = UNPLACED) -> Geometry:
-    return Geometry(WIDTH, HEADS, 2, EXTENT, causal=False, unplaced=unplaced)
+def geometry(prefix: int = PREFIX) -> Geometry:
+    return Geometry(WIDTH, HEADS, 2, EXTENT, causal=False, prefix_tokens=prefix)
 
 
 def encoding_of(name: str) -> PositionEncoding:
@@ -100,42 +83,47 @@ def encoding_of(name: str) -> PositionEncoding:
     return encoding.eval()
 
 
-def where(encoding: PositionEncoding) -> Places:
-    reach = Reach(EXTENT, encoding.extrapolations[0])
-    return places(encoding, tabulate(encoding, grid(EXTENT), reach))
+def where(encoding: PositionEncoding) -> EncodedPositions:
+    served = Extrapolation(EXTENT, encoding.extrapolations[0])
+    return encoded_positions(encoding, tabulate(encoding, grid(EXTENT), served))
+
+
+def layer(encoding: PositionEncoding, q: Tensor, k: Tensor, hidden: Tensor) -> AttentionInputs:
+    return layer_inputs(encoding, q, k, hidden, where(encoding).table, 1)
 
 
 @pytest.mark.parametrize("name", [name for name in [*IN_2D, "key-only", "scored"] if name != "seqpe"])
 @torch.no_grad()
-def test_queries_keys_and_logits_of_tokens_without_a_place_stay_as_they_were(name: str) -> None:
-    encoding, count = encoding_of(name), UNPLACED + COUNT
+def test_queries_keys_and_logits_of_tokens_without_a_position_stay_as_they_were(name: str) -> None:
+    encoding, count = encoding_of(name), PREFIX + COUNT
     here = where(encoding)
     q, k, v = (tokens(2, HEADS, count, WIDTH // HEADS, seed=seed) for seed in range(3))
     hidden = tokens(2, count, WIDTH, seed=3)
-    turned = here.rotate(q, k, 1)
+    turned = prefix_tokens.rotate(encoding, layer(encoding, q, k, hidden))
     for before, after in zip((q, k), turned, strict=True):
-        assert torch.equal(after[:, :, :UNPLACED], before[:, :, :UNPLACED])
-    out = attend(*turned, v, here.bias(*turned, hidden, 1), causal=False)
+        assert torch.equal(after[:, :, :PREFIX], before[:, :, :PREFIX])
+    out = here.attend(q, k, v, hidden, 1, causal=False).values
 
-    placed = encoding.rotate(q[:, :, UNPLACED:], k[:, :, UNPLACED:], here.table, 1)
-    inner = matrix(encoding.bias(*placed, hidden[:, UNPLACED:], here.table, here.table, 1, {}), COUNT)
-    outer = torch.zeros(len(inner), inner.shape[1], count, count)
-    outer[:, :, UNPLACED:, UNPLACED:] = inner
-    alone, other = (torch.cat((x[:, :, :UNPLACED], y), 2) for x, y in zip((q, k), placed, strict=True))
+    inner = layer(encoding, q[:, :, PREFIX:], k[:, :, PREFIX:], hidden[:, PREFIX:])
+    placed = encoding.rotate(inner)
+    bias = matrix(encoding.bias(inner._replace(q=placed[0], k=placed[1])), COUNT)
+    outer = torch.zeros(len(bias), bias.shape[1], count, count)
+    outer[:, :, PREFIX:, PREFIX:] = bias
+    alone, other = (torch.cat((x[:, :, :PREFIX], y), 2) for x, y in zip((q, k), placed, strict=True))
     wanted = reference(alone, other, v, outer, causal=False)
     torch.testing.assert_close(out.double(), wanted, atol=2e-5, rtol=0)
 
     added = here.embed()
     if added is not None:
-        assert not bool(added[:, :UNPLACED].any())
-        torch.testing.assert_close(added[:, UNPLACED:], encoding.embed(here.table))
+        assert not bool(added[:, :PREFIX].any())
+        torch.testing.assert_close(added[:, PREFIX:], encoding.embed(here.table))
 
 
 @torch.no_grad()
 def test_a_bias_given_number_by_number_is_the_same_as_by_blocks() -> None:
-    encoding, count = encoding_of("scored"), UNPLACED + COUNT
+    encoding, count = encoding_of("scored"), PREFIX + COUNT
     q, hidden = tokens(2, HEADS, count, WIDTH // HEADS), tokens(2, count, WIDTH, seed=3)
-    bias = where(encoding).bias(q, q, hidden, 0)
+    bias = prefix_tokens.bias(encoding, layer(encoding, q, q, hidden))
     assert isinstance(bias, Dense)
     assert bias.score is not None
     score = torch.vmap(torch.vmap(bias.score, (None, None, None, 0)), (None, None, 0, None))
@@ -144,11 +132,11 @@ def test_a_bias_given_number_by_number_is_the_same_as_by_blocks() -> None:
 
 
 @torch.no_grad()
-def test_an_encoding_may_have_rows_of_its_own_for_such_tokens() -> None:
+def test_an_encoding_may_have_a_table_of_its_own_for_such_tokens() -> None:
     encoding = encoding_of("seqpe")
-    here = where(encoding)
-    assert here.unplaced == 0
-    assert here.table.vectors.shape == (1, UNPLACED + COUNT, WIDTH)
-    assert torch.equal(here.table.vectors[0, :UNPLACED], encoding.get_parameter("unplaced_vectors"))
-    q = tokens(2, HEADS, UNPLACED + COUNT, WIDTH // HEADS)
-    assert not torch.allclose(here.rotate(q, q, 0)[0][:, :, :UNPLACED], q[:, :, :UNPLACED])
+    table = where(encoding).table
+    assert table.vectors.shape == (1, PREFIX + COUNT, WIDTH)
+    assert torch.equal(table.vectors[0, :PREFIX], encoding.get_parameter("unplaced_vectors"))
+    q = tokens(2, HEADS, PREFIX + COUNT, WIDTH // HEADS)
+    turned, _ = prefix_tokens.rotate(encoding, layer(encoding, q, q, tokens(2, PREFIX + COUNT, WIDTH)))
+    assert not torch.allclose(turned[:, :, :PREFIX], q[:, :, :PREFIX])

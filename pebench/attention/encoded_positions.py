@@ -1,0 +1,100 @@
+"""Positions of one forward pass as an encoding sees them, shared by all attention layers of a model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from pebench.attention import prefix_tokens
+from pebench.attention.cache import LayerCache
+from pebench.attention.kernels import Attended, attend
+from pebench.attention_mask import AttentionMask
+from pebench.position_encoding import AttentionInputs, PositionEncoding, Table
+
+
+class EncodedPositions(NamedTuple):
+    """An encoding with its tables of the tokens of a forward pass.
+
+    Attributes:
+        encoding: of the model.
+        table: of the N new tokens.
+        key_table: of all K tokens, the cached ones first.
+        key_mask: (B, K) bool, False for padding; None where there is none.
+    """
+
+    encoding: PositionEncoding
+    table: Table
+    key_table: Table
+    key_mask: Tensor | None = None
+
+    def embed(self) -> Tensor | None:
+        """(B|1, N, D), added to the token embeddings: zero for tokens without a position."""
+        return prefix_tokens.embed(self.encoding, self.table)
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        hidden: Tensor,
+        layer: int,
+        causal: bool,
+        cache: LayerCache | None = None,
+    ) -> Attended:
+        """Attention of one layer: rotation, temperature and bias of the encoding, then the kernel.
+
+        Args:
+            q: (B, H, N, d) queries of the new tokens.
+            k: (B, H, N, d) keys of the new tokens.
+            v: (B, H, N, d) values of the new tokens.
+            hidden: (B, N, D) normed input of the layer.
+            layer: number of the layer, from 0.
+            causal: whether a query sees only its own key and those before it.
+            cache: takes in the new keys and values, and holds those before them.
+        """
+        encoding, state = self.encoding, {} if cache is None else cache.state
+        length = k.shape[2] + (0 if cache is None else cache.length)
+        mask = AttentionMask(
+            q.shape[2],
+            length,
+            causal,
+            q.device,
+            self.key_mask,
+            _within(encoding.window(layer), length),
+            _within(encoding.chunk(layer), length),
+        )
+        with torch.autocast(q.device.type, enabled=False):
+            x = AttentionInputs(q, k, hidden, self.table, self.table, layer, state, mask)
+            q, k = prefix_tokens.rotate(encoding, x)
+            if cache is not None:
+                k, v = cache.append(k, v)
+            x = x._replace(q=q, k=k, k_table=self.key_table)
+            temperature = prefix_tokens.temperature(encoding, x)
+            if temperature is not None:
+                exact = torch.promote_types(q.dtype, torch.float32)
+                q = (q.to(exact) * temperature[..., None]).to(q.dtype)
+            bias = prefix_tokens.bias(encoding, x)
+            return attend(q, k, v, bias, mask=mask, scale=encoding.scale())
+
+
+def encoded_positions(encoding: PositionEncoding, table: Table) -> EncodedPositions:
+    """The positions of a forward pass without a cache, whose leading tokens may be `prefix_tokens`.
+
+    Args:
+        encoding: of the model.
+        table: of the tokens that have positions.
+    """
+    tensors = (leaf for leaf in tree_flatten(table)[0] if isinstance(leaf, Tensor))
+    device = next((tensor.device.type for tensor in tensors), "cpu")
+    with torch.autocast(device, enabled=False):
+        prefix = encoding.prefix_table() if encoding.geometry.prefix_tokens else None
+        whole = prefix_tokens.joined(prefix, table)
+    return EncodedPositions(encoding, whole, whole)
+
+
+def _within(size: int | None, length: int) -> int | None:
+    """A window or chunk, None where it hides nothing of so many tokens."""
+    return None if size is None or size >= length else size
