@@ -24,7 +24,7 @@ Table = Any
 CHANGES = (
     "write `table(self, x: TableInputs)`, `rotate(self, x: AttentionInputs)` and "
     "`bias(self, x: AttentionInputs)`, with x.positions and x.extent there, x.q, x.k, x.hidden, x.q_table, "
-    "x.k_table, x.layer and x.state here; `Extrapolation` is `Extrapolation`, `Draw` is `StepRNG`, `unplaced` is "
+    "x.k_table, x.layer and x.state here; `Reach` is `Extrapolation`, `Draw` is `StepRNG`, `unplaced` is "
     "`prefix_table`"
 )
 """The answer to a plugin that was written against the contract before this one."""
@@ -363,7 +363,7 @@ def layer_inputs(
     return AttentionInputs(q, k, hidden, table, table, layer, {}, mask)
 
 
-_RENAMED = {"Extrapolation": "Extrapolation", "Draw": "StepRNG"}
+_RENAMED = {"Reach": "Extrapolation", "Draw": "StepRNG"}
 
 
 def __getattr__(name: str) -> Any:
