@@ -9,7 +9,9 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from pebench.errors import UserError, unknown
+from pebench.errors import UserError, shown, unknown
+from pebench.numbers_of_json import beyond_numbers
+from pebench.unicode import whole
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,11 +28,35 @@ def validated(model: type[Model], values: Any, owner: str) -> Model:
         UserError: names the first option that is wrong, and what would be right.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{owner} takes options as 'key: value', not {values!r}.")
+        raise UserError(f"{owner} takes options as 'key: value', not {shown(values)}.")
     try:
-        return model.model_validate(values)
+        found = model.model_validate(values)
     except ValidationError as error:
         raise _sentence(error, model, owner) from None
+    except RecursionError:
+        raise UserError(f"{owner}: the options are nested too deep.") from None
+    for name in type(found).model_fields:
+        _refuse_beyond(getattr(found, name), f"{owner}, option '{name}'")
+    return found
+
+
+def _refuse_beyond(value: Any, owner: str) -> None:
+    """Refuses what no JSON holds: numbers that are none or infinite, and text that is no valid Unicode."""
+    if isinstance(value, BaseModel):
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _refuse_beyond(key, owner)
+            _refuse_beyond(each, f"{owner.removesuffix(chr(39))}.{key}'")
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _refuse_beyond(each, owner)
+    elif isinstance(value, str):
+        if whole(value) != value or "\0" in value:
+            raise UserError(f"{owner}: {shown(value)} is no valid text.")
+    elif beyond_numbers(value):
+        bound = "finite" if isinstance(value, float) else "a whole number of at most 64 bits"
+        raise UserError(f"{owner}: input should be {bound}, not {shown(value)}.")
 
 
 def of_signature(cls: type, skip: int = 1) -> type[BaseModel]:
@@ -95,7 +121,7 @@ def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> Use
         return UserError(f"{owner} needs the option '{where}'.")
     if not where:
         return UserError(_ended(f"{owner}: {message}"))
-    given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+    given = "" if first["type"] == "value_error" else f", not {shown(first['input'])}"
     return UserError(_ended(f"{owner}, option '{where}': {message}{given}"))
 
 

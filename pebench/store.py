@@ -19,20 +19,31 @@ runs/.sweeps/<name>.json    which runs a submitted sweep is made of
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pebench import atomic
-from pebench.errors import UserError, unknown
+from pebench.errors import UserError, shown, unknown
+from pebench.numbers_of_json import beyond_numbers
 from pebench.spec import Frozen, RunSpec
+
+Seconds = Annotated[float, Field(ge=0, le=1e11)]
+"""Since the epoch, or for how long."""
+
+Count = Annotated[int, Field(ge=0)]
+Extent = tuple[Annotated[int, Field(ge=1)], ...]
+
+
+class Unreadable(UserError):
+    """A file of a run's folder is damaged. Nothing else is ever raised by what reads one, so that whoever reads
+    many runs can leave this one out, say so, and serve the others."""
 
 
 class MetricRecord(Frozen):
@@ -53,7 +64,7 @@ class Score(Frozen):
     """
 
     metric: str
-    extent: tuple[int, ...]
+    extent: Extent
     extrapolation: str
     value: float | None
 
@@ -61,7 +72,7 @@ class Score(Frozen):
 class EvaluationCost(Frozen):
     """What one evaluation cost."""
 
-    extent: tuple[int, ...]
+    extent: Extent
     extrapolation: str
     items_per_second: float
     peak_memory_bytes: int | None
@@ -103,7 +114,7 @@ class Result(Frozen):
     """
 
     status: Literal["done", "diverged"]
-    diverged_at: int | None = None
+    diverged_at: Count | None = None
     extent_unit: str = "positions"
     metrics: dict[str, MetricRecord]
     scores: tuple[Score, ...]
@@ -114,7 +125,7 @@ class Failure(Frozen):
     """Why an attempt ended without a result."""
 
     message: str
-    time: float
+    time: Seconds
 
 
 class Worker(Frozen):
@@ -133,10 +144,10 @@ class Worker(Frozen):
     host: str
     pid: int
     job: str | None
-    beat: float
-    step: int
-    steps: int
-    rate: float | None = None
+    beat: Seconds
+    step: Count
+    steps: Count
+    rate: Annotated[float, Field(ge=0)] | None = None
     over: bool = False
 
 
@@ -149,9 +160,9 @@ class Point(Frozen):
             None.
     """
 
-    step: int
-    items: int
-    time: float
+    step: Count
+    items: Count
+    time: Seconds
     values: dict[str, float | None]
 
 
@@ -163,8 +174,20 @@ class Sample(Frozen):
         values: see `pebench.running.load.Load`.
     """
 
-    time: float
+    time: Seconds
     values: dict[str, float]
+
+
+class _Provenance(BaseModel):
+    """What readers take for granted of a ``provenance.json``, which may hold more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    data: dict[str, str] = {}
+    packages: dict[str, str | None] = {}
+    machine: dict[str, Any] = {}
+    commit: str | None = None
+    dirty: bool | None = None
 
 
 class SweepRecord(Frozen):
@@ -183,7 +206,7 @@ class SweepRecord(Frozen):
     baseline: str | None = None
 
 
-Record = TypeVar("Record", bound=Frozen)
+Record = TypeVar("Record", bound=BaseModel)
 
 
 class RunFolder:
@@ -231,18 +254,19 @@ class RunFolder:
         """What the run is.
 
         Raises:
-            UserError: there is no specification, or it cannot be read.
+            Unreadable: there is no specification, or it cannot be read.
         """
-        path = self.path / "spec.json"
-        try:
-            return RunSpec.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise UserError(f"{self.path} is not a run folder: {error.strerror} (spec.json).") from error
-        except ValidationError as error:
-            raise UserError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from error
+        spec = self._read("spec.json", RunSpec)
+        if spec is None:
+            raise Unreadable(f"{self.path} is not a run folder: No such file or directory (spec.json).")
+        return spec
 
     def result(self) -> Result | None:
-        """The outcome, None while there is none."""
+        """The outcome, None while there is none.
+
+        Raises:
+            Unreadable: there is one, but it is damaged. So it is of `failure` and `worker`.
+        """
         return self._read("result.json", Result)
 
     def failure(self) -> Failure | None:
@@ -254,14 +278,13 @@ class RunFolder:
         return self._read("worker.json", Worker)
 
     def provenance(self) -> dict[str, Any]:
-        """Where its numbers come from, empty before the first attempt."""
-        try:
-            value: dict[str, Any] = json.loads((self.path / "provenance.json").read_bytes())
-        except FileNotFoundError:
-            return {}
-        except json.JSONDecodeError as error:
-            raise UserError(f"{self.path / 'provenance.json'} cannot be read: {error}.") from error
-        return value
+        """Where its numbers come from, empty before the first attempt.
+
+        Raises:
+            Unreadable: it is no JSON object of the known form.
+        """
+        found = self._read("provenance.json", _Provenance)
+        return {} if found is None else found.model_dump(exclude_unset=True)
 
     def points(self) -> Iterator[Point]:
         """The logged metrics, in file order. A line that a crash cut short is passed over; after a resume the
@@ -330,13 +353,25 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def _read(self, name: str, model: type[Record]) -> Record | None:
+        """
+        Raises:
+            Unreadable: the file is there, but is no such record.
+        """
         path = self.path / name
         try:
-            return model.model_validate_json(path.read_bytes())
+            found = model.model_validate_json(path.read_bytes())
+            beyond = beyond_numbers(found.model_dump())
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise Unreadable(f"{path} cannot be read: {error.strerror or error}.") from error
         except ValidationError as error:
-            raise UserError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from error
+            raise Unreadable(f"{path} cannot be read: {error.errors()[0]['msg']}.") from error
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"{path} cannot be read: {error}.") from error
+        if beyond:
+            raise Unreadable(f"{path} cannot be read: it holds {shown(beyond[0])}, which no run writes.")
+        return found
 
 
 def runs_folder() -> Path:
@@ -367,15 +402,14 @@ def write_sweep(runs: Path, record: SweepRecord) -> None:
 
 
 def read_sweeps(runs: Path) -> list[SweepRecord]:
-    """Every sweep that was submitted into a folder of runs, by name."""
-    return [_read_sweep(path) for path in sorted(runs.glob(".sweeps/*.json"))]
+    """Every sweep that was submitted into a folder of runs, by name.
 
-
-def _read_sweep(path: Path) -> SweepRecord:
-    try:
-        return SweepRecord.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise UserError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from error
+    Raises:
+        Unreadable: a record is damaged.
+    """
+    folder = RunFolder(runs / ".sweeps")
+    found = (folder._read(path.name, SweepRecord) for path in sorted(folder.path.glob("*.json")))
+    return [record for record in found if record is not None]
 
 
 def _finite(value: float | None) -> float | None:
@@ -384,16 +418,19 @@ def _finite(value: float | None) -> float | None:
 
 def _lines(path: Path, model: type[Record]) -> Iterator[Record]:
     try:
-        lines = path.open("rb")
+        with path.open("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    try:
+                        found = model.model_validate_json(line)
+                    except ValidationError:
+                        continue
+                    if not beyond_numbers(found.model_dump()):
+                        yield found
     except FileNotFoundError:
         return
-    with lines:
-        for line in lines:
-            if line.endswith(b"\n"):
-                try:
-                    yield model.model_validate_json(line)
-                except ValidationError:
-                    continue
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _append(path: Path, record: Frozen) -> None:

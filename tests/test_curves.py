@@ -26,7 +26,7 @@ def drawn(runs: Path, values: Mapping[str, Sequence[tuple[float, float]]], metri
             finish(folder, {(metric, 128, "extend"): inside, (metric, 512, "extend"): outside})
             ids.append(folder.run_id)
     sweep = SweepRecord(name="s", source="name: s\n", runs=tuple(ids))
-    (axes,) = curves.draw(make_board(collect(sweep, from_folders(runs, sweep)))).axes
+    (axes,) = curves.draw(make_board(collect(sweep, *from_folders(runs, sweep)))).axes
     return axes
 
 

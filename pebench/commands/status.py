@@ -99,7 +99,7 @@ def _reasons(cells: list[Any]) -> list[str]:
     """A line for each reason why cells did not end well, with the first of them."""
     found: dict[tuple[str, str], list[Any]] = {}
     for cell in cells:
-        if cell.state in ("failed", "lost"):
+        if cell.state in ("failed", "lost", "unreadable"):
             # Numbers are what the same misfortune differs in from cell to cell.
             reason = re.sub(r"\d+", "…", " ".join(cell.detail.split()))
             found.setdefault((cell.state, reason), []).append(cell)

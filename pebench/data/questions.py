@@ -18,8 +18,8 @@ from pebench.data.left_out import sentence
 from pebench.data.source import DataSource
 from pebench.data.splits import SPLITS, by_hash, by_name
 from pebench.data.tables import kind_of, refuse_saved
-from pebench.data.unicode import whole
 from pebench.errors import UserError, join_and, quoted
+from pebench.unicode import whole
 
 _POCKET = Path(__file__).parent / "pocket_questions"
 

@@ -19,9 +19,9 @@ from pebench import atomic
 from pebench.data.cache import digest, entry
 from pebench.data.files import existing
 from pebench.data.text import Corpus
-from pebench.data.unicode import whole
 from pebench.errors import UserError, join_and, quoted
 from pebench.spec import Frozen
+from pebench.unicode import whole
 
 Ids = NDArray[np.unsignedinteger[Any]]
 """Token ids, as narrow as the vocabulary allows."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pebench.errors import UserError
 from pebench.spec import RunSpec
-from pebench.store import Result, RunFolder, SweepRecord
+from pebench.store import Result, RunFolder, SweepRecord, Unreadable
 
 
 @dataclass(frozen=True)
@@ -37,24 +36,34 @@ class Evidence:
         return {str(name): str(value) for name, value in data.items()} if isinstance(data, dict) else {}
 
 
-def from_folders(runs: Path, sweep: SweepRecord) -> list[Evidence]:
+def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[Evidence], list[str]]:
     """What the folders of a sweep's runs say.
 
     Args:
         runs: the folder of runs. sweep: which of them.
 
-    Raises:
-        UserError: a cell has no folder, or a file in it cannot be read.
+    Returns:
+        What each run says, and a sentence for each that says nothing or too little: of one whose folder or
+        specification is gone there is nothing, and one with another damage counts as not finished.
     """
-    return [_read(runs, run_id, sweep.name) for run_id in sweep.runs]
+    found, warnings = [], []
+    for run_id in sweep.runs:
+        folder = RunFolder(runs / run_id)
+        try:
+            spec = folder.spec()
+        except Unreadable as error:
+            warnings.append(f"Cell {run_id} is left out: {error}")
+            continue
+        try:
+            found.append(_read(folder, spec))
+        except Unreadable as error:
+            warnings.append(f"Cell {run_id} counts as not finished: {error}")
+            found.append(Evidence(run_id, spec, None, failure=str(error)))
+    return found, warnings
 
 
-def _read(runs: Path, run_id: str, sweep: str) -> Evidence:
-    folder = RunFolder(runs / run_id)
-    if not (folder.path / "spec.json").exists():
-        raise UserError(f"run {run_id} of sweep '{sweep}' has no folder in '{runs}': submit the sweep again.")
+def _read(folder: RunFolder, spec: RunSpec) -> Evidence:
     result = folder.result()
     failure = folder.failure() if result is None else None
-    return Evidence(
-        run_id, folder.spec(), result, folder.provenance(), failure.message if failure is not None else ""
-    )
+    message = failure.message if failure is not None else ""
+    return Evidence(folder.run_id, spec, result, folder.provenance(), message)

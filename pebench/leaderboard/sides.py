@@ -56,7 +56,7 @@ def find_sides(runs: Path, names: tuple[str, str], sweep: str | None = None) -> 
     if sweep is None and all(means_sweep(name, recorded) for name in names):
         return _sweeps(runs, [recorded_sweep(runs, name) for name in names])
     wanted = [recorded_sweep(runs, sweep)] if sweep is not None else list(recorded.values())
-    collections = [collect(record, from_folders(runs, record)) for record in wanted]
+    collections = [collect(record, *from_folders(runs, record)) for record in wanted]
     both = [each for each in collections if all(_rows(each, name)[0] for name in names)]
     if len(both) > 1:
         which = join_and(each.sweep.name for each in both)
@@ -85,8 +85,8 @@ def _kind(name: str, collections: Iterable[Collection], recorded: Iterable[str])
 
 
 def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Sides]:
-    evidence = [from_folders(runs, record) for record in records]
-    together = _together([*evidence[0], *evidence[1]])
+    evidence, warnings = zip(*(from_folders(runs, record) for record in records), strict=True)
+    together = _together([*evidence[0], *evidence[1]], [*warnings[0], *warnings[1]])
     first, second = (
         _side(together, record.name, "sweep", own) for record, own in zip(records, evidence, strict=True)
     )
@@ -95,7 +95,9 @@ def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Sides]:
 
 def _runs(runs: Path, names: tuple[str, str], others: set[str]) -> tuple[Collection, Sides]:
     ids = tuple(_run_id(runs, name, others) for name in names)
-    evidence = from_folders(runs, SweepRecord(name="", source="", runs=ids))
+    evidence, warnings = from_folders(runs, SweepRecord(name="", source="", runs=ids))
+    if warnings:
+        raise UserError(warnings[0])
     together = _together(evidence)
     first, second = (_side(together, each.run_id, "run", [each]) for each in evidence)
     return together, (first, second)
@@ -116,9 +118,9 @@ def _side(
     return Side(name, kind, groups, frozenset(specs))
 
 
-def _together(evidence: Iterable[Evidence]) -> Collection:
+def _together(evidence: Iterable[Evidence], warnings: Iterable[str] = ()) -> Collection:
     runs = {each.run_id: each for each in evidence}
-    return collect(SweepRecord(name="", source="", runs=tuple(runs)), runs.values())
+    return collect(SweepRecord(name="", source="", runs=tuple(runs)), runs.values(), warnings)
 
 
 def _encoding(collection: Collection, name: str) -> Side:

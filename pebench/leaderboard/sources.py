@@ -17,7 +17,7 @@ def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
         UserError: there is no such sweep, or a run cannot be read.
     """
     for record in recorded_sweeps(runs, wanted):
-        yield collect(record, from_folders(runs, record))
+        yield collect(record, *from_folders(runs, record))
 
 
 def from_store(uri: str, wanted: Sequence[str]) -> Iterator[Collection]:

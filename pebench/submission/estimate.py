@@ -10,7 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.store import RunFolder, Unreadable
 
 _ENOUGH = 5
 """Runs of a kind that are read, the newest first."""
@@ -48,11 +48,14 @@ def _paces(runs: Path, kinds: set[str]) -> dict[tuple[str, str], list[_Pace]]:
     finished = sorted(runs.glob("*/result.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in finished:
         folder = RunFolder(path.parent)
-        spec = folder.spec()
-        kind = _kind(spec)
-        if kind not in kinds or len(found[spec.encoding.name, kind]) >= _ENOUGH:
+        try:
+            spec = folder.spec()
+            kind = _kind(spec)
+            if kind not in kinds or len(found[spec.encoding.name, kind]) >= _ENOUGH:
+                continue
+            pace = _pace(folder)
+        except Unreadable:
             continue
-        pace = _pace(folder)
         if pace is not None:
             found[spec.encoding.name, kind].append(pace)
             found["", kind].append(pace)

@@ -42,7 +42,7 @@ def logs_of(runs: Path, run_ids: list[str], of_job: bool = False) -> dict[Path, 
 def tail(files: Mapping[Path, str], count: int) -> Iterator[Line]:
     """The last lines of each file that is there."""
     for path, run_id in files.items():
-        if path.exists():
+        if path.is_file():
             with path.open(encoding="utf-8", errors="replace") as log:
                 for text in deque(log, count):
                     yield Line(run_id, text.rstrip("\n"))
@@ -50,11 +50,11 @@ def tail(files: Mapping[Path, str], count: int) -> Iterator[Line]:
 
 def follow(files: Mapping[Path, str], count: int) -> Iterator[Line]:
     """The last lines of each file, and every line that is added, for as long as the caller likes."""
-    places = {path: path.stat().st_size if path.exists() else 0 for path in files}
+    places = {path: path.stat().st_size if path.is_file() else 0 for path in files}
     yield from tail(files, count)
     while True:
         for path, run_id in files.items():
-            if not path.exists():
+            if not path.is_file():
                 continue
             with path.open("rb") as log:
                 log.seek(places[path])

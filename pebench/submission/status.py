@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Literal
 
 from pebench.spec import Frozen
-from pebench.store import Failure, RunFolder, Worker
+from pebench.store import Failure, RunFolder, Unreadable, Worker
 from pebench.submission import submissions
 from pebench.submission.liveness import is_alive
 from pebench.submission.submissions import Job
 
-State = Literal["queued", "running", "requeued", "done", "failed", "diverged", "lost", "cancelled", "missing"]
+State = Literal[
+    "queued",
+    "running",
+    "requeued",
+    "done",
+    "failed",
+    "diverged",
+    "lost",
+    "cancelled",
+    "missing",
+    "unreadable",
+]
 
 BUSY: frozenset[State] = frozenset({"queued", "running", "requeued"})
 FINISHED: frozenset[State] = frozenset({"done", "diverged"})
@@ -66,6 +77,7 @@ ORDER: tuple[State, ...] = (
     "lost",
     "cancelled",
     "missing",
+    "unreadable",
 )
 """How states are listed."""
 
@@ -73,14 +85,13 @@ ORDER: tuple[State, ...] = (
 def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
     """Where each of these cells stands, in the order given.
 
-    Raises:
-        UserError: a file of a run cannot be read.
+    A cell with a damaged file is unreadable, and hides no other.
     """
     ids = list(run_ids)
     known = {run_id: RunFolder(runs / run_id) for run_id in ids}
     open_cells = [run_id for run_id, folder in known.items() if not (folder.path / "result.json").exists()]
     jobs = submissions.jobs(runs, open_cells)
-    return [_status(known[run_id], jobs.get(run_id), runs) for run_id in ids]
+    return [_readable(known[run_id], jobs.get(run_id), runs) for run_id in ids]
 
 
 def summary(cells: Iterable[CellStatus]) -> str:
@@ -89,6 +100,13 @@ def summary(cells: Iterable[CellStatus]) -> str:
     parts = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
     total = counts.total()
     return f"{total} cell{'' if total == 1 else 's'}: {parts}" if parts else "no cells"
+
+
+def _readable(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:
+    try:
+        return _status(folder, job, runs)
+    except Unreadable as error:
+        return CellStatus(run=folder.run_id, state="unreadable", detail=str(error))
 
 
 def _status(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:

@@ -54,7 +54,7 @@ def signature(folder: RunFolder, sweeps: Sequence[str]) -> str | None:
     for name in _FILES:
         try:
             stat = (folder.path / name).stat()
-        except FileNotFoundError:
+        except OSError:
             continue
         begun = begun or name != "spec.json"
         parts.append(f"{name} {stat.st_size} {stat.st_mtime_ns}")
@@ -73,7 +73,7 @@ def load(path: Path) -> dict[str, Remembered]:
     """
     try:
         return dict(_Memory.model_validate_json(path.read_bytes()).runs)
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return {}
 
 

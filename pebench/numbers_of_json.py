@@ -1,0 +1,18 @@
+"""Which numbers of Python are numbers of JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def beyond_numbers(value: Any) -> list[float]:
+    """The numbers anywhere in a value that are none, infinite, or whole and of more than 64 bits."""
+    if isinstance(value, bool):
+        return []
+    if isinstance(value, float):
+        return [] if math.isfinite(value) else [value]
+    if isinstance(value, int):
+        return [] if -(2**63) <= value < 2**63 else [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [number for each in inside for number in beyond_numbers(each)]
