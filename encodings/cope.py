@@ -36,7 +36,7 @@ class CopeEncoding(PositionEncoding):
     claims = ("shift",)
     source = "Golovneva et al. 2024, https://arxiv.org/abs/2405.18719"
 
-    def __init__(self, geometry: Geometry, p_max: Annotated[int, Field(ge=1)] = 64) -> None:
+    def __init__(self, geometry: Geometry, p_max: Annotated[int, Field(ge=1, le=1_000_000)] = 64) -> None:
         """
         Args:
             p_max: the largest count that is told apart.

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from pebench import commands
-from pebench.errors import UserError, unknown
+from pebench.errors import UserError, shown, unknown
+from pebench.unicode import whole
 
 
 class Commands(click.Group):
@@ -93,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 a run failed, 2 a mistake of the user, 130 interrupted.
     """
     try:
+        for argument in sys.argv[1:] if arguments is None else arguments:
+            _check_text(argument)
         status = pebench.main(args=arguments, prog_name="pebench", standalone_mode=False)
     except UserError as error:
         click.echo(f"pebench: {error}", err=True)
@@ -119,11 +122,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        # A disk that is full, a folder that nobody may write, a name longer than names can be.
+        what = f"{shown(str(error.filename))}: " if error.filename is not None else ""
+        click.echo(f"pebench: {what}{error.strerror}.", err=True)
+        return 2
     return status if isinstance(status, int) else 0
 
 
+def _check_text(argument: str) -> None:
+    """Refuses what no file, no JSON and no terminal can hold."""
+    if "\0" in argument or whole(argument) != argument:
+        raise UserError(f"the argument {shown(argument)} is no valid text.")
+
+
 def _sentence(error: click.ClickException) -> str:
-    text = " ".join(error.format_message().split())
+    text = str(UserError(" ".join(error.format_message().split())))
     context = getattr(error, "ctx", None)
     where = f" (pebench {context.info_name} --help shows the options)" if context and context.parent else ""
     return text.rstrip(".") + where + "."

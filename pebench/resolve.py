@@ -141,6 +141,12 @@ def build_encoding(
             encoding: PositionEncoding = encoding_class(geometry, **keywords)
         except ValueError as error:
             raise UserError(f"encoding '{name}': {str(error).rstrip('.')}.") from error
+        except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+            if torch.empty(0).device.type != "meta":
+                raise
+            # Nothing but sizes was looked at, so some size is beyond what torch can count.
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise UserError(f"encoding '{name}' cannot be so large: {reason}.") from error
     return encoding
 
 

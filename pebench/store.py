@@ -46,6 +46,10 @@ class Unreadable(UserError):
     many runs can leave this one out, say so, and serve the others."""
 
 
+class NoNumber(Unreadable):
+    """A number in a file of a run is none, is infinite or has more digits than any that is written."""
+
+
 class MetricRecord(Frozen):
     """How a metric is read; see `pebench.task.Metric`."""
 
@@ -183,7 +187,7 @@ class _Provenance(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    data: dict[str, str] = {}
+    data: dict[str, str] | None = None
     packages: dict[str, str | None] = {}
     machine: dict[str, Any] = {}
     commit: str | None = None
@@ -284,7 +288,10 @@ class RunFolder:
             Unreadable: it is no JSON object of the known form.
         """
         found = self._read("provenance.json", _Provenance)
-        return {} if found is None else found.model_dump(exclude_unset=True)
+        value = {} if found is None else found.model_dump(exclude_unset=True)
+        if value.get("data", "") is None:
+            del value["data"]
+        return value
 
     def points(self) -> Iterator[Point]:
         """The logged metrics, in file order. A line that a crash cut short is passed over; after a resume the
@@ -370,7 +377,7 @@ class RunFolder:
         except (ValueError, RecursionError) as error:
             raise Unreadable(f"{path} cannot be read: {error}.") from error
         if beyond:
-            raise Unreadable(f"{path} cannot be read: it holds {shown(beyond[0])}, which no run writes.")
+            raise NoNumber(f"{path} cannot be read: it holds {shown(beyond[0])}, which no run writes.")
         return found
 
 

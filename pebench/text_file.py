@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pebench.errors import UserError
+from pebench.errors import UserError, quoted
 
 
 def read_text(path: Path) -> str:
@@ -16,6 +16,6 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from error
+        raise UserError(f"cannot read {quoted(str(path))[1:-1]}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {path}: it is not UTF-8 text.") from error

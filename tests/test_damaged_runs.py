@@ -178,11 +178,14 @@ def test_every_other_run_is_served(
     for arguments in (
         *(["status"], ["status", "fuzz"], ["status", "fuzz", "--json"], ["status", "fuzz", "--summary"]),
         *(["logs", "fuzz"], ["compare", "alibi", "none"], ["export", "fuzz", "-o", str(place / "a.tar.gz")]),
-        *(["doctor"], ["list"], ["cancel", "fuzz"]),
+        *(["list"], ["cancel", "fuzz"]),
     ):
         status = main(arguments)
         told = capsys.readouterr()
-        assert status in (0, 1), (arguments, told.err)
+        # An archive is whole or is none.
+        assert status == 0 or (status == 2 and arguments[0] == "export" and told.err.count("\n") == 1), (
+            told.err
+        )
         assert "Traceback" not in told.err
         if arguments[0] == "compare":
             assert "1.25" in told.out or "alibi" in told.out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pebench import atomic
 from pebench.errors import UserError
 from pebench.exchange.archive import run_of
 from pebench.exchange.unpack import unpack
-from pebench.store import Result, RunFolder, SweepRecord, read_sweeps, write_sweep
+from pebench.store import NoNumber, Result, RunFolder, SweepRecord, read_sweeps, write_sweep
 
 
 @dataclass
@@ -100,7 +99,9 @@ def _check(path: Path) -> None:
         raise UserError(f"run {folder.run_id} in the archive has no specification.")
     try:
         spec, result, provenance = folder.spec(), folder.result(), folder.provenance()
-    except (UserError, RecursionError) as error:
+    except NoNumber as error:
+        raise UserError(f"run {folder.run_id} in the archive has a score that is no number.") from error
+    except UserError as error:
         raise UserError(f"run {folder.run_id} in the archive cannot be read.") from error
     if spec.run_id != folder.run_id:
         raise UserError(f"run {folder.run_id} in the archive has the specification of {spec.run_id}.")
@@ -112,8 +113,6 @@ def _check(path: Path) -> None:
             )
     if result is not None and not (isinstance(provenance, dict) and provenance):
         raise UserError(f"run {folder.run_id} in the archive has a result but no provenance.")
-    if result is not None and any(s.value is not None and not math.isfinite(s.value) for s in result.scores):
-        raise UserError(f"run {folder.run_id} in the archive has a score that is no number.")
 
 
 def _sweeps(folder: Path, ids: set[str], name: str | None) -> list[SweepRecord]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pebench.errors import UserError
 from pebench.spec import RunSpec
 from pebench.store import Result, RunFolder, SweepRecord, Unreadable
+from pebench.sweeping.recorded import submitted_specs
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,31 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[Evidence], list[s
         runs: the folder of runs. sweep: which of them.
 
     Returns:
-        What each run says, and a sentence for each that says nothing or too little: of one whose folder or
-        specification is gone there is nothing, and one with another damage counts as not finished.
+        What each run says, and a sentence for each that says too little. One whose folder or specification is
+        gone counts as not begun, if the sweep still says what it was; one with another damage counts as not
+        finished.
+
+    Raises:
+        UserError: a cell has no folder, and nothing says what it was.
     """
-    found, warnings = [], []
+    found: list[Evidence] = []
+    warnings: list[str] = []
+    written: dict[str, RunSpec] | None = None
     for run_id in sweep.runs:
         folder = RunFolder(runs / run_id)
         try:
             spec = folder.spec()
         except Unreadable as error:
-            warnings.append(f"Cell {run_id} is left out: {error}")
+            written = submitted_specs(sweep, runs) if written is None else written
+            if run_id in written:
+                warnings.append(f"Cell {run_id} counts as not begun: {error}")
+                found.append(Evidence(run_id, written[run_id], None, failure=str(error)))
+            elif folder.path.exists():
+                warnings.append(f"Cell {run_id} is left out: {error}")
+            else:
+                raise UserError(
+                    f"run {run_id} of sweep '{sweep.name}' has no folder in '{runs}': submit the sweep again."
+                ) from error
             continue
         try:
             found.append(_read(folder, spec))

@@ -48,9 +48,9 @@ class DecoderOptions(Frozen):
     """
 
     size: Literal["tiny", "mini", "small", "gpt2-small", "gpt2-medium"] = "tiny"
-    width: Annotated[int, Field(ge=1)] | None = None
-    layers: Annotated[int, Field(ge=1)] | None = None
-    heads: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    layers: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    heads: Annotated[int, Field(ge=1, le=10_000)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def geometry(self, extent: int) -> Geometry:

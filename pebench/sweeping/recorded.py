@@ -9,9 +9,10 @@ from typing import Any
 
 from pebench.errors import UserError, unknown
 from pebench.options import validated
+from pebench.spec import RunSpec
 from pebench.store import RunFolder, SweepRecord, read_sweeps
 from pebench.sweeping import yaml_file
-from pebench.sweeping.sweep import Sweep, SweepFile
+from pebench.sweeping.sweep import Sweep, SweepFile, resolved
 
 
 def recorded_sweep(runs: Path, wanted: str) -> SweepRecord:
@@ -75,6 +76,16 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
         baseline=record.baseline,
         execution=file.execution,
     )
+
+
+def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
+    """What the cells of a record were to be, by run id, from the text of its file; nothing where that cannot be
+    told any more, as without a plugin."""
+    try:
+        file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
+        return {spec.run_id: spec for spec in resolved(file, runs)}
+    except UserError:
+        return {}
 
 
 def name_of(text: str) -> str:

@@ -26,6 +26,7 @@ from is a cell too, with the same encoding and seed, and comes before it; the gr
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -34,7 +35,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
-from pebench.errors import UserError, join_and, unknown
+from pebench.errors import UserError, join_and, quoted, shown, unknown
 from pebench.options import validated
 from pebench.registry import load_plugin
 from pebench.running.execution import Execution
@@ -42,6 +43,15 @@ from pebench.spec import Frozen, RunSpec
 from pebench.store import SweepRecord
 from pebench.sweeping import yaml_file
 from pebench.sweeping.cell import Cell
+
+MOST_SEEDS = 1000
+"""More seeds than anybody trains: a list of them may name any, but a number this large is a seed itself."""
+
+MOST_CELLS = 100_000
+"""Cells of a sweep."""
+
+MOST_LETTERS = 120
+"""Of a sweep's name, of which files are made that have longer ones."""
 
 _OVERRIDES = ("model", "train")
 
@@ -76,7 +86,7 @@ class Entry(Frozen):
         if isinstance(value, str):
             return {"name": value}
         if not isinstance(value, Mapping):
-            raise ValueError(f"write 'name' or 'name: {{option: value}}', not {value!r}")
+            raise ValueError(f"write 'name' or 'name: {{option: value}}', not {shown(value)}")
         overrides = {place: value[place] for place in _OVERRIDES if place in value}
         names = [key for key in value if key not in (*_OVERRIDES, "from")]
         if len(names) != 1 or not isinstance(names[0], str):
@@ -97,6 +107,8 @@ def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
             raise ValueError("a sweep needs at least one seed")
+        if value > MOST_SEEDS:
+            raise ValueError(f"a sweep has {MOST_SEEDS:,} seeds at the most, not {shown(value)}")
         return tuple(range(value))
     if isinstance(value, list) and len({str(seed) for seed in value}) < len(value):
         raise ValueError("a seed stands twice")
@@ -123,7 +135,9 @@ class SweepFile(Frozen):
     @classmethod
     def _plain_name(cls, value: str) -> str:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
-            raise ValueError(f"a sweep's name is made of a-z, 0-9 and hyphens, as '{_plain(value)}'")
+            raise ValueError(f"a sweep's name is made of a-z, 0-9 and hyphens, as {quoted(_plain(value))}")
+        if len(value) > MOST_LETTERS:
+            raise ValueError(f"a sweep's name has {MOST_LETTERS} letters at the most, not {len(value)}")
         return value
 
     @model_validator(mode="after")
@@ -224,7 +238,7 @@ def load_sweep(sweep: str | Path, runs: Path | None = None) -> Sweep:
     for plugin in file.plugins:
         load_plugin(path.parent / plugin)
     try:
-        cells = _resolved(file, runs)
+        cells = resolved(file, runs)
         baseline = _baseline(file.baseline, cells)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -264,9 +278,17 @@ def _folders() -> list[Path]:
     return [Path("sweeps"), shipped if shipped.is_dir() else package.parent / "sweeps"]
 
 
-def _resolved(file: SweepFile, runs: Path | None) -> tuple[RunSpec, ...]:
+def resolved(file: SweepFile, runs: Path | None) -> tuple[RunSpec, ...]:
+    """The specifications of all cells, in the order of the file.
+
+    Raises:
+        UserError: something in it does not exist, does not go together or stands twice.
+    """
     specs: dict[str, RunSpec] = {}
     numbers: dict[str, int] = {}
+    count = math.prod(map(len, (file.encodings, file.tasks, file.seeds, *file.grid.values())))
+    if count > MOST_CELLS:
+        raise UserError(f"the sweep has {count:,} cells, and {MOST_CELLS:,} is the most: divide it.")
     for cell in file.cells():
         # Everything but the seed is looked up once, which is what makes large sweeps quick to read.
         first = cell.chain(file.seeds[0], runs)
