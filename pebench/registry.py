@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pebench.errors import UserError, unknown
+from pebench.errors import UserError, quoted, unknown
 
 Base = TypeVar("Base")
 
@@ -101,8 +101,13 @@ class Registry(Generic[Base]):
         Raises:
             UserError: the file cannot be read or imported, or its name is taken.
         """
-        path = path.resolve()
-        if not path.is_file():
+        try:
+            path = path.resolve()
+            there = path.is_file()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"no plugin file at {quoted(str(path))}: {reason}.") from error
+        if not there:
             raise UserError(f"no plugin file at {path}.")
         name = path.stem.replace("_", "-")
         known = self._files.get(name)

@@ -186,7 +186,7 @@ def test_no_mutated_command_line_ends_in_a_traceback(place: Path, capsys: pytest
             ["export", "-o"],
             ["compare"],
         ),
-        *(["submit", "--dry-run"], ["import"], ["check"], ["register"], ["status", "--runs"], ["list"]),
+        *(["submit", "--dry-run"], ["import"], ["register"], ["status", "--runs"], ["list"]),
         *(["--plugin"], ["run", "--encoding"], ["run", "--set"], ["run", "--encoding", "rope", "--task"]),
     )
     main(["list"])
@@ -197,3 +197,65 @@ def test_no_mutated_command_line_ends_in_a_traceback(place: Path, capsys: pytest
         if arguments[0] == "--plugin":
             arguments.append("list")
         refused_or_done(arguments, capsys, (number, arguments))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"train": {"learning_rate": float("inf")}}, "learning_rate': input should be finite, not inf"),
+        ({"train": {"weight_decay": float("inf")}}, "weight_decay': input should be finite, not inf"),
+        ({"train": {"clip": float("inf")}}, "clip': input should be finite, not inf"),
+        ({"grid": {"train.learning_rate": [1e-3, float("inf")]}}, "input should be finite, not inf"),
+        ({"name": "x" * 300}, "a sweep's name has 120 letters at the most, not 300"),
+        ({"name": "a\nb"}, "a sweep's name is made of a-z, 0-9 and hyphens, as 'a-b'"),
+        ({"tasks": [{"language-modeling": {"data": "x" * 300}}]}, "no text file or folder at 'xxx"),
+        ({"tasks": [{"question-answering": {"data": "x" * 300}}]}, "no file or folder of questions at 'xxx"),
+        ({"tasks": [{"language-modeling": {"data": "/"}}]}, "'/' is the whole machine"),
+        ({"tasks": [{"question-answering": {"data": "/"}}]}, "'/' is the whole machine"),
+        ({"tasks": [{"language-modeling": {"data": "a\ud800"}}]}, r"'a\ud800' is no valid text"),
+        ({"tasks": [{"language-modeling": {"data": "a\0"}}]}, "is no valid text"),
+        ({"plugins": ["x" * 300 + ".py"]}, "File name too long"),
+        ({"seeds": 1_000_000}, "a sweep has 1,000 seeds at the most, not 1000000"),
+        ({"seeds": 10**30}, "a sweep has 1,000 seeds at the most"),
+        ({"encodings": [{"cope": {"p_max": 10**9}}]}, "less than or equal to 1000000, not 1000000000"),
+        ({"encodings": [{"seqpe": {"base": 10**9}}]}, "less than or equal to 65536"),
+        ({"encodings": [{"seqpe": {"width": 10**9}}]}, "less than or equal to 65536"),
+        ({"encodings": [{"seqpe": {"layers": 10**6}}]}, "less than or equal to 1024"),
+        (
+            {"encodings": [{"xpos": {"scale_base": float("inf")}}]},
+            "scale_base': input should be finite, not inf",
+        ),
+        ({"model": {"layers": 10**9}}, "less than or equal to 10000"),
+        ({"encodings": ["x\ny"]}, r"unknown encoding 'x\ny'"),
+        ({"train": {"steps": "x" * 5000}}, "not 'xxx"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_told_in_one_short_sentence(
+    place: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], sentence: str
+) -> None:
+    small(place)
+    sweep = {
+        **base(),
+        "encodings": ["rope"],
+        "tasks": base()["tasks"][:1],
+        "grid": {},
+        "baseline": None,
+        **change,
+    }
+    content = json.dumps(sweep).replace("Infinity", ".inf")
+    (place / "fuzzed.yaml").write_text(content)
+    assert main(["submit", "fuzzed.yaml", "--cluster", "inline"]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("\n") == 1
+    assert len(told) < 1100
+    assert not list((place / "runs").iterdir())
+
+
+def test_a_lone_equals_sign_is_a_value_like_any_other(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "fuzzed.yaml").write_text("encodings: [rope]\ntasks: [language-modeling]\nbaseline: =\n")
+    assert main(["submit", "fuzzed.yaml", "--cluster", "inline"]) == 2
+    assert "unknown baseline '='" in capsys.readouterr().err

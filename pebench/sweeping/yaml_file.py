@@ -39,6 +39,10 @@ _Loader.add_implicit_resolver(
 )
 
 
+# YAML 1.1 gives a lone '=' a meaning of its own, which nobody means; here it is text.
+_Loader.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)
+
+
 def is_named(text: str) -> bool:
     """Whether a text is the name of a YAML file."""
     return Path(text).suffix in (".yaml", ".yml")
