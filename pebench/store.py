@@ -42,8 +42,8 @@ Extent = tuple[Annotated[int, Field(ge=1)], ...]
 
 
 class Unreadable(UserError):
-    """A file of a run's folder is damaged. Nothing else is ever raised by what reads one, so that whoever reads
-    many runs can leave this one out, say so, and serve the others."""
+    """A file of a run's folder is damaged. What reads one raises nothing else, so that whoever reads many runs
+    can leave this one out, say so, and serve the others."""
 
 
 class NoNumber(Unreadable):

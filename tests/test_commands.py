@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -278,3 +279,14 @@ def test_doctor_fails_for_what_is_essential(
     broken = [line for line in told.out.splitlines() if line.startswith("NO")]
     assert ["half-written" in line or "tracking store" in line for line in broken] == [True, True]
     assert told.err == "2 essential things broken.\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_signs_that_a_terminal_lacks_are_replaced(place: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-m", "pebench", "show", "−"], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"unknown" in done.stderr

@@ -1,4 +1,4 @@
-"""Mutated sweeps and command lines: each is carried out or refused in one sentence, and none ends in a traceback."""
+"""Mutated sweeps and command lines: each is carried out or refused in one sentence, without a traceback."""
 
 from __future__ import annotations
 

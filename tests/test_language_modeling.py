@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pebench.cli import main
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, grid, tabulate
@@ -196,6 +197,18 @@ def test_depths_and_protocols_that_stand_twice_are_one(task: str) -> None:
     assert options.model_dump()["depths"] == (0, 50)
     options = tasks.load("language-modeling").Options.model_validate({"protocols": ["sliding", "sliding"]})
     assert options.model_dump()["protocols"] == ("sliding",)
+
+
+def test_files_that_are_left_out_are_told_in_the_log_of_a_run(place: Path) -> None:
+    (place / "corpus").mkdir()
+    for name in ("train.txt", "valid.txt", "notes.md"):
+        (place / "corpus" / name).write_text("a word\n" * 100)
+    settings = {"task.data": "corpus", "task.extent": 16, "task.evaluate": "[16]", "train.steps": 1}
+    settings |= {"model.width": 16, "model.layers": 1, "model.heads": 2}
+    chosen = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    assert main(["run", "--encoding", "none", *chosen]) == 0
+    (log,) = place.glob("runs/*/log.txt")
+    assert "1 of 3 files of 'corpus' is left out: 'notes.md'" in log.read_text("utf-8")
 
 
 def test_files_that_are_left_out_are_told_beside_the_fingerprints(

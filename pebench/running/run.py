@@ -432,11 +432,15 @@ def _logging(folder: RunFolder, level: int) -> Iterator[logging.Logger]:
     log.propagate = False
     handler = _Log(folder.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
+    # What is said of its data and its requests, without knowing of the run, is for its log as well.
+    sources = (log, logging.getLogger("pebench.data"), logging.getLogger("pebench.lm-eval"))
+    for source in sources:
+        source.addHandler(handler)
     try:
         yield log
     finally:
-        log.removeHandler(handler)
+        for source in sources:
+            source.removeHandler(handler)
         handler.close()
 
 

@@ -79,8 +79,8 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
 
 
 def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
-    """What the cells of a record were to be, by run id, from the text of its file; nothing where that cannot be
-    told any more, as without a plugin."""
+    """What the cells of a record were to be, by run id, from the text of its file; nothing where that cannot
+    be told any more, as without a plugin."""
     try:
         file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
         return {spec.run_id: spec for spec in resolved(file, runs)}
