@@ -23,7 +23,7 @@ from measuring.alternation import Row, compared
 from measuring.processes import Spent, spent
 from measuring.reporting import Arguments, positive, report
 
-from pebench.spec import Choice, RunSpec, Training
+from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import Cost, MetricRecord, Point, Result, RunFolder, Score, SweepRecord, write_sweep
 from pebench.tracking.address import create_store
 from pebench.tracking.server import HOST, free_port, server
@@ -96,8 +96,8 @@ def make_runs(runs: Path, count: int) -> None:
     """Finished runs of one sweep: the encodings one after another, then the next seed."""
     specifications = [
         RunSpec(
-            encoding=Choice(name=_ENCODINGS[number % len(_ENCODINGS)]),
-            task=Choice(name="language-modeling", options={"extent": 128, "evaluate": [128, 512]}),
+            encoding=PluginConfig(name=_ENCODINGS[number % len(_ENCODINGS)]),
+            task=PluginConfig(name="language-modeling", options={"extent": 128, "evaluate": [128, 512]}),
             model={"size": "tiny"},
             train=Training(steps=10 * _LINES),
             seed=number // len(_ENCODINGS),

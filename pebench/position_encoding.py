@@ -6,8 +6,9 @@ of a head, D width of the model, A axes of a position, r features of a factored 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -67,19 +68,29 @@ class Geometry:
         """A, numbers that make up a position."""
         return len(self.extent)
 
+    def with_layers(self, layers: int) -> Geometry:
+        """The same with another number of layers."""
+        return replace(self, layers=layers)
+
 
 class Extrapolation(NamedTuple):
     """An extent that is served, and the way past the trained one.
 
     Attributes:
         extent: positions an axis that are served; every position lies below it.
-        method: one of the encoding's `extrapolations`; most matter only past the trained extent.
+        method: one of the encoding's `extrapolations`, with those of its options in parentheses that are not
+            defaults: ``yarn(factor=4)``. Most matter only past the trained extent.
         options: of the method, an instance of its model in `extrapolation_options`; None where it has none.
     """
 
     extent: tuple[int, ...]
     method: str = "extend"
     options: BaseModel | None = None
+
+    @property
+    def name(self) -> str:
+        """The method without its options."""
+        return self.method.partition("(")[0]
 
 
 class StepRNG(NamedTuple):
@@ -205,8 +216,10 @@ class PositionEncoding(nn.Module):
     Class attributes, literals so that they can be read without importing the file:
         axes: numbers of position axes that it can serve.
         acts: where it acts: "I" on the embeddings, "R" on queries and keys, "B" on the logits from positions,
-            "C" on the logits from content as well, "W" on which keys are seen. Empty for none.
+            "C" on the logits from content as well, "T" on their temperature, "W" on which keys are seen.
+            Empty for none.
         causal_only: whether it makes no sense without causal attention.
+        fewest_layers: of a model that it can serve.
         extrapolations: ways past the trained extent, the default first.
         kernels: names of `pebench.attention.kernels.Kernel`, all that may serve it in one setting or another.
         cost: growth of time and memory with what it adds to attention, in the letters of this file.
@@ -225,6 +238,7 @@ class PositionEncoding(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (1,)
     acts: ClassVar[str] = ""
     causal_only: ClassVar[bool] = False
+    fewest_layers: ClassVar[int] = 1
     extrapolations: ClassVar[tuple[str, ...]] = ("extend",)
     kernels: ClassVar[tuple[str, ...]] = ("fused",)
     cost: ClassVar[str] = ""
@@ -235,6 +249,14 @@ class PositionEncoding(nn.Module):
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
+    def __init_subclass__(cls) -> None:
+        """Refuses hooks of the contract before this one, in a sentence that says what to change."""
+        super().__init_subclass__()
+        for hook in ("table", "rotate", "bias"):
+            own = vars(cls).get(hook)
+            if own is not None and len(inspect.signature(own).parameters) > 2:
+                raise TypeError(f"the contract has changed, and '{hook}' takes one object: {CHANGES}")
+
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
         self.geometry = geometry
@@ -243,8 +265,8 @@ class PositionEncoding(nn.Module):
     def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
         """The model of a method's options, each with a default; None for a method without options.
 
-        A fixed factor is such an option: ``{yarn: {factor: 4}}`` in a task's `extrapolations`, or in
-        `train.extrapolation` to train with it.
+        A fixed factor is such an option: ``{yarn: {factor: 4}}`` among a task's `extrapolations` to evaluate
+        with it, at `train.extrapolation` to train with it.
         """
         return None
 

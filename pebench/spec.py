@@ -28,7 +28,12 @@ class Added:
     """
 
 
-class Choice(Frozen):
+COMPOSITIONS = ("compose", "layers")
+"""Names for several encodings in one model: all of them in every layer, or each in layers of its own. Their
+option `parts` lists the encodings."""
+
+
+class PluginConfig(Frozen):
     """An encoding or a task, with all its options.
 
     Attributes:
@@ -42,6 +47,21 @@ class Choice(Frozen):
     version: int = 1
     options: dict[str, Any] = {}
     label: str = ""
+
+    @property
+    def parts(self) -> tuple[PluginConfig, ...]:
+        """The plugins of a composition, in order; the plugin itself where it is none."""
+        if self.name not in COMPOSITIONS:
+            return (self,)
+        parts = (
+            PluginConfig(**{k: v for k, v in one.items() if k != "times"}) for one in self.options["parts"]
+        )
+        return tuple(leaf for part in parts for leaf in part.parts)
+
+    @property
+    def stem(self) -> str:
+        """The names of its parts, each once, for the name of a folder: ``rope-window``."""
+        return "-".join(dict.fromkeys(part.name for part in self.parts))
 
 
 class Training(Frozen):
@@ -128,8 +148,8 @@ class RunSpec(Frozen):
     """
 
     identity_version: int = IDENTITY_VERSION
-    encoding: Choice
-    task: Choice
+    encoding: PluginConfig
+    task: PluginConfig
     model: dict[str, Any]
     train: Training
     seed: Annotated[int, Field(ge=0)]
@@ -140,7 +160,7 @@ class RunSpec(Frozen):
     def run_id(self) -> str:
         """Name of the run and of its folder: the encoding's name and 10 hexadecimal digits of the
         identity."""
-        return f"{self.encoding.name}-{_digest(self._identity())}"
+        return f"{self.encoding.stem}-{_digest(self._identity())}"
 
     @property
     def group(self) -> str:
@@ -149,7 +169,7 @@ class RunSpec(Frozen):
         del identity["seed"]
         if self.start is not None:
             identity["start"] = self.start.group
-        return f"{self.encoding.name}-{_digest(identity)}"
+        return f"{self.encoding.stem}-{_digest(identity)}"
 
     def _identity(self) -> dict[str, Any]:
         identity = _without_additions(self)

@@ -21,6 +21,7 @@ from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
 from pebench.errors import UserError
 from pebench.models.vision import VisionModel, VisionOptions
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
@@ -74,7 +75,7 @@ class ImageClassificationOptions(Frozen):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bad_images: BadImages = "refuse"
     images: Annotated[int, Field(ge=1)] | None = None
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @property
     def share(self) -> float:
@@ -221,7 +222,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
             plain_transform((rows, columns), self.options.share),
             bad_images=self.options.bad_images,
         )
-        served = Extrapolation(self.positions(reach.extent), reach.method)
+        served = reach._replace(extent=self.positions(reach.extent))
         size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))
         table = tabulate(model.encoding, grid(served.extent).to(device), served)
         right = torch.zeros(2, dtype=torch.long)

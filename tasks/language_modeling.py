@@ -20,6 +20,7 @@ from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_to
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -60,7 +61,7 @@ class LanguageModelingOptions(Frozen):
     stride: Size | None = None
     tail: Size | None = None
     tokens: Size | None = None
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> LanguageModelingOptions:

@@ -13,6 +13,7 @@ from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
 from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -52,7 +53,7 @@ class LengthGeneralizationOptions(Frozen):
     extent: Length = 20
     evaluate: tuple[Length, ...] = ()
     examples: Annotated[int, Field(ge=1)] = 200
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -185,7 +186,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         decoding would write; so one pass over question and answer tells whether it would be right."""
         assert isinstance(model, Decoder)
         examples = [self._example(question) for question in self._tested(*reach.extent)]
-        served = Extrapolation(self.positions(reach.extent), reach.method)
+        served = reach._replace(extent=self.positions(reach.extent))
         found = score_answers(model, examples, served)
         exact = sum(scored.right == scored.tokens for scored in found) / len(found)
         symbols = sum(scored.right for scored in found) / sum(scored.tokens for scored in found)

@@ -36,6 +36,7 @@ from pebench.models.answers import (
 )
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import Stop
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -79,7 +80,7 @@ class QuestionAnsweringOptions(Frozen):
     split: Literal["validation", "test"] = "validation"
     questions: Annotated[int, Field(ge=1)] | None = None
     depths: tuple[Percent, ...] = (0, 25, 50, 75, 100)
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @model_validator(mode="after")
     def _depths(self) -> QuestionAnsweringOptions:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pebench.spec import Choice, RunSpec, Training
+from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import (
     Cost,
     EvaluationCost,
@@ -40,8 +40,8 @@ def specification(
 ) -> RunSpec:
     """A specification of a run on text, trained at 128 positions unless said otherwise."""
     return RunSpec(
-        encoding=Choice(name=encoding, options=dict(options or {}), label=label or encoding),
-        task=Choice(
+        encoding=PluginConfig(name=encoding, options=dict(options or {}), label=label or encoding),
+        task=PluginConfig(
             name=task,
             options={"data": "python-docs", "extent": 128, "evaluate": [128, 512], **(task_options or {})},
             label=task,

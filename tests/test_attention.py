@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pebench.attention import kernels
 from pebench.attention_mask import AttentionMask
+from pebench.encoding_config import build_encoding
 from pebench.encodings.alibi import slopes
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import (
@@ -22,7 +23,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.resolve import build_encoding
 
 SHAPES = [(300, 300), (1, 300), (40, 300), (5, 5)]
 """Queries and keys: a full pass, a decoded token, a chunk beside a cache, less than a block."""

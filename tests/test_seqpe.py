@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding
 from pebench.encodings.seqpe import SeqPE, objectives
 from pebench.encodings.seqpe.comparisons import PIVOTS, STEPS_AT_ONCE, Drawing
 from pebench.encodings.seqpe.encoder import (
@@ -25,7 +26,6 @@ from pebench.encodings.seqpe.encoder import (
 from pebench.encodings.seqpe.objectives import MIXES, draw_candidates, draw_offsets, draw_starts, nearest
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, Factored, Geometry, StepRNG, grid, layer_inputs, tabulate
-from pebench.resolve import build_encoding
 
 TEXT = Geometry(32, 4, 2, (64,))
 

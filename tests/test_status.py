@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pebench.cli import main
-from pebench.spec import Choice, RunSpec, Training
+from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import Cost, Result, RunFolder, SweepRecord, Worker, write_sweep
 from pebench.submission import submissions
 from pebench.submission.resources import Resources
@@ -58,8 +58,8 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def make(runs: Path, seed: int = 0) -> RunFolder:
     spec = RunSpec(
-        encoding=Choice(name="rope", label="rope"),
-        task=Choice(name="language-modeling", label="language-modeling"),
+        encoding=PluginConfig(name="rope", label="rope"),
+        task=PluginConfig(name="language-modeling", label="language-modeling"),
         model={},
         train=Training(steps=100),
         seed=seed,

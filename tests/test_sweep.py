@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_sweeps import load, tiny, write
 
-from pebench.errors import UserError
+from pebench.encoding_config import serving
+from pebench.errors import UserError, join_and
 from pebench.spec import RunSpec
 from pebench.sweeping.cell import Cell, merged
 from pebench.sweeping.sweep import SweepFile, load_sweep, read
@@ -200,14 +201,12 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"model": {"width": 15, "heads": 4}}, "width 15 does not divide into 4 heads"),
         (
             {"encodings": ["none", "rope-mixed"]},
-            "encoding 'rope-mixed' serves 2 position axes, but task 'language-modeling' has 1 position axis: "
-            "'alibi', 'cable', 'cope', 'dape', 'fire', 'fox', 'kerple', 'learned', 'liere', 'none', 'rope', "
-            "'seqpe', 'sinusoidal', 't5' and 'xpos' can serve it.",
+            "serves 2 position axes, but task 'language-modeling' has 1 position axis: "
+            f"{join_and(serving(1, causal=True))} can serve it.",
         ),
         (
             {"encodings": ["fox"], "tasks": ["image-classification"]},
-            "'alibi', 'learned', 'liere', 'lookhere', 'none', 'rope-axial', 'rope-mixed', 'seqpe' and "
-            "'sinusoidal' can serve it.",
+            f"{join_and(serving(2, causal=False))} can serve it.",
         ),
         ({"encodings": [{"rope": {"frequencies": 0.01}}]}, "of 4 frequencies a share of 0.01 is none"),
         ({"encodings": [{"rope": {"rotated": 0.2}}]}, "channels a head do not make up two pairs or more"),

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
-from pebench.resolve import build_encoding, build_task, resolve
+from pebench.resolve import build_task, resolve
 from pebench.running import checkpoint
 from pebench.running.checkpoint import State
 from pebench.running.optimisation import learning_rate, optimiser

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.position_encoding import Geometry, StepRNG, grid
-from pebench.resolve import build_encoding, build_task, encoding_geometry, resolve
+from pebench.resolve import build_task, encoding_geometry, resolve
 from pebench.running.execution import Execution
 from pebench.running.positions import training_positions
 from pebench.running.run import execute

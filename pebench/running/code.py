@@ -12,7 +12,7 @@ from pathlib import Path
 import pebench
 import pebench.encodings
 import pebench.tasks
-from pebench.spec import Choice, Frozen, RunSpec
+from pebench.spec import Frozen, PluginConfig, RunSpec
 
 PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "timm", "lm-eval", "safetensors")
 """Packages whose version may change a result."""
@@ -123,7 +123,7 @@ def packages() -> dict[str, str | None]:
     return {name: _version(name) for name in PACKAGES}
 
 
-def _choices(spec: RunSpec) -> dict[str, Choice]:
+def _choices(spec: RunSpec) -> dict[str, PluginConfig]:
     return {"encodings": spec.encoding, "tasks": spec.task}
 
 

@@ -9,8 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
-from pebench.resolve import build_encoding, build_task, encoding_geometry
+from pebench.resolve import build_task, encoding_geometry
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
 from pebench.store import RunFolder

@@ -18,9 +18,10 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
-from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
+from pebench.resolve import build_task, encoding_geometry, evaluations
 from pebench.running import checkpoint, code, memory, provenance
 from pebench.running.checkpoint import State
 from pebench.running.compilation import forget_compiled, share_compiled_kernels
@@ -183,7 +184,9 @@ class _Run:
             task.keep(self.folder.path)
         model, optimiser = self._build(task)
         if start is not None:
-            self.log.info("starts from %s, weights %s", start.run_id, load_start(start, model)[:12])
+            begun = start.spec().encoding
+            converts = (begun.name, begun.options) != (self.spec.encoding.name, self.spec.encoding.options)
+            self.log.info("starts from %s, %s", start.run_id, load_start(start, model, converts))
         newest = self.ranks.from_first("checkpoint", checkpoint.newest(self.folder.checkpoint))
         state = checkpoint.load(self.folder.checkpoint, newest, model, optimiser, self.device)
         self._say_step(state.step)
@@ -250,7 +253,7 @@ class _Run:
         """Every evaluation that is not done yet, each by one of the ranks; None if `stop` ended it. The first
         rank alone gets to know what was found."""
         encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
-        wanted = reaches(encoding, task)
+        wanted = evaluations(encoding, task)
         places = [_at(reach, encoding.extrapolations[0]) for reach in wanted]
         evaluated = Evaluations.read(self.folder) if self.ranks.leads else Evaluations()
         done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -13,6 +14,9 @@ from pebench.errors import UserError
 from pebench.running.finished import require_weights
 from pebench.spec import Start
 from pebench.store import RunFolder
+
+ENCODING = "encoding."
+"""Beginning of the names of an encoding's parameters in a model."""
 
 
 class StartMissing(UserError):
@@ -54,11 +58,34 @@ def check_data(folder: RunFolder, fingerprints: dict[str, str]) -> None:
         )
 
 
-def load_start(folder: RunFolder, model: nn.Module) -> str:
-    """Gives a model the weights of a finished run, every one of them.
+class Loaded(NamedTuple):
+    """The weights of another run, taken over.
 
-    Returns:
-        SHA-256 of the file they came from.
+    Attributes:
+        digest: SHA-256 of the file that they came from.
+        anew: names of the encoding's parameters that begin anew, for that run has no such weights.
+        dropped: names of that run's encoding's parameters that this one has no use for.
+    """
+
+    digest: str
+    anew: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = [f"weights {self.digest[:12]}"]
+        parts += [f"anew: {', '.join(self.anew)}"] if self.anew else []
+        parts += [f"dropped: {', '.join(self.dropped)}"] if self.dropped else []
+        return "; ".join(parts)
+
+
+def load_start(folder: RunFolder, model: nn.Module, converts: bool) -> Loaded:
+    """Gives a model the weights of a finished run: all that are not the encoding's, and of its own in a
+    conversion those that agree in name and shape.
+
+    Args:
+        folder: of the finished run.
+        model: a `PositionedModel`.
+        converts: whether the encoding is another one than that of the run.
 
     Raises:
         UserError: they cannot be read, or are not those of such a model.
@@ -69,17 +96,18 @@ def load_start(folder: RunFolder, model: nn.Module) -> str:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder.weights} cannot be read: {str(error).splitlines()[0]}.") from error
     own = model.state_dict()
-    for name in sorted(own.keys() ^ weights.keys()):
+    fits = {name for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
+    free = {name for name in own.keys() | weights.keys() if converts and name.startswith(ENCODING)}
+    for name in sorted((own.keys() | weights.keys()) - fits - free):
+        if name in own and name in weights:
+            raise UserError(
+                f"a run cannot start from '{folder.run_id}': its '{name}' is {_shape(weights[name].shape)}, "
+                f"and here it is {_shape(own[name].shape)}."
+            )
         where = "that run has no such weights" if name in own else "this one has no such weights"
         raise UserError(f"a run cannot start from '{folder.run_id}': {where} as '{name}'.")
-    for name, tensor in weights.items():
-        if tensor.shape != own[name].shape:
-            raise UserError(
-                f"a run cannot start from '{folder.run_id}': its '{name}' is {_shape(tensor.shape)}, and "
-                f"here it is {_shape(own[name].shape)}."
-            )
-    model.load_state_dict(weights)
-    return digest
+    model.load_state_dict(own | {name: weights[name] for name in fits})
+    return Loaded(digest, tuple(sorted(own.keys() - fits)), tuple(sorted(weights.keys() - fits)))
 
 
 def _shape(shape: tuple[int, ...]) -> str:
