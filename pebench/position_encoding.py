@@ -157,6 +157,8 @@ class PositionEncoding(nn.Module):
         tf32: whether its products of float32 matrices, and those of their backward pass, may be computed in
             TF32 on CUDA when training is in bfloat16. Never where a factor is a position, an angle or a sum
             of such, of which 10 bits do not remain exact.
+        autocast: whether `table` and `auxiliary_losses` are called under autocast when training is in bfloat16;
+            what they return is in float32 all the same. Never where `tf32` would not do.
         graph_break: why `torch.compile` cannot take a model around it as one graph; empty where it can.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
@@ -171,6 +173,7 @@ class PositionEncoding(nn.Module):
     claims: ClassVar[tuple[str, ...]] = ()
     host_positions: ClassVar[bool] = False
     tf32: ClassVar[bool] = False
+    autocast: ClassVar[bool] = False
     graph_break: ClassVar[str] = ""
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
@@ -187,7 +190,7 @@ class PositionEncoding(nn.Module):
         """What the other hooks need to know of positions, computed once a forward pass and shared by the
         layers.
 
-        Called with autocast off. Queries and keys each have a table; the keys' holds the cached ones too.
+        Called with autocast off, but for training around an encoding that says `autocast`. Queries and keys each have a table; the keys' holds the cached ones too.
 
         Args:
             positions: (B|1, N, A) integers, in any order and with any gaps.
@@ -233,31 +236,47 @@ class PositionEncoding(nn.Module):
         """
         return None
 
-    def training_positions(self, extent: tuple[int, ...], draw: Draw) -> Tensor:
-        """(1, N, A) positions of a training batch: by default every cell of the extent in row-major order."""
+    def training_positions(self, extent: tuple[int, ...], examples: int, draw: Draw) -> Tensor:
+        """(1|G, N, A) positions of a training batch, on the CPU: by default every cell of the extent in
+        row-major order, for all examples alike.
+
+        With G groups example i stands where group i modulo G does, whatever parts and ranks share the batch;
+        the table is made once for each group.
+
+        Args:
+            extent: positions an axis.
+            examples: of the batch of an update, all ranks together; G is at most as many.
+            draw: the step as a source of randomness.
+        """
         return grid(extent)
 
     def auxiliary_losses(self, positions: Tensor, table: Table, draw: Draw) -> dict[str, Tensor]:
         """Weighted scalar losses to add to the task's, by name.
 
         Args:
-            positions: (1, N, A) the positions of this step, on the CPU. table: their table.
+            positions: (1|G, N, A) the positions of this step, on the CPU.
+            table: their table.
             draw: the step as a source of randomness.
         """
         return {}
 
 
 def tabulate(
-    encoding: PositionEncoding, positions: Tensor, reach: Reach, device: torch.device | None = None
+    encoding: PositionEncoding,
+    positions: Tensor,
+    reach: Reach,
+    device: torch.device | None = None,
+    half: bool = False,
 ) -> Table:
     """The encoding's table of positions, in float32 whatever autocast is on.
 
     Args:
         positions: (B|1, N, A). reach: the extent that is served and how.
         device: where the encoding is; by default where the positions are.
+        half: whether it may be computed in bfloat16 where the encoding says `autocast`.
     """
     device = device or positions.device
-    with torch.autocast(device.type, enabled=False):
+    with torch.autocast(device.type, torch.bfloat16, enabled=half and encoding.autocast):
         return encoding.table(positions if encoding.host_positions else send(positions, device), reach)
 
 

@@ -27,6 +27,7 @@ from pebench.running.compilation import forget_compiled, share_compiled_kernels
 from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.optimisation import optimiser as build_optimiser
+from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
 from pebench.running.pulse import AlreadyRunning, Pulse
 from pebench.running.ranks import ALONE, RankLost, Ranks
@@ -379,7 +380,7 @@ class _Run:
         state = progress.state
         values = {f"train/{name}": float(value) for name, value in progress.losses.items()}
         values["train/gradient-norm"] = float(progress.gradient_norm)
-        values["train/learning-rate"] = float(optimiser.param_groups[0]["lr"])
+        values |= {f"train/{name}": value for name, value in rates(optimiser).items()}
         if state.seconds:
             values[f"train/{item}-per-second"] = state.timed_items / state.seconds
         self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=dict(values)))
