@@ -157,8 +157,8 @@ class PositionEncoding(nn.Module):
         tf32: whether its products of float32 matrices, and those of their backward pass, may be computed in
             TF32 on CUDA when training is in bfloat16. Never where a factor is a position, an angle or a sum
             of such, of which 10 bits do not remain exact.
-        autocast: whether `table` and `auxiliary_losses` are called under autocast when training is in bfloat16;
-            what they return is in float32 all the same. Never where `tf32` would not do.
+        autocast: whether `table` and `auxiliary_losses` are called under autocast when training is in
+            bfloat16; what they return is in float32 all the same. Never where `tf32` would not do.
         graph_break: why `torch.compile` cannot take a model around it as one graph; empty where it can.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
@@ -182,6 +182,13 @@ class PositionEncoding(nn.Module):
         super().__init__()
         self.geometry = geometry
 
+    def compile_training(
+        self, compile_whole: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
+    ) -> None:
+        """Called once before training that is compiled. What `table` and `auxiliary_losses` do is not
+        compiled otherwise; an encoding may put a compiled form in place of what it computes there, for
+        training alone and where the shapes of all steps are the same."""
+
     def limit(self) -> int | None:
         """The largest extent of an axis that can be served, None if there is no bound."""
         return None
@@ -190,7 +197,8 @@ class PositionEncoding(nn.Module):
         """What the other hooks need to know of positions, computed once a forward pass and shared by the
         layers.
 
-        Called with autocast off, but for training around an encoding that says `autocast`. Queries and keys each have a table; the keys' holds the cached ones too.
+        Called with autocast off, but for training around an encoding that says `autocast`. Queries and keys
+        each have a table; the keys' holds the cached ones too.
 
         Args:
             positions: (B|1, N, A) integers, in any order and with any gaps.

@@ -117,7 +117,6 @@ class Training(Frozen):
             raise ValueError(str(unknown("optimiser", name, known)).rstrip("."))
         return name
 
-
     @model_validator(mode="after")
     def _encoding_has_what_the_optimiser_has(self) -> Training:
         if self.encoding.betas is not None and self.optimiser != "adamw":

@@ -82,8 +82,8 @@ MISTAKES = {
         "depends on the positions beside it",
     ),
     "draws from the global state while training": (
-        "    def training_positions(self, extent, draw):\n"
-        "        return super().training_positions(extent, draw) + torch.randint(1000, ())\n",
+        "    def training_positions(self, extent, examples, draw):\n"
+        "        return super().training_positions(extent, examples, draw) + torch.randint(1000, ())\n",
         "Training positions and auxiliary losses",
         "do not repeat",
     ),

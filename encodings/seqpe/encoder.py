@@ -26,8 +26,8 @@ class Strings(NamedTuple):
     """Digit strings to be read whole, each by itself; on the device of the encoder.
 
     Attributes:
-        digits: (U, S). visible: (U|1, 1, S + 1, S + 1) bool, which token of a string sees which, the read-out
-            token coming last; None where every token sees every other.
+        digits: (U, S). visible: (U, 1, S + 1, S + 1) bool, which token of a string sees which, the read-out
+            token coming last; None where the order alone decides, or nothing does.
     """
 
     digits: Tensor
@@ -164,7 +164,10 @@ class EncoderBlock(nn.Module):
     def project_last(self, x: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values of all, and queries of those alone whose outcome is of use."""
         width = x.shape[-1]
-        weights, biases = self.input.weight.split((width, 2 * width)), self.input.bias.split((width, 2 * width))
+        weights, biases = (
+            self.input.weight.split((width, 2 * width)),
+            self.input.bias.split((width, 2 * width)),
+        )
         q = F.linear(self.attention_norm(asking), weights[0], biases[0])
         k, v = F.linear(self.attention_norm(x), weights[1], biases[1]).chunk(2, dim=-1)
         return tuple(each.unflatten(-1, (self.heads, -1)) for each in (q, k, v))  # type: ignore[return-value]
@@ -262,7 +265,7 @@ class DigitEncoder(nn.Module):
     def _read_strings(self, strings: Strings) -> Tensor:
         """As tokens are of few kinds, the first layer's queries, keys and values are computed once a kind."""
         string, visible = strings
-        count, length = string.shape
+        length = string.shape[1]
         kinds = self._kinds()
         places = torch.arange(0, length * self.base, self.base, device=string.device)
         choice = _Choice(F.pad(string + places, (0, 1), value=len(kinds) - 1), len(kinds))
@@ -277,8 +280,7 @@ class DigitEncoder(nn.Module):
             mask = visible
             if last:
                 x, mask = x[:, -1:], None if visible is None else visible[:, :, -1:]
-            q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-            x = block.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2))
+            x = block.finish(x, _attend_whole(q, k, v, mask, causal=not (last or self.bidirectional)))
         return x[:, 0]
 
     def _read_tokens(self, tokens: Tokens) -> Tensor:
@@ -301,11 +303,11 @@ class DigitEncoder(nn.Module):
         return x
 
     def _visible(self, string: Tensor) -> Tensor | None:
-        """(U|1, 1, S + 1, S + 1) bool, None where every token sees every other."""
+        """(U, 1, S + 1, S + 1) bool, None where padding is seen like all else."""
+        if not self.mask_padding:
+            return None
         length = string.shape[1]
         every = torch.ones(length + 1, length + 1, dtype=torch.bool, device=string.device)
-        if not self.mask_padding:
-            return None if self.bidirectional else every.tril()[None, None]
         leading = string.unflatten(-1, (-1, self.digits)).cumsum(-1) == 0
         leading[..., -1] = False
         shown = F.pad(~leading.flatten(-2), (0, 1), value=True)[:, None, None]
@@ -343,6 +345,32 @@ class _Choice:
             return _gather(rows, self.number)
         with torch.autocast(rows.device.type, enabled=False):
             return (self.product.to(rows.dtype) @ rows.flatten(1)).unflatten(-1, rows.shape[1:])
+
+
+def _attend_whole(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, causal: bool) -> Tensor:
+    """Attention within strings.
+
+    Args:
+        q: (U, S + 1 or 1, heads, d). k, v: (U, S + 1, heads, d).
+        visible: (U, 1, rows, S + 1) bool or None. causal: whether the order hides what comes later; `visible`
+            says so itself.
+
+    Returns:
+        As the queries.
+    """
+    if torch.compiler.is_compiling():
+        # A compiler makes one kernel of this. Those of attention compute some hundred tokens at the least.
+        logits = (q[:, :, None] * k[:, None]).sum(-1).float() * q.shape[-1] ** -0.5
+        if visible is not None:
+            logits = logits.masked_fill(~visible[:, 0, ..., None], float("-inf"))
+        elif causal:
+            order = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()
+            logits = logits.masked_fill(~order[..., None], float("-inf"))
+        weights = logits.softmax(2).to(v.dtype)
+        return (weights[..., None] * v[:, None]).sum(2)
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    causal = causal and visible is None
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal).transpose(1, 2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, visible: Tensor) -> Tensor:

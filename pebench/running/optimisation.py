@@ -41,7 +41,9 @@ def optimiser(model: nn.Module, encoding: nn.Module, train: Training) -> torch.o
     The encoding has groups of its own, which say `encoding`, where its rate, decay or moments are its own.
     """
     own = {id(parameter) for parameter in encoding.parameters()}
-    spared = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding) and id(m.weight) not in own}
+    spared = {
+        id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding) and id(m.weight) not in own
+    }
     spared |= {id(model.get_parameter(name)) for name in getattr(model, "no_weight_decay", set)()}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     settings = train.encoding

@@ -164,7 +164,7 @@ class _Run:
 
     def work(self) -> Result | None:
         """See `execute`."""
-        _prepare_process(self.execution)
+        _prepare_process(self.execution, self.device)
         self.device = self.ranks.start(self.device)
         check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
@@ -453,11 +453,17 @@ def _one_order_of_sums() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _prepare_process(execution: Execution) -> None:
+THREADS_ON_CUDA = 1
+"""Beside a GPU a CPU draws numbers and asks for kernels, which further threads do not make faster: they would
+keep all cores busy, and runs side by side would wait for each other."""
+
+
+def _prepare_process(execution: Execution, device: torch.device) -> None:
     # Strong biases make weights so small that the processor handles them an order of magnitude more slowly.
     torch.set_flush_denormal(True)
-    if execution.threads is not None:
-        torch.set_num_threads(execution.threads)
+    threads = execution.threads or (THREADS_ON_CUDA if device.type == "cuda" else None)
+    if threads is not None:
+        torch.set_num_threads(threads)
     if execution.compile:
         share_compiled_kernels()
         forget_compiled()

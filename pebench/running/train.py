@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,8 @@ class _Update:
         self.encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         self.seed, self.device, self.ranks = seed, device, ranks
         self.loss_of: Loss = compile_whole(task.loss) if compiled else task.loss
+        if compiled:
+            self.encoding.compile_training(compile_whole)
         self.half = training.precision == "bfloat16"
         self.extent = task.geometry().extent
         self.reach = Reach(self.encoding.geometry.extent, self.encoding.extrapolations[0])
@@ -136,14 +138,12 @@ class _Update:
         """The losses, and the norm of the gradient before it was clipped."""
         draw = Draw(self.seed, step)
         with _encoding_products(self.encoding, self.training):
-            self._seed("encoding", step)
+            seed_noise("encoding", self.seed, step, self.ranks, self.device)
             table = tabulate(self.encoding, positions, self.reach, self.device, self.half)
             shared, leaves, copies = _cut(table)
-            # From a state of its own: what a model drops is the same around every encoding, and differs
-            # between ranks, whose examples differ.
-            self._seed("dropout", step, *([] if self.ranks.count == 1 else [self.ranks.index]))
+            seed_noise("dropout", self.seed, step, self.ranks, self.device)
             total = self._gradients(batch, shared, len(positions))
-            self._seed("objectives", step)
+            seed_noise("objectives", self.seed, step, self.ranks, self.device)
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.half and self.encoding.autocast
             ):
@@ -161,18 +161,30 @@ class _Update:
         total = torch.zeros((), device=self.device)
         # Of all ranks' examples, so that sums over the ranks are means over the batch, masked targets or not.
         weight = self.task.weight(batch)
-        numbers = torch.arange(_examples(batch)) % groups
-        for part in _parts(self.ranks.share(batch | {_GROUP: numbers}), self.training.accumulate):
+        if groups > 1:
+            batch = batch | {_GROUP: torch.arange(_examples(batch)) % groups}
+        for part in _parts(self.ranks.share(batch), self.training.accumulate):
             on_device = {name: send(value, self.device) for name, value in part.items()}
-            own = _rows(table, on_device.pop(_GROUP), groups)
+            own = table if groups == 1 else _rows(table, on_device.pop(_GROUP), groups)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 loss = self.loss_of(self.model, on_device, own) / weight
             loss.backward()
             total += loss.detach()
         return total
 
-    def _seed(self, *purpose: object) -> None:
-        seed_device(derive(self.seed, *purpose), self.device)
+
+def seed_noise(
+    purpose: Literal["encoding", "dropout", "objectives"],
+    seed: int,
+    step: int,
+    ranks: Ranks,
+    device: torch.device,
+) -> None:
+    """Puts PyTorch's generators into a state of its own for each thing that a step draws for: what a model
+    drops is then the same around every encoding. It differs between ranks, whose examples differ; what the
+    encoding drops must be the same on all of them."""
+    own = [ranks.index] if purpose == "dropout" and ranks.count > 1 else []
+    seed_device(derive(seed, purpose, step, *own), device)
 
 
 _GROUP = "the group of positions"
@@ -187,11 +199,11 @@ def _rows(table: Table, numbers: Tensor, groups: int) -> Table:
     """The table of some examples, of which each belongs to a group. What is the same for all groups stays as
     it is, so that a step has two forms, whatever the number of groups and parts: with a table for all
     examples, and with one for each."""
-    if groups == 1:
-        return table
     tensors, shape = tree_flatten(table)
     chosen = [
-        each.index_select(0, numbers) if isinstance(each, Tensor) and len(each) == groups else each
+        each.index_select(0, numbers)
+        if isinstance(each, Tensor) and each.ndim and len(each) == groups
+        else each
         for each in tensors
     ]
     return tree_unflatten(chosen, shape)
