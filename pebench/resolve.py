@@ -114,9 +114,23 @@ def evaluations(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation
     for extent in task.extents():
         served = task.positions(extent)
         beyond = any(count > size for count, size in zip(served, trained, strict=True))
-        ways = _asked_for(encoding, task) if beyond else [Extrapolation((), encoding.extrapolations[0])]
+        ways = _asked_for(encoding, task) if beyond else [encoding.trained_with]
         found += [way._replace(extent=extent) for way in ways]
     return found
+
+
+def encoding_of(spec: RunSpec, task: AnyTask) -> PositionEncoding:
+    """The encoding of a run with its initial weights, and the method that training applies.
+
+    Raises:
+        UserError: it does not go together with the task, or offers no such method.
+    """
+    geometry = encoding_geometry(spec, task)
+    encoding = build_encoding(spec.encoding.name, spec.encoding.options, geometry, spec.seed)
+    if spec.train.extrapolation is not None:
+        asked = extrapolation(type(encoding), spec.train.extrapolation)
+        encoding.trained_with = asked._replace(extent=geometry.extent)
+    return encoding
 
 
 def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
@@ -146,7 +160,7 @@ def _asked_for(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation]
     wanted = getattr(task.options, "extrapolations", None) or ()
     named = [(split(ref, "extrapolation"), ref) for ref in wanted]
     ways = [extrapolation(type(encoding), ref) for (name, _), ref in named if name in encoding.extrapolations]
-    return ways or [Extrapolation((), encoding.extrapolations[0])]
+    return ways or [encoding.trained_with]
 
 
 def extrapolation(cls: type[PositionEncoding], ref: ExtrapolationRef) -> Extrapolation:
@@ -178,7 +192,7 @@ def _refuse_impossible(spec: RunSpec) -> None:
         raise UserError(f"task '{spec.task.name}': {str(error).rstrip('.')}.") from error
     require_fit(encoding_class(name, options), title, geometry, f"task '{spec.task.name}'")
     with torch.device("meta"):
-        encoding = build_encoding(name, options, geometry)
+        encoding = encoding_of(spec, task)
     limit = encoding.limit()
     for extent in [geometry.extent, *map(task.positions, task.extents())]:
         if limit is not None and max(extent) > limit:

@@ -10,6 +10,9 @@ import torch
 from attention_reference import attended
 from click.testing import CliRunner
 
+from pebench.attention import prefix_tokens
+from pebench.attention.composition import Composition, _sum
+from pebench.attention.encoded_positions import encoded_positions
 from pebench.cli import pebench
 from pebench.conformance import CONTRACTS, Contract, Subject, assert_close, run_forward, subjects
 from pebench.encoding_config import build_encoding, encoding_config
@@ -54,10 +57,8 @@ def test_two_encodings_do_what_each_does(prefix: int) -> None:
     geometry = Geometry(64, 4, 2, (3, 5), causal=False, prefix_tokens=prefix)
     parts: list[PluginRef] = ["alibi", "rope-mixed", {"seqpe": {"apply": "scalar", "positions": 20}}]
     whole = build_encoding("compose", {"parts": parts}, geometry).eval()
-    alibi, mixed, seqpe = whole.get_submodule("parts")
-    from pebench.attention import prefix_tokens
-    from pebench.attention.encoded_positions import encoded_positions
-
+    assert isinstance(whole, Composition)
+    alibi, mixed, seqpe = whole.parts
     served = Extrapolation((3, 5))
     q, k, v, hidden = (torch.randn(2, 4, 15 + prefix, 16) for _ in range(4))
     hidden = hidden.transpose(1, 2).flatten(2)
@@ -69,9 +70,10 @@ def test_two_encodings_do_what_each_does(prefix: int) -> None:
         return layer_inputs(part, q, k, hidden, table, 1)
 
     turned = prefix_tokens.rotate(mixed, layer(mixed))
-    from pebench.attention.composition import _sum
-
-    bias = _sum(prefix_tokens.bias(alibi, layer(alibi)), prefix_tokens.bias(seqpe, layer(seqpe)))  # type: ignore[arg-type]
+    one, other = (prefix_tokens.bias(part, layer(part)) for part in (alibi, seqpe))
+    assert one is not None
+    assert other is not None
+    bias = _sum(one, other)
     torch.testing.assert_close(found, attended(*turned, v, bias, causal=False), atol=1e-5, rtol=1e-5)
 
 

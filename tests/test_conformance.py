@@ -82,8 +82,8 @@ MISTAKES = {
         "depends on the positions beside it",
     ),
     "draws from the global state while training": (
-        "    def training_positions(self, extent, draw):\n"
-        "        return super().training_positions(extent, draw) + torch.randint(1000, ())\n",
+        "    def training_positions(self, extent, examples, draw):\n"
+        "        return super().training_positions(extent, examples, draw) + torch.randint(1000, ())\n",
         "Training positions and auxiliary losses",
         "do not repeat",
     ),
@@ -185,7 +185,7 @@ def test_a_plugin_of_the_contract_before_is_told_what_to_change(tmp_path: Path, 
     file.write_text(HEAD + OLD[hook], "utf-8")
     done = CliRunner().invoke(pebench, ["check", str(file)])
     sentence = done.stderr + str(done.exception)
-    assert f"'{hook}' takes one object" in sentence
+    assert f"'{hook}' takes other arguments" in sentence
     assert "write `table(self, x: TableInputs)`" in sentence
 
 

@@ -136,16 +136,22 @@ def test_each_evaluation_is_done_once_and_scores_are_in_order(place: Path, pool:
     assert sorted(evaluated) == [f"bits-per-byte/{extent}" for extent in (32, 48, 64)]
 
 
-def test_dropout_of_the_model_differs_between_ranks(place: Path, pool: RankPool) -> None:
-    assert len(set(pool.call(_noise, 2))) == 2
+def test_dropout_of_the_model_differs_between_ranks_and_that_of_the_encoding_does_not(
+    place: Path, pool: RankPool
+) -> None:
+    noise = pool.call(_noise, 2)
+    assert len({each["dropout"] for each in noise}) == 2
+    assert len({each["encoding"] for each in noise}) == 1
 
 
-def _noise(ranks: JoinedRanks) -> tuple[float, ...]:
-    from pebench.position_encoding import StepRNG
-    from pebench.running.train import _own_dropout
+def _noise(ranks: JoinedRanks) -> dict[str, tuple[float, ...]]:
+    from pebench.running.train import seed_noise
 
-    with _own_dropout(ranks, StepRNG(0, 3), torch.device("cpu")):
-        return tuple(torch.rand(4).tolist())
+    found = {}
+    for purpose in ("encoding", "dropout"):
+        seed_noise(purpose, 0, 3, ranks, torch.device("cpu"))
+        found[purpose] = tuple(torch.rand(4).tolist())
+    return found
 
 
 def test_sums_and_copies_are_the_same_on_every_rank(pool: RankPool) -> None:

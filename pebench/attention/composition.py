@@ -14,6 +14,7 @@ from pebench.position_encoding import (
     AttentionInputs,
     Bias,
     Block,
+    Compile,
     Dense,
     Extrapolation,
     Factored,
@@ -69,6 +70,11 @@ class Composition(PositionEncoding):
         """Those of the parts that have the method."""
         found = (one.extrapolation_options(method) for one in cls.classes if method in one.extrapolations)
         return next((model for model in found if model is not None), None)
+
+    def compile_training(self, compile_whole: Compile) -> None:
+        """That of each part."""
+        for part in self.parts:
+            part.compile_training(compile_whole)
 
     def limit(self) -> int | None:
         """The least of the parts."""
@@ -128,11 +134,11 @@ class Composition(PositionEncoding):
                 total = bias if total is None else _sum(total, bias)
         return total
 
-    def training_positions(self, extent: tuple[int, ...], rng: StepRNG) -> Tensor:
+    def training_positions(self, extent: tuple[int, ...], examples: int, rng: StepRNG) -> Tensor:
         """Those of the part that chooses them."""
         if self._drawing is None:
-            return super().training_positions(extent, rng)
-        return self._drawing.training_positions(extent, rng)
+            return super().training_positions(extent, examples, rng)
+        return self._drawing.training_positions(extent, examples, rng)
 
     def auxiliary_losses(
         self, positions: Tensor, table: tuple[Table, ...], rng: StepRNG
@@ -208,6 +214,7 @@ def composed(
         "claims": tuple(claim for claim in classes[0].claims if all(claim in one.claims for one in classes)),
         "host_positions": any(one.host_positions for one in classes),
         "tf32": all(one.tf32 for one in classes),
+        "autocast": all(one.autocast for one in classes),
         "graph_break": "; ".join(one.graph_break for one in classes if one.graph_break),
         "source": "; ".join(dict.fromkeys(one.source for one in classes)),
         "classes": tuple(classes),

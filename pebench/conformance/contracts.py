@@ -39,6 +39,10 @@ HALF_TOLERANCE = 0.25
 they multiply queries and keys; positions or angles in bfloat16 give 0.5 or more."""
 
 
+EXAMPLES = 6
+"""In the batch for which training positions are asked."""
+
+
 @torch.no_grad()
 def causality(subject: Subject) -> None:
     """Later tokens do not change what was computed for earlier ones."""
@@ -202,11 +206,14 @@ def repeatable_draws(subject: Subject) -> None:
     encoding, extent = subject.encoding().eval(), EXTENTS[subject.axes]
     for step in (3, 4):
         draw = StepRNG(7, step)
-        positions = encoding.training_positions(extent, draw)
-        assert positions.shape == grid(extent).shape, (
+        positions = encoding.training_positions(extent, EXAMPLES, draw)
+        assert positions.shape[1:] == grid(extent).shape[1:], (
             f"training positions have the shape {tuple(positions.shape)}"
         )
-        assert torch.equal(positions, encoding.training_positions(extent, draw)), (
+        assert 1 <= len(positions) <= EXAMPLES, (
+            f"training positions are of {len(positions)} groups of a batch of {EXAMPLES}"
+        )
+        assert torch.equal(positions, encoding.training_positions(extent, EXAMPLES, draw)), (
             "training positions do not repeat"
         )
         losses = []

@@ -9,9 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
-from pebench.resolve import build_task, encoding_geometry
+from pebench.resolve import build_task, encoding_of
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
 from pebench.store import RunFolder
@@ -44,9 +43,7 @@ def load_finished(folder: RunFolder, device: torch.device) -> FinishedRun:
     load_plugins(folder, spec)
     task = build_task(spec)
     _restore(task, folder)
-    encoding = build_encoding(
-        spec.encoding.name, spec.encoding.options, encoding_geometry(spec, task), spec.seed
-    )
+    encoding = encoding_of(spec, task)
     model = task.build(encoding, spec.seed)
     try:
         model.load_state_dict(load_file(folder.weights))

@@ -18,16 +18,16 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
-from pebench.resolve import build_task, encoding_geometry, evaluations
+from pebench.resolve import build_task, encoding_of, evaluations
 from pebench.running import checkpoint, code, memory, provenance
 from pebench.running.checkpoint import State
 from pebench.running.compilation import forget_compiled, share_compiled_kernels
 from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.optimisation import optimiser as build_optimiser
+from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
 from pebench.running.pulse import AlreadyRunning, Pulse
 from pebench.running.ranks import ALONE, RankLost, Ranks
@@ -164,7 +164,7 @@ class _Run:
 
     def work(self) -> Result | None:
         """See `execute`."""
-        _prepare_process(self.execution)
+        _prepare_process(self.execution, self.device)
         self.device = self.ranks.start(self.device)
         check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
@@ -210,9 +210,7 @@ class _Run:
 
     def _build(self, task: AnyTask) -> tuple[nn.Module, torch.optim.Optimizer]:
         spec = self.spec
-        encoding = build_encoding(
-            spec.encoding.name, spec.encoding.options, encoding_geometry(spec, task), spec.seed
-        )
+        encoding = encoding_of(spec, task)
         model = task.build(encoding, spec.seed).to(self.device)
         return model, build_optimiser(model, encoding, spec.train)
 
@@ -254,7 +252,7 @@ class _Run:
         rank alone gets to know what was found."""
         encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         wanted = evaluations(encoding, task)
-        places = [_at(reach, encoding.extrapolations[0]) for reach in wanted]
+        places = [_at(reach, encoding.trained_with.method) for reach in wanted]
         evaluated = Evaluations.read(self.folder) if self.ranks.leads else Evaluations()
         done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}
         open_ones = [number for number, reach in enumerate(wanted) if tuple(reach) not in done]
@@ -382,7 +380,7 @@ class _Run:
         state = progress.state
         values = {f"train/{name}": float(value) for name, value in progress.losses.items()}
         values["train/gradient-norm"] = float(progress.gradient_norm)
-        values["train/learning-rate"] = float(optimiser.param_groups[0]["lr"])
+        values |= {f"train/{name}": value for name, value in rates(optimiser).items()}
         if state.seconds:
             values[f"train/{item}-per-second"] = state.timed_items / state.seconds
         self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=dict(values)))
@@ -455,11 +453,17 @@ def _one_order_of_sums() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _prepare_process(execution: Execution) -> None:
+THREADS_ON_CUDA = 1
+"""Beside a GPU a CPU draws numbers and asks for kernels, which further threads do not make faster: they would
+keep all cores busy, and runs side by side would wait for each other."""
+
+
+def _prepare_process(execution: Execution, device: torch.device) -> None:
     # Strong biases make weights so small that the processor handles them an order of magnitude more slowly.
     torch.set_flush_denormal(True)
-    if execution.threads is not None:
-        torch.set_num_threads(execution.threads)
+    threads = execution.threads or (THREADS_ON_CUDA if device.type == "cuda" else None)
+    if threads is not None:
+        torch.set_num_threads(threads)
     if execution.compile:
         share_compiled_kernels()
         forget_compiled()
