@@ -6,7 +6,7 @@ import json
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.collect import MISSING, Collection
+from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.overall import OverallRow, Standing
 from pebench.leaderboard.published import Match
 from pebench.leaderboard.wide import Wide
@@ -115,22 +115,20 @@ def runs(collection: Collection) -> pandas.DataFrame:
     import pandas
 
     rows = []
-    for evidence in collection.evidence:
-        source = evidence.provenance
-        packages = source.get("packages")
-        result = evidence.result
+    for run in collection.runs:
+        packages = run.provenance.get("packages")
         rows.append(
             {
-                "run_id": evidence.run_id,
-                "task": evidence.spec.task.name,
-                "encoding": evidence.spec.encoding.label or evidence.spec.encoding.name,
-                "seed": evidence.spec.seed,
-                "status": result.status if result is not None else MISSING,
-                "failure": evidence.failure,
-                **{name: _text(source.get(name)) for name in _ENVIRONMENT},
+                "run_id": run.run_id,
+                "task": run.spec.task.name,
+                "encoding": run.spec.encoding.label or run.spec.encoding.name,
+                "seed": run.spec.seed,
+                "status": run.status,
+                "failure": run.failure,
+                **{name: _text(run.provenance.get(name)) for name in _ENVIRONMENT},
                 "packages": _versions(packages if isinstance(packages, dict) else {}),
-                "data": _versions(evidence.data),
-                "spec": evidence.spec.model_dump_json(),
+                "data": _versions(run.fingerprints),
+                "spec": run.spec.model_dump_json(),
             }
         )
     columns = ["run_id", "task", "encoding", "seed", "status", "failure"]

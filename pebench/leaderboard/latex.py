@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.wide import Cell, Extent, Wide
+from pebench.leaderboard.wide import Cell, Wide
 from pebench.leaderboard.wording import cell_text, extent_headings, heading
+from pebench.scores import Extent
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -119,9 +119,9 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
         summary: see `pebench.leaderboard.summary.summarise`.
         figures: of others.
     """
-    specs = {evidence.spec.group: evidence.spec for evidence in collection.evidence} if figures else {}
+    specs = {run.group: run.spec for run in collection.runs} if figures else {}
     data = {key: _Data.of(spec) for key, spec in specs.items()}
-    parameters = {e.spec.group: e.result.cost.parameters for e in collection.evidence if e.result is not None}
+    parameters = {run.group: run.result.cost.parameters for run in collection.runs if run.result}
     found = []
     columns = ["group", "metric", "extent", "extrapolation", "mean", "half_width", "run_ids"]
     for key, metric, extent, method, mean, half_width, run_ids in summary[columns].itertuples(

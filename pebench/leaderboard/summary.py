@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.collect import MISSING, PLACE, Collection
-from pebench.leaderboard.comparison import differences, ranks
-from pebench.leaderboard.statistics import half_width
+from pebench.leaderboard.baseline import differences
+from pebench.leaderboard.collect import PLACE, Collection
+from pebench.leaderboard.paired_test import half_width
+from pebench.leaderboard.ranks import ranks
+from pebench.leaderboard.run_data import MISSING
 from pebench.scores import positions
 
 if TYPE_CHECKING:
@@ -17,9 +19,9 @@ def summarise(collection: Collection, baseline: str | None = None) -> pandas.Dat
     """One row a group and place (metric, extent, extrapolation), sorted as `collection.groups` are.
 
     Columns: group, metric, extent, extrapolation, mean, low, high, half_width, seeds, finished, expected,
-    coverage, diverged, those of `pebench.leaderboard.comparison`, and run_ids. `seeds` counts the runs with a
-    score here. Mean and interval are NaN unless every expected run has a score, for a mean of the rest would
-    be one of those that happened to do well. A group without a score has the metrics and extents of its
+    coverage, diverged, run_ids, rank and those of `pebench.leaderboard.baseline`. `seeds` counts the runs
+    with a score here. Mean and interval are NaN unless every expected run has a score, for a mean of the rest
+    would be one of those that happened to do well. A group without a score has the metrics and extents of its
     table, with no extrapolation.
 
     Args:
@@ -62,7 +64,7 @@ def _unscored(collection: Collection, found: pandas.DataFrame) -> pandas.DataFra
 
 
 def _counts(collection: Collection) -> pandas.DataFrame:
-    """What is known of each group as a whole."""
+    """Runs by status of each group."""
     cells = collection.cells
     finished = cells[cells["status"] != MISSING]
     counts = cells.groupby("group", sort=False).agg(expected=("run_id", "size"))

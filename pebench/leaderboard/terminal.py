@@ -10,9 +10,9 @@ from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.markdown import NO_PUBLISHED
 from pebench.leaderboard.published import Match
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.wide import Extent, Line, Wide
+from pebench.leaderboard.wide import Line, Wide
 from pebench.leaderboard.wording import cell_text, decimal, extent_headings, heading, notes, number
-from pebench.scores import extent_name
+from pebench.scores import Extent, extent_name
 from pebench.store import runs_folder
 
 if TYPE_CHECKING:

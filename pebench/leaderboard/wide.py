@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
-from pebench.scores import positions
+from pebench.scores import Extent, inside, positions
 from pebench.store import MetricRecord
 
 if TYPE_CHECKING:
     import pandas
-
-Extent = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def widen(collection: Collection, summary: pandas.DataFrame) -> list[Wide]:
         tables[group.table] += _lines(group, rows.get(key, {}))
     units = {
         collection.groups[each.spec.group].table: each.result.extent_unit
-        for each in collection.evidence
+        for each in collection.runs
         if each.result is not None
     }
     return [
@@ -214,10 +212,3 @@ def _lines(group: Group, rows: Mapping[str, Mapping[Extent, Cell]]) -> list[Line
     lines = [Line(group.label, group, base)]
     lines += [Line(f"{group.label}, {name}", group, {**shared, **cells}) for name, cells in others.items()]
     return lines
-
-
-def inside(extent: Extent, trained: Extent | None) -> bool:
-    """Whether an extent is no longer than the trained one on any axis, so that nothing is extrapolated."""
-    if trained is None or len(trained) != len(extent):
-        return False
-    return all(size <= most for size, most in zip(extent, trained, strict=True))

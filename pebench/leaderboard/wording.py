@@ -6,10 +6,11 @@ import math
 from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from pebench.leaderboard.collect import MISSING, Collection
+from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.costs import CostRow
-from pebench.leaderboard.wide import Cell, Extent, Wide
-from pebench.scores import extent_name
+from pebench.leaderboard.run_data import MISSING
+from pebench.leaderboard.wide import Cell, Wide
+from pebench.scores import Extent, extent_name
 from pebench.store import MetricRecord
 
 if TYPE_CHECKING:

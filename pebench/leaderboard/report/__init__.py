@@ -7,11 +7,10 @@ from collections import Counter
 from typing import Any
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.collect import MISSING
 from pebench.leaderboard.costs import cost_rows
-from pebench.leaderboard.evidence import Evidence
 from pebench.leaderboard.markdown import COMPARED, NO_PUBLISHED, OVERALL, PUBLISHED
 from pebench.leaderboard.plots import TITLES, inline_pictures
+from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.leaderboard.wide import Cell, Wide
 from pebench.leaderboard.wording import (
     cell_text,
@@ -61,7 +60,7 @@ def _breakable(text: str) -> str:
 def _content(board: Board) -> dict[str, Any]:
     collection = board.collection
     states = Counter(str(status) for status in collection.cells["status"])
-    total = len(collection.evidence)
+    total = len(collection.runs)
     return {
         "name": collection.sweep.name,
         "summary": f"{total - states[MISSING]} of {total} runs finished"
@@ -73,11 +72,11 @@ def _content(board: Board) -> dict[str, Any]:
             {"name": name, "title": TITLES[name], "svg": svg} for name, svg in inline_pictures(board).items()
         ],
         "unpublished": NO_PUBLISHED if board.published is not None and not board.published else "",
-        "troubles": _shortened("troubles", ["run", "seed", "what happened"], _troubles(collection.evidence)),
+        "troubles": _shortened("troubles", ["run", "seed", "what happened"], _troubles(collection.runs)),
         "source": collection.sweep.source,
-        "environments": _environments(collection.evidence),
+        "environments": _environments(collection.runs),
         "runs": _shortened(
-            "runs", ["run", "task", "encoding", "seed", "status"], list(map(_run, collection.evidence))
+            "runs", ["run", "task", "encoding", "seed", "status"], list(map(_run, collection.runs))
         ),
     }
 
@@ -205,9 +204,9 @@ def _overall(board: Board) -> dict[str, Any] | None:
     return {"explained": OVERALL, "table": _shortened("overall.csv", headings, rows)}
 
 
-def _troubles(evidence: list[Evidence]) -> list[list[dict[str, Any]]]:
+def _troubles(runs: list[RunData]) -> list[list[dict[str, Any]]]:
     rows = []
-    for each in evidence:
+    for each in runs:
         if each.result is None:
             what = each.failure or "has not finished"
         elif each.result.status == "diverged":
@@ -219,10 +218,10 @@ def _troubles(evidence: list[Evidence]) -> list[list[dict[str, Any]]]:
     return rows
 
 
-def _environments(evidence: list[Evidence]) -> list[dict[str, Any]]:
+def _environments(runs: list[RunData]) -> list[dict[str, Any]]:
     """The different codes, machines and data that the runs come from, with how many come from each."""
     found: Counter[tuple[tuple[str, str], ...]] = Counter()
-    for each in evidence:
+    for each in runs:
         if each.provenance:
             packages = each.provenance.get("packages")
             machine = each.provenance.get("machine")
@@ -230,21 +229,19 @@ def _environments(evidence: list[Evidence]) -> list[dict[str, Any]]:
                 **{name: each.provenance.get(name) for name in _ENVIRONMENT},
                 **(packages if isinstance(packages, dict) else {}),
                 "processor": machine.get("processor") if isinstance(machine, dict) else None,
-                **{f"data: {name}": digest for name, digest in each.data.items()},
+                **{f"data: {name}": digest for name, digest in each.fingerprints.items()},
             }
             found[tuple((name, str(value)) for name, value in values.items() if value is not None)] += 1
     return [{"count": count, "values": values} for values, count in sorted(found.items())][:20]
 
 
-def _run(evidence: Evidence) -> list[dict[str, Any]]:
-    spec = evidence.spec
-    status = evidence.result.status if evidence.result is not None else MISSING
+def _run(run: RunData) -> list[dict[str, Any]]:
     return [
-        _text(evidence.run_id),
-        _text(spec.task.name),
-        _text(spec.encoding.label or spec.encoding.name),
-        _number(str(spec.seed), spec.seed),
-        _text(status),
+        _text(run.run_id),
+        _text(run.spec.task.name),
+        _text(run.spec.encoding.label or run.spec.encoding.name),
+        _number(str(run.spec.seed), run.spec.seed),
+        _text(run.status),
     ]
 
 
