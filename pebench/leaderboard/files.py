@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.overall import OverallRow, Standing
 from pebench.leaderboard.published import Match
-from pebench.leaderboard.wide import Wide
+from pebench.leaderboard.tables import LeaderboardTable
 from pebench.scores import extent_name
 
 if TYPE_CHECKING:
@@ -35,27 +35,20 @@ def leaderboard(
         summary: see `pebench.leaderboard.summary.summarise`.
         mean_costs: see `pebench.leaderboard.costs.mean_costs`.
     """
-    frame = _described(summary, collection)
-    places = list(zip(frame["task"], frame["metric"], strict=True))
+    trained, evaluated = (mean_costs[mean_costs["phase"] == phase] for phase in ("training", "evaluation"))
+    trained = trained[["group", *_TRAINED]].rename(columns=_TRAINED)
+    evaluated = evaluated[[*_PLACE, *_EVALUATED]].rename(columns=_EVALUATED)
+    frame = summary.merge(trained, on="group", how="left").merge(evaluated, on=_PLACE, how="left")
+    frame = _described(frame, collection)
+    places = zip(frame["task"], frame["metric"], strict=True)
     known = [collection.metrics.get(task, {}).get(metric) for task, metric in places]
     frame["unit"] = [record.unit if record else "" for record in known]
     frame["better"] = [("higher" if r.higher_is_better else "lower") if r else "" for r in known]
     frame["rank"] = frame["rank"].astype("Int64")
-    evaluated = mean_costs[mean_costs["phase"] == "evaluation"]
-    trained = mean_costs[mean_costs["phase"] == "training"]
-    of_evaluation = _by_place(evaluated, ["group", "extent", "extrapolation"], _EVALUATED)
-    of_training = _by_place(trained, ["group"], _TRAINED)
-    where = zip(summary["group"], summary["extent"], summary["extrapolation"], strict=True)
-    rows = [
-        (*of_training.get(place[:1], _UNTRAINED), *of_evaluation.get(place, _UNEVALUATED)) for place in where
-    ]
-    for number, name in enumerate((*_TRAINED.values(), *_EVALUATED.values())):
-        frame[name] = [row[number] for row in rows]
     for name in ("parameters", "encoding_parameters"):
         frame[name] = frame[name].astype("Float64")
-    for name in _COSTS:
-        if name.endswith("_bytes"):
-            frame[name] = _whole(frame[name])
+    for name in ("training_peak_memory_bytes", "evaluation_peak_memory_bytes"):
+        frame[name] = _whole(frame[name])
     place = ["extrapolation", "metric", "unit", "better", "extent"]
     means = ["mean", "low", "high", "seeds", "coverage", "diverged", "rank"]
     compared = ["baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm"]
@@ -81,20 +74,12 @@ _COSTS = (
     *("training_items_per_second", "evaluation_items_per_second"),
     *("training_peak_memory_bytes", "evaluation_peak_memory_bytes"),
 )
-_UNTRAINED = (None,) * len(_TRAINED)
-_UNEVALUATED = (None,) * len(_EVALUATED)
+_PLACE = ["group", "extent", "extrapolation"]
 
 
 def _whole(column: pandas.Series[float]) -> pandas.Series[int]:
     """Means of bytes without their fractions, of which nobody asks; what is missing stays so."""
     return column.astype("Float64").round().astype("Int64")
-
-
-def _by_place(
-    costs: pandas.DataFrame, place: list[str], wanted: dict[str, str]
-) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    keys = costs[place].itertuples(index=False, name=None)
-    return dict(zip(keys, costs[list(wanted)].itertuples(index=False, name=None), strict=True))
 
 
 def costs(collection: Collection, mean_costs: pandas.DataFrame) -> pandas.DataFrame:
@@ -118,24 +103,19 @@ def runs(collection: Collection) -> pandas.DataFrame:
     for run in collection.runs:
         packages = run.provenance.get("packages")
         rows.append(
-            {
-                "run_id": run.run_id,
-                "task": run.spec.task.name,
-                "encoding": run.spec.encoding.label or run.spec.encoding.name,
-                "seed": run.spec.seed,
-                "status": run.status,
-                "failure": run.failure,
-                **{name: _text(run.provenance.get(name)) for name in _ENVIRONMENT},
-                "packages": _versions(packages if isinstance(packages, dict) else {}),
-                "data": _versions(run.fingerprints),
-                "spec": run.spec.model_dump_json(),
-            }
+            [
+                *(run.run_id, run.spec.task.name, run.encoding, run.spec.seed, run.status, run.failure),
+                *(_text(run.provenance.get(name)) for name in _ENVIRONMENT),
+                _versions(packages if isinstance(packages, dict) else {}),
+                _versions(run.fingerprints),
+                run.spec.model_dump_json(),
+            ]
         )
     columns = ["run_id", "task", "encoding", "seed", "status", "failure"]
     return pandas.DataFrame(rows, columns=[*columns, *_ENVIRONMENT, "packages", "data", "spec"])
 
 
-def overall(tables: list[Wide], rows: list[OverallRow]) -> pandas.DataFrame:
+def overall(tables: list[LeaderboardTable], rows: list[OverallRow]) -> pandas.DataFrame:
     """One row an encoding, with its mean over all tables and its place in each."""
     import pandas
 
@@ -157,24 +137,12 @@ def published(matches: list[Match]) -> pandas.DataFrame:
     import pandas
 
     rows = [
-        {
-            "task": match.figure.task,
-            "encoding": match.label,
-            "metric": match.metric,
-            "extent": extent_name(match.extent),
-            "mean": match.mean,
-            "low": match.mean - match.half_width,
-            "high": match.mean + match.half_width,
-            "parameters": match.parameters,
-            "published": match.figure.value,
-            "difference": match.difference,
-            "published_dataset": match.figure.dataset,
-            "published_model": match.figure.model,
-            "published_metric": match.figure.metric,
-            "source": match.figure.source,
-            "note": "; ".join(match.remarks),
-            "run_ids": match.run_ids,
-        }
+        (
+            *(match.figure.task, match.label, match.metric, extent_name(match.extent), match.mean),
+            *(match.mean - match.half_width, match.mean + match.half_width, match.parameters),
+            *(match.figure.value, match.difference, match.figure.dataset, match.figure.model),
+            *(match.figure.metric, match.figure.source, "; ".join(match.remarks), match.run_ids),
+        )
         for match in matches
     ]
     return pandas.DataFrame(rows, columns=_PUBLISHED)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.wide import Cell, Wide
-from pebench.leaderboard.wording import cell_text, extent_headings, heading
-from pebench.scores import Extent
+from pebench.leaderboard.sections import Value, scores_table
+from pebench.leaderboard.tables import LeaderboardTable
+from pebench.leaderboard.wording import heading
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -44,11 +45,8 @@ def escaped(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def _table(sweep: str, table: Wide) -> str:
-    rows = [
-        [escaped(line.label), *(_cell(table, line.cells.get(extent), extent) for extent in table.extents)]
-        for line in table.lines
-    ]
+def _table(sweep: str, table: LeaderboardTable) -> str:
+    scores = scores_table(table)
     caption = f"{escaped(table.title)}: {escaped(heading(table))}."
     if table.metric:
         caption += (
@@ -63,9 +61,9 @@ def _table(sweep: str, table: Wide) -> str:
             rf"  \label{{tab:{label}}}",
             rf"  \begin{{tabular}}{{l{'r' * len(table.extents)}}}",
             r"    \toprule",
-            f"    {_row(['encoding', *map(escaped, extent_headings(table))])}",
+            f"    {_row(map(escaped, scores.headings))}",
             r"    \midrule",
-            *(f"    {_row(row)}" for row in rows),
+            *(f"    {_row(map(_value, row))}" for row in scores.rows),
             r"    \bottomrule",
             r"  \end{tabular}",
             r"\end{table}",
@@ -73,12 +71,10 @@ def _table(sweep: str, table: Wide) -> str:
     )
 
 
-def _cell(table: Wide, cell: Cell | None, extent: Extent) -> str:
-    if cell is None:
-        return ""
-    text = escaped(cell_text(cell))
-    return rf"\textbf{{{text}}}" if table.is_best(extent, cell) else text
+def _value(value: Value) -> str:
+    text = escaped(value.text)
+    return rf"\textbf{{{text}}}" if value.best else text
 
 
-def _row(cells: list[str]) -> str:
+def _row(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"

@@ -45,6 +45,11 @@ class RunData:
         return self.spec.group
 
     @property
+    def encoding(self) -> str:
+        """The encoding's label."""
+        return self.spec.encoding.label or self.spec.encoding.name
+
+    @property
     def status(self) -> str:
         """That of its result, or `MISSING`."""
         return self.result.status if self.result is not None else MISSING

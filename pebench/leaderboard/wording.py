@@ -1,4 +1,4 @@
-"""How numbers, headings and gaps are put, the same in every table."""
+"""Numbers, headings and sentences about gaps, worded the same in every table."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.collect import Collection
-from pebench.leaderboard.costs import CostRow
 from pebench.leaderboard.run_data import MISSING
-from pebench.leaderboard.wide import Cell, Wide
-from pebench.scores import Extent, extent_name
+from pebench.leaderboard.tables import Entry, LeaderboardTable
+from pebench.scores import extent_name
 from pebench.store import MetricRecord
 
 if TYPE_CHECKING:
@@ -35,20 +34,18 @@ def _digits(size: float) -> int:
     return 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
 
 
-def cell_text(cell: Cell | None) -> str:
+def entry_text(entry: Entry) -> str:
     """``2.371 ± 0.025``, ``2.371`` for one seed, ``diverged 1/2``, or nothing where no mean is known."""
-    if cell is None:
+    if entry.diverged:
+        return f"diverged {entry.diverged}/{entry.expected}"
+    if not entry.known:
         return ""
-    if cell.diverged:
-        return f"diverged {cell.diverged}/{cell.expected}"
-    if not cell.known:
-        return ""
-    if math.isnan(cell.half_width):
-        return number(cell.mean)
-    return f"{number(cell.mean)} ± {number(cell.half_width, like=cell.mean)}"
+    if math.isnan(entry.half_width):
+        return number(entry.mean)
+    return f"{number(entry.mean)} ± {number(entry.half_width, like=entry.mean)}"
 
 
-def heading(table: Wide) -> str:
+def heading(table: LeaderboardTable) -> str:
     """The metric, its unit and which way is up."""
     if not table.metric:
         return "Nothing has finished yet."
@@ -62,8 +59,8 @@ def metric_heading(metric: str, record: MetricRecord) -> str:
     return f"{metric} ({unit}{direction} is better)"
 
 
-def explained(table: Wide) -> str:
-    """What a cell of the table holds."""
+def explained(table: LeaderboardTable) -> str:
+    """A sentence about the entries of a table."""
     if not table.metric:
         return ""
     return (
@@ -72,14 +69,14 @@ def explained(table: Wide) -> str:
     )
 
 
-def difference_heading(table: Wide) -> str:
+def difference_heading(table: LeaderboardTable) -> str:
     """The heading of differences, with their sign's meaning."""
     return f"difference ({'above' if table.record.higher_is_better else 'below'} 0 is better)"
 
 
-def difference_text(cell: Cell | None) -> str:
+def difference_text(entry: Entry) -> str:
     """``−0.512 ± 0.020`` to the baseline, without an interval for one pair, or nothing."""
-    return "" if cell is None else difference_of(cell.difference, cell.difference_half_width, cell.mean)
+    return difference_of(entry.difference, entry.difference_half_width, entry.mean)
 
 
 def difference_of(difference: float, half_width: float, mean: float) -> str:
@@ -113,38 +110,14 @@ def grouped(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:,.0f}"
 
 
-def cost_headings(table: Wide, rows: list[CostRow]) -> list[str]:
-    """The headings of a table of costs, beside the encoding's."""
-    item = rows[0].item
-    at = f" at {extent_name(table.extents[-1])}" if table.extents else ""
-    return [
-        "parameters",
-        "of the encoding",
-        f"training {item}/s",
-        f"evaluation {item}/s{at}",
-        "training memory (MiB)",
-        "kernels",
-    ]
+def extent_headings(table: LeaderboardTable) -> list[str]:
+    """The heading of each column, as ``128 (trained)``."""
+    return [f"{extent_name(e)} (trained)" if e in table.trained else extent_name(e) for e in table.extents]
 
 
-def cost_texts(row: CostRow) -> list[str]:
-    """The cells under `cost_headings`."""
-    numbers = [row.parameters, row.encoding_parameters, row.training, row.evaluation, row.memory / 2**20]
-    return [*(grouped(value) for value in numbers), row.kernels]
-
-
-def extent_headings(table: Wide) -> list[str]:
-    """A heading a column, as ``128 (trained)``."""
-    return [_extent_heading(table, extent) for extent in table.extents]
-
-
-def _extent_heading(table: Wide, extent: Extent) -> str:
-    return f"{extent_name(extent)} (trained)" if extent in table.trained else extent_name(extent)
-
-
-def notes(collection: Collection, table: Wide) -> list[str]:
+def notes(collection: Collection, table: LeaderboardTable) -> list[str]:
     """Sentences about what is missing from a table and what diverged; run ids stand in backquotes."""
-    return gaps(collection, {line.group.key: line.group.label for line in table.lines})
+    return gaps(collection, {row.group.key: row.group.label for row in table.rows})
 
 
 def gaps(
@@ -153,7 +126,8 @@ def gaps(
     """Sentences about what groups lack and what diverged in them.
 
     Args:
-        collection: the sweep. labels: what the groups are called, by key.
+        collection: the sweep.
+        labels: names of the groups, by key.
         run_ids: of the runs that are looked at, None for all.
     """
     cells, scores = collection.cells, collection.scores
