@@ -178,8 +178,8 @@ def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
 
 
 def _methods(encoding: PositionEncoding, task: AnyTask) -> tuple[str, ...]:
-    wanted = getattr(task.options, "extrapolations", None)
-    if wanted is None:
+    wanted = task.extrapolations()
+    if not wanted:
         return encoding.extrapolations[:1]
     offered = tuple(method for method in encoding.extrapolations if method in wanted)
     return offered or encoding.extrapolations[:1]
@@ -213,7 +213,7 @@ def _refuse_impossible(spec: RunSpec) -> None:
                 f"encoding '{name}' can name {limit} positions an axis, "
                 f"but task '{spec.task.name}' asks for {max(extent)}."
             )
-    for method in getattr(task.options, "extrapolations", None) or ():
+    for method in task.extrapolations():
         known = {m for other in encodings.origins() for m in _extrapolations(other)}
         if method not in known:
             raise unknown("extrapolation", method, known)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from pebench.spec import RunSpec
 from pebench.store import Result, Score
 
 Extent = tuple[int, ...]
@@ -30,16 +29,6 @@ def score_name(score: Score, default: str | None) -> str:
 def default_extrapolation(result: Result) -> str | None:
     """The encoding's own way past the trained extent, evaluated first; None for a run without scores."""
     return result.scores[0].extrapolation if result.scores else None
-
-
-def trained_extent(spec: RunSpec) -> Extent | None:
-    """Positions an axis in training, from the task's option `extent`; None for a task without it."""
-    extent = spec.task.options.get("extent")
-    if isinstance(extent, int):
-        return (extent,)
-    if isinstance(extent, (list, tuple)):
-        return tuple(int(size) for size in extent)
-    return None
 
 
 def positions(extent: Extent) -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from pebench.leaderboard.groups import Group, group
 from pebench.leaderboard.run_data import RunData
-from pebench.scores import trained_extent
 from pebench.store import MetricRecord, SweepRecord
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def _cost_rows(runs: Iterable[RunData]) -> Iterator[list[Any]]:
         cost = run.result.cost
         model = [cost.parameters, cost.encoding_parameters, cost.item]
         trained = [cost.items_per_second, cost.peak_memory_bytes, cost.kernels]
-        yield [*_run(run), "training", trained_extent(run.spec) or (), "", *trained, *model]
+        yield [*_run(run), "training", run.task.trained_extent or (), "", *trained, *model]
         for part in cost.evaluations:
             measured = [part.items_per_second, part.peak_memory_bytes, part.kernels]
             yield [*_run(run), "evaluation", part.extent, part.extrapolation, *measured, *model]
@@ -135,6 +134,11 @@ def _frame(rows: Iterable[list[Any]], columns: list[str]) -> pandas.DataFrame:
     frame = pandas.DataFrame(list(rows), columns=columns)
     numbers = {"value", "items_per_second", "peak_memory_bytes", "diverged_at"} & set(columns)
     return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def rows_of(frame: pandas.DataFrame) -> Iterable[Any]:
+    """The rows of a frame, with the columns as attributes."""
+    return frame.itertuples(index=False)
 
 
 def _different_data(runs: list[RunData], groups: Mapping[str, Group]) -> list[str]:

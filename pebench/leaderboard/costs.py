@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pebench.leaderboard.collect import Collection
+from pebench.leaderboard.collect import Collection, rows_of
 from pebench.leaderboard.tables import LeaderboardTable
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def cost_rows(costs: pandas.DataFrame, table: LeaderboardTable) -> list[CostRow]
     """
     groups = {row.group.key: row.group for row in table.rows}
     trained, rates = {}, {}
-    for cost in costs[costs["group"].isin(list(groups))].itertuples(index=False):
+    for cost in rows_of(costs[costs["group"].isin(list(groups))]):
         if cost.phase == "training":
             trained[cost.group] = cost
         elif (cost.extent, cost.extrapolation) == (table.largest, groups[cost.group].default):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pebench.leaderboard.run_data import RunData
-from pebench.scores import default_extrapolation, trained_extent
+from pebench.scores import default_extrapolation
 from pebench.settings import settings
 from pebench.spec import RunSpec
 
@@ -53,25 +53,23 @@ def group(runs: Iterable[RunData]) -> tuple[dict[str, Group], tuple[str, ...]]:
     Returns:
         The groups by key, in the order of tables and rows; and the settings in which they differ.
     """
-    first: dict[str, RunSpec] = {}
-    defaults: dict[str, str] = {}
+    first: dict[str, RunData] = {}
     for run in runs:
-        first.setdefault(run.group, run.spec)
-        default = default_extrapolation(run.result) if run.result is not None else None
-        if default is not None:
-            defaults.setdefault(run.group, default)
-    varied = _varied(first)
+        # A run with scores knows its default extrapolation, and its task the trained extent.
+        if run.group not in first or (run.scores and not first[run.group].scores):
+            first[run.group] = run
+    varied = _varied({key: run.spec for key, run in first.items()})
     groups = [
         Group(
             key=key,
-            task=spec.task.name,
-            encoding=_encoding(spec),
-            encoding_name=spec.encoding.name,
+            task=run.spec.task.name,
+            encoding=run.encoding,
+            encoding_name=run.spec.encoding.name,
             settings=varied[key],
-            trained=trained_extent(spec),
-            default=defaults.get(key),
+            trained=run.task.trained_extent,
+            default=default_extrapolation(run.result) if run.result is not None else None,
         )
-        for key, spec in first.items()
+        for key, run in first.items()
     ]
     groups.sort(key=lambda each: (each.table, each.label, each.key))
     columns = sorted({name for each in groups for name in each.settings})

@@ -13,6 +13,7 @@ from pebench.errors import UserError
 from pebench.leaderboard.paired_test import Sample
 from pebench.spec import RunSpec
 from pebench.store import Result, RunFolder, SweepRecord
+from pebench.task_record import TaskRecord, task_record
 
 MISSING = "missing"
 """The status of a run without a result; the others are those of `pebench.store.Result`."""
@@ -43,6 +44,11 @@ class RunData:
     def group(self) -> str:
         """See `pebench.spec.RunSpec.group`."""
         return self.spec.group
+
+    @cached_property
+    def task(self) -> TaskRecord:
+        """The record of its task."""
+        return task_record(self.spec, self.provenance)
 
     @property
     def encoding(self) -> str:

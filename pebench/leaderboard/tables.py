@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.collect import Collection
+from pebench.leaderboard.collect import Collection, rows_of
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.run_data import sample
 from pebench.scores import Extent, inside, positions
@@ -119,7 +119,7 @@ def make_tables(collection: Collection, summary: pandas.DataFrame) -> list[Leade
         summary: see `pebench.leaderboard.summary.summarise`.
     """
     entries: dict[str, dict[str, dict[Extent, Entry]]] = defaultdict(lambda: defaultdict(dict))
-    for row in summary.itertuples(index=False):
+    for row in rows_of(summary):
         if row.metric == collection.headlines.get(collection.groups[row.group].task, ""):
             scores = sample(
                 collection.by_group[row.group], row.group, (row.metric, row.extent, row.extrapolation)
