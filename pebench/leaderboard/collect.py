@@ -1,9 +1,9 @@
-"""A sweep as long frames: one row a cell, a score, an evaluation's cost."""
+"""The runs of a sweep, grouped, and their scores as one frame."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,7 @@ class Collection:
         groups: by key, in the order of tables and rows.
         columns: the names of the settings in which groups differ.
         metrics: how each metric is read, the headline first, by task.
-        cells: run_id, group, seed, status, diverged_at.
-        scores: run_id, group, seed, metric, extent, extrapolation, value.
-        costs: run_id, group, seed, phase, extent, extrapolation, items_per_second, peak_memory_bytes,
-            kernels, parameters, encoding_parameters, item.
+        scores: one row a score, with the columns run_id, group, seed, metric, extent, extrapolation, value.
         warnings: sentences about what makes the numbers incomparable.
     """
 
@@ -38,9 +35,7 @@ class Collection:
     groups: dict[str, Group]
     columns: tuple[str, ...]
     metrics: dict[str, dict[str, MetricRecord]]
-    cells: pandas.DataFrame
     scores: pandas.DataFrame
-    costs: pandas.DataFrame
     warnings: tuple[str, ...]
 
     @property
@@ -79,9 +74,7 @@ def collect(sweep: SweepRecord, runs: Iterable[RunData], warnings: Iterable[str]
         groups=groups,
         columns=columns,
         metrics=dict(metrics),
-        cells=_frame(_cell_rows(runs), [*_RUN, "status", "diverged_at"]),
-        scores=_frame(_score_rows(runs), [*_RUN, *PLACE, "value"]),
-        costs=_frame(_cost_rows(runs), [*_RUN, "phase", "extent", "extrapolation", *_COSTS]),
+        scores=_scores(runs),
         warnings=(*warnings, *_different_data(runs, groups)),
     )
 
@@ -89,51 +82,17 @@ def collect(sweep: SweepRecord, runs: Iterable[RunData], warnings: Iterable[str]
 PLACE = ["metric", "extent", "extrapolation"]
 """The columns that say what was measured."""
 
-_RUN = ["run_id", "group", "seed"]
-_COSTS = [
-    "items_per_second",
-    "peak_memory_bytes",
-    "kernels",
-    "parameters",
-    "encoding_parameters",
-    "item",
-]
 
-
-def _run(run: RunData) -> list[Any]:
-    return [run.run_id, run.group, run.spec.seed]
-
-
-def _cell_rows(runs: Iterable[RunData]) -> Iterator[list[Any]]:
-    for run in runs:
-        yield [*_run(run), run.status, run.result.diverged_at if run.result is not None else None]
-
-
-def _score_rows(runs: Iterable[RunData]) -> Iterator[list[Any]]:
-    for run in runs:
-        for place, value in run.scores.items():
-            yield [*_run(run), *place, value]
-
-
-def _cost_rows(runs: Iterable[RunData]) -> Iterator[list[Any]]:
-    for run in runs:
-        if run.result is None:
-            continue
-        cost = run.result.cost
-        model = [cost.parameters, cost.encoding_parameters, cost.item]
-        trained = [cost.items_per_second, cost.peak_memory_bytes, cost.kernels]
-        yield [*_run(run), "training", run.task.trained_extent or (), "", *trained, *model]
-        for part in cost.evaluations:
-            measured = [part.items_per_second, part.peak_memory_bytes, part.kernels]
-            yield [*_run(run), "evaluation", part.extent, part.extrapolation, *measured, *model]
-
-
-def _frame(rows: Iterable[list[Any]], columns: list[str]) -> pandas.DataFrame:
+def _scores(runs: Iterable[RunData]) -> pandas.DataFrame:
     import pandas
 
-    frame = pandas.DataFrame(list(rows), columns=columns)
-    numbers = {"value", "items_per_second", "peak_memory_bytes", "diverged_at"} & set(columns)
-    return frame.astype(dict.fromkeys(numbers, "float64"))
+    rows = [
+        (run.run_id, run.group, run.spec.seed, *place, value)
+        for run in runs
+        for place, value in run.scores.items()
+    ]
+    frame = pandas.DataFrame(rows, columns=["run_id", "group", "seed", *PLACE, "value"])
+    return frame.astype({"value": "float64"})
 
 
 def rows_of(frame: pandas.DataFrame) -> Iterable[Any]:

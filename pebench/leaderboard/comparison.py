@@ -124,7 +124,7 @@ def compare(collection: Collection, operands: Operands, metrics: Sequence[str] =
             PairedComparison(
                 groups=pair,
                 scores=(own := [score for other, score in scores if other is pair]),
-                notes=[*_identical(own), *_notes(collection, operands, pair)],
+                notes=[*_identical(own), *_notes(operands, pair)],
                 run_ids=(_run_ids(operands[0], pair[0]), _run_ids(operands[1], pair[1])),
             )
             for pair in pairs
@@ -198,11 +198,10 @@ def _identical(scores: Sequence[ComparedScore]) -> Iterator[str]:
         )
 
 
-def _notes(collection: Collection, operands: Operands, pair: tuple[Group, Group]) -> Iterator[str]:
+def _notes(operands: Operands, pair: tuple[Group, Group]) -> Iterator[str]:
     runs = [operand.of_group(group) for operand, group in zip(operands, pair, strict=True)]
-    ids = {each.run_id for own in runs for each in own}
-    labels = dict(zip((group.key for group in pair), "AB", strict=True))
-    yield from gaps(collection, labels, ids)
+    for letter, own in zip("AB", runs, strict=True):
+        yield from gaps(letter, own)
     seeds = [{each.spec.seed for each in own} for own in runs]
     if not seeds[0] & seeds[1]:
         yield "A and B have no seed in common, so that there are no pairs."

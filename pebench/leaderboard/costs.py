@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pebench.leaderboard.collect import Collection, rows_of
 from pebench.leaderboard.tables import LeaderboardTable
@@ -47,7 +47,30 @@ def mean_costs(collection: Collection) -> pandas.DataFrame:
     Columns: group, phase, extent, extrapolation, parameters, encoding_parameters, item, items_per_second,
     peak_memory_bytes, kernels, seeds.
     """
-    grouped = collection.costs.groupby(["group", "phase", "extent", "extrapolation"], sort=False)
+    import pandas
+
+    rows: list[tuple[Any, ...]] = []
+    for run in collection.runs:
+        if run.result is not None:
+            cost = run.result.cost
+            of_model = (cost.parameters, cost.encoding_parameters, cost.item)
+            spent = (cost.items_per_second, cost.peak_memory_bytes, cost.kernels)
+            rows.append((run.group, "training", run.task.trained_extent or (), "", *of_model, *spent))
+            for part in cost.evaluations:
+                spent = (part.items_per_second, part.peak_memory_bytes, part.kernels)
+                rows.append((run.group, "evaluation", part.extent, part.extrapolation, *of_model, *spent))
+    place = ["group", "phase", "extent", "extrapolation"]
+    columns = [
+        "parameters",
+        "encoding_parameters",
+        "item",
+        "items_per_second",
+        "peak_memory_bytes",
+        "kernels",
+    ]
+    frame = pandas.DataFrame(rows, columns=[*place, *columns])
+    frame = frame.astype({"items_per_second": "float64", "peak_memory_bytes": "float64"})
+    grouped = frame.groupby(place, sort=False)
     return grouped.agg(
         parameters=("parameters", "mean"),
         encoding_parameters=("encoding_parameters", "mean"),
@@ -55,7 +78,7 @@ def mean_costs(collection: Collection) -> pandas.DataFrame:
         items_per_second=("items_per_second", "mean"),
         peak_memory_bytes=("peak_memory_bytes", "mean"),
         kernels=("kernels", _kernels),
-        seeds=("run_id", "size"),
+        seeds=("kernels", "size"),
     ).reset_index()
 
 

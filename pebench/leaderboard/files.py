@@ -6,39 +6,48 @@ import json
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
+from pebench.leaderboard.board import Board
 from pebench.leaderboard.collect import Collection
-from pebench.leaderboard.overall import OverallRow, Standing
+from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.published import Match
-from pebench.leaderboard.tables import LeaderboardTable
 from pebench.scores import extent_name
 
 if TYPE_CHECKING:
     import pandas
 
 
-def scores(collection: Collection) -> pandas.DataFrame:
+def frames(board: Board) -> dict[str, pandas.DataFrame]:
+    """Every CSV file of a sweep's results, by its name."""
+    found = {
+        "scores.csv": _scores(board.collection),
+        "leaderboard.csv": _leaderboard(board),
+        "costs.csv": _costs(board),
+        "runs.csv": _runs(board.collection),
+    }
+    if board.overall:
+        found["overall.csv"] = _overall(board)
+    if board.published is not None:
+        found["published.csv"] = _published(board.published)
+    return found
+
+
+def _scores(collection: Collection) -> pandas.DataFrame:
     """One row a run, metric, extent and extrapolation."""
     frame = _described(collection.scores, collection)
     return frame[[*_names(collection), "seed", "metric", "extent", "extrapolation", "value", "run_id"]]
 
 
-def leaderboard(
-    collection: Collection, summary: pandas.DataFrame, mean_costs: pandas.DataFrame
-) -> pandas.DataFrame:
+def _leaderboard(board: Board) -> pandas.DataFrame:
     """One row a group, metric, extent and extrapolation.
 
     Throughput and memory differ from one attempt at a run to the next; every other column is the same
     whenever its runs are carried out.
-
-    Args:
-        collection: the sweep.
-        summary: see `pebench.leaderboard.summary.summarise`.
-        mean_costs: see `pebench.leaderboard.costs.mean_costs`.
     """
-    trained, evaluated = (mean_costs[mean_costs["phase"] == phase] for phase in ("training", "evaluation"))
+    collection, costs = board.collection, board.costs
+    trained, evaluated = (costs[costs["phase"] == phase] for phase in ("training", "evaluation"))
     trained = trained[["group", *_TRAINED]].rename(columns=_TRAINED)
     evaluated = evaluated[[*_PLACE, *_EVALUATED]].rename(columns=_EVALUATED)
-    frame = summary.merge(trained, on="group", how="left").merge(evaluated, on=_PLACE, how="left")
+    frame = board.summary.merge(trained, on="group", how="left").merge(evaluated, on=_PLACE, how="left")
     frame = _described(frame, collection)
     places = zip(frame["task"], frame["metric"], strict=True)
     known = [collection.metrics.get(task, {}).get(metric) for task, metric in places]
@@ -82,17 +91,17 @@ def _whole(column: pandas.Series[float]) -> pandas.Series[int]:
     return column.astype("Float64").round().astype("Int64")
 
 
-def costs(collection: Collection, mean_costs: pandas.DataFrame) -> pandas.DataFrame:
+def _costs(board: Board) -> pandas.DataFrame:
     """One row a group and phase, and for evaluations a row an extent and extrapolation."""
     place = ["phase", "extent", "extrapolation"]
     model = ["parameters", "encoding_parameters"]
     measured = ["item", "items_per_second", "peak_memory_bytes", "kernels", "seeds"]
-    frame = _described(mean_costs, collection)
+    frame = _described(board.costs, board.collection)
     frame["peak_memory_bytes"] = _whole(frame["peak_memory_bytes"])
-    return frame[[*_names(collection), *place, *model, *measured]]
+    return frame[[*_names(board.collection), *place, *model, *measured]]
 
 
-def runs(collection: Collection) -> pandas.DataFrame:
+def _runs(collection: Collection) -> pandas.DataFrame:
     """One row a run: what became of it, and the code, the machine, the data and the specification behind it.
 
     The specification is the one that the run's id is the hash of, as JSON.
@@ -115,24 +124,22 @@ def runs(collection: Collection) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=[*columns, *_ENVIRONMENT, "packages", "data", "spec"])
 
 
-def overall(tables: list[LeaderboardTable], rows: list[OverallRow]) -> pandas.DataFrame:
+def _overall(board: Board) -> pandas.DataFrame:
     """One row an encoding, with its mean over all tables and its place in each."""
     import pandas
 
-    columns = ["encoding", "mean_rank", "relative_score"]
-    columns += [f"{table.title}: {name}" for table in tables for name in ("rank", "relative_score")]
+    titles = [table.title for table in board.tables]
+    columns = [f"{title}: {name}" for title in titles for name in ("rank", "relative_score")]
     none = Standing(float("nan"), float("nan"))
-    return pandas.DataFrame(
-        [
-            [row.label, row.rank, row.relative]
-            + [value for table in tables for value in astuple(row.standings.get(table.title, none))]
-            for row in rows
-        ],
-        columns=columns,
-    )
+    rows = [
+        [row.label, row.rank, row.relative]
+        + [value for title in titles for value in astuple(row.standings.get(title, none))]
+        for row in board.overall
+    ]
+    return pandas.DataFrame(rows, columns=["encoding", "mean_rank", "relative_score", *columns])
 
 
-def published(matches: list[Match]) -> pandas.DataFrame:
+def _published(matches: list[Match]) -> pandas.DataFrame:
     """One row a published figure and the sweep's number that it stands beside."""
     import pandas
 

@@ -10,24 +10,11 @@ from pebench.leaderboard.sections import Value, scores_table
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import heading
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "<": r"$<$",
-    ">": r"$>$",
-    "\n": " ",
-}
+_SPECIAL = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
+    | {"±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "<": r"$<$", ">": r"$>$"}
+)
 
 
 def latex(board: Board) -> str:
@@ -42,7 +29,7 @@ def latex(board: Board) -> str:
 
 def escaped(text: str) -> str:
     """Text as LaTeX prints it."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    return text.translate(_SPECIAL)
 
 
 def _table(sweep: str, table: LeaderboardTable) -> str:

@@ -8,7 +8,6 @@ from pebench.leaderboard.baseline import differences
 from pebench.leaderboard.collect import PLACE, Collection
 from pebench.leaderboard.paired_test import half_width
 from pebench.leaderboard.ranks import ranks
-from pebench.leaderboard.run_data import MISSING
 from pebench.scores import positions
 
 if TYPE_CHECKING:
@@ -65,15 +64,17 @@ def _unscored(collection: Collection, found: pandas.DataFrame) -> pandas.DataFra
 
 def _counts(collection: Collection) -> pandas.DataFrame:
     """Runs by status of each group."""
-    cells = collection.cells
-    finished = cells[cells["status"] != MISSING]
-    counts = cells.groupby("group", sort=False).agg(expected=("run_id", "size"))
-    counts["finished"] = finished.groupby("group").size().reindex(counts.index, fill_value=0)
-    diverged = cells[cells["status"] == "diverged"]
-    counts["diverged"] = diverged.groupby("group").size().reindex(counts.index, fill_value=0)
-    counts["run_ids"] = finished.groupby("group")["run_id"].agg(" ".join).reindex(counts.index, fill_value="")
-    counts["coverage"] = counts["finished"].astype(str) + "/" + counts["expected"].astype(str)
-    return counts.reset_index()
+    import pandas
+
+    rows = []
+    for key, runs in collection.by_group.items():
+        finished = [run.run_id for run in runs if run.result is not None]
+        diverged = sum(run.status == "diverged" for run in runs)
+        coverage = f"{len(finished)}/{len(runs)}"
+        rows.append((key, len(runs), len(finished), diverged, " ".join(finished), coverage))
+    return pandas.DataFrame(
+        rows, columns=["group", "expected", "finished", "diverged", "run_ids", "coverage"]
+    )
 
 
 def _sorted(rows: pandas.DataFrame, collection: Collection) -> pandas.DataFrame:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from pebench.leaderboard.collect import Collection
-from pebench.leaderboard.run_data import MISSING
+from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tables import Entry, LeaderboardTable
 from pebench.scores import extent_name
 from pebench.store import MetricRecord
-
-if TYPE_CHECKING:
-    import pandas
 
 
 def number(value: float, like: float | None = None) -> str:
@@ -117,46 +113,26 @@ def extent_headings(table: LeaderboardTable) -> list[str]:
 
 def notes(collection: Collection, table: LeaderboardTable) -> list[str]:
     """Sentences about what is missing from a table and what diverged; run ids stand in backquotes."""
-    return gaps(collection, {row.group.key: row.group.label for row in table.rows})
+    groups = {row.group.key: row.group.label for row in table.rows}
+    return [note for key, label in groups.items() for note in gaps(label, collection.by_group[key])]
 
 
-def gaps(
-    collection: Collection, labels: Mapping[str, str], run_ids: Container[str] | None = None
-) -> list[str]:
-    """Sentences about what groups lack and what diverged in them.
+def gaps(label: str, runs: Sequence[RunData]) -> Iterator[str]:
+    """Sentences about what the runs of a group lack and which of them diverged.
 
     Args:
-        collection: the sweep.
-        labels: names of the groups, by key.
-        run_ids: of the runs that are looked at, None for all.
+        label: name of the group.
+        runs: every run that was asked for.
     """
-    cells, scores = collection.cells, collection.scores
-    if run_ids is not None:
-        cells = cells[[run_id in run_ids for run_id in cells["run_id"]]]
-        scores = scores[[run_id in run_ids for run_id in scores["run_id"]]]
-    found: dict[str, list[str]] = {key: [] for key in labels}
-    for key, sentence in (*_missing(cells), *_diverged(cells), *_without_number(scores)):
-        if key in found:
-            found[key].append(f"{labels[key]}: {sentence}")
-    return [sentence for sentences in found.values() for sentence in sentences]
-
-
-def _missing(cells: pandas.DataFrame) -> Iterator[tuple[str, str]]:
-    expected = cells.groupby("group").size()
-    for key, seeds in cells[cells["status"] == MISSING].groupby("group")["seed"]:
-        finished, names = expected[key] - len(seeds), ", ".join(str(seed) for seed in seeds)
-        yield str(key), f"{finished} of {expected[key]} seeds finished, missing seed {names}."
-
-
-def _diverged(cells: pandas.DataFrame) -> Iterator[tuple[str, str]]:
-    columns = ["group", "run_id", "seed", "diverged_at"]
-    diverged = cells[cells["status"] == "diverged"][columns]
-    for key, run_id, seed, step in diverged.itertuples(index=False, name=None):
-        yield key, f"seed {seed} diverged{'' if math.isnan(step) else f' at step {step:.0f}'} (`{run_id}`)."
-
-
-def _without_number(scores: pandas.DataFrame) -> Iterator[tuple[str, str]]:
-    columns = ["group", "run_id", "metric", "extent"]
-    without = scores[scores["value"].isna()][columns]
-    for key, run_id, metric, extent in without.itertuples(index=False, name=None):
-        yield key, f"`{run_id}` gave no number for {metric} at {extent_name(extent)}."
+    missing = [str(run.spec.seed) for run in runs if run.result is None]
+    if missing:
+        finished = len(runs) - len(missing)
+        yield f"{label}: {finished} of {len(runs)} seeds finished, missing seed {', '.join(missing)}."
+    for run in runs:
+        if run.result is not None and run.result.status == "diverged":
+            step = "" if run.result.diverged_at is None else f" at step {run.result.diverged_at}"
+            yield f"{label}: seed {run.spec.seed} diverged{step} (`{run.run_id}`)."
+    for run in runs:
+        for (metric, extent, _), value in run.scores.items():
+            if math.isnan(value):
+                yield f"{label}: `{run.run_id}` gave no number for {metric} at {extent_name(extent)}."

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots import TITLES, inline_pictures
+from pebench.leaderboard.plots import PICTURES, inline_pictures
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.leaderboard.sections import (
     COMPARED,
@@ -61,7 +61,7 @@ def _sort_key(value: float) -> str:
 
 def _content(board: Board) -> dict[str, Any]:
     collection = board.collection
-    states = Counter(str(status) for status in collection.cells["status"])
+    states = Counter(run.status for run in collection.runs)
     total = len(collection.runs)
     return {
         "name": collection.sweep.name,
@@ -72,7 +72,8 @@ def _content(board: Board) -> dict[str, Any]:
         "overall_explained": OVERALL,
         "tables": [_task(board, table) for table in board.tables],
         "pictures": [
-            {"name": name, "title": TITLES[name], "svg": svg} for name, svg in inline_pictures(board).items()
+            {"name": name, "title": PICTURES[name][0], "svg": svg}
+            for name, svg in inline_pictures(board).items()
         ],
         "unpublished": NO_PUBLISHED if board.published is not None and not board.published else "",
         "troubles": Table(["run", "seed", "what happened"], _troubles(collection.runs), "runs.csv"),
