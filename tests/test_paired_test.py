@@ -14,6 +14,7 @@ from run_folders import begin, diverge, finish, record_sweep, specification
 
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.leaderboard.paired_test import Sample, half_width, holm, paired_t, paired_tests
+from pebench.leaderboard.ranks import tied_ranks
 
 
 def test_holm_of_a_hand_computed_example() -> None:
@@ -141,18 +142,60 @@ def rows(
         return {row["encoding"]: row for row in csv.DictReader(file)}
 
 
-NEAR = {"a": [2.00, 2.01, 2.02], "b": [2.02, 2.03, 2.04], "c": [3.00, 3.01, 3.02], "d": [3.01, 3.02, 3.03]}
-"""The intervals of a and b overlap, and those of c and d; each is 0.0248 to both sides."""
+NEAR = {"a": [2.00, 2.03, 2.01], "b": [2.02, 2.02, 2.03], "c": [3.00, 3.04, 3.02], "d": [3.01, 3.03, 3.05]}
+"""Neither a and b nor c and d are shown to differ."""
 
 
 @pytest.mark.parametrize(
     ("metric", "ranks"), [("bits-per-byte", ["1", "1", "3", "3"]), ("accuracy", ["3", "3", "1", "1"])]
 )
-def test_encodings_whose_intervals_overlap_share_a_rank(
+def test_encodings_without_a_shown_difference_share_a_rank(
     tmp_path: Path, metric: str, ranks: list[str]
 ) -> None:
     found = rows(tmp_path, metric, NEAR, "a")
     assert [found[name]["rank"] for name in "abcd"] == ranks
+
+
+NOVELS = {
+    "dape": [1.7693132, 1.7685478, 1.7686636],
+    "alibi": [1.7685998, 1.7713906, 1.772276],
+    "cable": [1.7811371, 1.7831244, 1.7833029],
+    "xpos": [1.8000574, 1.8034001, 1.7956296],
+    "rope": [2.0108036, 2.0072738, 2.0122123],
+    "seqpe": [2.0543406, 2.1418637, 1.918692],
+    "none": [2.1997534, 2.0864225, 2.1091923],
+    "liere": [2.2093037, 2.2104709, 2.2177593],
+}
+"""Bits per byte at 8,192 of some encodings in `results/novels`, by seed."""
+
+
+def test_noise_makes_no_rank_better(tmp_path: Path) -> None:
+    found = rows(tmp_path, "bits-per-byte", NOVELS, "rope")
+    ranks = {name: int(found[name]["rank"]) for name in NOVELS}
+    # By intervals that overlap, seqpe (2.038 ± 0.279) had rank 1, cable (1.783 ± 0.003) 4 and rope 12.
+    assert ranks["dape"] == ranks["alibi"] == 1
+    assert ranks["alibi"] < ranks["cable"] <= ranks["xpos"] < ranks["rope"] <= ranks["seqpe"] <= ranks["none"]
+    assert ranks["liere"] > ranks["rope"]
+
+
+def test_a_difference_without_any_noise_is_no_tie(tmp_path: Path) -> None:
+    values = {"a": [100.0] * 3, "b": [0.0] * 3, "c": [0.0] * 3}
+    found = rows(tmp_path, "accuracy", values, "a")
+    assert [found[name]["rank"] for name in "abc"] == ["1", "2", "2"]
+
+
+@given(st.integers(0, 10_000), st.integers(2, 8), st.integers(2, 5))
+def test_ranks_follow_the_means_and_ties_are_not_shown_to_differ(seed: int, count: int, seeds: int) -> None:
+    random = numpy.random.default_rng(seed)
+    means, deviations = random.normal(0, 1, (count, 1)), random.gamma(1.0, 0.5, (count, 1))
+    scores = random.normal(means, deviations, (count, seeds))
+    scores = scores[numpy.argsort(scores.mean(axis=1))]
+    ranks = tied_ranks(scores)
+    assert ranks == sorted(ranks)
+    assert all(rank == ranks.index(rank) + 1 for rank in ranks)
+    for row, rank in enumerate(ranks):
+        before = scores[rank - 1 : row]
+        assert not (holm(paired_t(scores[row] - before, before).p) < 0.05).any()
 
 
 def test_differences_are_paired_by_seed_and_corrected_over_the_encodings(tmp_path: Path) -> None:

@@ -24,13 +24,13 @@ from pebench.scores import extent_name
 
 OVERALL = (
     "Rank and relative score are means over the extents of a task. A score relative to the best at its "
-    "extent is 1 for the best; encodings share a rank where their intervals overlap. What is missing "
-    "in one task has no mean over all."
+    "extent is 1 for the best; encodings share a rank where no difference between them is shown. What is "
+    "missing in one task has no mean over all."
 )
 COMPARED = (
-    "Rank, where those whose intervals overlap with the best share the first; mean difference of the pairs "
-    "of equal seeds ± half the width of its 95 % t interval; p of the paired t test after Holm's correction "
-    "over the encodings compared."
+    "Rank by the mean, shared where no difference is shown; mean difference of the pairs of equal seeds ± "
+    "half the width of its 95 % t interval; p of the paired t test after Holm's correction over the "
+    "encodings compared."
 )
 PUBLISHED = (
     "Figures of others for the same task, data, metric and extents. Models and budgets differ, so a "
