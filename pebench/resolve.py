@@ -157,9 +157,10 @@ def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
 
 def _asked_for(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation]:
     """The ways past the trained extent that a task asks for and the encoding offers; else its default."""
-    wanted = getattr(task.options, "extrapolations", None) or ()
-    named = [(split(ref, "extrapolation"), ref) for ref in wanted]
-    ways = [extrapolation(type(encoding), ref) for (name, _), ref in named if name in encoding.extrapolations]
+    offered = encoding.extrapolations
+    wanted = [ref for ref in task.extrapolations() if split(ref, "extrapolation")[0] in offered]
+    ways = [extrapolation(type(encoding), ref) for ref in wanted]
+    ways.sort(key=lambda way: offered.index(way.name))
     return ways or [encoding.trained_with]
 
 
@@ -200,7 +201,7 @@ def _refuse_impossible(spec: RunSpec) -> None:
                 f"encoding '{title}' can name {limit} positions an axis, "
                 f"but task '{spec.task.name}' asks for {max(extent)}."
             )
-    for ref in getattr(task.options, "extrapolations", None) or ():
+    for ref in task.extrapolations():
         method, _ = split(ref, "extrapolation")
         known = {m for other in encodings.origins() for m in _extrapolations(other)}
         if method not in known | set(encoding.extrapolations):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
-from pebench.spec import RunSpec
 from pebench.store import Result, Score
 
+Extent = tuple[int, ...]
+"""Positions an axis, or what a task counts in their place."""
 
-def extent_name(extent: tuple[int, ...]) -> str:
+
+def extent_name(extent: Extent) -> str:
     """``512``, or ``14x14`` for an extent of several axes."""
     return "x".join(str(size) for size in extent)
 
@@ -29,16 +31,13 @@ def default_extrapolation(result: Result) -> str | None:
     return result.scores[0].extrapolation if result.scores else None
 
 
-def trained_extent(spec: RunSpec) -> tuple[int, ...] | None:
-    """Positions an axis in training, from the task's option `extent`; None for a task without it."""
-    extent = spec.task.options.get("extent")
-    if isinstance(extent, int):
-        return (extent,)
-    if isinstance(extent, (list, tuple)):
-        return tuple(int(size) for size in extent)
-    return None
-
-
-def positions(extent: tuple[int, ...]) -> int:
+def positions(extent: Extent) -> int:
     """How many positions an extent has on all its axes together."""
     return math.prod(extent)
+
+
+def inside(extent: Extent, trained: Extent | None) -> bool:
+    """Whether an extent is no longer than the trained one on any axis, so that nothing is extrapolated."""
+    if trained is None or len(trained) != len(extent):
+        return False
+    return all(size <= most for size, most in zip(extent, trained, strict=True))

@@ -25,6 +25,7 @@ from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import EvaluationData
 
 TOKENS_AT_ONCE = 16_384
 """Patches in a batch of evaluation, whatever the resolution: memory is bounded."""
@@ -120,6 +121,27 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
                 f"{patch[0]}×{patch[1]}."
             )
         return tuple(size // side for size, side in zip(extent, patch, strict=True))
+
+    def trained_extent(self) -> tuple[int, ...]:
+        """Pixels of a training image."""
+        return self.options.extent
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The pictures of its options, and the crop, which papers seldom name."""
+        source, split, share = self.options.data, self.options.split, self.options.share
+        return EvaluationData(
+            names=source.known_as,
+            paths=source.read_from(split),
+            split=split,
+            whole=self.options.images is None,
+            model=self.model.name or "",
+            suffix=self._metric(1).removeprefix("top-1"),
+            unsaid=f"crop; ours is {'224/256' if share == CROP else f'{share:g}'}",
+        )
 
     def metrics(self) -> tuple[Metric, ...]:
         """Accuracy of the first and of the first five guesses."""

@@ -25,6 +25,7 @@ from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding,
 from pebench.randomness import generator
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import NON_OVERLAPPING, EvaluationData
 
 TOKENS_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Tokens in a batch of evaluation by device, whatever the extent: memory is bounded, and what an encoding
@@ -106,6 +107,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     Options = LanguageModelingOptions
     Model = DecoderOptions
 
@@ -122,6 +124,21 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at."""
         return [(extent,) for extent in self.options.extents]
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The data of its options."""
+        source, split = self.options.data, self.options.split
+        return EvaluationData(
+            names=source.known_as,
+            paths=source.read_from(split),
+            split=split,
+            whole=self.options.tokens is None,
+            unsaid=NON_OVERLAPPING,
+        )
 
     def metrics(self) -> tuple[Metric, ...]:
         """Bits per byte and perplexity under each protocol asked for; word perplexity where every token is

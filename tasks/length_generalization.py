@@ -18,6 +18,7 @@ from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding,
 from pebench.randomness import generator
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import EvaluationData
 
 Length = Annotated[int, Field(ge=1)]
 
@@ -115,6 +116,19 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         if self.options.problem == "scan":
             return (COMMAND_WORDS + length + 2,)
         return (PROBLEMS[self.options.problem].size(length) + 2,)
+
+    def trained_extent(self) -> tuple[int, ...]:
+        """The longest problem in training."""
+        return (self.options.extent,)
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The problem, and the folder of SCAN's files."""
+        options = self.options
+        return EvaluationData(names=(options.problem,), paths=(options.data,) if options.data else ())
 
     def metrics(self) -> tuple[Metric, ...]:
         """Exact match of greedy decoding, and the symbols that are right after a right beginning."""

@@ -63,6 +63,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     Options = LmEvalOptions
     Model = DecoderOptions
 
@@ -128,6 +129,10 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
                 self._configure(task)
             data = {f"lm-eval {name}": _fingerprint(task) for name, task in tasks.items()}
         return {"tokenizer": self._tokenizer.fingerprint, **data}
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """Those of the tasks, each with its standard error, those of a group before those of its members."""

@@ -41,6 +41,7 @@ from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding,
 from pebench.randomness import generator
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import EvaluationData
 
 ANSWER = 32
 """Tokens that an answer may have, and that are written at the most; the end of the text comes on top."""
@@ -100,6 +101,7 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     Options = QuestionAnsweringOptions
     Model = DecoderOptions
 
@@ -124,6 +126,20 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at."""
         return [(extent,) for extent in self.options.extents]
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The data of its options."""
+        source, split = self.options.data, self.options.split
+        return EvaluationData(
+            names=source.known_as,
+            paths=source.read_from(split),
+            split=split,
+            whole=self.options.questions is None,
+        )
 
     def metrics(self) -> tuple[Metric, ...]:
         """F1 and exact match by SQuAD's rules, the lenient `contains`, and the perplexity of the first right

@@ -79,6 +79,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     Options = RetrievalOptions
     Model = DecoderOptions
 
@@ -100,6 +101,10 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at."""
         return [(extent,) for extent in self.options.extents]
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """The share of the hidden numbers that were written, over all depths and at each; and the effective

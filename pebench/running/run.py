@@ -31,11 +31,12 @@ from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
 from pebench.running.pulse import AlreadyRunning, Pulse
 from pebench.running.ranks import ALONE, RankLost, Ranks
-from pebench.running.start import check_data, load_start, start_folder
+from pebench.running.start import check_vocabulary, describe_task, load_start, start_folder
 from pebench.running.train import Progress, train
 from pebench.spec import RunSpec
 from pebench.store import Cost, Point, Result, RunFolder, Score
 from pebench.task import AnyTask
+from pebench.task_record import TaskRecord
 
 
 def execute(
@@ -173,14 +174,15 @@ class _Run:
         if start is not None:
             task.inherit(start.path)
         fingerprints = task.prepare()
+        record = describe_task(task, fingerprints, start)
         if start is not None:
-            check_data(start, fingerprints)
+            check_vocabulary(start, record.vocabulary)
         data = json.dumps(fingerprints, sort_keys=True)
         if self.ranks.from_first("data", data) != data:
             raise UserError("its data are not those of the first rank.")
         hosts = self.ranks.gather("hosts", socket.gethostname())
         if self.ranks.leads:
-            self._record(fingerprints, hosts)
+            self._record(fingerprints, record, hosts)
             task.keep(self.folder.path)
         model, optimiser = self._build(task)
         if start is not None:
@@ -338,11 +340,13 @@ class _Run:
             "kernels": tuple(model.kernels()),  # type: ignore[operator]
         }
 
-    def _record(self, fingerprints: dict[str, str], hosts: list[str]) -> None:
+    def _record(self, fingerprints: dict[str, str], record: TaskRecord, hosts: list[str]) -> None:
         """Writes down where the numbers will come from.
 
         Args:
-            fingerprints: of the data. hosts: of the ranks, in order.
+            fingerprints: of the data.
+            record: of the task.
+            hosts: of the ranks, in order.
 
         Raises:
             UserError: the run began with other data.
@@ -360,6 +364,7 @@ class _Run:
             | {
                 "attempts": [*before.get("attempts", []), attempt],
                 "data": fingerprints,
+                "task": record.model_dump(mode="json"),
                 "execution": self.execution.model_dump(),
                 "ranks": {"count": self.ranks.count, "hosts": hosts, "backend": self.ranks.backend},
                 "job": _job(),

@@ -14,6 +14,8 @@ from pebench.errors import UserError
 from pebench.running.finished import require_weights
 from pebench.spec import Start
 from pebench.store import RunFolder
+from pebench.task import AnyTask
+from pebench.task_record import TaskRecord, task_record
 
 ENCODING = "encoding."
 """Beginning of the names of an encoding's parameters in a model."""
@@ -40,22 +42,42 @@ def start_folder(runs: Path, start: Start) -> RunFolder:
     return folder
 
 
-def check_data(folder: RunFolder, fingerprints: dict[str, str]) -> None:
+def check_vocabulary(folder: RunFolder, vocabulary: str | None) -> None:
     """Refuses data whose tokens mean something else to the weights.
 
     Args:
-        folder: of the run to start from. fingerprints: of what this run reads, by name.
+        folder: of the run to start from.
+        vocabulary: the fingerprint of this run's, None for a model without tokens.
 
     Raises:
-        UserError: the tokenizers differ.
+        UserError: the vocabularies differ.
     """
-    trained = folder.provenance().get("data", {}).get("tokenizer")
-    own = fingerprints.get("tokenizer", trained)
-    if trained is not None and own != trained:
+    trained = task_record(folder.spec(), folder.provenance()).vocabulary
+    if trained is not None and vocabulary not in (None, trained):
         raise UserError(
             f"run '{folder.run_id}' was trained with another tokenizer than this one: leave the option "
             "'tokenizer' out to take over the one of that run."
         )
+
+
+def describe_task(task: AnyTask, fingerprints: dict[str, str], start: RunFolder | None) -> TaskRecord:
+    """The record of a task that is ready.
+
+    Args:
+        task: of the run.
+        fingerprints: of what it reads, by name.
+        start: the run that it starts from, None for initial weights.
+    """
+    trained: tuple[int, ...] | None = task.trained_extent()
+    if start is not None and not task.trains:
+        result = start.result()
+        alike = result is not None and result.extent_unit == task.extent_unit
+        trained = task_record(start.spec(), start.provenance()).trained_extent if alike else None
+    return TaskRecord(
+        trained_extent=trained,
+        evaluation_data=task.evaluation_data(),
+        vocabulary=fingerprints.get(task.vocabulary) if task.vocabulary is not None else None,
+    )
 
 
 class Loaded(NamedTuple):

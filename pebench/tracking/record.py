@@ -8,10 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pebench.scores import default_extrapolation, extent_name, score_name, trained_extent
+from pebench.scores import default_extrapolation, extent_name, score_name
 from pebench.settings import settings
 from pebench.spec import RunSpec
 from pebench.store import Failure, Point, Result, RunFolder, Sample
+from pebench.task_record import TaskRecord, task_record
 
 UNSORTED = "pebench"
 """The experiment of runs that belong to no sweep."""
@@ -99,7 +100,7 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
-        headline=_headline(spec, result) if result else None,
+        headline=_headline(task_record(spec, folder.provenance()), result) if result else None,
     )
 
 
@@ -112,7 +113,7 @@ def _tags(
     sweeps: Sequence[str],
 ) -> dict[str, str]:
     provenance = folder.provenance()
-    extent = trained_extent(spec)
+    extent = task_record(spec, provenance).trained_extent
     commit = str(provenance.get("commit") or "")
     tags = {
         RUN_ID: folder.run_id,
@@ -204,14 +205,13 @@ def _scores(result: Result, time: int) -> list[Measured]:
     ]
 
 
-def _headline(spec: RunSpec, result: Result) -> Headline | None:
+def _headline(task: TaskRecord, result: Result) -> Headline | None:
     default = default_extrapolation(result)
     metric = next(iter(result.metrics), None)
     scores = [s for s in result.scores if s.metric == metric and s.extrapolation == default]
     if metric is None or not scores:
         return None
-    trained = trained_extent(spec)
-    shown = next((score for score in scores if score.extent == trained), scores[0])
+    shown = next((score for score in scores if score.extent == task.trained_extent), scores[0])
     names = tuple(score_name(score, default) for score in scores)
     return Headline(score_name(shown, default), names, result.metrics[metric].higher_is_better)
 
