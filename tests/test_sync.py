@@ -22,7 +22,7 @@ from pebench.errors import UserError
 from pebench.store import Point, Sample
 from pebench.tracking.address import create_store, tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
-from pebench.tracking.patience import StoreUnavailableError
+from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync import sync
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -321,7 +321,7 @@ def test_two_runs_made_of_one_become_one(runs: Path, monkeypatch: pytest.MonkeyP
     begin(runs, specification())
     sync(runs)
     first = tags(runs)
-    client = Mirror(tracking_uri(runs), patience=1.0)._client
+    client = Mirror(tracking_uri(runs), retry_seconds=1.0)._client
     client.create_run("1", tags={"pebench.run_id": first["pebench.run_id"]})
     assert len(active(runs)) == 2
     forget(runs)
@@ -335,7 +335,7 @@ def test_a_store_that_is_down_is_one_sentence_and_loses_nothing(runs: Path) -> N
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(StoreUnavailableError, match=r"does not answer .* nothing is lost"):
-            sync(runs, f"http://127.0.0.1:{taken.getsockname()[1]}", patience=0.1)
+            sync(runs, f"http://127.0.0.1:{taken.getsockname()[1]}", retry_seconds=0.1)
     assert sync(runs).mirrored == 1
 
 

@@ -44,10 +44,10 @@ def command(
     resources = requested(find(sweep) if profile else None, cluster, profile, options)
     loaded = load_sweep(sweep, runs)
     if dry_run:
-        from pebench.submission.outlook import lines
-        from pebench.submission.submit import foresee
+        from pebench.submission.dry_run import lines
+        from pebench.submission.submit import preview
 
-        for line in lines(loaded, runs, cluster, resources, foresee(loaded, runs, cluster, resources)):
+        for line in lines(loaded, runs, cluster, resources, preview(loaded, runs, cluster, resources)):
             click.echo(line)
         return 0
     return start(loaded, runs, cluster, resources)

@@ -22,7 +22,7 @@ from pebench.task import Batch
 ARRIVAL = 300.0
 """Seconds that ranks wait for each other at the beginning."""
 
-PATIENCE = 600.0
+TIMEOUT = 600.0
 """Seconds that a rank waits for the others in a step."""
 
 SILENCE = 60.0
@@ -42,7 +42,7 @@ class Ranks:
     """One process that carries out a run alone, and so waits for nobody and agrees with itself.
 
     Attributes:
-        index: of this process, from 0. The first leads: it alone writes the folder of the run.
+        index: of this process, from 0. The first is_main: it alone writes the folder of the run.
         count: of the processes.
         backend: what they compute sums with.
     """
@@ -52,7 +52,7 @@ class Ranks:
     backend = "none"
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes what the run leaves."""
         return self.index == 0
 
@@ -65,7 +65,7 @@ class Ranks:
         return None
 
     def start(self, device: torch.device) -> torch.device:
-        """Makes ready for `add` and `any`.
+        """Makes ready for `all_reduce` and `any`.
 
         Args:
             device: that the run asks for.
@@ -79,10 +79,10 @@ class Ranks:
         """The examples of a batch that this rank computes."""
         return batch
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Puts in place of each tensor its sum over the ranks, the same to the last bit on all of them."""
 
-    def copy(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Puts in place of each tensor that of the first rank."""
 
     def any(self, flag: bool) -> bool:
@@ -99,7 +99,7 @@ class Ranks:
         """
         return [value]
 
-    def from_first(self, name: str, value: str) -> str:
+    def broadcast_object(self, name: str, value: str) -> str:
         """What the first rank says; see `gather`."""
         return value
 
@@ -108,10 +108,10 @@ class Ranks:
         first where there are several."""
         return iter(pieces)
 
-    def put(self, name: str, value: str) -> None:
+    def set(self, name: str, value: str) -> None:
         """Leaves a note for whichever rank looks for it."""
 
-    def look(self, name: str) -> str | None:
+    def get(self, name: str) -> str | None:
         """The note of that name, None where nobody has left one."""
         return None
 
@@ -135,18 +135,18 @@ class JoinedRanks(Ranks):
         address: str,
         port: int,
         name: str = "",
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
     ) -> None:
         """
         Args:
             index: of this process. count: of the processes. local: index among those of this machine.
             address, port: where the first of them is reached; port 0 lets that one choose.
             name: what they are ranks of; two jobs that happen to use one port are told apart by it.
-            patience: see `PATIENCE`.
+            timeout: see `TIMEOUT`.
         """
         self.index, self.count, self.local = index, count, local
         self.address, self.port, self.name = address, port, name
-        self.patience = patience
+        self.timeout = timeout
         self.backend = ""
         self._store: dist.Store | None = None
         self._over = threading.Event()
@@ -158,10 +158,10 @@ class JoinedRanks(Ranks):
             RankLost: the first rank cannot be reached.
         """
         try:
-            self._store = self._connect(host=self.leads)
+            self._store = self._connect(host=self.is_main)
         except RuntimeError as error:
             where = f"{self.address}:{self.port}"
-            what = "cannot be listened at" if self.leads else "does not answer, and the first rank is there"
+            what = "cannot be listened at" if self.is_main else "does not answer, and the first rank is there"
             raise RankLost(f"{where} {what}: {_first_line(error)}") from error
         self._beats.start()
         return self
@@ -173,9 +173,9 @@ class JoinedRanks(Ranks):
             if dist.is_initialized():
                 dist.destroy_process_group()
         with contextlib.suppress(RuntimeError):
-            self.put(f"left/{self.index}", "")
+            self.set(f"left/{self.index}", "")
             # The store is gone with the first rank, and the others may still be reading.
-            if self.leads and error is None:
+            if self.is_main and error is None:
                 self._await("left", range(self.count), _FAREWELL)
         self._over.set()
         self._beats.join()
@@ -189,7 +189,7 @@ class JoinedRanks(Ranks):
         if device == torch.device("cuda"):
             device = torch.device("cuda", self.local % torch.cuda.device_count())
         card = f"{socket.gethostname()} {_card(device)}"
-        self.put(f"arrived/{self.index}", card)
+        self.set(f"arrived/{self.index}", card)
         own_cards = len(set(self._await("arrived", range(self.count), ARRIVAL))) == self.count
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -200,7 +200,7 @@ class JoinedRanks(Ranks):
                 store=dist.PrefixStore("group", self._open()),
                 rank=self.index,
                 world_size=self.count,
-                timeout=datetime.timedelta(seconds=self.patience),
+                timeout=datetime.timedelta(seconds=self.timeout),
             )
         return device
 
@@ -208,7 +208,7 @@ class JoinedRanks(Ranks):
         """Consecutive examples, equally many for each rank."""
         return {name: values.chunk(self.count)[self.index] for name, values in batch.items()}
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """One message for many tensors."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
@@ -216,7 +216,7 @@ class JoinedRanks(Ranks):
                 dist.all_reduce(flat)
             _spread(flat, bucket)
 
-    def copy(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """One message for many tensors."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
@@ -236,16 +236,16 @@ class JoinedRanks(Ranks):
         Raises:
             RankLost: one of them has gone or fallen silent.
         """
-        self.put(f"{name}/{self.index}", value)
+        self.set(f"{name}/{self.index}", value)
         return self._await(name, range(self.count), None, meanwhile)
 
-    def from_first(self, name: str, value: str) -> str:
+    def broadcast_object(self, name: str, value: str) -> str:
         """
         Raises:
             RankLost: it has gone or fallen silent.
         """
-        if self.leads:
-            self.put(f"{name}/0", value)
+        if self.is_main:
+            self.set(f"{name}/0", value)
             return value
         (said,) = self._await(name, [0], None)
         return said
@@ -262,7 +262,7 @@ class JoinedRanks(Ranks):
                 return
             yield pieces[-taken]
 
-    def put(self, name: str, value: str) -> None:
+    def set(self, name: str, value: str) -> None:
         """
         Raises:
             RankLost: the first rank is gone.
@@ -270,7 +270,7 @@ class JoinedRanks(Ranks):
         with _others():
             self._open().set(name, value)
 
-    def look(self, name: str) -> str | None:
+    def get(self, name: str) -> str | None:
         """
         Raises:
             RankLost: the first rank is gone.
@@ -308,8 +308,8 @@ class JoinedRanks(Ranks):
         pause = _LOOK_EVERY
         while True:
             # A rank may say it and leave at once, so whether it has left is asked first.
-            gone = {rank for rank in late if self.look(f"left/{rank}") is not None}
-            said |= {rank: note for rank in late if (note := self.look(f"{name}/{rank}")) is not None}
+            gone = {rank for rank in late if self.get(f"left/{rank}") is not None}
+            said |= {rank: note for rank in late if (note := self.get(f"{name}/{rank}")) is not None}
             late = [rank for rank in late if rank not in said]
             if not late:
                 return [said[rank] for rank in ranks]
@@ -326,7 +326,7 @@ class JoinedRanks(Ranks):
 
     def _listen(self, rank: int, heard: dict[int, tuple[str, float]], silence: float) -> None:
         """Makes sure that a rank lives; `heard` keeps its last beat and when that was first seen."""
-        beat, now = self.look(f"beat/{rank}") or "", time.monotonic()
+        beat, now = self.get(f"beat/{rank}") or "", time.monotonic()
         last, since = heard.get(rank, (None, now))
         if beat != last:
             heard[rank] = beat, now

@@ -141,7 +141,7 @@ def _update(
             total += loss.detach()
     auxiliary = encoding.auxiliary_losses(positions, table, draw)
     _finish_backward(leaves, copies, auxiliary, ranks.count)
-    ranks.add([total, *(p.grad for p in parameters if p.grad is not None)])
+    ranks.all_reduce([total, *(p.grad for p in parameters if p.grad is not None)])
     norm = torch.nn.utils.clip_grad_norm_(parameters, training.clip or float("inf"))
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(training, draw.step)

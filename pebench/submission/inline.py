@@ -71,8 +71,8 @@ def _run_one(
     outcome: Outcome,
     stop: Callable[[], bool],
 ) -> None:
+    from pebench.running.heartbeat import AlreadyRunning
     from pebench.running.launch import execute_here
-    from pebench.running.pulse import AlreadyRunning
 
     spec = folder.spec()
     display.begin(f"{spec.encoding.label or spec.encoding.name}, seed {spec.seed}", number, total)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pebench.submission.waves import waves
+from pebench.submission.dependency_levels import dependency_levels
 
 
 class Array(NamedTuple):
@@ -47,10 +47,10 @@ def plan(
     """
     found: list[Array] = []
     before: tuple[int, ...] = ()
-    for wave in waves(cells, starts):
+    for level in dependency_levels(cells, starts):
         first = len(found)
         size = largest * pack
-        chunks = [tuple(wave[start : start + size]) for start in range(0, len(wave), size)]
+        chunks = [tuple(level[start : start + size]) for start in range(0, len(level), size)]
         for number, chunk in enumerate(chunks):
             lane, share = _lane(number, len(chunks), parallel)
             ahead = () if lane is None else (first + lane,)

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from pebench import atomic
 from pebench.errors import UserError
-from pebench.running import code
+from pebench.running import source_code
 from pebench.spec import Frozen
 from pebench.submission import scheduler
 from pebench.submission.liveness import process_exists
@@ -127,8 +127,8 @@ def begin(
     submission = draft(cluster, sweep, cells, resources, pids)
     folder = submission.folder(runs)
     folder.mkdir(parents=True)
-    atomic.write_json(folder / "code.json", code.installed().model_dump(mode="json"))
-    if patch := code.patch():
+    atomic.write_json(folder / "code.json", source_code.installed().model_dump(mode="json"))
+    if patch := source_code.patch():
         atomic.write_text(folder / "changes.diff", patch)
     write(runs, submission)
     return submission

@@ -84,7 +84,7 @@ def submit(
 
 
 @dataclass
-class Prospect:
+class Preview:
     """What a submit would do.
 
     Attributes:
@@ -98,7 +98,7 @@ class Prospect:
     script: str = ""
 
 
-def foresee(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) -> Prospect:
+def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) -> Preview:
     """What `submit` would do, without a touch to any file.
 
     Raises:
@@ -107,7 +107,7 @@ def foresee(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
     runs = runs.absolute()
     resources, largest = _terms(sweep, cluster, resources)
     cells = status.statuses(runs, [spec.run_id for spec in sweep.cells])
-    found = Prospect(_sorted_by_need(cells, IDLE))
+    found = Preview(_sorted_by_need(cells, IDLE))
     if cluster == "slurm":
         found.arrays = plan(
             found.submitted.started, _starts(sweep), largest, resources.pack, resources.parallel

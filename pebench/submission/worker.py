@@ -18,7 +18,7 @@ from submitit.helpers import TorchDistributedEnvironment
 
 from pebench.errors import UserError
 from pebench.store import RunFolder
-from pebench.submission import requeues, status, submissions
+from pebench.submission import requeue_limit, status, submissions
 from pebench.submission.same_code import require_same_code
 
 if TYPE_CHECKING:
@@ -129,18 +129,18 @@ def requeued(work: Callable[[StopOnSignal], str], folders: list[Path], limit: in
     Args:
         work: to do. folders: of the runs that it is about. limit: how often the job may be queued again.
     """
-    ranks, before = _ranks_of_job(), requeues.count()
-    leads = ranks is None or ranks.leads
+    ranks, before = _ranks_of_job(), requeue_limit.count()
+    is_main = ranks is None or ranks.is_main
     if before > limit:
-        if leads:
-            requeues.give_up(folders, before, limit)
+        if is_main:
+            requeue_limit.give_up(folders, before, limit)
         return "queued again too often"
 
     def handed_on(stop: StopOnSignal) -> bool:
         if stop.caught != REQUEUE_SIGNAL or before < limit:
             return True
-        if leads:
-            requeues.give_up(folders, before + 1, limit)
+        if is_main:
+            requeue_limit.give_up(folders, before + 1, limit)
         return False
 
     return interruptible(work, handed_on)
@@ -234,8 +234,8 @@ def execute_cell(folder: Path, execution: str, stop: StopOnSignal) -> str:
     """
     # A process that only watches others does without torch.
     from pebench.running.execution import Execution
+    from pebench.running.heartbeat import AlreadyRunning
     from pebench.running.launch import execute_here
-    from pebench.running.pulse import AlreadyRunning
     from pebench.running.run import execute
 
     require_same_code(RunFolder(folder))
@@ -245,7 +245,7 @@ def execute_cell(folder: Path, execution: str, stop: StopOnSignal) -> str:
             result = execute_here(RunFolder(folder), how, stop=stop)
         else:
             result = execute(RunFolder(folder), how, stop=stop, ranks=ranks)
-            if not ranks.leads:
+            if not ranks.is_main:
                 return f"rank {ranks.index} has done its part"
     except AlreadyRunning as error:
         return str(error)
@@ -261,5 +261,5 @@ def _ranks_of_job() -> JoinedRanks | None:
         return None
     from pebench.running.ranks import JoinedRanks
 
-    attempt = f"{JobEnvironment().job_id}.{requeues.count()}"
+    attempt = f"{JobEnvironment().job_id}.{requeue_limit.count()}"
     return JoinedRanks(job.rank, job.world_size, job.local_rank, job.master_addr, job.master_port, attempt)

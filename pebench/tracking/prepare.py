@@ -30,7 +30,7 @@ class Changed:
     Attributes:
         folder: of the run.
         sweeps: that it is a part of, sorted by name.
-        signature: of the folder, see `pebench.tracking.memory.signature`.
+        signature: of the folder, see `pebench.tracking.sync_state.signature`.
     """
 
     folder: RunFolder

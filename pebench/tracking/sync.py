@@ -12,11 +12,11 @@ from pathlib import Path
 
 from pebench.errors import UserError
 from pebench.store import RunFolder, read_sweeps
-from pebench.tracking import memory
+from pebench.tracking import sync_state
 from pebench.tracking.address import experiments_of_file, tracking_uri
-from pebench.tracking.memory import Remembered
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
+from pebench.tracking.sync_state import SyncedRun
 
 _SAVE_EVERY = 5.0
 """Seconds between savings of the memory: what a killed pass repeats at most."""
@@ -48,7 +48,7 @@ def sync(
     runs: Path,
     uri: str | None = None,
     *,
-    patience: float = 20.0,
+    retry_seconds: float = 20.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
     """Mirrors every run that has begun into MLflow: each run once, each point once.
@@ -58,7 +58,7 @@ def sync(
     Args:
         runs: the folder of runs, which is only read but for `.sync` in it.
         uri: the tracking store, see `pebench.tracking.address.tracking_uri`.
-        patience: seconds for which a request is repeated while the store does not answer.
+        retry_seconds: seconds for which a request is repeated while the store does not answer.
         progress: told how many of the changed runs are done.
 
     Raises:
@@ -71,29 +71,29 @@ def sync(
         )
     address = tracking_uri(runs, uri)
     with _alone(runs):
-        path = memory.memory_file(runs, address)
-        known = memory.load(path)
+        path = sync_state.state_file(runs, address)
+        known = sync_state.load(path)
         sweeps = _sweeps_of_runs(runs)
         begun = [each for folder in _folders(runs) if (each := _look(folder, sweeps[folder.run_id]))]
         there = experiments_of_file(address)
         if there is not None and not _changed(begun, known, there):
             return Outcome(unchanged=len(begun))
-        mirror = Mirror(address, patience)
+        mirror = Mirror(address, retry_seconds)
         known = {name: seen for name, seen in known.items() if seen.experiment in mirror.experiments}
         changed = _changed(begun, known, mirror.experiments)
         outcome = Outcome(unchanged=len(begun) - len(changed))
         try:
-            _bring_all(mirror, changed, known, outcome, partial(memory.save, path, known), progress)
+            _bring_all(mirror, changed, known, outcome, partial(sync_state.save, path, known), progress)
         finally:
             if changed:
-                memory.save(path, known)
+                sync_state.save(path, known)
     return outcome
 
 
 def _bring_all(
     mirror: Mirror,
     changed: list[Changed],
-    known: dict[str, Remembered],
+    known: dict[str, SyncedRun],
     outcome: Outcome,
     save: Callable[[], None],
     progress: Callable[[int, int], None],
@@ -102,7 +102,7 @@ def _bring_all(
     for batch in _batches(prepare_all(changed), outcome.problems):
         progress(done, len(changed))
         for run_id, brought in mirror.bring(batch, known).items():
-            if isinstance(brought, Remembered):
+            if isinstance(brought, SyncedRun):
                 known[run_id] = brought
                 outcome.mirrored += 1
             else:
@@ -134,12 +134,12 @@ def _batches(
 
 
 def _look(folder: RunFolder, sweeps: Sequence[str]) -> Changed | None:
-    signature = memory.signature(folder, sweeps)
+    signature = sync_state.signature(folder, sweeps)
     return Changed(folder, sweeps, signature) if signature is not None else None
 
 
 def _changed(
-    begun: Iterable[Changed], known: Mapping[str, Remembered], experiments: Collection[str]
+    begun: Iterable[Changed], known: Mapping[str, SyncedRun], experiments: Collection[str]
 ) -> list[Changed]:
     """The runs that were not mirrored as they are now, or into an experiment that is gone."""
     found = []

@@ -11,15 +11,15 @@ from pebench.submission.plan import Array
 from pebench.submission.progress import duration
 from pebench.submission.resources import Resources
 from pebench.submission.submissions import Cluster
-from pebench.submission.submit import Prospect, execution_of
+from pebench.submission.submit import Preview, execution_of
 from pebench.sweeping.sweep import Sweep
 
 
 def lines(
-    sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, prospect: Prospect
+    sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, preview: Preview
 ) -> Iterator[str]:
     """What would happen, one fact a line, and the script that sbatch would be given at the end."""
-    submitted = prospect.submitted
+    submitted = preview.submitted
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     yield f"{sweep.name}: {len(submitted.started)} of {len(sweep.cells)} cells to start, {known}."
     labels = {spec.run_id: spec for spec in sweep.cells}
@@ -30,13 +30,13 @@ def lines(
         yield f"  {run_id}\t{spec.encoding.label}\t{spec.task.label}\tseed {spec.seed}\t{time}"
     if not submitted.started:
         return
-    if prospect.arrays:
-        yield from _jobs(prospect.arrays, resources)
+    if preview.arrays:
+        yield from _jobs(preview.arrays, resources)
         yield f"each job: {_each(resources, sweep)}"
     yield _time(submitted.started, times, cluster, resources)
-    if prospect.script:
+    if preview.script:
         yield ""
-        yield prospect.script.rstrip()
+        yield preview.script.rstrip()
 
 
 def _jobs(arrays: list[Array], resources: Resources) -> Iterator[str]:

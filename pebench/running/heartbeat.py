@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 
 from pebench.errors import UserError
-from pebench.running.load import Load
+from pebench.running.machine_load import MachineLoad
 from pebench.store import RunFolder, Worker
 
 BEAT_EVERY = 5.0
@@ -25,7 +25,7 @@ class AlreadyRunning(UserError):
     """Another worker is at this run."""
 
 
-class Pulse:
+class Heartbeat:
     """Keeps worker.json fresh from a thread of its own, however long a step or an evaluation takes, and
     writes down the load of the machine.
 
@@ -47,11 +47,11 @@ class Pulse:
             step=0,
             steps=steps,
         )
-        self._load = Load()
+        self._load = MachineLoad()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Heartbeat:
         self._folder.write_worker(self._worker)
         self._thread.start()
         return self

@@ -23,7 +23,7 @@ _FILES = (
 )
 
 
-class Remembered(Frozen):
+class SyncedRun(Frozen):
     """What is known of one run in one tracking store.
 
     Attributes:
@@ -39,8 +39,8 @@ class Remembered(Frozen):
     steps: dict[str, int]
 
 
-class _Memory(Frozen):
-    runs: Mapping[str, Remembered]
+class _SyncState(Frozen):
+    runs: Mapping[str, SyncedRun]
 
 
 def signature(folder: RunFolder, sweeps: Sequence[str]) -> str | None:
@@ -61,23 +61,23 @@ def signature(folder: RunFolder, sweeps: Sequence[str]) -> str | None:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if begun else None
 
 
-def memory_file(runs: Path, uri: str) -> Path:
+def state_file(runs: Path, uri: str) -> Path:
     """Where the memory of a tracking store is kept."""
     return runs / ".sync" / f"{hashlib.sha256(uri.encode()).hexdigest()[:16]}.json"
 
 
-def load(path: Path) -> dict[str, Remembered]:
+def load(path: Path) -> dict[str, SyncedRun]:
     """What was remembered, by run id; nothing where the file is gone or of another version.
 
     All of it can be found again in the folders and in the store.
     """
     try:
-        return dict(_Memory.model_validate_json(path.read_bytes()).runs)
+        return dict(_SyncState.model_validate_json(path.read_bytes()).runs)
     except (FileNotFoundError, ValidationError):
         return {}
 
 
-def save(path: Path, runs: Mapping[str, Remembered]) -> None:
+def save(path: Path, runs: Mapping[str, SyncedRun]) -> None:
     """Remembers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(path, _Memory(runs=runs).model_dump_json() + "\n")
+    atomic.write_text(path, _SyncState(runs=runs).model_dump_json() + "\n")

@@ -17,7 +17,7 @@ class StoreUnavailableError(UserError):
     """The tracking store did not answer, or with errors alone."""
 
 
-class Patience:
+class Retry:
     """Asks the store at an address.
 
     Args:
@@ -29,7 +29,7 @@ class Patience:
         self._store = f"the tracking store {without_secrets(uri)}"
         self._seconds = seconds
 
-    def ask(self, action: Callable[[], Value]) -> Value:
+    def call(self, action: Callable[[], Value]) -> Value:
         """The value of an action, which must bear being repeated: a request without an answer may have been
         carried out.
 

@@ -11,7 +11,7 @@ from pebench.store import Sample
 _MEGABYTE = 1e6
 
 
-class Load:
+class MachineLoad:
     """Measures this process, and the GPU that it uses."""
 
     def __init__(self) -> None:
