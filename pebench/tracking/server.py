@@ -38,7 +38,7 @@ def server(runs: Path, uri: str, port: int) -> Iterator[subprocess.Popen[bytes]]
         UserError: it does not start.
     """
     python = [sys.executable, "-m"]
-    command = [*python, "pebench.tracking.tied", *python, "mlflow", "server"]
+    command = [*python, "pebench.die_with_parent", str(os.getpid()), *python, "mlflow", "server"]
     command += ["--host", HOST, "--port", str(port), "--workers", "1", "--backend-store-uri", uri]
     artifacts = artifact_folder(uri)
     if artifacts is not None:
@@ -54,7 +54,7 @@ def server(runs: Path, uri: str, port: int) -> Iterator[subprocess.Popen[bytes]]
     with log_file(runs).open("wb") as log, _ended_by_signal():
         # In a session of its own, so that Ctrl-C reaches this process alone, which then ends it in order.
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
             _wait_until_it_answers(process, port, log_file(runs))
@@ -87,8 +87,6 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Pat
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
