@@ -421,3 +421,15 @@ def test_json_holds_every_cell(sweep: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_state_of_nothing_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--runs", str(tmp_path / "none")]) == 0
     assert capsys.readouterr().out == "no cells\n"
+
+
+def test_a_submission_from_before_the_resources_were_renamed_is_read(tmp_path: Path) -> None:
+    begun = submissions.begin(tmp_path, "slurm", "s", ["a"], Resources(time=15, max_parallel=3))
+    path = begun.folder(tmp_path) / "submission.json"
+    written = json.loads(path.read_text())
+    resources = written["resources"]
+    older = {"minutes": 15, "memory": 0.5, "parallel": resources.pop("max_parallel")}
+    for name in ("time", "mem"):
+        del resources[name]
+    path.write_text(json.dumps({**written, "resources": {**resources, **older}}))
+    assert submissions.read(path).resources == begun.resources.model_copy(update={"mem": 0.5})

@@ -261,8 +261,8 @@ def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_resources_are_checked() -> None:
-    with pytest.raises(ValueError, match="parallel"):
-        Resources(parallel=0)
+    with pytest.raises(ValueError, match="max_parallel"):
+        Resources(max_parallel=0)
 
 
 @pytest.mark.parametrize(

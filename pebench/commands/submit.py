@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from pebench.cluster_options import cluster_options, requested
+from pebench.cluster_options import ClusterCommand, requested
 from pebench.parameters import runs_option
 
 
-@click.command("submit")
+@click.command("submit", cls=ClusterCommand)
 @click.argument("sweep")
-@cluster_options
 @click.option("--dry-run", is_flag=True, help="Print what would be started, and start and write nothing.")
 @runs_option
 def command(

@@ -7,19 +7,7 @@ from collections.abc import Mapping
 
 from pebench.errors import UserError, unknown
 from pebench.submission import scheduler
-
-OWN = {
-    "partition": "--partition",
-    "account": "--account",
-    "qos": "--qos",
-    "constraint": "--constraint",
-    "time": "--time",
-    "gpus": "--gpus",
-    "gpus-per-node": "--gpus",
-    "cpus-per-task": "--cpus",
-    "mem": "--mem",
-}
-"""What has an option of its own, by the parameter of sbatch."""
+from pebench.submission.resources import OWN
 
 DECIDED = {
     "array": "the cells of the sweep are the array",

@@ -17,7 +17,7 @@ from pebench.errors import UserError
 from pebench.running.execution import Execution
 from pebench.submission import sbatch_parameters, scheduler, submissions
 from pebench.submission.plan import Array
-from pebench.submission.resources import Resources
+from pebench.submission.resources import OPTIONS, Resources
 from pebench.submission.submissions import Submission
 
 # submitit counts every preemption of a job with a limit of ten minutes or less as a time-out, and a run that
@@ -120,15 +120,11 @@ def _executor(
     python = f"{shlex.quote(sys.executable)} -P"
     executor = SlurmExecutor(submission.folder(runs), max_num_timeout=_REQUEUES, python=python)
     wanted = {
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
+        **{OPTIONS[name].sbatch[0].replace("-", "_"): value for name, value in resources.named().items()},
         "nodes": resources.nodes,
         "ntasks_per_node": (resources.ranks or 1) // resources.nodes,
-        "gpus_per_node": resources.gpus or None,
-        "cpus_per_task": resources.cpus,
-        "mem": f"{math.ceil(resources.memory * 1024)}M" if resources.memory else None,
+        "time": resources.time,
+        "mem": f"{math.ceil(resources.mem * 1024)}M" if resources.mem else None,
         "setup": list(resources.setup) or None,
         # Whatever became of those before: a cell whose start failed says so itself, where after success alone
         # it would stay in the queue for ever.
@@ -140,8 +136,7 @@ def _executor(
         step.append(f"--cpus-per-task={resources.cpus}")
     executor.update_parameters(
         job_name=submission.name,
-        time=resources.minutes,
-        signal_delay_s=min(_WARNING, 30 * resources.minutes),
+        signal_delay_s=min(_WARNING, 30 * resources.time),
         array_parallelism=array.parallel or array.jobs,
         srun_args=step,
         # Some clusters let a job be queued again only if it asked for that.

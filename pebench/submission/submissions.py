@@ -16,11 +16,11 @@ import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
-from pebench import atomic
+from pebench import atomic, quantities
 from pebench.errors import UserError
 from pebench.running import source_code
 from pebench.spec import Frozen
@@ -29,6 +29,8 @@ from pebench.submission.liveness import process_exists
 from pebench.submission.resources import Resources
 
 Cluster = Literal["inline", "local", "slurm"]
+
+_RENAMED = {"minutes": "time", "memory": "mem", "parallel": "max_parallel"}
 
 
 class Submission(Frozen):
@@ -61,6 +63,16 @@ class Submission(Frozen):
     job: str | None = None
     resources: Resources = Resources()
     cancelled: float | None = None
+
+    @field_validator("resources", mode="before")
+    @classmethod
+    def _older(cls, value: Any) -> Any:
+        """Up to version 0.2 three resources had other names."""
+        if not isinstance(value, dict) or not _RENAMED.keys() & value.keys():
+            return value
+        renamed = {_RENAMED.get(name, name): setting for name, setting in value.items()}
+        memory = renamed.pop("mem", None)
+        return renamed | ({"mem": quantities.memory(float(memory))} if memory is not None else {})
 
     def folder(self, runs: Path) -> Path:
         """Where its files are."""

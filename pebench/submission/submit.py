@@ -110,7 +110,7 @@ def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
     found = Preview(_sorted_by_need(cells, IDLE))
     if cluster == "slurm":
         found.arrays = plan(
-            found.submitted.started, _starts(sweep), largest, resources.pack, resources.parallel
+            found.submitted.started, _starts(sweep), largest, resources.pack, resources.max_parallel
         )
         for array in found.arrays[:1]:
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
@@ -224,7 +224,7 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     # A local job cannot do without a limit.
     executor.update_parameters(timeout_min=_YEAR)
     execution = _with_threads(execution_of(sweep, resources), resources)
-    workers = min(resources.parallel or 1, len(cells))
+    workers = min(resources.max_parallel or 1, len(cells))
     devices = devices_of(workers, execution.ranks)
     with _detached(folder / "workers.log"):
         jobs = [
@@ -264,7 +264,7 @@ def _start_slurm(
     sweep: Sweep, runs: Path, resources: Resources, cells: list[str], largest: int
 ) -> list[submissions.Submission]:
     starts = _starts(sweep)
-    arrays = plan(cells, starts, largest, resources.pack, resources.parallel)
+    arrays = plan(cells, starts, largest, resources.pack, resources.max_parallel)
     under_way = submissions.jobs(runs, {starts[cell] for cell in cells if cell in starts} - set(cells))
     found: list[submissions.Submission] = []
     for array in arrays:

@@ -127,7 +127,7 @@ def test_a_job_that_is_preempted_with_nothing_but_a_sigterm_is_queued_again_too(
     grace = ["scontrol", "update", "partition=low", "GraceTime=3"]
     with slurm.configured("SlurmctldParameters=preempt_send_user_signal\n", ""):
         subprocess.run(grace, check=True)
-        submit(sweep, runs, "slurm", Resources(partition="low", minutes=15, cpus=4))
+        submit(sweep, runs, "slurm", Resources(partition="low", time=15, cpus=4))
         folder = RunFolder(runs / sweep.record().runs[0])
         until(lambda: is_under_way(folder))
         (cell,) = cells(sweep, runs)

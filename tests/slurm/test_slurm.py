@@ -26,7 +26,7 @@ from pebench.sweeping.sweep import Sweep
 
 pytestmark = pytest.mark.slurm
 
-SMALL = Resources(minutes=15, cpus=1)
+SMALL = Resources(time=15, cpus=1)
 
 
 def states(sweep: Sweep, runs: Path) -> list[str]:
