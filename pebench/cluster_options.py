@@ -137,9 +137,9 @@ def _refuse_misplaced(cluster: str, profile: str | None, given: dict[str, Any]) 
 
     if profile and cluster != "slurm":
         raise UserError(f"--profile is for '--cluster slurm', not for '--cluster {cluster}'.")
-    for name in (
-        name for name, value in given.items() if cluster not in OPTIONS[name].clusters and value != {}
-    ):
+    for name, value in given.items():
+        if cluster in OPTIONS[name].clusters or value == {}:
+            continue
         if "local" in OPTIONS[name].clusters:
             where = "'--cluster local' and '--cluster slurm': inline runs go one by one here"
             raise UserError(f"{flag(name)} is for {where}.")

@@ -11,10 +11,11 @@ from pebench.errors import UserError
 from pebench.running import source_code
 from pebench.store import RunFolder
 from pebench.submission import submissions
+from pebench.submission.cells import execute_cell
 from pebench.submission.same_code import require_same_code
 from pebench.submission.status import statuses
+from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submit import submit
-from pebench.submission.worker import StopOnSignal, execute_cell
 from pebench.sweeping.sweep import Sweep
 
 
@@ -57,7 +58,9 @@ def test_a_submission_holds_its_code(place: Path, sweep: Sweep) -> None:
 
 def test_unchanged_code_runs(place: Path, sweep: Sweep) -> None:
     folder = folder_of(place, sweep)
-    assert execute_cell(folder.path, sweep.execution.model_dump_json(), StopOnSignal()) == "done"
+    result = execute_cell(folder, sweep.execution, StopOnSignal())
+    assert result is not None
+    assert result.status == "done"
     attempts = folder.provenance()["attempts"]
     assert [attempt["code"] for attempt in attempts] == [source_code.installed().digest]
 
@@ -68,7 +71,7 @@ def test_changed_code_is_refused_by_name_and_a_new_submit_takes_it(
     folder = folder_of(place, sweep)
     edited(monkeypatch, tmp_path, **{"encodings/rope.py": "# edited", "pebench/scores.py": "# edited"})
     with pytest.raises(UserError, match=r"for encodings/rope.py, pebench/scores.py changed since"):
-        execute_cell(folder.path, sweep.execution.model_dump_json(), StopOnSignal())
+        execute_cell(folder, sweep.execution, StopOnSignal())
     (cell,) = statuses(place / "runs", [folder.run_id])
     assert cell.state == "failed"
     assert "'pebench submit' submits the cell again" in cell.detail

@@ -21,8 +21,8 @@ from pebench.cli import main
 from pebench.errors import UserError
 from pebench.store import RunFolder, read_sweeps
 from pebench.submission import submissions
+from pebench.submission.cells import Outcome, carry_out, run_all
 from pebench.submission.devices import devices_of
-from pebench.submission.inline import Outcome, carry_out, run_all
 from pebench.submission.liveness import process_exists
 from pebench.submission.progress import Bars, Lines
 from pebench.submission.resources import Resources

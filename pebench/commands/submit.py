@@ -76,7 +76,7 @@ def start(sweep: Any, runs: Path, cluster: Any, resources: Any, **choice: Any) -
 
 
 def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
-    from pebench.submission.inline import carry_out
+    from pebench.submission.cells import carry_out
     from pebench.submission.progress import display
 
     if not submitted.started:

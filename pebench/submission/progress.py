@@ -41,6 +41,28 @@ class Display(ABC):
         """The run is over, and how."""
 
 
+class Ends(Display):
+    """A line on the standard output at the end of each run, for the log of a worker."""
+
+    def __init__(self) -> None:
+        self._title = ""
+
+    def begin(self, title: str, number: int, total: int) -> None:
+        """See `Display.begin`."""
+        self._title = f"[{number}/{total}] {title}"
+
+    def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
+        """See `pebench.running.execution.Observer`."""
+
+    def evaluating(self, done: int, total: int, what: str) -> None:
+        """See `pebench.running.execution.Observer`."""
+
+    def end(self, outcome: str) -> None:
+        """See `Display.end`."""
+        sys.stdout.write(f"{self._title}: {outcome}\n")
+        sys.stdout.flush()
+
+
 def display() -> Display:
     """Bars if the standard error output is a terminal, lines if it is not."""
     return Bars() if sys.stderr.isatty() else Lines()

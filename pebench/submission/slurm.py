@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pebench.errors import UserError
 from pebench.running.execution import Execution
-from pebench.submission import sbatch_parameters, scheduler, submissions
+from pebench.submission import sbatch_parameters, scheduler, submissions, submitit_internals
 from pebench.submission.plan import Array
 from pebench.submission.resources import OPTIONS, Resources
 from pebench.submission.submissions import Submission
@@ -68,29 +68,17 @@ def start(
     Raises:
         UserError: SLURM refuses the jobs; the record is gone then.
     """
-    from pebench.submission.pack import PackJob
-    from pebench.submission.worker import CellJob
+    from pebench.submission.worker import Worker
 
     folder = submission.folder(runs)
     executor = _executor(runs, submission, array, resources, after)
-    limits = [resources.max_requeues] * array.jobs
     how = _shared(execution, resources).model_dump_json()
     try:
         # submitit prints what sbatch says before it raises the same.
         with redirect_stderr(io.StringIO()), _outside_of_jobs():
-            if array.pack == 1:
-                folders = [str(runs / run_id) for run_id in array.cells]
-                jobs = executor.map_array(CellJob(), folders, [how] * array.jobs, limits)
-            else:
-                numbers = list(range(array.jobs))
-                jobs = executor.map_array(
-                    PackJob(),
-                    [str(folder)] * array.jobs,
-                    numbers,
-                    [resources.width] * array.jobs,
-                    [how] * array.jobs,
-                    limits,
-                )
+            jobs = executor.map_array(
+                Worker(), [str(folder)] * array.jobs, list(range(array.jobs)), [how] * array.jobs
+            )
     except (RuntimeError, OSError) as error:
         # An answer that was lost may have been a yes.
         with suppress(scheduler.SchedulerSilent):
@@ -105,10 +93,7 @@ def start(
 def script(runs: Path, submission: Submission, array: Array, resources: Resources) -> str:
     """The script that sbatch would be given; nothing is written."""
     executor = _executor(runs, submission, array, resources, [])
-    if array.jobs > 1:
-        executor.parameters["map_count"] = array.jobs
-    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
-    return text
+    return submitit_internals.script(executor, array.jobs)
 
 
 def _executor(

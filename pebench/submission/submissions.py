@@ -78,6 +78,10 @@ class Submission(Frozen):
         """Where its files are."""
         return submissions_folder(runs) / self.name
 
+    def cells_of_job(self, number: int) -> tuple[str, ...]:
+        """The cells of one job of its array."""
+        return self.cells[number * self.pack : (number + 1) * self.pack]
+
 
 class Job(NamedTuple):
     """What is being done about a cell.
@@ -227,8 +231,7 @@ def newest_of(runs: Path, sweep: str) -> Submission | None:
 
 def of_cell(submission: Submission, run_id: str) -> tuple[str, ...]:
     """The cells that share the job of a cell, itself included."""
-    first = submission.cells.index(run_id) // submission.pack * submission.pack
-    return submission.cells[first : first + submission.pack]
+    return submission.cells_of_job(submission.cells.index(run_id) // submission.pack)
 
 
 def printed(runs: Path, submission: Submission, number: str | None) -> list[Path]:

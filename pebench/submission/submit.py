@@ -53,7 +53,7 @@ def submit(
     """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
 
     For ``local`` and ``slurm`` it returns when the jobs are queued. For ``inline`` nothing runs yet: this
-    process is on record as the one that will, and `pebench.submission.inline.carry_out` does it.
+    process is on record as the one that will, and `pebench.submission.cells.carry_out` does it.
 
     Args:
         sweep: what to submit.
@@ -216,7 +216,7 @@ def _start(
 def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str]) -> submissions.Submission:
     from submitit import LocalExecutor
 
-    from pebench.submission.worker import LocalWorker
+    from pebench.submission.worker import Worker
 
     begun = submissions.begin(runs, "local", sweep.name, cells, resources)
     folder = begun.folder(runs)
@@ -228,7 +228,7 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     devices = devices_of(workers, execution.ranks)
     with _detached(folder / "workers.log"):
         jobs = [
-            executor.submit(LocalWorker(), str(folder), number, execution.model_dump_json(), device)
+            executor.submit(Worker(), str(folder), number, execution.model_dump_json(), device)
             for number, device in enumerate(devices)
         ]
     begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})

@@ -17,7 +17,7 @@ from waiting import until
 from pebench.cli import main
 from pebench.running.execution import Execution
 from pebench.store import Result, RunFolder
-from pebench.submission.inline import run_all
+from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
 from pebench.submission.resources import Resources
 from pebench.submission.submit import submit
