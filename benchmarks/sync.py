@@ -25,7 +25,7 @@ from measuring.reporting import Arguments, positive, report
 
 from pebench.spec import Choice, RunSpec, Training
 from pebench.store import Cost, MetricRecord, Point, Result, RunFolder, Score, SweepRecord, write_sweep
-from pebench.tracking.address import create_store
+from pebench.tracking.mlflow_internals import create_store
 from pebench.tracking.server import HOST, free_port, server
 
 BASELINE = "log_batch by hand"

@@ -20,8 +20,9 @@ from run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specif
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.store import Point, Sample
-from pebench.tracking.address import create_store, tracking_uri, without_secrets
+from pebench.tracking.address import tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
+from pebench.tracking.mlflow_internals import create_store
 from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync import sync
 
@@ -400,7 +401,9 @@ def test_killed_at_any_moment_and_repeated_it_is_exact(runs: Path) -> None:
 
 def test_processes_that_create_a_store_at_once_all_succeed(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    script = "import sys; from pebench.tracking.address import create_store; create_store(sys.argv[1])"
+    script = (
+        "import sys; from pebench.tracking.mlflow_internals import create_store; create_store(sys.argv[1])"
+    )
     processes = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, uri]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     connection = sqlite3.connect(tmp_path / "new" / "mlflow.db")

@@ -32,6 +32,7 @@ from pebench.running.plugins import load_plugins
 from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.train import Progress, train
 from pebench.running.warm_start import check_data, load_start, start_folder
+from pebench.scores import evaluation_name
 from pebench.spec import RunSpec
 from pebench.store import Cost, Point, Result, RunFolder, Score
 from pebench.task import AnyTask
@@ -179,7 +180,7 @@ class _Run:
             raise UserError("its data are not those of the first rank.")
         hosts = self.ranks.gather("hosts", socket.gethostname())
         if self.ranks.is_main:
-            self._record(fingerprints, hosts)
+            self._record(task.item, fingerprints, hosts)
             task.keep(self.folder.path)
         model, optimiser = self._build(task)
         if start is not None:
@@ -251,7 +252,7 @@ class _Run:
         rank alone gets to know what was found."""
         encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         wanted = reaches(encoding, task)
-        places = [_at(reach, encoding.extrapolations[0]) for reach in wanted]
+        places = [evaluation_name(*reach, encoding.extrapolations[0]) for reach in wanted]
         evaluated = Evaluations.read(self.folder) if self.ranks.is_main else Evaluations()
         done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}
         open_ones = [number for number, reach in enumerate(wanted) if tuple(reach) not in done]
@@ -337,11 +338,13 @@ class _Run:
             "kernels": tuple(model.kernels()),  # type: ignore[operator]
         }
 
-    def _record(self, fingerprints: dict[str, str], hosts: list[str]) -> None:
+    def _record(self, item: str, fingerprints: dict[str, str], hosts: list[str]) -> None:
         """Writes down where the numbers will come from.
 
         Args:
-            fingerprints: of the data. hosts: of the ranks, in order.
+            item: the unit in which the task counts what it reads.
+            fingerprints: of the data.
+            hosts: of the ranks, in order.
 
         Raises:
             UserError: the run began with other data.
@@ -359,6 +362,7 @@ class _Run:
             | {
                 "attempts": [*before.get("attempts", []), attempt],
                 "data": fingerprints,
+                "item": item,
                 "execution": self.execution.model_dump(),
                 "ranks": {"count": self.ranks.count, "hosts": hosts, "backend": self.ranks.backend},
                 "job": _job(),
@@ -466,12 +470,6 @@ def _job() -> str | None:
     """The scheduler's name for this job."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-
-
-def _at(reach: Reach, usual: str) -> str:
-    """How metric names and messages call an evaluation; the encoding's usual method is not worth a word."""
-    extent = "x".join(str(size) for size in reach.extent)
-    return extent if reach.method == usual else f"{extent}/{reach.method}"
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 from pebench.errors import UserError
 from pebench.tracking.address import connect, database_file, without_secrets
 from pebench.tracking.experiments import Experiments
+from pebench.tracking.mlflow_internals import LogPoints, transaction
 from pebench.tracking.paging import all_pages
 from pebench.tracking.prepare import Prepared
 from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, Measured, Record
 from pebench.tracking.retry import Retry, StoreUnavailableError
 from pebench.tracking.sync_state import SyncedRun
-from pebench.tracking.transaction import LogPoints, transaction
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run

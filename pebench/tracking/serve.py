@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.tracking.address import connect, create_store, is_server, tracking_uri, without_secrets
+from pebench.tracking.address import connect, is_server, tracking_uri, without_secrets
 from pebench.tracking.experiments import Experiments
+from pebench.tracking.mlflow_internals import create_store
 from pebench.tracking.server import HOST, checked_port, free_port, log_file, server
 from pebench.tracking.sync import sync
 

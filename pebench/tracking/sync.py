@@ -13,8 +13,9 @@ from pathlib import Path
 from pebench.errors import UserError
 from pebench.store import RunFolder, read_sweeps
 from pebench.tracking import sync_state
-from pebench.tracking.address import experiments_of_file, tracking_uri
+from pebench.tracking.address import tracking_uri
 from pebench.tracking.mirror import Mirror
+from pebench.tracking.mlflow_internals import experiments_of_file
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
 from pebench.tracking.sync_state import SyncedRun
 
