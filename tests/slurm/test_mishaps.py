@@ -81,7 +81,7 @@ def test_a_sweep_survives_a_preemption_a_dead_node_and_a_failure(
     (place / "alone").mkdir()
     (place / "alone" / "sitecustomize.py").write_text(ALONE)
     command = ["submit", str(path), "--cluster", "slurm", "--partition", "low", "--time", "15", "--cpus", "4"]
-    command += ["--setup", f"export PYTHONPATH={place / 'alone'}"]
+    command += ["--setup", f"export PYTHONPATH={place / 'alone'}:$PYTHONPATH"]
     assert main(command) == 0
     assert "12 of 12 cells to start" in capsys.readouterr().out
 
