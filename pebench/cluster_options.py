@@ -62,7 +62,6 @@ def _option(name: str, field: FieldInfo) -> click.Option:
 
 
 def _type(field: FieldInfo) -> click.ParamType[Any]:
-    from annotated_types import Ge
     from pydantic import BeforeValidator
 
     if field.default_factory is dict:
@@ -70,8 +69,8 @@ def _type(field: FieldInfo) -> click.ParamType[Any]:
     for part in field.metadata:
         if isinstance(part, BeforeValidator):
             return _Checked(part.func)
-        if isinstance(part, Ge):
-            return click.IntRange(min=int(str(part.ge)))
+        if (least := getattr(part, "ge", None)) is not None:
+            return click.IntRange(min=least)
     return click.STRING
 
 

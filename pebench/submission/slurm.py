@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pebench.errors import UserError
 from pebench.running.execution import Execution
-from pebench.submission import sbatch_parameters, scheduler, submissions, submitit_internals
+from pebench.submission import sbatch_parameters, scheduler, submissions
 from pebench.submission.plan import Array
 from pebench.submission.resources import OPTIONS, Resources
 from pebench.submission.submissions import Submission
@@ -93,6 +93,8 @@ def start(
 def script(runs: Path, submission: Submission, array: Array, resources: Resources) -> str:
     """The script that sbatch would be given; nothing is written."""
     executor = _executor(runs, submission, array, resources, [])
+    from pebench.submission import submitit_internals
+
     return submitit_internals.script(executor, array.jobs)
 
 
