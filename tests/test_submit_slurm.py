@@ -250,3 +250,7 @@ def test_a_wrong_profile_is_refused_in_a_sentence(place: Path, text: str, senten
 
 def test_a_time_in_yaml_is_no_number() -> None:
     assert yaml_file.parse("[4:00:00, 1:30, 90, 1e-3]", "here") == ["4:00:00", "1:30", 90, 1e-3]
+
+
+def test_a_date_and_marks_of_older_yaml_are_texts() -> None:
+    assert yaml_file.parse("[2026-11-28, =, <<, yes]", "here") == ["2026-11-28", "=", "<<", "yes"]
