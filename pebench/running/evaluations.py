@@ -19,7 +19,8 @@ class Evaluations(BaseModel):
     """Some evaluations.
 
     Attributes:
-        scores: that were found. costs: one an evaluation.
+        scores: that were found.
+        costs: one an evaluation.
         metrics: what the scores mean, by metric name.
     """
 

@@ -28,8 +28,10 @@ def execute_here(
     """Brings a run to its result in this process, or in as many on this machine as the execution wants.
 
     Args:
-        folder: of the run. execution: how it is carried out.
-        observer: told of progress. stop: asked after every step and every evaluation.
+        folder: of the run.
+        execution: how it is carried out.
+        observer: told of progress.
+        stop: asked after every step and every evaluation.
 
     Returns, Raises:
         As `execute` does.

@@ -1,4 +1,4 @@
-"""How busy the machine is with a run: processor, memory, GPU."""
+"""Load that a run puts on its machine: processor, memory, GPU."""
 
 from __future__ import annotations
 

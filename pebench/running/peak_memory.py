@@ -1,4 +1,4 @@
-"""The most memory that a stretch of work took."""
+"""Peak memory of a stretch of work."""
 
 from __future__ import annotations
 

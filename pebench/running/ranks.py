@@ -1,4 +1,4 @@
-"""The processes that carry out one run together: what they add up, agree on, and tell each other."""
+"""Data-parallel ranks: the processes that carry out one run together, and their collective operations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from torch import Tensor
 from pebench.task import Batch
 
 ARRIVAL = 300.0
-"""Seconds that ranks wait for each other at the beginning."""
+"""Seconds that ranks wait for each other at the start."""
 
 TIMEOUT = 600.0
 """Seconds that a rank waits for the others in a step."""
 
 SILENCE = 60.0
-"""Seconds without a sign of life after which a rank is taken for dead, where there is no bound to a wait."""
+"""Seconds without a heartbeat after which a rank counts as dead, in waits that have no other bound."""
 
 _BEAT_EVERY = 5.0
 _LOOK_EVERY = 0.05
@@ -35,11 +35,11 @@ _BUCKET = 1 << 24  # numbers that are added up in one message: 64 MiB
 
 
 class RankLost(RuntimeError):
-    """Another rank is gone, or does not answer; it knows why, this one does not."""
+    """Another rank is gone, or does not answer."""
 
 
 class Ranks:
-    """One process that carries out a run alone, and so waits for nobody and agrees with itself.
+    """The interface of ranks, and its implementation for a run in one process.
 
     Attributes:
         index: of this process, from 0. The first is_main: it alone writes the folder of the run.
@@ -53,7 +53,7 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes what the run leaves."""
+        """Whether this is the first rank, which alone writes the folder of the run."""
         return self.index == 0
 
     def __enter__(self) -> Ranks:
@@ -65,7 +65,7 @@ class Ranks:
         return None
 
     def start(self, device: torch.device) -> torch.device:
-        """Makes ready for `all_reduce` and `any`.
+        """Starts the process group for `all_reduce`, `broadcast` and `any`.
 
         Args:
             device: that the run asks for.
@@ -76,43 +76,43 @@ class Ranks:
         return device
 
     def share(self, batch: Batch) -> Batch:
-        """The examples of a batch that this rank computes."""
+        """This rank's shard of a batch."""
         return batch
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
-        """Puts in place of each tensor its sum over the ranks, the same to the last bit on all of them."""
+        """Sums each tensor over the ranks, in place; all ranks get the same bits."""
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        """Puts in place of each tensor that of the first rank."""
+        """Copies each tensor of the first rank to the others, in place."""
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank; all of them get the same answer."""
+        """Logical or over the ranks."""
         return flag
 
     def gather(self, name: str, value: str, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
-        """What every rank says, in order, once all have said it. There is no bound to the wait as long as all
-        of them live.
+        """Collects a text from every rank, in their order. The wait has no bound as long as all of them live.
 
         Args:
-            name: of this exchange, which takes place once a run. value: what this rank says.
+            name: key of this exchange, which takes place once a run.
+            value: the text of this rank.
             meanwhile: called again and again while there is something to wait for.
         """
         return [value]
 
     def broadcast_object(self, name: str, value: str) -> str:
-        """What the first rank says; see `gather`."""
+        """The text of the first rank; see `gather`."""
         return value
 
     def divide(self, name: str, pieces: Sequence[int]) -> Iterator[int]:
-        """Pieces of work, each for one of the ranks, the next for whichever is free; those near the end come
-        first where there are several."""
+        """Deals out pieces of work: each goes to one rank, the next to whichever is free. Several ranks take
+        them from the end."""
         return iter(pieces)
 
     def set(self, name: str, value: str) -> None:
-        """Leaves a note for whichever rank looks for it."""
+        """Sets a key in the shared store."""
 
     def get(self, name: str) -> str | None:
-        """The note of that name, None where nobody has left one."""
+        """The value of a key in the shared store, None where it is not set."""
         return None
 
 
@@ -121,10 +121,10 @@ ALONE = Ranks()
 
 
 class JoinedRanks(Ranks):
-    """One of several processes. They meet in a store that the first one keeps, and compute through
-    `torch.distributed`: by NCCL where each has a CUDA device of its own, else by Gloo.
+    """One of several processes, which meet in a TCP store of the first one and use `torch.distributed`: NCCL
+    where each has a CUDA device of its own, else Gloo.
 
-    A context: entering it joins the others, leaving it takes leave of them.
+    A context manager: entering it joins the other ranks, leaving it leaves them.
     """
 
     def __init__(
@@ -139,7 +139,9 @@ class JoinedRanks(Ranks):
     ) -> None:
         """
         Args:
-            index: of this process. count: of the processes. local: index among those of this machine.
+            index: of this process.
+            count: of the processes.
+            local: index among those of this machine.
             address, port: where the first of them is reached; port 0 lets that one choose.
             name: what they are ranks of; two jobs that happen to use one port are told apart by it.
             timeout: see `TIMEOUT`.
@@ -300,7 +302,7 @@ class JoinedRanks(Ranks):
         limit: float | None,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> list[str]:
-        """What each of these ranks has to say, in order, once all have said it."""
+        """Waits until each of these ranks has set its key, and returns the values in order."""
         begun = time.monotonic()
         heard: dict[int, tuple[str, float]] = {}
         said: dict[int, str] = {}
@@ -325,7 +327,7 @@ class JoinedRanks(Ranks):
             pause = min(1.0, pause * 1.1)
 
     def _listen(self, rank: int, heard: dict[int, tuple[str, float]], silence: float) -> None:
-        """Makes sure that a rank lives; `heard` keeps its last beat and when that was first seen."""
+        """Raises if a rank has stopped beating; `heard` keeps its last beat and when that was first seen."""
         beat, now = self.get(f"beat/{rank}") or "", time.monotonic()
         last, since = heard.get(rank, (None, now))
         if beat != last:
@@ -345,7 +347,7 @@ class JoinedRanks(Ranks):
 
 @contextlib.contextmanager
 def _others() -> Iterator[None]:
-    """Everything that can go wrong in talking to other ranks says that one of them is gone."""
+    """Turns every error of communication into `RankLost`."""
     try:
         yield
     except RankLost:
@@ -355,18 +357,18 @@ def _others() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What happened, without the place in the source and the advice that PyTorch puts around it."""
+    """The message without the place in the source and the advice that PyTorch puts around it."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return re.sub(r"^\[/\S*\] ", "", line).partition(". ")[0]
 
 
 def _card(device: torch.device) -> Any:
-    """Tells devices of a machine apart; on the CPU there is no such thing."""
+    """Identity of a device within its machine; all CPUs are one."""
     return torch.cuda.get_device_properties(device).uuid if device.type == "cuda" else "cpu"
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Neighbours of one kind, not too many at a time for the sake of memory."""
+    """Groups neighbours of one dtype, up to `_BUCKET` numbers each."""
     bucket: list[Tensor] = []
     size = 0
     for tensor in tensors:

@@ -1,4 +1,4 @@
-"""Beginning a run with the weights of another."""
+"""Warm start: a run that begins with the weights of another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pebench.store import RunFolder
 
 
 class StartMissing(UserError):
-    """The run to start from has no weights to give, and never will without help."""
+    """The run to start from has no weights, and gets none by waiting."""
 
 
 def start_folder(runs: Path, start: Start) -> RunFolder:
@@ -40,7 +40,8 @@ def check_data(folder: RunFolder, fingerprints: dict[str, str]) -> None:
     """Refuses data whose tokens mean something else to the weights.
 
     Args:
-        folder: of the run to start from. fingerprints: of what this run reads, by name.
+        folder: of the run to start from.
+        fingerprints: of what this run reads, by name.
 
     Raises:
         UserError: the tokenizers differ.

@@ -26,7 +26,7 @@ STOPPED = "stopped"
 
 @dataclass
 class Outcome:
-    """What became of the cells.
+    """Outcome of carrying out cells.
 
     Attributes:
         finished: results by run id.

@@ -18,7 +18,7 @@ from pebench.sweeping.sweep import Sweep
 def lines(
     sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, preview: Preview
 ) -> Iterator[str]:
-    """What would happen, one fact a line, and the script that sbatch would be given at the end."""
+    """The plan, one fact a line, and at the end the script for sbatch."""
     submitted = preview.submitted
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     yield f"{sweep.name}: {len(submitted.started)} of {len(sweep.cells)} cells to start, {known}."

@@ -40,7 +40,8 @@ def plan(
     """The arrays for some cells; what an array waits for stands before it.
 
     Args:
-        cells: run ids. starts: the run that a cell starts from, for those that start from one.
+        cells: run ids.
+        starts: the run that a cell starts from, for those that start from one.
         largest: jobs that an array may have.
         pack: cells a job.
         parallel: jobs at a time of the whole sweep, None for no bound.

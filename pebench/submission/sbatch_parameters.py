@@ -24,7 +24,7 @@ DECIDED = {
     "signal": "jobs are told to stop by a signal of their own",
     "wrap": "a job runs the cells of the sweep",
 }
-"""What cannot be changed, and why."""
+"""Parameters that cannot be set, and why."""
 
 
 def checked(parameters: Mapping[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:

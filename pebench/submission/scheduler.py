@@ -1,4 +1,4 @@
-"""What SLURM knows of jobs, asked by name: a name is known before submission, a number only after."""
+"""Questions to SLURM about jobs, by name: a name is known before submission, a number only after."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def largest_array() -> int:
 
 
 def help_of_sbatch() -> str:
-    """What ``sbatch --help`` prints.
+    """The output of ``sbatch --help``.
 
     Raises:
         SchedulerSilent: there is no SLURM here.

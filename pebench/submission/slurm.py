@@ -28,7 +28,7 @@ _WARNING = 120
 
 
 class Terms(NamedTuple):
-    """What was asked for, once this SLURM has been seen to know it, and how many jobs an array may have."""
+    """Resources that this SLURM knows, and the number of jobs that it lets an array have."""
 
     resources: Resources
     largest: int
@@ -58,8 +58,11 @@ def start(
     """Queues an array.
 
     Args:
-        runs: the folder of the runs. submission: on record already.
-        array: its jobs. resources: what each gets. execution: how a run is carried out.
+        runs: the folder of the runs.
+        submission: on record already.
+        array: its jobs.
+        resources: what each gets.
+        execution: how a run is carried out.
         after: SLURM's numbers of the jobs that must end before.
 
     Returns:
@@ -142,7 +145,7 @@ def _shared(execution: Execution, resources: Resources) -> Execution:
 
 @contextmanager
 def _outside_of_jobs() -> Iterator[None]:
-    """What is submitted from inside a job must not take that job's sizes for its own."""
+    """Hides the environment of a surrounding job, whose sizes sbatch would take over."""
     inside = {name: value for name, value in os.environ.items() if _is_of_a_job(name)}
     for name in inside:
         del os.environ[name]

@@ -19,7 +19,7 @@ State = Literal["queued", "running", "requeued", "done", "failed", "diverged", "
 BUSY: frozenset[State] = frozenset({"queued", "running", "requeued"})
 FINISHED: frozenset[State] = frozenset({"done", "diverged"})
 IDLE: frozenset[State] = frozenset({"failed", "lost", "cancelled", "missing"})
-"""What the next submit starts."""
+"""States whose cells the next submit starts."""
 
 
 class CellStatus(Frozen):
@@ -157,7 +157,7 @@ _ENDS = {
     "PREEMPTED": "was preempted and not queued again",
     "TIMEOUT": "reached its time limit",
 }
-"""What SLURM's words mean, after 'its job'."""
+"""SLURM's states of ended jobs in words, after 'its job'."""
 
 
 def _last_words(log: Path) -> str:

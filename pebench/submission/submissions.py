@@ -1,4 +1,4 @@
-"""What was started, for which cells, and whether it is still there.
+"""Records of submissions: their cells, and the jobs or processes that carry them out.
 
 runs/.submitit/<submission>/submission.json   the cells, written before anything is started
                             code.json         the code they were submitted with
@@ -84,7 +84,7 @@ class Submission(Frozen):
 
 
 class Job(NamedTuple):
-    """What is being done about a cell.
+    """State of the job of a cell.
 
     Attributes:
         state: ``pending`` will begin it; ``active`` has, or is about to; ``gone`` will not; ``unknown`` where
@@ -205,7 +205,7 @@ def claim(folder: Path, run_id: str, worker: int) -> bool:
 
 
 def jobs(runs: Path, cells: Iterable[str]) -> dict[str, Job]:
-    """What is being done about each of these cells, by run id; a cell that was never submitted is absent."""
+    """The job of each of these cells by run id; a cell that was never submitted is absent."""
     wanted = set(cells)
     newest: dict[str, Submission] = {}
     for submission in sorted(_all(runs), key=lambda submission: submission.time):
@@ -238,7 +238,8 @@ def printed(runs: Path, submission: Submission, number: str | None) -> list[Path
     """The files that hold what a job printed, what went wrong first.
 
     Args:
-        runs: the folder of the runs. submission: what the job belongs to.
+        runs: the folder of the runs.
+        submission: what the job belongs to.
         number: SLURM's of the job; None for every file, as of workers on this machine.
     """
     folder = submission.folder(runs)

@@ -27,7 +27,7 @@ _YEAR = 365 * 24 * 60
 
 @dataclass
 class Submitted:
-    """What a submit found and did.
+    """Result of a submit.
 
     Attributes:
         started: ids of the runs that were started.
@@ -85,7 +85,7 @@ def submit(
 
 @dataclass
 class Preview:
-    """What a submit would do.
+    """Result of a dry run.
 
     Attributes:
         submitted: which cells it would start; it holds no submissions.
@@ -99,7 +99,7 @@ class Preview:
 
 
 def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) -> Preview:
-    """What `submit` would do, without a touch to any file.
+    """Finds out what `submit` would do, and touches no file.
 
     Raises:
         UserError: as `submit`.

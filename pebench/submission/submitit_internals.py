@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
 REQUEUE_SIGNAL: signal.Signals = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
-"""What submitit has SLURM send before a preemption or the time limit."""
+"""Signal that submitit has SLURM send before a preemption or the time limit."""
 
 
 def script(executor: SlurmExecutor, jobs: int) -> str:

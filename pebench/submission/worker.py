@@ -75,7 +75,7 @@ class Worker:
         return _requeued(work, folders, record, ranks)
 
     def checkpoint(self, *arguments: object) -> DelayedSubmission:
-        """What to run after a requeue: the same, since claims and run folders tell what is left of it."""
+        """The call to make after a requeue: the same, since claims and run folders tell how much is left."""
         return DelayedSubmission(Worker(), *arguments)
 
 

@@ -82,7 +82,8 @@ class Mirror:
         """Makes runs in the store what their folders say.
 
         Args:
-            batch: the runs. known: what is remembered, by run id.
+            batch: the runs.
+            known: what is remembered, by run id.
 
         Returns:
             What to remember of each run, by its id, or why the store does not take it.
@@ -126,7 +127,7 @@ class Mirror:
         return transaction(self._client) if self._in_one_transaction else nullcontext(self._log_points)
 
     def _each(self, action: Callable[[Item], Value], items: Sequence[Item]) -> list[Value | UserError]:
-        """What an action gives for each item, or why the store refuses; as many at once as it bears.
+        """The value of an action for each item, or why the store refuses; as many at once as it bears.
 
         Raises:
             StoreUnavailableError: the store does not answer.

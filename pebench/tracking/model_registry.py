@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _FILES = ("spec.json", "provenance.json", "result.json", "tokenizer.json", "model.safetensors", "plugins/*")
-"""What `pebench.load` needs, and what says where the numbers come from."""
+"""Files that `pebench.load` needs, and those that say where the numbers come from."""
 
 
 class Registered(NamedTuple):
     """A version of a registered model.
 
     Attributes:
-        name: of the model. version: its number, from 1. new: whether it was not there before.
+        name: of the model.
+        version: its number, from 1.
+        new: whether it was not there before.
     """
 
     name: str
@@ -40,7 +42,8 @@ def register(runs: Path, folder: RunFolder, name: str | None, uri: str | None) -
     ``pebench.load(run, runs=…)`` reads.
 
     Args:
-        runs: the folder of runs. folder: of the run.
+        runs: the folder of runs.
+        folder: of the run.
         name: of the model; None for the task's and the encoding's.
         uri: the tracking store, see `pebench.tracking.address.tracking_uri`.
 

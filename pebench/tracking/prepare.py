@@ -40,10 +40,11 @@ class Changed:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is brought to the store.
+    """A run ready to be mirrored.
 
     Attributes:
-        changed: the run. record: what its folder says, read after the signature was taken.
+        changed: the run.
+        record: what its folder says, read after the signature was taken.
         picture: of a finished run, as PNG; None of another.
     """
 

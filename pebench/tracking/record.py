@@ -73,10 +73,11 @@ class Record:
 
 
 def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
-    """What a run folder says now.
+    """Reads a run folder.
 
     Args:
-        folder: of the run. sweeps: the names of the sweeps that it is a part of, sorted.
+        folder: of the run.
+        sweeps: the names of the sweeps that it is a part of, sorted.
 
     Raises:
         UserError: a file of the folder cannot be read.

@@ -26,7 +26,8 @@ def serve(
     """Shows the runs until it is interrupted, and mirrors what changes meanwhile.
 
     Args:
-        runs: the folder of runs. uri: the tracking store, a database.
+        runs: the folder of runs.
+        uri: the tracking store, a database.
         port: of the pages; None for the first free one from 5000.
         every: seconds between passes of `pebench.tracking.sync.sync`.
         announce: told, when the pages answer, the address of all experiments and that of each sweep's table.

@@ -32,7 +32,9 @@ def server(runs: Path, uri: str, port: int) -> Iterator[subprocess.Popen[bytes]]
     It is ended with all its processes when the block is left, by whatever way, a kill included.
 
     Args:
-        runs: whose folder `.sync` the log is kept in. uri: the database. port: where it listens.
+        runs: whose folder `.sync` the log is kept in.
+        uri: the database.
+        port: where it listens.
 
     Raises:
         UserError: it does not start.

@@ -28,10 +28,11 @@ _POINTS_TOGETHER = 20_000
 
 @dataclass
 class Outcome:
-    """What a pass did.
+    """Result of one sync pass.
 
     Attributes:
-        mirrored: runs that were brought up to date. unchanged: runs that were so already.
+        mirrored: runs that were brought up to date.
+        unchanged: runs that were so already.
         problems: one sentence for each run that could not be mirrored; the others were.
     """
 

@@ -1,4 +1,4 @@
-"""What the last passes found, so that an unchanged run costs nothing. Deleting it costs time alone."""
+"""State of past sync passes, so that an unchanged run costs nothing. Deleting it costs time alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FILES = (
 
 
 class SyncedRun(Frozen):
-    """What is known of one run in one tracking store.
+    """One run in one tracking store.
 
     Attributes:
         tracked: the store's id of the run.
@@ -67,7 +67,7 @@ def state_file(runs: Path, uri: str) -> Path:
 
 
 def load(path: Path) -> dict[str, SyncedRun]:
-    """What was remembered, by run id; nothing where the file is gone or of another version.
+    """The saved state by run id; empty where the file is gone or of another version.
 
     All of it can be found again in the folders and in the store.
     """
