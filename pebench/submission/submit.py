@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pebench.errors import UserError
 from pebench.running.execution import Execution, check_ranks
-from pebench.spec import RunSpec
 from pebench.store import RunFolder, write_sweep
 from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.devices import devices_of
@@ -182,25 +181,15 @@ def _check_data(sweep: Sweep) -> None:
 
 
 def _prepare(sweep: Sweep, runs: Path) -> None:
-    plugins = _PluginFiles()
+    from pebench.resolve import plugin_files
+
+    known: dict[tuple[str, str], dict[str, bytes]] = {}
     for spec in sweep.cells:
-        RunFolder(runs / spec.run_id).create(spec, plugins.of(spec))
-    write_sweep(runs, sweep.record())
-
-
-class _PluginFiles:
-    """The plugin files of many specifications, each pair of encoding and task read once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], dict[str, bytes]] = {}
-
-    def of(self, spec: RunSpec) -> dict[str, bytes]:
-        from pebench.resolve import plugin_files
-
         names = (spec.encoding.name, spec.task.name)
-        if names not in self._known:
-            self._known[names] = plugin_files(spec)
-        return self._known[names]
+        if names not in known:
+            known[names] = plugin_files(spec)
+        RunFolder(runs / spec.run_id).create(spec, known[names])
+    write_sweep(runs, sweep.record())
 
 
 def _start(
