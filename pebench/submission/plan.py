@@ -31,11 +31,7 @@ class Array(NamedTuple):
 
 
 def plan(
-    cells: Sequence[str],
-    starts: Mapping[str, str],
-    largest: int,
-    pack: int = 1,
-    parallel: int | None = None,
+    cells: Sequence[str], starts: Mapping[str, str], largest: int, pack: int = 1, parallel: int | None = None
 ) -> list[Array]:
     """The arrays for some cells; what an array waits for stands before it.
 

@@ -55,9 +55,7 @@ class Resources(Frozen):
     partition: Annotated[str | None, Option("SLURM's partition.", "NAME", ("partition",))] = None
     account: Annotated[str | None, Option("SLURM's account.", "NAME", ("account",))] = None
     qos: Annotated[str | None, Option("SLURM's quality of service.", "NAME", ("qos",))] = None
-    constraint: Annotated[
-        str | None, Option("Features that a node must have.", "FEATURES", ("constraint",))
-    ] = None
+    constraint: Annotated[str | None, Option("Features of a node.", "FEATURES", ("constraint",))] = None
     time: Annotated[
         int,
         BeforeValidator(_minutes),

@@ -48,12 +48,7 @@ def terms(resources: Resources) -> Terms:
 
 
 def start(
-    runs: Path,
-    submission: Submission,
-    array: Array,
-    resources: Resources,
-    execution: Execution,
-    after: list[str],
+    runs: Path, submission: Submission, array: Array, execution: Execution, after: list[str]
 ) -> Submission:
     """Queues an array.
 
@@ -61,7 +56,6 @@ def start(
         runs: the folder of the runs.
         submission: on record already.
         array: its jobs.
-        resources: what each gets.
         execution: how a run is carried out.
         after: SLURM's numbers of the jobs that must end before.
 
@@ -73,15 +67,14 @@ def start(
     """
     from pebench.submission.worker import Worker
 
-    folder = submission.folder(runs)
-    executor = _executor(runs, submission, array, resources, after)
-    how = _shared(execution, resources).model_dump_json()
+    folder = str(submission.folder(runs))
+    executor = _executor(runs, submission, array, after)
+    how = _shared(execution, submission.resources).model_dump_json()
     try:
         # submitit prints what sbatch says before it raises the same.
         with redirect_stderr(io.StringIO()), _outside_of_jobs():
-            jobs = executor.map_array(
-                Worker(), [str(folder)] * array.jobs, list(range(array.jobs)), [how] * array.jobs
-            )
+            numbers = list(range(array.jobs))
+            jobs = executor.map_array(Worker(), [folder] * array.jobs, numbers, [how] * array.jobs)
     except (RuntimeError, OSError) as error:
         # An answer that was lost may have been a yes.
         with suppress(scheduler.SchedulerSilent):
@@ -93,19 +86,17 @@ def start(
     return submission
 
 
-def script(runs: Path, submission: Submission, array: Array, resources: Resources) -> str:
+def script(runs: Path, submission: Submission, array: Array) -> str:
     """The script that sbatch would be given; nothing is written."""
-    executor = _executor(runs, submission, array, resources, [])
     from pebench.submission import submitit_internals
 
-    return submitit_internals.script(executor, array.jobs)
+    return submitit_internals.script(_executor(runs, submission, array, []), array.jobs)
 
 
-def _executor(
-    runs: Path, submission: Submission, array: Array, resources: Resources, after: list[str]
-) -> Any:
+def _executor(runs: Path, submission: Submission, array: Array, after: list[str]) -> Any:
     from submitit import SlurmExecutor
 
+    resources = submission.resources
     # What is submitted is what is installed here, not a package that lies in the folder of submission.
     python = f"{shlex.quote(sys.executable)} -P"
     executor = SlurmExecutor(submission.folder(runs), max_num_timeout=_REQUEUES, python=python)

@@ -57,17 +57,10 @@ class CellStatus(Frozen):
 
 
 ORDER: tuple[State, ...] = (
-    "done",
-    "diverged",
-    "running",
-    "requeued",
-    "queued",
-    "failed",
-    "lost",
-    "cancelled",
-    "missing",
+    *("done", "diverged", "running", "requeued", "queued"),
+    *("failed", "lost", "cancelled", "missing"),
 )
-"""How states are listed."""
+"""The order in which states are listed."""
 
 
 def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:

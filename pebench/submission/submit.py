@@ -113,7 +113,7 @@ def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
         )
         for array in found.arrays[:1]:
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
-            found.script = slurm.script(runs, drafted, array, resources)
+            found.script = slurm.script(runs, drafted, array)
     return found
 
 
@@ -262,12 +262,9 @@ def _start_slurm(
         }
         before = {number for place in array.after if (number := found[place].job)}
         begun = submissions.begin(runs, "slurm", sweep.name, array.cells, resources)
+        execution = execution_of(sweep, resources)
         try:
-            found.append(
-                slurm.start(
-                    runs, begun, array, resources, execution_of(sweep, resources), sorted(before | others)
-                )
-            )
+            found.append(slurm.start(runs, begun, array, execution, sorted(before | others)))
         except UserError:
             if found:
                 submitted = ", ".join(submission.job for submission in found if submission.job)

@@ -13,13 +13,8 @@ from pebench.spec import Frozen
 from pebench.store import RunFolder
 
 _FILES = (
-    "spec.json",
-    "provenance.json",
-    "metrics.jsonl",
-    "system.jsonl",
-    "result.json",
-    "failure.json",
-    "log.txt",
+    *("spec.json", "provenance.json", "metrics.jsonl", "system.jsonl"),
+    *("result.json", "failure.json", "log.txt"),
 )
 
 
