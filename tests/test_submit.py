@@ -174,7 +174,7 @@ def test_a_sweep_that_was_cut_off_ends_with_the_same_scores(place: Path, how: si
         _, told = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -9)
     assert "Traceback" not in told
-    assert states(sweep, runs) == ["lost", "missing"]
+    assert states(sweep, runs) == ["cancelled" if how == signal.SIGINT else "lost", "missing"]
     assert steps_done(first) < 150
     assert len(run_inline(sweep, runs).finished) == 2
     assert len(run_inline(sweep, place / "undisturbed").finished) == 2

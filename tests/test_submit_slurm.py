@@ -254,3 +254,18 @@ def test_a_time_in_yaml_is_no_number() -> None:
 
 def test_a_date_and_marks_of_older_yaml_are_texts() -> None:
     assert yaml_file.parse("[2026-11-28, =, <<, yes]", "here") == ["2026-11-28", "=", "<<", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "name"), [("slurm", "10%sparse"), ("slurm", "a\\=0"), ("local", "100%A_%a")]
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["submit", "dry-run"])
+def test_a_path_that_slurm_would_change_is_refused(
+    fake: FakeSlurm, place: Path, capsys: pytest.CaptureFixture[str], cluster: str, name: str, dry: list[str]
+) -> None:
+    write(place, tiny(place))
+    assert main(["submit", "tiny.yaml", "--cluster", cluster, "--runs", name, *dry]) == 2
+    told = capsys.readouterr().err
+    assert f"means something else to '--cluster {cluster}': name another folder with --runs" in told
+    assert told.count("\n") == 1
+    assert not (place / name).exists()

@@ -68,6 +68,7 @@ def submit(
     runs = runs.absolute()
     resources = resources or Resources()
     # Nothing is written before it is known that the cluster is there.
+    _check_path(runs, cluster)
     resources, largest = _terms(sweep, cluster, resources)
     with exclusive(runs):
         _prepare(sweep, runs)
@@ -104,6 +105,7 @@ def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
         UserError: as `submit`.
     """
     runs = runs.absolute()
+    _check_path(runs, cluster)
     resources, largest = _terms(sweep, cluster, resources)
     cells = status.statuses(runs, [spec.run_id for spec in sweep.cells])
     found = Preview(_sorted_by_need(cells, IDLE))
@@ -115,6 +117,20 @@ def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
             found.script = slurm.script(runs, drafted, array)
     return found
+
+
+def _check_path(runs: Path, cluster: Cluster) -> None:
+    """Refuses a path of which SLURM or submitit would make another one.
+
+    Raises:
+        UserError: it has a sign that they replace.
+    """
+    for sign in {"slurm": "%\\", "local": "%", "inline": ""}[cluster]:
+        if sign in str(runs):
+            raise UserError(
+                f"'{sign}' in the path of the runs, {runs}, means something else to '--cluster {cluster}': "
+                "name another folder with --runs, or use '--cluster inline'."
+            )
 
 
 def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> slurm.Terms:
