@@ -79,7 +79,5 @@ def _find(name: str, beside: Path | None) -> Path:
 
 
 def _is_sweep(file: Path) -> bool:
-    return (
-        re.search(r"^encodings:", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-        is not None
-    )
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return re.search(r"^encodings:", text, re.MULTILINE) is not None

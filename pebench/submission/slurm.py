@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pebench.errors import UserError
 from pebench.running.execution import Execution
@@ -27,22 +27,18 @@ _REQUEUES = 10_000
 _WARNING = 120
 
 
-class Terms(NamedTuple):
-    """Resources that this SLURM knows, and the number of jobs that it lets an array have."""
+def terms(resources: Resources) -> tuple[Resources, int]:
+    """Asks SLURM first, so that nothing is written where there is none.
 
-    resources: Resources
-    largest: int
-
-
-def terms(resources: Resources) -> Terms:
-    """The terms of this cluster; asked for first, so that nothing is written where SLURM is not.
+    Returns:
+        The resources with parameters that this sbatch knows, and the largest array that it takes.
 
     Raises:
         UserError: SLURM cannot be asked from here, or sbatch does not know a parameter.
     """
     try:
         parameters = sbatch_parameters.checked(resources.slurm)
-        return Terms(resources.model_copy(update={"slurm": parameters}), scheduler.largest_array())
+        return resources.model_copy(update={"slurm": parameters}), scheduler.largest_array()
     except scheduler.SchedulerSilent as error:
         raise UserError(f"{error}: use '--cluster local' or '--cluster inline' here.") from error
 

@@ -108,13 +108,7 @@ def submissions_folder(runs: Path) -> Path:
     return runs / ".submitit"
 
 
-def draft(
-    cluster: Cluster,
-    sweep: str,
-    cells: Iterable[str],
-    resources: Resources | None = None,
-    pids: tuple[int, ...] = (),
-) -> Submission:
+def draft(cluster: Cluster, sweep: str, cells: Iterable[str], resources: Resources | None) -> Submission:
     """A submission that is not on record yet."""
     resources = resources or Resources()
     return Submission(
@@ -126,21 +120,16 @@ def draft(
         time=time.time(),
         host=socket.gethostname(),
         user=user(),
-        pids=pids,
+        pids=(os.getpid(),) if cluster == "inline" else (),
         resources=resources,
     )
 
 
 def begin(
-    runs: Path,
-    cluster: Cluster,
-    sweep: str,
-    cells: Iterable[str],
-    resources: Resources | None = None,
-    pids: tuple[int, ...] = (),
+    runs: Path, cluster: Cluster, sweep: str, cells: Iterable[str], resources: Resources | None = None
 ) -> Submission:
     """Records what is about to be started, so that it is known whatever happens in the midst of it."""
-    submission = draft(cluster, sweep, cells, resources, pids)
+    submission = draft(cluster, sweep, cells, resources)
     folder = submission.folder(runs)
     folder.mkdir(parents=True)
     atomic.write_json(folder / "code.json", source_code.installed().model_dump(mode="json"))

@@ -133,14 +133,14 @@ def _check_path(runs: Path, cluster: Cluster) -> None:
             )
 
 
-def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> slurm.Terms:
+def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> tuple[Resources, int]:
     resources = resources.model_copy(update={"ranks": execution_of(sweep, resources).ranks})
     _check_ranks(sweep, resources)
     if cluster == "slurm":
         return slurm.terms(resources)
     # The nodes of a cluster may see files that the machine of submission does not.
     _check_data(sweep)
-    return slurm.Terms(resources, 0)
+    return resources, 0
 
 
 def _check_ranks(sweep: Sweep, resources: Resources) -> None:
@@ -212,7 +212,7 @@ def _start(
     sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, cells: list[str], largest: int
 ) -> list[submissions.Submission]:
     if cluster == "inline":
-        return [submissions.begin(runs, "inline", sweep.name, cells, resources, pids=(os.getpid(),))]
+        return [submissions.begin(runs, "inline", sweep.name, cells, resources)]
     if cluster == "local":
         return [_start_local(sweep, runs, resources, cells)]
     return _start_slurm(sweep, runs, resources, cells, largest)

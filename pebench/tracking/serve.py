@@ -10,7 +10,7 @@ from pebench.errors import UserError
 from pebench.tracking.address import connect, is_server, tracking_uri, without_secrets
 from pebench.tracking.experiments import Experiments
 from pebench.tracking.mlflow_internals import create_store
-from pebench.tracking.server import HOST, checked_port, free_port, log_file, server
+from pebench.tracking.server import HOST, available_port, log_file, server
 from pebench.tracking.sync import sync
 
 
@@ -44,7 +44,7 @@ def serve(
         )
     create_store(address)
     sync(runs, address)
-    chosen = free_port() if port is None else checked_port(port)
+    chosen = available_port(port)
     with server(runs, address, chosen) as process:
         root = f"http://{HOST}:{chosen}/"
         tables = {name: root + page for name, page in Experiments(connect(address), address).pages().items()}

@@ -68,11 +68,7 @@ def server(runs: Path, uri: str, port: int) -> Iterator[subprocess.Popen[bytes]]
 @contextlib.contextmanager
 def _ended_by_signal() -> Iterator[None]:
     """A polite request to end is an interruption like Ctrl-C, so that nothing is left running."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
@@ -97,29 +93,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def free_port() -> int:
-    """The first free one from 5000.
+def available_port(wanted: int | None) -> int:
+    """The wanted port, or the first free one from 5000 where there is no wish.
 
     Raises:
-        UserError: there is none.
+        UserError: it is taken or browsers refuse it, or none is free.
     """
-    found = next((port for port in _PORTS if _is_free(port)), None)
+    if wanted in _REFUSED:
+        raise UserError(f"browsers refuse port {wanted}: name another with --port, or leave it out.")
+    if wanted is not None and not _is_free(wanted):
+        raise UserError(f"port {wanted} is taken: name another with --port, or leave it out.")
+    found = wanted or next(filter(_is_free, _PORTS), None)
     if found is None:
         raise UserError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free: name one with --port.")
     return found
-
-
-def checked_port(port: int) -> int:
-    """The port, which is free.
-
-    Raises:
-        UserError: it is taken, or browsers refuse it.
-    """
-    if port in _REFUSED:
-        raise UserError(f"browsers refuse port {port}: name another with --port, or none to have one found.")
-    if not _is_free(port):
-        raise UserError(f"port {port} is taken: name another with --port, or none to have one found.")
-    return port
 
 
 def _is_free(port: int) -> bool:

@@ -76,7 +76,8 @@ def sync(
         path = sync_state.state_file(runs, address)
         known = sync_state.load(path)
         sweeps = _sweeps_of_runs(runs)
-        begun = [each for folder in _folders(runs) if (each := _look(folder, sweeps[folder.run_id]))]
+        folders = (RunFolder(path.parent) for path in sorted(runs.glob("*/spec.json")))
+        begun = [each for folder in folders if (each := _look(folder, sweeps[folder.run_id]))]
         there = experiments_of_file(address)
         if there is not None and not _changed(begun, known, there):
             return Outcome(unchanged=len(begun))
@@ -144,12 +145,12 @@ def _changed(
     begun: Iterable[Changed], known: Mapping[str, SyncedRun], experiments: Collection[str]
 ) -> list[Changed]:
     """The runs that were not mirrored as they are now, or into an experiment that is gone."""
-    found = []
-    for each in begun:
-        seen = known.get(each.folder.run_id)
-        if seen is None or seen.signature != each.signature or seen.experiment not in experiments:
-            found.append(each)
-    return found
+
+    def is_current(run: Changed) -> bool:
+        seen = known.get(run.folder.run_id)
+        return seen is not None and seen.signature == run.signature and seen.experiment in experiments
+
+    return [run for run in begun if not is_current(run)]
 
 
 @contextmanager
@@ -161,11 +162,6 @@ def _alone(runs: Path) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
         yield
-
-
-def _folders(runs: Path) -> Iterator[RunFolder]:
-    for path in sorted(runs.glob("*/spec.json")):
-        yield RunFolder(path.parent)
 
 
 def _sweeps_of_runs(runs: Path) -> dict[str, list[str]]:
