@@ -25,8 +25,8 @@ from measuring.reporting import Arguments, positive, report
 
 from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import Cost, MetricRecord, Point, Result, RunFolder, Score, SweepRecord, write_sweep
-from pebench.tracking.address import create_store
-from pebench.tracking.server import HOST, free_port, server
+from pebench.tracking.mlflow_internals import create_store
+from pebench.tracking.server import HOST, available_port, server
 
 BASELINE = "log_batch by hand"
 
@@ -87,7 +87,7 @@ def _store(runs: Path, folder: Path, name: str, to_server: bool) -> Iterator[str
     """The address of an empty store."""
     uri = f"sqlite:///{folder}/{name}.db"
     create_store(uri)
-    port = free_port()
+    port = available_port(None)
     with server(runs, uri, port) if to_server else nullcontext():
         yield f"http://{HOST}:{port}" if to_server else uri
 

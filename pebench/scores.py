@@ -15,15 +15,20 @@ def extent_name(extent: Extent) -> str:
     return "x".join(str(size) for size in extent)
 
 
+def evaluation_name(extent: tuple[int, ...], extrapolation: str, default: str | None) -> str:
+    """``512``, or ``512/yarn`` where the extrapolation is not the encoding's default."""
+    name = extent_name(extent)
+    return name if extrapolation == default else f"{name}/{extrapolation}"
+
+
 def score_name(score: Score, default: str | None) -> str:
-    """``bits-per-byte/512``, with ``/yarn`` behind it where the extrapolation is not the encoding's default.
+    """``bits-per-byte/512``: the metric and the `evaluation_name`.
 
     Args:
-        score: what is named.
+        score: the score that is named.
         default: the default of the run it belongs to, see `default_extrapolation`.
     """
-    name = f"{score.metric}/{extent_name(score.extent)}"
-    return name if score.extrapolation == default else f"{name}/{score.extrapolation}"
+    return f"{score.metric}/{evaluation_name(score.extent, score.extrapolation, default)}"
 
 
 def default_extrapolation(result: Result) -> str | None:

@@ -56,7 +56,8 @@ def begin(runs: Path, spec: RunSpec, steps: Sequence[int] = (10, 20, 30, 40)) ->
     """The folder of a run that has logged a loss at each of the steps."""
     folder = RunFolder(runs / spec.run_id)
     folder.create(spec, {})
-    folder.write_provenance({"commit": "0123abc", "dirty": False, "device": "cpu", "data": {"train": "aa11"}})
+    code = {"commit": "0123abc", "dirty": False}
+    folder.write_provenance({**code, "device": "cpu", "item": "tokens", "data": {"train": "aa11"}})
     log(folder, steps)
     return folder
 

@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "pebench"
 HEAVY = ("torch", "mlflow", "pandas", "scipy", "datasets", "matplotlib")
-COSTLY = ("pydantic", "submitit", "rich", "yaml")
+COSTLY = ("pydantic", "submitit", "rich", "ruamel.yaml")
 """Not heavy, but together half of the time that `pebench --help` has."""
 
 LAYERS = [

@@ -17,9 +17,9 @@ from pebench.resolve import resolve
 from pebench.running.execution import Execution
 from pebench.running.run import execute
 from pebench.store import RunFolder
-from pebench.submission.inline import run_all
+from pebench.submission.cells import run_all
+from pebench.submission.dependency_levels import dependency_levels
 from pebench.submission.progress import Lines
-from pebench.submission.waves import waves
 from pebench.sweeping.sweep import Sweep
 
 MODEL = {"width": 16, "heads": 2, "layers": 1}
@@ -206,6 +206,6 @@ def test_from_stands_beside_tasks_alone(place: Path) -> None:
         load(place, encodings=[{"rope": {}, "from": {"run": "x"}}])
 
 
-def test_waves_put_every_cell_after_what_it_starts_from() -> None:
+def test_levels_put_every_cell_after_what_it_starts_from() -> None:
     starts = {"c": "a", "d": "c", "b": "elsewhere"}
-    assert waves(["d", "a", "b", "c"], starts) == [["a", "b"], ["c"], ["d"]]
+    assert dependency_levels(["d", "a", "b", "c"], starts) == [["a", "b"], ["c"], ["d"]]

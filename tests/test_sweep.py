@@ -190,6 +190,7 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"seeds": [-1]}, "option 'seeds.0'"),
         ({"seeds": True}, "option 'seeds'"),
         ({"seeds": "three"}, "option 'seeds'"),
+        ({"seeds": "="}, "option 'seeds': input should be a valid tuple, not '='."),
         ({"name": "My Sweep"}, "as 'my-sweep'"),
         ({"baseline": "ropee"}, "unknown baseline 'ropee': did you mean 'rope'"),
         (
@@ -224,12 +225,13 @@ def test_a_mistake_is_told_in_one_sentence(place: Path, changes: dict[str, Any],
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: a\nname: b\n", "bad.yaml, line 2: the key 'name' stands twice"),
-        ("train:\n  steps: 1\n  batch: 2\n  steps: 3\n", "bad.yaml, line 4: the key 'steps' stands twice"),
+        ("name: a\nname: b\n", 'bad.yaml, line 2: found duplicate key "name".'),
+        ("train:\n  steps: 1\n  batch: 2\n  steps: 3\n", 'bad.yaml, line 4: found duplicate key "steps".'),
         ("encodings: [rope\ntasks: [x]\n", "bad.yaml, line 2:"),
         ("a: b: c\n", "bad.yaml, line 1:"),
         ("a: !!python/object:os.system x\n", "bad.yaml, line 1:"),
         ("a: \x00\n", "bad.yaml: "),
+        ("a: !!bool\n", "bad.yaml: "),
         ("", "must hold 'key: value' lines, not nothing"),
         ("- rope\n", "must hold 'key: value' lines, not a list"),
         ("3: rope\n", "must hold 'key: value' lines"),

@@ -82,7 +82,7 @@ def command(
     from pebench.resolve import build_task
     from pebench.running.execution import Execution, check_ranks
     from pebench.store import RunFolder
-    from pebench.submission.inline import run_all
+    from pebench.submission.cells import run_all
     from pebench.submission.progress import display
 
     cell = _cell(encoding, task) if start is None else _continued(encoding, task, start, runs)

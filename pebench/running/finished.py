@@ -21,7 +21,8 @@ class FinishedRun(NamedTuple):
     """A trained model.
 
     Attributes:
-        folder: of the run. spec: what it is.
+        folder: of the run.
+        spec: what it is.
         task: restored, so that its tokenizer is known; it has read no data if the folder sufficed.
         model: a `PositionedModel` in evaluation mode, without gradients, on the device asked for.
     """

@@ -149,7 +149,7 @@ class _Update:
             ):
                 auxiliary = self.encoding.auxiliary_losses(positions, table, draw)
             _finish_backward(leaves, copies, auxiliary, self.ranks.count)
-        self.ranks.add([total, *(p.grad for p in self.parameters if p.grad is not None)])
+        self.ranks.all_reduce([total, *(p.grad for p in self.parameters if p.grad is not None)])
         norm = self.clip()
         set_rates(self.optimiser, self.training, step)
         self.optimiser.step()

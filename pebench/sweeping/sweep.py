@@ -208,6 +208,7 @@ class Sweep(Frozen):
         cells: the specifications of its runs, in the order of the file.
         baseline: the encoding label that others are compared with.
         execution: how to carry the runs out.
+        submitted: its record, if the sweep was read back from one; it may name runs whose folders are gone.
     """
 
     name: str
@@ -215,9 +216,12 @@ class Sweep(Frozen):
     cells: tuple[RunSpec, ...]
     baseline: str | None = None
     execution: Execution = Execution()
+    submitted: SweepRecord | None = None
 
     def record(self) -> SweepRecord:
         """What is kept beside the runs."""
+        if self.submitted is not None:
+            return self.submitted
         runs = tuple(spec.run_id for spec in self.cells)
         return SweepRecord(name=self.name, source=self.source, runs=runs, baseline=self.baseline)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,8 +19,6 @@ UNSORTED = "pebench"
 RUN_ID = "pebench.run_id"
 ORIGIN = "pebench.origin"
 RESULT = "pebench.result"
-
-_SPEED = re.compile(r"train/(\w+)-per-second")
 
 
 class Measured(NamedTuple):
@@ -77,10 +74,11 @@ class Record:
 
 
 def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
-    """What a run folder says now.
+    """Reads a run folder.
 
     Args:
-        folder: of the run. sweeps: the names of the sweeps that it is a part of, sorted.
+        folder: of the run.
+        sweeps: the names of the sweeps that it is a part of, sorted.
 
     Raises:
         UserError: a file of the folder cannot be read.
@@ -90,13 +88,14 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
     began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
     ended = _end(points, result, failure, began)
     scores = _scores(result, _milliseconds(ended or began)) if result else []
+    item = result.cost.item if result else folder.provenance().get("item")
     return Record(
         run_id=folder.run_id,
         name=f"{spec.encoding.label or spec.encoding.name} · seed {spec.seed}",
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
         tags=_tags(folder, spec, result, failure, points, sweeps),
-        points=_measured(points, spec.train.steps) + _by_items(points) + _load(samples) + scores,
+        points=_measured(points, spec.train.steps) + _by_items(points, item) + _load(samples) + scores,
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
@@ -171,13 +170,13 @@ def _in_training(name: str, with_course: Collection[str]) -> bool:
     return name in with_course or name.startswith("train/")
 
 
-def _by_items(points: Sequence[Point]) -> list[Measured]:
-    """The losses again, with what was read as their step: so runs of different batch sizes line up.
+def _by_items(points: Sequence[Point], item: str | None) -> list[Measured]:
+    """The losses again, their step counted in items that were read, so that batch sizes do not matter.
 
-    What is read, tokens or images, is named by the speed that is logged beside the losses.
+    Args:
+        points: of the run.
+        item: the unit, as ``tokens``; None for an unfinished run of a version that did not record it.
     """
-    names = (name for point in points for name in point.values)
-    item = next((match[1] for name in names if (match := _SPEED.fullmatch(name))), None)
     return [
         Measured(f"by-{item}/{name}", point.items, _milliseconds(point.time), value)
         for point in points

@@ -1,4 +1,4 @@
-"""Beginning a run with the weights of another."""
+"""Warm start: a run that begins with the weights of another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENCODING = "encoding."
 
 
 class StartMissing(UserError):
-    """The run to start from has no weights to give, and never will without help."""
+    """The run to start from has no weights, and gets none by waiting."""
 
 
 def start_folder(runs: Path, start: Start) -> RunFolder:
