@@ -160,7 +160,7 @@ _PUBLISHED = [
     *("published_dataset", "published_model", "published_metric", "source", "note", "run_ids"),
 ]
 _ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
-"""What `pebench.running.provenance.describe` tells of code and machine; no host's name."""
+"""Facts of `pebench.running.provenance.describe` about code and machine; no host's name."""
 
 
 def _versions(values: dict[str, Any]) -> str:

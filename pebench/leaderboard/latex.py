@@ -63,5 +63,5 @@ def _value(value: Value) -> str:
     return rf"\textbf{{{text}}}" if value.best else text
 
 
-def _row(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+def _row(values: Iterable[str]) -> str:
+    return " & ".join(values) + r" \\"

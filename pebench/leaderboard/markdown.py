@@ -57,8 +57,8 @@ def _table(table: Table) -> str:
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
 
-    def row(cells: list[str]) -> str:
-        others = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return f"| {' | '.join([cells[0].ljust(widths[0]), *others])} |"
+    def row(values: list[str]) -> str:
+        others = [cell.rjust(width) for cell, width in zip(values[1:], widths[1:], strict=True)]
+        return f"| {' | '.join([values[0].ljust(widths[0]), *others])} |"
 
-    return "\n".join(row(cells) for cells in [lines[0], rule, *lines[1:]])
+    return "\n".join(row(values) for values in [lines[0], rule, *lines[1:]])

@@ -1,4 +1,4 @@
-"""What runs say in a tracking store, where `pebench sync` has mirrored them.
+"""Reads runs from a tracking store, where `pebench sync` has mirrored them.
 
 The files of a run that are kept there are those of its folder, so its numbers are the same to the last digit.
 The store does not know the cells that nobody has begun: each group is expected to have all seeds of its task.

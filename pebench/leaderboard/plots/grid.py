@@ -25,7 +25,7 @@ _MOST_PANELS = 24
 
 
 class Stem(NamedTuple):
-    """What a family of metrics is called, and what they differ by: ``accuracy`` and ``depth``."""
+    """The name of a family of metrics, and that of the axis on which they differ: ``accuracy``, ``depth``."""
 
     metric: str
     axis: str

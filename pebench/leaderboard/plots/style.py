@@ -1,4 +1,4 @@
-"""What the pictures have in common: colours, names beside lines, and how they become files."""
+"""The common style of the pictures: colours, names beside lines, and how they become files."""
 
 from __future__ import annotations
 
