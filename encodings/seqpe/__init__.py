@@ -114,8 +114,8 @@ class SeqPE(PositionEncoding):
             draws: of as many offsets as there are candidates, that an update distils; by default as many as
                 pivots are by default.
             shifted: probability that a batch stands in shifted windows.
-            windows: of a shifted batch; example i stands in window i modulo their number. By default 16 on one
-                axis, 32 on several, as published for a device's batch of 32 texts or 256 images.
+            windows: of a shifted batch; example i stands in window i modulo their number. By default 16 on
+                one axis, 32 on several, as published for a device's batch of 32 texts or 256 images.
         """
         super().__init__(geometry)
         text = geometry.axes == 1
