@@ -16,8 +16,8 @@ from statistics import median
 
 import torch
 from measuring.alternation import Row, compared, device
-from measuring.trainers import Throughput, Work, throughput, trainers
 from measuring.reporting import Arguments, positive, report
+from measuring.trainers import Throughput, Work, throughput, trainers
 from measuring.training import add_model_arguments
 
 from pebench.running.run import THREADS_ON_CUDA

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import torch
 from measuring.alternation import Row, compared, device
-from measuring.trainers import Work, throughput, trainers
 from measuring.reporting import Arguments, positive, report
+from measuring.trainers import Work, throughput, trainers
 from measuring.training import add_model_arguments
 
 WARMUP = 5
