@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pebench.attention.flex import attend_by_score
+from pebench.attention.kept import attend_keeping_weights, is_faster
 from pebench.position_encoding import Bias, Block, Dense, Factored
 
 Kernel = Literal["fused", "factored", "blocked", "flex"]
@@ -212,6 +213,8 @@ def _factored(q: Tensor, k: Tensor, v: Tensor, sight: _Sight, bias: Factored) ->
     scale = width**-0.5
     if bias.query is not None:
         q, k = _widen(q, bias.query / scale), _widen(k, bias.key)
+        if sight.key_mask is None and sight.causal and is_faster(q, k):
+            return attend_keeping_weights(q, k, v, scale)
         return _fused_wide(q, k, v, sight, scale)
     # The kernel multiplies every channel by the scale, and the bias must come through that exactly: a column
     # of ones on the queries is exact in any precision, so the keys carry all the rest.
