@@ -155,6 +155,21 @@ def test_the_last_layer_computes_the_read_out_alone() -> None:
     assert rows == [50, 50]
 
 
+@pytest.mark.parametrize("options", [{}, {"mask_padding": True}, {"bidirectional": True}], ids=str)
+def test_a_compiled_reader_reads_the_same(options: dict[str, bool]) -> None:
+    encoder = _encoder(**options).train()
+    torch.compiler.reset()
+    compiled = torch.compile(encoder.forward, dynamic=False, fullgraph=True, backend="aot_eager")
+    spelt = encoder.spell(torch.tensor([[7], [123], [120], [0]]), share=False)
+    outcomes = []
+    for read in (encoder, compiled):
+        encoder.zero_grad()
+        out = read(spelt)
+        out.square().sum().backward()
+        outcomes.append([out, *(p.grad for p in encoder.parameters())])
+    torch.testing.assert_close(*outcomes, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("mix", ["text", "images"])
 @given(seed=st.integers(0, 2**31))
@@ -343,6 +358,36 @@ def test_a_tenth_of_the_batches_is_shifted_to_windows_of_their_own() -> None:
     assert len(starts.unique()) <= 320
     assert int(starts.max()) <= 20_000 - 64
     assert all(torch.equal(p - p[:, :1], grid((64,)).expand(16, -1, -1)) for p in shifted[:20])
+
+
+def test_amplitude_is_of_what_is_added_to_the_embeddings() -> None:
+    made = [build_encoding("seqpe", {"apply": "input", "amplitude": a}, TEXT).eval() for a in (1.0, 0.02)]
+    large, small = (
+        encoding.embed(tabulate(encoding, grid((64,)), Extrapolation((64,)))) for encoding in made
+    )
+    assert isinstance(large, Tensor)
+    assert float(large.detach().std()) > 0.05, "the embeddings of tokens have 0.02"
+    torch.testing.assert_close(large * 0.02, small)
+
+
+def test_shapes_of_steps_with_dropout_are_two() -> None:
+    """As all of them would otherwise be compiled one by one."""
+    encoding = build_encoding("seqpe", {"positions": 1000, "shifted": 0.5}, TEXT)
+    assert isinstance(encoding, SeqPE)
+    read: list[int] = []
+
+    def noted(spelt: Strings) -> Tensor:
+        read.append(len(spelt.digits))
+        return torch.zeros(len(spelt.digits), 32)
+
+    encoding._read_whole = noted
+    for step in range(20):
+        positions = encoding.training_positions((64,), 32, StepRNG(0, step))
+        encoding.auxiliary_losses(
+            positions, tabulate(encoding, positions, Extrapolation((64,))), StepRNG(0, step)
+        )
+    steps = {tuple(read[at : at + 2]) for at in range(0, 40, 2)}
+    assert steps == {(64, 64 * (1 + 2 * 32)), (16 * 64, 64 * (1 + 32))}
 
 
 @pytest.mark.parametrize(("windows", "examples", "wanted"), [(1, 32, 1), (4, 32, 4), (16, 3, 3)])

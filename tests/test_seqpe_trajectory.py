@@ -1,12 +1,12 @@
 """SeqPE in training as the published code trains it: the losses of 200 updates, with its numbers.
 
 `tests/golden/seqpe_trajectory.npz` was made by running the published encoder, criteria and GPT-2
-(github.com/ghrua/seqpe, commit 4c4b908: `SequentialPE`, both criteria and `GPT2LMHeadModel`, unchanged, eager
+(github.com/ghrua/seqpe at 4c4b908: `SequentialPE`, both criteria, `GPT2LMHeadModel`, unchanged; eager
 attention, scalar, one projection for all layers) with dropout off, on tokens of an artificial language, with
 positions and comparisons drawn by SeqPE here, in the order of `train.py`: AdamW with betas (0.9, 0.999) and
-no decay, model and encoder clipped at 5.0 each. Two layers of width 32; a quarter of the updates is shifted
-to 4 windows. All of it is in float64 but the initial weights, which are rounded to float32. Three things are
-not theirs: the encoder's causal mask is in float64, as in float32 it would give NaN; the rate follows the
+no decay, model and encoder clipped at 5.0 each. Two layers of width 32; a quarter of all is shifted to 4
+windows. All of it is in float64 but the initial weights, which are rounded to float32. Three things are not
+theirs: the encoder's causal mask is in float64, as in float32 it would give NaN; the rate follows the
 schedule here, which in the first update is not zero; and the projection is clipped with the encoder, not with
 the model. The largest relative deviation of a loss, of all three and all updates, was 4e-8.
 """

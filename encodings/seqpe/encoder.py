@@ -170,7 +170,8 @@ class EncoderBlock(nn.Module):
         )
         q = F.linear(self.attention_norm(asking), weights[0], biases[0])
         k, v = F.linear(self.attention_norm(x), weights[1], biases[1]).chunk(2, dim=-1)
-        return tuple(each.unflatten(-1, (self.heads, -1)) for each in (q, k, v))  # type: ignore[return-value]
+        q, k, v = (each.unflatten(-1, (self.heads, -1)) for each in (q, k, v))
+        return q, k, v
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Both residual branches, from the (…, heads, W/heads) attended values."""
@@ -344,7 +345,8 @@ class _Choice:
         if self.product is None:
             return _gather(rows, self.number)
         with torch.autocast(rows.device.type, enabled=False):
-            return (self.product.to(rows.dtype) @ rows.flatten(1)).unflatten(-1, rows.shape[1:])
+            chosen: Tensor = (self.product.to(rows.dtype) @ rows.flatten(1)).unflatten(-1, rows.shape[1:])
+            return chosen
 
 
 def _attend_whole(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, causal: bool) -> Tensor:
@@ -367,7 +369,8 @@ def _attend_whole(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, causa
             order = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()
             logits = logits.masked_fill(~order[..., None], float("-inf"))
         weights = logits.softmax(2).to(v.dtype)
-        return (weights[..., None] * v[:, None]).sum(2)
+        attended: Tensor = (weights[..., None] * v[:, None]).sum(2)
+        return attended
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
     causal = causal and visible is None
     return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal).transpose(1, 2)
@@ -407,7 +410,8 @@ def _attend_kinds(q: Tensor, k: Tensor, v: Tensor, kind: Tensor, seen: Tensor, v
 
 def _weights(logits: Tensor, visible: Tensor, channels: int) -> Tensor:
     """(rows, S + 1, heads) softmax over what is visible."""
-    return (logits * channels**-0.5).masked_fill(~visible[..., None], float("-inf")).softmax(1)
+    weights: Tensor = (logits * channels**-0.5).masked_fill(~visible[..., None], float("-inf")).softmax(1)
+    return weights
 
 
 def _gather(rows: Tensor, number: Tensor) -> Tensor:
