@@ -7,13 +7,18 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from pebench.registry import Origin, encodings, tasks
 
 
-def packages(encoding: str, task: str) -> dict[str, str]:
-    """The packages that an encoding and a task come from, but for pebench itself.
+def packages(encoding: Iterable[str], task: str) -> dict[str, str]:
+    """The packages that the parts of an encoding and a task come from, but for pebench itself.
+
+    Args:
+        encoding: the names of its parts.
+        task: its name.
 
     Returns:
         SHA-256 of all their files by name and version: ``{"my-encodings 0.2": …}``.
@@ -21,7 +26,7 @@ def packages(encoding: str, task: str) -> dict[str, str]:
     Raises:
         UserError: there is no such encoding or task.
     """
-    origins = (encodings.origin(encoding), tasks.origin(task))
+    origins = (*map(encodings.origin, encoding), tasks.origin(task))
     return {o.provider: _digest(o) for o in origins if o.provider not in ("pebench", "file")}
 
 

@@ -42,7 +42,7 @@ Extent = tuple[Annotated[int, Field(ge=1)], ...]
 
 
 class Unreadable(UserError):
-    """A file of a run's folder is damaged. What reads one raises nothing else, so that whoever reads many runs
+    """A file of a run's folder is damaged. What reads one raises nothing else, so that who reads many runs
     can leave this one out, say so, and serve the others."""
 
 
@@ -175,7 +175,7 @@ class Sample(Frozen):
 
     Attributes:
         time: seconds since the epoch.
-        values: see `pebench.running.load.Load`.
+        values: see `pebench.running.machine_load.MachineLoad`.
     """
 
     time: Seconds

@@ -37,10 +37,12 @@ from pebench.models.answers import (
 )
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import NoNumber, Stop
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import EvaluationData
 
 ANSWER = 32
 """Tokens that an answer may have, and that are written at the most; the end of the text comes on top."""
@@ -80,7 +82,7 @@ class QuestionAnsweringOptions(Frozen):
     split: Literal["validation", "test"] = "validation"
     questions: Annotated[int, Field(ge=1)] | None = None
     depths: Annotated[tuple[Percent, ...], Once] = (0, 25, 50, 75, 100)
-    extrapolations: Annotated[tuple[str, ...], Once] | None = None
+    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _depths(self) -> QuestionAnsweringOptions:
@@ -100,6 +102,7 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     version = 2
     Options = QuestionAnsweringOptions
     Model = DecoderOptions
@@ -125,6 +128,20 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at."""
         return [(extent,) for extent in self.options.extents]
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The data of its options."""
+        source, split = self.options.data, self.options.split
+        return EvaluationData(
+            names=source.known_as,
+            paths=source.read_from(split),
+            split=split,
+            whole=self.options.questions is None,
+        )
 
     def metrics(self) -> tuple[Metric, ...]:
         """F1 and exact match by SQuAD's rules, the lenient `contains`, and the perplexity of the first right

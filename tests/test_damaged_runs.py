@@ -14,7 +14,7 @@ from run_folders import begin, diverge, finish, record_sweep, specification, tex
 
 from pebench.cli import main
 from pebench.leaderboard.collect import collect
-from pebench.leaderboard.evidence import from_folders
+from pebench.leaderboard.run_data import from_folders
 from pebench.store import RunFolder, Unreadable, Worker, read_sweeps
 from pebench.submission.status import statuses
 from pebench.tracking.prepare import Changed, Prepared, prepare_all

@@ -27,7 +27,7 @@ def load_plugins(folder: RunFolder, spec: RunSpec) -> None:
 
 
 def _check_packages(spec: RunSpec) -> None:
-    here = packages(spec.encoding.name, spec.task.name)
+    here = packages([part.name for part in spec.encoding.parts], spec.task.name)
     for name, digest in here.items():
         if spec.packages.get(name) == digest:
             continue

@@ -1,21 +1,31 @@
-"""What is known of one run, wherever it was read."""
+"""The data of one run, wherever it was read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pebench.errors import UserError
+from pebench.leaderboard.paired_test import Sample
 from pebench.spec import RunSpec
 from pebench.store import Result, RunFolder, SweepRecord, Unreadable
 from pebench.sweeping.recorded import submitted_specs
+from pebench.task_record import TaskRecord, task_record
+
+MISSING = "missing"
+"""The status of a run without a result; the others are those of `pebench.store.Result`."""
+
+Place = tuple[str, tuple[int, ...], str]
+"""Where a score was measured: metric, extent, extrapolation."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What one run says.
+class RunData:
+    """The files of one run that results are made from.
 
     Attributes:
         run_id: of the run.
@@ -31,14 +41,47 @@ class Evidence:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
 
+    @cached_property
+    def group(self) -> str:
+        """See `pebench.spec.RunSpec.group`."""
+        return self.spec.group
+
+    @cached_property
+    def task(self) -> TaskRecord:
+        """The record of its task."""
+        return task_record(self.spec, self.provenance)
+
     @property
-    def data(self) -> dict[str, str]:
-        """The fingerprints of the data that it read."""
+    def encoding(self) -> str:
+        """The encoding's label."""
+        return self.spec.encoding.label or self.spec.encoding.name
+
+    @property
+    def status(self) -> str:
+        """That of its result, or `MISSING`."""
+        return self.result.status if self.result is not None else MISSING
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the data that it read, by name."""
         data = self.provenance.get("data")
         return {str(name): str(value) for name, value in data.items()} if isinstance(data, dict) else {}
 
+    @cached_property
+    def scores(self) -> dict[Place, float]:
+        """The scores by place; NaN for an evaluation that gave no number."""
+        found = self.result.scores if self.result is not None else ()
+        places = [(score.metric, score.extent, score.extrapolation) for score in found]
+        values = [math.nan if score.value is None else score.value for score in found]
+        return dict(zip(places, values, strict=True))
 
-def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[Evidence], list[str]]:
+
+def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
+    """The scores by seed of the runs of one group at one place."""
+    return Sample((group, place), {run.spec.seed: run.scores.get(place, math.nan) for run in runs})
+
+
+def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[str]]:
     """What the folders of a sweep's runs say.
 
     Args:
@@ -52,7 +95,7 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[Evidence], list[s
     Raises:
         UserError: a cell has no folder, and nothing says what it was.
     """
-    found: list[Evidence] = []
+    found: list[RunData] = []
     warnings: list[str] = []
     written: dict[str, RunSpec] | None = None
     for run_id in sweep.runs:
@@ -63,7 +106,7 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[Evidence], list[s
             written = submitted_specs(sweep, runs) if written is None else written
             if run_id in written:
                 warnings.append(f"Cell {run_id} counts as not begun: {error}")
-                found.append(Evidence(run_id, written[run_id], None, failure=str(error)))
+                found.append(RunData(run_id, written[run_id], None, failure=str(error)))
             elif folder.path.exists():
                 warnings.append(f"Cell {run_id} is left out: {error}")
             else:
@@ -75,12 +118,12 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[Evidence], list[s
             found.append(_read(folder, spec))
         except Unreadable as error:
             warnings.append(f"Cell {run_id} counts as not finished: {error}")
-            found.append(Evidence(run_id, spec, None, failure=str(error)))
+            found.append(RunData(run_id, spec, None, failure=str(error)))
     return found, warnings
 
 
-def _read(folder: RunFolder, spec: RunSpec) -> Evidence:
+def _read(folder: RunFolder, spec: RunSpec) -> RunData:
     result = folder.result()
     failure = folder.failure() if result is None else None
     message = failure.message if failure is not None else ""
-    return Evidence(folder.run_id, spec, result, folder.provenance(), message)
+    return RunData(folder.run_id, spec, result, folder.provenance(), message)
