@@ -180,14 +180,14 @@ def test_every_other_run_is_served(
         *(["list"], ["cancel", "fuzz"]),
     ):
         status = main(arguments)
-        told = capsys.readouterr()
+        said = capsys.readouterr()
         # An archive is whole or is none.
-        assert status == 0 or (status == 2 and arguments[0] == "export" and told.err.count("\n") == 1), (
-            told.err
+        assert status == 0 or (status == 2 and arguments[0] == "export" and said.err.count("\n") == 1), (
+            said.err
         )
-        assert "Traceback" not in told.err
+        assert "Traceback" not in said.err
         if arguments[0] == "compare":
-            assert "1.25" in told.out or "alibi" in told.out
+            assert "1.25" in said.out or "alibi" in said.out
 
 
 @pytest.mark.parametrize("name", ["result.json", "spec.json"])
