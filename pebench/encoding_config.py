@@ -105,17 +105,23 @@ def require_fit(cls: type[PositionEncoding], title: str, geometry: Geometry, own
         UserError: it serves another number of axes, or needs causal attention; the sentence names those that
             serve.
     """
-    able = f"{join_and(serving(geometry.axes, geometry.causal))} can serve it"
     if geometry.axes not in cls.axes:
         raise UserError(
-            f"encoding '{title}' serves {_axes(cls.axes)}, but {owner} has {_axes((geometry.axes,))}: {able}."
+            f"encoding '{title}' serves {_axes(cls.axes)}, but {owner} has {_axes((geometry.axes,))}: "
+            f"{_able(geometry)}."
         )
     if geometry.layers < cls.fewest_layers:
         raise UserError(
             f"encoding '{title}' needs {cls.fewest_layers} layers or more, but {owner} has {geometry.layers}."
         )
     if cls.causal_only and not geometry.causal:
-        raise UserError(f"encoding '{title}' needs causal attention, which {owner} does not have: {able}.")
+        raise UserError(
+            f"encoding '{title}' needs causal attention, which {owner} does not have: {_able(geometry)}."
+        )
+
+
+def _able(geometry: Geometry) -> str:
+    return f"{join_and(serving(geometry.axes, geometry.causal))} can serve it"
 
 
 def serving(axes: int, causal: bool) -> list[str]:

@@ -147,17 +147,9 @@ class Registry(Generic[Base]):
                 facts.update(_class_literals(node))
         return facts
 
-    def _built_in(self) -> list[Origin]:
+    def _built_in(self) -> tuple[Origin, ...]:
         package = importlib.import_module(self.package)
-        names = sorted({module.name for module in pkgutil.iter_modules(package.__path__)})
-        origins = []
-        for name in names:
-            forms = (f"{name}.py", f"{name}/__init__.py")
-            places = (Path(place) / form for place in package.__path__ for form in forms)
-            file = next((place for place in places if place.is_file()), None)
-            module = f"{self.package}.{name}"
-            origins.append(Origin(name.replace("_", "-"), module, file, None, "pebench"))
-        return origins
+        return _in_folders(self.package, tuple(package.__path__))
 
     def _entry_points(self) -> list[Origin]:
         origins = []
@@ -239,6 +231,18 @@ def _import(origin: Origin, kind: str) -> Any:
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{kind} '{origin.name}' ({origin}) cannot be imported: {reason}") from error
+
+
+@functools.cache
+def _in_folders(package: str, folders: tuple[str, ...]) -> tuple[Origin, ...]:
+    # Looking for the files takes 5 ms, and a sweep asks thousands of times.
+    origins = []
+    for name in sorted({module.name for module in pkgutil.iter_modules(folders)}):
+        forms = (f"{name}.py", f"{name}/__init__.py")
+        places = (Path(folder) / form for folder in folders for form in forms)
+        file = next((place for place in places if place.is_file()), None)
+        origins.append(Origin(name.replace("_", "-"), f"{package}.{name}", file, None, "pebench"))
+    return tuple(origins)
 
 
 @functools.cache
