@@ -38,11 +38,11 @@ class AngleReader(nn.Module):
 
 
 class SelectiveRopeEncoding(PositionEncoding):
-    """The pair (2c, 2c+1) of a head turns by τ_c·Σ_{t ≤ i} g_t·(conv φ)_tc, φ = W_up W_down x̂.
+    """The pair (2c, 2c+1) of a head turns by τ_c·Σ_{t ≤ i} g_t·((conv φ)_tc + e^b_hc), φ = W_up W_down x̂.
 
     x̂ is the layer's normed input with each head's slice of it at length 1, conv a causal convolution of each
-    channel of φ with a filter of its own. Without one (`convolution: null`) the sum telescopes to φ_i itself.
-    The gate g_t = σ(w_h·x̂_t + b_h) and a constant e^b_hc in every step are off by default.
+    channel of φ with a filter of its own. Without one (`convolution: null`) steps are φ_t − φ_{t−1}, and the
+    sum is φ_i itself. The gate g_t = σ(w_h·x̂_t + b_h) and the constant e^b are off by default.
     """
 
     axes = (1,)
@@ -106,8 +106,8 @@ class SelectiveRopeEncoding(PositionEncoding):
         unit = (slices * (slices.square().sum(-1, keepdim=True) + 1e-6).rsqrt()).flatten(-2)
         steps = convolve(reader.up(reader.down(unit)), reader.filters, x)
         steps = steps.unflatten(-1, (self.geometry.heads, -1))
-        if reader.gate is not None:
-            steps = steps * reader.gate(unit).sigmoid()[..., None]
         if reader.constant is not None:
             steps = steps + reader.constant.exp()
+        if reader.gate is not None:
+            steps = steps * reader.gate(unit).sigmoid()[..., None]
         return go_on(steps.movedim(1, -1), x.state).mT

@@ -6,12 +6,22 @@ from pebench.conformance import Subject, subjects
 from pebench.registry import encodings
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
+    "carope": [{"first_exponent": 0}],
     "cope": [{"p_max": 3}],
     "fire": [{"shared": True}],
+    "grape-a": [{"gate": "both"}],
+    "grape-ap": [{"tied": "key"}, {"rotation": "relative"}],
+    "grape-m": [{"content": True}],
     "kerple": [{"kind": "power"}],
     "liere": [{"block": 2}],
     "lookhere": [{"view": 180}, {"view": 45}],
+    "path": [{"rank": None, "convolution": None}],
+    "pope": [{"rotated": 0.5, "phase": "uniform"}],
     "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
+    "selective-rope": [
+        {"gate": True, "constant": True, "temperature": "rfa", "learn_temperature": True},
+        {"convolution": None},
+    ],
     "seqpe": [
         {"apply": "input"},
         {"apply": "add"},
@@ -22,6 +32,8 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"base": 3, "mask_padding": True, "candidates": "images"},
         {"bidirectional": True},
     ],
+    "stick-breaking": [{"attend_current": True}],
+    "wall": [{"scalar_gate": True}],
 }
 """Options that take other paths through an encoding than its defaults do."""
 
