@@ -77,6 +77,8 @@ class SelectiveRopeEncoding(PositionEncoding):
         super().__init__(geometry)
         if geometry.head_dim % 2:
             raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
+        # Then the angle is a function of the token alone.
+        self.orderless = convolution is None and not (gate or constant)
         layers, pairs = geometry.layers, geometry.head_dim // 2
         readers = nn.ModuleList(
             AngleReader(geometry, rank, convolution, gate, constant) for _ in range(layers)

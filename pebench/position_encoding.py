@@ -207,8 +207,6 @@ class PositionEncoding(nn.Module):
         acts: where it acts: "I" on the embeddings, "R" on queries and keys, "B" on the logits from positions,
             "C" on the logits from content as well, "W" on which keys are seen. Empty for none.
         causal_only: whether it makes no sense without causal attention.
-        orderless: whether one layer takes the tokens that a query sees as a set, so that causality alone
-            gives them an order.
         extrapolations: ways past the trained extent, the default first.
         kernels: names of `pebench.attention.kernels.Kernel`, all that may serve it in one setting or another.
         cost: growth of time and memory with what it adds to attention, in the letters of this file.
@@ -222,12 +220,17 @@ class PositionEncoding(nn.Module):
             can.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
+
+    Attributes:
+        orderless: whether one layer takes the tokens that a query sees as a set, so that causality alone
+            gives them an order.
     """
+
+    orderless: bool = False
 
     axes: ClassVar[tuple[int, ...]] = (1,)
     acts: ClassVar[str] = ""
     causal_only: ClassVar[bool] = False
-    orderless: ClassVar[bool] = False
     extrapolations: ClassVar[tuple[str, ...]] = ("extend",)
     kernels: ClassVar[tuple[str, ...]] = ("fused",)
     cost: ClassVar[str] = ""

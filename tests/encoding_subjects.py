@@ -6,17 +6,14 @@ from pebench.conformance import Subject, subjects
 from pebench.registry import encodings
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
-    "carope": [{"first_exponent": 0}],
     "cope": [{"p_max": 3}],
     "fire": [{"shared": True}],
     "grape-a": [{"gate": "both"}],
-    "grape-ap": [{"tied": "key"}, {"rotation": "relative"}],
+    "grape-ap": [{"tied": "key", "rotation": "relative"}],
     "grape-m": [{"content": True}],
     "kerple": [{"kind": "power"}],
     "liere": [{"block": 2}],
     "lookhere": [{"view": 180}, {"view": 45}],
-    "path": [{"rank": None, "convolution": None}],
-    "pope": [{"rotated": 0.5, "phase": "uniform"}],
     "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
     "selective-rope": [
         {"gate": True, "constant": True, "temperature": "rfa", "learn_temperature": True},

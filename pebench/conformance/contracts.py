@@ -120,13 +120,12 @@ def order_matters(subject: Subject) -> None:
     one = run_forward(model, tokens, positions, subject.reach())[:, -1]
     other = run_forward(model, tokens[:, order], positions, subject.reach())[:, -1]
     differs = not torch.allclose(one, other, atol=1e-4)
-    declared = encodings.load(subject.name)
-    if declared.orderless:
+    if model.encoding.orderless:
         without = replace(subject, name="none", options={}).model(layers=1)
         plain = run_forward(without, tokens, positions, subject.reach())[:, -1]
         assert not differs, "the encoding says that it is orderless, but the order of the tokens matters"
         assert not torch.allclose(one, plain, atol=1e-4), "the encoding does nothing"
-    elif declared.acts:
+    elif model.encoding.acts:
         assert differs, "the order of the tokens makes no difference: the encoding does nothing"
     else:
         assert not differs, "the encoding says that it acts nowhere, but the order of the tokens matters"
