@@ -30,6 +30,8 @@ class GrapeAEncoding(PositionEncoding):
     claims = ("shift",)
     source = "Zhang et al. 2025, https://arxiv.org/abs/2512.07805"
     slopes: Tensor
+    key: nn.Parameter | None
+    query: nn.Parameter | None
 
     def __init__(self, geometry: Geometry, gate: Literal["key", "query", "both"] = "key") -> None:
         """

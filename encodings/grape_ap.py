@@ -92,5 +92,6 @@ class GrapeApEncoding(PositionEncoding):
         """(B, H, N, d_p) p of the new tokens, in float32."""
         if self.tied == "none":
             read = measure_for_heads(x.hidden, self.maps[x.layer].weight, x.q)
-            return read.unflatten(-1, (self.geometry.heads, -1)).transpose(1, 2)
+            by_head: Tensor = read.unflatten(-1, (self.geometry.heads, -1)).transpose(1, 2)
+            return by_head
         return (x.q if self.tied == "query" else x.k[:, :, -x.q.shape[2] :]).float()

@@ -72,5 +72,5 @@ class GrapeMEncoding(PositionEncoding):
         if not self.gates:
             place: Tensor = x.q_table[:, None, :, 0].double()
             return place
-        steps = (self.gates[x.layer](x.hidden.float()) / GATE_SCALE).sigmoid().transpose(1, 2)
+        steps: Tensor = (self.gates[x.layer](x.hidden.float()) / GATE_SCALE).sigmoid().transpose(1, 2)
         return go_on(steps, x.state) - steps

@@ -97,12 +97,14 @@ class PathEncoding(PositionEncoding):
             # Only without gradients is there a cache to keep it in.
             x.state["turned"] = keys - found.mT @ w
 
+        moved = None if before is None else keys - x.k.float()
+
         def values(block: Block) -> Tensor:
             query = x.q[:, :, block.rows].float()
             passed = (query @ w[:, :, : block.rows.stop].mT).tril(block.rows.start)
-            change = -(passed @ found[:, :, : block.rows.stop, block.keys])
-            if before is not None:
-                change = change + query @ (keys - x.k)[:, :, block.keys].float().mT
+            change: Tensor = -(passed @ found[:, :, : block.rows.stop, block.keys])
+            if moved is not None:
+                change = change + query @ moved[:, :, block.keys].mT
             return change * self.scale()
 
         return Dense(values)

@@ -80,7 +80,8 @@ class WallEncoding(PositionEncoding):
     def _log_gates(self, linear: nn.Linear, x: AttentionInputs) -> Tensor:
         """(B, N, H, channels) ln σ of a map of the normed input."""
         gates = F.logsigmoid(measure_for_heads(x.hidden, linear.weight, x.q) + linear.bias)
-        return gates.unflatten(-1, (self.geometry.heads, -1))
+        by_head: Tensor = gates.unflatten(-1, (self.geometry.heads, -1))
+        return by_head
 
 
 def decayed_products(q: Tensor, k: Tensor, here: Tensor, there: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ def _close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> None:
 def _neighbours(x: Tensor, dim: int = -1) -> Tensor:
     """Channels whose pairs are (c, c + d/2), so ordered that pairs are (2c, 2c+1)."""
     dim = dim % x.ndim
-    return x.unflatten(dim, (2, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+    ordered: Tensor = x.unflatten(dim, (2, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+    return ordered
 
 
 def _inputs(

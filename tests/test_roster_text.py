@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ COUNT, HEADS, WIDTH, LAYER = 14, 4, 16, 1
 SLOPES = [2.0 ** (-2 * h) for h in range(1, HEADS + 1)]
 
 
-def _examined(name: str, options: dict[str, object] | None = None) -> tuple[Any, AttentionInputs, list[int]]:
+def _examined(
+    name: str, options: Mapping[str, object] | None = None
+) -> tuple[Any, AttentionInputs, list[int]]:
     """The encoding with random parameters, inputs of a layer for it, and their positions, with gaps."""
     subject = Subject(name, 1, True, options or {})
     encoding, (positions, reach) = subject.encoding(), subject.scattered(COUNT)
@@ -58,7 +61,8 @@ def _logits(encoding: PositionEncoding, x: AttentionInputs) -> Tensor:
         case Factored(key=key, query=query):
             assert query is not None
             logits = logits + (query.double() @ key.double().mT)[0]
-    return logits - logits.diagonal(dim1=-2, dim2=-1)[..., None]
+    relative: Tensor = logits - logits.diagonal(dim1=-2, dim2=-1)[..., None]
+    return relative
 
 
 def _assert_logits(encoding: PositionEncoding, x: AttentionInputs, wanted: Tensor) -> None:
@@ -75,7 +79,8 @@ def _double(layer: torch.nn.Linear, x: Tensor) -> Tensor:
 
 def _products(x: AttentionInputs) -> Tensor:
     """(H, N, N) float64 q·k/√d."""
-    return x.q[0].double() @ x.k[0].double().mT / WIDTH**0.5
+    products: Tensor = x.q[0].double() @ x.k[0].double().mT / WIDTH**0.5
+    return products
 
 
 def _turned_logits(x: AttentionInputs, angle: Any) -> Tensor:
@@ -112,6 +117,15 @@ def test_pope(options: dict[str, object]) -> None:
                     cosine = math.cos((places[j] - places[i]) * 10000 ** (-c / turning) + delta)
                     wanted[h, i, j] += float(F.softplus(q[c]) * F.softplus(k[c])) * cosine / math.sqrt(WIDTH)
     _assert_logits(encoding, x, wanted)
+
+
+@torch.no_grad()
+def test_pope_turns_class_tokens_by_nothing() -> None:
+    encoding: Any = build_encoding("pope", {}, Geometry(64, 4, 1, (2, 3), causal=False, prefix_tokens=2))
+    cosine, sine = encoding.prefix_table()
+    assert cosine.shape == sine.shape == (1, 2, WIDTH)
+    assert (cosine == 1).all()
+    assert not sine.any()
 
 
 @torch.no_grad()
@@ -177,7 +191,8 @@ def test_carope(first: int) -> None:
 def test_selective_rope(convolution: int | None, more: bool) -> None:
     options = {"convolution": convolution, "gate": more, "constant": more}
     encoding, x, _ = _examined("selective-rope", options)
-    reader, half = encoding.readers[LAYER], WIDTH // 2
+    reader: Any = encoding.readers[LAYER]
+    half = WIDTH // 2
     slices = x.hidden[0].double().view(COUNT, HEADS, WIDTH)
     unit = (slices / (slices.square().sum(-1, keepdim=True) + 1e-6).sqrt()).flatten(1)
     phi = _double(reader.up, _double(reader.down, unit)).tolist()
@@ -188,10 +203,11 @@ def test_selective_rope(convolution: int | None, more: bool) -> None:
     def step(h: int, t: int, c: int) -> float:
         taps = filters[h * half + c]
         past = [phi[s][h * half + c] if s >= 0 else 0.0 for s in range(t - len(taps) + 1, t + 1)]
-        return gates[t][h] * (sum(w * y for w, y in zip(taps, past, strict=True)) + constant[h][c])
+        swept = sum(w * y for w, y in zip(taps, past, strict=True))
+        return float(gates[t][h] * (swept + constant[h][c]))
 
     def angle(h: int, t: int, c: int) -> float:
-        return 500_000 ** (-2 * c / WIDTH) * sum(step(h, s, c) for s in range(t + 1))
+        return float(500_000 ** (-2 * c / WIDTH)) * sum(step(h, s, c) for s in range(t + 1))
 
     _assert_logits(encoding, x, _turned_logits(x, angle))
     if convolution is None and not more:
@@ -380,7 +396,8 @@ def test_products_decay_without_overflow_however_fast(rate: float, rows: int, ke
 def test_parameters_start_as_the_sources_say() -> None:
     geometry = Geometry(256, 4, 3, (24,))
     names = ("pope", "path", "path-fox", "wall", "grape-ap", "grape-m")
-    pope, path, fox, wall, grape_ap, grape_m = (build_encoding(name, {}, geometry) for name in names)
+    built: list[Any] = [build_encoding(name, {}, geometry) for name in names]
+    pope, path, fox, wall, grape_ap, grape_m = built
     assert not pope.phases.any()
     uniform: Any = build_encoding("pope", {"phase": "uniform"}, geometry)
     assert -2 * math.pi <= float(uniform.phases.min()) < -6
