@@ -14,7 +14,6 @@ from pebench.formulas.measurement import measure_for_heads
 from pebench.formulas.projection import projection
 from pebench.position_encoding import (
     AttentionInputs,
-    Block,
     Dense,
     Geometry,
     PositionEncoding,
@@ -22,6 +21,9 @@ from pebench.position_encoding import (
 )
 
 Positive = Annotated[int, Field(ge=1)]
+
+RUN = 64
+"""Tokens in one triangular system."""
 
 
 class PathLayer(nn.Module):
@@ -41,9 +43,9 @@ class PathEncoding(PositionEncoding):
     """logit_ij = 1/√d·q_iᵀ (H_i H_{i−1} … H_{j+1}) k_j with H_s = I − β_s w_s w_sᵀ in each head.
 
     β = 2σ(W_β x + b) lies between 0 and 2; w is u = SiLU(conv(W_up W_down x)) at length 1, x being the
-    layer's normed input and conv a causal convolution of each channel. All products at once, W having the
-    rows w: Q·Kᵀ − tril(Q·Wᵀ)·X, where X solves one triangular system a head,
-    (I + tril(diag(β)·W·Wᵀ, −1))·X = diag(β)·tril(W·Kᵀ, −1).
+    layer's normed input and conv a causal convolution of each channel. The products of a run of tokens are
+    Q·Kᵀ − tril(Q·Wᵀ)·X, with the rows w in W and X from one triangular system a head,
+    (I + tril(diag(β)·W·Wᵀ, −1))·X = diag(β)·tril(W·Kᵀ, −1). For the runs behind, K becomes K − Xᵀ·W.
     """
 
     axes = (1,)
@@ -51,8 +53,8 @@ class PathEncoding(PositionEncoding):
     causal_only = True
     kernels = ("blocked",)
     cost = (
-        "a triangular system of N unknowns for K keys a head, N²·K/2 multiplications and N·K numbers, and"
-        " O(N·K·D) for products"
+        "O(N·K·(D + 64·H)) for products and triangular systems, 64 tokens at a time; N·K numbers a head, in"
+        " training N·K·(1 + d/64) more"
     )
     claims = ("shift",)
     source = "Yang et al. 2025, https://arxiv.org/abs/2505.16381"
@@ -83,28 +85,21 @@ class PathEncoding(PositionEncoding):
         return u * (u.square().sum(-1, keepdim=True) + 1e-6).rsqrt(), 2 * steps.sigmoid().transpose(1, 2)
 
     def bias(self, x: AttentionInputs) -> Dense:
-        """What the products take away from q·k. Cached keys are kept multiplied by all matrices so far."""
+        """The products less q·k. The state keeps the keys as all tokens so far have multiplied them."""
         w, beta = self.transitions(x)
-        count, before = x.q.shape[2], x.state.get("turned")
-        keys = x.k[:, :, -count:].float()
-        if before is not None:
-            keys = torch.cat((before, keys), dim=2)
-        met = beta[..., None] * (w @ keys.mT).tril(keys.shape[2] - count - 1)
-        found = torch.linalg.solve_triangular(
-            beta[..., None] * (w @ w.mT), met, upper=False, unitriangular=True
-        )
-        if not torch.is_grad_enabled():
-            # Only without gradients is there a cache to keep it in.
-            x.state["turned"] = keys - found.mT @ w
-
-        moved = None if before is None else keys - x.k.float()
-
-        def values(block: Block) -> Tensor:
-            query = x.q[:, :, block.rows].float()
-            passed = (query @ w[:, :, : block.rows.stop].mT).tril(block.rows.start)
-            change: Tensor = -(passed @ found[:, :, : block.rows.stop, block.keys])
-            if moved is not None:
-                change = change + query @ moved[:, :, block.keys].mT
-            return change * self.scale()
-
-        return Dense(values)
+        first, count, length = x.mask.first, x.q.shape[2], x.k.shape[2]
+        turned, changes = x.state.get("turned", x.k[:, :, :0].float()), []
+        for start in range(0, count, RUN):
+            rows = slice(start, min(start + RUN, count))
+            q, w_run, beta_run = x.q[:, :, rows].float(), w[:, :, rows], beta[:, :, rows, None]
+            keys = x.k[:, :, : first + rows.stop].float()
+            turned = torch.cat((turned, keys[:, :, first + start :]), dim=2)
+            met = beta_run * (w_run @ turned.mT).tril(first + start - 1)
+            system = beta_run * (w_run @ w_run.mT)
+            found = torch.linalg.solve_triangular(system, met, upper=False, unitriangular=True)
+            change = q @ (turned - keys).mT - (q @ w_run.mT).tril() @ found
+            changes.append(F.pad(change * self.scale(), (0, length - first - rows.stop)))
+            turned = turned - found.mT @ w_run
+        x.state["turned"] = turned
+        whole = torch.cat(changes, dim=2)
+        return Dense(lambda block: whole[:, :, block.rows, block.keys])

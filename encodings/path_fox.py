@@ -29,8 +29,8 @@ class PathFoxEncoding(PathEncoding):
     causal_only = True
     kernels = ("blocked",)
     cost = (
-        "a triangular system of N unknowns for K keys a head, N²·K/2 multiplications and N·K numbers, and"
-        " O(N·K·D) for products; N·H sums in float64"
+        "O(N·K·(D + 64·H)) for products and triangular systems, 64 tokens at a time; N·K numbers a head, in"
+        " training N·K·(1 + d/64) more; N·H sums in float64"
     )
     claims = ("shift",)
     source = "Yang et al. 2025, https://arxiv.org/abs/2505.16381"

@@ -323,9 +323,11 @@ def _path_logits(encoding: Any, x: AttentionInputs) -> Tensor:
     return found
 
 
+@pytest.mark.parametrize("run", [5, 64], ids=["several runs", "one run"])
 @pytest.mark.parametrize("options", [{}, {"rank": None, "convolution": None}], ids=str)
 @torch.no_grad()
-def test_path(options: dict[str, object]) -> None:
+def test_path(options: dict[str, object], run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pebench.encodings.path.RUN", run)
     encoding, x, _ = _examined("path", options)
     _assert_logits(encoding, x, _path_logits(encoding, x) / math.sqrt(WIDTH))
 
