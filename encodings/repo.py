@@ -12,16 +12,24 @@ from pebench.formulas.projection import projection
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
+PUBLISHED_WIDTH = 2048
+"""D of the published model."""
+
 
 class Reader(nn.Module):
-    """z = [SiLU(W_g x) ⊙ W_c x]·W_h: D to D/8 channels to one number a head."""
+    """z = [SiLU(W_g x) ⊙ W_c x]·W_h: D to D/8 channels to one number a head.
+
+    Drawn from N(0, 0.02) where D is the published 2,048, and otherwise so that z is as large. At width 64
+    that deviation would leave z a hundredth of its size, and no gradient to grow by.
+    """
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
         middle = max(1, geometry.width // 8)
-        self.gate = projection(geometry.width, middle)
-        self.content = projection(geometry.width, middle)
-        self.heads = projection(middle, geometry.heads)
+        std = 0.02 * (PUBLISHED_WIDTH / geometry.width) ** 0.5
+        self.gate = projection(geometry.width, middle, std=std)
+        self.content = projection(geometry.width, middle, std=std)
+        self.heads = projection(middle, geometry.heads, std=std)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, N, D) to (B, N, H)."""
