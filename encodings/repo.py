@@ -20,7 +20,7 @@ class Reader(nn.Module):
     """z = [SiLU(W_g x) ⊙ W_c x]·W_h: D to D/8 channels to one number a head.
 
     Drawn from N(0, 0.02) where D is the published 2,048, and otherwise so that z is as large. At width 64
-    that deviation would leave z a hundredth of its size, and no gradient to grow by.
+    that deviation would give z a two-hundredth of its size.
     """
 
     def __init__(self, geometry: Geometry) -> None:
