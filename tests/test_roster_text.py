@@ -145,8 +145,8 @@ def test_repo_starts_above_a_third_of_the_layers() -> None:
     }
     assert starts == {1: 0, 3: 1, 16: 5}
     for width in (64, 1024):
-        reader: Any = build_encoding("repo", {"start": 0}, Geometry(width, 16, 1, (8,))).readers[0]
-        deviation = reader.gate.weight.std() * math.sqrt(width / 2048)
+        built: Any = build_encoding("repo", {"start": 0}, Geometry(width, 16, 1, (8,)))
+        deviation = built.readers[0].gate.weight.std() * math.sqrt(width / 2048)
         assert float(deviation) == pytest.approx(0.02, rel=0.1)
     with pytest.raises(Exception, match="start 3 leaves none of 3 layers"):
         build_encoding("repo", {"start": 3}, Geometry(32, 2, 3, (8,)))
