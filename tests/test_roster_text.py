@@ -139,6 +139,7 @@ def test_repo_is_rope_below_its_start_and_reads_places_above() -> None:
     _assert_logits(encoding, x._replace(layer=0), rope)
 
 
+@torch.no_grad()
 def test_repo_starts_above_a_third_of_the_layers() -> None:
     starts = {
         layers: build_encoding("repo", {}, Geometry(32, 2, layers, (8,))).start for layers in (1, 3, 16)
