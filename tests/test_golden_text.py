@@ -12,6 +12,7 @@ import torch
 from golden_values import load
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding
 from pebench.position_encoding import (
     AttentionInputs,
     Block,
@@ -23,7 +24,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.resolve import build_encoding
 
 
 def _built(name: str, options: Mapping[str, Any], golden: Mapping[str, Any], width: int = 64) -> Any:

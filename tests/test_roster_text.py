@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pebench.conformance import IDENTITIES, Subject
+from pebench.encoding_config import build_encoding
 from pebench.encodings.wall import decayed_products
 from pebench.position_encoding import (
     AttentionInputs,
@@ -24,7 +25,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.resolve import build_encoding
 
 COUNT, HEADS, WIDTH, LAYER = 14, 4, 16, 1
 """Tokens, heads, channels of a head, and the layer looked at."""
