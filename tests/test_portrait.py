@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def test_alibi_falls_with_its_slopes() -> None:
 def test_what_starts_alike_at_every_distance_is_said_to_be_flat() -> None:
     flat = {name: portrait(name, {}, 1).is_flat() for name in ("none", "cope", "seqpe", "t5", "alibi")}
     assert flat == {"none": True, "cope": True, "seqpe": True, "t5": False, "alibi": False}
+
+
+def test_a_temperature_scales_all_logits_of_a_query_and_a_window_hides_keys() -> None:
+    scaled = portrait("ssmax", {}, 1)
+    assert scaled.is_flat()
+    assert (scaled.change > 1).all()
+    hidden = portrait("window", {"size": 10}, 1).change
+    assert (hidden[:, :10] == 0).all()
+    assert (hidden[:, 10:] == -math.inf).all()
 
 
 def test_the_factored_bias_of_a_query_is_seen_from_that_query() -> None:
