@@ -116,6 +116,12 @@ def test_queries_keys_and_logits_of_tokens_without_a_position_stay_as_they_were(
     outer = torch.zeros(len(bias), bias.shape[1], count, count)
     outer[:, :, PREFIX:, PREFIX:] = bias
     alone, other = (torch.cat((x[:, :, :PREFIX], y), 2) for x, y in zip((q, k), placed, strict=True))
+    # Keys are counted with those that have no position.
+    factor = encoding.temperature(
+        inner._replace(mask=inner.mask._replace(queries=count, keys=count, prefix=PREFIX))
+    )
+    if factor is not None:
+        alone[:, :, PREFIX:] *= factor[..., None]
     wanted = reference(alone, other, v, outer, causal=False)
     torch.testing.assert_close(out.double(), wanted, atol=2e-5, rtol=0)
 
