@@ -243,7 +243,13 @@ class PositionEncoding(nn.Module):
             can.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
+
+    Attributes:
+        orderless: whether one layer takes the tokens that a query sees as a set, so that causality alone
+            gives them an order.
     """
+
+    orderless: bool = False
 
     axes: ClassVar[tuple[int, ...]] = (1,)
     acts: ClassVar[str] = ""

@@ -8,10 +8,17 @@ from pebench.registry import encodings
 VARIANTS: dict[str, list[dict[str, object]]] = {
     "cope": [{"p_max": 3}],
     "fire": [{"shared": True}],
+    "grape-a": [{"gate": "both"}],
+    "grape-ap": [{"tied": "key", "rotation": "relative"}],
+    "grape-m": [{"content": True}],
     "kerple": [{"kind": "power"}],
     "liere": [{"block": 2}],
     "lookhere": [{"view": 180}, {"view": 45}],
     "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
+    "selective-rope": [
+        {"gate": True, "constant": True, "temperature": "rfa", "learn_temperature": True},
+        {"convolution": None},
+    ],
     "seqpe": [
         {"apply": "input"},
         {"apply": "add"},
@@ -22,6 +29,8 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"base": 3, "mask_padding": True, "candidates": "images"},
         {"bidirectional": True},
     ],
+    "stick-breaking": [{"attend_current": True}],
+    "wall": [{"scalar_gate": True}],
 }
 """Options that take other paths through an encoding than its defaults do."""
 

@@ -98,6 +98,36 @@ def test_alibi_in_bfloat16_is_as_exact_as_attention_without_it() -> None:
     )
 
 
+@torch.no_grad()
+def test_positions_times_rates_in_bfloat16_are_as_exact_as_attention_without_them() -> None:
+    """A bias (j − i)·r_j of two features that are large and cancel."""
+    length = 2048
+    q, k, v = _inputs(length, length, torch.bfloat16)
+    mask, place = AttentionMask(length, length, True, q.device, None), torch.arange(length) - length // 2
+    rate = torch.rand(2, 4, length, generator=torch.Generator().manual_seed(3)) * 0.1
+    query = torch.stack((place.float(), torch.ones(length)), dim=-1)[None, None]
+    key = torch.stack((-rate, place * rate), dim=-1)
+    factored = kernels._factored(q, k, v, mask, Factored(key, query), 16**-0.5)
+    bias = (place[None] - place[:, None]) * rate[:, :, None].double()
+    wanted = reference(q, k, v, bias, causal=True)
+    plain = kernels._fused(q, k, v, mask, 16**-0.5) - reference(q, k, v, causal=True)
+    assert (factored - wanted).abs().max() < 2 * plain.abs().max()
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_products_of_terms_of_half_precision_have_the_gradients_of_products_of_float32(rank: int) -> None:
+    query, key = (torch.randn(2, 3, 20, rank, requires_grad=True) for _ in range(2))
+    weights = torch.randn(2, 3, 20, 20)
+    terms, their_terms = kernels._exact_products(query, key)
+    products = terms.float() @ their_terms.float().mT
+    torch.testing.assert_close(products, query @ key.mT, atol=1e-6, rtol=1e-6)
+    found, wanted = (
+        torch.autograd.grad((x * weights).sum(), (query, key)) for x in (products, query @ key.mT)
+    )
+    # Gradients pass through bfloat16, as those of queries and keys do.
+    torch.testing.assert_close(found, wanted, atol=0.1, rtol=0.02)
+
+
 @pytest.mark.parametrize("kind", ["dense", "product", "key"])
 def test_gradients_agree_with_float64(kind: str) -> None:
     leaves = [torch.randn(1, 2, 20, size, requires_grad=True) for size in (8, 8, 8, 3, 3)]

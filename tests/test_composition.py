@@ -14,7 +14,7 @@ from pebench.attention import prefix_tokens
 from pebench.attention.composition import Composition, _sum
 from pebench.attention.encoded_positions import encoded_positions
 from pebench.cli import pebench
-from pebench.conformance import CONTRACTS, Contract, Subject, assert_close, run_forward, subjects
+from pebench.conformance import CONTRACTS, IDENTITIES, Contract, Subject, assert_close, run_forward, subjects
 from pebench.encoding_config import build_encoding, encoding_config
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
@@ -36,6 +36,8 @@ WRITTEN: dict[str, PluginRef] = {
         "layers": [{"compose": ["rope", {"window": {"size": 6}}], "times": 2}, {"rope": {"base": 1e6}}]
     },
     "states apart": {"layers": ["fox", "cable"]},
+    "products of turned queries and keys": "rope + path",
+    "places by content alone": "repo + ssmax",
 }
 
 
@@ -184,6 +186,18 @@ def test_a_sweep_names_compositions_in_one_line_each(tmp_path: Path) -> None:
     assert "3 × (rope + window(size=8)) / none" in (tmp_path / "results/mixed/leaderboard.md").read_text(
         "utf-8"
     )
+
+
+def test_what_reads_turned_queries_and_keys_is_no_function_of_distances() -> None:
+    """Between them stand matrices that are not turned."""
+    together, apart = (
+        next(subjects(*split(ref, "encoding"))) for ref in ("rope + path", {"layers": ["rope", "path"]})
+    )
+    assert together.declared.claims == ()
+    assert apart.declared.claims == ("shift",)
+    with pytest.raises(AssertionError, match="a common shift"):
+        IDENTITIES["shift"](together)
+    IDENTITIES["shift"](apart)
 
 
 def test_a_version_of_a_part_is_in_the_identity() -> None:

@@ -23,7 +23,7 @@ def test_says_what_it_is(name: str) -> None:
     facts = encodings.literals(name)
     assert facts["summary"].endswith(".")
     assert "https://" in facts["source"]
-    assert set(facts.get("acts", "")) <= set("IRBC")
+    assert set(facts.get("acts", "")) <= set("IRBCTW")
     assert facts["cost"]
 
 
@@ -35,6 +35,8 @@ def test_each_kernel_that_is_declared_serves_in_some_setting(name: str) -> None:
         encoding, (positions, reach) = subject.encoding().eval(), subject.scattered(5)
         table = tabulate(encoding, positions, reach)
         q, hidden = torch.randn(1, 4, 5, 16), torch.randn(1, 5, 64)
-        possible.update(possible_kernels(encoding.bias(layer_inputs(encoding, q, q, hidden, table, 0))))
+        x = layer_inputs(encoding, q, q, hidden, table, 0)
+        windowed = x.mask.window is not None or x.mask.chunk is not None
+        possible.update(possible_kernels(encoding.bias(x), windowed))
     assert set(encodings.load(name).kernels) == possible
     assert set(encodings.literals(name).get("kernels", ("fused",))) == possible

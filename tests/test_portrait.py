@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def test_what_starts_alike_at_every_distance_is_said_to_be_flat() -> None:
     assert flat == {"none": True, "cope": True, "seqpe": True, "t5": False, "alibi": False}
 
 
+def test_a_temperature_scales_all_logits_of_a_query_and_a_window_hides_keys() -> None:
+    scaled = portrait("ssmax", {}, 1)
+    assert scaled.is_flat()
+    assert (scaled.change > 1).all()
+    hidden = portrait("window", {"size": 10}, 1).change
+    assert (hidden[:, :10] == 0).all()
+    assert (hidden[:, 10:] == -math.inf).all()
+
+
 def test_the_factored_bias_of_a_query_is_seen_from_that_query() -> None:
     flat = portrait("alibi", {}, 2)
     query = flat.query[0] * flat.extent[1] + flat.query[1]
@@ -57,7 +67,11 @@ def test_the_gallery_of_the_documentation_shows_every_encoding() -> None:
     assert {path.name for path in (docs / "gallery").iterdir()} == {Path(name).name for name in pictures}
     for name in encodings.origins():
         assert encodings.literals(name)["summary"] in page
-    assert page.count(FLAT) == 2, "CoPE and SeqPE show what they do only once they are trained"
+    flat = [
+        name for name, text in zip(encodings.origins(), page.split("\n## ")[1:], strict=True) if FLAT in text
+    ]
+    # Of these a picture shows what they do only once they are trained.
+    assert flat == ["cope", "repo", "selective-rope", "seqpe"]
 
 
 def test_check_draws_a_picture_and_refuses_what_is_none(tmp_path: Path) -> None:

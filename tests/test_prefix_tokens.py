@@ -28,6 +28,12 @@ from pebench.registry import encodings
 HEADS, WIDTH, PREFIX, EXTENT = 4, 64, 3, (10, 14)
 COUNT = 140
 IN_2D = [name for name in encodings.origins() if 2 in encodings.load(name).axes]
+TABLED = [
+    name
+    for name in encodings.origins()
+    if encodings.load(name).prefix_table is not PositionEncoding.prefix_table
+]
+"""Those that have something to say of tokens without a position."""
 
 
 def tokens(*shape: int, seed: int = 0) -> Tensor:
@@ -92,7 +98,7 @@ def layer(encoding: PositionEncoding, q: Tensor, k: Tensor, hidden: Tensor) -> A
     return layer_inputs(encoding, q, k, hidden, where(encoding).table, 1)
 
 
-@pytest.mark.parametrize("name", [name for name in [*IN_2D, "key-only", "scored"] if name != "seqpe"])
+@pytest.mark.parametrize("name", [name for name in [*IN_2D, "key-only", "scored"] if name not in TABLED])
 @torch.no_grad()
 def test_queries_keys_and_logits_of_tokens_without_a_position_stay_as_they_were(name: str) -> None:
     encoding, count = encoding_of(name), PREFIX + COUNT
@@ -110,6 +116,12 @@ def test_queries_keys_and_logits_of_tokens_without_a_position_stay_as_they_were(
     outer = torch.zeros(len(bias), bias.shape[1], count, count)
     outer[:, :, PREFIX:, PREFIX:] = bias
     alone, other = (torch.cat((x[:, :, :PREFIX], y), 2) for x, y in zip((q, k), placed, strict=True))
+    # Keys are counted with those that have no position.
+    factor = encoding.temperature(
+        inner._replace(mask=inner.mask._replace(queries=count, keys=count, prefix=PREFIX))
+    )
+    if factor is not None:
+        alone[:, :, PREFIX:] *= factor[..., None]
     wanted = reference(alone, other, v, outer, causal=False)
     torch.testing.assert_close(out.double(), wanted, atol=2e-5, rtol=0)
 

@@ -59,6 +59,9 @@ class Composition(PositionEncoding):
             raise ValueError("two of its parts choose the positions of training, each in its own way")
         self._scale = own.pop() if own else super().scale()
         self._drawing = drawing[0] if drawing else None
+        self.orderless = any(part.orderless for part in self.parts) and all(
+            part.orderless or set(part.acts) <= {"T"} for part in self.parts
+        )
 
     @classmethod
     def layers_of(cls, number: int, layers: int) -> list[int]:
@@ -211,7 +214,7 @@ def composed(
         "extrapolations": methods,
         "kernels": _kernels(classes),
         "cost": "; ".join(dict.fromkeys(one.cost for one in classes)),
-        "claims": tuple(claim for claim in classes[0].claims if all(claim in one.claims for one in classes)),
+        "claims": _claims(classes, pattern is None),
         "host_positions": any(one.host_positions for one in classes),
         "tf32": all(one.tf32 for one in classes),
         "autocast": all(one.autocast for one in classes),
@@ -233,6 +236,14 @@ def composed(
 def _least(bounds: Sequence[int | None]) -> int | None:
     there = [bound for bound in bounds if bound is not None]
     return min(there) if there else None
+
+
+def _claims(classes: Sequence[type[PositionEncoding]], together: bool) -> tuple[str, ...]:
+    """What holds of each part, unless one rotates what another that acts in the same layers reads."""
+    reading = [one for one in classes if set(one.acts) & set("RC")]
+    if together and len(reading) > 1 and any("R" in one.acts for one in reading):
+        return ()
+    return tuple(claim for claim in classes[0].claims if all(claim in one.claims for one in classes))
 
 
 def _draws_positions(part: PositionEncoding) -> bool:

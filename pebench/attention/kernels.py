@@ -58,6 +58,10 @@ them."""
 BF16_TERMS = 3
 """bfloat16 numbers whose sum holds every float32 exactly: 3 × 8 bits of significand."""
 
+EXACT_RANK = 4
+"""Features of a bias query·key up to which bfloat16 carries every bit of them, in six channels each. Where
+they are few they may be large and cancel, as positions do; where they are many they are vectors like queries
+and keys themselves."""
 
 ALIGNED_BYTES = 32
 """The channels of a head fill multiples of this on CUDA: below 16 the fast kernels take none, and PyTorch
@@ -181,7 +185,10 @@ def _fused_part(
 
 def _factored(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Factored, scale: float) -> Tensor:
     if bias.query is not None:
-        q, k = _widen(q, bias.query / scale), _widen(k, bias.key)
+        queries, keys = bias.query / scale, bias.key
+        if q.dtype == torch.bfloat16 and keys.shape[-1] <= EXACT_RANK:
+            queries, keys = _exact_products(queries.float(), keys.float())
+        q, k = _widen(q, queries), _widen(k, keys)
         if mask.is_plain_causal(slice(0, mask.queries), slice(0, mask.keys)) and is_faster(q, k):
             return attend_keeping_weights(q, k, v, scale)
         return _fused_of_any_width(q, k, v, mask, scale)
@@ -298,8 +305,20 @@ def _pad(v: Tensor, q: Tensor) -> Tensor:
     return F.pad(v, (0, q.shape[-1] - v.shape[-1]))
 
 
+def _exact_products(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Features of six times the rank whose products in bfloat16 are those of the (…, r) float32 features but
+    for the last of their bits: products of terms that are smaller than these are left out."""
+    high, middle, low = _exact_terms(queries, torch.bfloat16).chunk(BF16_TERMS, dim=-1)
+    their_high, their_middle, their_low = _exact_terms(keys, torch.bfloat16).chunk(BF16_TERMS, dim=-1)
+    return (
+        torch.cat((high, high, high, middle, middle, low), dim=-1),
+        torch.cat((their_high, their_middle, their_low, their_high, their_middle, their_high), dim=-1),
+    )
+
+
 def _exact_terms(features: Tensor, dtype: torch.dtype) -> Tensor:
-    """(…, BF16_TERMS): numbers of the given precision that add up to the float32 features (…, 1)."""
+    """(…, BF16_TERMS·r): numbers of the given precision, the largest first, that add up to the float32
+    features (…, r)."""
     # Bits are cut off, not rounded by a conversion there and back, which compilers take for nothing and leave
     # out: the first term would then be all there is, with the eight bits of its dtype.
     spare = 23 + round(math.log2(torch.finfo(dtype).eps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -115,7 +116,8 @@ def gradients(subject: Subject) -> None:
 
 @torch.no_grad()
 def order_matters(subject: Subject) -> None:
-    """Permuted input gives another output, unless the encoding acts on no embedding, rotation or logit."""
+    """Permuted input gives another output, unless the encoding acts on no embedding, rotation or logit, or
+    says that it is orderless."""
     model, positions = subject.model(layers=1), subject.grid()
     tokens = subject.tokens(positions.shape[1])
     order = torch.cat((torch.arange(len(tokens[0]) - 1).flip(0), torch.tensor([len(tokens[0]) - 1])))
@@ -123,7 +125,12 @@ def order_matters(subject: Subject) -> None:
     other = run_forward(model, tokens[:, order], positions, subject.reach())[:, -1]
     differs = not torch.allclose(one, other, atol=1e-4)
     acts = set(subject.declared.acts)
-    if acts & set("IRBC"):
+    if model.encoding.orderless:
+        without = replace(subject, name="none", options={}).model(layers=1)
+        plain = run_forward(without, tokens, positions, subject.reach())[:, -1]
+        assert not differs, "the encoding says that it is orderless, but the order of the tokens matters"
+        assert not torch.allclose(one, plain, atol=1e-4), "the encoding does nothing"
+    elif acts & set("IRBC"):
         assert differs, "the order of the tokens makes no difference: the encoding does nothing"
     elif not acts:
         assert not differs, "the encoding says that it acts nowhere, but the order of the tokens matters"

@@ -14,19 +14,40 @@ def accumulate(new: Tensor, state: dict[str, Tensor]) -> Tensor:
     """The running sums of a quantity, at all positions seen so far.
 
     Args:
-        new: (B, H, N) its values at the new positions.
+        new: (B, …, N) its values at the new positions.
         state: of this layer, empty at the start of the sequence; keeps the sums for the next call.
 
     Returns:
-        (B, H, K) float64, for K positions seen. In float32 a sum over ten thousand tokens has no digits left
+        (B, …, K) float64, for K positions seen. In float32 a sum over ten thousand tokens has no digits left
         for the difference between neighbours, which is what attention looks at.
     """
-    sums = _sums_by_products(new) if torch.compiler.is_compiling() else _sums(new)
+    sums = _running(new)
     if "sums" in state:
         before = state["sums"]
         sums = torch.cat((before, before[..., -1:] + sums), dim=-1)
     state["sums"] = sums
     return sums
+
+
+def go_on(new: Tensor, state: dict[str, Tensor]) -> Tensor:
+    """The running sums of a quantity, at the new positions alone.
+
+    Args:
+        new: (B, …, N) its values at the new positions.
+        state: of this layer, empty at the start of the sequence; keeps the last sum for the next call.
+
+    Returns:
+        (B, …, N) float64.
+    """
+    sums = _running(new)
+    if "last" in state:
+        sums = state["last"] + sums
+    state["last"] = sums[..., -1:]
+    return sums
+
+
+def _running(new: Tensor) -> Tensor:
+    return _sums_by_products(new) if torch.compiler.is_compiling() else _sums(new)
 
 
 def _sums(new: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,3 +29,12 @@ def rotate_pairs(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         # One complex product is several times as fast as the four real ones; compilers do not take it.
         turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.complex(cosine, sine))
     return turned.flatten(-2).to(x.dtype)
+
+
+def cosine_and_sine(angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of float64 angles of any size, in float32.
+
+    Angles are reduced to one turn first, so that float32 holds them to seven digits.
+    """
+    within = angles.remainder(2 * math.pi).float()
+    return within.cos(), within.sin()

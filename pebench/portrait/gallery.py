@@ -40,7 +40,7 @@ def gallery(folder: Path) -> Path:
         shown = picture_of(name, {}, folder / f"{name}.png")
         facts = encodings.literals(name)
         caption = f"{facts.get('summary', '')} {facts.get('source', '')}.".strip()
-        if facts.get("acts") and all(picture.is_flat() for picture in shown):
+        if set(facts.get("acts", "")) & set("IRBC") and all(picture.is_flat() for picture in shown):
             caption += f" {FLAT}"
         parts.append(f"## {name}\n\n{caption}\n\n![{name}: {_shown(facts)}]({folder.name}/{name}.png)\n")
     page = folder.parent / "gallery.md"

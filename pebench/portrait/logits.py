@@ -98,10 +98,14 @@ def _change(
         plain = content.unflatten(-1, (geometry.heads, geometry.head_dim)).square().sum(-1)[0, 0, :, None]
         x = layer_inputs(encoding, heads, heads, hidden, table)
         q, k = encoding.rotate(x)
-        bias = encoding.bias(x._replace(q=q, k=k))
-        products = (q[:, :, row : row + 1] * k).sum(-1)[0] - plain
-        total += products * encoding.scale() + _row(bias, row, count)[0]
-    return total / DRAWS
+        x = x._replace(q=q, k=k)
+        temperature, bias = encoding.temperature(x), encoding.bias(x)
+        products = (q[:, :, row : row + 1] * k).sum(-1)[0] * encoding.scale()
+        if temperature is not None:
+            products = products * temperature[0, :, row, None]
+        total += products - plain * encoding.scale() + _row(bias, row, count)[0]
+    visible = x.mask.visible(slice(row, row + 1), slice(0, count))[0, 0]
+    return (total / DRAWS).masked_fill(~visible, float("-inf"))
 
 
 def _row(bias: Bias | None, row: int, count: int) -> Tensor:

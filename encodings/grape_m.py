@@ -1,0 +1,76 @@
+"""GRAPE-M: rotary position embedding with learned frequencies, clockwise, by position or by content."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pebench.formulas.accumulation import go_on
+from pebench.formulas.projection import projection
+from pebench.formulas.rotation import cosine_and_sine, rotate_pairs
+from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding
+
+GATE_SCALE = 16.0
+"""Divides what content counts for."""
+
+
+class GrapeMEncoding(PositionEncoding):
+    """The pair (2c, 2c+1) of a head turns by −i·exp(λ_c/S), with λ learned, from S·ln(base^(−2c/d)).
+
+    With `content` it turns by −Φ_i·exp(λ_c/S), Φ_i = Σ_{t < i} σ((w_h·x_t + b_h)/16) with w from 0 and b from
+    ln(e^0.001 − 1), x_t being the layer's normed input. Each layer learns its own.
+    """
+
+    axes = (1,)
+    acts = "R"
+    cost = (
+        "O(N·D) time a layer, in each of which N·d/2 cosines and sines are made anew, N·D/2 of each with"
+        " frequencies of each head or with content"
+    )
+    claims = ("shift",)
+    source = "Zhang et al. 2025, https://arxiv.org/abs/2512.07805"
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        base: Annotated[float, Field(gt=1)] = 10000.0,
+        per_head: bool = False,
+        log_scale: Annotated[float, Field(gt=0)] = 16.0,
+        content: bool = False,
+    ) -> None:
+        """
+        Args:
+            base: of the geometric progression of initial frequencies.
+            per_head: whether each head has frequencies of its own.
+            log_scale: S; frequencies learn S times as slowly as λ.
+            content: whether each token counts for as much as its content says, instead of for one.
+        """
+        super().__init__(geometry)
+        if geometry.head_dim % 2:
+            raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
+        self.log_scale = log_scale
+        pairs = torch.arange(0, geometry.head_dim, 2) / geometry.head_dim
+        heads = geometry.heads if per_head else 1
+        start = -log_scale * math.log(base) * pairs
+        self.log_frequencies = nn.Parameter(start.repeat(geometry.layers, heads, 1))
+        gates = nn.ModuleList()
+        for _ in range(geometry.layers if content else 0):
+            gates.append(projection(geometry.width, geometry.heads, math.log(math.expm1(1e-3)), std=0.0))
+        self.gates = cast("Sequence[nn.Linear]", gates)
+
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
+        """Both turned clockwise by the angles of the layer."""
+        frequencies = (self.log_frequencies[x.layer] / self.log_scale).exp()[:, None]
+        cosine, sine = cosine_and_sine(self._place(x)[..., None] * frequencies)
+        return rotate_pairs(x.q, cosine, -sine), rotate_pairs(x.k, cosine, -sine)
+
+    def _place(self, x: AttentionInputs) -> Tensor:
+        """(B|1, H|1, N) float64: the position, or what the tokens before it count for."""
+        if not self.gates:
+            place: Tensor = x.q_table[:, None, :, 0].double()
+            return place
+        steps: Tensor = (self.gates[x.layer](x.hidden.float()) / GATE_SCALE).sigmoid().transpose(1, 2)
+        return go_on(steps, x.state) - steps

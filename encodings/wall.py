@@ -1,0 +1,118 @@
+"""Wall attention: each channel of a key fades at a rate of its own, read off the content of what follows."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pebench.formulas.accumulation import accumulate
+from pebench.formulas.measurement import measure_for_heads
+from pebench.formulas.projection import projection
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Block,
+    Dense,
+    Geometry,
+    PositionEncoding,
+    TableInputs,
+)
+
+PART = 16
+"""Queries for which the keys are counted from one place. Within a part each pair has an exponential of its
+own, since a factor of the key alone could grow without bounds."""
+
+
+class WallEncoding(PositionEncoding):
+    """logit_ij = 1/√d·Σ_n q_in·k_jn·exp(P_in − P_jn), with P_i = Σ_{t ≤ i} ln σ(W x_t + b).
+
+    x_t is the layer's normed input. W is drawn from N(0, 0.02), and b starts at 8, so that little is
+    forgotten. With `scalar_gate` the logit also gets C_i − C_j, the gate of FoX, whose b starts at 8 too.
+    """
+
+    axes = (1,)
+    acts = "C"
+    causal_only = True
+    kernels = ("blocked",)
+    cost = (
+        "O(N·K·D) for the products q·k twice more, N·K·D/128 + 24·N·D exponentials, 128 queries at a time;"
+        " N·D sums in float64 and a Linear D → D a layer"
+    )
+    claims = ("shift",)
+    source = "Pai et al. 2026, https://blog.tilderesearch.com/blog/wall-attn"
+
+    def __init__(self, geometry: Geometry, scalar_gate: bool = False) -> None:
+        """
+        Args:
+            scalar_gate: whether each head has a forget gate beside those of its channels.
+        """
+        super().__init__(geometry)
+        layers = range(geometry.layers)
+        decays = nn.ModuleList(projection(geometry.width, geometry.width, bias=8.0) for _ in layers)
+        self.decays = cast("Sequence[nn.Linear]", decays)
+        gates = nn.ModuleList(
+            projection(geometry.width, geometry.heads, bias=8.0) for _ in layers if scalar_gate
+        )
+        self.gates = cast("Sequence[nn.Linear]", gates)
+
+    def table(self, x: TableInputs) -> None:
+        """Nothing: only the order of the tokens matters."""
+
+    def bias(self, x: AttentionInputs) -> Bias:
+        """What the decays take away from q·k."""
+        steps = self._log_gates(self.decays[x.layer], x)
+        if self.gates:
+            steps = torch.cat((steps, self._log_gates(self.gates[x.layer], x)), dim=-1)
+        sums = accumulate(steps.movedim(1, -1), x.state).mT
+        width, own = x.q.shape[-1], sums[:, :, x.mask.first :]
+
+        def values(block: Block) -> Tensor:
+            query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
+            here, there = own[:, :, block.rows], sums[:, :, block.keys]
+            products = decayed_products(query, key, here[..., :width], there[..., :width])
+            change = (products - query @ key.mT) * self.scale()
+            return change + (here[..., width:] - there[..., width:].mT).float() if self.gates else change
+
+        return Dense(values)
+
+    def _log_gates(self, linear: nn.Linear, x: AttentionInputs) -> Tensor:
+        """(B, N, H, channels) ln σ of a map of the normed input."""
+        gates = F.logsigmoid(measure_for_heads(x.hidden, linear.weight, x.q) + linear.bias)
+        by_head: Tensor = gates.unflatten(-1, (self.geometry.heads, -1))
+        return by_head
+
+
+def decayed_products(q: Tensor, k: Tensor, here: Tensor, there: Tensor) -> Tensor:
+    """Σ_n q_in·k_jn·exp(P_in − P_jn) of a block of causal attention, any number where j > i.
+
+    Args:
+        q: (B, H, rows, d).
+        k: (B, H, keys, d), the last of them those of the rows.
+        here: (B, H, rows, d) P of the rows.
+        there: (B, H, keys, d) P of the keys.
+
+    Returns:
+        (B, H, rows, keys).
+    """
+    count, before = q.shape[2], k.shape[2] - q.shape[2]
+    start = here[:, :, :1]
+    distant = (q * _decay(here, start)) @ (k[:, :, :before] * _decay(start, there[:, :, :before])).mT
+    q, k, here, there = (
+        F.pad(x, (0, 0, 0, -count % PART)).unflatten(2, (-1, PART))
+        for x in (q, k[:, :, before:], here, there[:, :, before:])
+    )
+    start = here[:, :, :, :1]
+    all_keys, all_sums = (x.flatten(2, 3)[:, :, None] for x in (k, there))
+    near = (q * _decay(here, start)) @ (all_keys * _decay(start, all_sums)).mT
+    decays = _decay(here[..., :, None, :], there[..., None, :, :])
+    same_part = ((k[..., None, :, :] * decays) @ q[..., None])[..., 0]
+    parts = torch.eye(q.shape[2], dtype=torch.bool, device=q.device)[:, None, :, None]
+    near = torch.where(parts, same_part[:, :, :, :, None], near.unflatten(-1, (-1, PART)))
+    return torch.cat((distant, near.flatten(4, 5).flatten(2, 3)[:, :, :count, :count]), dim=-1)
+
+
+def _decay(later: Tensor, earlier: Tensor) -> Tensor:
+    """exp(later − earlier) of float64 sums, at most one, which it would exceed only where nobody looks."""
+    return (later - earlier).clamp(max=0).float().exp()

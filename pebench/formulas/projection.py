@@ -1,0 +1,21 @@
+"""Linear maps of the content, with which encodings read something off it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def projection(inputs: int, outputs: int, bias: float | None = None, std: float = 0.02) -> nn.Linear:
+    """A Linear with weights drawn from N(0, std²), by default GPT-2's.
+
+    Args:
+        inputs: channels that it reads.
+        outputs: numbers that it gives.
+        bias: initial value of the bias; None for none.
+        std: of the weights.
+    """
+    linear = nn.Linear(inputs, outputs, bias=bias is not None)
+    nn.init.normal_(linear.weight, std=std)
+    if bias is not None:
+        nn.init.constant_(linear.bias, bias)
+    return linear
