@@ -25,7 +25,7 @@ class LiereEncoding(PositionEncoding):
     over the trained extent.
     """
 
-    axes = (1, 2)
+    axes = (1, 2, 3)
     acts = "R"
     cost = (
         "one axis: O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) "
