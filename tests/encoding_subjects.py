@@ -6,11 +6,15 @@ from pebench.conformance import Subject, subjects
 from pebench.registry import encodings
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
+    "comrope": [{"kind": "ap", "block": 4}],
     "cope": [{"p_max": 3}],
+    "dinov3": [{"periods": (0.1, 10.0), "normalize": "min"}],
     "fire": [{"shared": True}],
     "kerple": [{"kind": "power"}],
     "liere": [{"block": 2}],
+    "log-cpb": [{"mode": "cr", "shared": True}],
     "lookhere": [{"view": 180}, {"view": 45}],
+    "m-rope": [{"layout": "chunked"}],
     "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
     "seqpe": [
         {"apply": "input"},
@@ -22,6 +26,8 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"base": 3, "mask_padding": True, "candidates": "images"},
         {"bidirectional": True},
     ],
+    "spiral": [{"clamp": True}, {"same": False}],
+    "swin": [{"shared": True}],
 }
 """Options that take other paths through an encoding than its defaults do."""
 

@@ -1,0 +1,250 @@
+"""The encodings for grids compute what their definitions say, by golden values and by plain float64."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from golden_values import load
+from torch import Tensor
+
+from pebench.position_encoding import (
+    AttentionInputs,
+    Extrapolation,
+    Geometry,
+    PositionEncoding,
+    StepRNG,
+    grid,
+    layer_inputs,
+    tabulate,
+)
+from pebench.resolve import build_encoding
+
+
+def _built(name: str, options: Mapping[str, Any], geometry: Geometry, seed: int = 0) -> Any:
+    """An encoding whose parameters can be named without a word about their types."""
+    return build_encoding(name, options, geometry, seed)
+
+
+def _golden(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The arrays of a file, and its settings."""
+    arrays = load(name)
+    config: dict[str, Any] = json.loads(str(arrays["config"]))
+    return {
+        key: torch.from_numpy(value) for key, value in arrays.items() if value.dtype.kind != "U"
+    }, config
+
+
+def _geometry(like: Tensor, extent: tuple[int, ...], prefix: int = 0) -> Geometry:
+    """Of one layer that holds (B, H, N, d) queries."""
+    heads, width = like.shape[1], like.shape[3]
+    return Geometry(heads * width, heads, 1, extent, causal=False, prefix_tokens=prefix)
+
+
+def _interleaved(x: Tensor) -> Tensor:
+    """Channels of which c and c + d/2 are a pair, with the two of a pair beside each other."""
+    return torch.stack(x.chunk(2, dim=-1), dim=-1).flatten(-2)
+
+
+def _layer(
+    encoding: PositionEncoding,
+    positions: Tensor,
+    q: Tensor,
+    k: Tensor | None = None,
+    hidden: Tensor | None = None,
+    at: Extrapolation | None = None,
+    rng: StepRNG | None = None,
+) -> AttentionInputs:
+    at = at or Extrapolation(encoding.geometry.extent, encoding.extrapolations[0])
+    table = tabulate(encoding, positions[None], at, rng=rng)
+    return layer_inputs(encoding, q, q if k is None else k, q if hidden is None else hidden, table)
+
+
+def _close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(found.double(), wanted.double(), atol=tolerance, rtol=tolerance)
+
+
+def _turned(q: Tensor, angles: Tensor) -> Tensor:
+    """(B, H, N, d) queries, each interleaved pair as a complex number turned by its (…, N, d/2) angle."""
+    pairs = torch.view_as_complex(q.double().unflatten(-1, (-1, 2)).contiguous())
+    turned = pairs * torch.polar(torch.ones_like(angles), angles)
+    return torch.view_as_real(turned).flatten(-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "tolerance"),
+    [
+        ("dinov3", {}, 1e-5),
+        ("dinov3_min", {"normalize": "min"}, 1e-5),
+        ("dinov3_large", {}, 1e-5),
+        # The published angles, of 600 radians, are in float32.
+        ("dinov3_periods", {"periods": (0.01, 1.0)}, 5e-4),
+    ],
+)
+def test_dinov3_has_the_golden_values(name: str, options: dict[str, Any], tolerance: float) -> None:
+    golden, config = _golden(name)
+    encoding = _built("dinov3", options, _geometry(golden["q"], tuple(config["extent"])))
+    q = _interleaved(golden["q"])
+    found, _ = encoding.rotate(_layer(encoding, golden["positions_2d"], q))
+    _close(found, _interleaved(golden["q_out"]), tolerance)
+
+
+def test_dinov3_is_shifted_then_jittered_then_rescaled_as_published() -> None:
+    golden, config = _golden("dinov3_augmented")
+    extent = tuple(config["extent"])
+    options = {key: config[key] for key in ("shift", "jitter", "rescale")}
+    encoding = _built("dinov3", options, Geometry(16, 1, 1, extent, causal=False))
+    factors = (golden["jitter"].double() * golden["rescale"].double()).tolist()
+    encoding.augmentation = lambda rng: (golden["shift"].tolist(), factors)
+    at = Extrapolation(extent, "interpolate")
+    cosine, sine = tabulate(encoding, grid(extent), at, rng=StepRNG(0, 0))
+    _close(cosine[0], golden["cos"])
+    _close(sine[0], golden["sin"])
+
+
+def test_dinov3_draws_anew_in_each_training_step_within_its_bounds_and_not_in_evaluation() -> None:
+    options = {"shift": 0.25, "jitter": 1.5, "rescale": 2.0}
+    encoding = _built("dinov3", options, Geometry(16, 1, 1, (4, 6), causal=False))
+    drawn = [encoding.augmentation(StepRNG(3, step)) for step in range(200)]
+    assert drawn == [encoding.augmentation(StepRNG(3, step)) for step in range(200)]
+    shifts, factors = (np.array(part) for part in zip(*drawn, strict=True))
+    assert 0.2 < np.abs(shifts).max() <= 0.25
+    assert 2 < factors.max() <= 3
+    assert 1 / 3 <= factors.min() < 1 / 2
+    ratio = factors[:, 0] / factors[:, 1]
+    assert ratio.std() > 0.1, "each axis has a jitter of its own"
+    at = Extrapolation((4, 6), "interpolate")
+    tables = [tabulate(encoding, grid((4, 6)), at, rng=rng)[0] for rng in (None, None, StepRNG(3, 0))]
+    assert torch.equal(tables[0], tables[1])
+    assert not torch.allclose(tables[0], tables[2])
+    plain = _built("dinov3", {"rescale": 1.0}, encoding.geometry)
+    assert torch.equal(tabulate(plain, grid((4, 6)), at, rng=StepRNG(3, 0))[0], tables[0])
+
+
+def test_dinov3_is_the_loop_of_its_definition() -> None:
+    encoding = _built("dinov3", {}, Geometry(48, 2, 1, (3, 5), causal=False))
+    q, extent = torch.randn(1, 2, 15, 24, dtype=torch.float64), (3, 5)
+    angles = torch.tensor(
+        [
+            [
+                2 * math.pi * (2 * (place + 0.5) / size - 1) / 100 ** (4 * t / 24)
+                for place, size in ((row, 3), (column, 5))
+                for t in range(6)
+            ]
+            for row in range(3)
+            for column in range(5)
+        ],
+        dtype=torch.float64,
+    )
+    found, _ = encoding.rotate(_layer(encoding, grid(extent)[0], q))
+    _close(found, _turned(q, angles), 1e-6)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "chunked"])
+def test_m_rope_has_the_golden_values_where_float32_angles_keep_their_digits(layout: str) -> None:
+    golden, config = _golden(f"mrope_{layout}")
+    positions = golden["positions_3d"]
+    options = {"layout": layout, "sections": config["sections"], "base": config["base"]}
+    encoding = _built("m-rope", options, _geometry(golden["q"], (4, 8, 8)))
+    found, _ = encoding.rotate(_layer(encoding, positions, _interleaved(golden["q"])))
+    near = positions.amax(-1) < 5000
+    assert 0 < int((~near).sum()) < len(near)
+    _close(found[:, :, near], _interleaved(golden["q_out"])[:, :, near], 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layout", "sections", "reads"),
+    [
+        ("chunked", [2, 3, 3], [0, 0, 1, 1, 1, 2, 2, 2]),
+        ("chunked", None, [0, 0, 1, 1, 1, 2, 2, 2]),
+        ("interleaved", [3, 3, 2], [0, 1, 2, 0, 1, 2, 0, 1]),
+        ("interleaved", None, [0, 1, 2, 0, 1, 2, 0, 0]),
+        # Sections that go on past the head are clipped.
+        ("interleaved", [0, 9, 1], [0, 1, 2, 0, 1, 0, 0, 1]),
+    ],
+)
+def test_m_rope_is_the_loop_of_its_definition_out_to_far_positions(
+    layout: str, sections: list[int] | None, reads: list[int]
+) -> None:
+    encoding = _built("m-rope", {"layout": layout, "sections": sections}, Geometry(32, 2, 1, (2, 3, 4), False))
+    positions = torch.tensor([[0, 0, 0], [1, 2, 3], [131_071, 70_001, 99_999]])
+    q = torch.randn(1, 2, 3, 16, dtype=torch.float64)
+    angles = [[place[axis] * 1e6 ** (-2 * c / 16) for c, axis in enumerate(reads)] for place in positions.tolist()]
+    found, _ = encoding.rotate(_layer(encoding, positions, q))
+    _close(found, _turned(q, torch.tensor(angles, dtype=torch.float64)), 1e-6)
+
+
+def test_m_rope_with_three_equal_coordinates_is_rope() -> None:
+    line = torch.tensor([0, 1, 5, 40])
+    q = torch.randn(1, 2, 4, 16)
+    on_grid = _built("m-rope", {"base": 10_000.0}, Geometry(32, 2, 1, (64, 64, 64), False))
+    on_line = _built("rope", {}, Geometry(32, 2, 1, (64,)))
+    found, _ = on_grid.rotate(_layer(on_grid, line[:, None].expand(-1, 3), q))
+    wanted, _ = on_line.rotate(_layer(on_line, line[:, None], q))
+    _close(found, wanted)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_golden_gate_has_the_golden_values(axes: int) -> None:
+    golden, config = _golden(f"golden_gate_{axes}d")
+    options = {key: config[key] for key in ("min_frequency", "max_frequency", "zero")}
+    # Places from −1 to 1 are positions on a grid of which each side has the length 2.
+    encoding = _built("golden-gate", options, _geometry(golden["q"], (2,) * axes))
+    _close(encoding.waves, golden["frequencies"])
+    found, _ = encoding.rotate(_layer(encoding, golden["positions"], _interleaved(golden["q"])))
+    _close(found, _interleaved(golden["q_out"]), 2e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_golden_gate_spreads_its_directions_over_all_that_there_are(axes: int) -> None:
+    encoding = _built("golden-gate", {"zero": 0.25}, Geometry(256, 4, 1, (8,) * axes, False))
+    lengths = encoding.waves.norm(dim=-1)
+    assert (lengths[:, :8] == 0).all()
+    wanted = 0.2 * 100 ** (torch.arange(24, dtype=torch.float64) / 23)
+    torch.testing.assert_close(lengths[:, 8:], wanted.expand(4, -1))
+    directions = (encoding.waves[:, 8:] / lengths[:, 8:, None]).flatten(0, 1)
+    moments = directions.T @ directions / len(directions)
+    torch.testing.assert_close(moments, torch.eye(axes).double() / axes, atol=0.08, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("spiral", {}), ("spiral_different", {"same": False, "max_frequency": 0.5})],
+)
+def test_spiral_clamped_has_the_golden_values_and_unclamped_leaves_them_at_the_border(
+    name: str, options: dict[str, Any]
+) -> None:
+    golden, config = _golden(name)
+    side, inside = (config["side"],) * 2, 0
+    found = {}
+    for clamp in (True, False):
+        encoding = _built("spiral", {**options, "clamp": clamp}, _geometry(golden["q"], side))
+        found[clamp], _ = encoding.rotate(_layer(encoding, golden["positions_2d"], golden["q"]))
+    _close(found[True], golden["q_out"])
+    off = (found[False] - golden["q_out"]).abs().amax((0, 1, 3)).view(side)
+    assert off[0, 0] > 0.2, "the published code clips the corners"
+    inside = slice(side[0] // 4, -(side[0] // 4))
+    assert off[inside, inside].max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["comrope_ld", "comrope_ap", "comrope_ap_3d"])
+@torch.no_grad()
+def test_comrope_has_the_golden_values(name: str) -> None:
+    golden, config = _golden(name)
+    q, k, positions = golden["q"][None], golden["k"][None], golden["positions"]
+    # A trained extent of one position an axis: places are positions and a half.
+    options = {"kind": name.split("_")[1], "block": config["block"]}
+    encoding = _built("comrope", options, _geometry(q, (1,) * config["axes"])).double()
+    encoding.matrices.copy_(golden["blocks"][None])
+    if encoding.multipliers is not None:
+        encoding.multipliers.copy_(golden["multiplier"][:, None])
+    turned = encoding.rotate(_layer(encoding, positions - 0.5, q, k))
+    for found, key in zip(turned, ("q_out", "k_out"), strict=True):
+        torch.testing.assert_close(found[0], golden[key], atol=1e-12, rtol=1e-12)
+    logits = turned[0] @ turned[1].mT
+    torch.testing.assert_close(logits[0], golden["logits_unscaled"], atol=1e-11, rtol=1e-11)
