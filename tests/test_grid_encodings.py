@@ -15,6 +15,9 @@ from torch import Tensor
 
 from pebench.position_encoding import (
     AttentionInputs,
+    Bias,
+    Block,
+    Dense,
     Extrapolation,
     Geometry,
     PositionEncoding,
@@ -248,3 +251,57 @@ def test_comrope_has_the_golden_values(name: str) -> None:
         torch.testing.assert_close(found[0], golden[key], atol=1e-12, rtol=1e-12)
     logits = turned[0] @ turned[1].mT
     torch.testing.assert_close(logits[0], golden["logits_unscaled"], atol=1e-11, rtol=1e-11)
+
+
+def _values(bias: Bias | None, count: int) -> Tensor:
+    """The whole bias of a number of tokens, the same by its numbers one by one."""
+    assert isinstance(bias, Dense)
+    assert bias.score is not None
+    whole = Block(slice(0, count), slice(0, count), torch.ones(1, 1, count, count, dtype=torch.bool))
+    values = bias.values(whole)
+    for place in ((0, 0, 0, 0), (len(values) - 1, values.shape[1] - 1, count - 1, 1), (0, 1, 2, count - 2)):
+        single = bias.score(*(torch.tensor(number) for number in place))
+        torch.testing.assert_close(single, values[place], atol=1e-5, rtol=1e-5)
+    return values
+
+
+@pytest.mark.parametrize("name", ["pape_1d", "pape_2d", "pape_ri_2d"])
+@torch.no_grad()
+def test_pape_has_the_golden_values(name: str) -> None:
+    golden, config = _golden(name)
+    q, k, hidden, positions = (golden[key] for key in ("q", "k", "hidden", "positions"))
+    extent = tuple(int(size) + 1 for size in positions.amax(0))
+    rotation_invariant = "ri" in name
+    options = {} if rotation_invariant else {"parabolas": config["parabolas"]}
+    # The published code gives the class token the place (0, 0).
+    encoding = _built("pape-ri" if rotation_invariant else "pape", options, _geometry(q, extent)).double()
+    if rotation_invariant:
+        encoding.scales.copy_(golden["position_scales"][None])
+        encoding.measures[0].weight.copy_(golden["w_a"])
+    else:
+        encoding.directions.copy_(golden["w_position"].movedim(-1, 0)[:, None])
+        encoding.measures[0].weight.copy_(torch.stack((golden["w_a"], golden["w_b"])).flatten(0, 2))
+    bias = _values(encoding.bias(_layer(encoding, positions, q, k, hidden)), q.shape[2])
+    _close(q @ k.mT * encoding.scale() + bias, golden["logits"])
+    beside = q @ k.mT * encoding.scale() + bias / encoding.scale()
+    assert (beside - golden["logits"]).abs().max() > 1, "the bias is under 1/√d, as the content is"
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@torch.no_grad()
+def test_pape_is_the_sum_over_its_parabolas_near_and_far_from_the_origin(axes: int) -> None:
+    encoding = _built("pape", {"parabolas": 3}, Geometry(16, 2, 1, (9,) * axes, causal=False))
+    draws = torch.Generator().manual_seed(0)
+    hidden, q = torch.randn(2, 7, 16, generator=draws), torch.randn(2, 2, 7, 8, generator=draws)
+    near = torch.randint(0, 9, (7, axes), generator=draws)
+    u = encoding.directions[:, 0].double()
+    w, v = encoding.measures[0].weight.double().view(2, 2, 3, 16)
+    a = torch.nn.functional.softplus(torch.einsum("bnd,hpd->bhpn", hidden.double(), w))
+    b = torch.einsum("bnd,hpd->bhpn", hidden.double(), v)
+    wanted = torch.zeros(2, 2, 7, 7, dtype=torch.float64)
+    for h, p, i, j in np.ndindex(2, 3, 7, 7):
+        apart = float(u[:, h, p] @ (near[i] - near[j]).double())
+        wanted[:, h, i, j] += (b[:, h, p, i] * apart - a[:, h, p, i] * apart**2) / math.sqrt(8)
+    for offset in (0, 1_000_000):
+        found = _values(encoding.bias(_layer(encoding, near + offset, q, q, hidden)), 7)
+        _close(found, wanted, 2e-5)
