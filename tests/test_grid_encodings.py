@@ -13,6 +13,7 @@ import torch
 from golden_values import load
 from torch import Tensor
 
+from pebench.attention.prefix_tokens import joined
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -22,6 +23,7 @@ from pebench.position_encoding import (
     Geometry,
     PositionEncoding,
     StepRNG,
+    TableInputs,
     grid,
     layer_inputs,
     tabulate,
@@ -305,3 +307,79 @@ def test_pape_is_the_sum_over_its_parabolas_near_and_far_from_the_origin(axes: i
     for offset in (0, 1_000_000):
         found = _values(encoding.bias(_layer(encoding, near + offset, q, q, hidden)), 7)
         _close(found, wanted, 2e-5)
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+@torch.no_grad()
+def test_swin_has_the_golden_values_by_query_minus_key(prefix: int) -> None:
+    golden, config = _golden("relative_table_class_token" if prefix else "relative_table")
+    heads, (rows, columns) = config["heads"], config["window"]
+    encoding = _built("swin", {}, Geometry(4 * heads, heads, 1, (rows, columns), False, prefix)).double()
+    encoding.steps.copy_(golden["table"][None])
+    if prefix:
+        encoding.prefix.copy_(golden["extra"][None])
+    count = prefix + rows * columns
+    q = torch.zeros(1, heads, count, 4)
+    x = _layer(encoding, golden["positions_2d"], q)
+    table = joined(encoding.prefix_table(), x.q_table) if prefix else x.q_table
+    bias = _values(encoding.bias(x._replace(q_table=table, k_table=table)), count)
+    torch.testing.assert_close(bias[0], golden["bias"], atol=0, rtol=0)
+    assert not torch.allclose(bias.mT, bias, atol=1.0), "key minus query is another thing"
+
+
+@pytest.mark.parametrize("method", ["geometric", "bicubic"])
+@torch.no_grad()
+def test_swin_resized_has_the_golden_values(method: str) -> None:
+    golden, config = _golden("relative_table_resized")
+    old, new = tuple(config["old"]), tuple(config["new"])
+    encoding = _built("swin", {}, Geometry(8, 2, 1, old, False)).double()
+    encoding.steps.copy_(golden["table"][None])
+    q, at = torch.zeros(1, 2, math.prod(new), 4), Extrapolation(new, method)
+    bias = _values(encoding.bias(_layer(encoding, grid(new)[0], q, at=at)), math.prod(new))
+    row, column = grid(new)[0].unbind(-1)
+    down, right = (place[:, None] - place for place in (row, column))
+    wanted = golden[f"resized_{method}"][:, down + new[0] - 1, right + new[1] - 1]
+    _close(bias[0], wanted, 1e-6)
+
+
+@torch.no_grad()
+def test_swin_geometric_keeps_small_steps_and_brings_the_largest_to_the_border() -> None:
+    encoding = _built("swin", {}, Geometry(8, 2, 1, (8, 8), False))
+    window = encoding.table(TableInputs(grid((12, 12)), Extrapolation((12, 12), "geometric"), torch.device("cpu")))
+    resized, steps = encoding._resized(0, window), encoding.steps[0]
+    _close(resized[:, 11, 11], steps[:, 7, 7])
+    _close(resized[:, 12, 10], steps[:, 8, 6])
+    _close(resized[:, 22, 0], steps[:, 14, 0], 1e-4)
+    one_row = _built("swin", {}, Geometry(8, 2, 1, (1, 8), False))
+    window = one_row.table(TableInputs(grid((3, 12)), Extrapolation((3, 12), "geometric"), torch.device("cpu")))
+    found = one_row._resized(0, window)
+    assert torch.equal(found, found[:, :1].expand_as(found)), "a table of one row says nothing about rows"
+
+
+@pytest.mark.parametrize("mode", ["swin", "cr"])
+@torch.no_grad()
+def test_log_cpb_has_the_golden_values(mode: str) -> None:
+    golden, config = _golden(f"log_cpb_{mode}")
+    heads, extent = config["heads"], tuple(config["window"])
+    options = {"mode": mode, "hidden": len(golden["b1"])}
+    encoding = _built("log-cpb", options, Geometry(4 * heads, heads, 1, extent, False)).double()
+    for key, ours in (("w1", "0.weight"), ("b1", "0.bias"), ("w2", "2.weight"), ("b2", "2.bias")):
+        if key in golden:
+            encoding.functions[0].get_parameter(ours).copy_(golden[key])
+    count = math.prod(extent)
+    bias = _values(encoding.bias(_layer(encoding, golden["positions_2d"], torch.zeros(1, heads, count, 4))), count)
+    _close(bias[0], golden["bias"])
+
+
+@torch.no_grad()
+def test_log_cpb_goes_on_by_its_formula_beyond_the_trained_grid() -> None:
+    encoding = _built("log-cpb", {"hidden": 5}, Geometry(8, 2, 1, (4, 1), False))
+    w1, b1, w2 = (encoding.functions[0].get_parameter(key).double() for key in ("0.weight", "0.bias", "2.weight"))
+    at = Extrapolation((6, 7))
+    bias = _values(encoding.bias(_layer(encoding, grid((6, 7))[0], torch.zeros(1, 2, 42, 4), at=at)), 42)
+    cells = grid((6, 7))[0].double()
+    for i, j in ((0, 41), (41, 0), (9, 9), (30, 17)):
+        step = cells[i] - cells[j]
+        spaced = step.sign() * torch.log2(1 + 8 * step.abs() / torch.tensor([3.0, 1.0])) / 3
+        wanted = 16 * (w2 @ (w1 @ spaced + b1).relu()).sigmoid()
+        _close(bias[0, :, i, j], wanted)
