@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.formulas.distance import steps_apart
 from pebench.formulas.measurement import measure_for_heads
 from pebench.position_encoding import AttentionInputs, Block, Dense, Geometry, PositionEncoding, TableInputs
 
@@ -22,10 +21,10 @@ class ParabolicEncoding(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = "C"
-    kernels = ("blocked", "flex")
+    kernels = ("blocked",)
     cost = (
         "a Linear D → 2·H·P and H·P·A² multiplications for each token a layer; A² + A of them for each of N·K·H "
-        "logits, 128 queries at a time; with flex in the kernel"
+        "logits, 128 queries at a time"
     )
     claims = ("shift", "grid-row")
     source = "2026, https://arxiv.org/abs/2602.01418"
@@ -56,16 +55,7 @@ class ParabolicEncoding(PositionEncoding):
             parabola = torch.einsum("bhqf,bqkf->bhqk", wide[:, :, block.rows], products)
             return torch.einsum("bhqa,bqka->bhqk", tilted[:, :, block.rows], step) - parabola
 
-        def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            step = steps_apart(x.q_table, x.k_table, batch, query, key)
-            total = torch.zeros_like(step[0])
-            for a, along in enumerate(step):
-                total = total + tilted[batch, head, query, a] * along
-                for c, across in enumerate(step):
-                    total = total - wide[batch, head, query, a * len(step) + c] * along * across
-            return total
-
-        return Dense(values, score)
+        return Dense(values)
 
     def _coefficients(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """M as (B, H, N, A²) and c as (B, H, N, A), both over √d."""

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pebench.formulas.distance import steps_apart
 from pebench.formulas.measurement import measure_for_heads
 from pebench.position_encoding import AttentionInputs, Block, Dense, Geometry, PositionEncoding, TableInputs
 
@@ -18,10 +17,10 @@ class RotationInvariantParabolicEncoding(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = "C"
-    kernels = ("blocked", "flex")
+    kernels = ("blocked",)
     cost = (
         "a Linear D → H a layer; a squared distance for each of N·K pairs and a multiplication for each of N·K·H "
-        "logits, 128 queries at a time; with flex in the kernel"
+        "logits, 128 queries at a time"
     )
     claims = ("shift", "reversal")
     source = "2026, https://arxiv.org/abs/2602.01418"
@@ -49,9 +48,4 @@ class RotationInvariantParabolicEncoding(PositionEncoding):
             step = x.q_table[:, block.rows, None] - x.k_table[:, None, block.keys]
             return -steepness[:, :, block.rows, None] * step.square().sum(-1)[:, None]
 
-        def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            first, *others = steps_apart(x.q_table, x.k_table, batch, query, key)
-            squared = sum((step * step for step in others), first * first)
-            return -steepness[batch, head, query] * squared
-
-        return Dense(values, score)
+        return Dense(values)

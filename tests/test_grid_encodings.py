@@ -256,14 +256,14 @@ def test_comrope_has_the_golden_values(name: str) -> None:
 
 
 def _values(bias: Bias | None, count: int) -> Tensor:
-    """The whole bias of a number of tokens, the same by its numbers one by one."""
+    """The whole bias of a number of tokens, the same by its numbers one by one where it has that form."""
     assert isinstance(bias, Dense)
-    assert bias.score is not None
     whole = Block(slice(0, count), slice(0, count), torch.ones(1, 1, count, count, dtype=torch.bool))
     values = bias.values(whole)
-    for place in ((0, 0, 0, 0), (len(values) - 1, values.shape[1] - 1, count - 1, 1), (0, 1, 2, count - 2)):
-        single = bias.score(*(torch.tensor(number) for number in place))
-        torch.testing.assert_close(single, values[place], atol=1e-5, rtol=1e-5)
+    if bias.score is not None:
+        for place in ((0, 0, 0, 0), (0, values.shape[1] - 1, count - 1, 1), (0, 1, 2, count - 2)):
+            single = bias.score(*(torch.tensor(number) for number in place))
+            torch.testing.assert_close(single, values[place], atol=1e-5, rtol=1e-5)
     return values
 
 

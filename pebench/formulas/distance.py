@@ -65,14 +65,9 @@ def entry(table: Tensor, batch: Tensor, place: Tensor, channel: int = 0) -> Tens
     return table[batch, place, channel] if len(table) > 1 else table[0, place, channel]
 
 
-def steps_apart(query: Tensor, key: Tensor, batch: Tensor, i: Tensor, j: Tensor) -> list[Tensor]:
-    """i − j along each axis between entries of two (B|1, N, A) tables, for a bias given number by number."""
-    return [entry(query, batch, i, axis) - entry(key, batch, j, axis) for axis in range(query.shape[-1])]
-
-
 def separation(query: Tensor, key: Tensor, batch: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """‖i − j‖₂ between entries of two (B|1, N, A) float32 tables, for a bias given number by number."""
-    steps = steps_apart(query, key, batch, i, j)
+    steps = [entry(query, batch, i, axis) - entry(key, batch, j, axis) for axis in range(query.shape[-1])]
     if len(steps) == 1:
         return steps[0].abs()
     return sum((step * step for step in steps[1:]), steps[0] * steps[0]).sqrt()
