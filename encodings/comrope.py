@@ -56,7 +56,9 @@ class CommutingRotaryEncoding(PositionEncoding):
         if kind == "ap" and blocks < geometry.axes:
             raise ValueError(f"{blocks} blocks of a head are too few for {geometry.axes} axes")
         self.noise, self.offset = noise, offset
-        self.matrices = nn.Parameter(torch.randn(geometry.layers, geometry.heads, blocks, block, block) * init)
+        self.matrices = nn.Parameter(
+            torch.randn(geometry.layers, geometry.heads, blocks, block, block) * init
+        )
         self.multipliers = None
         if kind == "ld":
             self.multipliers = nn.Parameter(torch.randn(geometry.axes, geometry.layers, blocks))

@@ -47,7 +47,9 @@ class LogSpacedBiasEncoding(PositionEncoding):
         super().__init__(geometry)
         self.mode = mode
         self.functions = nn.ModuleList(
-            nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, geometry.heads, bias=mode == "cr"))
+            nn.Sequential(
+                nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, geometry.heads, bias=mode == "cr")
+            )
             for _ in range(1 if shared else geometry.layers)
         )
 

@@ -33,7 +33,9 @@ class MixedRotaryEncoding(PositionEncoding):
         """
         super().__init__(geometry)
         if geometry.axes == 2 and geometry.head_dim % 4:
-            raise ValueError(f"{geometry.head_dim} channels a head do not divide into pairs for two directions")
+            raise ValueError(
+                f"{geometry.head_dim} channels a head do not divide into pairs for two directions"
+            )
         counts = shares(geometry.head_dim // 2, geometry.axes)[::-1]
         lengths = torch.cat([base ** -(torch.arange(pairs) / pairs) for pairs in counts])
         directions = _directions(geometry.axes, geometry.layers, geometry.heads)

@@ -38,7 +38,9 @@ class SinusoidalEncoding(PositionEncoding):
     def table(self, x: TableInputs) -> Tensor:
         """(B|1, N, D) float32."""
         places = zip(x.positions.float().unbind(-1), self.shares, strict=True)
-        angles = torch.cat([place[..., None] * self._frequencies(pairs, place) for place, pairs in places], -1)
+        angles = torch.cat(
+            [place[..., None] * self._frequencies(pairs, place) for place, pairs in places], -1
+        )
         return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2) * self.amplitude
 
     def _frequencies(self, pairs: int, like: Tensor) -> Tensor:

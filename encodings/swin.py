@@ -102,7 +102,9 @@ def _beside(cells: Dense, numbers: Tensor, query: Tensor, key: Tensor) -> Dense:
 
     def score(batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
         no_query, no_key = entry(query, batch, i) < 0, entry(key, batch, j) < 0
-        outside = torch.where(no_query, torch.where(no_key, numbers[2, head], numbers[0, head]), numbers[1, head])
+        outside = torch.where(
+            no_query, torch.where(no_key, numbers[2, head], numbers[0, head]), numbers[1, head]
+        )
         assert cells.score is not None
         return torch.where(no_query | no_key, outside, cells.score(batch, head, i, j))
 

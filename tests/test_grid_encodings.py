@@ -40,9 +40,7 @@ def _golden(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The arrays of a file, and its settings."""
     arrays = load(name)
     config: dict[str, Any] = json.loads(str(arrays["config"]))
-    return {
-        key: torch.from_numpy(value) for key, value in arrays.items() if value.dtype.kind != "U"
-    }, config
+    return {key: torch.from_numpy(value) for key, value in arrays.items() if value.dtype.kind != "U"}, config
 
 
 def _geometry(like: Tensor, extent: tuple[int, ...], prefix: int = 0) -> Geometry:
@@ -176,10 +174,14 @@ def test_m_rope_has_the_golden_values_where_float32_angles_keep_their_digits(lay
 def test_m_rope_is_the_loop_of_its_definition_out_to_far_positions(
     layout: str, sections: list[int] | None, reads: list[int]
 ) -> None:
-    encoding = _built("m-rope", {"layout": layout, "sections": sections}, Geometry(32, 2, 1, (2, 3, 4), False))
+    encoding = _built(
+        "m-rope", {"layout": layout, "sections": sections}, Geometry(32, 2, 1, (2, 3, 4), False)
+    )
     positions = torch.tensor([[0, 0, 0], [1, 2, 3], [131_071, 70_001, 99_999]])
     q = torch.randn(1, 2, 3, 16, dtype=torch.float64)
-    angles = [[place[axis] * 1e6 ** (-2 * c / 16) for c, axis in enumerate(reads)] for place in positions.tolist()]
+    angles = [
+        [place[axis] * 1e6 ** (-2 * c / 16) for c, axis in enumerate(reads)] for place in positions.tolist()
+    ]
     found, _ = encoding.rotate(_layer(encoding, positions, q))
     _close(found, _turned(q, torch.tensor(angles, dtype=torch.float64)), 1e-6)
 
@@ -345,13 +347,17 @@ def test_swin_resized_has_the_golden_values(method: str) -> None:
 @torch.no_grad()
 def test_swin_geometric_keeps_small_steps_and_brings_the_largest_to_the_border() -> None:
     encoding = _built("swin", {}, Geometry(8, 2, 1, (8, 8), False))
-    window = encoding.table(TableInputs(grid((12, 12)), Extrapolation((12, 12), "geometric"), torch.device("cpu")))
+    window = encoding.table(
+        TableInputs(grid((12, 12)), Extrapolation((12, 12), "geometric"), torch.device("cpu"))
+    )
     resized, steps = encoding._resized(0, window), encoding.steps[0]
     _close(resized[:, 11, 11], steps[:, 7, 7])
     _close(resized[:, 12, 10], steps[:, 8, 6])
     _close(resized[:, 22, 0], steps[:, 14, 0], 1e-4)
     one_row = _built("swin", {}, Geometry(8, 2, 1, (1, 8), False))
-    window = one_row.table(TableInputs(grid((3, 12)), Extrapolation((3, 12), "geometric"), torch.device("cpu")))
+    window = one_row.table(
+        TableInputs(grid((3, 12)), Extrapolation((3, 12), "geometric"), torch.device("cpu"))
+    )
     found = one_row._resized(0, window)
     assert torch.equal(found, found[:, :1].expand_as(found)), "a table of one row says nothing about rows"
 
@@ -367,14 +373,18 @@ def test_log_cpb_has_the_golden_values(mode: str) -> None:
         if key in golden:
             encoding.functions[0].get_parameter(ours).copy_(golden[key])
     count = math.prod(extent)
-    bias = _values(encoding.bias(_layer(encoding, golden["positions_2d"], torch.zeros(1, heads, count, 4))), count)
+    bias = _values(
+        encoding.bias(_layer(encoding, golden["positions_2d"], torch.zeros(1, heads, count, 4))), count
+    )
     _close(bias[0], golden["bias"])
 
 
 @torch.no_grad()
 def test_log_cpb_goes_on_by_its_formula_beyond_the_trained_grid() -> None:
     encoding = _built("log-cpb", {"hidden": 5}, Geometry(8, 2, 1, (4, 1), False))
-    w1, b1, w2 = (encoding.functions[0].get_parameter(key).double() for key in ("0.weight", "0.bias", "2.weight"))
+    w1, b1, w2 = (
+        encoding.functions[0].get_parameter(key).double() for key in ("0.weight", "0.bias", "2.weight")
+    )
     at = Extrapolation((6, 7))
     bias = _values(encoding.bias(_layer(encoding, grid((6, 7))[0], torch.zeros(1, 2, 42, 4), at=at)), 42)
     cells = grid((6, 7))[0].double()

@@ -28,9 +28,7 @@ from pebench.resolve import build_encoding
 HEADS, WIDTH, PREFIX, EXTENT = 4, 64, 3, (10, 14)
 COUNT = 140
 IN_2D = [name for name in encodings.origins() if 2 in encodings.load(name).axes]
-LEFT_ALONE = [
-    name for name in IN_2D if encodings.load(name).prefix_table is PositionEncoding.prefix_table
-]
+LEFT_ALONE = [name for name in IN_2D if encodings.load(name).prefix_table is PositionEncoding.prefix_table]
 
 
 def tokens(*shape: int, seed: int = 0) -> Tensor:

@@ -35,7 +35,9 @@ def room(extent: Sequence[int], speed: int) -> tuple[int, int]:
     return rows - way, columns - way
 
 
-def draw_moves(count: int, extent: Sequence[int], speed: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_moves(
+    count: int, extent: Sequence[int], speed: int, draws: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Headings and ways of so many clips.
 
     Args:
