@@ -16,8 +16,8 @@ class CommutingRotaryEncoding(PositionEncoding):
     """q and k are multiplied by R(u) = exp(Σ_a u_a·A_a), A_a skew-symmetric matrices that commute, so that
     R(u)ᵀR(v) = R(v − u).
 
-    u_a = (p_a + ½)/N_a, with N_a positions in the trained extent; past it `interpolate` takes the extent that is
-    served. A_a consists of blocks along the diagonal, for head h and block t: with P_ht learned, A_a is
+    u_a = (p_a + ½)/N_a, with N_a positions in the trained extent; past it `interpolate` takes the extent that
+    is served. A_a consists of blocks along the diagonal, for head h and block t: with P_ht learned, A_a is
     μ_at·(P_ht − P_htᵀ) in `ld` (linearly dependent), with μ learned and shared by the heads. In `ap` (axial
     partition) it is P_ht − P_htᵀ where t mod A = a, else 0.
     """
@@ -26,8 +26,8 @@ class CommutingRotaryEncoding(PositionEncoding):
     acts = "R"
     extrapolations = ("extend", "interpolate")
     cost = (
-        "O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) time a layer "
-        "as well; the eigenvectors of D/block matrices"
+        "O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) time a "
+        "layer as well; the eigenvectors of D/block matrices"
     )
     claims = ("shift",)
     source = "Yu et al. 2025, https://arxiv.org/abs/2506.03737"

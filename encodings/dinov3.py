@@ -14,8 +14,8 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class DinoV3Encoding(PositionEncoding):
-    """Cell (r, c) of R × C lies at u = (2(r + ½)/R − 1, 2(c + ½)/C − 1). The first half of a head's pairs turns
-    by 2π·u_1/period_t with the row, the second half by 2π·u_2/period_t with the column.
+    """Cell (r, c) of R × C lies at u = (2(r + ½)/R − 1, 2(c + ½)/C − 1). The first half of a head's pairs
+    turns by 2π·u_1/period_t with the row, the second half by 2π·u_2/period_t with the column.
 
     period_t = base^(4t/d), t = 0…d/4−1. Pairs are the interleaved (2c, 2c+1). In training all cells of a step
     are moved, then stretched: u ← (u + U(−shift, shift))·exp U(−ln jitter, ln jitter), one draw an axis each,

@@ -17,9 +17,9 @@ class GoldenGateEncoding(PositionEncoding):
 
     u is the position in units of half the trained extent, which spans a length of 2 that way; past it
     `interpolate` takes the extent that is served. ω: the first ⌊zero·d/2⌉ are 0, the others a geometric
-    progression from min_frequency to max_frequency. e spreads evenly over the directions of A axes: with φ the
-    positive root of x^(A+1) = x + 1 and t_a = frac(k·φ^−a), a = 1…A, e_hc is erf⁻¹(2t − 1) made a length of 1,
-    k = 1…H·d/2 counting the pairs of one head after another.
+    progression from min_frequency to max_frequency. e spreads evenly over the directions of A axes: with φ
+    the positive root of x^(A+1) = x + 1 and t_a = frac(k·φ^−a), a = 1…A, e_hc is erf⁻¹(2t − 1) made a length
+    of 1, k = 1…H·d/2 counting the pairs of one head after another.
     """
 
     axes = (1, 2, 3)

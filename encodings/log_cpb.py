@@ -15,9 +15,9 @@ STEPS_AT_ONCE = 1024
 
 
 class LogSpacedBiasEncoding(PositionEncoding):
-    """logit + 16·σ(f_h(δ)), f = W₂·ReLU(W₁δ + b₁), Δ = query − key, δ_a = sign(Δ_a)·log₂(1 + 8·|Δ_a|/(N_a − 1))/3
-    with N_a rows or columns in the trained grid.
+    """logit + 16·σ(f_h(δ)) with f = W₂·ReLU(W₁δ + b₁) and δ_a = sign(Δ_a)·log₂(1 + 8·|Δ_a|/(N_a − 1))/3.
 
+    Δ = query − key, and N_a is the number of rows or columns of the trained grid.
     In mode `cr` (timm) logit + W₂·ReLU(W₁δ + b₁) + b₂ with δ_a = sign(Δ_a)·ln(1 + |Δ_a|).
     """
 
@@ -25,8 +25,8 @@ class LogSpacedBiasEncoding(PositionEncoding):
     acts = "B"
     kernels = ("blocked", "flex")
     cost = (
-        "H + 2 times `hidden` multiplications for each of 4·N steps, and a lookup for each of N·K·H logits, 128 "
-        "queries at a time; with flex in the kernel"
+        "H + 2 times `hidden` multiplications for each of 4·N steps, and a lookup for each of N·K·H logits, "
+        "128 queries at a time; with flex in the kernel"
     )
     claims = ("shift",)
     source = "Liu et al. 2022, https://arxiv.org/abs/2111.09883"

@@ -13,12 +13,12 @@ Pairs = Annotated[int, Field(ge=0)]
 
 
 class MultimodalRotaryEncoding(PositionEncoding):
-    """The interleaved pair (2c, 2c+1) turns by p_a(c)·base^(−2c/d), c = 0…d/2−1: frequencies run over the whole
-    head, and a(c) says which coordinate of (frame, row, column) the pair reads.
+    """The interleaved pair (2c, 2c+1) turns by p_a(c)·base^(−2c/d), c = 0…d/2−1: frequencies run over the
+    whole head, and a(c) says which coordinate of (frame, row, column) the pair reads.
 
-    With sections (n_t, n_r, n_c): `chunked` (Qwen2-VL) gives the first n_t pairs to the frame, the next n_r to
-    the row and the last n_c to the column; `interleaved` (Qwen3-VL) gives pairs 1, 4, … below 3·n_r to the row,
-    2, 5, … below 3·n_c to the column, and all others to the frame.
+    With sections (n_t, n_r, n_c): `chunked` (Qwen2-VL) gives the first n_t pairs to the frame, the next n_r
+    to the row and the last n_c to the column; `interleaved` (Qwen3-VL) gives pairs 1, 4, … below 3·n_r to the
+    row, 2, 5, … below 3·n_c to the column, and all others to the frame.
     """
 
     axes = (3,)

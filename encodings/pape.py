@@ -12,8 +12,8 @@ from pebench.position_encoding import AttentionInputs, Block, Dense, Geometry, P
 
 
 class ParabolicEncoding(PositionEncoding):
-    """logit + Σ_p [b_p·(u_p·Δ) − a_p·(u_p·Δ)²]/√d with Δ = position_i − position_j, a_p = softplus(w_p·x_i) and
-    b_p = v_p·x_i read off the query's token x_i.
+    """logit + Σ_p [b_p·(u_p·Δ) − a_p·(u_p·Δ)²]/√d with Δ = position_i − position_j, a_p = softplus(w_p·x_i)
+    and b_p = v_p·x_i read off the query's token x_i.
 
     u_p, w_p and v_p are learned, P of each in every head and layer. The sum is computed as c·Δ − ΔᵀMΔ with
     M = Σ_p a_p·u_p·u_pᵀ and c = Σ_p b_p·u_p: A² + A numbers a query in place of 2·P.
@@ -23,8 +23,8 @@ class ParabolicEncoding(PositionEncoding):
     acts = "C"
     kernels = ("blocked",)
     cost = (
-        "a Linear D → 2·H·P and H·P·A² multiplications for each token a layer; A² + A of them for each of N·K·H "
-        "logits, 128 queries at a time"
+        "a Linear D → 2·H·P and H·P·A² multiplications for each token a layer; A² + A of them for each of "
+        "N·K·H logits, 128 queries at a time"
     )
     claims = ("shift", "grid-row")
     source = "2026, https://arxiv.org/abs/2602.01418"
@@ -59,7 +59,7 @@ class ParabolicEncoding(PositionEncoding):
 
     def _coefficients(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """M as (B, H, N, A²) and c as (B, H, N, A), both over √d."""
-        weight: Tensor = self.measures[x.layer].weight
+        weight = self.measures[x.layer].get_parameter("weight")
         measured = measure_for_heads(x.hidden, weight, x.q).unflatten(-1, (2, self.geometry.heads, -1))
         a, b = F.softplus(measured[:, :, 0]), measured[:, :, 1]
         u = self.directions[:, x.layer] * self.scale() ** 0.5

@@ -19,8 +19,8 @@ class RotationInvariantParabolicEncoding(PositionEncoding):
     acts = "C"
     kernels = ("blocked",)
     cost = (
-        "a Linear D → H a layer; a squared distance for each of N·K pairs and a multiplication for each of N·K·H "
-        "logits, 128 queries at a time"
+        "a Linear D → H a layer; a squared distance for each of N·K pairs and a multiplication for each of "
+        "N·K·H logits, 128 queries at a time"
     )
     claims = ("shift", "reversal")
     source = "2026, https://arxiv.org/abs/2602.01418"
@@ -40,12 +40,13 @@ class RotationInvariantParabolicEncoding(PositionEncoding):
 
     def bias(self, x: AttentionInputs) -> Dense:
         """The parabola of each query."""
-        weight: Tensor = self.measures[x.layer].weight
+        weight = self.measures[x.layer].get_parameter("weight")
         a = F.softplus(measure_for_heads(x.hidden, weight, x.q)) * self.scales[x.layer].square()
         steepness = a.transpose(1, 2) * self.scale()
 
         def values(block: Block) -> Tensor:
             step = x.q_table[:, block.rows, None] - x.k_table[:, None, block.keys]
-            return -steepness[:, :, block.rows, None] * step.square().sum(-1)[:, None]
+            bias: Tensor = -steepness[:, :, block.rows, None] * step.square().sum(-1)[:, None]
+            return bias
 
         return Dense(values)

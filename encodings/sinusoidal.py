@@ -13,8 +13,8 @@ from pebench.position_encoding import Geometry, PositionEncoding, TableInputs
 class SinusoidalEncoding(PositionEncoding):
     """Channel 2c is sin(i·ω_c) and channel 2c+1 cos(i·ω_c), with ω_c = 10000^(−2c/D).
 
-    With several axes each has an equal share of the channels, first axis first, with ω_c = 10000^(−2c/w) for a
-    share of w; pairs that are left over go to the last axes.
+    With several axes each has an equal share of the channels, first axis first, with ω_c = 10000^(−2c/w) for
+    a share of w; pairs that are left over go to the last axes.
     """
 
     axes = (1, 2, 3)

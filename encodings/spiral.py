@@ -15,9 +15,10 @@ class SpiralEncoding(PositionEncoding):
     """From the centre of the grid, at row y and column x, pair m of the first half of a head turns by
     ω_m·(cos α·y + sin α·x), pair m of the second half by ω_m·(cos α·x − sin α·y), m = 0…d/4−1.
 
-    Two neighbouring pairs share α = 90°·t/K, t = ⌊m/2⌋ mod K; pairs are the interleaved (2c, 2c+1). Coordinates
-    are counted in cells of the trained grid, whatever the grid that is served. ω is geometric, ω_max·base^(−2i/w),
-    i = 0…w/2−1: with `same` w = d/2/K, and each two neighbouring ones serve K directions; else w = d/2.
+    Two neighbouring pairs share α = 90°·t/K, t = ⌊m/2⌋ mod K; pairs are the interleaved (2c, 2c+1).
+    Coordinates are counted in cells of the trained grid, whatever the grid that is served. ω is geometric,
+    ω_max·base^(−2i/w), i = 0…w/2−1: with `same` w = d/2/K, and each two neighbouring ones serve K directions;
+    else w = d/2.
     """
 
     axes = (2,)
@@ -47,7 +48,8 @@ class SpiralEncoding(PositionEncoding):
         self.pairs, together = geometry.head_dim // 4, 2 * (directions if same else 1)
         if geometry.head_dim % 4 or self.pairs % together:
             raise ValueError(
-                f"{geometry.head_dim} channels a head do not divide into two halves of {together} pairs or more"
+                f"{geometry.head_dim} channels a head do not divide into two halves, each of a multiple of "
+                f"{together} pairs"
             )
         self.directions, self.same, self.clamp = directions, same, clamp
         self.base, self.max_frequency = base, max_frequency

@@ -21,13 +21,13 @@ class _Window(NamedTuple):
 
 
 class SwinEncoding(PositionEncoding):
-    """logit + T_h[Δr, Δc], Δ = query − key, with a table T of (2R − 1) × (2C − 1) steps on the trained R × C grid,
-    drawn from N(0, 0.02).
+    """logit + T_h[Δr, Δc], Δ = query − key, with a table T of (2R − 1) × (2C − 1) steps on the trained R × C
+    grid, drawn from N(0, 0.02).
 
-    For other grids T is resized: `bicubic` stretches it as a picture; `geometric` (BEiT) lays its entries at the
-    steps 0, ±1, ±(1 + q), ±(1 + q + q²), … and interpolates linearly, with q from 1.01 to 1.5 such that the last
-    lies at the border, as near as may be. A class token has three numbers a head: as the query of a cell, as the
-    key of a cell, and with itself.
+    For other grids T is resized: `bicubic` stretches it as a picture; `geometric` (BEiT) lays its entries at
+    the steps 0, ±1, ±(1 + q), ±(1 + q + q²), … and interpolates linearly, with q from 1.01 to 1.5 such that
+    the last lies at the border, as near as may be. A class token has three numbers a head: as the query of a
+    cell, as the key of a cell, and with itself.
     """
 
     axes = (2,)
@@ -102,9 +102,8 @@ def _beside(cells: Dense, numbers: Tensor, query: Tensor, key: Tensor) -> Dense:
 
     def score(batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
         no_query, no_key = entry(query, batch, i) < 0, entry(key, batch, j) < 0
-        outside = torch.where(
-            no_query, torch.where(no_key, numbers[2, head], numbers[0, head]), numbers[1, head]
-        )
+        alone = torch.where(no_key, numbers[2, head], numbers[0, head])
+        outside = torch.where(no_query, alone, numbers[1, head])
         assert cells.score is not None
         return torch.where(no_query | no_key, outside, cells.score(batch, head, i, j))
 

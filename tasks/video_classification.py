@@ -1,4 +1,4 @@
-"""Video classification: which digit moves across the frames, and where to, at lengths and sizes never trained on."""
+"""Video classification: which digit moves across the frames, and where to, at any length and size."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class VideoClassification(Task[VideoClassificationOptions, VideoOptions]):
 
     def prepare(self) -> dict[str, str]:
         """Reads the digits."""
-        found = {}
+        found: dict[str, str] = {}
         for split in dict.fromkeys(("train", self.options.split)):
             pixels, labels = self._digits[split] = moving_digits(split)
             found[split] = digest([pixels.tolist(), labels.tolist()])
@@ -174,6 +174,7 @@ class VideoClassification(Task[VideoClassificationOptions, VideoOptions]):
         }
 
 
-def _split(scores: Tensor) -> tuple[Tensor, ...]:
+def _split(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of the digit and of the heading."""
-    return scores.float().split((DIGITS, len(HEADINGS)), dim=-1)
+    digits, headings = scores.float().split((DIGITS, len(HEADINGS)), dim=-1)
+    return digits, headings

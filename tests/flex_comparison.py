@@ -16,8 +16,8 @@ from pebench.registry import encodings
 
 
 def bias_of(subject: Subject, count: int, device: str = "cpu") -> tuple[Dense | None, list[Tensor]]:
-    """The dense bias of an encoding at positions with gaps, on several axes at the last cells of a grid, None if
-    it has no form by number, and the parameters behind it."""
+    """The dense bias of an encoding at positions with gaps, on several axes at the last cells of a grid, None
+    if it has no form by number, and the parameters behind it."""
     encoding = subject.encoding().to(device)
     positions, reach = subject.scattered(count)
     if subject.axes > 1:

@@ -77,8 +77,8 @@ class Cells(NamedTuple):
     """The table of an encoding that looks at steps between the cells of a grid.
 
     Attributes:
-        codes: (B|1, N, 1) integers row·(2C − 1) + column on a grid of C columns: each step between two cells has
-            a difference of codes of its own. Negative for tokens that stand nowhere, which get any bias.
+        codes: (B|1, N, 1) integers row·(2C − 1) + column on a grid of C columns: each step between two cells
+            has a difference of codes of its own. Negative for tokens that stand nowhere, which get any bias.
         rows: that are being served; every row lies below.
         columns: likewise.
     """
@@ -98,7 +98,8 @@ def by_step(curves: Tensor, query: Cells, key: Cells) -> Dense:
     """A bias that is looked up by the step from key to query.
 
     Args:
-        curves: (H, 2R − 1, 2C − 1) float32 numbers by rows and columns of the step, the zero step in the middle.
+        curves: (H, 2R − 1, 2C − 1) float32 numbers by rows and columns of the step, the zero step in the
+            middle.
         query: the N cells.
         key: the K cells.
     """

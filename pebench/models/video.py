@@ -46,8 +46,8 @@ class PatchEmbedding(nn.Module):
 
 
 class VideoModel(VisionModel):
-    """A classifier of (B, T, R, C) clips around a position encoding: the Transformer of `VisionModel` behind a
-    patch embedding of its own."""
+    """A classifier of (B, T, R, C) clips around a position encoding: the Transformer of `VisionModel` behind
+    a patch embedding of its own."""
 
     def __init__(
         self,
