@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from golden_values import load
+from scipy.linalg import expm
+from scipy.special import erfinv
 from torch import Tensor
 
 from pebench.attention.prefix_tokens import joined
@@ -227,7 +229,7 @@ def test_spiral_clamped_has_the_golden_values_and_unclamped_leaves_them_at_the_b
     name: str, options: dict[str, Any]
 ) -> None:
     golden, config = _golden(name)
-    side, inside = (config["side"],) * 2, 0
+    side = (config["side"],) * 2
     found = {}
     for clamp in (True, False):
         encoding = _built("spiral", {**options, "clamp": clamp}, _geometry(golden["q"], side))
@@ -393,3 +395,113 @@ def test_log_cpb_goes_on_by_its_formula_beyond_the_trained_grid() -> None:
         spaced = step.sign() * torch.log2(1 + 8 * step.abs() / torch.tensor([3.0, 1.0])) / 3
         wanted = 16 * (w2 @ (w1 @ spaced + b1).relu()).sigmoid()
         _close(bias[0, :, i, j], wanted)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_golden_gate_is_the_loop_of_its_definition(axes: int) -> None:
+    options = {"min_frequency": 0.5, "max_frequency": 8.0, "zero": 0.25}
+    extent = (5, 6, 7)[:axes]
+    encoding = _built("golden-gate", options, Geometry(32, 2, 1, extent, False))
+    phi = {1: 1.618034, 2: 1.324718, 3: 1.220744}[axes]
+    for method, size in (("extend", extent), ("interpolate", (10, 12, 14)[:axes])):
+        q, positions = (
+            torch.randn(1, 2, 3, 16, dtype=torch.float64),
+            torch.tensor([[0, 1, 2], [3, 0, 1], [4, 4, 4]]),
+        )
+        angles = torch.zeros(2, 3, 8, dtype=torch.float64)
+        for h, n, c in np.ndindex(2, 3, 8):
+            if c < 2:
+                continue
+            shares = [(h * 8 + c + 1) * phi ** -(a + 1) % 1 for a in range(axes)]
+            direction = np.array([erfinv(2 * share - 1) for share in shares])
+            direction /= np.linalg.norm(direction)
+            place = [2 * float(positions[n, a]) / size[a] for a in range(axes)]
+            angles[h, n, c] = 0.5 * 16 ** ((c - 2) / 5) * float(direction @ place)
+        at = Extrapolation((10, 12, 14)[:axes], method)
+        found, _ = encoding.rotate(_layer(encoding, positions[:, :axes], q, at=at))
+        _close(found, _turned(q, angles[None]), 2e-3)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_spiral_is_the_loop_of_its_definition_on_any_grid(same: bool) -> None:
+    options = {"directions": 2, "same": same, "base": 100.0, "max_frequency": 0.7}
+    encoding = _built("spiral", options, Geometry(64, 2, 1, (4, 6), False))
+    served, width = (8, 10), 32
+    waves = [0.7 * 100 ** (-2 * i / (width // 2 // 2)) for i in range(4)]
+    by_pair = (
+        [waves[0], waves[1]] * 2 + [waves[2], waves[3]] * 2
+        if same
+        else [0.7 * 100 ** (-2 * i / (width // 2)) for i in range(8)]
+    )
+    angles = []
+    for row in range(8):
+        for column in range(10):
+            y, x = (row - 3.5) * 4 / 8, (column - 4.5) * 6 / 10
+            turns = [math.pi / 4 * (m // 2 % 2) for m in range(8)]
+            first = [w * (math.cos(t) * y + math.sin(t) * x) for w, t in zip(by_pair, turns, strict=True)]
+            second = [w * (math.cos(t) * x - math.sin(t) * y) for w, t in zip(by_pair, turns, strict=True)]
+            angles.append(first + second)
+    # Angles are counted from the centre up to what all cells have in common, which no logit sees.
+    q, k = torch.randn(2, 1, 2, 80, 32, dtype=torch.float64)
+    turned = encoding.rotate(_layer(encoding, grid(served)[0], q, k, at=Extrapolation(served, "interpolate")))
+    exact = [_turned(x, torch.tensor(angles, dtype=torch.float64)) for x in (q, k)]
+    _close(turned[0] @ turned[1].mT, exact[0] @ exact[1].mT)
+
+
+@pytest.mark.parametrize("kind", ["ld", "ap"])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@torch.no_grad()
+def test_comrope_is_the_exponential_of_its_definition(axes: int, kind: str) -> None:
+    extent, served = (4, 6, 5)[:axes], (8, 9, 10)[:axes]
+    encoding = _built("comrope", {"kind": kind, "block": 4}, Geometry(32, 2, 2, extent, False))
+    q, positions = torch.randn(5, 2, 3, 16), torch.tensor([[0, 0, 0], [7, 2, 9], [3, 8, 4]])[:, :axes]
+    for method, sizes in (("extend", extent), ("interpolate", served)):
+        at = Extrapolation(served, method)
+        x = _layer(encoding, positions, q, at=at)
+        for batch in (q[:1], q):
+            turned, _ = encoding.rotate(x._replace(q=batch, k=batch, layer=1))
+            for h, n, t in np.ndindex(2, 3, 4):
+                place = [(float(positions[n, a]) + 0.5) / sizes[a] for a in range(axes)]
+                matrix = encoding.matrices[1, h, t].double().numpy()
+                times = place[t % axes]
+                if kind == "ld":
+                    times = sum(float(encoding.multipliers[a, 1, t]) * place[a] for a in range(axes))
+                rotation = torch.from_numpy(expm(times * (matrix - matrix.T)))
+                part = slice(4 * t, 4 * t + 4)
+                wanted = batch[:, h, n, part].double() @ rotation.T
+                _close(turned[:, h, n, part], wanted, 2e-5)
+
+
+def test_comrope_moves_positions_in_training_alone_each_by_half_a_cell_at_most() -> None:
+    options = {"noise": 3.0, "offset": 0.5}
+    encoding = _built("comrope", options, Geometry(32, 2, 1, (20, 30), False))
+    at = Extrapolation((20, 30), "extend")
+    plain = tabulate(encoding, grid((20, 30)), at)
+    cell = 1 / torch.tensor([20.0, 30.0])
+    moves = [
+        (tabulate(encoding, grid((20, 30)), at, rng=StepRNG(1, step)) - plain) / cell for step in range(40)
+    ]
+    offsets = torch.stack([(move.amax(1) + move.amin(1)) / 2 for move in moves])
+    spans = torch.stack([move.amax(1) - move.amin(1) for move in moves])
+    torch.testing.assert_close(spans, torch.ones_like(spans))
+    assert 0.35 < float(offsets.std()) < 0.65
+    assert torch.equal(plain, tabulate(encoding, grid((20, 30)), at))
+
+
+@torch.no_grad()
+def test_pape_ri_knows_neither_direction_nor_origin() -> None:
+    encoding = _built("pape-ri", {}, Geometry(16, 2, 2, (9, 9, 9), causal=False))
+    hidden, q = torch.randn(2, 5, 16), torch.zeros(2, 2, 5, 8)
+    places = torch.tensor([[0, 0, 0], [3, 4, 0], [0, 3, 4], [8, 8, 8], [5, 0, 0]])
+    wanted = torch.zeros(2, 2, 5, 5, dtype=torch.float64)
+    for b, h, i, j in np.ndindex(2, 2, 5, 5):
+        a = math.log1p(math.exp(float(encoding.measures[0].weight[h].double() @ hidden[b, i].double())))
+        squared = float((places[i] - places[j]).square().sum())
+        wanted[b, h, i, j] = -a * float(encoding.scales[0, h]) ** 2 * squared / math.sqrt(8)
+    for moved in (places, places.flip(-1), 1_000_000 - places):
+        _close(_values(encoding.bias(_layer(encoding, moved, q, q, hidden)), 5), wanted)
+    bound = 3**-0.5
+    assert float(encoding.scales.abs().max()) <= bound
+    many = _built("pape-ri", {}, Geometry(512, 64, 8, (9, 9, 9), causal=False)).scales
+    assert float(many.abs().max()) > 0.95 * bound
+    assert "scales" in encoding.state_dict(), "what was drawn is kept with the weights"
