@@ -200,14 +200,15 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"model": {"width": 15, "heads": 4}}, "width 15 does not divide into 4 heads"),
         (
             {"encodings": ["none", "rope-mixed"]},
-            "encoding 'rope-mixed' serves 2 position axes, but task 'language-modeling' has 1 position axis: "
-            "'alibi', 'cable', 'cope', 'dape', 'fire', 'fox', 'kerple', 'learned', 'liere', 'none', 'rope', "
-            "'seqpe', 'sinusoidal', 't5' and 'xpos' can serve it.",
+            "encoding 'rope-mixed' serves 2 or 3 position axes, but task 'language-modeling' has 1 position axis: "
+            "'alibi', 'cable', 'comrope', 'cope', 'dape', 'fire', 'fox', 'golden-gate', 'kerple', 'learned', "
+            "'liere', 'none', 'pape', 'pape-ri', 'rope', 'seqpe', 'sinusoidal', 't5' and 'xpos' can serve it.",
         ),
         (
             {"encodings": ["fox"], "tasks": ["image-classification"]},
-            "'alibi', 'learned', 'liere', 'lookhere', 'none', 'rope-axial', 'rope-mixed', 'seqpe' and "
-            "'sinusoidal' can serve it.",
+            "'alibi', 'comrope', 'dinov3', 'golden-gate', 'learned', 'liere', 'log-cpb', 'lookhere', 'none', "
+            "'pape', 'pape-ri', 'rope-axial', 'rope-mixed', 'seqpe', 'sinusoidal', 'spiral' and 'swin' can serve "
+            "it.",
         ),
         ({"encodings": [{"rope": {"frequencies": 0.01}}]}, "of 4 frequencies a share of 0.01 is none"),
         ({"encodings": [{"rope": {"rotated": 0.2}}]}, "channels a head do not make up two pairs or more"),

@@ -1,4 +1,4 @@
-"""The encodings of one and two axes on three: by plain loops, and equal to two axes where one stands still."""
+"""The encodings of one and two axes on three, by plain loops; and two axes where the third stands still."""
 
 from __future__ import annotations
 
