@@ -98,8 +98,8 @@ def draw(name: str, pictures: list[Portrait]) -> Figure:
         parts[row].legend(handles, labels, fontsize=7, frameon=False, loc="outside right center")
     for part, picture in zip(parts[rows:], maps, strict=True):
         _draw_maps(part, picture)
-        shown = {None: "2-D", 0: "3-D, own frame"}.get(picture.frames, f"3-D, {picture.frames} frames on")
-        part.suptitle(f"{name}, {shown}", fontsize="large")
+        place = {None: "2-D", 0: "3-D, own frame"}.get(picture.frames, f"3-D, {picture.frames} frames on")
+        part.suptitle(f"{name}, {place}", fontsize="large")
     return figure
 
 
