@@ -18,7 +18,7 @@ from measuring.alternation import Row, compared
 from measuring.processes import Spent, spent
 from measuring.reporting import Arguments, positive, report
 
-from pebench.spec import Choice, RunSpec, Training
+from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import Cost, EvaluationCost, MetricRecord, Result, Score, SweepRecord, write_sweep
 
 BASELINE = "reading the files"
@@ -43,8 +43,8 @@ def specifications(count: int) -> list[RunSpec]:
     rates = range(-(-count // (10 * SEEDS)))
     return [
         RunSpec(
-            encoding=Choice(name=f"encoding-{letter}", label=f"encoding-{letter}"),
-            task=Choice(
+            encoding=PluginConfig(name=f"encoding-{letter}", label=f"encoding-{letter}"),
+            task=PluginConfig(
                 name="language-modeling", options={"data": "python-docs", "extent": 128, "evaluate": EXTENTS}
             ),
             model={"width": 64, "heads": 4, "layers": 2},

@@ -27,6 +27,7 @@ from pebench.attention import kernels
 from pebench.attention.flex import attend_by_score
 from pebench.attention.kernels import attend
 from pebench.attention_mask import AttentionMask
+from pebench.encoding_config import build_encoding
 from pebench.position_encoding import (
     Bias,
     Block,
@@ -38,7 +39,6 @@ from pebench.position_encoding import (
     tabulate,
 )
 from pebench.registry import encodings
-from pebench.resolve import build_encoding
 
 BASELINE = "fused, no bias"
 

@@ -11,6 +11,7 @@ default); that time is in the figure.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +22,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from measuring.alternation import Row, compared
 from measuring.reporting import Arguments, positive, report
 
@@ -100,7 +100,7 @@ def _sweep(place: Path, name: str, cells: int, steps: int) -> Path:
         "execution": {"device": "cpu", "threads": 1},
     }
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(written), "utf-8")
+    path.write_text(json.dumps(written), "utf-8")
     return path
 
 

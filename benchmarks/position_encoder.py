@@ -23,7 +23,7 @@ from measuring.alternation import Row, Work, alternate, device
 from measuring.reporting import Arguments, positive, report
 from torch import Tensor
 
-from pebench.encodings.seqpe.comparisons import PIVOTS, STEPS_AT_ONCE
+from pebench.encodings.seqpe.comparisons import STEPS_AT_ONCE
 from pebench.encodings.seqpe.encoder import DigitEncoder, to_digits
 from pebench.encodings.seqpe.objectives import (
     EDITS,
@@ -39,6 +39,7 @@ BASE, DIGITS, LAYERS = 10, 5, 2
 """As published for text."""
 
 PLACES = 20_000
+PIVOTS = 64
 MIX = MIXES["text"]
 PUBLISHED_DROPOUT = 0.1
 

@@ -11,98 +11,16 @@ the cores, so this one needs a machine to itself.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Barrier
-from typing import NamedTuple
 
 import torch
-from measuring.alternation import Row, compared, device, wait
+from measuring.alternation import Row, compared, device
 from measuring.reporting import Arguments, positive, report
-from measuring.training import add_model_arguments, random_text, steps
-
-from pebench.running.execution import Execution
-from pebench.spec import Training
+from measuring.trainers import Work, throughput, trainers
+from measuring.training import add_model_arguments
 
 WARMUP = 5
 """Updates before anything is measured."""
-
-LOGGED = Execution().log_every
-"""Updates between looks at the losses."""
-
-
-class Trainer(NamedTuple):
-    """A process that trains when it is told to.
-
-    Attributes:
-        process: itself. orders: takes (seconds, how many begin together), and (0, 0) to end; answers with
-            (updates, seconds).
-    """
-
-    process: multiprocessing.process.BaseProcess
-    orders: Connection
-
-
-def train(orders: Connection, barriers: dict[int, Barrier], chosen: argparse.Namespace, threads: int) -> None:
-    """What such a process does."""
-    torch.set_num_threads(threads)
-    task = random_text(chosen.extent, chosen.size, chosen.vocabulary)
-    training = Training(steps=10**9, batch=chosen.batch, precision=chosen.precision)
-    loop = steps(chosen.encoding, task, training, False)
-    for _ in range(WARMUP):
-        next(loop)
-    wait(device())
-    orders.send((WARMUP, 0.0))
-    while True:
-        seconds, together = orders.recv()
-        if not together:
-            return
-        barriers[together].wait()
-        begin = time.perf_counter()
-        updates = 0
-        while time.perf_counter() - begin < seconds:
-            for _ in range(LOGGED):
-                next(loop)
-            wait(device())
-            updates += LOGGED
-        orders.send((updates, time.perf_counter() - begin))
-
-
-@contextmanager
-def trainers(chosen: argparse.Namespace) -> Iterator[list[Trainer]]:
-    """As many as are needed, warmed up; they end with the context."""
-    spawn = multiprocessing.get_context("spawn")
-    barriers = {count: spawn.Barrier(count) for count in chosen.processes}
-    made = []
-    try:
-        for _ in range(max(chosen.processes)):
-            ours, theirs = spawn.Pipe()
-            arguments = (theirs, barriers, chosen, torch.get_num_threads())
-            process = spawn.Process(target=train, args=arguments, daemon=True)
-            process.start()
-            theirs.close()
-            made.append(Trainer(process, ours))
-        for trainer in made:
-            trainer.orders.recv()
-        yield made
-        for trainer in made:
-            trainer.orders.send((0.0, 0))
-            trainer.process.join()
-    finally:
-        for trainer in made:
-            trainer.process.kill()
-
-
-def throughput(among: list[Trainer], count: int, seconds: float) -> float:
-    """Updates a second of the first `count` of them together."""
-    for trainer in among[:count]:
-        trainer.orders.send((seconds, count))
-    answers: list[tuple[int, float]] = [trainer.orders.recv() for trainer in among[:count]]
-    return sum(updates / taken for updates, taken in answers)
 
 
 def measure(chosen: argparse.Namespace) -> list[Row]:
@@ -115,11 +33,22 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
         "vocabulary": chosen.vocabulary,
         "precision": chosen.precision,
     }
+    work = Work(
+        chosen.encoding,
+        chosen.size,
+        chosen.extent,
+        chosen.batch,
+        chosen.vocabulary,
+        chosen.precision,
+        compiled=False,
+        threads=torch.get_num_threads(),
+        warmup=WARMUP,
+    )
     times: dict[int, list[float]] = {count: [] for count in chosen.processes}
-    with trainers(chosen) as among:
+    with trainers(work, chosen.processes) as among:
         for _ in range(chosen.rounds):
             for count in chosen.processes:
-                times[count].append(1 / throughput(among, count, chosen.seconds))
+                times[count].append(1 / throughput(among, count, chosen.seconds).updates)
     rows = []
     for count, own in times.items():
         row = compared(_name(count), setting, own, times[chosen.processes[0]])

@@ -23,10 +23,10 @@ from measuring.alternation import Row, compared
 from measuring.processes import Spent, spent
 from measuring.reporting import Arguments, positive, report
 
-from pebench.spec import Choice, RunSpec, Training
+from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import Cost, MetricRecord, Point, Result, RunFolder, Score, SweepRecord, write_sweep
-from pebench.tracking.address import create_store
-from pebench.tracking.server import HOST, free_port, server
+from pebench.tracking.mlflow_internals import create_store
+from pebench.tracking.server import HOST, available_port, server
 
 BASELINE = "log_batch by hand"
 
@@ -87,7 +87,7 @@ def _store(runs: Path, folder: Path, name: str, to_server: bool) -> Iterator[str
     """The address of an empty store."""
     uri = f"sqlite:///{folder}/{name}.db"
     create_store(uri)
-    port = free_port()
+    port = available_port(None)
     with server(runs, uri, port) if to_server else nullcontext():
         yield f"http://{HOST}:{port}" if to_server else uri
 
@@ -96,8 +96,8 @@ def make_runs(runs: Path, count: int) -> None:
     """Finished runs of one sweep: the encodings one after another, then the next seed."""
     specifications = [
         RunSpec(
-            encoding=Choice(name=_ENCODINGS[number % len(_ENCODINGS)]),
-            task=Choice(name="language-modeling", options={"extent": 128, "evaluate": [128, 512]}),
+            encoding=PluginConfig(name=_ENCODINGS[number % len(_ENCODINGS)]),
+            task=PluginConfig(name="language-modeling", options={"extent": 128, "evaluate": [128, 512]}),
             model={"size": "tiny"},
             train=Training(steps=10 * _LINES),
             seed=number // len(_ENCODINGS),

@@ -49,7 +49,7 @@ from measuring.training import (
     utilisation,
 )
 
-from pebench.resolve import able
+from pebench.encoding_config import serving
 from pebench.running.execution import Execution
 from pebench.running.train import Progress
 from pebench.spec import Training
@@ -90,7 +90,7 @@ class _Begun(NamedTuple):
 def main() -> None:
     """Prints the table."""
     here = device().type == "cuda"
-    others = [name for name in able(1, causal=True) if name not in FIRST]
+    others = [name for name in serving(1, causal=True) if name not in FIRST]
     names = [*FIRST, *sorted(others, key=lambda name: (name in LAST, name))]
     parser = Arguments(__doc__)
     parser.add_argument("--encodings", nargs="+", default=names, help="names or name:option=value,…")

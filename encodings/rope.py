@@ -73,16 +73,16 @@ class RotaryEncoding(PositionEncoding):
         """The (pairs,) angles a position, and the factor on cosine and sine."""
         scale = max(1.0, at.extent[0] / self.geometry.extent[0])
         width, base, factor = self.turning, self.base, 1.0
-        if at.method == "ntk":
+        if at.name == "ntk":
             base *= scale ** (width / (width - 2))
-        if at.method == "dynamic-ntk":
+        if at.name == "dynamic-ntk":
             base *= (scale * scale - (scale - 1)) ** (width / (width - 2))
         # In float64 first: a frequency is multiplied by positions of many thousands.
         pairs = torch.arange(0, width, 2, dtype=torch.float64, device=device)
         frequencies = base ** (-pairs / width)
-        if at.method == "pi":
+        if at.name == "pi":
             frequencies = frequencies / scale
-        if at.method == "yarn":
+        if at.name == "yarn":
             stretched = self._yarn_ramp(len(pairs)).to(device)
             frequencies = frequencies * (1 - stretched) + frequencies / scale * stretched
             factor = 0.1 * math.log(scale) + 1

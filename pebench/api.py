@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import Field
 
+from pebench.encoding_config import build_encoding
 from pebench.options import validated
 from pebench.position_encoding import Geometry, PositionEncoding
-from pebench.resolve import build_encoding, plugin_files, resolve
+from pebench.resolve import plugin_files, resolve
 from pebench.running.execution import Execution, torch_device
 from pebench.running.finished import FinishedRun, load_finished
 from pebench.running.launch import execute_here

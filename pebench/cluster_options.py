@@ -1,131 +1,94 @@
-"""Where cells run and what each job gets, as `submit` and `retry` let a user write it."""
+"""The options of `submit` and `retry` that say where cells run and what each job gets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pebench.errors import UserError
-from pebench.parameters import Gigabytes, Minutes, SbatchParameter
+from pebench.parameters import SbatchParameter
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from pebench.submission.resources import Resources
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-_ONLY_SLURM = {
-    "partition": "--partition",
-    "account": "--account",
-    "qos": "--qos",
-    "constraint": "--constraint",
-    "minutes": "--time",
-    "nodes": "--nodes",
-    "gpus": "--gpus",
-    "memory": "--mem",
-    "pack": "--pack",
-    "at_once": "--at-once",
-    "max_requeues": "--max-requeues",
-    "setup": "--setup",
-    "slurm": "--slurm",
-}
+class ClusterCommand(click.Command):
+    """A command with ``--cluster``, ``--profile`` and an option for each field of `Resources`.
 
-_OPTIONS = (
-    click.option(
-        "--cluster",
+    They are made when they are needed: the list of commands does without pydantic.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The parameters of the command, these options after its own."""
+        *own, help_option = super().get_params(ctx)
+        return [*own, *_options(), help_option]
+
+
+@cache
+def _options() -> list[click.Option]:
+    from pebench.submission.resources import Resources
+
+    cluster = click.Option(
+        ["--cluster"],
         type=click.Choice(["inline", "local", "slurm"]),
         help="This process, workers in the background of this machine, or SLURM job arrays.  "
         "[default: inline, or slurm with --profile; 'retry' takes what was taken before]",
-    ),
-    click.option(
-        "--profile",
+    )
+    profile = click.Option(
+        ["--profile"],
         metavar="NAME",
         help="What to ask SLURM for, from a file: its path, or its name beside the sweep or in the folder "
         "~/.config/pebench/clusters.",
-    ),
-    click.option("--partition", metavar="NAME", help="SLURM's partition."),
-    click.option("--account", metavar="NAME", help="SLURM's account."),
-    click.option("--qos", metavar="NAME", help="SLURM's quality of service."),
-    click.option("--constraint", metavar="FEATURES", help="Features that a node must have."),
-    click.option(
-        "--time",
-        "minutes",
-        type=Minutes(),
-        metavar="TIME",
-        help="Time limit of a job: minutes, hours:minutes:seconds or days-hours. A run that reaches it goes "
-        "on in another job.  [default: 4 hours]",
-    ),
-    click.option(
-        "--ranks",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Processes that share each batch of a cell.  [default: what the sweep says, or 1]",
-    ),
-    click.option(
-        "--nodes",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Machines that the ranks of a job are spread over.  [default: 1]",
-    ),
-    click.option(
-        "--gpus", type=click.IntRange(min=0), help="GPUs of a job on each of its nodes.  [default: 0]"
-    ),
-    click.option(
-        "--cpus", type=click.IntRange(min=1), help="CPUs of each rank; on this machine its threads."
-    ),
-    click.option(
-        "--mem",
-        "memory",
-        type=Gigabytes(),
-        metavar="SIZE",
-        help="Memory of a job on each of its nodes, as 16G.",
-    ),
-    click.option(
-        "--max-parallel",
-        "parallel",
-        type=click.IntRange(min=1),
-        help="Jobs at a time; for 'local', workers (default 1).",
-    ),
-    click.option(
-        "--pack", type=click.IntRange(min=1), metavar="N", help="Cells that share one job.  [default: 1]"
-    ),
-    click.option(
-        "--at-once",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Cells of a job that run side by side; 1 is one after another.  [default: all]",
-    ),
-    click.option(
-        "--max-requeues",
-        type=click.IntRange(min=0),
-        metavar="N",
-        help="How often a job that was interrupted is queued again; after that its cells have failed.  "
-        "[default: 100]",
-    ),
-    click.option(
-        "--setup",
-        multiple=True,
-        metavar="LINE",
-        help="A line of shell that a job begins with, as 'module load cuda'. Can be given several times.",
-    ),
-    click.option(
-        "--slurm",
-        "parameters",
-        type=SbatchParameter(),
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Any other parameter of sbatch, as reservation=spring. Can be given several times.",
-    ),
-)
+    )
+    return [cluster, profile, *(_option(name, field) for name, field in Resources.model_fields.items())]
 
 
-def cluster_options(command: Command) -> Command:
-    """Adds ``--cluster``, ``--profile`` and an option for each of `Resources` to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def _option(name: str, field: FieldInfo) -> click.Option:
+    from pebench.submission.resources import OPTIONS, flag
+
+    return click.Option(
+        [flag(name)],
+        type=_type(field),
+        multiple=isinstance(field.get_default(call_default_factory=True), (tuple, dict)),
+        metavar=OPTIONS[name].metavar,
+        help=OPTIONS[name].help,
+    )
+
+
+def _type(field: FieldInfo) -> click.ParamType[Any]:
+    from pydantic import BeforeValidator
+
+    if field.default_factory is dict:
+        return SbatchParameter()
+    for part in field.metadata:
+        if isinstance(part, BeforeValidator):
+            return _Checked(part.func)
+        if (least := getattr(part, "ge", None)) is not None:
+            return click.IntRange(min=least)
+    return click.STRING
+
+
+class _Checked(click.ParamType[str]):
+    """A text that a function can read; `Resources` reads it again."""
+
+    name = "text"
+
+    def __init__(self, read: Callable[..., Any]) -> None:
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is."""
+        try:
+            self._read(value)
+        except ValueError as error:
+            self.fail(f"{error}.")
+        return str(value)
 
 
 def requested(
@@ -135,25 +98,26 @@ def requested(
     options: dict[str, Any],
     before: Resources | None = None,
 ) -> Resources:
-    """What each job is to get.
+    """The resources of each job.
 
     Args:
         beside: the file of the sweep, beside which a profile may be; None where there is none.
-        cluster: where cells run. profile: its name or file.
-        options: what the options of `cluster_options` were given.
-        before: what holds where neither the profile nor the options say anything.
+        cluster: where cells run.
+        profile: its name or file, None for none.
+        options: the values of the options of a `ClusterCommand`.
+        before: the resources that hold where neither the profile nor the options say anything.
 
     Raises:
         UserError: something is for another cluster, or is wrong.
     """
-    given = {name: value for name, value in options.items() if name != "parameters"}
-    given["slurm"] = _mapping(options["parameters"])
-    _refuse_misplaced(cluster, given | {"profile": profile})
     from pebench.options import validated
     from pebench.submission import resources
     from pebench.submission.profile import merged, read_profile
 
-    written = read_profile(profile, beside) if profile else None
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    given["slurm"] = _mapping(given.get("slurm", ()))
+    _refuse_misplaced(cluster, profile, given)
+    written = read_profile(profile, beside) if profile else {}
     earlier = before.model_dump() if before is not None else {}
     return validated(resources.Resources, {**earlier, **merged(written, given)}, "a job")
 
@@ -167,18 +131,19 @@ def _mapping(parameters: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     return found
 
 
-def _refuse_misplaced(cluster: str, given: dict[str, Any]) -> None:
-    if cluster != "slurm":
-        for key, flag in {"profile": "--profile", **_ONLY_SLURM}.items():
-            if given[key] not in (None, (), {}):
-                raise UserError(f"{flag} is for '--cluster slurm', not for '--cluster {cluster}'.")
-    if cluster == "inline":
-        for key, flag in {"cpus": "--cpus", "parallel": "--max-parallel"}.items():
-            if given[key]:
-                raise UserError(
-                    f"{flag} is for '--cluster local' and '--cluster slurm': inline runs go one by one here."
-                )
-    if given["at_once"] and not given["pack"] and not given["profile"]:
+def _refuse_misplaced(cluster: str, profile: str | None, given: dict[str, Any]) -> None:
+    from pebench.submission.resources import OPTIONS, flag
+
+    if profile and cluster != "slurm":
+        raise UserError(f"--profile is for '--cluster slurm', not for '--cluster {cluster}'.")
+    for name, value in given.items():
+        if cluster in OPTIONS[name].clusters or value == {}:
+            continue
+        if "local" in OPTIONS[name].clusters:
+            where = "'--cluster local' and '--cluster slurm': inline runs go one by one here"
+            raise UserError(f"{flag(name)} is for {where}.")
+        raise UserError(f"{flag(name)} is for '--cluster slurm', not for '--cluster {cluster}'.")
+    if "at_once" in given and "pack" not in given and not profile:
         raise UserError(
             "--at-once says how many cells of a pack run side by side: --pack says how many it has."
         )

@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-from pebench import quantities
-
 
 def _runs_folder() -> Path:
     # The help of a command needs no pydantic, which this import brings.
@@ -25,36 +23,6 @@ runs_option = click.option(
     help="Folder of the runs.",
 )
 """``--runs FOLDER``."""
-
-
-class Minutes(click.ParamType[int]):
-    """A time limit as SLURM writes it, in whole minutes, rounded up."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The minutes of ``90``, ``1:30:00`` or ``2-12``."""
-        if isinstance(value, int):
-            return value
-        try:
-            return quantities.minutes(value)
-        except ValueError as error:
-            return self.fail(f"{error}.")
-
-
-class Gigabytes(click.ParamType[float]):
-    """An amount of memory, as ``16G`` or ``500M``."""
-
-    name = "memory"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The gigabytes; a bare number is megabytes, as in SLURM."""
-        if isinstance(value, float):
-            return value
-        try:
-            return quantities.gigabytes(value)
-        except ValueError as error:
-            return self.fail(f"{error}.")
 
 
 class SbatchParameter(click.ParamType[tuple[str, str | bool]]):

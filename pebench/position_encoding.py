@@ -6,9 +6,10 @@ of a head, D width of the model, A axes of a position, r features of a factored 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import BaseModel
@@ -22,10 +23,10 @@ Table = Any
 """A tensor, a number, a (named) tuple of tables, or None; dimension 1 of its tensors is the token."""
 
 CHANGES = (
-    "write `table(self, x: TableInputs)`, `rotate(self, x: AttentionInputs)` and "
-    "`bias(self, x: AttentionInputs)`, with x.positions and x.extent there, x.q, x.k, x.hidden, x.q_table, "
-    "x.k_table, x.layer and x.state here; `Reach` is `Extrapolation`, `Draw` is `StepRNG`, `unplaced` is "
-    "`prefix_table`"
+    "write `table(self, x: TableInputs)`, `rotate(self, x: AttentionInputs)` and `bias(self, x: "
+    "AttentionInputs)`, with x.positions and x.extent there, x.q, x.k, x.hidden, x.q_table, x.k_table, "
+    "x.layer and x.state here, and `training_positions(self, extent, examples, rng)`; `Reach` is "
+    "`Extrapolation`, `Draw` is `StepRNG`, `unplaced` is `prefix_table`"
 )
 """The answer to a plugin that was written against the contract before this one."""
 
@@ -67,19 +68,29 @@ class Geometry:
         """A, numbers that make up a position."""
         return len(self.extent)
 
+    def with_layers(self, layers: int) -> Geometry:
+        """The same with another number of layers."""
+        return replace(self, layers=layers)
+
 
 class Extrapolation(NamedTuple):
     """An extent that is served, and the way past the trained one.
 
     Attributes:
         extent: positions an axis that are served; every position lies below it.
-        method: one of the encoding's `extrapolations`; most matter only past the trained extent.
+        method: one of the encoding's `extrapolations`, with those of its options in parentheses that are not
+            defaults: ``yarn(factor=4)``. Most matter only past the trained extent.
         options: of the method, an instance of its model in `extrapolation_options`; None where it has none.
     """
 
     extent: tuple[int, ...]
     method: str = "extend"
     options: BaseModel | None = None
+
+    @property
+    def name(self) -> str:
+        """The method without its options."""
+        return self.method.partition("(")[0]
 
 
 class StepRNG(NamedTuple):
@@ -155,6 +166,9 @@ class Block(NamedTuple):
     visible: Tensor
 
 
+Compile = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
+"""Makes the compiled form of a function."""
+
 Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Bias of one (batch, head, query, key)."""
 
@@ -202,11 +216,18 @@ class PositionEncoding(nn.Module):
 
     Attention computes softmax(t·scale·q·k + bias)·v from the rotated q and k, with t of `temperature`.
 
+    Attributes:
+        geometry: of the model around it.
+        trained_with: the trained extent and the method that training applies, its own default unless
+            `train.extrapolation` names another; evaluation applies it where no other is asked for.
+
     Class attributes, literals so that they can be read without importing the file:
         axes: numbers of position axes that it can serve.
         acts: where it acts: "I" on the embeddings, "R" on queries and keys, "B" on the logits from positions,
-            "C" on the logits from content as well, "W" on which keys are seen. Empty for none.
+            "C" on the logits from content as well, "T" on their temperature, "W" on which keys are seen.
+            Empty for none.
         causal_only: whether it makes no sense without causal attention.
+        fewest_layers: of a model that it can serve.
         extrapolations: ways past the trained extent, the default first.
         kernels: names of `pebench.attention.kernels.Kernel`, all that may serve it in one setting or another.
         cost: growth of time and memory with what it adds to attention, in the letters of this file.
@@ -216,6 +237,8 @@ class PositionEncoding(nn.Module):
         tf32: whether its products of float32 matrices, and those of their backward pass, may be computed in
             TF32 on CUDA when training is in bfloat16. Never where a factor is a position, an angle or a sum
             of such, of which 10 bits do not remain exact.
+        autocast: whether `table` and `auxiliary_losses` are called under autocast when training is in
+            bfloat16; what they return is in float32 all the same. Never where `tf32` would not do.
         graph_break: the reason why `torch.compile` cannot take a model around it as one graph; empty where it
             can.
         source: the paper that defines it, with a link.
@@ -225,28 +248,48 @@ class PositionEncoding(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (1,)
     acts: ClassVar[str] = ""
     causal_only: ClassVar[bool] = False
+    fewest_layers: ClassVar[int] = 1
     extrapolations: ClassVar[tuple[str, ...]] = ("extend",)
     kernels: ClassVar[tuple[str, ...]] = ("fused",)
     cost: ClassVar[str] = ""
     claims: ClassVar[tuple[str, ...]] = ()
     host_positions: ClassVar[bool] = False
     tf32: ClassVar[bool] = False
+    autocast: ClassVar[bool] = False
     graph_break: ClassVar[str] = ""
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
+    def __init_subclass__(cls) -> None:
+        """Refuses hooks of the contract before this one, in a sentence that says what to change."""
+        super().__init_subclass__()
+        for hook, base in vars(PositionEncoding).items():
+            own = vars(cls).get(hook)
+            if inspect.isfunction(base) and inspect.isfunction(own) and not hook.startswith("_"):
+                wanted, found = (len(inspect.signature(one).parameters) for one in (base, own))
+                if found != wanted:
+                    raise TypeError(
+                        f"the contract has changed, and '{hook}' takes other arguments: {CHANGES}"
+                    )
+
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
         self.geometry = geometry
+        self.trained_with = Extrapolation(geometry.extent, self.extrapolations[0])
 
     @classmethod
     def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
         """The model of a method's options, each with a default; None for a method without options.
 
-        A fixed factor is such an option: ``{yarn: {factor: 4}}`` in a task's `extrapolations`, or in
-        `train.extrapolation` to train with it.
+        A fixed factor is such an option: ``{yarn: {factor: 4}}`` among a task's `extrapolations` to evaluate
+        with it, at `train.extrapolation` to train with it.
         """
         return None
+
+    def compile_training(self, compile_whole: Compile) -> None:
+        """Called once before training that is compiled. What `table` and `auxiliary_losses` do is not
+        compiled otherwise; an encoding may put a compiled form in place of what it computes there, for
+        training alone and where the shapes of all steps are the same."""
 
     def limit(self) -> int | None:
         """The largest extent of an axis that can be served, None if there is no bound."""
@@ -298,15 +341,25 @@ class PositionEncoding(nn.Module):
         """Bias of the new queries against all keys, added to the scaled logits."""
         return None
 
-    def training_positions(self, extent: tuple[int, ...], rng: StepRNG) -> Tensor:
-        """(1, N, A) positions of a training batch: by default every cell of the extent in row-major order."""
+    def training_positions(self, extent: tuple[int, ...], examples: int, rng: StepRNG) -> Tensor:
+        """(1|G, N, A) positions of a training batch, on the CPU: by default every cell of the extent in
+        row-major order, for all examples alike.
+
+        With G groups example i stands where group i modulo G does, whatever parts and ranks share the batch;
+        the table is made once for each group.
+
+        Args:
+            extent: positions an axis.
+            examples: of the batch of an update, all ranks together; G is at most as many.
+            rng: the step as a source of randomness.
+        """
         return grid(extent)
 
     def auxiliary_losses(self, positions: Tensor, table: Table, rng: StepRNG) -> dict[str, Tensor]:
         """Weighted scalar losses to add to the task's, by name.
 
         Args:
-            positions: (1, N, A) positions of this step, on the CPU.
+            positions: (1|G, N, A) the positions of this step, on the CPU.
             table: their table.
             rng: the step as a source of randomness.
         """
@@ -319,6 +372,7 @@ def tabulate(
     extrapolation: Extrapolation,
     device: torch.device | None = None,
     rng: StepRNG | None = None,
+    half: bool = False,
 ) -> Table:
     """The encoding's table of positions, in float32 whatever autocast is on.
 
@@ -328,10 +382,11 @@ def tabulate(
         extrapolation: the extent that is served, and the way there.
         device: of the encoding; by default where the positions are.
         rng: the training step; None in evaluation.
+        half: whether it may be computed in bfloat16 where the encoding says `autocast`.
     """
     device = device or positions.device
     there = positions if encoding.host_positions else send(positions, device)
-    with torch.autocast(device.type, enabled=False):
+    with torch.autocast(device.type, torch.bfloat16, enabled=half and encoding.autocast):
         return encoding.table(TableInputs(there, extrapolation, device, rng))
 
 
@@ -363,11 +418,10 @@ def layer_inputs(
     return AttentionInputs(q, k, hidden, table, table, layer, {}, mask)
 
 
-_RENAMED = {"Reach": "Extrapolation", "Draw": "StepRNG"}
+if not TYPE_CHECKING:
 
-
-def __getattr__(name: str) -> Any:
-    """Answers a plugin of the contract before this one with what is to be changed in it."""
-    if name in _RENAMED:
-        raise ImportError(f"the contract has changed: {CHANGES}")
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    def __getattr__(name: str) -> Any:
+        """Answers a plugin of the contract before this one with what is to be changed in it."""
+        if name in ("Reach", "Draw"):
+            raise ImportError(f"the contract has changed: {CHANGES}")
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _TIMES = (
@@ -38,6 +39,11 @@ def gigabytes(text: str) -> float:
     if match is None or not float(match[1]):
         raise ValueError(f"'{text}' is no amount of memory: write it as 16G or 500M")
     return float(match[1]) * _GIGABYTES[match[2].upper()]
+
+
+def memory(gigabytes: float) -> str:
+    """Gigabytes as SLURM's users write them, ``16G`` or ``500M``."""
+    return f"{gigabytes:.0f}G" if gigabytes.is_integer() else f"{math.ceil(gigabytes * 1024)}M"
 
 
 def time_limit(number: int) -> str:

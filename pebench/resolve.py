@@ -10,21 +10,19 @@ from typing import Any
 
 import torch
 
-from pebench.errors import UserError, join_and, unknown
-from pebench.options import label, of_signature, validated
+from pebench.encoding_config import build_encoding, encoding_class, encoding_config, require_fit
+from pebench.errors import UserError, unknown
+from pebench.options import label, validated
+from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
-from pebench.randomness import derive
 from pebench.registry import encodings, tasks
-from pebench.spec import Choice, RunSpec, Start, Training
+from pebench.spec import PluginConfig, RunSpec, Start, Training
 from pebench.task import AnyTask
-
-Written = str | Mapping[str, Any]
-"""A name, or a mapping of one name to its options."""
 
 
 def resolve(
-    encoding: Written,
-    task: Written,
+    encoding: PluginRef,
+    task: PluginRef,
     *,
     model: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
@@ -34,7 +32,7 @@ def resolve(
     """The specification of one run.
 
     Args:
-        encoding: ``"rope"`` or ``{"rope": {"base": 500}}``.
+        encoding: see `PluginRef`.
         task: likewise.
         model: options of the task's model.
         train: see `pebench.spec.Training`.
@@ -44,23 +42,17 @@ def resolve(
     Raises:
         UserError: something in it does not exist or does not go together.
     """
-    encoding_name, encoding_options = split(encoding, "encoding")
+    chosen = encoding_config(encoding)
     task_name, task_options = split(task, "task")
-    encoding_class, task_class = encodings.load(encoding_name), tasks.load(task_name)
-    options = validated(of_signature(encoding_class), encoding_options, f"encoding '{encoding_name}'")
+    task_class = tasks.load(task_name)
     task_values = validated(task_class.Options, task_options, f"task '{task_name}'")
     model_values = validated(task_class.Model, dict(model or {}), f"the model of task '{task_name}'")
     training = validated(Training, dict(train or {}), "'train'")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"a seed is a whole number that is not negative, not {seed!r}.")
     spec = RunSpec(
-        encoding=Choice(
-            name=encoding_name,
-            version=encoding_class.version,
-            options=options.model_dump(mode="json"),
-            label=label(encoding_name, options),
-        ),
-        task=Choice(
+        encoding=chosen,
+        task=PluginConfig(
             name=task_name,
             version=task_class.version,
             options=task_values.model_dump(mode="json"),
@@ -71,9 +63,9 @@ def resolve(
         seed=seed,
         plugins={
             file: hashlib.sha256(content).hexdigest()
-            for file, content in _plugin_contents(encoding_name, task_name).items()
+            for file, content in _plugin_contents(chosen, task_name).items()
         },
-        start=None if start is None else start_of(start),
+        start=None if start is None else start_of(start, chosen),
     )
     if start is None and not training.steps:
         raise UserError(
@@ -86,28 +78,20 @@ def resolve(
     return spec
 
 
-def split(written: Written, kind: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options of what was written as ``name`` or ``{name: {option: value}}``.
+def start_of(spec: RunSpec, encoding: PluginConfig) -> Start:
+    """A run as the one that another begins with.
 
-    Raises:
-        UserError: it is neither.
+    Args:
+        spec: of the run to begin with.
+        encoding: of the other; where it is another encoding, the label says from which one it is converted.
     """
-    if isinstance(written, str):
-        return written, {}
-    if isinstance(written, Mapping) and len(written) == 1:
-        name, options = next(iter(written.items()))
-        options = {} if options is None else options
-        if isinstance(name, str) and isinstance(options, Mapping):
-            return name, dict(options)
-    raise UserError(f"write the {kind} as 'name' or 'name: {{option: value}}', not {written!r}.")
-
-
-def start_of(spec: RunSpec) -> Start:
-    """A run as what another begins with."""
+    label = f"{spec.task.label or spec.task.name}, {spec.train.steps} steps"
+    if not _same_encoding(spec.encoding, encoding):
+        label = f"{spec.encoding.label or spec.encoding.name} on {label}"
     return Start(
         run=spec.run_id,
         group=spec.group,
-        label=f"{spec.task.label or spec.task.name}, {spec.train.steps} steps",
+        label=label,
         extent=encoding_geometry(spec, build_task(spec)).extent,
     )
 
@@ -122,37 +106,31 @@ def build_task(spec: RunSpec) -> AnyTask:
     return task
 
 
-def build_encoding(
-    name: str, options: Mapping[str, Any], geometry: Geometry, seed: int = 0
-) -> PositionEncoding:
-    """An encoding with weights that depend on the seed alone, not on what was built before.
-
-    Raises:
-        UserError: the name or an option is wrong, or the encoding refuses the geometry.
-    """
-    encoding_class = encodings.load(name)
-    values = validated(of_signature(encoding_class), dict(options), f"encoding '{name}'")
-    keywords = {key: getattr(values, key) for key in type(values).model_fields}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "encoding", name))
-        try:
-            encoding: PositionEncoding = encoding_class(geometry, **keywords)
-        except ValueError as error:
-            raise UserError(f"encoding '{name}': {str(error).rstrip('.')}.") from error
-    return encoding
-
-
-def reaches(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation]:
-    """Every way in which a task evaluates an encoding: each extent, and past the trained one each method
-    asked for."""
+def evaluations(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation]:
+    """Every evaluation of an encoding on a task: each extent, and past the trained one by each method asked
+    for."""
     trained = encoding.geometry.extent
     found = []
     for extent in task.extents():
         served = task.positions(extent)
         beyond = any(count > size for count, size in zip(served, trained, strict=True))
-        methods = encoding.extrapolations[:1] if not beyond else _methods(encoding, task)
-        found += [Extrapolation(extent, method) for method in methods]
+        ways = _asked_for(encoding, task) if beyond else [encoding.trained_with]
+        found += [way._replace(extent=extent) for way in ways]
     return found
+
+
+def encoding_of(spec: RunSpec, task: AnyTask) -> PositionEncoding:
+    """The encoding of a run with its initial weights, and the method that training applies.
+
+    Raises:
+        UserError: it does not go together with the task, or offers no such method.
+    """
+    geometry = encoding_geometry(spec, task)
+    encoding = build_encoding(spec.encoding.name, spec.encoding.options, geometry, spec.seed)
+    if spec.train.extrapolation is not None:
+        asked = extrapolation(type(encoding), spec.train.extrapolation)
+        encoding.trained_with = asked._replace(extent=geometry.extent)
+    return encoding
 
 
 def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
@@ -177,55 +155,63 @@ def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
     return replace(geometry, extent=(size,) * geometry.axes)
 
 
-def _methods(encoding: PositionEncoding, task: AnyTask) -> tuple[str, ...]:
-    wanted = getattr(task.options, "extrapolations", None)
-    if wanted is None:
-        return encoding.extrapolations[:1]
-    offered = tuple(method for method in encoding.extrapolations if method in wanted)
-    return offered or encoding.extrapolations[:1]
+def _asked_for(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation]:
+    """The ways past the trained extent that a task asks for and the encoding offers; else its default."""
+    offered = encoding.extrapolations
+    wanted = [ref for ref in task.extrapolations() if split(ref, "extrapolation")[0] in offered]
+    ways = [extrapolation(type(encoding), ref) for ref in wanted]
+    ways.sort(key=lambda way: offered.index(way.name))
+    return ways or [encoding.trained_with]
+
+
+def extrapolation(cls: type[PositionEncoding], ref: ExtrapolationRef) -> Extrapolation:
+    """A way past the trained extent as it was written, for an extent to be filled in.
+
+    Raises:
+        UserError: the encoding offers no such method, or an option of it is wrong.
+    """
+    name, options = split(ref, "extrapolation")
+    if name not in cls.extrapolations:
+        raise unknown("extrapolation", name, cls.extrapolations, "this encoding")
+    model = cls.extrapolation_options(name)
+    if model is None:
+        if options:
+            raise UserError(f"extrapolation '{name}' has no options, not {', '.join(map(repr, options))}.")
+        return Extrapolation((), name)
+    values = validated(model, options, f"extrapolation '{name}'")
+    return Extrapolation((), label(name, values), values)
 
 
 def _refuse_impossible(spec: RunSpec) -> None:
     """Builds the encoding without memory and asks it about every extent."""
     task = build_task(spec)
-    name = spec.encoding.name
-    encoding_class = encodings.load(name)
+    name, options = spec.encoding.name, spec.encoding.options
+    title = spec.encoding.label or name
     try:
         geometry = encoding_geometry(spec, task)
     except ValueError as error:
         raise UserError(f"task '{spec.task.name}': {str(error).rstrip('.')}.") from error
-    if task.axes not in encoding_class.axes:
-        raise UserError(
-            f"encoding '{name}' serves {_axes(encoding_class.axes)}, but task '{spec.task.name}' has "
-            f"{_axes((task.axes,))}: {join_and(able(task.axes, geometry.causal))} can serve it."
-        )
-    if encoding_class.causal_only and not geometry.causal:
-        raise UserError(
-            f"encoding '{name}' needs causal attention, which task '{spec.task.name}' does not have: "
-            f"{join_and(able(task.axes, geometry.causal))} can serve it."
-        )
+    require_fit(encoding_class(name, options), title, geometry, f"task '{spec.task.name}'")
     with torch.device("meta"):
-        encoding = build_encoding(name, spec.encoding.options, geometry)
+        encoding = encoding_of(spec, task)
     limit = encoding.limit()
     for extent in [geometry.extent, *map(task.positions, task.extents())]:
         if limit is not None and max(extent) > limit:
             raise UserError(
-                f"encoding '{name}' can name {limit} positions an axis, "
+                f"encoding '{title}' can name {limit} positions an axis, "
                 f"but task '{spec.task.name}' asks for {max(extent)}."
             )
-    for method in getattr(task.options, "extrapolations", None) or ():
+    for ref in task.extrapolations():
+        method, _ = split(ref, "extrapolation")
         known = {m for other in encodings.origins() for m in _extrapolations(other)}
-        if method not in known:
+        if method not in known | set(encoding.extrapolations):
             raise unknown("extrapolation", method, known)
+        if method in encoding.extrapolations:
+            extrapolation(type(encoding), ref)
 
 
 def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
     """Refuses a start whose weights cannot be those of the run. That of its data shows when they are read."""
-    if (start.encoding.name, start.encoding.options) != (spec.encoding.name, spec.encoding.options):
-        raise UserError(
-            f"run '{start.run_id}' has the encoding '{start.encoding.label}', and a run that starts from it "
-            f"cannot have '{spec.encoding.label}'."
-        )
     there = encoding_geometry(start, build_task(start))
     here = encoding_geometry(spec, build_task(spec))
     for what in ("width", "heads", "layers", "axes", "causal"):
@@ -235,6 +221,9 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
                 f"run '{start.run_id}' has a model of {what} {one}, and a run that starts from it cannot "
                 f"have {other}."
             )
+    if not _same_encoding(start.encoding, spec.encoding):
+        # A conversion: the encoding's parameters are matched by name and shape.
+        return
     with torch.device("meta"):
         shapes = [
             {key: value.shape for key, value in encoding.state_dict().items()}
@@ -251,30 +240,19 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
         )
 
 
-def able(axes: int, causal: bool) -> list[str]:
-    """The names of the encodings that serve so many axes under this kind of attention."""
-    facts = {name: encodings.literals(name) for name in encodings.origins()}
-    return [
-        name
-        for name, known in facts.items()
-        if axes in known.get("axes", (1,)) and (causal or not known.get("causal_only", False))
-    ]
+def _same_encoding(one: PluginConfig, other: PluginConfig) -> bool:
+    return (one.name, one.options) == (other.name, other.options)
 
 
 def _extrapolations(name: str) -> tuple[str, ...]:
     return tuple(encodings.literals(name).get("extrapolations", ("extend",)))
 
 
-def _axes(axes: tuple[int, ...]) -> str:
-    numbers = " or ".join(str(number) for number in axes)
-    return f"{numbers} position {'axis' if axes == (1,) else 'axes'}"
-
-
 def plugin_files(spec: RunSpec) -> dict[str, bytes]:
     """The contents of the plugin files that a specification names, by file name."""
-    return _plugin_contents(spec.encoding.name, spec.task.name)
+    return _plugin_contents(spec.encoding, spec.task.name)
 
 
-def _plugin_contents(encoding: str, task: str) -> dict[str, bytes]:
-    origins = (encodings.origin(encoding), tasks.origin(task))
+def _plugin_contents(encoding: PluginConfig, task: str) -> dict[str, bytes]:
+    origins = [*(encodings.origin(part.name) for part in encoding.parts), tasks.origin(task)]
     return {o.file.name: o.file.read_bytes() for o in origins if o.provider == "file" and o.file is not None}

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 
-from pebench.spec import RunSpec
 from pebench.store import Result, Score
 
+Extent = tuple[int, ...]
+"""Positions an axis, or what a task counts in their place."""
 
-def extent_name(extent: tuple[int, ...]) -> str:
+
+def extent_name(extent: Extent) -> str:
     """``512``, or ``14x14`` for an extent of several axes."""
     return "x".join(str(size) for size in extent)
 
 
+def evaluation_name(extent: tuple[int, ...], extrapolation: str, default: str | None) -> str:
+    """``512``, or ``512/yarn`` where the extrapolation is not the encoding's default."""
+    name = extent_name(extent)
+    return name if extrapolation == default else f"{name}/{extrapolation}"
+
+
 def score_name(score: Score, default: str | None) -> str:
-    """``bits-per-byte/512``, with ``/yarn`` behind it where the extrapolation is not the encoding's default.
+    """``bits-per-byte/512``: the metric and the `evaluation_name`.
 
     Args:
-        score: what is named.
+        score: the score that is named.
         default: the default of the run it belongs to, see `default_extrapolation`.
     """
-    name = f"{score.metric}/{extent_name(score.extent)}"
-    return name if score.extrapolation == default else f"{name}/{score.extrapolation}"
+    return f"{score.metric}/{evaluation_name(score.extent, score.extrapolation, default)}"
 
 
 def default_extrapolation(result: Result) -> str | None:
@@ -29,16 +36,13 @@ def default_extrapolation(result: Result) -> str | None:
     return result.scores[0].extrapolation if result.scores else None
 
 
-def trained_extent(spec: RunSpec) -> tuple[int, ...] | None:
-    """Positions an axis in training, from the task's option `extent`; None for a task without it."""
-    extent = spec.task.options.get("extent")
-    if isinstance(extent, int):
-        return (extent,)
-    if isinstance(extent, (list, tuple)):
-        return tuple(int(size) for size in extent)
-    return None
-
-
-def positions(extent: tuple[int, ...]) -> int:
+def positions(extent: Extent) -> int:
     """How many positions an extent has on all its axes together."""
     return math.prod(extent)
+
+
+def inside(extent: Extent, trained: Extent | None) -> bool:
+    """Whether an extent is no longer than the trained one on any axis, so that nothing is extrapolated."""
+    if trained is None or len(trained) != len(extent):
+        return False
+    return all(size <= most for size, most in zip(extent, trained, strict=True))

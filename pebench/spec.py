@@ -6,9 +6,10 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pebench.errors import unknown
+from pebench.plugin_ref import ExtrapolationRef
 
 IDENTITY_VERSION = 1
 """Raised when the way identities are computed changes."""
@@ -28,7 +29,12 @@ class Added:
     """
 
 
-class Choice(Frozen):
+COMPOSITIONS = ("compose", "layers")
+"""Names for several encodings in one model: all of them in every layer, or each in layers of its own. Their
+option `parts` lists the encodings."""
+
+
+class PluginConfig(Frozen):
     """An encoding or a task, with all its options.
 
     Attributes:
@@ -43,6 +49,39 @@ class Choice(Frozen):
     options: dict[str, Any] = {}
     label: str = ""
 
+    @property
+    def parts(self) -> tuple[PluginConfig, ...]:
+        """The plugins of a composition, in order; the plugin itself where it is none."""
+        if self.name not in COMPOSITIONS:
+            return (self,)
+        parts = (
+            PluginConfig(**{k: v for k, v in one.items() if k != "times"}) for one in self.options["parts"]
+        )
+        return tuple(leaf for part in parts for leaf in part.parts)
+
+    @property
+    def stem(self) -> str:
+        """The names of its parts, each once, for the name of a folder: ``rope-window``."""
+        return "-".join(dict.fromkeys(part.name for part in self.parts))
+
+
+class EncodingTraining(Frozen):
+    """How the parameters of the encoding are trained, where that is not how the model's are.
+
+    Attributes:
+        learning_rate: the highest, in place of the model's; it warms up and comes down as the model's does.
+            It is absolute, as papers give it, so that another rate for the model leaves it where it was.
+        weight_decay: on its matrices.
+        betas: in place of the model's.
+        clip: largest norm of its gradient by itself, 0 for none; the model's `clip` then bounds the rest of
+            the gradient alone. Without it one norm, that of the whole gradient, is bounded.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[float, float] | None = None
+    clip: Annotated[float, Field(ge=0)] | None = None
+
 
 class Training(Frozen):
     """Optimiser, schedule and budget.
@@ -56,15 +95,18 @@ class Training(Frozen):
         schedule: its course after warm-up.
         warmup: updates of linear warm-up.
         final: the last learning rate as a share of the highest.
-        weight_decay: on weight matrices, never on the encoding, norms, biases or embeddings.
+        weight_decay: on weight matrices, not on the encoding, norms, biases or embeddings.
         betas: of the optimiser's moments; the first alone is the momentum of those that have but one.
         clip: largest norm of the gradient, 0 for none.
+        encoding: what is different for the parameters of the encoding.
         precision: ``bfloat16`` computes under autocast; weights are float32 always.
         positions: where a training batch stands. ``own`` leaves it to the encoding, which counts from zero or
             shifts as its paper does; ``shifted`` moves the whole window by a random offset; ``randomized``
             takes a sorted random subset of a larger range (Ruoss et al. 2023, https://arxiv.org/abs/2305.16843).
         range: positions an axis that shifted and randomized batches are drawn from, and that the encoding is
             then built for; by default the largest extent of the evaluation.
+        extrapolation: the encoding's method that training applies from the start, as fine-tuning with a fixed
+            factor does: ``{yarn: {factor: 4}}``. It is then the default of the evaluation too.
     """
 
     steps: Annotated[int, Field(ge=0)] = 300
@@ -78,9 +120,11 @@ class Training(Frozen):
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip: Annotated[float, Field(ge=0)] = 1.0
+    encoding: Annotated[EncodingTraining, Added()] = EncodingTraining()
     precision: Literal["float32", "bfloat16"] = "float32"
     positions: Literal["own", "shifted", "randomized"] = "own"
     range: Annotated[int, Field(ge=1)] | None = None
+    extrapolation: Annotated[ExtrapolationRef | None, Added()] = None
 
     @field_validator("optimiser")
     @classmethod
@@ -96,6 +140,15 @@ class Training(Frozen):
         if name not in known:
             raise ValueError(str(unknown("optimiser", name, known)).rstrip("."))
         return name
+
+    @model_validator(mode="after")
+    def _encoding_has_what_the_optimiser_has(self) -> Training:
+        if self.encoding.betas is not None and self.optimiser != "adamw":
+            from timm.optim import get_optimizer_info
+
+            if not get_optimizer_info(self.optimiser).has_betas:
+                raise ValueError(f"'{self.optimiser}' has no betas that an encoding could have of its own")
+        return self
 
 
 class Start(Frozen):
@@ -128,8 +181,8 @@ class RunSpec(Frozen):
     """
 
     identity_version: int = IDENTITY_VERSION
-    encoding: Choice
-    task: Choice
+    encoding: PluginConfig
+    task: PluginConfig
     model: dict[str, Any]
     train: Training
     seed: Annotated[int, Field(ge=0)]
@@ -140,7 +193,7 @@ class RunSpec(Frozen):
     def run_id(self) -> str:
         """Name of the run and of its folder: the encoding's name and 10 hexadecimal digits of the
         identity."""
-        return f"{self.encoding.name}-{_digest(self._identity())}"
+        return f"{self.encoding.stem}-{_digest(self._identity())}"
 
     @property
     def group(self) -> str:
@@ -149,7 +202,7 @@ class RunSpec(Frozen):
         del identity["seed"]
         if self.start is not None:
             identity["start"] = self.start.group
-        return f"{self.encoding.name}-{_digest(identity)}"
+        return f"{self.encoding.stem}-{_digest(identity)}"
 
     def _identity(self) -> dict[str, Any]:
         identity = _without_additions(self)

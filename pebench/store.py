@@ -160,7 +160,7 @@ class Sample(Frozen):
 
     Attributes:
         time: seconds since the epoch.
-        values: see `pebench.running.load.Load`.
+        values: see `pebench.running.machine_load.MachineLoad`.
     """
 
     time: float

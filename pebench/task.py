@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.spec import Frozen
+from pebench.task_record import EvaluationData
 
 if TYPE_CHECKING:
     from pebench.data.tokenization import Tokenizer
@@ -71,6 +73,8 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
         causal: whether its model's attention is causal.
         item: what throughput counts, ``"tokens"`` or ``"images"``.
         version: raised when a change alters results, so that old runs are not taken for new ones.
+        vocabulary: name of the fingerprint, of those of `prepare`, that says what the model's tokens mean, as
+            ``"tokenizer"``. A run can only start from weights of the same vocabulary. None without tokens.
     And two models that refuse unknown keys:
         Options: the task's options. Model: those of the model it builds.
     """
@@ -79,6 +83,7 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     causal: ClassVar[bool]
     item: ClassVar[str]
     version: ClassVar[int] = 1
+    vocabulary: ClassVar[str | None] = None
     Options: ClassVar[type[Frozen]]
     Model: ClassVar[type[Frozen]]
 
@@ -105,6 +110,21 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
         extents count something else, such as pixels or the digits of a sum, says here how much room that
         needs."""
         return extent
+
+    def trained_extent(self) -> tuple[int, ...]:
+        """The extent that it trains at, in the unit of `extents`. Tables mark it, and nothing is extrapolated
+        up to it. By default that of `geometry`, which is right where `positions` changes nothing."""
+        return self.geometry().extent
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """The ways past the trained extent to measure, of those that an encoding offers. Empty, the default,
+        is the one that the encoding prefers."""
+        return ()
+
+    def evaluation_data(self) -> EvaluationData | None:
+        """The data and the protocol of its evaluations, by which `pebench leaderboard --published` finds the
+        figures that stand beside them. None, the default, is for data that nobody else has."""
+        return None
 
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:

@@ -21,9 +21,11 @@ from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
 from pebench.errors import UserError
 from pebench.models.vision import VisionModel, VisionOptions
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import EvaluationData
 
 TOKENS_AT_ONCE = 16_384
 """Patches in a batch of evaluation, whatever the resolution: memory is bounded."""
@@ -74,7 +76,7 @@ class ImageClassificationOptions(Frozen):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bad_images: BadImages = "refuse"
     images: Annotated[int, Field(ge=1)] | None = None
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @property
     def share(self) -> float:
@@ -119,6 +121,27 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
                 f"{patch[0]}×{patch[1]}."
             )
         return tuple(size // side for size, side in zip(extent, patch, strict=True))
+
+    def trained_extent(self) -> tuple[int, ...]:
+        """Pixels of a training image."""
+        return self.options.extent
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The pictures of its options, and the crop, which papers seldom name."""
+        source, split, share = self.options.data, self.options.split, self.options.share
+        return EvaluationData(
+            names=source.known_as,
+            paths=source.read_from(split),
+            split=split,
+            whole=self.options.images is None,
+            model=self.model.name or "",
+            suffix=self._metric(1).removeprefix("top-1"),
+            unsaid=f"crop; ours is {'224/256' if share == CROP else f'{share:g}'}",
+        )
 
     def metrics(self) -> tuple[Metric, ...]:
         """Accuracy of the first and of the first five guesses."""
@@ -221,7 +244,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
             plain_transform((rows, columns), self.options.share),
             bad_images=self.options.bad_images,
         )
-        served = Extrapolation(self.positions(reach.extent), reach.method)
+        served = reach._replace(extent=self.positions(reach.extent))
         size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))
         table = tabulate(model.encoding, grid(served.extent).to(device), served)
         right = torch.zeros(2, dtype=torch.long)

@@ -20,10 +20,12 @@ from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_to
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import NON_OVERLAPPING, EvaluationData
 
 TOKENS_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Tokens in a batch of evaluation by device, whatever the extent: memory is bounded, and what an encoding
@@ -60,7 +62,7 @@ class LanguageModelingOptions(Frozen):
     stride: Size | None = None
     tail: Size | None = None
     tokens: Size | None = None
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> LanguageModelingOptions:
@@ -105,6 +107,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     Options = LanguageModelingOptions
     Model = DecoderOptions
 
@@ -121,6 +124,21 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at."""
         return [(extent,) for extent in self.options.extents]
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The data of its options."""
+        source, split = self.options.data, self.options.split
+        return EvaluationData(
+            names=source.known_as,
+            paths=source.read_from(split),
+            split=split,
+            whole=self.options.tokens is None,
+            unsaid=NON_OVERLAPPING,
+        )
 
     def metrics(self) -> tuple[Metric, ...]:
         """Bits per byte and perplexity under each protocol asked for; word perplexity where every token is

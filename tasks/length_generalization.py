@@ -13,10 +13,12 @@ from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
 from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import EvaluationData
 
 Length = Annotated[int, Field(ge=1)]
 
@@ -52,7 +54,7 @@ class LengthGeneralizationOptions(Frozen):
     extent: Length = 20
     evaluate: tuple[Length, ...] = ()
     examples: Annotated[int, Field(ge=1)] = 200
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -114,6 +116,19 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         if self.options.problem == "scan":
             return (COMMAND_WORDS + length + 2,)
         return (PROBLEMS[self.options.problem].size(length) + 2,)
+
+    def trained_extent(self) -> tuple[int, ...]:
+        """The longest problem in training."""
+        return (self.options.extent,)
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The problem, and the folder of SCAN's files."""
+        options = self.options
+        return EvaluationData(names=(options.problem,), paths=(options.data,) if options.data else ())
 
     def metrics(self) -> tuple[Metric, ...]:
         """Exact match of greedy decoding, and the symbols that are right after a right beginning."""
@@ -185,7 +200,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         decoding would write; so one pass over question and answer tells whether it would be right."""
         assert isinstance(model, Decoder)
         examples = [self._example(question) for question in self._tested(*reach.extent)]
-        served = Extrapolation(self.positions(reach.extent), reach.method)
+        served = reach._replace(extent=self.positions(reach.extent))
         found = score_answers(model, examples, served)
         exact = sum(scored.right == scored.tokens for scored in found) / len(found)
         symbols = sum(scored.right for scored in found) / sum(scored.tokens for scored in found)

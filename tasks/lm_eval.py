@@ -19,6 +19,7 @@ from pebench.data.tokenization import Tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError, unknown
 from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
@@ -53,7 +54,7 @@ class LmEvalOptions(Frozen):
     shots: Annotated[int, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
 
 class LmEval(Task[LmEvalOptions, DecoderOptions]):
@@ -62,6 +63,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     Options = LmEvalOptions
     Model = DecoderOptions
 
@@ -127,6 +129,10 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
                 self._configure(task)
             data = {f"lm-eval {name}": _fingerprint(task) for name, task in tasks.items()}
         return {"tokenizer": self._tokenizer.fingerprint, **data}
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """Those of the tasks, each with its standard error, those of a group before those of its members."""

@@ -36,10 +36,12 @@ from pebench.models.answers import (
 )
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import Stop
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import EvaluationData
 
 ANSWER = 32
 """Tokens that an answer may have, and that are written at the most; the end of the text comes on top."""
@@ -79,7 +81,7 @@ class QuestionAnsweringOptions(Frozen):
     split: Literal["validation", "test"] = "validation"
     questions: Annotated[int, Field(ge=1)] | None = None
     depths: tuple[Percent, ...] = (0, 25, 50, 75, 100)
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @model_validator(mode="after")
     def _depths(self) -> QuestionAnsweringOptions:
@@ -99,6 +101,7 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     Options = QuestionAnsweringOptions
     Model = DecoderOptions
 
@@ -123,6 +126,20 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at."""
         return [(extent,) for extent in self.options.extents]
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def evaluation_data(self) -> EvaluationData:
+        """The data of its options."""
+        source, split = self.options.data, self.options.split
+        return EvaluationData(
+            names=source.known_as,
+            paths=source.read_from(split),
+            split=split,
+            whole=self.options.questions is None,
+        )
 
     def metrics(self) -> tuple[Metric, ...]:
         """F1 and exact match by SQuAD's rules, the lenient `contains`, and the perplexity of the first right

@@ -19,6 +19,7 @@ from pebench.errors import UserError
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import Stop, generate
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -56,7 +57,7 @@ class RetrievalOptions(Frozen):
     evaluate: tuple[Size, ...] = ()
     depths: tuple[Percent, ...] = (0, 25, 50, 75, 100)
     examples: Annotated[int, Field(ge=1)] = 20
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> RetrievalOptions:
@@ -78,6 +79,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    vocabulary = "tokenizer"
     Options = RetrievalOptions
     Model = DecoderOptions
 
@@ -99,6 +101,10 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at."""
         return [(extent,) for extent in self.options.extents]
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """The share of the hidden numbers that were written, over all depths and at each; and the effective

@@ -14,6 +14,7 @@ from pebench.data.cache import digest
 from pebench.data.images.moving import HEADINGS, draw_moves, moving_digits, render, room
 from pebench.errors import UserError
 from pebench.models.video import VideoModel, VideoOptions
+from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -47,7 +48,7 @@ class VideoClassificationOptions(Frozen):
     speed: Size = 1
     split: Literal["train", "validation", "test"] = "validation"
     clips: Size = 540
-    extrapolations: tuple[str, ...] | None = None
+    extrapolations: tuple[ExtrapolationRef, ...] | None = None
 
     @property
     def extents(self) -> tuple[Extent, ...]:
@@ -106,6 +107,14 @@ class VideoClassification(Task[VideoClassificationOptions, VideoOptions]):
             written = ("×".join(map(str, sizes)) for sizes in (extent, sides))
             raise UserError("an extent of {} does not divide into patches of {}.".format(*written))
         return tuple(size // side for size, side in zip(extent, sides, strict=True))
+
+    def trained_extent(self) -> tuple[int, ...]:
+        """Frames and pixels of a training clip."""
+        return self.options.extent
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """The share of clips in which digit and heading were found, and of each alone."""

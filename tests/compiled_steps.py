@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pebench.resolve import able, build_encoding, build_task, resolve
+from pebench.encoding_config import build_encoding, serving
+from pebench.resolve import build_task, resolve
 from pebench.running.checkpoint import State
 from pebench.running.train import train
 
 ENCODINGS: list[Any] = [
     {"seqpe": {"positions": 4096, "dropout": 0.0}} if name == "seqpe" else name
-    for name in able(1, causal=True)
+    for name in serving(1, causal=True)
 ]
 """SeqPE without dropout, which compiled kernels draw in a way of their own."""
 

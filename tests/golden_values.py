@@ -37,15 +37,21 @@ def published_encoder(golden: dict[str, np.ndarray]) -> DigitEncoder:
     weights = {
         k.removeprefix("param."): torch.from_numpy(v) for k, v in golden.items() if k.startswith("param.")
     }
+    encoder.load_state_dict(encoder_weights(weights, config["data_dim"], config["layers"]))
+    return encoder
+
+
+def encoder_weights(weights: dict[str, torch.Tensor], axes: int, layers: int) -> dict[str, torch.Tensor]:
+    """Those of a published encoder by the names that they have here."""
     state = {
         "readout": weights["cls_token_embed"].flatten(),
         "value.weight": weights["token_of_seqpe_embed.weight"],
         "place.weight": weights["pos_of_seqpe_embed.weight"],
     }
-    if config["data_dim"] > 1:
+    if axes > 1:
         state["axis"] = weights["dim_token_embed"].flatten(1)
     names = {"layernorm": "final_norm", "out_proj": "out"}
-    for layer in range(config["layers"]):
+    for layer in range(layers):
         theirs, ours = f"transformers.{layer}", f"blocks.{layer}"
         names[f"{theirs}.layernorm_1"] = f"{ours}.attention_norm"
         names[f"{theirs}.layernorm_2"] = f"{ours}.perceptron_norm"
@@ -62,5 +68,4 @@ def published_encoder(golden: dict[str, np.ndarray]) -> DigitEncoder:
         # Their convolution-like layers keep weights input first.
         state[f"{ours}.weight"] = matrix.T if ".c_" in theirs else matrix
         state[f"{ours}.bias"] = weights[f"{theirs}.bias"]
-    encoder.load_state_dict(state)
-    return encoder
+    return state

@@ -59,7 +59,7 @@ class RankPool:
 
 def _call(part: Callable[..., Any], rank: int, count: int, port: int, arguments: tuple[Any, ...]) -> Any:
     torch.set_num_threads(1)
-    return part(JoinedRanks(rank, count, rank, "127.0.0.1", port, patience=60), *arguments)
+    return part(JoinedRanks(rank, count, rank, "127.0.0.1", port, timeout=60), *arguments)
 
 
 def _execute(ranks: JoinedRanks, folder: str, execution: str, stop_at: int) -> None:
@@ -70,7 +70,7 @@ def _execute(ranks: JoinedRanks, folder: str, execution: str, stop_at: int) -> N
         return told and next(steps) >= stop_at > 0
 
     # Else the first rank may have evaluated everything before the last one is told.
-    observer = _Unhurried() if ranks.leads and stop_at else None
+    observer = _Unhurried() if ranks.is_main and stop_at else None
     chosen = Execution.model_validate_json(execution)
     execute(RunFolder(Path(folder)), chosen, observer=observer, stop=stop, ranks=ranks)
 

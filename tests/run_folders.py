@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pebench.spec import Choice, RunSpec, Training
+from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import (
     Cost,
     EvaluationCost,
@@ -40,8 +40,8 @@ def specification(
 ) -> RunSpec:
     """A specification of a run on text, trained at 128 positions unless said otherwise."""
     return RunSpec(
-        encoding=Choice(name=encoding, options=dict(options or {}), label=label or encoding),
-        task=Choice(
+        encoding=PluginConfig(name=encoding, options=dict(options or {}), label=label or encoding),
+        task=PluginConfig(
             name=task,
             options={"data": "python-docs", "extent": 128, "evaluate": [128, 512], **(task_options or {})},
             label=task,
@@ -56,7 +56,8 @@ def begin(runs: Path, spec: RunSpec, steps: Sequence[int] = (10, 20, 30, 40)) ->
     """The folder of a run that has logged a loss at each of the steps."""
     folder = RunFolder(runs / spec.run_id)
     folder.create(spec, {})
-    folder.write_provenance({"commit": "0123abc", "dirty": False, "device": "cpu", "data": {"train": "aa11"}})
+    code = {"commit": "0123abc", "dirty": False}
+    folder.write_provenance({**code, "device": "cpu", "item": "tokens", "data": {"train": "aa11"}})
     log(folder, steps)
     return folder
 

@@ -7,8 +7,9 @@ import torch
 from attention_reference import attended, reference
 from torch import Tensor
 
-from pebench.attention import kernels
+from pebench.attention import kept, kernels
 from pebench.attention_mask import AttentionMask
+from pebench.encoding_config import build_encoding
 from pebench.encodings.alibi import slopes
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import (
@@ -22,7 +23,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.resolve import build_encoding
 
 SHAPES = [(300, 300), (1, 300), (40, 300), (5, 5)]
 """Queries and keys: a full pass, a decoded token, a chunk beside a cache, less than a block."""
@@ -224,3 +224,25 @@ def test_pairs_turn_alike_compiled_and_not() -> None:
         results.append((turned.detach(), leaf.grad))
     for eager, compiled in zip(*results, strict=True):
         torch.testing.assert_close(eager, compiled)
+
+
+@pytest.mark.parametrize("length", [5, 128, 300])
+def test_weights_that_are_kept_change_nothing_gradients_included(length: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    q, k, v, weights = (
+        torch.randn(2, 3, length, width, generator=draw, dtype=torch.float64) for width in (10, 10, 6, 6)
+    )
+    outcomes = []
+    for way in (kept.attend_keeping_weights, _plain_causal):
+        leaves = [part.clone().requires_grad_() for part in (q, k, v)]
+        out = way(leaves[0], leaves[1], leaves[2], 0.3)
+        (out * weights).sum().backward()
+        outcomes.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    torch.testing.assert_close(*outcomes, atol=1e-12, rtol=1e-10)
+
+
+def _plain_causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    logits = q @ k.mT * scale
+    later = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).triu(1)
+    out: Tensor = logits.masked_fill(later, float("-inf")).softmax(-1) @ v
+    return out

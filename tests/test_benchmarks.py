@@ -23,6 +23,10 @@ TEXT = ["--size", "tiny", "--extent", "16", "--batch", "2", "--vocabulary", "32"
 SMALLEST = {
     "aggregation": ["--runs", "10"],
     "attention-paths": ["--lengths", "16", "--heads", "4", "--tokens", "16", "--encodings", "t5"],
+    "encodings-side-by-side": [
+        *TEXT,
+        *("--processes", "1", "2", "--seconds", "0.1", "--warmup", "1", "--encodings", "seqpe:positions=200"),
+    ],
     "evaluation": ["--extents", "16", "32", "--size", "tiny", "--vocabulary", "32"],
     "position-encoder": ["--positions", "32", "--width", "16", "--heads", "2"],
     "side-by-side": [*TEXT, "--processes", "1", "2", "--seconds", "0.1"],
@@ -41,6 +45,7 @@ SMALLEST = {
 ROWS = {
     "aggregation": {"reading the files", "pebench leaderboard"},
     "attention-paths": {"fused, no bias", "factored, alibi", "blocked, t5", "whole matrix, t5"},
+    "encodings-side-by-side": {"none", "seqpe:positions=200"},
     "evaluation": {"fused, none", "fused, rope", "factored, alibi", "factored, seqpe", "blocked, t5"},
     "position-encoder": {"plain", "read-out only", "shared prefixes", "plain, dropout", "tensor code"},
     "side-by-side": {"1 process", "2 processes"},

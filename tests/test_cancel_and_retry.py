@@ -116,7 +116,7 @@ def test_retry_starts_the_failed_cells_alone_where_they_were_and_as_they_were(
         asked.append((*arguments[2:], choice))
         return 0
 
-    resources = Resources(partition="gpu", gpus=1, memory=16)
+    resources = Resources.model_validate({"partition": "gpu", "gpus": 1, "mem": "16G"})
     in_slurm(place, fake, "FAILED", resources=resources)
     (place / "tiny.yaml").unlink()
     monkeypatch.setattr("pebench.commands.submit.start", start)
@@ -127,7 +127,7 @@ def test_retry_starts_the_failed_cells_alone_where_they_were_and_as_they_were(
     assert asked[0] == ("slurm", resources, failed)
     assert asked[1] == (
         "slurm",
-        resources.model_copy(update={"memory": 32}),
+        resources.model_copy(update={"mem": 32.0}),
         {"states": frozenset({"lost"}), "from_scratch": True},
     )
     assert asked[2] == ("local", Resources(), failed)

@@ -10,8 +10,10 @@ import pytest
 from run_folders import METRICS, Scores, begin, diverge, finish, record_sweep, specification, text_scores
 
 from pebench.cli import main
-from pebench.leaderboard.head_to_head import HeadToHead, Row, head_to_head, verdict
-from pebench.leaderboard.sides import find_sides
+from pebench.leaderboard import from_runs, make_board
+from pebench.leaderboard.comparison import ComparedScore, Comparison, compare, verdict
+from pebench.leaderboard.operands import find_operands
+from pebench.leaderboard.paired_test import PairedTest
 from pebench.spec import RunSpec
 
 
@@ -35,9 +37,9 @@ def made(runs: Path, names: Sequence[str] = ("rope", "alibi"), seeds: int = 3) -
     record_sweep(runs, specs)
 
 
-def compared(runs: Path, first: str, second: str, *metrics: str, sweep: str | None = None) -> HeadToHead:
-    collection, sides = find_sides(runs, (first, second), sweep)
-    return head_to_head(collection, sides, metrics)
+def compared(runs: Path, first: str, second: str, *metrics: str, sweep: str | None = None) -> Comparison:
+    collection, operands = find_operands(runs, (first, second), sweep)
+    return compare(collection, operands, metrics)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -47,22 +49,22 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_pairs_intervals_and_corrections_are_those_of_a_hand_computed_example(runs: Path) -> None:
     made(runs)
-    (contest,) = compared(runs, "rope", "alibi").contests
-    inside, outside = contest.rows
+    (pair,) = compared(runs, "rope", "alibi").pairs
+    inside, outside = pair.scores
     # Differences of −1, −0.9 and −1.2: mean −1.03333, deviation 0.152753, t(0.975, 2) = 4.302653.
-    assert inside.difference == pytest.approx(-1.033333, abs=1e-6)
-    assert inside.half_width == pytest.approx(4.302653 * 0.152753 / math.sqrt(3), abs=1e-5)
+    assert inside.test.difference == pytest.approx(-1.033333, abs=1e-6)
+    assert inside.test.half_width == pytest.approx(4.302653 * 0.152753 / math.sqrt(3), abs=1e-5)
     # With two degrees of freedom p = 1 − t/√(t² + 2).
     t = 1.033333 / (0.152753 / math.sqrt(3))
-    assert inside.p == pytest.approx(1 - t / math.sqrt(t * t + 2), rel=1e-4)
-    assert (inside.pairs, inside.won, inside.shown) == (3, 3, 1)
+    assert inside.test.p == pytest.approx(1 - t / math.sqrt(t * t + 2), rel=1e-4)
+    assert (inside.test.pairs, inside.won, inside.shown) == (3, 3, 1)
     # Differences of 0.1, −0.1 and 0.3: t = √3/2.
-    assert outside.p == pytest.approx(1 - math.sqrt(0.75 / 2.75), rel=1e-6)
-    assert (outside.pairs, outside.won, outside.ahead, outside.shown) == (3, 1, -1, 0)
+    assert outside.test.p == pytest.approx(1 - math.sqrt(0.75 / 2.75), rel=1e-6)
+    assert (outside.test.pairs, outside.won, outside.ahead, outside.shown) == (3, 1, -1, 0)
     # Holm: the smaller of two is doubled, the larger stays.
-    assert inside.p_holm == pytest.approx(2 * inside.p)
-    assert outside.p_holm == pytest.approx(outside.p)
-    assert contest.run_ids[0] == [specification("rope", seed).run_id for seed in range(3)]
+    assert inside.test.p_holm == pytest.approx(2 * inside.test.p)
+    assert outside.test.p_holm == pytest.approx(outside.test.p)
+    assert pair.run_ids[0] == [specification("rope", seed).run_id for seed in range(3)]
 
 
 def test_the_answer_turns_round_with_the_question(runs: Path) -> None:
@@ -74,28 +76,17 @@ def test_the_answer_turns_round_with_the_question(runs: Path) -> None:
     assert second.verdict.startswith(
         "No: rope is better than alibi at 128, and no difference is shown at 512"
     )
-    for ours, theirs in zip(first.contests[0].rows, second.contests[0].rows, strict=True):
-        assert (ours.difference, ours.shown, ours.p_holm) == (
-            -theirs.difference,
+    for ours, theirs in zip(first.pairs[0].scores, second.pairs[0].scores, strict=True):
+        assert (ours.test.difference, ours.shown, ours.test.p_holm) == (
+            -theirs.test.difference,
             -theirs.shown,
-            theirs.p_holm,
+            theirs.test.p_holm,
         )
 
 
-def row(p_holm: float, difference: float, pairs: int = 3, extent: int = 128) -> Row:
-    return Row(
-        metric="accuracy",
-        record=METRICS["accuracy"],
-        extent=(extent,),
-        first=0.0,
-        second=0.0,
-        difference=difference,
-        half_width=0.1,
-        p=p_holm,
-        p_holm=p_holm,
-        pairs=pairs,
-        won=0,
-    )
+def row(p_holm: float, difference: float, pairs: int = 3, extent: int = 128) -> ComparedScore:
+    test = PairedTest(0.0, 0.0, difference, 0.1, p_holm, p_holm, pairs)
+    return ComparedScore("accuracy", METRICS["accuracy"], (extent,), test)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +113,9 @@ def row(p_holm: float, difference: float, pairs: int = 3, extent: int = 128) -> 
         ),
     ],
 )
-def test_a_verdict_is_one_sentence_that_says_no_more_than_was_found(rows: list[Row], answer: str) -> None:
+def test_a_verdict_is_one_sentence_that_says_no_more_than_was_found(
+    rows: list[ComparedScore], answer: str
+) -> None:
     said = verdict(("a", "b"), rows)
     assert said.startswith(answer)
     assert said.count(". ") == 0
@@ -173,28 +166,51 @@ def test_two_sweeps_are_compared_by_encoding_and_what_else_differs_is_told(
         finish(begin(runs, spec), text_scores(0.5 + spec.seed / 9, 2.5 + spec.seed**2 / 9))
     record_sweep(runs, specs, "longer")
     found = compared(runs, "quickstart", "longer")
-    assert [contest.groups[0].encoding for contest in found.contests] == ["alibi", "rope"]
-    assert sum(not math.isnan(row.p_holm) for contest in found.contests for row in contest.rows) == 4
+    assert [pair.groups[0].encoding for pair in found.pairs] == ["alibi", "rope"]
+    assert sum(not math.isnan(score.test.p_holm) for pair in found.pairs for score in pair.scores) == 4
     assert main(["compare", "quickstart", "longer", "--runs", str(runs)]) == 0
     assert "They differ in train.steps too: 40 and 80." in told(capsys)
 
 
-def test_an_extrapolation_is_compared_with_the_encoding_without_it(runs: Path) -> None:
-    specs = [specification("rope", seed) for seed in range(2)]
+def test_where_both_are_the_same_runs_nothing_is_tested(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = [specification("rope", seed) for seed in range(3)]
     for spec in specs:
         scores: Scores = {
-            ("bits-per-byte", 128, "extend"): 2.0,
+            ("bits-per-byte", 128, "extend"): 2.0 + spec.seed,
             ("bits-per-byte", 512, "extend"): 4.0 + spec.seed,
             ("bits-per-byte", 512, "yarn"): 3.0 + spec.seed * 1.1,
         }
         finish(begin(runs, spec), scores)
     record_sweep(runs, specs)
-    (contest,) = compared(runs, "rope, yarn", "rope").contests
-    inside, outside = contest.rows
-    assert (inside.first, inside.second, inside.difference) == (2.0, 2.0, 0.0)
-    assert outside.first == pytest.approx(3.55)
-    assert outside.second == 4.5
-    assert outside.won == 2
+    (pair,) = compared(runs, "rope, yarn", "rope").pairs
+    inside, outside = pair.scores
+    assert inside.test.identical
+    assert (inside.test.first, inside.test.second) == (3.0, 3.0)
+    assert math.isnan(inside.test.difference)
+    assert math.isnan(inside.test.p_holm)
+    assert outside.test.first == pytest.approx(4.1)
+    assert outside.test.second == 5.0
+    assert outside.won == 3
+    assert outside.test.p_holm == outside.test.p
+    assert main(["compare", "rope, yarn", "rope", "--runs", str(runs)]) == 0
+    said = told(capsys)
+    assert "128 (trained) 3.000 3.000 same runs" in said
+    assert "At 128 A and B are the same runs: nothing is tested there" in said
+    assert "Yes: rope, yarn is better than rope wherever that is tested" in said
+    assert "Holm's correction over 1 comparison," in said
+
+
+def test_leaderboard_and_compare_give_one_p_for_one_pair(runs: Path) -> None:
+    made(runs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    rows = make_board(collection, "alibi").summary
+    rows = rows[rows["group"] == specification("rope").group]
+    (pair,) = compared(runs, "rope", "alibi").pairs
+    told = [(s.test.difference, s.test.half_width, s.test.p, s.test.pairs) for s in pair.scores]
+    columns = ["difference", "difference_half_width", "p", "pairs"]
+    assert list(rows[columns].itertuples(index=False, name=None)) == told
 
 
 @pytest.mark.parametrize(

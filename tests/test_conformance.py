@@ -82,8 +82,8 @@ MISTAKES = {
         "depends on the positions beside it",
     ),
     "draws from the global state while training": (
-        "    def training_positions(self, extent, draw):\n"
-        "        return super().training_positions(extent, draw) + torch.randint(1000, ())\n",
+        "    def training_positions(self, extent, examples, draw):\n"
+        "        return super().training_positions(extent, examples, draw) + torch.randint(1000, ())\n",
         "Training positions and auxiliary losses",
         "do not repeat",
     ),
@@ -170,3 +170,27 @@ def test_check_says_that_the_example_of_the_readme_is_sound(tmp_path: Path) -> N
     assert "log-distance is sound." in found.output
     assert "4 parameters of its own" in found.output
     assert found.return_value == 0
+
+
+OLD = {
+    "bias": "    def bias(self, q, k, hidden, q_table, k_table, layer, carry):\n        return None\n",
+    "rotate": "    def rotate(self, q, k, table, layer):\n        return q, k\n",
+    "table": "    def table(self, positions, reach):\n        return positions\n",
+}
+
+
+@pytest.mark.parametrize("hook", OLD)
+def test_a_plugin_of_the_contract_before_is_told_what_to_change(tmp_path: Path, hook: str) -> None:
+    file = tmp_path / f"old_{hook}.py"
+    file.write_text(HEAD + OLD[hook], "utf-8")
+    done = CliRunner().invoke(pebench, ["check", str(file)])
+    sentence = done.stderr + str(done.exception)
+    assert f"'{hook}' takes other arguments" in sentence
+    assert "write `table(self, x: TableInputs)`" in sentence
+
+
+def test_a_name_of_the_contract_before_is_told_its_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "old_name.py"
+    file.write_text("from pebench.position_encoding import Draw, PositionEncoding, Reach\n", "utf-8")
+    done = CliRunner().invoke(pebench, ["check", str(file)])
+    assert "`Reach` is `Extrapolation`, `Draw` is `StepRNG`" in done.stderr + str(done.exception)

@@ -12,8 +12,8 @@ from run_folders import begin, finish, specification
 
 from pebench.leaderboard.board import make_board
 from pebench.leaderboard.collect import collect
-from pebench.leaderboard.evidence import from_folders
 from pebench.leaderboard.plots import curves
+from pebench.leaderboard.run_data import from_folders
 from pebench.store import SweepRecord
 
 

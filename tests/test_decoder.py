@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pebench.encoding_config import build_encoding
 from pebench.models import decoder
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.options import validated
 from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
 from pebench.registry import encodings
-from pebench.resolve import build_encoding
 
 GEOMETRY = Geometry(32, 4, 2, (16,))
 

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from pebench.encoding_config import build_encoding
 from pebench.encodings.rope import RotaryEncoding
 from pebench.position_encoding import Extrapolation, Geometry, tabulate
-from pebench.resolve import build_encoding
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0
 METHODS = RotaryEncoding.extrapolations

@@ -8,11 +8,11 @@ import torch
 from golden_values import load, published_encoder
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding
 from pebench.encodings.alibi import slopes
 from pebench.encodings.seqpe.encoder import to_digits
 from pebench.encodings.seqpe.objectives import contrastive_loss, distillation_loss
 from pebench.position_encoding import Extrapolation, Geometry, grid, layer_inputs, tabulate
-from pebench.resolve import build_encoding
 
 
 def _close(found: Tensor, wanted: np.ndarray) -> None:

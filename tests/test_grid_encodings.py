@@ -16,6 +16,7 @@ from scipy.special import erfinv
 from torch import Tensor
 
 from pebench.attention.prefix_tokens import joined
+from pebench.encoding_config import build_encoding
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -30,7 +31,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.resolve import build_encoding
 
 
 def _built(name: str, options: Mapping[str, Any], geometry: Geometry, seed: int = 0) -> Any:

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, grid, tabulate
-from pebench.resolve import build_encoding, build_task, resolve
+from pebench.resolve import build_task, resolve
 from pebench.tasks import language_modeling
 from pebench.tasks.language_modeling import LanguageModeling
 

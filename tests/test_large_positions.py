@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding
 from pebench.position_encoding import Extrapolation, Geometry, layer_inputs, tabulate
 from pebench.registry import encodings
-from pebench.resolve import build_encoding
 
 PAGE = (Path(__file__).parents[1] / "docs" / "encodings.md").read_text(encoding="utf-8")
 ROWS = re.findall(

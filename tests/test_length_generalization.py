@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from pebench.data.problems import PROBLEMS
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.models.generation import generate
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
-from pebench.resolve import build_encoding, build_task, encoding_geometry, resolve
+from pebench.resolve import build_task, encoding_geometry, resolve
 from pebench.tasks.length_generalization import LengthGeneralization
 
 MODEL = {"width": 16, "layers": 1, "heads": 2}

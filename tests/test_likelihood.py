@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding, serving
 from pebench.models import likelihood
 from pebench.models.decoder import LOGITS_AT_ONCE, Decoder
 from pebench.models.likelihood import Continuation, Likelihood, likelihoods
 from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
-from pebench.resolve import able, build_encoding
 
-CAUSAL = able(1, causal=True)
+CAUSAL = serving(1, causal=True)
 REACH = Extrapolation((32,))
 
 

@@ -18,7 +18,7 @@ import torch
 
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Geometry, Extrapolation, grid, tabulate
-from pebench.resolve import build_encoding
+from pebench.encoding_config import build_encoding
 
 
 def evaluate(name, options, extent):

@@ -19,33 +19,34 @@ from pebench.store import RunFolder
 from pebench.submission import submissions
 from pebench.submission.resources import Resources
 from pebench.submission.submit import submit
-from pebench.submission.worker import REQUEUE_SIGNAL
+from pebench.submission.submitit_internals import REQUEUE_SIGNAL
 from pebench.sweeping.sweep import Sweep
 
 JOB = """
 import sys
-from pebench.submission.pack import PackJob
-print(PackJob()(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], max_requeues=9))
+from pebench.submission.worker import Worker
+print(Worker()(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
 """
 
 
-def packed(place: Path, sweep: Sweep, pack: int) -> Path:
+def packed(place: Path, sweep: Sweep, pack: int, width: int | None = None) -> Path:
     """The folder of a packed submission of a sweep whose run folders are there."""
     runs = place / "runs"
     submit(sweep, runs, "inline")
-    begun = submissions.begin(runs, "slurm", sweep.name, sweep.record().runs, Resources(pack=pack))
+    begun = submissions.begin(
+        runs, "slurm", sweep.name, sweep.record().runs, Resources(pack=pack, at_once=width)
+    )
     return begun.folder(runs)
 
 
 @contextmanager
-def job(folder: Path, number: int, width: int, sweep: Sweep) -> Iterator[subprocess.Popen[str]]:
+def job(folder: Path, number: int, sweep: Sweep) -> Iterator[subprocess.Popen[str]]:
     command = [
         sys.executable,
         "-c",
         JOB,
         str(folder),
         str(number),
-        str(width),
         sweep.execution.model_dump_json(),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -73,8 +74,8 @@ def pid_of(run: RunFolder) -> int:
 @pytest.mark.parametrize("width", [1, 2], ids=["one-after-another", "side-by-side"])
 def test_a_job_carries_out_its_own_cells(place: Path, width: int) -> None:
     sweep = load(place, encodings=["none", "rope", "alibi"])
-    folder = packed(place, sweep, 2)
-    with job(folder, 0, width, sweep) as process:
+    folder = packed(place, sweep, 2, width)
+    with job(folder, 0, sweep) as process:
         told, _ = process.communicate(timeout=120)
     assert told.endswith("done\n")
     done = [(place / "runs" / run / "result.json").exists() for run in sweep.record().runs]
@@ -86,7 +87,7 @@ def test_neither_a_failure_nor_a_death_touches_the_other_cells(place: Path) -> N
     folder = packed(place, sweep, 3)
     failing, dying, sound = (RunFolder(place / "runs" / run) for run in sweep.record().runs)
     failing.metrics.mkdir()
-    with job(folder, 0, 3, sweep) as process:
+    with job(folder, 0, sweep) as process:
         until(lambda: dying.metrics.exists())
         os.kill(pid_of(dying), signal.SIGKILL)
         told, _ = process.communicate(timeout=120)
@@ -102,7 +103,7 @@ def test_neither_a_failure_nor_a_death_touches_the_other_cells(place: Path) -> N
     )
     # A job that is queued again leaves to the next submit what failed in it.
     failing.metrics.rmdir()
-    with job(folder, 0, 3, sweep) as process:
+    with job(folder, 0, sweep) as process:
         told, _ = process.communicate(timeout=120)
     assert told.endswith("done\n")
     assert failing.result() is None
@@ -110,9 +111,9 @@ def test_neither_a_failure_nor_a_death_touches_the_other_cells(place: Path) -> N
 
 def test_one_signal_stops_every_cell_at_a_checkpoint(place: Path) -> None:
     sweep = slow(place, ["none", "rope", "alibi"])
-    folder = packed(place, sweep, 3)
+    folder = packed(place, sweep, 3, 2)
     first, second, third = (RunFolder(place / "runs" / run) for run in sweep.record().runs)
-    with job(folder, 0, 2, sweep) as process:
+    with job(folder, 0, sweep) as process:
         until(lambda: steps_done(first) > 5 and steps_done(second) > 5)
         process.send_signal(REQUEUE_SIGNAL)
         told, _ = process.communicate(timeout=60)
@@ -126,8 +127,8 @@ def test_one_signal_stops_every_cell_at_a_checkpoint(place: Path) -> None:
 
 def test_a_signal_at_the_very_start_is_not_lost(place: Path) -> None:
     sweep = slow(place, ["none"])
-    folder = packed(place, sweep, 1)
-    with job(folder, 0, 1, sweep) as process:
+    folder = packed(place, sweep, 2)
+    with job(folder, 0, sweep) as process:
         # Before torch is imported, and so before a cell can have said anything.
         until(lambda: bool(children(process.pid)))
         process.send_signal(REQUEUE_SIGNAL)

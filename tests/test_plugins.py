@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from mistakes import sentence
+from tiny_sweeps import tiny, write
 
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.registry import encodings, load_plugin, tasks
 from pebench.resolve import plugin_files, resolve
+from pebench.store import RunFolder, read_sweeps
+from pebench.sweeping.sweep import load_sweep
 
 OUTSIDE = Path(__file__).parent / "outside_package"
 
@@ -198,3 +202,25 @@ def test_an_installed_encoding_trains_on_an_installed_task(installed: Path, tmp_
     assert found["status"] == "done"
     assert found["cost"]["item"] == "sequences"
     assert found["cost"]["encoding_parameters"] == 16
+
+
+def test_a_retry_takes_the_plugins_of_the_runs_and_leaves_out_runs_that_are_gone(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(place, "odd_ones.py", ENCODING)
+    path = write(place, tiny(place, encodings=["odd-ones", "none"], plugins=[file.name]))
+    runs = place / "runs"
+    broken, gone = (RunFolder(runs / run) for run in load_sweep(path).record().runs)
+    for folder in (broken, gone):
+        folder.metrics.mkdir(parents=True)
+    assert main(["submit", str(path)]) == 1
+    broken.metrics.rmdir()
+    file.unlink()
+    shutil.rmtree(gone.path)
+    monkeypatch.setattr(encodings, "_files", {})
+    capsys.readouterr()
+    assert main(["retry", "tiny"]) == 0
+    assert "1 of 2 runs of sweep 'tiny' have no folder any more" in capsys.readouterr().err
+    assert broken.result() is not None
+    (record,) = read_sweeps(runs)
+    assert record.runs == (broken.run_id, gone.run_id), "the sweep is still what was submitted"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pebench.attention import prefix_tokens
 from pebench.attention.encoded_positions import EncodedPositions, encoded_positions
+from pebench.encoding_config import build_encoding
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -23,7 +24,6 @@ from pebench.position_encoding import (
     tabulate,
 )
 from pebench.registry import encodings
-from pebench.resolve import build_encoding
 
 HEADS, WIDTH, PREFIX, EXTENT = 4, 64, 3, (10, 14)
 COUNT = 140

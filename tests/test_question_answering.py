@@ -13,10 +13,11 @@ import torch
 from pebench.data.answer_scores import contains, exact_match, f1, normalised
 from pebench.data.haystack import placed
 from pebench.data.questions import QuestionSource, load_questions
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation
-from pebench.resolve import build_encoding, build_task, resolve
+from pebench.resolve import build_task, resolve
 from pebench.tasks.question_answering import ANSWER, QuestionAnswering
 
 MODEL = {"width": 16, "layers": 1, "heads": 2}

@@ -20,8 +20,8 @@ from pebench.cli import main
 from pebench.resolve import plugin_files, resolve
 from pebench.running import ranks as ranks_module
 from pebench.running.execution import Execution
+from pebench.running.heartbeat import AlreadyRunning
 from pebench.running.launch import execute_here
-from pebench.running.pulse import AlreadyRunning
 from pebench.running.ranks import JoinedRanks, RankLost
 from pebench.running.run import execute
 from pebench.store import RunFolder
@@ -136,16 +136,22 @@ def test_each_evaluation_is_done_once_and_scores_are_in_order(place: Path, pool:
     assert sorted(evaluated) == [f"bits-per-byte/{extent}" for extent in (32, 48, 64)]
 
 
-def test_dropout_of_the_model_differs_between_ranks(place: Path, pool: RankPool) -> None:
-    assert len(set(pool.call(_noise, 2))) == 2
+def test_dropout_of_the_model_differs_between_ranks_and_that_of_the_encoding_does_not(
+    place: Path, pool: RankPool
+) -> None:
+    noise = pool.call(_noise, 2)
+    assert len({each["dropout"] for each in noise}) == 2
+    assert len({each["encoding"] for each in noise}) == 1
 
 
-def _noise(ranks: JoinedRanks) -> tuple[float, ...]:
-    from pebench.position_encoding import StepRNG
-    from pebench.running.train import _own_dropout
+def _noise(ranks: JoinedRanks) -> dict[str, tuple[float, ...]]:
+    from pebench.running.train import seed_noise
 
-    with _own_dropout(ranks, StepRNG(0, 3), torch.device("cpu")):
-        return tuple(torch.rand(4).tolist())
+    found = {}
+    for purpose in ("encoding", "dropout"):
+        seed_noise(purpose, 0, 3, ranks, torch.device("cpu"))
+        found[purpose] = tuple(torch.rand(4).tolist())
+    return found
 
 
 def test_sums_and_copies_are_the_same_on_every_rank(pool: RankPool) -> None:
@@ -159,8 +165,8 @@ def _talk(ranks: JoinedRanks) -> dict[str, Any]:
         ranks.start(torch.device("cpu"))
         number = torch.tensor(float(ranks.index + 1))
         copies = [torch.tensor(ranks.index + 1), torch.tensor(ranks.index, dtype=torch.float64)]
-        ranks.add([number])
-        ranks.copy(copies)
+        ranks.all_reduce([number])
+        ranks.broadcast(copies)
         return {
             "sum": float(number),
             "copy": [int(each) for each in copies],
@@ -224,7 +230,7 @@ def test_a_rank_that_hangs_is_not_waited_for_for_ever(pool: RankPool) -> None:
 
 
 def _hang(ranks: JoinedRanks) -> str:
-    ranks.patience = 1.0
+    ranks.timeout = 1.0
     with ranks:
         ranks.start(torch.device("cpu"))
         if ranks.index:
@@ -253,7 +259,7 @@ def test_a_rank_without_a_sign_of_life_is_given_up(monkeypatch: pytest.MonkeyPat
 
 def test_a_rank_that_leaves_without_a_word_is_named() -> None:
     with JoinedRanks(0, 2, 0, "127.0.0.1", 0) as ranks:
-        ranks.put("left/1", "")
+        ranks.set("left/1", "")
         with pytest.raises(RankLost, match="rank 1 has left"):
             ranks.gather("anything", "")
 
@@ -261,15 +267,15 @@ def test_a_rank_that_leaves_without_a_word_is_named() -> None:
 def test_what_a_rank_says_just_before_it_leaves_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     with JoinedRanks(0, 2, 0, "127.0.0.1", 0) as ranks:
 
-        def look(name: str) -> str | None:
-            found = JoinedRanks.look(ranks, name)
+        def get(name: str) -> str | None:
+            found = JoinedRanks.get(ranks, name)
             # Whatever is asked for first, the other rank has spoken and left before the second question.
             if name.endswith("/1"):
-                ranks.put("said/1", "farewell")
-                ranks.put("left/1", "")
+                ranks.set("said/1", "farewell")
+                ranks.set("left/1", "")
             return found
 
-        monkeypatch.setattr(ranks, "look", look)
+        monkeypatch.setattr(ranks, "get", get)
         assert ranks.gather("said", "well") == ["well", "farewell"]
 
 
@@ -278,12 +284,12 @@ def test_a_rank_of_another_job_that_comes_to_the_wrong_door_changes_nothing(
 ) -> None:
     monkeypatch.setattr(ranks_module, "SILENCE", 0.5)
     with JoinedRanks(0, 2, 0, "127.0.0.1", 0, "one") as first:
-        first.put("arrived/0", "")
+        first.set("arrived/0", "")
         stranger = JoinedRanks(1, 2, 1, "127.0.0.1", first.port, "other")
         with pytest.raises(RankLost, match="rank 0 has been silent"), stranger:
             stranger.gather("arrived", "")
-        assert first.look("arrived/1") is None
-        first.put("left/1", "")
+        assert first.get("arrived/1") is None
+        first.set("left/1", "")
 
 
 def test_a_run_that_is_finished_or_held_sends_the_other_ranks_home(place: Path, pool: RankPool) -> None:

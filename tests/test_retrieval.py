@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from pebench.data.needles import HAY, draw_needles
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
-from pebench.resolve import build_encoding, build_task, resolve
+from pebench.resolve import build_task, resolve
 from pebench.tasks.retrieval import Retrieval
 
 MODEL = {"width": 16, "layers": 1, "heads": 2}

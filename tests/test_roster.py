@@ -15,6 +15,7 @@ from scipy.linalg import expm
 from torch import Tensor
 
 from pebench.conformance import Subject, subjects
+from pebench.encoding_config import build_encoding
 from pebench.formulas.distance import by_distance, placed
 from pebench.position_encoding import (
     AttentionInputs,
@@ -30,7 +31,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.resolve import build_encoding
 
 COUNT, HEADS, WIDTH, LAYER = 14, 4, 16, 1
 """Tokens, heads, channels of a head, and the layer looked at."""

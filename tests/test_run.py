@@ -18,9 +18,9 @@ from safetensors.torch import save_file as save_tensors
 
 from pebench.errors import UserError
 from pebench.resolve import plugin_files, resolve
-from pebench.running import checkpoint, pulse
+from pebench.running import checkpoint, heartbeat
 from pebench.running.execution import Execution
-from pebench.running.pulse import AlreadyRunning
+from pebench.running.heartbeat import AlreadyRunning
 from pebench.running.run import execute
 from pebench.store import RunFolder
 
@@ -208,7 +208,7 @@ def test_a_worker_that_was_superseded_stops(place: Path) -> None:
 
 
 def test_signs_of_life_go_on_through_a_long_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "BEAT_EVERY", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT_EVERY", 0.02)
     folder, beats = _run(place), []
 
     def slow() -> bool:

@@ -8,13 +8,14 @@ import pytest
 from tiny_sweeps import load
 
 from pebench.errors import UserError
-from pebench.running import code
+from pebench.running import source_code
 from pebench.store import RunFolder
 from pebench.submission import submissions
+from pebench.submission.cells import execute_cell
 from pebench.submission.same_code import require_same_code
 from pebench.submission.status import statuses
+from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submit import submit
-from pebench.submission.worker import StopOnSignal, execute_cell
 from pebench.sweeping.sweep import Sweep
 
 
@@ -33,18 +34,18 @@ def folder_of(place: Path, sweep: Sweep) -> RunFolder:
 
 def edited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **files: str) -> None:
     """Lets files be what they are not."""
-    before = code._files()
+    before = source_code._files()
     for name, text in files.items():
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
         path.write_text(text)
         before[name] = path
-    monkeypatch.setattr(code, "_files", lambda: before)
+    monkeypatch.setattr(source_code, "_files", lambda: before)
 
 
 def test_a_submission_holds_its_code(place: Path, sweep: Sweep) -> None:
     (record,) = place.glob("runs/.submitit/*/code.json")
-    kept = code.Code.model_validate_json(record.read_bytes())
-    assert kept == code.installed()
+    kept = source_code.Code.model_validate_json(record.read_bytes())
+    assert kept == source_code.installed()
     assert {
         "encodings/rope.py",
         "tasks/language_modeling.py",
@@ -57,9 +58,11 @@ def test_a_submission_holds_its_code(place: Path, sweep: Sweep) -> None:
 
 def test_unchanged_code_runs(place: Path, sweep: Sweep) -> None:
     folder = folder_of(place, sweep)
-    assert execute_cell(folder.path, sweep.execution.model_dump_json(), StopOnSignal()) == "done"
+    result = execute_cell(folder, sweep.execution, StopOnSignal())
+    assert result is not None
+    assert result.status == "done"
     attempts = folder.provenance()["attempts"]
-    assert [attempt["code"] for attempt in attempts] == [code.installed().digest]
+    assert [attempt["code"] for attempt in attempts] == [source_code.installed().digest]
 
 
 def test_changed_code_is_refused_by_name_and_a_new_submit_takes_it(
@@ -68,7 +71,7 @@ def test_changed_code_is_refused_by_name_and_a_new_submit_takes_it(
     folder = folder_of(place, sweep)
     edited(monkeypatch, tmp_path, **{"encodings/rope.py": "# edited", "pebench/scores.py": "# edited"})
     with pytest.raises(UserError, match=r"for encodings/rope.py, pebench/scores.py changed since"):
-        execute_cell(folder.path, sweep.execution.model_dump_json(), StopOnSignal())
+        execute_cell(folder, sweep.execution, StopOnSignal())
     (cell,) = statuses(place / "runs", [folder.run_id])
     assert cell.state == "failed"
     assert "'pebench submit' submits the cell again" in cell.detail
@@ -85,8 +88,8 @@ def test_what_a_run_does_not_depend_on_may_change(
 
 
 def test_another_torch_is_other_code(place: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = {**code.packages(), "torch": "9.0"}
-    monkeypatch.setattr(code, "packages", lambda: newer)
+    newer = {**source_code.packages(), "torch": "9.0"}
+    monkeypatch.setattr(source_code, "packages", lambda: newer)
     with pytest.raises(UserError, match=r"torch .* → 9.0 changed since"):
         require_same_code(folder_of(place, sweep))
 
@@ -99,17 +102,17 @@ def test_outside_of_a_submission_there_is_nothing_to_compare(place: Path) -> Non
 
 def test_a_patch_holds_edited_and_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> None:
-        code._git(tmp_path, "-c", "user.name=n", "-c", "user.email=e@example.org", *arguments)
+        source_code._git(tmp_path, "-c", "user.name=n", "-c", "user.email=e@example.org", *arguments)
 
     git("init", "--quiet")
     (tmp_path / "encodings").mkdir()
     (tmp_path / "encodings" / "rope.py").write_text("one\n")
     git("add", ".")
     git("commit", "--quiet", "-m", "first")
-    monkeypatch.setattr(code, "_root", lambda: tmp_path)
-    assert code.patch() == ""
+    monkeypatch.setattr(source_code, "_root", lambda: tmp_path)
+    assert source_code.patch() == ""
     (tmp_path / "encodings" / "rope.py").write_text("two\n")
     (tmp_path / "encodings" / "mine.py").write_text("new\n")
-    assert code.commit()[1]
+    assert source_code.commit()[1]
     for line in ("-one", "+two", "+new", "+++ b/encodings/mine.py"):
-        assert line in code.patch().splitlines()
+        assert line in source_code.patch().splitlines()

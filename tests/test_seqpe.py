@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pebench.encodings.seqpe import SeqPE, objectives
-from pebench.encodings.seqpe.comparisons import PIVOTS, STEPS_AT_ONCE, Drawing
+from pebench.encoding_config import build_encoding
+from pebench.encodings.seqpe import SeqPE, comparisons, objectives
+from pebench.encodings.seqpe.comparisons import STEPS_AT_ONCE, Drawing
 from pebench.encodings.seqpe.encoder import (
     DigitEncoder,
     Strings,
@@ -25,7 +26,6 @@ from pebench.encodings.seqpe.encoder import (
 from pebench.encodings.seqpe.objectives import MIXES, draw_candidates, draw_offsets, draw_starts, nearest
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, Factored, Geometry, StepRNG, grid, layer_inputs, tabulate
-from pebench.resolve import build_encoding
 
 TEXT = Geometry(32, 4, 2, (64,))
 
@@ -142,7 +142,9 @@ def test_prefixes_are_shared_where_that_is_exact(
     assert isinstance(encoding, SeqPE)
     calls = _reads(encoding.train(training), monkeypatch)
     tabulate(encoding, grid((64,)).expand(3, -1, -1), Extrapolation((64,)))
-    assert calls == [(64, shared)], "each distinct position is read once, however many rows a batch has"
+    assert calls == [(64 if shared else 3 * 64, shared)], (
+        "prefixes alone are read once, masks are drawn for each"
+    )
 
 
 def test_the_last_layer_computes_the_read_out_alone() -> None:
@@ -151,6 +153,21 @@ def test_the_last_layer_computes_the_read_out_alone() -> None:
     for share in (False, True):
         encoder(encoder.spell(torch.arange(50)[:, None], share=share))
     assert rows == [50, 50]
+
+
+@pytest.mark.parametrize("options", [{}, {"mask_padding": True}, {"bidirectional": True}], ids=str)
+def test_a_compiled_reader_reads_the_same(options: dict[str, bool]) -> None:
+    encoder = _encoder(**options).train()
+    torch.compiler.reset()
+    compiled = torch.compile(encoder.forward, dynamic=False, fullgraph=True, backend="aot_eager")
+    spelt = encoder.spell(torch.tensor([[7], [123], [120], [0]]), share=False)
+    outcomes = []
+    for read in (encoder, compiled):
+        encoder.zero_grad()
+        out = read(spelt)
+        out.square().sum().backward()
+        outcomes.append([out, *(p.grad for p in encoder.parameters())])
+    torch.testing.assert_close(*outcomes, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
@@ -229,7 +246,7 @@ def test_the_nearest_candidate_is_found_by_squared_distance() -> None:
 def test_pivots_cover_every_position_once_in_each_pass() -> None:
     encoding = build_encoding("seqpe", {"positions": 1000}, TEXT)
     assert isinstance(encoding, SeqPE)
-    steps = -(-1000 // PIVOTS)
+    steps = -(-1000 // 64)
     passes = [
         torch.cat(
             [encoding.drawing.of(StepRNG(0, epoch * steps + step)).pivots for step in range(steps)]
@@ -237,7 +254,8 @@ def test_pivots_cover_every_position_once_in_each_pass() -> None:
         for epoch in (0, 1)
     ]
     for numbers in passes:
-        assert sorted(numbers.tolist()) == list(range(1000))
+        assert len(numbers) == 16 * 64, "the last step of a pass is filled up"
+        assert sorted(numbers[:1000].tolist()) == list(range(1000))
     assert not torch.equal(*passes)
 
 
@@ -245,9 +263,10 @@ def test_pivots_cover_every_position_once_in_each_pass() -> None:
 def test_a_step_compares_the_same_whatever_step_came_before(extent: tuple[int, ...]) -> None:
     mix = MIXES["text" if len(extent) == 1 else "images"]
     steps = range(3 * STEPS_AT_ONCE)
-    through, alone = Drawing(mix, 200, 10, 3, extent), Drawing(mix, 200, 10, 3, extent)
+    through, alone = (Drawing(mix, 200, 10, 3, extent, pivots=32, draws=32) for _ in range(2))
     all_steps = [through.of(StepRNG(7, step)) for step in steps]
-    for step in (40, 3, 16, 15, 41):
+    comparisons._drawn.cache_clear()
+    for step in (72, 3, 32, 31, 73):
         for one, other in zip(all_steps[step], alone.of(StepRNG(7, step)), strict=True):
             assert torch.equal(one, other)
     assert not torch.equal(all_steps[3].candidates, alone.of(StepRNG(8, 3)).candidates)
@@ -328,13 +347,53 @@ def test_one_vector_for_all_heads_is_a_slice_that_is_the_same_in_each(apply: str
     assert sum(p.numel() for p in one.parameters()) < sum(p.numel() for p in many.parameters())
 
 
-def test_a_tenth_of_the_batches_is_shifted_to_one_of_the_windows() -> None:
+def test_a_tenth_of_the_batches_is_shifted_to_windows_of_their_own() -> None:
     encoding = build_encoding("seqpe", {}, TEXT)
-    starts = [int(encoding.training_positions((64,), StepRNG(3, step))[0, 0, 0]) for step in range(3000)]
-    shifted = [start for start in starts if start]
+    drawn = [encoding.training_positions((64,), 32, StepRNG(3, step)) for step in range(3000)]
+    shifted = [positions for positions in drawn if len(positions) > 1]
     assert 0.08 < len(shifted) / 3000 < 0.12
-    assert len(set(shifted)) <= 320
-    assert max(shifted) <= 20_000 - 64
+    assert all(torch.equal(positions, grid((64,))) for positions in drawn if len(positions) == 1)
+    starts = torch.stack([positions[:, 0, 0] for positions in shifted])
+    assert starts.shape[1] == 16
+    assert len(starts.unique()) <= 320
+    assert int(starts.max()) <= 20_000 - 64
+    assert all(torch.equal(p - p[:, :1], grid((64,)).expand(16, -1, -1)) for p in shifted[:20])
+
+
+def test_amplitude_is_of_what_is_added_to_the_embeddings() -> None:
+    made = [build_encoding("seqpe", {"apply": "input", "amplitude": a}, TEXT).eval() for a in (1.0, 0.02)]
+    large, small = (
+        encoding.embed(tabulate(encoding, grid((64,)), Extrapolation((64,)))) for encoding in made
+    )
+    assert isinstance(large, Tensor)
+    assert float(large.detach().std()) > 0.05, "the embeddings of tokens have 0.02"
+    torch.testing.assert_close(large * 0.02, small)
+
+
+def test_shapes_of_steps_with_dropout_are_two() -> None:
+    """As all of them would otherwise be compiled one by one."""
+    encoding = build_encoding("seqpe", {"positions": 1000, "shifted": 0.5}, TEXT)
+    assert isinstance(encoding, SeqPE)
+    read: list[int] = []
+
+    def noted(spelt: Strings) -> Tensor:
+        read.append(len(spelt.digits))
+        return torch.zeros(len(spelt.digits), 32)
+
+    encoding._read_whole = noted
+    for step in range(20):
+        positions = encoding.training_positions((64,), 32, StepRNG(0, step))
+        encoding.auxiliary_losses(
+            positions, tabulate(encoding, positions, Extrapolation((64,))), StepRNG(0, step)
+        )
+    steps = {tuple(read[at : at + 2]) for at in range(0, 40, 2)}
+    assert steps == {(64, 64 * (1 + 2 * 32)), (16 * 64, 64 * (1 + 32))}
+
+
+@pytest.mark.parametrize(("windows", "examples", "wanted"), [(1, 32, 1), (4, 32, 4), (16, 3, 3)])
+def test_there_are_no_more_windows_than_examples(windows: int, examples: int, wanted: int) -> None:
+    encoding = build_encoding("seqpe", {"windows": windows, "shifted": 1.0}, TEXT)
+    assert len(encoding.training_positions((64,), examples, StepRNG(3, 0))) == wanted
 
 
 def test_shifted_batches_have_no_distillation_loss() -> None:
@@ -374,6 +433,7 @@ def test_an_objective_that_is_not_wanted_needs_no_room(options: dict[str, object
         ({"apply": "input", "project": "shared"}, "takes no projection"),
         ({"width": 30}, "does not divide into 4 heads"),
         ({"apply": "input", "multi_head": False}, "have no heads: leave multi_head on"),
+        ({"amplitude": 0.02}, "adds nothing to the embeddings"),
         ({"apply": "sum"}, "'input', 'add', 'multiply'"),
     ],
 )

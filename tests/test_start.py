@@ -17,9 +17,9 @@ from pebench.resolve import resolve
 from pebench.running.execution import Execution
 from pebench.running.run import execute
 from pebench.store import RunFolder
-from pebench.submission.inline import run_all
+from pebench.submission.cells import run_all
+from pebench.submission.dependency_levels import dependency_levels
 from pebench.submission.progress import Lines
-from pebench.submission.waves import waves
 from pebench.sweeping.sweep import Sweep
 
 MODEL = {"width": 16, "heads": 2, "layers": 1}
@@ -115,11 +115,6 @@ def test_nothing_to_start_from_and_no_steps_is_refused(place: Path) -> None:
 @pytest.mark.parametrize(
     ("start", "own", "reason"),
     [
-        (
-            {"encoding": "alibi"},
-            {},
-            "has the encoding 'alibi', and a run that starts from it cannot have 'rope'",
-        ),
         ({"model": {**MODEL, "layers": 2}}, {}, "a model of layers 2, and a run that starts"),
         (
             {"encoding": "learned"},
@@ -177,8 +172,33 @@ def test_a_run_of_the_command_line_takes_encoding_and_model_over_from_its_start(
     assert task.tokenizer is not None
     trained = task.tokenizer.fingerprint
     assert task.prepare()["tokenizer"] == trained
-    assert main([*asked, "--encoding", "alibi"]) == 2
-    assert "cannot have 'alibi'" in capsys.readouterr().err
+    small = ["task.extent=256", "task.evaluate=[256]", "task.questions=1", "train.steps=1", "train.batch=1"]
+    converted = [*asked, "--encoding", "kerple", *(word for value in small for word in ("--set", value))]
+    assert main(converted) == 0
+    folder = RunFolder(Path(capsys.readouterr().out.split()[-1]))
+    assert "anew: encoding.a, encoding.p" in folder.log.read_text("utf-8")
+
+
+def test_a_sweep_converts_from_one_encoding_to_others(place: Path) -> None:
+    """DroPE's form: trained with RoPE, which is dropped; all weights but the encoding's own are kept."""
+    later = {**_entry(place), "from": {**_entry(place), "encoding": {"rope": {"base": 500}}}}
+    sweep = load(place, tasks=[later], encodings=["none", "learned", {"rope": {"base": 500}}])
+    trained, *others = sweep.cells
+    assert trained.encoding.label == "rope(base=500.0)"
+    assert [spec.encoding.label for spec in others] == ["none", "learned", "rope(base=500.0)"]
+    assert {spec.start.run for spec in others if spec.start} == {trained.run_id}
+    labels = [spec.start.label for spec in others if spec.start]
+    assert labels[0].startswith("rope(base=500.0) on language-modeling")
+    assert not labels[2].startswith("rope")
+    assert not _carry_out(place, sweep).failed
+    log = RunFolder(place / "runs" / others[1].run_id).log.read_text("utf-8")
+    assert "anew: encoding.rows" in log
+    assert "anew" not in RunFolder(place / "runs" / others[0].run_id).log.read_text("utf-8")
+
+
+def test_the_encoding_of_a_start_stands_at_from(place: Path) -> None:
+    with pytest.raises(UserError, match="'encoding' stands beside a task at 'from'"):
+        load(place, tasks=[{**_entry(place), "encoding": "rope"}], encodings=["rope"])
 
 
 def test_from_stands_beside_tasks_alone(place: Path) -> None:
@@ -186,6 +206,6 @@ def test_from_stands_beside_tasks_alone(place: Path) -> None:
         load(place, encodings=[{"rope": {}, "from": {"run": "x"}}])
 
 
-def test_waves_put_every_cell_after_what_it_starts_from() -> None:
+def test_levels_put_every_cell_after_what_it_starts_from() -> None:
     starts = {"c": "a", "d": "c", "b": "elsewhere"}
-    assert waves(["d", "a", "b", "c"], starts) == [["a", "b"], ["c"], ["d"]]
+    assert dependency_levels(["d", "a", "b", "c"], starts) == [["a", "b"], ["c"], ["d"]]

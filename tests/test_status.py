@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pebench.cli import main
-from pebench.spec import Choice, RunSpec, Training
+from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import Cost, Result, RunFolder, SweepRecord, Worker, write_sweep
 from pebench.submission import submissions
 from pebench.submission.resources import Resources
@@ -58,8 +58,8 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def make(runs: Path, seed: int = 0) -> RunFolder:
     spec = RunSpec(
-        encoding=Choice(name="rope", label="rope"),
-        task=Choice(name="language-modeling", label="language-modeling"),
+        encoding=PluginConfig(name="rope", label="rope"),
+        task=PluginConfig(name="language-modeling", label="language-modeling"),
         model={},
         train=Training(steps=100),
         seed=seed,
@@ -329,7 +329,25 @@ def test_without_accounts_a_job_that_the_queue_forgot_is_lost(folder: RunFolder,
 def test_a_submission_that_was_cancelled_leaves_its_cells_cancelled(folder: RunFolder, dead: int) -> None:
     submitted(folder, "inline", pids=(dead,), cancelled=time.time())
     assert status(folder).state == "cancelled"
-    work(folder, dead)
+    work(folder, dead, over=True)
+    assert (status(folder).state, status(folder).detail) == ("cancelled", "at step 40")
+
+
+@pytest.mark.parametrize("cluster", ["inline", "slurm"])
+def test_a_cell_that_was_lost_before_its_sweep_was_cancelled_stays_lost(
+    folder: RunFolder, squeue: Answer, dead: int, cluster: str
+) -> None:
+    job = "77" if cluster == "slurm" else None
+    submitted(folder, cluster, job=job, pids=(dead,), cancelled=time.time())
+    squeue()
+    work(folder, dead, job=job, beat=time.time() - 100)
+    cell = status(folder)
+    assert cell.state == "lost"
+    assert "ended without a word at step 40" in cell.detail
+
+
+def test_a_run_that_was_interrupted_at_a_checkpoint_is_not_lost(folder: RunFolder, dead: int) -> None:
+    work(folder, dead, over=True)
     assert (status(folder).state, status(folder).detail) == ("cancelled", "at step 40")
 
 
@@ -421,3 +439,15 @@ def test_json_holds_every_cell(sweep: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_state_of_nothing_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--runs", str(tmp_path / "none")]) == 0
     assert capsys.readouterr().out == "no cells\n"
+
+
+def test_a_submission_from_before_the_resources_were_renamed_is_read(tmp_path: Path) -> None:
+    begun = submissions.begin(tmp_path, "slurm", "s", ["a"], Resources(time=15, max_parallel=3))
+    path = begun.folder(tmp_path) / "submission.json"
+    written = json.loads(path.read_text())
+    resources = written["resources"]
+    older = {"minutes": 15, "memory": 0.5, "parallel": resources.pop("max_parallel")}
+    for name in ("time", "mem"):
+        del resources[name]
+    path.write_text(json.dumps({**written, "resources": {**resources, **older}}))
+    assert submissions.read(path).resources == begun.resources.model_copy(update={"mem": 0.5})

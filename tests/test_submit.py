@@ -21,8 +21,8 @@ from pebench.cli import main
 from pebench.errors import UserError
 from pebench.store import RunFolder, read_sweeps
 from pebench.submission import submissions
+from pebench.submission.cells import Outcome, carry_out, run_all
 from pebench.submission.devices import devices_of
-from pebench.submission.inline import Outcome, carry_out, run_all
 from pebench.submission.liveness import process_exists
 from pebench.submission.progress import Bars, Lines
 from pebench.submission.resources import Resources
@@ -174,7 +174,7 @@ def test_a_sweep_that_was_cut_off_ends_with_the_same_scores(place: Path, how: si
         _, told = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -9)
     assert "Traceback" not in told
-    assert states(sweep, runs) == ["lost", "missing"]
+    assert states(sweep, runs) == ["cancelled" if how == signal.SIGINT else "lost", "missing"]
     assert steps_done(first) < 150
     assert len(run_inline(sweep, runs).finished) == 2
     assert len(run_inline(sweep, place / "undisturbed").finished) == 2
@@ -261,8 +261,8 @@ def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_resources_are_checked() -> None:
-    with pytest.raises(ValueError, match="parallel"):
-        Resources(parallel=0)
+    with pytest.raises(ValueError, match="max_parallel"):
+        Resources(max_parallel=0)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ def test_a_dry_run_estimates_from_runs_of_the_same_task_and_size(
             ["--slurm", "reservaton=x"],
             "unknown parameter 'reservaton' of sbatch: did you mean 'reservation'?",
         ),
+        (["--slurm", "ntasks=2"], "'ntasks' has an option of its own: write '--ranks'."),
         (["--slurm", "partition=x"], "'partition' has an option of its own: write '--partition'."),
         (["--slurm", "array=0-3"], "the parameter 'array' of sbatch cannot be set: the cells of the sweep"),
         (["--slurm", "--wrap=ls"], "the parameter 'wrap' of sbatch cannot be set"),
@@ -222,18 +223,12 @@ def test_a_profile_beside_the_sweep_or_in_the_users_folder_is_found(
 def test_the_command_line_beats_the_profile(place: Path) -> None:
     (place / "lab.yaml").write_text(PROFILE)
     profile = read_profile("lab", place / "tiny.yaml")
-    assert Resources(**merged(profile, {})) == Resources(
-        partition="gpu",
-        minutes=720,
-        memory=32,
-        parallel=16,
-        pack=2,
-        setup=("module load cuda/12.4", "source activate lab"),
-        slurm={"reservation": "spring", "exclusive": True},
-    )
-    options = {"partition": "cpu", "minutes": None, "setup": (), "slurm": {"reservation": "autumn"}}
-    both = Resources(**merged(profile, options))
-    assert (both.partition, both.minutes, both.setup) == ("cpu", 720, profile.setup)
+    alone = Resources(**merged(profile, {}))
+    assert (alone.partition, alone.time, alone.mem, alone.max_parallel) == ("gpu", 720, 32.0, 16)
+    assert (alone.pack, alone.setup) == (2, ("module load cuda/12.4", "source activate lab"))
+    assert alone.slurm == {"reservation": "spring", "exclusive": True}
+    both = Resources(**merged(profile, {"partition": "cpu", "slurm": {"reservation": "autumn"}}))
+    assert (both.partition, both.time, both.setup) == ("cpu", 720, alone.setup)
     assert both.slurm == {"reservation": "autumn", "exclusive": True}
 
 
@@ -255,3 +250,22 @@ def test_a_wrong_profile_is_refused_in_a_sentence(place: Path, text: str, senten
 
 def test_a_time_in_yaml_is_no_number() -> None:
     assert yaml_file.parse("[4:00:00, 1:30, 90, 1e-3]", "here") == ["4:00:00", "1:30", 90, 1e-3]
+
+
+def test_a_date_and_marks_of_older_yaml_are_texts() -> None:
+    assert yaml_file.parse("[2026-11-28, =, <<, yes]", "here") == ["2026-11-28", "=", "<<", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "name"), [("slurm", "10%sparse"), ("slurm", "a\\=0"), ("local", "100%A_%a")]
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["submit", "dry-run"])
+def test_a_path_that_slurm_would_change_is_refused(
+    fake: FakeSlurm, place: Path, capsys: pytest.CaptureFixture[str], cluster: str, name: str, dry: list[str]
+) -> None:
+    write(place, tiny(place))
+    assert main(["submit", "tiny.yaml", "--cluster", cluster, "--runs", name, *dry]) == 2
+    told = capsys.readouterr().err
+    assert f"means something else to '--cluster {cluster}': name another folder with --runs" in told
+    assert told.count("\n") == 1
+    assert not (place / name).exists()

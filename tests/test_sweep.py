@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_sweeps import load, tiny, write
 
+from pebench.encoding_config import serving
 from pebench.errors import UserError, join_and
-from pebench.resolve import able
 from pebench.spec import RunSpec
 from pebench.sweeping.cell import Cell, merged
 from pebench.sweeping.sweep import SweepFile, load_sweep, read
@@ -190,6 +190,7 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"seeds": [-1]}, "option 'seeds.0'"),
         ({"seeds": True}, "option 'seeds'"),
         ({"seeds": "three"}, "option 'seeds'"),
+        ({"seeds": "="}, "option 'seeds': input should be a valid tuple, not '='."),
         ({"name": "My Sweep"}, "as 'my-sweep'"),
         ({"baseline": "ropee"}, "unknown baseline 'ropee': did you mean 'rope'"),
         (
@@ -201,13 +202,12 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"model": {"width": 15, "heads": 4}}, "width 15 does not divide into 4 heads"),
         (
             {"encodings": ["none", "rope-mixed"]},
-            "encoding 'rope-mixed' serves 2 or 3 position axes, but task 'language-modeling' has 1 position "
-            f"axis: {join_and(able(1, causal=True))} can serve it.",
+            "serves 2 or 3 position axes, but task 'language-modeling' has 1 position axis: "
+            f"{join_and(serving(1, causal=True))} can serve it.",
         ),
         (
             {"encodings": ["fox"], "tasks": ["image-classification"]},
-            "encoding 'fox' serves 1 position axis, but task 'image-classification' has 2 position axes: "
-            f"{join_and(able(2, causal=False))} can serve it.",
+            f"{join_and(serving(2, causal=False))} can serve it.",
         ),
         ({"encodings": [{"rope": {"frequencies": 0.01}}]}, "of 4 frequencies a share of 0.01 is none"),
         ({"encodings": [{"rope": {"rotated": 0.2}}]}, "channels a head do not make up two pairs or more"),
@@ -225,12 +225,13 @@ def test_a_mistake_is_told_in_one_sentence(place: Path, changes: dict[str, Any],
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: a\nname: b\n", "bad.yaml, line 2: the key 'name' stands twice"),
-        ("train:\n  steps: 1\n  batch: 2\n  steps: 3\n", "bad.yaml, line 4: the key 'steps' stands twice"),
+        ("name: a\nname: b\n", 'bad.yaml, line 2: found duplicate key "name".'),
+        ("train:\n  steps: 1\n  batch: 2\n  steps: 3\n", 'bad.yaml, line 4: found duplicate key "steps".'),
         ("encodings: [rope\ntasks: [x]\n", "bad.yaml, line 2:"),
         ("a: b: c\n", "bad.yaml, line 1:"),
         ("a: !!python/object:os.system x\n", "bad.yaml, line 1:"),
         ("a: \x00\n", "bad.yaml: "),
+        ("a: !!bool\n", "bad.yaml: "),
         ("", "must hold 'key: value' lines, not nothing"),
         ("- rope\n", "must hold 'key: value' lines, not a list"),
         ("3: rope\n", "must hold 'key: value' lines"),

@@ -8,7 +8,7 @@ import pytest
 
 from pebench.running.execution import Execution
 from pebench.store import RunFolder
-from pebench.submission.inline import run_all
+from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
 from pebench.sweeping.sweep import load_sweep
 

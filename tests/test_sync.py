@@ -20,9 +20,10 @@ from run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specif
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.store import Point, Sample
-from pebench.tracking.address import create_store, tracking_uri, without_secrets
+from pebench.tracking.address import tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
-from pebench.tracking.patience import StoreUnavailableError
+from pebench.tracking.mlflow_internals import create_store
+from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync import sync
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -321,7 +322,7 @@ def test_two_runs_made_of_one_become_one(runs: Path, monkeypatch: pytest.MonkeyP
     begin(runs, specification())
     sync(runs)
     first = tags(runs)
-    client = Mirror(tracking_uri(runs), patience=1.0)._client
+    client = Mirror(tracking_uri(runs), retry_seconds=1.0)._client
     client.create_run("1", tags={"pebench.run_id": first["pebench.run_id"]})
     assert len(active(runs)) == 2
     forget(runs)
@@ -335,7 +336,7 @@ def test_a_store_that_is_down_is_one_sentence_and_loses_nothing(runs: Path) -> N
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(StoreUnavailableError, match=r"does not answer .* nothing is lost"):
-            sync(runs, f"http://127.0.0.1:{taken.getsockname()[1]}", patience=0.1)
+            sync(runs, f"http://127.0.0.1:{taken.getsockname()[1]}", retry_seconds=0.1)
     assert sync(runs).mirrored == 1
 
 
@@ -400,7 +401,9 @@ def test_killed_at_any_moment_and_repeated_it_is_exact(runs: Path) -> None:
 
 def test_processes_that_create_a_store_at_once_all_succeed(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    script = "import sys; from pebench.tracking.address import create_store; create_store(sys.argv[1])"
+    script = (
+        "import sys; from pebench.tracking.mlflow_internals import create_store; create_store(sys.argv[1])"
+    )
     processes = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, uri]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     connection = sqlite3.connect(tmp_path / "new" / "mlflow.db")

@@ -15,7 +15,7 @@ from tracking_server import Fault, TrackingServer, faulty
 
 from pebench.cli import main
 from pebench.spec import RunSpec
-from pebench.tracking.patience import StoreUnavailableError
+from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync import sync
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -127,7 +127,7 @@ def test_a_server_that_fails_always_is_one_sentence_and_the_next_pass_goes_on(
         faulty(server.uri, fault, every=1) as way,
         pytest.raises(StoreUnavailableError, match="nothing is lost, sync again later"),
     ):
-        sync(runs, way.uri, patience=0.5)
+        sync(runs, way.uri, retry_seconds=0.5)
     sync(runs, server.uri)
     assert_exact(server, specs, 10)
 
@@ -140,7 +140,7 @@ def test_a_server_that_fails_in_the_middle_keeps_what_it_has(server: TrackingSer
             way.every = 1 if done else way.every
 
         with pytest.raises(StoreUnavailableError):
-            sync(runs, way.uri, patience=0.5, progress=fail)
+            sync(runs, way.uri, retry_seconds=0.5, progress=fail)
         way.every = 10**9
         there = len(names(server, specs))
         assert 0 < there < 40

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pebench.encoding_config import build_encoding
 from pebench.formulas.axes import shares
 from pebench.position_encoding import (
     Block,
@@ -21,7 +22,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.resolve import build_encoding
 
 EXTENT = (3, 4, 5)
 

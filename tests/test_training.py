@@ -9,21 +9,23 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
-from pebench.resolve import build_encoding, build_task, resolve
+from pebench.randomness import generator
+from pebench.resolve import build_task, resolve
 from pebench.running import checkpoint
 from pebench.running.checkpoint import State
-from pebench.running.optimisation import learning_rate, optimiser
+from pebench.running.optimisation import Clipping, learning_rate, optimiser, rates
 from pebench.running.train import Progress, train
 from pebench.spec import Training
 from pebench.task import AnyTask
 from pebench.torchvision_operators import declare_missing
 
 
-def _task(place: Path, encoding: Any = "rope", **training: Any) -> tuple[AnyTask, Decoder, Training]:
+def _task(place: Path, encoding: Any = "rope", /, **training: Any) -> tuple[AnyTask, Decoder, Training]:
     options = {"data": str(place / "text.txt"), "extent": 32, "evaluate": [32], "tail": 8}
     model = {"width": 32, "layers": 2, "heads": 2}
     spec = resolve(encoding, {"language-modeling": options}, model=model, train=training)
@@ -140,6 +142,89 @@ def test_weight_decay_spares_the_encoding_norms_biases_and_embeddings(place: Pat
     assert groups[1]["weight_decay"] == 0
     wanted = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
     assert decayed == wanted
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("apply", ["input", "add", "multiply", "scalar"])
+def test_examples_stand_where_their_groups_do(place: Path, apply: str, accumulate: int) -> None:
+    """As if the table had been made for each example by itself."""
+    weights = []
+    for expanded in (False, True):
+        seqpe = {"apply": apply, "dropout": 0.0, "positions": 200, "shifted": 1.0, "windows": 3}
+        task, model, training = _task(place, {"seqpe": seqpe}, steps=2, batch=7, accumulate=accumulate)
+        if expanded:
+            drawn = model.encoding.training_positions
+
+            def each(extent: Any, examples: int, rng: Any, drawn: Any = drawn) -> Tensor:
+                groups = drawn(extent, examples, rng)
+                assert len(groups) == 3
+                chosen: Tensor = groups[torch.arange(examples) % 3]
+                return chosen
+
+            model.encoding.training_positions = each  # type: ignore[method-assign]
+        _train(task, model, training)
+        weights.append(model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], atol=2e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["none", {"seqpe": {"positions": 200}}, {"seqpe": {"shifted": 1.0}}], ids=str
+)
+def test_what_the_model_drops_is_the_same_around_every_encoding(place: Path, encoding: Any) -> None:
+    task, model, training = _task(place, encoding, steps=2, batch=2)
+    seen: list[Tensor] = []
+    model.dropout.register_forward_hook(lambda *_: seen.append(torch.rand(3)))
+    _train(task, model, training)
+    wanted = [torch.rand(3, generator=generator(0, "dropout", step)) for step in range(2)]
+    assert [each.tolist() for each in seen] == [each.tolist() for each in wanted]
+
+
+OWN = {"learning_rate": 3e-4, "weight_decay": 0.01, "betas": (0.8, 0.9), "clip": 2.0}
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_an_encoding_may_be_trained_in_its_own_way(place: Path, name: str) -> None:
+    schedule = {"learning_rate": 3e-3, "warmup": 2, "steps": 4, "batch": 2, "optimiser": name}
+    task, model, training = _task(place, "learned", **schedule, encoding=OWN)
+    updates = optimiser(model, model.encoding, training)
+    own = {id(p) for p in model.encoding.parameters()}
+    groups = [group for group in updates.param_groups if id(group["params"][0]) in own]
+    assert {id(p) for group in groups for p in group["params"]} == own
+    assert [(group["weight_decay"], group["betas"]) for group in groups] == [(0.01, (0.8, 0.9))]
+    seen = []
+    for _ in train(model, task, updates, training, 0, State(), torch.device("cpu"), lambda step: True):
+        found = rates(updates)
+        assert found["encoding-learning-rate"] == pytest.approx(found["learning-rate"] / 10)
+        seen.append(found["learning-rate"])
+    assert seen[:2] == [1.5e-3, 3e-3]
+
+
+def test_an_encoding_is_clipped_by_itself_where_it_says_so(place: Path) -> None:
+    for settings, wanted in (({}, (0.8, 0.6)), ({"clip": 0.5}, (1.0, 0.5)), ({"clip": 0.0}, (1.0, 3.0))):
+        _, model, training = _task(place, "learned", clip=1.0, encoding=settings)
+        own = [*model.encoding.parameters()]
+        rest = [p for p in model.parameters() if all(p is not other for other in own)]
+        for parts, norm in ((rest, 4.0), (own, 3.0)):
+            for parameter in parts:
+                parameter.grad = torch.full_like(parameter, norm / sum(p.numel() for p in parts) ** 0.5)
+        assert float(Clipping(model, model.encoding, training)()) == pytest.approx(5.0, rel=1e-4)
+        norms = [
+            torch.nn.utils.get_total_norm([p.grad for p in part if p.grad is not None])
+            for part in (rest, own)
+        ]
+        assert tuple(map(float, norms)) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_settings_of_the_encoding_leave_the_names_of_older_runs_alone() -> None:
+    plain = resolve("rope", "language-modeling")
+    assert resolve("rope", "language-modeling", train={"encoding": {}}).run_id == plain.run_id
+    assert resolve("rope", "language-modeling", train={"encoding": {"clip": 1.0}}).run_id != plain.run_id
+
+
+def test_moments_that_an_optimiser_has_not_are_refused() -> None:
+    with pytest.raises(UserError, match="'sgd' has no betas that an encoding could have of its own"):
+        resolve("rope", "language-modeling", train={"optimiser": "sgd", "encoding": {"betas": (0.9, 0.99)}})
 
 
 def test_bfloat16_trains_with_float32_weights(place: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.position_encoding import Geometry, StepRNG, grid
-from pebench.resolve import build_encoding, build_task, encoding_geometry, resolve
+from pebench.resolve import build_task, encoding_geometry, resolve
 from pebench.running.execution import Execution
 from pebench.running.positions import training_positions
 from pebench.running.run import execute
@@ -23,7 +24,7 @@ WIDE = build_encoding("rope", {}, Geometry(16, 2, 1, (100,)))
 def test_a_shifted_window_stays_whole_and_in_the_range() -> None:
     starts = set()
     for step in range(200):
-        positions = training_positions(Training(positions="shifted"), WIDE, (90,), StepRNG(0, step))
+        positions = training_positions(Training(positions="shifted"), WIDE, (90,), 3, StepRNG(0, step))
         assert torch.equal(positions - positions[:, :1], grid((90,)))
         starts.add(int(positions[0, 0, 0]))
     assert starts == set(range(11))
@@ -32,7 +33,7 @@ def test_a_shifted_window_stays_whole_and_in_the_range() -> None:
 def test_a_randomized_window_is_a_sorted_subset_of_the_range() -> None:
     seen = torch.zeros(100)
     for step in range(100):
-        positions = training_positions(Training(positions="randomized"), WIDE, (20,), StepRNG(0, step))[
+        positions = training_positions(Training(positions="randomized"), WIDE, (20,), 3, StepRNG(0, step))[
             0, :, 0
         ]
         assert (positions.diff() > 0).all()
@@ -42,7 +43,7 @@ def test_a_randomized_window_is_a_sorted_subset_of_the_range() -> None:
 
 def test_axes_are_drawn_each_on_its_own() -> None:
     encoding = build_encoding("sinusoidal", {}, Geometry(16, 2, 1, (30, 30), causal=False))
-    positions = training_positions(Training(positions="randomized"), encoding, (4, 5), StepRNG(0, 0))[0]
+    positions = training_positions(Training(positions="randomized"), encoding, (4, 5), 3, StepRNG(0, 0))[0]
     rows, columns = positions.view(4, 5, 2).unbind(-1)
     assert (rows == rows[:, :1]).all()
     assert (columns == columns[:1]).all()

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from pebench.cli import main
 from pebench.data.images.moving import HEADINGS, SIDE, STEPS, draw_moves, render, room
+from pebench.encoding_config import build_encoding, serving
 from pebench.errors import UserError
 from pebench.models.video import PatchEmbedding, VideoModel, VideoOptions
 from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.registry import encodings
-from pebench.resolve import able, build_encoding, build_task, resolve
+from pebench.resolve import build_task, resolve
 from pebench.task import AnyTask
 
 TINY = {"width": 16, "layers": 1, "heads": 2}
@@ -82,7 +83,7 @@ def test_a_patch_is_one_product_with_its_frames_rows_and_columns() -> None:
     torch.testing.assert_close(found[1, 1, 1, 0], weight.flatten(1) @ patch + bias, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", able(3, causal=False))
+@pytest.mark.parametrize("name", serving(3, causal=False))
 def test_every_encoding_of_three_axes_trains_in_it_and_goes_to_other_extents(name: str) -> None:
     options = VideoOptions(width=64, layers=2, heads=4, pool="average")
     encoding = build_encoding(name, {}, options.outline().geometry((2, 4, 4)))
@@ -101,9 +102,9 @@ def test_every_encoding_of_three_axes_trains_in_it_and_goes_to_other_extents(nam
 
 def test_seven_encodings_and_more_serve_three_axes() -> None:
     assert {"seqpe", "rope-axial", "rope-mixed", "liere", "sinusoidal", "learned", "alibi"} < set(
-        able(3, causal=False)
+        serving(3, causal=False)
     )
-    assert all(3 in encodings.load(name).axes for name in able(3, causal=False))
+    assert all(3 in encodings.load(name).axes for name in serving(3, causal=False))
 
 
 def test_with_one_seed_every_weight_of_the_model_is_the_same_whatever_the_encoding() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.registry import encodings
-from pebench.resolve import build_encoding
 from pebench.running.optimisation import optimiser
 from pebench.spec import Training
 from pebench.torchvision_operators import declare_missing

@@ -16,7 +16,8 @@ from pebench.store import RunFolder
 from pebench.submission import submissions
 from pebench.submission.liveness import process_exists
 from pebench.submission.status import statuses
-from pebench.submission.worker import REQUEUE_SIGNAL, StopOnSignal
+from pebench.submission.stop_on_signal import StopOnSignal
+from pebench.submission.submitit_internals import REQUEUE_SIGNAL
 
 REQUEUE = """
 import os, signal, subprocess, sys

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
-from pebench.tracking.address import create_store
+from pebench.tracking.mlflow_internals import create_store
 
 Fault = Literal["500", "429", "503", "answer lost", "cut off", "slow"]
 

@@ -11,7 +11,7 @@ from statistics import median, quantiles
 
 import torch
 
-from pebench.running import memory
+from pebench.running import peak_memory
 
 Work = Callable[[], object]
 
@@ -111,11 +111,11 @@ def added_by(work: Work) -> int | None:
     gc.collect()
     wait(where)
     _give_back()
-    memory.reset_peak(where)
-    before = memory.peak(where)
+    peak_memory.reset(where)
+    before = peak_memory.read(where)
     work()
     wait(where)
-    after = memory.peak(where)
+    after = peak_memory.read(where)
     return None if before is None or after is None else after - before
 
 

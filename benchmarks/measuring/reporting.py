@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pebench import atomic
-from pebench.running import code, provenance
+from pebench.running import provenance, source_code
 
 BEGUN = datetime.now(UTC), os.getloadavg()[0]
 """When this process began, and how many processes wanted a core in the minute before."""
 
-COMMIT, DIRTY = code.commit()
+COMMIT, DIRTY = source_code.commit()
 """Of the code that this process runs, whatever the checkout comes to hold meanwhile."""
 
 Record = dict[str, Any]

@@ -12,11 +12,11 @@ from measuring.alternation import device
 from measuring.reporting import positive
 
 from pebench.data.tokens import TokenStream
+from pebench.encoding_config import build_encoding
 from pebench.models.decoder import SIZES, Decoder, DecoderOptions
 from pebench.position_encoding import PositionEncoding
 from pebench.randomness import generator
 from pebench.registry import tasks
-from pebench.resolve import build_encoding
 from pebench.running.checkpoint import State
 from pebench.running.compilation import share_compiled_kernels
 from pebench.running.optimisation import optimiser

@@ -1,7 +1,7 @@
 """SeqPE: a position is written as its digits, and a small Transformer reads them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple, cast
 
 import torch
@@ -14,6 +14,7 @@ from pebench.encodings.seqpe.objectives import MIXES, contrastive_loss, distilla
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
+    Compile,
     Factored,
     Geometry,
     PositionEncoding,
@@ -52,8 +53,12 @@ class SeqPE(PositionEncoding):
     The published choice is `scalar` with `shared` for text and `multiply` with `per-layer` for images.
 
     Training adds a contrastive loss over all nameable positions and a distillation loss that carries the
-    similarities of trained positions over to positions outside, and shifts a tenth of the batches to a random
-    window. A token that stands nowhere, such as a class token, has a learned vector of its own.
+    similarities of trained positions over to positions outside, and shifts a tenth of the batches to random
+    windows, one for each of some groups of examples. A token that stands nowhere, such as a class token,
+    has a learned vector of its own.
+
+    The channels of e are of the order of 1, those of token embeddings by GPT-2's N(0, 0.02) are not: with
+    `apply: input` e drowns the tokens unless `amplitude` makes it as small as they are.
     """
 
     axes = (1, 2, 3)
@@ -66,14 +71,16 @@ class SeqPE(PositionEncoding):
     )
     host_positions = True
     tf32 = True
+    autocast = True
     source = "Li et al. 2025, https://arxiv.org/abs/2506.13277"
-    version = 3
+    version = 4
 
     def __init__(
         self,
         geometry: Geometry,
         apply: Literal["input", "add", "multiply", "scalar"] | None = None,
         project: Literal["shared", "per-layer", "none"] | None = None,
+        amplitude: Annotated[float, Field(gt=0)] = 1.0,
         multi_head: bool = True,
         base: Annotated[int, Field(ge=2)] = 10,
         positions: Annotated[int, Field(ge=2)] | None = None,
@@ -87,12 +94,16 @@ class SeqPE(PositionEncoding):
         candidates: Literal["text", "images"] | None = None,
         contrastive: Weight = 0.1,
         distillation: Weight = 0.1,
+        pivots: Annotated[int, Field(ge=1)] | None = None,
+        draws: Annotated[int, Field(ge=1)] | None = None,
         shifted: Annotated[float, Field(ge=0, le=1)] = 0.1,
+        windows: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
         """
         Args:
             apply: how the vectors reach attention; by default `scalar` on one axis, `multiply` on several.
             project: how queries and keys get theirs; by default `shared` on one axis, `per-layer` on several.
+            amplitude: what `apply: input` multiplies the vectors by before it adds them to the embeddings.
             multi_head: whether each head has a slice of its own; else all share one vector of their width.
             base: of the digits.
             positions: how many positions an axis the objectives cover, which decides the number of digits; by
@@ -108,7 +119,13 @@ class SeqPE(PositionEncoding):
             candidates: mix of the contrastive candidates; by default `text` on one axis, `images` on several.
             contrastive: weight of the contrastive loss.
             distillation: weight of the distillation loss.
-            shifted: probability that a batch stands in a shifted window.
+            pivots: positions an update that are contrasted; by default 64 on one axis, 128 on several: 16 and
+                32 a device, on the four devices of the published runs.
+            draws: of as many offsets as there are candidates, that an update distils; by default as many as
+                pivots are by default.
+            shifted: probability that a batch stands in shifted windows.
+            windows: of a shifted batch; example i stands in window i modulo their number. By default 16 on
+                one axis, 32 on several, as published for a device's batch of 32 texts or 256 images.
         """
         super().__init__(geometry)
         text = geometry.axes == 1
@@ -118,22 +135,28 @@ class SeqPE(PositionEncoding):
         self.places = positions or (20_000 if text else 100)
         self.digits = _digits_of(self.places - 1, base)
         self.share_prefixes = share_prefixes
-        self.dropout = dropout
+        self.dropout, self.amplitude = dropout, amplitude
+        self.windows = windows or (16 if text else 32)
         self.mix = MIXES[candidates or ("text" if text else "images")]
+        usual = 64 if text else 128
         self.drawing = Drawing(
             self.mix,
             self.places,
             base,
             self.digits,
             geometry.extent,
-            contrastive=contrastive > 0,
-            distillation=distillation > 0,
+            pivots=(pivots or usual) if contrastive else 0,
+            draws=(draws or usual) if distillation else 0,
         )
         self.contrastive, self.distillation, self.shifted = contrastive, distillation, shifted
         if self.how == "input" and project not in (None, "none"):
             raise ValueError(f"apply 'input' adds one vector a position and takes no projection '{project}'")
         if self.how == "input" and not multi_head:
             raise ValueError("apply 'input' adds to the embeddings, which have no heads: leave multi_head on")
+        if self.how != "input" and amplitude != 1:
+            raise ValueError(
+                f"amplitude is of apply 'input'; apply '{self.how}' adds nothing to the embeddings"
+            )
         if self.places < 2 * max(geometry.extent) and (distillation or shifted):
             raise ValueError(
                 f"{self.places} positions leave no room to shift a trained extent of {max(geometry.extent)}; "
@@ -159,6 +182,7 @@ class SeqPE(PositionEncoding):
             bidirectional=bidirectional,
             mask_padding=mask_padding,
         )
+        self._read_whole: Callable[..., Tensor] = self.encoder.forward
         projections = {"shared": 1, "per-layer": geometry.layers, "none": 0}[self.project]
         linears = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(projections))
         self.projections = cast("Sequence[nn.Linear]", linears)
@@ -168,6 +192,11 @@ class SeqPE(PositionEncoding):
         self.unplaced_vectors: nn.Parameter | None = None
         if geometry.prefix_tokens:
             self.unplaced_vectors = nn.Parameter(torch.randn(geometry.prefix_tokens, channels) * 0.02)
+
+    def compile_training(self, compile_whole: Compile) -> None:
+        """The reader, on CUDA: there kernels one by one take longer than one for many."""
+        if self.encoder.readout.device.type == "cuda":
+            self._read_whole = compile_whole(self.encoder.forward)
 
     def limit(self) -> int:
         """As many as the digits can name."""
@@ -183,13 +212,13 @@ class SeqPE(PositionEncoding):
 
     def _table(self, vectors: Tensor) -> SeqPETable:
         if self.project == "shared":
-            query, key = self.projections[0](vectors).chunk(2, dim=-1)
+            query, key = self.projections[0](vectors).to(vectors.dtype).chunk(2, dim=-1)
             return SeqPETable(vectors, query, key)
         return SeqPETable(vectors, vectors, vectors)
 
     def embed(self, table: SeqPETable) -> Tensor | None:
         """The vectors, where they are applied to the input."""
-        return table.vectors if self.how == "input" else None
+        return table.vectors * self.amplitude if self.how == "input" else None
 
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Sums or products with the vectors."""
@@ -208,17 +237,18 @@ class SeqPE(PositionEncoding):
         _, key = self._heads(x.k_table, x.layer)
         return Factored(key=key, query=query * self.geometry.head_dim**-0.5)
 
-    def training_positions(self, extent: tuple[int, ...], draw: StepRNG) -> Tensor:
-        """A shifted window in a share of the steps, else the positions from zero on."""
+    def training_positions(self, extent: tuple[int, ...], examples: int, draw: StepRNG) -> Tensor:
+        """Shifted windows in a share of the steps, else the positions from zero on."""
         generator = draw.generator("seqpe", "window", draw.step)
         positions = grid(extent)
         if torch.rand((), generator=generator) >= self.shifted:
             return positions
         room = torch.tensor([self.places - size + 1 for size in extent])
-        windows = (
+        corners = (
             torch.rand(WINDOWS, len(extent), generator=draw.generator("seqpe", "windows")) * room
         ).long()
-        return positions + windows[torch.randint(WINDOWS, (), generator=generator)]
+        chosen = torch.randperm(WINDOWS, generator=generator)[: min(self.windows, examples)]
+        return positions + corners[chosen, None]
 
     def auxiliary_losses(self, positions: Tensor, table: SeqPETable, draw: StepRNG) -> dict[str, Tensor]:
         """The contrastive loss, and in steps that are not shifted the distillation loss, with their
@@ -233,11 +263,12 @@ class SeqPE(PositionEncoding):
         # In one reading: common prefixes are then common to both, and a device is asked for half as much.
         read = self._read(torch.cat(rows)).split([len(part) for part in rows])
         losses = {}
-        if contrasted:
-            losses["contrastive"] = self.contrastive * self._contrastive(read[0], read[1], compared)
-        if distilled:
-            inside, outside = table.vectors[0], read[-1]
-            losses["distillation"] = self.distillation * self._distillation(inside, outside, compared)
+        with torch.autocast(table.vectors.device.type, enabled=False):
+            if contrasted:
+                losses["contrastive"] = self.contrastive * self._contrastive(read[0], read[1], compared)
+            if distilled:
+                inside, outside = table.vectors[0], read[-1]
+                losses["distillation"] = self.distillation * self._distillation(inside, outside, compared)
         return losses
 
     def _contrastive(self, pivots: Tensor, candidates: Tensor, compared: Comparisons) -> Tensor:
@@ -253,13 +284,14 @@ class SeqPE(PositionEncoding):
         return distillation_loss(teacher, outside.unflatten(0, offsets.shape[:2]), self.vector_heads)
 
     def _read(self, positions: Tensor) -> Tensor:
-        """(U, D) vectors of (U, A) positions; each distinct one is read once."""
+        """(U, D) vectors of (U, A) positions. Where dropout gives every reading a mask of its own, as many
+        are read as there are, so that the shapes of all steps are the same; else each distinct one once."""
         positions = positions.cpu()
         check_positions(positions, self.base, self.digits)
+        if self.training and self.dropout > 0 and self.share_prefixes == "exact":
+            return self._read_whole(self.encoder.spell(positions, share=False))
         rows, number = distinct(positions, self.limit())
-        exact = not self.training or self.dropout == 0
-        spelt = self.encoder.spell(rows, share=exact or self.share_prefixes == "always")
-        vectors: Tensor = self.encoder(spelt)
+        vectors: Tensor = self.encoder(self.encoder.spell(rows, share=True))
         return vectors.index_select(0, send(number, vectors.device))
 
     def _heads(self, table: SeqPETable, layer: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,9 @@ Shapes: U pivots of a step, C candidates a pivot, G draws of T offsets a step, A
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -15,10 +18,7 @@ from torch import Tensor
 from pebench.encodings.seqpe.objectives import Mix, draw_candidates, draw_offsets, draw_starts, nearest
 from pebench.position_encoding import StepRNG
 
-PIVOTS = 32
-"""Pivots a step, and draws of offsets a step; a pass over 20,000 positions takes 625 steps."""
-
-STEPS_AT_ONCE = 16
+STEPS_AT_ONCE = 32
 """Steps that are drawn for at a time."""
 
 
@@ -38,61 +38,73 @@ class Comparisons(NamedTuple):
     outside: Tensor
 
 
+@dataclass(frozen=True)
 class Drawing:
-    """The comparisons of each step, equal for equal seeds whatever step training begins at."""
+    """The comparisons of each step, equal for equal seeds whatever step training begins at. Those of the next
+    steps are drawn beside the training, in a thread of their own.
 
-    def __init__(
-        self,
-        mix: Mix,
-        places: int,
-        base: int,
-        digits: int,
-        extent: tuple[int, ...],
-        contrastive: bool = True,
-        distillation: bool = True,
-    ) -> None:
-        """
-        Args:
-            mix: where candidates come from. places: positions an axis that are compared.
-            base: of the digits. digits: of each axis.
-            extent: the trained one.
-            contrastive, distillation: whether the objective is wanted.
-        """
-        self.mix, self.places, self.base, self.digits, self.extent = mix, places, base, digits, extent
-        self.contrastive, self.distillation = contrastive, distillation
-        self._drawn: tuple[tuple[int, int], list[Comparisons]] | None = None
+    Attributes:
+        mix: where candidates come from. places: positions an axis that are compared.
+        base: of the digits. digits: of each axis.
+        extent: the trained one.
+        pivots: U, 0 where nothing is contrasted. draws: G, 0 where nothing is distilled.
+    """
+
+    mix: Mix
+    places: int
+    base: int
+    digits: int
+    extent: tuple[int, ...]
+    pivots: int
+    draws: int
 
     def of(self, draw: StepRNG) -> Comparisons:
         """Those of a step."""
         number, place = divmod(draw.step, STEPS_AT_ONCE)
-        if self._drawn is None or self._drawn[0] != (draw.seed, number):
-            self._drawn = (draw.seed, number), self._steps(draw, number)
-        return self._drawn[1][place]
+        drawn = _drawn(self, draw.seed, number)
+        _drawn(self, draw.seed, number + 1)
+        return drawn.result()[place]
 
-    def _steps(self, draw: StepRNG, number: int) -> list[Comparisons]:
+    def steps(self, seed: int, number: int) -> list[Comparisons]:
+        """Those of the steps that are drawn for together, by their number."""
+        draw = StepRNG(seed, number * STEPS_AT_ONCE)
         generator = draw.generator("seqpe", "comparisons", number)
-        pivots = self._pivots(draw, range(number * STEPS_AT_ONCE, (number + 1) * STEPS_AT_ONCE))
-        together, count, axes = torch.cat(pivots), PIVOTS * STEPS_AT_ONCE, len(self.extent)
+        pivots = self._pivots(draw, range(draw.step, draw.step + STEPS_AT_ONCE))
+        together, count, axes = torch.cat(pivots), self.draws * STEPS_AT_ONCE, len(self.extent)
         candidates, labels = together.new_empty(len(together), 0, axes), together.new_zeros(len(together))
-        if self.contrastive:
+        if self.pivots:
             candidates = draw_candidates(together, self.mix, self.places, self.base, self.digits, generator)
             labels = nearest(together, candidates)
-        offsets = outside = together.new_empty(count, 0, axes)
-        if self.distillation:
+        offsets = outside = together.new_empty(STEPS_AT_ONCE, 0, axes)
+        if self.draws:
             offsets = draw_offsets(self.extent, count, self.mix.size, generator)
             outside = offsets + draw_starts(self.extent, count, self.places, generator)
-        sizes = [len(part) for part in pivots]
-        parts = (candidates.split(sizes), labels.split(sizes), offsets.split(PIVOTS), outside.split(PIVOTS))
-        return [Comparisons(*part) for part in zip(pivots, *parts, strict=True)]
+        sizes, parts = [len(part) for part in pivots], max(1, self.draws)
+        each = (candidates.split(sizes), labels.split(sizes), offsets.split(parts), outside.split(parts))
+        return [Comparisons(*part) for part in zip(pivots, *each, strict=True)]
 
     def _pivots(self, draw: StepRNG, steps: range) -> list[Tensor]:
-        """(U, A) for each step: a pass over all positions goes through them in an order of its own."""
+        """(U, A) for each step: a pass over all positions goes through them in an order of its own, and fills
+        its last step up with any others."""
         axes = len(self.extent)
+        if not self.pivots:
+            return [torch.zeros(0, axes, dtype=torch.long) for _ in steps]
         cells = self.places**axes
-        length = math.ceil(cells / PIVOTS)
-        orders = {
-            epoch: torch.randperm(cells, generator=draw.generator("seqpe", "pivots", epoch))
-            for epoch in sorted({step // length for step in steps})
-        }
-        chosen = [orders[step // length][step % length * PIVOTS :][:PIVOTS] for step in steps]
+        length = math.ceil(cells / self.pivots)
+        orders = {}
+        for epoch in sorted({step // length for step in steps}):
+            generator = draw.generator("seqpe", "pivots", epoch)
+            further = torch.randint(cells, (-cells % self.pivots,), generator=generator)
+            orders[epoch] = torch.cat((torch.randperm(cells, generator=generator), further))
+        chosen = [orders[step // length][step % length * self.pivots :][: self.pivots] for step in steps]
         return [torch.stack(torch.unravel_index(part, (self.places,) * axes), dim=-1) for part in chosen]
+
+
+@lru_cache(maxsize=4)
+def _drawn(drawing: Drawing, seed: int, number: int) -> Future[list[Comparisons]]:
+    return _beside().submit(drawing.steps, seed, number)
+
+
+@cache
+def _beside() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="seqpe")

@@ -14,16 +14,20 @@ from torch import Tensor, nn
 
 from pebench.transfer import send
 
-ROWS_AT_ONCE = 4096
-"""Tokens whose keys and values are gathered at a time, which bounds memory at long extents."""
+ROWS_AT_ONCE = {"cpu": 512}
+"""Tokens whose keys and values are gathered, or whose perceptrons are computed, at a time, by device: what
+belongs to them stays in a CPU's cache. Elsewhere `MANY_ROWS`."""
+
+MANY_ROWS = 4096
+"""Bounds memory at long extents."""
 
 
 class Strings(NamedTuple):
     """Digit strings to be read whole, each by itself; on the device of the encoder.
 
     Attributes:
-        digits: (U, S). visible: (U|1, 1, S + 1, S + 1) bool, which token of a string sees which, the read-out
-            token coming last; None where every token sees every other.
+        digits: (U, S). visible: (U, 1, S + 1, S + 1) bool, which token of a string sees which, the read-out
+            token coming last; None where the order alone decides, or nothing does.
     """
 
     digits: Tensor
@@ -157,8 +161,27 @@ class EncoderBlock(nn.Module):
         )
         return q, k, v
 
+    def project_last(self, x: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and values of all, and queries of those alone whose outcome is of use."""
+        width = x.shape[-1]
+        weights, biases = (
+            self.input.weight.split((width, 2 * width)),
+            self.input.bias.split((width, 2 * width)),
+        )
+        q = F.linear(self.attention_norm(asking), weights[0], biases[0])
+        k, v = F.linear(self.attention_norm(x), weights[1], biases[1]).chunk(2, dim=-1)
+        q, k, v = (each.unflatten(-1, (self.heads, -1)) for each in (q, k, v))
+        return q, k, v
+
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Both residual branches, from the (…, heads, W/heads) attended values."""
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return self._finish(x, attended)
+        rows = ROWS_AT_ONCE["cpu"]
+        parts = zip(x.split(rows), attended.split(rows), strict=True)
+        return torch.cat([self._finish(*part) for part in parts])
+
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
         x = x + self.dropout(self.output(attended.flatten(-2)))
         inner = F.gelu(self.expand(self.perceptron_norm(x)), approximate="tanh")
         out: Tensor = x + self.dropout(self.contract(inner))
@@ -227,44 +250,65 @@ class DigitEncoder(nn.Module):
         return Strings(send(string, device), None if visible is None else send(visible, device))
 
     def forward(self, spelt: Strings | Tokens) -> Tensor:
-        """(U, out) vectors of what `spell` gives."""
+        """(U, out) vectors of what `spell` gives, in the dtype of the weights under autocast too."""
         state = self._read_tokens(spelt) if isinstance(spelt, Tokens) else self._read_strings(spelt)
         vectors: Tensor = self.out(self.final_norm(state))
-        return vectors
+        return vectors.to(self.readout.dtype)
 
-    def _embed(self, digit: Tensor, place: Tensor) -> Tensor:
-        embedded: Tensor = self.value(digit) + self.place(place)
-        return embedded if self.axis is None else embedded + self.axis[place // self.digits]
+    def _kinds(self) -> Tensor:
+        """(S·base + 1, W) what tokens are before the first layer: a digit at a place, places first, or the
+        read-out token."""
+        embedded = self.value.weight + self.place.weight[:, None]
+        if self.axis is not None:
+            embedded = embedded + self.axis.repeat_interleave(self.digits, dim=0)[:, None]
+        return torch.cat((embedded.flatten(0, 1), self.readout.reshape(1, -1)))
 
     def _read_strings(self, strings: Strings) -> Tensor:
+        """As tokens are of few kinds, the first layer's queries, keys and values are computed once a kind."""
         string, visible = strings
-        count, length = string.shape
-        places = torch.arange(length, device=string.device)
-        x = torch.cat((self._embed(string, places), self.readout.expand(count, 1, -1)), dim=1)
+        length = string.shape[1]
+        kinds = self._kinds()
+        places = torch.arange(0, length * self.base, self.base, device=string.device)
+        choice = _Choice(F.pad(string + places, (0, 1), value=len(kinds) - 1), len(kinds))
+        x = choice(kinds)
         for number, block in enumerate(self.blocks):
-            q, k, v = (part.transpose(1, 2) for part in block.project(x))
-            rows = slice(-1, None) if number == len(self.blocks) - 1 else slice(None)
-            mask = None if visible is None else visible[:, :, rows]
-            attended = F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=mask)
-            x = block.finish(x[:, rows], attended.transpose(1, 2))
+            last = number == len(self.blocks) - 1
+            if number == 0:
+                q, k, v = choice(torch.cat(block.project(kinds), dim=1)).split(block.heads, dim=-2)
+                q = q[:, -1:] if last else q
+            else:
+                q, k, v = block.project_last(x, x[:, -1:]) if last else block.project(x)
+            mask = visible
+            if last:
+                x, mask = x[:, -1:], None if visible is None else visible[:, :, -1:]
+            x = block.finish(x, _attend_whole(q, k, v, mask, causal=not (last or self.bidirectional)))
         return x[:, 0]
 
     def _read_tokens(self, tokens: Tokens) -> Tensor:
+        """The logits of the first layer, too, are computed once for each two kinds."""
         digit, place, seen, visible = tokens
-        count = len(seen) - len(digit)
-        x = torch.cat((self._embed(digit, place), self.readout.expand(count, -1)))
+        count, prefixes = len(seen), len(digit)
+        kinds = self._kinds()
+        kind = F.pad(place * self.base + digit, (0, count - prefixes), value=len(kinds) - 1)
+        read = slice(prefixes, None)
+        x = kinds.index_select(0, kind)
         for number, block in enumerate(self.blocks):
-            q, k, v = block.project(x)
-            rows = slice(len(digit), None) if number == len(self.blocks) - 1 else slice(None)
-            x = block.finish(x[rows], _attend(q[rows], k, v, seen[rows], visible[rows]))
+            last = number == len(self.blocks) - 1
+            rows = read if last else slice(None)
+            if number == 0:
+                attended = _attend_kinds(*block.project(kinds), kind[rows], kind[seen[rows]], visible[rows])
+            else:
+                q, k, v = block.project_last(x, x[read]) if last else block.project(x)
+                attended = _attend(q, k, v, seen[rows], visible[rows])
+            x = block.finish(x[rows], attended)
         return x
 
     def _visible(self, string: Tensor) -> Tensor | None:
-        """(U|1, 1, S + 1, S + 1) bool, None where every token sees every other."""
+        """(U, 1, S + 1, S + 1) bool, None where padding is seen like all else."""
+        if not self.mask_padding:
+            return None
         length = string.shape[1]
         every = torch.ones(length + 1, length + 1, dtype=torch.bool, device=string.device)
-        if not self.mask_padding:
-            return None if self.bidirectional else every.tril()[None, None]
         leading = string.unflatten(-1, (-1, self.digits)).cumsum(-1) == 0
         leading[..., -1] = False
         shown = F.pad(~leading.flatten(-2), (0, 1), value=True)[:, None, None]
@@ -287,16 +331,87 @@ class DigitEncoder(nn.Module):
         return Tokens(tree.digit, tree.place, seen, visible)
 
 
+class _Choice:
+    """Takes rows out of few. On CUDA as a product, whose gradient adds up in one order and is soon done: that
+    of an index would wait for one row after another."""
+
+    def __init__(self, number: Tensor, rows: int) -> None:
+        self.number = number
+        every = torch.arange(rows, device=number.device)
+        self.product = number[..., None] == every if number.device.type == "cuda" else None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(…, *) for the numbers (…) of (rows, *)."""
+        if self.product is None:
+            return _gather(rows, self.number)
+        with torch.autocast(rows.device.type, enabled=False):
+            chosen: Tensor = (self.product.to(rows.dtype) @ rows.flatten(1)).unflatten(-1, rows.shape[1:])
+            return chosen
+
+
+def _attend_whole(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, causal: bool) -> Tensor:
+    """Attention within strings.
+
+    Args:
+        q: (U, S + 1 or 1, heads, d). k, v: (U, S + 1, heads, d).
+        visible: (U, 1, rows, S + 1) bool or None. causal: whether the order hides what comes later; `visible`
+            says so itself.
+
+    Returns:
+        As the queries.
+    """
+    if torch.compiler.is_compiling():
+        # A compiler makes one kernel of this. Those of attention compute some hundred tokens at the least.
+        logits = (q[:, :, None] * k[:, None]).sum(-1).float() * q.shape[-1] ** -0.5
+        if visible is not None:
+            logits = logits.masked_fill(~visible[:, 0, ..., None], float("-inf"))
+        elif causal:
+            order = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()
+            logits = logits.masked_fill(~order[..., None], float("-inf"))
+        weights = logits.softmax(2).to(v.dtype)
+        attended: Tensor = (weights[..., None] * v[:, None]).sum(2)
+        return attended
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    causal = causal and visible is None
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal).transpose(1, 2)
+
+
 def _attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, visible: Tensor) -> Tensor:
     """Attention of each row over the keys that it names: (rows, heads, d)."""
-    parts = zip(q.split(ROWS_AT_ONCE), seen.split(ROWS_AT_ONCE), visible.split(ROWS_AT_ONCE), strict=True)
+    rows = ROWS_AT_ONCE.get(q.device.type, MANY_ROWS)
+    parts = zip(q.split(rows), seen.split(rows), visible.split(rows), strict=True)
     out = []
     for query, keys, mask in parts:
         # By elements: as products of matrices, small ones for each token and head, this takes longer.
-        logits = (query[:, None] * _gather(k, keys)).sum(-1) * query.shape[-1] ** -0.5
-        weights = logits.masked_fill(~mask[..., None], float("-inf")).softmax(1)
+        logits = (query[:, None] * _gather(k, keys)).sum(-1)
+        weights = _weights(logits, mask, query.shape[-1])
         out.append((weights[..., None] * _gather(v, keys)).sum(1))
     return torch.cat(out)
+
+
+def _attend_kinds(q: Tensor, k: Tensor, v: Tensor, kind: Tensor, seen: Tensor, visible: Tensor) -> Tensor:
+    """Attention between tokens of which there are few kinds.
+
+    Args:
+        q, k, v: (kinds, heads, d). kind: (rows,) of each token. seen: (rows, S + 1) of those that it names.
+        visible: (rows, S + 1) bool.
+
+    Returns:
+        (rows, heads, d).
+    """
+    count, heads, channels = q.shape
+    products = torch.einsum("ihd,jhd->ijh", q, k).flatten(0, 1)
+    weights = _weights(_gather(products, kind[:, None] * count + seen), visible, channels)
+    # Tokens that are not seen are named in place of others, with a weight of nothing.
+    of_kind = weights.new_zeros(len(kind), count, heads)
+    of_kind = of_kind.scatter_add(1, seen[..., None].expand_as(weights), weights)
+    return torch.einsum("rjh,jhd->rhd", of_kind, v)
+
+
+def _weights(logits: Tensor, visible: Tensor, channels: int) -> Tensor:
+    """(rows, S + 1, heads) softmax over what is visible."""
+    weights: Tensor = (logits * channels**-0.5).masked_fill(~visible[..., None], float("-inf")).softmax(1)
+    return weights
 
 
 def _gather(rows: Tensor, number: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pebench.attention.flex import attend_by_score
+from pebench.attention.kept import attend_keeping_weights, is_faster
 from pebench.attention_mask import AttentionMask
 from pebench.position_encoding import Bias, Block, Dense, Factored
 
@@ -181,6 +182,8 @@ def _fused_part(
 def _factored(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Factored, scale: float) -> Tensor:
     if bias.query is not None:
         q, k = _widen(q, bias.query / scale), _widen(k, bias.key)
+        if mask.is_plain_causal(slice(0, mask.queries), slice(0, mask.keys)) and is_faster(q, k):
+            return attend_keeping_weights(q, k, v, scale)
         return _fused_of_any_width(q, k, v, mask, scale)
     # The kernel multiplies every channel by the scale, and the bias must come through that exactly: a column
     # of ones on the queries is exact in any precision, so the keys carry all the rest.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     help="Where to run the contracts and to measure the cost.",
 )
 def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | None, device: str) -> int:
-    """Run the contracts on ENCODING, a name or a Python file, and price it beside no encoding at all.
+    """Run the contracts on ENCODING, a name, a composition or a Python file, and price it beside no encoding.
 
     The identities that it claims are verified with them. Costs are those of a model of width 128, 4 layers
     and 4 heads on batches of about 1,024 tokens; times are medians of measurements in alternation.
@@ -50,17 +50,18 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
     Examples:
       pebench check my_encoding.py
       pebench check rope --option rotated=0.5 --plot rope.png
+      pebench check "learned + rope"
       pebench check t5 --device cuda
     """
     from rich.console import Console
     from rich.table import Table
 
     from pebench.conformance import Finding, costs, examine
-    from pebench.registry import encodings
+    from pebench.encoding_config import encoding_class
 
     _assert_there(device)
-    name = _name(encoding)
-    chosen = dict(options)
+    name, written = _split(encoding)
+    chosen = {**written, **dict(options)}
     if plot is not None:
         _draw(name, chosen, plot)
     console = Console()
@@ -70,7 +71,7 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
             findings.setdefault(finding.contract, []).append(finding)
             status.update(f"checking {name}: {finding.setting}, {finding.contract}")
         status.update(f"pricing {name}")
-        prices = list(costs(name, chosen, encodings.load(name).axes[0], device=device))
+        prices = list(costs(name, chosen, encoding_class(name, chosen).axes[0], device=device))
     table = Table("", "contract", "setting", box=None, pad_edge=False)
     for contract, found in findings.items():
         broken = [finding for finding in found if finding.fault]
@@ -134,15 +135,17 @@ def _draw(name: str, options: dict[str, Any], path: Path) -> None:
     click.echo(f"{path}: what {name} does to a logit.")
 
 
-def _name(encoding: str) -> str:
-    """The registry's name of what may be a file."""
+def _split(encoding: str) -> tuple[str, dict[str, Any]]:
+    """The name and options of what may be a file, a name or a composition."""
     from pebench.errors import UserError
+    from pebench.plugin_ref import split
     from pebench.registry import encodings
 
     path = Path(encoding)
     if path.suffix != ".py" and not path.exists():
-        return encodings.origin(encoding).name
-    name = encodings.add_file(path)
-    if name is None:
+        name, options = split(encoding, "encoding")
+        return (name, options) if options else (encodings.origin(name).name, {})
+    added = encodings.add_file(path)
+    if added is None:
         raise UserError(f"{path} defines no PositionEncoding.")
-    return name
+    return added, {}

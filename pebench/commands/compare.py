@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pebench.parameters import runs_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pebench.leaderboard.comparison import ComparedScore, Comparison
+    from pebench.leaderboard.operands import Operands
+    from pebench.scores import Extent
 
 
 @click.command("compare")
@@ -23,7 +31,8 @@ def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...]
 
     A and B are two encodings of a sweep, as its tables call them; two sweeps, whose encodings of one name are
     compared; or two runs, by their ids or the beginnings of these. Scores are compared in pairs of equal
-    seeds at every extent, and a difference counts as shown below 5 % after Holm's correction over all.
+    seeds at every extent, and a difference counts as shown below 5 % after Holm's correction over all
+    that is tested. Where A and B are the same runs, nothing is.
 
     \b
     Examples:
@@ -31,28 +40,30 @@ def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...]
       pebench compare rope 'rope, yarn' --sweep quickstart --metric perplexity
       pebench compare quickstart my-quickstart
     """
-    from pebench.leaderboard.head_to_head import head_to_head
-    from pebench.leaderboard.sides import find_sides
+    from pebench.leaderboard.comparison import compare
+    from pebench.leaderboard.operands import find_operands
 
-    collection, sides = find_sides(runs, (first, second), sweep)
-    _print(sides, head_to_head(collection, sides, metrics))
+    collection, operands = find_operands(runs, (first, second), sweep)
+    _print(operands, compare(collection, operands, metrics))
 
 
-def _print(sides: Any, found: Any) -> None:
+def _print(operands: Operands, found: Comparison) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
-    for letter, side in zip("AB", sides, strict=True):
-        console.print(Text(f"{letter}: {side.name}"))
-    for contest in found.contests:
+    for letter, operand in zip("AB", operands, strict=True):
+        console.print(Text(f"{letter}: {operand.name}"))
+    for pair in found.pairs:
         console.print()
-        console.print(Text(" · ".join(_title(sides, contest)), style="bold"))
-        for metric in dict.fromkeys(row.metric for row in contest.rows):
-            _print_rows([row for row in contest.rows if row.metric == metric], contest, console)
-        for note in contest.notes:
+        group = pair.groups[0]
+        title = [group.label] if operands[0].kind == "sweep" else []
+        console.print(Text(" · ".join([*title, " ".join(group.table)]), style="bold"))
+        for metric in dict.fromkeys(score.metric for score in pair.scores):
+            _print_scores([score for score in pair.scores if score.metric == metric], group.trained, console)
+        for note in pair.notes:
             console.print(Text(f"- {note.replace('`', '')}"))
-        for letter, ids in zip("AB", contest.run_ids, strict=True):
+        for letter, ids in zip("AB", pair.run_ids, strict=True):
             console.print(Text(f"Runs of {letter}: {' '.join(ids)}", style="dim"))
     console.print()
     if found.others:
@@ -60,36 +71,30 @@ def _print(sides: Any, found: Any) -> None:
     console.print(Text(found.verdict, style="bold"))
 
 
-def _title(sides: Any, contest: Any) -> list[str]:
-    group = contest.groups[0]
-    task = " ".join(group.table)
-    return [group.label, task] if sides[0].kind == "sweep" else [task]
-
-
-def _print_rows(rows: list[Any], contest: Any, console: Any) -> None:
+def _print_scores(scores: list[ComparedScore], trained: Extent | None, console: Console) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text
     from pebench.scores import extent_name
 
-    console.print(metric_heading(rows[0].metric, rows[0].record))
+    console.print(metric_heading(scores[0].metric, scores[0].record))
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("extent", no_wrap=True)
     for heading in ("A", "B", "A − B", "A won", "p", "Holm's p"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("better", no_wrap=True)
-    for row in rows:
-        trained = " (trained)" if row.extent == contest.groups[0].trained else ""
-        means = ["" if value != value else number(value) for value in (row.first, row.second)]
+    for score in scores:
+        test = score.test
+        unshown = "same runs" if test.identical else "neither" if test.pairs else ""
         table.add_row(
-            f"{extent_name(row.extent)}{trained}",
-            *means,
-            difference_of(row.difference, row.half_width, row.first),
-            f"{row.won} of {row.pairs}" if row.pairs else "",
-            p_text(row.p),
-            p_text(row.p_holm),
-            {1: "A", -1: "B", 0: "neither" if row.pairs else ""}[row.shown],
+            f"{extent_name(score.extent)}{' (trained)' if score.extent == trained else ''}",
+            *("" if math.isnan(mean) else number(mean) for mean in (test.first, test.second)),
+            difference_of(test.difference, test.half_width, test.first),
+            f"{score.won} of {test.pairs}" if test.pairs else "",
+            p_text(test.p),
+            p_text(test.p_holm),
+            {1: "A", -1: "B", 0: unshown}[score.shown],
         )
     console.print(table)
     console.print()

@@ -14,7 +14,8 @@ def command(kind: str | None, axes: int | None) -> None:
     """List the encodings and the tasks, built-in ones and plugins.
 
     The columns of an encoding: how many position axes it serves, and where it acts: I on the embeddings, R on
-    queries and keys, B on the attention logits from positions, C on them from content.
+    queries and keys, B on the attention logits from positions, C on them from content, T on their
+    temperature, W on which keys are seen.
 
     \b
     Examples:

@@ -7,17 +7,16 @@ from typing import Any
 
 import click
 
-from pebench.cluster_options import cluster_options, requested
+from pebench.cluster_options import ClusterCommand, requested
 from pebench.parameters import runs_option
 
 
-@click.command("retry")
+@click.command("retry", cls=ClusterCommand)
 @click.argument("sweep")
 @click.option("--failed", is_flag=True, help="The failed cells; this is the default.")
 @click.option("--lost", is_flag=True, help="The lost cells.")
 @click.option("--cancelled", is_flag=True, help="The cancelled cells.")
 @click.option("--from-scratch", is_flag=True, help="Forget their checkpoints and begin anew.")
-@cluster_options
 @runs_option
 def command(
     sweep: str,

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     "--from",
     "start",
     metavar="RUN",
-    help="Begin with the weights of a finished run, by its id. Encoding and model are as there.",
+    help="Begin with the weights of a finished run, by its id. Encoding and model are as there; with another "
+    "--encoding the run is converted.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -81,7 +82,7 @@ def command(
     from pebench.resolve import build_task
     from pebench.running.execution import Execution, check_ranks
     from pebench.store import RunFolder
-    from pebench.submission.inline import run_all
+    from pebench.submission.cells import run_all
     from pebench.submission.progress import display
 
     cell = _cell(encoding, task) if start is None else _continued(encoding, task, start, runs)
@@ -120,8 +121,8 @@ def _cell(encoding: str | None, task: str) -> Cell:
 
 
 def _continued(encoding: str | None, task: str, start: str, runs: Path) -> Cell:
-    """A cell that begins with the weights of a run. They fit no other encoding and no other model, so those
-    of the run stand where nothing else is asked for."""
+    """A cell that begins with the weights of a run. They fit no other model, and encoding and model are those
+    of the run where nothing else is asked for."""
     from pebench.registry import tasks
     from pebench.store import find_run
     from pebench.sweeping.cell import Cell

@@ -196,6 +196,7 @@ def _places(acts: str) -> str:
         "R": "queries and keys (R)",
         "B": "the logits, from positions (B)",
         "C": "the logits, from content (C)",
+        "T": "the temperature of the softmax (T)",
         "W": "which keys are seen (W)",
     }
     return ", ".join(names[letter] for letter in acts) or "nothing"
@@ -204,9 +205,9 @@ def _places(acts: str) -> str:
 def _parameters(name: str, size: dict[str, int], extent: tuple[int, ...]) -> str:
     import torch
 
+    from pebench.encoding_config import build_encoding
     from pebench.errors import UserError
     from pebench.position_encoding import Geometry
-    from pebench.resolve import build_encoding
 
     try:
         with torch.device("meta"):

@@ -75,7 +75,7 @@ _STYLES = {
 
 _LOOK_EVERY = 5.0
 _FIRST = ("running", "requeued", "failed", "lost", "diverged", "cancelled", "queued", "missing", "done")
-"""What matters most to who watches."""
+"""The order of a cut table: the states that matter most come first."""
 
 
 def _print(cells: list[Any], brief: bool) -> None:
@@ -151,7 +151,8 @@ def _table(cells: list[Any], width: int | None = None) -> Any:
     """A row a cell. The task has a column where there are several.
 
     Args:
-        cells: to show. width: of the terminal, where every row is to be one line, cut where it must be.
+        cells: to show.
+        width: of the terminal, where every row is to be one line, cut where it must be.
     """
     from rich.table import Table
     from rich.text import Text

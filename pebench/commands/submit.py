@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from pebench.cluster_options import cluster_options, requested
+from pebench.cluster_options import ClusterCommand, requested
 from pebench.parameters import runs_option
 
 
-@click.command("submit")
+@click.command("submit", cls=ClusterCommand)
 @click.argument("sweep")
-@cluster_options
 @click.option("--dry-run", is_flag=True, help="Print what would be started, and start and write nothing.")
 @runs_option
 def command(
@@ -44,10 +43,10 @@ def command(
     resources = requested(find(sweep) if profile else None, cluster, profile, options)
     loaded = load_sweep(sweep, runs)
     if dry_run:
-        from pebench.submission.outlook import lines
-        from pebench.submission.submit import foresee
+        from pebench.submission.dry_run import lines
+        from pebench.submission.submit import preview
 
-        for line in lines(loaded, runs, cluster, resources, foresee(loaded, runs, cluster, resources)):
+        for line in lines(loaded, runs, cluster, resources, preview(loaded, runs, cluster, resources)):
             click.echo(line)
         return 0
     return start(loaded, runs, cluster, resources)
@@ -77,7 +76,7 @@ def start(sweep: Any, runs: Path, cluster: Any, resources: Any, **choice: Any) -
 
 
 def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
-    from pebench.submission.inline import carry_out
+    from pebench.submission.cells import carry_out
     from pebench.submission.progress import display
 
     if not submitted.started:

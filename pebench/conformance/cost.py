@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from pebench.encoding_config import build_encoding
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, Geometry, StepRNG, grid, tabulate
 from pebench.randomness import generator
-from pebench.resolve import build_encoding
 
 Work = Callable[[], object]
 

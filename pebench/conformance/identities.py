@@ -14,7 +14,6 @@ from torch import Tensor
 from pebench.conformance.subject import EXTENTS, Subject, assert_close, run_forward
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, grid
-from pebench.registry import encodings
 
 COUNT = 20
 """Tokens that are looked at."""
@@ -60,7 +59,7 @@ def grid_row(subject: Subject) -> None:
         assert name in parameters, OTHER_PARAMETERS
         _take_from(parameter, parameters[name])
     tokens = subject.tokens(length)
-    method = encodings.load(subject.name).extrapolations[0]
+    method = subject.declared.extrapolations[0]
     found, wanted = (
         run_forward(model, tokens, grid(extent).to(subject.device), Extrapolation(extent, method))
         for model, extent in ((row, (1, length)), (line, (length,)))

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding, encoding_class
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, grid, tabulate
 from pebench.randomness import generator
-from pebench.registry import encodings
-from pebench.resolve import build_encoding
 
 VOCABULARY = 31
 TOLERANCE = 2e-5
@@ -40,13 +39,18 @@ class Subject:
     device: str = "cpu"
 
     @property
+    def declared(self) -> type[PositionEncoding]:
+        """The class of the encoding, with what it says of itself."""
+        return encoding_class(self.name, self.options)
+
+    @property
     def geometry(self) -> Geometry:
         """A model of three layers and four heads."""
         return Geometry(64, 4, 3, self.extent or EXTENTS[self.axes], self.causal)
 
     def encoding(self, layers: int = 3, seed: int = 0) -> PositionEncoding:
         """The encoding, every parameter moved off its initial value: what starts at zero hides mistakes."""
-        geometry = replace(self.geometry, layers=layers)
+        geometry = replace(self.geometry, layers=max(layers, self.declared.fewest_layers))
         encoding = build_encoding(self.name, self.options, geometry, seed)
         with torch.no_grad():
             for name, parameter in encoding.named_parameters():
@@ -78,20 +82,20 @@ class Subject:
         steps = torch.randint(1, 4, (1, count, self.axes), generator=generator(0, "gaps", count))
         positions = 3 + steps.cumsum(1)
         extent = tuple(int(size) + 1 for size in positions.amax((0, 1)))
-        return positions.to(self.device), Extrapolation(extent, encodings.load(self.name).extrapolations[0])
+        return positions.to(self.device), Extrapolation(extent, self.declared.extrapolations[0])
 
     def reach(self, times: int = 1) -> Extrapolation:
         """So many times the trained extent, by the encoding's own preference."""
         extent = tuple(size * times for size in EXTENTS[self.axes])
-        return Extrapolation(extent, encodings.load(self.name).extrapolations[0])
+        return Extrapolation(extent, self.declared.extrapolations[0])
 
 
 def subjects(name: str, options: Mapping[str, Any] | None = None, device: str = "cpu") -> Iterator[Subject]:
     """An encoding in every setting it says it can serve."""
-    encoding_class = encodings.load(name)
-    for axes in encoding_class.axes:
+    declared = encoding_class(name, options or {})
+    for axes in declared.axes:
         for causal in (True, False) if axes == 1 else (False,):
-            if causal or not encoding_class.causal_only:
+            if causal or not declared.causal_only:
                 yield Subject(name, axes, causal, options or {}, device=device)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -46,6 +47,17 @@ class DataSource(Frozen):
         if self.dataset:
             return {key: value for key, value in fields(self).items() if value is not None}
         return self.splits
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """The names of data that come along or of a set, without their owner's."""
+        names = (self.name, self.dataset, self.configuration)
+        return tuple(PurePosixPath(name).name for name in names if name)
+
+    def read_from(self, split: str) -> tuple[str, ...]:
+        """The file or folder of a split; nothing for a set."""
+        written = (self.path, None if self.dataset else self.splits.get(split))
+        return tuple(path for path in written if path)
 
     @property
     def splits(self) -> dict[str, str]:

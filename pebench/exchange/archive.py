@@ -1,4 +1,4 @@
-"""What an archive of run folders may hold.
+"""Layout of an archive of run folders.
 
 manifest.json             SHA-256 and size of every other file, first in the archive
 sweeps/<name>.json        which runs a sweep is made of
@@ -26,16 +26,8 @@ FORMAT = 1
 
 WEIGHTS = ("model.safetensors",)
 FINISHED = (
-    *(
-        "provenance.json",
-        "changes.diff",
-        "metrics.jsonl",
-        "system.jsonl",
-        "log.txt",
-        "classes.json",
-        "tokenizer.json",
-    ),
-    "result.json",
+    *("provenance.json", "changes.diff", "metrics.jsonl", "system.jsonl", "log.txt", "classes.json"),
+    *("tokenizer.json", "result.json"),
 )
 """Files of a finished run beside its specification, the result last; not every run has each of them."""
 
@@ -49,14 +41,14 @@ _MEMBER = re.compile(
 
 
 class Content(Frozen):
-    """What is known of a file beforehand."""
+    """Digest and size of a file."""
 
     sha256: str
     size: int
 
 
 class Manifest(Frozen):
-    """What an archive says that it holds.
+    """List of the files of an archive.
 
     Attributes:
         format: see `FORMAT`.

@@ -26,7 +26,7 @@ from pebench.store import RunFolder, SweepRecord
 
 
 class Exported(NamedTuple):
-    """What an archive holds: how many runs, and how many of them are finished."""
+    """Counts of an archive: runs, and finished ones among them."""
 
     runs: int
     finished: int
@@ -39,7 +39,8 @@ def export(runs: Path, sweeps: Sequence[SweepRecord], output: Path, weights: boo
     specification is, so that the cells of a sweep stay together.
 
     Args:
-        runs: the folder of runs. sweeps: which of them.
+        runs: the folder of runs.
+        sweeps: which of them.
         output: the archive, its ending says how it is compressed.
         weights: whether to add the weights of finished models.
 

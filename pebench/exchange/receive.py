@@ -23,10 +23,11 @@ from pebench.store import Result, RunFolder, SweepRecord, read_sweeps, write_swe
 
 @dataclass
 class Received:
-    """What an import did.
+    """Result of an import.
 
     Attributes:
-        added: ids of runs that were not there. completed: of runs that nobody had begun here.
+        added: ids of runs that were not there.
+        completed: of runs that nobody had begun here.
         known: of runs that are here already, with the same scores or not yet finished in the archive.
         kept: of runs whose own results were kept because they are others.
         sweeps: names of the sweeps.
@@ -45,7 +46,8 @@ def receive(
     """Checks an archive and adds its runs.
 
     Args:
-        path: the archive. runs: the folder of runs, made if it is not there.
+        path: the archive.
+        runs: the folder of runs, made if it is not there.
         name: what to call its sweep here, by default as it was called there.
         keep_own: whether to leave runs of other content as they are here and add the rest.
         most: bytes that the archive may have when it is unpacked.
@@ -153,7 +155,7 @@ def _check_sweeps(runs: Path, sweeps: list[SweepRecord]) -> None:
 
 
 def _sort(runs: Path, arrived: Path, ids: list[str]) -> Received:
-    """What is to be done about each run."""
+    """Sorts the runs by what the import does with them."""
     received = Received()
     for run_id in ids:
         theirs, own = RunFolder(arrived / run_id), RunFolder(runs / run_id)

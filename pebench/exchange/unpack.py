@@ -41,7 +41,8 @@ class _Bounded:
     """A stream that ends with an error where more is read than was allowed.
 
     Args:
-        stream: what is read. most: bytes in all.
+        stream: what is read.
+        most: bytes in all.
     """
 
     def __init__(self, stream: IO[bytes], most: int) -> None:
@@ -63,7 +64,9 @@ def unpack(path: Path, folder: Path, most: int) -> Manifest:
     """Reads every file of an archive into a folder, checked against the archive's own manifest.
 
     Args:
-        path: the archive. folder: an empty one. most: bytes that all files together may have.
+        path: the archive.
+        folder: an empty one.
+        most: bytes that all files together may have.
 
     Raises:
         UserError: it is no archive, it is damaged or incomplete, or it holds what does not belong there.

@@ -1,4 +1,4 @@
-"""All that is shown of a sweep, computed once for every file, page and terminal."""
+"""The results of a sweep, computed once for every file, page and terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pebench.leaderboard.costs import mean_costs
 from pebench.leaderboard.overall import OverallRow, overall
 from pebench.leaderboard.published import Figure, Match, matches
 from pebench.leaderboard.summary import summarise
-from pebench.leaderboard.wide import Wide, widen
+from pebench.leaderboard.tables import LeaderboardTable, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Board:
     baseline: str | None
     summary: pandas.DataFrame
     costs: pandas.DataFrame
-    tables: list[Wide]
+    tables: list[LeaderboardTable]
     overall: list[OverallRow]
     published: list[Match] | None
 
@@ -44,7 +44,7 @@ class Board:
 def make_board(
     collection: Collection, baseline: str | None = None, figures: Sequence[Figure] | None = None
 ) -> Board:
-    """Computes what there is to show.
+    """Computes the results of a sweep.
 
     Args:
         collection: the runs.
@@ -56,7 +56,7 @@ def make_board(
     """
     baseline = baseline if baseline is not None else collection.sweep.baseline
     summary, costs = summarise(collection, baseline), mean_costs(collection)
-    tables = widen(collection, summary)
+    tables = make_tables(collection, summary)
     return Board(
         collection=collection,
         baseline=baseline,

@@ -1,22 +1,19 @@
-"""A sweep as long frames: one row a cell, a score, an evaluation's cost."""
+"""The runs of a sweep, grouped, and their scores as one frame."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.evidence import Evidence
 from pebench.leaderboard.groups import Group, group
-from pebench.scores import trained_extent
+from pebench.leaderboard.run_data import RunData
 from pebench.store import MetricRecord, SweepRecord
 
 if TYPE_CHECKING:
     import pandas
-
-MISSING = "missing"
-"""The status of a cell without a result; the others are those of `pebench.store.Result`."""
 
 
 @dataclass(frozen=True)
@@ -25,25 +22,20 @@ class Collection:
 
     Attributes:
         sweep: its record.
-        evidence: what each of its runs says, in the order of groups and seeds.
+        runs: the data of each of its runs, in the order of groups and seeds.
         groups: by key, in the order of tables and rows.
         columns: the names of the settings in which groups differ.
         metrics: how each metric is read, the headline first, by task.
-        cells: run_id, group, seed, status, diverged_at.
-        scores: run_id, group, seed, metric, extent, extrapolation, value.
-        costs: run_id, group, seed, phase, extent, extrapolation, items_per_second, peak_memory_bytes,
-            kernels, parameters, encoding_parameters, item.
+        scores: one row a score, with the columns run_id, group, seed, metric, extent, extrapolation, value.
         warnings: sentences about what makes the numbers incomparable.
     """
 
     sweep: SweepRecord
-    evidence: list[Evidence]
+    runs: list[RunData]
     groups: dict[str, Group]
     columns: tuple[str, ...]
     metrics: dict[str, dict[str, MetricRecord]]
-    cells: pandas.DataFrame
     scores: pandas.DataFrame
-    costs: pandas.DataFrame
     warnings: tuple[str, ...]
 
     @property
@@ -51,100 +43,69 @@ class Collection:
         """The metric that each task is judged by."""
         return {task: next(iter(metrics), "") for task, metrics in self.metrics.items()}
 
+    @cached_property
+    def by_group(self) -> dict[str, list[RunData]]:
+        """The runs of each group, by its key."""
+        found: dict[str, list[RunData]] = {key: [] for key in self.groups}
+        for run in self.runs:
+            found[run.group].append(run)
+        return found
 
-_Cell = tuple[str, Evidence]
-"""What a run says, after the key of its group."""
 
-
-def collect(sweep: SweepRecord, evidence: Iterable[Evidence], warnings: Iterable[str] = ()) -> Collection:
-    """Puts together what the runs of a sweep say.
+def collect(sweep: SweepRecord, runs: Iterable[RunData], warnings: Iterable[str] = ()) -> Collection:
+    """Puts the runs of a sweep together.
 
     Args:
         sweep: its record.
-        evidence: what each of its runs says, in any order.
+        runs: the data of its runs, in any order.
         warnings: what is known beforehand to make the numbers incomparable or incomplete.
     """
-    cells = sorted(
-        ((each.spec.group, each) for each in evidence),
-        key=lambda cell: (cell[0], cell[1].spec.seed, cell[1].run_id),
-    )
-    groups, columns = group(cells)
-    place = {key: number for number, key in enumerate(groups)}
-    cells.sort(key=lambda cell: place[cell[0]])
+    runs = sorted(runs, key=lambda run: (run.group, run.spec.seed, run.run_id))
+    groups, columns = group(runs)
+    order = {key: number for number, key in enumerate(groups)}
+    runs.sort(key=lambda run: order[run.group])
     metrics: dict[str, dict[str, MetricRecord]] = defaultdict(dict)
-    for _, cell in cells:
-        if cell.result is not None:
-            metrics[cell.spec.task.name].update(cell.result.metrics)
+    for run in runs:
+        if run.result is not None:
+            metrics[run.spec.task.name].update(run.result.metrics)
     return Collection(
         sweep=sweep,
-        evidence=[cell for _, cell in cells],
+        runs=runs,
         groups=groups,
         columns=columns,
         metrics=dict(metrics),
-        cells=_frame(_cell_rows(cells), ["run_id", "group", "seed", "status", "diverged_at"]),
-        scores=_frame(_score_rows(cells), [*_SHARED, *PLACE, "value"]),
-        costs=_frame(_cost_rows(cells), [*_SHARED, "phase", *_PLACE, *_COSTS]),
-        warnings=(*warnings, *_different_data(cells, groups)),
+        scores=_scores(runs),
+        warnings=(*warnings, *_different_data(runs, groups)),
     )
 
 
 PLACE = ["metric", "extent", "extrapolation"]
 """The columns that say what was measured."""
 
-_SHARED = ["run_id", "group", "seed"]
-_PLACE = ["extent", "extrapolation"]
-_COSTS = [
-    "items_per_second",
-    "peak_memory_bytes",
-    "kernels",
-    "parameters",
-    "encoding_parameters",
-    "item",
-]
 
-
-def _cell_rows(cells: Iterable[_Cell]) -> Iterable[list[Any]]:
-    for key, cell in cells:
-        status = cell.result.status if cell.result is not None else MISSING
-        diverged_at = cell.result.diverged_at if cell.result is not None else None
-        yield [cell.run_id, key, cell.spec.seed, status, diverged_at]
-
-
-def _score_rows(cells: Iterable[_Cell]) -> Iterable[list[Any]]:
-    for key, cell in cells:
-        for score in cell.result.scores if cell.result is not None else ():
-            place = [score.metric, score.extent, score.extrapolation]
-            yield [cell.run_id, key, cell.spec.seed, *place, score.value]
-
-
-def _cost_rows(cells: Iterable[_Cell]) -> Iterable[list[Any]]:
-    for key, cell in cells:
-        if cell.result is None:
-            continue
-        cost = cell.result.cost
-        shared = [cell.run_id, key, cell.spec.seed]
-        model = [cost.parameters, cost.encoding_parameters, cost.item]
-        trained = [cost.items_per_second, cost.peak_memory_bytes, cost.kernels]
-        yield [*shared, "training", trained_extent(cell.spec) or (), "", *trained, *model]
-        for part in cost.evaluations:
-            measured = [part.items_per_second, part.peak_memory_bytes, part.kernels]
-            yield [*shared, "evaluation", part.extent, part.extrapolation, *measured, *model]
-
-
-def _frame(rows: Iterable[list[Any]], columns: list[str]) -> pandas.DataFrame:
+def _scores(runs: Iterable[RunData]) -> pandas.DataFrame:
     import pandas
 
-    frame = pandas.DataFrame(list(rows), columns=columns)
-    numbers = {"value", "items_per_second", "peak_memory_bytes", "diverged_at"} & set(columns)
-    return frame.astype(dict.fromkeys(numbers, "float64"))
+    rows = [
+        (run.run_id, run.group, run.spec.seed, *place, value)
+        for run in runs
+        for place, value in run.scores.items()
+    ]
+    frame = pandas.DataFrame(rows, columns=["run_id", "group", "seed", *PLACE, "value"])
+    return frame.astype({"value": "float64"})
 
 
-def _different_data(cells: list[_Cell], groups: Mapping[str, Group]) -> list[str]:
+def rows_of(frame: pandas.DataFrame) -> Iterable[Any]:
+    """The rows of a frame, with the columns as attributes."""
+    return frame.itertuples(index=False)
+
+
+def _different_data(runs: list[RunData], groups: Mapping[str, Group]) -> list[str]:
     """Names the data that was not the same in all runs of a table."""
     seen: dict[tuple[tuple[str, ...], str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for key, cell in cells:
-        for name, fingerprint in cell.data.items():
-            seen[groups[key].table, name][fingerprint].append(cell.run_id)
+    for run in runs:
+        for name, fingerprint in run.fingerprints.items():
+            seen[groups[run.group].table, name][fingerprint].append(run.run_id)
     return [
         f"{' '.join(table)}: the data '{name}' was not the same in all runs, so that scores do not compare: "
         + "; ".join(f"{_abbreviated(ids)} read {digest[:12]}" for digest, ids in sorted(found.items()))

@@ -1,228 +1,291 @@
-"""Is the difference between two encodings more than chance: pairs by seed, t intervals, Holm's correction.
-
-A difference is that of one score and the baseline's of the same seed, at the same metric and extent, which
-takes away what weights and data order do to both. Holm's correction (Holm 1979, "A simple sequentially
-rejective multiple test procedure") is over all that are compared with the baseline at one metric and extent
-of a table.
-"""
+"""Is A better than B: paired tests at every metric and extent, with Holm's correction over all of them."""
 
 from __future__ import annotations
 
-import gc
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from functools import partial
 
-from pebench.errors import unknown
-from pebench.leaderboard.collect import PLACE, Collection
+from pebench.errors import UserError, join_and, unknown
+from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
-from pebench.leaderboard.statistics import half_width
+from pebench.leaderboard.operands import Operand, Operands
+from pebench.leaderboard.paired_test import LEVEL, PairedTest, Sample, paired_tests
+from pebench.leaderboard.run_data import RunData, sample
+from pebench.leaderboard.wording import gaps
+from pebench.scores import Extent, extent_name, inside, positions
+from pebench.settings import settings
+from pebench.store import MetricRecord
 
-if TYPE_CHECKING:
-    import numpy
-    import pandas
-    from numpy.typing import ArrayLike
 
-
-class Paired(NamedTuple):
-    """What pairs of scores say; NaN where they say nothing.
+@dataclass(frozen=True)
+class ComparedScore:
+    """A against B at one metric and extent.
 
     Attributes:
-        mean: of the differences. half_width: of its 95 % t interval. p: of the two-sided paired t test.
+        metric: its name.
+        record: how the metric is read.
+        extent: where it was measured.
+        test: the paired test of A's scores against B's.
     """
 
-    mean: numpy.ndarray[Any, Any]
-    half_width: numpy.ndarray[Any, Any]
-    p: numpy.ndarray[Any, Any]
+    metric: str
+    record: MetricRecord
+    extent: Extent
+    test: PairedTest
+
+    @property
+    def won(self) -> int:
+        """Number of pairs in which A is better."""
+        return self.test.above if self.record.higher_is_better else self.test.below
+
+    @property
+    def ahead(self) -> int:
+        """1 where A has the better mean, −1 where B has, 0 where neither."""
+        difference = self.test.difference
+        if math.isnan(difference) or difference == 0:
+            return 0
+        return 1 if (difference > 0) == self.record.higher_is_better else -1
+
+    @property
+    def shown(self) -> int:
+        """`ahead` where the corrected p is below `LEVEL`, else 0."""
+        return self.ahead if self.test.p_holm < LEVEL else 0
 
 
-def paired(mean: ArrayLike, deviation: ArrayLike, count: ArrayLike) -> Paired:
-    """The paired t test, from the summaries of differences.
+@dataclass(frozen=True)
+class PairedComparison:
+    """One group of A against one of B.
 
-    Args:
-        mean, deviation, count: of each sample of differences; the deviation with n − 1 in the denominator.
-
-    Returns:
-        Arrays of their shape. One pair has no interval and no p. Differences that are all the same have no
-        p either: a t test needs a spread, and three equal wins are no certainty. Where there is no
-        difference at all p is 1.
+    Attributes:
+        groups: the two.
+        scores: by metric and extent.
+        notes: sentences about what is missing, and about what else differs between the two.
+        run_ids: of the two.
     """
-    import numpy
-    from scipy import stats
 
-    mean, deviation, count = (numpy.asarray(each, dtype=float) for each in (mean, deviation, count))
-    # Differences of equal numbers are equal only up to the last digits.
-    constant = deviation <= 1e-12 * numpy.abs(mean)
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        t = numpy.abs(mean) / (deviation / numpy.sqrt(count))
-    p = 2.0 * stats.t.sf(t, numpy.where(count > 1, count - 1, numpy.nan))
-    p = numpy.where(constant, numpy.where((mean == 0) & (count > 1), 1.0, numpy.nan), p)
-    return Paired(mean, half_width(deviation, count), p)
+    groups: tuple[Group, Group]
+    scores: list[ComparedScore]
+    notes: list[str]
+    run_ids: tuple[list[str], list[str]]
 
 
-def holm(p: ArrayLike) -> numpy.ndarray[Any, Any]:
-    """Holm-corrected p of one family of tests; NaN stays NaN and is no member of it."""
-    import numpy
-    from statsmodels.stats.multitest import multipletests
+@dataclass(frozen=True)
+class Comparison:
+    """A against B.
 
-    p = numpy.asarray(p, dtype=float)
-    corrected = numpy.full(p.shape, numpy.nan)
-    known = ~numpy.isnan(p)
-    if known.any():
-        corrected[known] = multipletests(p[known], method="holm")[1]
-    return corrected
+    Attributes:
+        pairs: the groups of A, each with that of B on the same task.
+        others: metrics that were measured and are not compared here.
+        verdict: one sentence.
+    """
+
+    pairs: list[PairedComparison]
+    others: list[str]
+    verdict: str
 
 
-def baselines(collection: Collection, baseline: str | None) -> dict[str, Group]:
-    """The group that each group is compared with, by the group's key; those without one are not there.
-
-    It is the baseline's group of the same other settings, or its only group of the same table.
+def compare(collection: Collection, operands: Operands, metrics: Sequence[str] = ()) -> Comparison:
+    """Compares two operands. All tests are one family of Holm's correction.
 
     Args:
-        collection: the sweep. baseline: a label or a name of an encoding.
+        collection: the runs of both.
+        operands: see `pebench.leaderboard.operands.find_operands`.
+        metrics: which are compared, by default the one that each task is judged by.
 
     Raises:
-        UserError: no encoding of the sweep is called so.
+        UserError: nothing of one can be put beside anything of the other, or no run has such a metric.
     """
-    if baseline is None:
-        return {}
-    groups = collection.groups.values()
-    own = [g for g in groups if g.encoding == baseline] or [g for g in groups if g.encoding_name == baseline]
-    if not own:
-        raise unknown("encoding", baseline, {g.encoding for g in groups}, f"sweep '{collection.sweep.name}'")
-    found = {}
-    for group in groups:
-        there = [each for each in own if each.table == group.table]
-        alike = [each for each in there if each.settings == group.settings]
-        if group in own:
-            found[group.key] = group
-        elif len(alike or there) == 1:
-            (found[group.key],) = alike or there
-    return found
+    tasks = {group.task for operand in operands for group in operand.groups}
+    known = {name: record for task in tasks for name, record in collection.metrics.get(task, {}).items()}
+    for metric in metrics:
+        if metric not in known:
+            raise unknown("metric", metric, known)
+    wanted = set(metrics) or {name for task, name in collection.headlines.items() if task in tasks}
+    compared = {name: record for name, record in known.items() if name in wanted}
+    pairs = list(_matched(operands))
+    if not pairs:
+        raise UserError(_nothing_alike(operands))
+    places = [(pair, place) for pair in pairs for place in _places(operands, pair, compared)]
+    tests = paired_tests(
+        [
+            (_sample(operands[0], pair[0], *place), _sample(operands[1], pair[1], *place))
+            for pair, place in places
+        ],
+        ["all that is compared"] * len(places),
+    )
+    scores = [
+        (pair, ComparedScore(metric, compared[metric], extent, test))
+        for (pair, (metric, extent)), test in zip(places, tests, strict=True)
+    ]
+    return Comparison(
+        pairs=[
+            PairedComparison(
+                groups=pair,
+                scores=(own := [score for other, score in scores if other is pair]),
+                notes=[*_identical(own), *_notes(operands, pair)],
+                run_ids=(_run_ids(operands[0], pair[0]), _run_ids(operands[1], pair[1])),
+            )
+            for pair in pairs
+        ],
+        others=[name for name in known if name not in compared],
+        verdict=verdict((operands[0].name, operands[1].name), [score for _, score in scores]),
+    )
 
 
-def differences(collection: Collection, rows: pandas.DataFrame, baseline: str | None) -> pandas.DataFrame:
-    """The paired difference of every row to the baseline in its default extrapolation.
+def _matched(operands: Operands) -> Iterator[tuple[Group, Group]]:
+    """Pairs each group of A with B's group on the same task that shares most settings."""
+    first, second = operands
+    for group in first.groups:
+        beside = [each for each in second.groups if each.task == group.task]
+        if first.kind == "sweep":
+            beside = [each for each in beside if each.encoding == group.encoding]
+        beside = [each for each in beside if each.table == group.table] or beside
+        common = [len(group.settings.items() & each.settings.items()) for each in beside]
+        beside = [each for each, count in zip(beside, common, strict=True) if count == max(common)]
+        if len(beside) > 1:
+            rows = join_and(each.label for each in beside)
+            raise UserError(f"'{second.name}' is several rows beside '{group.label}': name one of {rows}.")
+        if beside and not (beside[0] == group and first.extrapolation == second.extrapolation):
+            yield group, beside[0]
+
+
+def _nothing_alike(operands: Operands) -> str:
+    first, second = operands
+    keys = [{group.key for group in operand.groups} for operand in operands]
+    if keys[0] & keys[1]:
+        same = "are seeds of one cell" if first.kind == "run" and first != second else "are the same runs"
+        return f"'{first.name}' and '{second.name}' {same}: there is nothing to compare."
+    tasks = [{group.task for group in operand.groups} for operand in operands]
+    if not tasks[0] & tasks[1]:
+        return f"'{first.name}' is of {join_and(tasks[0])} and '{second.name}' of {join_and(tasks[1])}."
+    return f"the sweeps '{first.name}' and '{second.name}' have no encoding in common."
+
+
+def _places(
+    operands: Operands, pair: tuple[Group, Group], metrics: Mapping[str, MetricRecord]
+) -> list[tuple[str, Extent]]:
+    """The metrics and extents at which either of a pair has a score, in order."""
+    found = {
+        (metric, extent)
+        for operand, group in zip(operands, pair, strict=True)
+        for run in operand.of_group(group)
+        for metric, extent, _ in run.scores
+        if metric in metrics
+    }
+    order = list(metrics)
+    return sorted(found, key=lambda place: (order.index(place[0]), positions(place[1]), place[1]))
+
+
+def _sample(operand: Operand, group: Group, metric: str, extent: Extent) -> Sample:
+    method = operand.extrapolation
+    if method is None or inside(extent, group.trained):
+        method = group.default or ""
+    return sample(operand.of_group(group), group.key, (metric, extent, method))
+
+
+def _run_ids(operand: Operand, group: Group) -> list[str]:
+    return [run.run_id for run in operand.of_group(group)]
+
+
+def _identical(scores: Sequence[ComparedScore]) -> Iterator[str]:
+    same = [score for score in scores if score.test.identical]
+    if same:
+        yield (
+            f"At {_extents(same)} A and B are the same runs: nothing is tested there, and Holm's correction "
+            "does not count it."
+        )
+
+
+def _notes(operands: Operands, pair: tuple[Group, Group]) -> Iterator[str]:
+    runs = [operand.of_group(group) for operand, group in zip(operands, pair, strict=True)]
+    for letter, own in zip("AB", runs, strict=True):
+        yield from gaps(letter, own)
+    seeds = [{each.spec.seed for each in own} for own in runs]
+    if not seeds[0] & seeds[1]:
+        yield "A and B have no seed in common, so that there are no pairs."
+    elif seeds[0] != seeds[1]:
+        alone = ", ".join(str(seed) for seed in sorted(seeds[0] ^ seeds[1]))
+        yield f"Only one of the two has seed {alone}, which is left out."
+    other = [settings(own[0].spec) for own in runs]
+    for name in sorted(other[0].keys() | other[1].keys()):
+        values = [each.get(name, "none") for each in other]
+        if values[0] != values[1] and not name.startswith(_OWN) and name != "seed":
+            yield f"They differ in {name} too: {values[0]} and {values[1]}."
+    for name, of in (("data", _data), ("code", _code), ("device", _device)):
+        found = [sorted({of(each) for each in own} - {""}) for own in runs]
+        if found[0] != found[1] and all(found):
+            yield f"Their {name} is not the same: {', '.join(found[0])} and {', '.join(found[1])}."
+
+
+_OWN = ("encoding.", "plugins.", "task.name", "task.label")
+
+
+def _data(run: RunData) -> str:
+    return " ".join(f"{name} {digest[:12]}" for name, digest in sorted(run.fingerprints.items()))
+
+
+def _code(run: RunData) -> str:
+    commit = run.provenance.get("commit")
+    return f"{str(commit)[:12]}{' with changes' if run.provenance.get('dirty') else ''}" if commit else ""
+
+
+def _device(run: RunData) -> str:
+    return str(run.provenance.get("device") or "")
+
+
+def verdict(names: tuple[str, str], scores: Sequence[ComparedScore]) -> str:
+    """The answer in one sentence.
 
     Args:
-        collection: the sweep.
-        rows: see `pebench.leaderboard.summary.summarise`.
-        baseline: see `baselines`.
-
-    Returns:
-        A frame with the index of `rows` and the columns baseline, difference, difference_low,
-        difference_high, pairs, p and p_holm; NaN unless every seed of both has a score.
+        names: of A and B.
+        scores: all that is compared.
     """
-    partners = baselines(collection, baseline)
-    scores = collection.scores.merge(_partner_places(rows, partners), on=["group", *PLACE])
-    base = collection.scores[["group", "seed", *PLACE, "value"]]
-    pairs = scores.merge(
-        base,
-        left_on=["partner", "seed", "metric", "extent", "partner_extrapolation"],
-        right_on=["group", "seed", *PLACE],
-        suffixes=("", "_base"),
+    first, second = names
+    known = [score for score in scores if not math.isnan(score.test.difference)]
+    untested = any(score.test.identical for score in scores)
+    where = partial(_where, known=known, everywhere=" wherever that is tested" if untested else " everywhere")
+    if not known:
+        if scores and all(score.test.identical for score in scores):
+            return f"Nothing to compare: {first} and {second} are the same runs everywhere."
+        return f"Not known: nowhere have {first} and {second} the same seeds, each with a score."
+    better, worse = ([score for score in known if score.shown == sign] for sign in (1, -1))
+    counts = sorted({score.test.pairs for score in known})
+    pairs = f"{' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} pairs of seeds"
+    if counts == [1]:
+        leads = where([score for score in known if score.ahead == 1])
+        ahead = f"{first} is ahead{leads}" if leads else f"{first} is nowhere ahead"
+        return f"Not shown: one pair of seeds says nothing about chance; {ahead}."
+    tested = sum(not math.isnan(score.test.p) for score in known)
+    level = (
+        f"at the level of {100 * LEVEL:.0f} % after Holm's correction over {tested} "
+        f"comparison{'' if tested == 1 else 's'}, with {pairs}"
     )
-    pairs["difference"] = pairs["value"] - pairs["value_base"]
-    found = (
-        pairs.groupby(["group", *PLACE], sort=False)["difference"].agg(["mean", "std", "count"]).reset_index()
-    )
-    joined = rows[["group", *PLACE, "seeds", "expected"]].merge(found, on=["group", *PLACE], how="left")
-    joined.index = rows.index
-    joined["baseline"] = [
-        partners[key].label if key in partners and not same else ""
-        for key, same in zip(rows["group"], _is_baseline(rows, partners), strict=True)
-    ]
-    complete = (joined["seeds"] == joined["expected"]) & (joined["count"] == joined["expected"])
-    joined.loc[~complete | (joined["baseline"] == ""), ["mean", "std", "count"]] = float("nan")
-    told = paired(joined["mean"], joined["std"], joined["count"])
-    joined["difference"], joined["p"] = told.mean, told.p
-    joined["difference_low"], joined["difference_high"] = (
-        told.mean - told.half_width,
-        told.mean + told.half_width,
-    )
-    joined["pairs"] = joined["count"].fillna(0).astype(int)
-    joined["p_holm"] = _corrected(collection, rows, joined["p"])
-    columns = ["baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm"]
-    return joined[columns]
+    rest = [score for score in known if score.shown == 0]
+    undecided = f", and no difference is shown{where(rest)}" if rest else ""
+    if better and worse:
+        return f"It depends: {first} is better{where(better)} and {second}{where(worse)}{undecided}; {level}."
+    if better:
+        answer = "In part" if rest else "Yes"
+        return f"{answer}: {first} is better than {second}{where(better)}{undecided}; {level}."
+    if worse:
+        return f"No: {second} is better than {first}{where(worse)}{undecided}; {level}."
+    return f"Not shown: no difference between {first} and {second} is more than chance, {level}."
 
 
-def ranks(collection: Collection, rows: pandas.DataFrame) -> list[int | None]:
-    """The rank of every row among those of its table at the same metric and extent.
-
-    It is one more than the number of rows whose whole interval is better, so that rows whose intervals
-    overlap with that of the best share the first rank. A row without an interval has no rank.
-
-    Args:
-        collection: the sweep. rows: see `pebench.leaderboard.summary.summarise`.
-    """
-    import numpy
-
-    found: list[int | None] = [None] * len(rows)
-    low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
-    for (task, *_), metric, members in _families(collection, rows):
-        known = numpy.array([number for number in members if not numpy.isnan(low[number])], dtype=int)
-        if not known.size:
-            continue
-        if collection.metrics[task][metric].higher_is_better:
-            ahead, worst = numpy.sort(-low[known]), -high[known]
-        else:
-            ahead, worst = numpy.sort(high[known]), low[known]
-        for number, place in zip(known, numpy.searchsorted(ahead, worst, side="left"), strict=True):
-            found[number] = int(place) + 1
-    return found
+def _where(scores: Sequence[ComparedScore], known: Sequence[ComparedScore], everywhere: str) -> str:
+    """`` at 128 and 256``, `everywhere`, or how often where there is more than one metric or pair."""
+    if not scores:
+        return ""
+    if len(scores) == len(known):
+        return everywhere
+    if len({score.extent for score in known}) < len(known):
+        return f" in {len(scores)} of {len(known)} comparisons"
+    return f" at {_extents(scores)}"
 
 
-def _partner_places(rows: pandas.DataFrame, partners: Mapping[str, Group]) -> pandas.DataFrame:
-    """The places of the rows that have a partner, with the partner's group and extrapolation."""
-    import pandas
-
-    places = [
-        (key, metric, extent, extrapolation, partners[key].key, partners[key].default or "")
-        for key, metric, extent, extrapolation in rows[["group", *PLACE]].itertuples(index=False, name=None)
-        if key in partners
-    ]
-    frame = pandas.DataFrame(places, columns=["group", *PLACE, "partner", "partner_extrapolation"])
-    return frame if places else frame.astype("object")
-
-
-def _is_baseline(rows: pandas.DataFrame, partners: Mapping[str, Group]) -> Iterator[bool]:
-    """Whether each row is that which the others are compared with."""
-    for key, extrapolation in rows[["group", "extrapolation"]].itertuples(index=False, name=None):
-        partner = partners.get(key)
-        yield partner is not None and partner.key == key and extrapolation == (partner.default or "")
-
-
-def _corrected(collection: Collection, rows: pandas.DataFrame, p: pandas.Series[float]) -> list[float]:
-    values = p.to_numpy()
-    corrected = [float("nan")] * len(rows)
-    with _nothing_to_collect():
-        for _, _, members in _families(collection, rows):
-            for number, value in zip(members, holm(values[list(members)]), strict=True):
-                corrected[number] = float(value)
-    return corrected
-
-
-def _families(
-    collection: Collection, rows: pandas.DataFrame
-) -> Iterator[tuple[tuple[str, ...], str, Sequence[int]]]:
-    """Table, metric and row numbers of the rows that are compared: one table, one metric, one extent."""
-    found: dict[tuple[tuple[str, ...], str, tuple[int, ...]], list[int]] = {}
-    places = rows[["group", "metric", "extent"]].itertuples(index=False, name=None)
-    for number, (key, metric, extent) in enumerate(places):
-        if metric:
-            found.setdefault((collection.groups[key].table, metric, extent), []).append(number)
-    for (table, metric, _), members in found.items():
-        yield table, metric, members
-
-
-@contextmanager
-def _nothing_to_collect() -> Iterator[None]:
-    """Sets all objects that there are aside from garbage collection.
-
-    statsmodels collects garbage at every correction, which takes a second each beside ten thousand runs.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+def _extents(scores: Sequence[ComparedScore]) -> str:
+    """``128, 256 and 512``, each once."""
+    *most, last = dict.fromkeys(extent_name(score.extent) for score in scores)
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,4 +1,4 @@
-"""What encodings cost beside their scores, as means over the finished seeds."""
+"""Costs of encodings, as means over the finished seeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.collect import Collection
-from pebench.leaderboard.wide import Wide
+from pebench.leaderboard.collect import Collection, rows_of
+from pebench.leaderboard.tables import LeaderboardTable
 
 if TYPE_CHECKING:
     import pandas
@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CostRow:
-    """What one encoding costs; NaN where it was not measured.
+    """Costs of one encoding; NaN where one was not measured.
 
     Attributes:
-        key, label: of the group.
+        key: of the group.
+        label: of the group.
         item: what throughput counts.
-        parameters: of the model. encoding_parameters: of the encoding in it.
-        training: items a second. memory: bytes at the peak of training.
+        parameters: number in the model.
+        encoding_parameters: number in its encoding.
+        training: items a second.
+        memory: bytes at the peak of training.
         evaluation: items a second at the largest extent of the table, by the default extrapolation.
         kernels: of attention in training.
     """
@@ -44,7 +47,30 @@ def mean_costs(collection: Collection) -> pandas.DataFrame:
     Columns: group, phase, extent, extrapolation, parameters, encoding_parameters, item, items_per_second,
     peak_memory_bytes, kernels, seeds.
     """
-    grouped = collection.costs.groupby(["group", "phase", "extent", "extrapolation"], sort=False)
+    import pandas
+
+    rows: list[tuple[Any, ...]] = []
+    for run in collection.runs:
+        if run.result is not None:
+            cost = run.result.cost
+            of_model = (cost.parameters, cost.encoding_parameters, cost.item)
+            spent = (cost.items_per_second, cost.peak_memory_bytes, cost.kernels)
+            rows.append((run.group, "training", run.task.trained_extent or (), "", *of_model, *spent))
+            for part in cost.evaluations:
+                spent = (part.items_per_second, part.peak_memory_bytes, part.kernels)
+                rows.append((run.group, "evaluation", part.extent, part.extrapolation, *of_model, *spent))
+    place = ["group", "phase", "extent", "extrapolation"]
+    columns = [
+        "parameters",
+        "encoding_parameters",
+        "item",
+        "items_per_second",
+        "peak_memory_bytes",
+        "kernels",
+    ]
+    frame = pandas.DataFrame(rows, columns=[*place, *columns])
+    frame = frame.astype({"items_per_second": "float64", "peak_memory_bytes": "float64"})
+    grouped = frame.groupby(place, sort=False)
     return grouped.agg(
         parameters=("parameters", "mean"),
         encoding_parameters=("encoding_parameters", "mean"),
@@ -52,57 +78,39 @@ def mean_costs(collection: Collection) -> pandas.DataFrame:
         items_per_second=("items_per_second", "mean"),
         peak_memory_bytes=("peak_memory_bytes", "mean"),
         kernels=("kernels", _kernels),
-        seeds=("run_id", "size"),
+        seeds=("kernels", "size"),
     ).reset_index()
 
 
-def cost_rows(costs: pandas.DataFrame, table: Wide) -> list[CostRow]:
-    """What the encodings of a table cost, in its order; those of which no run has finished are not there.
+def cost_rows(costs: pandas.DataFrame, table: LeaderboardTable) -> list[CostRow]:
+    """The costs of the encodings of a table, in its order; those without a finished run are not there.
 
     Args:
-        costs: see `mean_costs`. table: whose encodings.
+        costs: see `mean_costs`.
+        table: whose encodings.
     """
-    groups = {line.group.key: line.group for line in table.lines}
-    own = costs[costs["group"].isin(list(groups))]
-    largest = table.extents[-1] if table.extents else ()
-    rates: dict[tuple[Any, ...], float] = {}
-    for key, phase, extent, method, rate in _fields(own, _PLACE):
-        if phase == "evaluation":
-            rates[key, extent, method] = rate
-    trained = {key: rest for key, phase, *rest in _fields(own, _TRAINING) if phase == "training"}
+    groups = {row.group.key: row.group for row in table.rows}
+    trained, rates = {}, {}
+    for cost in rows_of(costs[costs["group"].isin(list(groups))]):
+        if cost.phase == "training":
+            trained[cost.group] = cost
+        elif (cost.extent, cost.extrapolation) == (table.largest, groups[cost.group].default):
+            rates[cost.group] = cost.items_per_second
     return [
         CostRow(
             key=key,
             label=group.label,
-            item=item,
-            parameters=parameters,
-            encoding_parameters=of_encoding,
-            training=rate,
-            memory=memory,
-            evaluation=rates.get((key, largest, group.default), math.nan),
-            kernels=kernels,
+            item=trained[key].item,
+            parameters=trained[key].parameters,
+            encoding_parameters=trained[key].encoding_parameters,
+            training=trained[key].items_per_second,
+            memory=trained[key].peak_memory_bytes,
+            evaluation=rates.get(key, math.nan),
+            kernels=trained[key].kernels,
         )
         for key, group in groups.items()
         if key in trained
-        for item, parameters, of_encoding, rate, memory, kernels in [trained[key]]
     ]
-
-
-_PLACE = ["group", "phase", "extent", "extrapolation", "items_per_second"]
-_TRAINING = [
-    "group",
-    "phase",
-    "item",
-    "parameters",
-    "encoding_parameters",
-    "items_per_second",
-    "peak_memory_bytes",
-    "kernels",
-]
-
-
-def _fields(frame: pandas.DataFrame, columns: list[str]) -> Iterable[tuple[Any, ...]]:
-    return frame[columns].itertuples(index=False, name=None)
 
 
 def _kernels(values: Iterable[Sequence[str]]) -> str:

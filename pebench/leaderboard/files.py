@@ -6,56 +6,58 @@ import json
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.collect import MISSING, Collection
-from pebench.leaderboard.overall import OverallRow, Standing
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.collect import Collection
+from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.published import Match
-from pebench.leaderboard.wide import Wide
 from pebench.scores import extent_name
 
 if TYPE_CHECKING:
     import pandas
 
 
-def scores(collection: Collection) -> pandas.DataFrame:
+def frames(board: Board) -> dict[str, pandas.DataFrame]:
+    """Every CSV file of a sweep's results, by its name."""
+    found = {
+        "scores.csv": _scores(board.collection),
+        "leaderboard.csv": _leaderboard(board),
+        "costs.csv": _costs(board),
+        "runs.csv": _runs(board.collection),
+    }
+    if board.overall:
+        found["overall.csv"] = _overall(board)
+    if board.published is not None:
+        found["published.csv"] = _published(board.published)
+    return found
+
+
+def _scores(collection: Collection) -> pandas.DataFrame:
     """One row a run, metric, extent and extrapolation."""
     frame = _described(collection.scores, collection)
     return frame[[*_names(collection), "seed", "metric", "extent", "extrapolation", "value", "run_id"]]
 
 
-def leaderboard(
-    collection: Collection, summary: pandas.DataFrame, mean_costs: pandas.DataFrame
-) -> pandas.DataFrame:
+def _leaderboard(board: Board) -> pandas.DataFrame:
     """One row a group, metric, extent and extrapolation.
 
     Throughput and memory differ from one attempt at a run to the next; every other column is the same
     whenever its runs are carried out.
-
-    Args:
-        collection: the sweep.
-        summary: see `pebench.leaderboard.summary.summarise`.
-        mean_costs: see `pebench.leaderboard.costs.mean_costs`.
     """
-    frame = _described(summary, collection)
-    places = list(zip(frame["task"], frame["metric"], strict=True))
+    collection, costs = board.collection, board.costs
+    trained, evaluated = (costs[costs["phase"] == phase] for phase in ("training", "evaluation"))
+    trained = trained[["group", *_TRAINED]].rename(columns=_TRAINED)
+    evaluated = evaluated[[*_PLACE, *_EVALUATED]].rename(columns=_EVALUATED)
+    frame = board.summary.merge(trained, on="group", how="left").merge(evaluated, on=_PLACE, how="left")
+    frame = _described(frame, collection)
+    places = zip(frame["task"], frame["metric"], strict=True)
     known = [collection.metrics.get(task, {}).get(metric) for task, metric in places]
     frame["unit"] = [record.unit if record else "" for record in known]
     frame["better"] = [("higher" if r.higher_is_better else "lower") if r else "" for r in known]
     frame["rank"] = frame["rank"].astype("Int64")
-    evaluated = mean_costs[mean_costs["phase"] == "evaluation"]
-    trained = mean_costs[mean_costs["phase"] == "training"]
-    of_evaluation = _by_place(evaluated, ["group", "extent", "extrapolation"], _EVALUATED)
-    of_training = _by_place(trained, ["group"], _TRAINED)
-    where = zip(summary["group"], summary["extent"], summary["extrapolation"], strict=True)
-    rows = [
-        (*of_training.get(place[:1], _UNTRAINED), *of_evaluation.get(place, _UNEVALUATED)) for place in where
-    ]
-    for number, name in enumerate((*_TRAINED.values(), *_EVALUATED.values())):
-        frame[name] = [row[number] for row in rows]
     for name in ("parameters", "encoding_parameters"):
         frame[name] = frame[name].astype("Float64")
-    for name in _COSTS:
-        if name.endswith("_bytes"):
-            frame[name] = _whole(frame[name])
+    for name in ("training_peak_memory_bytes", "evaluation_peak_memory_bytes"):
+        frame[name] = _whole(frame[name])
     place = ["extrapolation", "metric", "unit", "better", "extent"]
     means = ["mean", "low", "high", "seeds", "coverage", "diverged", "rank"]
     compared = ["baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm"]
@@ -81,8 +83,7 @@ _COSTS = (
     *("training_items_per_second", "evaluation_items_per_second"),
     *("training_peak_memory_bytes", "evaluation_peak_memory_bytes"),
 )
-_UNTRAINED = (None,) * len(_TRAINED)
-_UNEVALUATED = (None,) * len(_EVALUATED)
+_PLACE = ["group", "extent", "extrapolation"]
 
 
 def _whole(column: pandas.Series[float]) -> pandas.Series[int]:
@@ -90,24 +91,17 @@ def _whole(column: pandas.Series[float]) -> pandas.Series[int]:
     return column.astype("Float64").round().astype("Int64")
 
 
-def _by_place(
-    costs: pandas.DataFrame, place: list[str], wanted: dict[str, str]
-) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    keys = costs[place].itertuples(index=False, name=None)
-    return dict(zip(keys, costs[list(wanted)].itertuples(index=False, name=None), strict=True))
-
-
-def costs(collection: Collection, mean_costs: pandas.DataFrame) -> pandas.DataFrame:
+def _costs(board: Board) -> pandas.DataFrame:
     """One row a group and phase, and for evaluations a row an extent and extrapolation."""
     place = ["phase", "extent", "extrapolation"]
     model = ["parameters", "encoding_parameters"]
     measured = ["item", "items_per_second", "peak_memory_bytes", "kernels", "seeds"]
-    frame = _described(mean_costs, collection)
+    frame = _described(board.costs, board.collection)
     frame["peak_memory_bytes"] = _whole(frame["peak_memory_bytes"])
-    return frame[[*_names(collection), *place, *model, *measured]]
+    return frame[[*_names(board.collection), *place, *model, *measured]]
 
 
-def runs(collection: Collection) -> pandas.DataFrame:
+def _runs(collection: Collection) -> pandas.DataFrame:
     """One row a run: what became of it, and the code, the machine, the data and the specification behind it.
 
     The specification is the one that the run's id is the hash of, as JSON.
@@ -115,68 +109,47 @@ def runs(collection: Collection) -> pandas.DataFrame:
     import pandas
 
     rows = []
-    for evidence in collection.evidence:
-        source = evidence.provenance
-        packages = source.get("packages")
-        result = evidence.result
+    for run in collection.runs:
+        packages = run.provenance.get("packages")
         rows.append(
-            {
-                "run_id": evidence.run_id,
-                "task": evidence.spec.task.name,
-                "encoding": evidence.spec.encoding.label or evidence.spec.encoding.name,
-                "seed": evidence.spec.seed,
-                "status": result.status if result is not None else MISSING,
-                "failure": evidence.failure,
-                **{name: _text(source.get(name)) for name in _ENVIRONMENT},
-                "packages": _versions(packages if isinstance(packages, dict) else {}),
-                "data": _versions(evidence.data),
-                "spec": evidence.spec.model_dump_json(),
-            }
+            [
+                *(run.run_id, run.spec.task.name, run.encoding, run.spec.seed, run.status, run.failure),
+                *(_text(run.provenance.get(name)) for name in _ENVIRONMENT),
+                _versions(packages if isinstance(packages, dict) else {}),
+                _versions(run.fingerprints),
+                run.spec.model_dump_json(),
+            ]
         )
     columns = ["run_id", "task", "encoding", "seed", "status", "failure"]
     return pandas.DataFrame(rows, columns=[*columns, *_ENVIRONMENT, "packages", "data", "spec"])
 
 
-def overall(tables: list[Wide], rows: list[OverallRow]) -> pandas.DataFrame:
+def _overall(board: Board) -> pandas.DataFrame:
     """One row an encoding, with its mean over all tables and its place in each."""
     import pandas
 
-    columns = ["encoding", "mean_rank", "relative_score"]
-    columns += [f"{table.title}: {name}" for table in tables for name in ("rank", "relative_score")]
+    titles = [table.title for table in board.tables]
+    columns = [f"{title}: {name}" for title in titles for name in ("rank", "relative_score")]
     none = Standing(float("nan"), float("nan"))
-    return pandas.DataFrame(
-        [
-            [row.label, row.rank, row.relative]
-            + [value for table in tables for value in astuple(row.standings.get(table.title, none))]
-            for row in rows
-        ],
-        columns=columns,
-    )
+    rows = [
+        [row.label, row.rank, row.relative]
+        + [value for title in titles for value in astuple(row.standings.get(title, none))]
+        for row in board.overall
+    ]
+    return pandas.DataFrame(rows, columns=["encoding", "mean_rank", "relative_score", *columns])
 
 
-def published(matches: list[Match]) -> pandas.DataFrame:
+def _published(matches: list[Match]) -> pandas.DataFrame:
     """One row a published figure and the sweep's number that it stands beside."""
     import pandas
 
     rows = [
-        {
-            "task": match.figure.task,
-            "encoding": match.label,
-            "metric": match.metric,
-            "extent": extent_name(match.extent),
-            "mean": match.mean,
-            "low": match.mean - match.half_width,
-            "high": match.mean + match.half_width,
-            "parameters": match.parameters,
-            "published": match.figure.value,
-            "difference": match.difference,
-            "published_dataset": match.figure.dataset,
-            "published_model": match.figure.model,
-            "published_metric": match.figure.metric,
-            "source": match.figure.source,
-            "note": "; ".join(match.remarks),
-            "run_ids": match.run_ids,
-        }
+        (
+            *(match.figure.task, match.label, match.metric, extent_name(match.extent), match.mean),
+            *(match.mean - match.half_width, match.mean + match.half_width, match.parameters),
+            *(match.figure.value, match.difference, match.figure.dataset, match.figure.model),
+            *(match.figure.metric, match.figure.source, "; ".join(match.remarks), match.run_ids),
+        )
         for match in matches
     ]
     return pandas.DataFrame(rows, columns=_PUBLISHED)
@@ -187,7 +160,7 @@ _PUBLISHED = [
     *("published_dataset", "published_model", "published_metric", "source", "note", "run_ids"),
 ]
 _ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
-"""What `pebench.running.provenance.describe` tells of code and machine; no host's name."""
+"""Facts of `pebench.running.provenance.describe` about code and machine; no host's name."""
 
 
 def _versions(values: dict[str, Any]) -> str:

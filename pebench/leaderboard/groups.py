@@ -1,4 +1,4 @@
-"""Cells that differ in nothing but the seed, and what tells them apart: the rows of the tables."""
+"""Groups of runs that differ in nothing but the seed: the rows of the tables."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pebench.leaderboard.evidence import Evidence
-from pebench.scores import default_extrapolation, trained_extent
+from pebench.leaderboard.run_data import RunData
+from pebench.scores import default_extrapolation
 from pebench.settings import settings
 from pebench.spec import RunSpec
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that differ in nothing but the seed: a row of a table.
+    """Runs that differ in nothing but the seed: a row of a table.
 
     Attributes:
         key: see `pebench.spec.RunSpec.group`.
-        task: its name. encoding: its label. encoding_name: as the registry knows it, without options.
+        task: its name.
+        encoding: its label.
+        encoding_name: as the registry knows it, without options.
         settings: the values of the settings, beside the encoding, in which groups of this task differ.
         trained: the trained extent, None where the task has none.
         default: the encoding's default extrapolation, None while no run has finished.
@@ -34,45 +36,40 @@ class Group:
 
     @property
     def table(self) -> tuple[str, ...]:
-        """What its table is called: the task, and the task's options in which tables differ."""
+        """The name of its table: the task, and the task's options in which tables differ."""
         options = (f"{name.rpartition('.')[2]}={v}" for name, v in self.settings.items() if _of_task(name))
         return (self.task, *options)
 
     @property
     def label(self) -> str:
-        """What its row is called."""
+        """The name of its row."""
         others = [f"{name}={value}" for name, value in self.settings.items() if not _of_task(name)]
         return f"{self.encoding} [{', '.join(others)}]" if others else self.encoding
 
 
-def group(cells: Iterable[tuple[str, Evidence]]) -> tuple[dict[str, Group], tuple[str, ...]]:
-    """The groups of a sweep.
-
-    Args:
-        cells: what each run says, after the key of its group.
+def group(runs: Iterable[RunData]) -> tuple[dict[str, Group], tuple[str, ...]]:
+    """Groups the runs of a sweep.
 
     Returns:
         The groups by key, in the order of tables and rows; and the settings in which they differ.
     """
-    first: dict[str, RunSpec] = {}
-    defaults: dict[str, str] = {}
-    for key, cell in cells:
-        first.setdefault(key, cell.spec)
-        default = default_extrapolation(cell.result) if cell.result is not None else None
-        if default is not None:
-            defaults.setdefault(key, default)
-    varied = _varied(first)
+    first: dict[str, RunData] = {}
+    for run in runs:
+        # A run with scores knows its default extrapolation, and its task the trained extent.
+        if run.group not in first or (run.scores and not first[run.group].scores):
+            first[run.group] = run
+    varied = _varied({key: run.spec for key, run in first.items()})
     groups = [
         Group(
             key=key,
-            task=spec.task.name,
-            encoding=_encoding(spec),
-            encoding_name=spec.encoding.name,
+            task=run.spec.task.name,
+            encoding=run.encoding,
+            encoding_name=run.spec.encoding.name,
             settings=varied[key],
-            trained=trained_extent(spec),
-            default=defaults.get(key),
+            trained=run.task.trained_extent,
+            default=default_extrapolation(run.result) if run.result is not None else None,
         )
-        for key, spec in first.items()
+        for key, run in first.items()
     ]
     groups.sort(key=lambda each: (each.table, each.label, each.key))
     columns = sorted({name for each in groups for name in each.settings})

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.wide import Cell, Extent, Wide
-from pebench.leaderboard.wording import cell_text, extent_headings, heading
+from pebench.leaderboard.sections import Value, scores_table
+from pebench.leaderboard.tables import LeaderboardTable
+from pebench.leaderboard.wording import heading
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "<": r"$<$",
-    ">": r"$>$",
-    "\n": " ",
-}
+_SPECIAL = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
+    | {"±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "<": r"$<$", ">": r"$>$"}
+)
 
 
 def latex(board: Board) -> str:
@@ -40,14 +29,11 @@ def latex(board: Board) -> str:
 
 def escaped(text: str) -> str:
     """Text as LaTeX prints it."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    return text.translate(_SPECIAL)
 
 
-def _table(sweep: str, table: Wide) -> str:
-    rows = [
-        [escaped(line.label), *(_cell(table, line.cells.get(extent), extent) for extent in table.extents)]
-        for line in table.lines
-    ]
+def _table(sweep: str, table: LeaderboardTable) -> str:
+    scores = scores_table(table)
     caption = f"{escaped(table.title)}: {escaped(heading(table))}."
     if table.metric:
         caption += (
@@ -62,9 +48,9 @@ def _table(sweep: str, table: Wide) -> str:
             rf"  \label{{tab:{label}}}",
             rf"  \begin{{tabular}}{{l{'r' * len(table.extents)}}}",
             r"    \toprule",
-            f"    {_row(['encoding', *map(escaped, extent_headings(table))])}",
+            f"    {_row(map(escaped, scores.headings))}",
             r"    \midrule",
-            *(f"    {_row(row)}" for row in rows),
+            *(f"    {_row(map(_value, row))}" for row in scores.rows),
             r"    \bottomrule",
             r"  \end{tabular}",
             r"\end{table}",
@@ -72,12 +58,10 @@ def _table(sweep: str, table: Wide) -> str:
     )
 
 
-def _cell(table: Wide, cell: Cell | None, extent: Extent) -> str:
-    if cell is None:
-        return ""
-    text = escaped(cell_text(cell))
-    return rf"\textbf{{{text}}}" if table.is_best(extent, cell) else text
+def _value(value: Value) -> str:
+    text = escaped(value.text)
+    return rf"\textbf{{{text}}}" if value.best else text
 
 
-def _row(cells: list[str]) -> str:
-    return " & ".join(cells) + r" \\"
+def _row(values: Iterable[str]) -> str:
+    return " & ".join(values) + r" \\"

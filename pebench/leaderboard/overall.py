@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pebench.leaderboard.wide import Line, Wide
+from pebench.leaderboard.tables import LeaderboardTable, Row
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class OverallRow:
     relative: float
 
 
-def overall(tables: list[Wide]) -> list[OverallRow]:
+def overall(tables: list[LeaderboardTable]) -> list[OverallRow]:
     """The rows, the best relative score first and those with a gap last.
 
     A mean over some of the tasks would reward an encoding for the tasks that it did not try.
@@ -49,29 +49,23 @@ def overall(tables: list[Wide]) -> list[OverallRow]:
     """
     by_label: dict[str, dict[str, Standing]] = {}
     for table in tables:
-        for line in table.lines:
-            by_label.setdefault(line.label, {})[table.title] = standing(table, line)
+        for row in table.rows:
+            by_label.setdefault(row.label, {})[table.title] = standing(table, row)
+    none = Standing(math.nan, math.nan)
     rows = []
     for label, standings in by_label.items():
-        places = [standings.get(table.title) for table in tables]
-        rows.append(
-            OverallRow(
-                label,
-                standings,
-                rank=_mean([place.rank if place else math.nan for place in places]),
-                relative=_mean([place.relative if place else math.nan for place in places]),
-            )
-        )
+        every = [standings.get(table.title, none) for table in tables]
+        rank, relative = _mean([s.rank for s in every]), _mean([s.relative for s in every])
+        rows.append(OverallRow(label, standings, rank, relative))
     return sorted(rows, key=lambda row: (math.isnan(row.relative), -row.relative, row.label))
 
 
-def standing(table: Wide, line: Line) -> Standing:
-    """How one line does in its table."""
-    cells = [(table.best.get(extent, math.nan), line.cells.get(extent)) for extent in table.extents]
-    ranks = [float(cell.rank) if cell is not None and cell.rank else math.nan for _, cell in cells]
+def standing(table: LeaderboardTable, row: Row) -> Standing:
+    """How one row does in its table."""
+    ranks = [float(row.at(extent).rank or math.nan) for extent in table.extents]
     relative = [
-        _relative(cell.mean, best, table.record.higher_is_better) if cell is not None else math.nan
-        for best, cell in cells
+        _relative(row.at(extent).mean, table.best.get(extent, math.nan), table.record.higher_is_better)
+        for extent in table.extents
     ]
     return Standing(_mean(ranks), _mean(relative))
 

@@ -10,10 +10,10 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
@@ -21,7 +21,8 @@ from pebench.errors import UserError
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
 from pebench.scores import extent_name
-from pebench.spec import Frozen, RunSpec
+from pebench.spec import Frozen
+from pebench.task_record import EvaluationData
 from pebench.text_file import read_text
 
 if TYPE_CHECKING:
@@ -119,9 +120,8 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
         summary: see `pebench.leaderboard.summary.summarise`.
         figures: of others.
     """
-    specs = {evidence.spec.group: evidence.spec for evidence in collection.evidence} if figures else {}
-    data = {key: _Data.of(spec) for key, spec in specs.items()}
-    parameters = {e.spec.group: e.result.cost.parameters for e in collection.evidence if e.result is not None}
+    first = {key: runs[0] for key, runs in collection.by_group.items()}
+    parameters = {run.group: run.result.cost.parameters for run in collection.runs if run.result}
     found = []
     columns = ["group", "metric", "extent", "extrapolation", "mean", "half_width", "run_ids"]
     for key, metric, extent, method, mean, half_width, run_ids in summary[columns].itertuples(
@@ -132,10 +132,13 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
             continue
         unit = collection.metrics[group.task][metric].unit
         for figure in figures:
-            if not _same_protocol(figure, group, metric, unit, extent):
+            data = first[key].task.evaluation_data
+            if data is None or not _same_protocol(
+                figure, group, metric.removesuffix(data.suffix), unit, extent
+            ):
                 continue
-            remarks = data[key].matches(figure)
-            if remarks is not None and _may_be_one_model(figure, specs[key]):
+            remarks = _same_data(figure, data)
+            if remarks is not None and _may_be_one_model(figure, data.model):
                 note = (figure.note,) if figure.note else ()
                 found.append(
                     Match(
@@ -147,7 +150,7 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
                         half_width,
                         parameters.get(key),
                         figure,
-                        (*note, *_unsaid(figure, metric), *remarks),
+                        (*note, *_unsaid(figure, data), *remarks),
                         run_ids,
                     )
                 )
@@ -158,7 +161,7 @@ def _same_protocol(figure: Figure, group: Group, metric: str, unit: str, extent:
     return (
         figure.task == group.task
         and figure.encoding in (group.encoding_name, group.encoding)
-        and _without_crop(metric) == _metric(figure.metric)
+        and metric == _metric(figure.metric)
         and ("%" in figure.metric) == (unit == "%")
         and group.trained is not None
         and _square(group.trained, figure.train_extent)
@@ -184,82 +187,36 @@ def _metric(wording: str) -> str:
     return "-".join(part for part in (base, re.sub(r"[^a-z0-9]+", "-", protocol).strip("-")) if part)
 
 
-_CROP = re.compile(r"-crop-([\d.]+)$")
-
-
-def _without_crop(metric: str) -> str:
-    """``top-1`` for ``top-1-crop-1``: papers on images seldom say how much of a picture they evaluate on."""
-    return _CROP.sub("", metric)
-
-
-def _unsaid(figure: Figure, metric: str) -> Iterator[str]:
-    if "(" in figure.metric:
-        return
-    if "perplexity" in figure.metric:
-        yield "the figure's file names no protocol; ours is non-overlapping windows"
-    if figure.task == "image-classification":
-        crop = _CROP.search(metric)
-        yield f"the figure's file names no crop; ours is {crop[1] if crop else '224/256'}"
+def _unsaid(figure: Figure, data: EvaluationData) -> Iterator[str]:
+    if data.unsaid and "(" not in figure.metric:
+        yield f"the figure's file names no {data.unsaid}"
 
 
 _FIGURE_SIZE = re.compile(r"ViT-(\w)\w*/(\d+)", re.IGNORECASE)
 _OUR_SIZE = re.compile(r"_(tiny|small|base|large|huge|giant)_patch(\d+)")
 
 
-def _may_be_one_model(figure: Figure, spec: RunSpec) -> bool:
-    """False where the figure's is a vision Transformer of one size and the specification's one of another."""
-    theirs, ours = _FIGURE_SIZE.match(figure.model), _OUR_SIZE.search(str(spec.model.get("name") or ""))
+def _may_be_one_model(figure: Figure, model: str) -> bool:
+    """False where the figure's is a vision Transformer of one size and the sweep's one of another."""
+    theirs, ours = _FIGURE_SIZE.match(figure.model), _OUR_SIZE.search(model)
     if theirs is None or ours is None:
         return True
     return (theirs[1].lower(), theirs[2]) == (ours[1][0], ours[2])
 
 
-@dataclass(frozen=True)
-class _Data:
-    """What is known of the data of a specification.
-
-    Attributes:
-        names: what it is called. folders: the names of the folder and file that it was read from.
-        split: what was evaluated on, None where the task does not say.
-        whole: whether all of the split was.
-    """
-
-    names: frozenset[str]
-    folders: frozenset[str]
-    split: str | None
-    whole: bool
-
-    @classmethod
-    def of(cls, spec: RunSpec) -> _Data:
-        options = spec.task.options
-        names, folders = set(), set()
-        for key, text in _texts(options.get("data")):
-            path = PurePosixPath(text)
-            if key in ("dataset", "configuration", "name"):
-                names.add(_canonical(path.name))
-            else:
-                names.add(_canonical(text))
-                folders |= {_canonical(path.name), _canonical(path.parent.name)}
-        split = options.get("split")
-        return cls(
-            frozenset(names),
-            frozenset(folders - {""}),
-            _SPLITS.get(str(split).lower()) if split else None,
-            options.get("tokens") is None and options.get("images") is None,
-        )
-
-    def matches(self, figure: Figure) -> tuple[str, ...] | None:
-        """What has to be said if this is the figure's data; None if it is not."""
-        name, _, split = figure.dataset.rpartition(" ")
-        wanted = _SPLITS.get(split.lower())
-        name = _canonical(name if wanted else figure.dataset)
-        if not self.whole or (wanted and self.split and wanted != self.split):
-            return None
-        if name in self.names:
-            return ()
-        if name in self.folders:
-            return ("our data is a file or folder of that name",)
+def _same_data(figure: Figure, data: EvaluationData) -> tuple[str, ...] | None:
+    """The remark to be made if this is the figure's data; None if it is not."""
+    name, _, split = figure.dataset.rpartition(" ")
+    wanted = _SPLITS.get(split.lower())
+    name = _canonical(name if wanted else figure.dataset)
+    if not data.whole or (wanted and data.split and wanted != data.split):
         return None
+    if name in map(_canonical, data.names):
+        return ()
+    paths = map(PurePosixPath, data.paths)
+    if name in (_canonical(part) for path in paths for part in (path.name, path.parent.name)):
+        return ("our data is a file or folder of that name",)
+    return None
 
 
 _SPLITS = {
@@ -269,14 +226,6 @@ _SPLITS = {
     "test": "test",
     "train": "train",
 }
-
-
-def _texts(data: Any) -> Iterator[tuple[str, str]]:
-    """The texts of the option `data`, with their keys; a text alone has none."""
-    if isinstance(data, str):
-        yield "", data
-    elif isinstance(data, Mapping):
-        yield from ((str(key), value) for key, value in data.items() if isinstance(value, str))
 
 
 def _canonical(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pebench.leaderboard.collect import Collection, collect
-from pebench.leaderboard.evidence import from_folders
+from pebench.leaderboard.run_data import from_folders
 from pebench.sweeping.recorded import recorded_sweeps
 
 
@@ -28,8 +28,8 @@ def from_store(uri: str, wanted: Sequence[str]) -> Iterator[Collection]:
     """
     from pebench.leaderboard.tracked import read_store
 
-    for record, evidence in read_store(uri, wanted):
-        yield collect(record, evidence, [STORED])
+    for record, data in read_store(uri, wanted):
+        yield collect(record, data, [STORED])
 
 
 STORED = (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pebench.leaderboard.collect import MISSING, PLACE, Collection
-from pebench.leaderboard.comparison import differences, ranks
-from pebench.leaderboard.statistics import half_width
+from pebench.leaderboard.baseline import differences
+from pebench.leaderboard.collect import PLACE, Collection
+from pebench.leaderboard.paired_test import half_width
+from pebench.leaderboard.ranks import ranks
 from pebench.scores import positions
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ def summarise(collection: Collection, baseline: str | None = None) -> pandas.Dat
     """One row a group and place (metric, extent, extrapolation), sorted as `collection.groups` are.
 
     Columns: group, metric, extent, extrapolation, mean, low, high, half_width, seeds, finished, expected,
-    coverage, diverged, those of `pebench.leaderboard.comparison`, and run_ids. `seeds` counts the runs with a
-    score here. Mean and interval are NaN unless every expected run has a score, for a mean of the rest would
-    be one of those that happened to do well. A group without a score has the metrics and extents of its
+    coverage, diverged, run_ids, rank and those of `pebench.leaderboard.baseline`. `seeds` counts the runs
+    with a score here. Mean and interval are NaN unless every expected run has a score, for a mean of the rest
+    would be one of those that happened to do well. A group without a score has the metrics and extents of its
     table, with no extrapolation.
 
     Args:
@@ -62,16 +63,18 @@ def _unscored(collection: Collection, found: pandas.DataFrame) -> pandas.DataFra
 
 
 def _counts(collection: Collection) -> pandas.DataFrame:
-    """What is known of each group as a whole."""
-    cells = collection.cells
-    finished = cells[cells["status"] != MISSING]
-    counts = cells.groupby("group", sort=False).agg(expected=("run_id", "size"))
-    counts["finished"] = finished.groupby("group").size().reindex(counts.index, fill_value=0)
-    diverged = cells[cells["status"] == "diverged"]
-    counts["diverged"] = diverged.groupby("group").size().reindex(counts.index, fill_value=0)
-    counts["run_ids"] = finished.groupby("group")["run_id"].agg(" ".join).reindex(counts.index, fill_value="")
-    counts["coverage"] = counts["finished"].astype(str) + "/" + counts["expected"].astype(str)
-    return counts.reset_index()
+    """Runs by status of each group."""
+    import pandas
+
+    rows = []
+    for key, runs in collection.by_group.items():
+        finished = [run.run_id for run in runs if run.result is not None]
+        diverged = sum(run.status == "diverged" for run in runs)
+        coverage = f"{len(finished)}/{len(runs)}"
+        rows.append((key, len(runs), len(finished), diverged, " ".join(finished), coverage))
+    return pandas.DataFrame(
+        rows, columns=["group", "expected", "finished", "diverged", "run_ids", "coverage"]
+    )
 
 
 def _sorted(rows: pandas.DataFrame, collection: Collection) -> pandas.DataFrame:

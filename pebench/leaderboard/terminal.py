@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 
 from pebench.console import plain_console
 from pebench.leaderboard.board import Board, make_board
-from pebench.leaderboard.markdown import NO_PUBLISHED
-from pebench.leaderboard.published import Match
+from pebench.leaderboard.sections import (
+    NO_PUBLISHED,
+    Section,
+    Table,
+    further_sections,
+    overall_table,
+    scores_table,
+)
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.wide import Extent, Line, Wide
-from pebench.leaderboard.wording import cell_text, decimal, extent_headings, heading, notes, number
-from pebench.scores import extent_name
+from pebench.leaderboard.wording import heading, notes
 from pebench.store import runs_folder
 
 if TYPE_CHECKING:
+    import rich.table
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
 
 def print_leaderboard(sweep: str, runs: Path | None = None, console: Console | None = None) -> None:
@@ -40,83 +43,69 @@ def print_board(board: Board, console: Console | None = None) -> None:
     """Prints the tables of a sweep that has been read; see `print_leaderboard`.
 
     Args:
-        board: the sweep. console: where to.
+        board: the sweep.
+        console: where to.
     """
     from rich.text import Text
 
     console = console or plain_console()
+    name = board.collection.sweep.name
     for table in board.tables:
-        console.print(Text(f"{board.collection.sweep.name} · {table.title}", style="bold"))
+        console.print(Text(f"{name} · {table.title}", style="bold"))
         console.print(Text(heading(table)))
-        _print_table(table, console)
+        _print_table(scores_table(table), console)
         for note in notes(board.collection, table):
             console.print(Text(f"- {note.replace('`', '')}"))
-        _print_published([match for match in board.published or () if match.table == table.key], console)
+        for section in further_sections(board, table):
+            _print_published(section, console)
     if board.published is not None and not board.published:
         console.print(Text(NO_PUBLISHED))
     if board.overall:
-        _print_overall(board, console)
+        console.print(Text(f"{name} · over all tasks", style="bold"))
+        # Each task's own rank and score stand in overall.csv: a terminal is not so wide.
+        whole = overall_table(board)
+        _print_table(Table(whole.headings[:3], [row[:3] for row in whole.rows]), console)
 
 
-def _print_table(table: Wide, console: Console) -> None:
-    shown = _table(table, False)
-    # In a narrow terminal a cell takes two lines: no number is ever cut.
+def _print_table(table: Table, console: Console) -> None:
+    # In a narrow terminal a value takes two lines: no number is ever cut.
     unbounded = console.options.update(max_width=10_000)
+    shown = _table(table, narrow=False)
     fits = console.measure(shown, options=unbounded).maximum <= console.width
-    console.print(shown if fits else _table(table, True))
+    console.print(shown if fits else _table(table, narrow=True))
 
 
-def _table(table: Wide, narrow: bool) -> Table:
+def _table(table: Table, narrow: bool) -> rich.table.Table:
+    import rich.table
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
     def broken(text: str) -> str:
         return text.replace(" ± ", "\n± ").replace(" (", "\n(") if narrow else text
 
-    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1))
-    shown.add_column("encoding", overflow="fold")
-    for title in extent_headings(table):
+    shown = rich.table.Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1))
+    name, *others = table.headings
+    shown.add_column(name, overflow="fold")
+    for title in others:
         shown.add_column(broken(title), justify="right", no_wrap=True)
-    for line in table.lines:
-        cells = (_cell(table, line, extent) for extent in table.extents)
-        shown.add_row(Text(line.label), *(Text(broken(cell.plain), style=cell.style) for cell in cells))
+    for label, *values in table.rows:
+        styles = ["bold green" if value.best else "red" if value.diverged else "" for value in values]
+        texts = [Text(broken(value.text), style=style) for value, style in zip(values, styles, strict=True)]
+        shown.add_row(Text(label.text), *texts)
     return shown
 
 
-def _print_published(found: list[Match], console: Console) -> None:
+def _print_published(section: Section, console: Console) -> None:
+    """A line a figure: its source and model are too long for a table."""
     from rich.text import Text
 
-    for match in found:
-        remarks = f" [{'; '.join(match.remarks)}]" if match.remarks else ""
+    if section.table.file != "published.csv":
+        return
+    for row in section.table.rows:
+        label, metric, extent, ours, _, theirs, difference, model, source, note = (v.text for v in row)
         console.print(
             Text(
-                f"- published: {match.label}, {match.metric} at {extent_name(match.extent)}: "
-                f"{match.figure.value:g} ({match.figure.model}; {match.figure.source}), ours "
-                f"{number(match.mean)}, difference {match.difference:+.3g}{remarks}"
+                f"- published: {label}, {metric} at {extent}: {theirs} ({model}; {source}), ours {ours}, "
+                f"difference {difference}{f' [{note}]' if note else ''}"
             )
         )
-
-
-def _print_overall(board: Board, console: Console) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    console.print(Text(f"{board.collection.sweep.name} · over all tasks", style="bold"))
-    shown = Table(box=SIMPLE_HEAD)
-    shown.add_column("encoding", overflow="fold")
-    for title in ("mean rank", "relative score"):
-        shown.add_column(title, justify="right", no_wrap=True)
-    for row in board.overall:
-        shown.add_row(Text(row.label), decimal(row.rank, 2), decimal(row.relative, 3))
-    console.print(shown)
-
-
-def _cell(table: Wide, line: Line, extent: Extent) -> Text:
-    from rich.text import Text
-
-    cell = line.cells.get(extent)
-    if table.is_best(extent, cell):
-        return Text(cell_text(cell), style="bold green")
-    return Text(cell_text(cell), style="red" if cell is not None and cell.diverged else "")

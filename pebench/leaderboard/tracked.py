@@ -1,4 +1,4 @@
-"""What runs say in a tracking store, where `pebench sync` has mirrored them.
+"""Reads runs from a tracking store, where `pebench sync` has mirrored them.
 
 The files of a run that are kept there are those of its folder, so its numbers are the same to the last digit.
 The store does not know the cells that nobody has begun: each group is expected to have all seeds of its task.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pebench.errors import UserError, unknown
-from pebench.leaderboard.evidence import Evidence
+from pebench.leaderboard.run_data import RunData
 from pebench.spec import RunSpec
 from pebench.store import Result, SweepRecord
 from pebench.sweeping.recorded import name_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SPEC, _RESULT, _PROVENANCE = "spec.json", "result.json", "provenance.json"
 
 
-def read_store(uri: str, wanted: Sequence[str]) -> list[tuple[SweepRecord, list[Evidence]]]:
+def read_store(uri: str, wanted: Sequence[str]) -> list[tuple[SweepRecord, list[RunData]]]:
     """The sweeps of these names or files that a store holds, all if none is wanted, with their runs.
 
     Raises:
@@ -73,15 +73,15 @@ def _by_sweep(client: MlflowClient) -> dict[str, list[Run]]:
     return dict(found)
 
 
-def _sweep(client: MlflowClient, name: str, runs: list[Run]) -> tuple[SweepRecord, list[Evidence]]:
-    evidence = [_read(client, run) for run in runs]
-    evidence += _missing(evidence)
-    ids = tuple(sorted(each.run_id for each in evidence))
+def _sweep(client: MlflowClient, name: str, runs: list[Run]) -> tuple[SweepRecord, list[RunData]]:
+    data = [_read(client, run) for run in runs]
+    data += _missing(data)
+    ids = tuple(sorted(each.run_id for each in data))
     source = f"# Read from a tracking store, which does not keep the file of the sweep.\nname: {name}\n"
-    return SweepRecord(name=name, source=source, runs=ids), evidence
+    return SweepRecord(name=name, source=source, runs=ids), data
 
 
-def _read(client: MlflowClient, run: Run) -> Evidence:
+def _read(client: MlflowClient, run: Run) -> RunData:
     tags = run.data.tags
     run_id = tags[RUN_ID]
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def _read(client: MlflowClient, run: Run) -> Evidence:
             f"run {run_id} has finished but has no {_RESULT} in the tracking store: sync it again."
         )
     failure = tags.get("mlflow.note.content", "") if tags.get("status") == "failed" else ""
-    return Evidence(run_id, spec, result, provenance, failure)
+    return RunData(run_id, spec, result, provenance, failure)
 
 
 def _text(client: MlflowClient, run: Run, name: str, folder: Path) -> str | None:
@@ -119,16 +119,16 @@ def _text(client: MlflowClient, run: Run, name: str, folder: Path) -> str | None
         return None
 
 
-def _missing(evidence: list[Evidence]) -> list[Evidence]:
+def _missing(data: list[RunData]) -> list[RunData]:
     """The cells of seeds that a group lacks and another of its task has."""
     seeds: dict[str, set[int]] = defaultdict(set)
-    for each in evidence:
+    for each in data:
         seeds[each.spec.task.name].add(each.spec.seed)
-    known = {each.run_id for each in evidence}
-    first = {each.spec.group: each.spec for each in evidence}
+    known = {each.run_id for each in data}
+    first = {each.spec.group: each.spec for each in data}
     expected = (
         spec.model_copy(update={"seed": seed})
         for spec in first.values()
         for seed in sorted(seeds[spec.task.name])
     )
-    return [Evidence(spec.run_id, spec, None) for spec in expected if spec.run_id not in known]
+    return [RunData(spec.run_id, spec, None) for spec in expected if spec.run_id not in known]

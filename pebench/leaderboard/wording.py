@@ -1,19 +1,15 @@
-"""How numbers, headings and gaps are put, the same in every table."""
+"""Numbers, headings and sentences about gaps, worded the same in every table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-from pebench.leaderboard.collect import MISSING, Collection
-from pebench.leaderboard.costs import CostRow
-from pebench.leaderboard.wide import Cell, Extent, Wide
+from pebench.leaderboard.collect import Collection
+from pebench.leaderboard.run_data import RunData
+from pebench.leaderboard.tables import Entry, LeaderboardTable
 from pebench.scores import extent_name
 from pebench.store import MetricRecord
-
-if TYPE_CHECKING:
-    import pandas
 
 
 def number(value: float, like: float | None = None) -> str:
@@ -34,20 +30,18 @@ def _digits(size: float) -> int:
     return 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
 
 
-def cell_text(cell: Cell | None) -> str:
+def entry_text(entry: Entry) -> str:
     """``2.371 ± 0.025``, ``2.371`` for one seed, ``diverged 1/2``, or nothing where no mean is known."""
-    if cell is None:
+    if entry.diverged:
+        return f"diverged {entry.diverged}/{entry.expected}"
+    if not entry.known:
         return ""
-    if cell.diverged:
-        return f"diverged {cell.diverged}/{cell.expected}"
-    if not cell.known:
-        return ""
-    if math.isnan(cell.half_width):
-        return number(cell.mean)
-    return f"{number(cell.mean)} ± {number(cell.half_width, like=cell.mean)}"
+    if math.isnan(entry.half_width):
+        return number(entry.mean)
+    return f"{number(entry.mean)} ± {number(entry.half_width, like=entry.mean)}"
 
 
-def heading(table: Wide) -> str:
+def heading(table: LeaderboardTable) -> str:
     """The metric, its unit and which way is up."""
     if not table.metric:
         return "Nothing has finished yet."
@@ -61,8 +55,8 @@ def metric_heading(metric: str, record: MetricRecord) -> str:
     return f"{metric} ({unit}{direction} is better)"
 
 
-def explained(table: Wide) -> str:
-    """What a cell of the table holds."""
+def explained(table: LeaderboardTable) -> str:
+    """A sentence about the entries of a table."""
     if not table.metric:
         return ""
     return (
@@ -71,14 +65,14 @@ def explained(table: Wide) -> str:
     )
 
 
-def difference_heading(table: Wide) -> str:
+def difference_heading(table: LeaderboardTable) -> str:
     """The heading of differences, with their sign's meaning."""
     return f"difference ({'above' if table.record.higher_is_better else 'below'} 0 is better)"
 
 
-def difference_text(cell: Cell | None) -> str:
+def difference_text(entry: Entry) -> str:
     """``−0.512 ± 0.020`` to the baseline, without an interval for one pair, or nothing."""
-    return "" if cell is None else difference_of(cell.difference, cell.difference_half_width, cell.mean)
+    return difference_of(entry.difference, entry.difference_half_width, entry.mean)
 
 
 def difference_of(difference: float, half_width: float, mean: float) -> str:
@@ -112,76 +106,33 @@ def grouped(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:,.0f}"
 
 
-def cost_headings(table: Wide, rows: list[CostRow]) -> list[str]:
-    """The headings of a table of costs, beside the encoding's."""
-    item = rows[0].item
-    at = f" at {extent_name(table.extents[-1])}" if table.extents else ""
-    return [
-        "parameters",
-        "of the encoding",
-        f"training {item}/s",
-        f"evaluation {item}/s{at}",
-        "training memory (MiB)",
-        "kernels",
-    ]
+def extent_headings(table: LeaderboardTable) -> list[str]:
+    """The heading of each column, as ``128 (trained)``."""
+    return [f"{extent_name(e)} (trained)" if e in table.trained else extent_name(e) for e in table.extents]
 
 
-def cost_texts(row: CostRow) -> list[str]:
-    """The cells under `cost_headings`."""
-    numbers = [row.parameters, row.encoding_parameters, row.training, row.evaluation, row.memory / 2**20]
-    return [*(grouped(value) for value in numbers), row.kernels]
-
-
-def extent_headings(table: Wide) -> list[str]:
-    """A heading a column, as ``128 (trained)``."""
-    return [_extent_heading(table, extent) for extent in table.extents]
-
-
-def _extent_heading(table: Wide, extent: Extent) -> str:
-    return f"{extent_name(extent)} (trained)" if extent in table.trained else extent_name(extent)
-
-
-def notes(collection: Collection, table: Wide) -> list[str]:
+def notes(collection: Collection, table: LeaderboardTable) -> list[str]:
     """Sentences about what is missing from a table and what diverged; run ids stand in backquotes."""
-    return gaps(collection, {line.group.key: line.group.label for line in table.lines})
+    groups = {row.group.key: row.group.label for row in table.rows}
+    return [note for key, label in groups.items() for note in gaps(label, collection.by_group[key])]
 
 
-def gaps(
-    collection: Collection, labels: Mapping[str, str], run_ids: Container[str] | None = None
-) -> list[str]:
-    """Sentences about what groups lack and what diverged in them.
+def gaps(label: str, runs: Sequence[RunData]) -> Iterator[str]:
+    """Sentences about what the runs of a group lack and which of them diverged.
 
     Args:
-        collection: the sweep. labels: what the groups are called, by key.
-        run_ids: of the runs that are looked at, None for all.
+        label: name of the group.
+        runs: every run that was asked for.
     """
-    cells, scores = collection.cells, collection.scores
-    if run_ids is not None:
-        cells = cells[[run_id in run_ids for run_id in cells["run_id"]]]
-        scores = scores[[run_id in run_ids for run_id in scores["run_id"]]]
-    found: dict[str, list[str]] = {key: [] for key in labels}
-    for key, sentence in (*_missing(cells), *_diverged(cells), *_without_number(scores)):
-        if key in found:
-            found[key].append(f"{labels[key]}: {sentence}")
-    return [sentence for sentences in found.values() for sentence in sentences]
-
-
-def _missing(cells: pandas.DataFrame) -> Iterator[tuple[str, str]]:
-    expected = cells.groupby("group").size()
-    for key, seeds in cells[cells["status"] == MISSING].groupby("group")["seed"]:
-        finished, names = expected[key] - len(seeds), ", ".join(str(seed) for seed in seeds)
-        yield str(key), f"{finished} of {expected[key]} seeds finished, missing seed {names}."
-
-
-def _diverged(cells: pandas.DataFrame) -> Iterator[tuple[str, str]]:
-    columns = ["group", "run_id", "seed", "diverged_at"]
-    diverged = cells[cells["status"] == "diverged"][columns]
-    for key, run_id, seed, step in diverged.itertuples(index=False, name=None):
-        yield key, f"seed {seed} diverged{'' if math.isnan(step) else f' at step {step:.0f}'} (`{run_id}`)."
-
-
-def _without_number(scores: pandas.DataFrame) -> Iterator[tuple[str, str]]:
-    columns = ["group", "run_id", "metric", "extent"]
-    without = scores[scores["value"].isna()][columns]
-    for key, run_id, metric, extent in without.itertuples(index=False, name=None):
-        yield key, f"`{run_id}` gave no number for {metric} at {extent_name(extent)}."
+    missing = [str(run.spec.seed) for run in runs if run.result is None]
+    if missing:
+        finished = len(runs) - len(missing)
+        yield f"{label}: {finished} of {len(runs)} seeds finished, missing seed {', '.join(missing)}."
+    for run in runs:
+        if run.result is not None and run.result.status == "diverged":
+            step = "" if run.result.diverged_at is None else f" at step {run.result.diverged_at}"
+            yield f"{label}: seed {run.spec.seed} diverged{step} (`{run.run_id}`)."
+    for run in runs:
+        for (metric, extent, _), value in run.scores.items():
+            if math.isnan(value):
+                yield f"{label}: `{run.run_id}` gave no number for {metric} at {extent_name(extent)}."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pebench import atomic
 from pebench.leaderboard import files, plots
@@ -11,11 +10,6 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.latex import latex
 from pebench.leaderboard.markdown import markdown
 from pebench.leaderboard.report import report
-
-if TYPE_CHECKING:
-    import pandas
-
-_FLOAT = "%.8g"
 
 
 def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -> Path:
@@ -34,7 +28,10 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
     """
     folder = output / board.collection.sweep.name
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {name: _csv(frame) for name, frame in _frames(board).items()}
+    texts = {
+        name: frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+        for name, frame in files.frames(board).items()
+    }
     texts["leaderboard.md"] = markdown(board)
     texts["report.html"] = report(board)
     if with_latex:
@@ -51,23 +48,3 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
 
 _OCCASIONAL = {"overall.csv", "published.csv", "leaderboard.tex", "grid.png", "grid.svg"}
 """Files that not every sweep or call has."""
-
-
-def _frames(board: Board) -> dict[str, pandas.DataFrame]:
-    collection = board.collection
-    frames = {
-        "scores.csv": files.scores(collection),
-        "leaderboard.csv": files.leaderboard(collection, board.summary, board.costs),
-        "costs.csv": files.costs(collection, board.costs),
-        "runs.csv": files.runs(collection),
-    }
-    if board.overall:
-        frames["overall.csv"] = files.overall(board.tables, board.overall)
-    if board.published is not None:
-        frames["published.csv"] = files.published(board.published)
-    return frames
-
-
-def _csv(frame: pandas.DataFrame) -> str:
-    text: str = frame.to_csv(index=False, float_format=_FLOAT, lineterminator="\n")
-    return text

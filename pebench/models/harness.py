@@ -85,7 +85,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         self._device = next(model.parameters()).device
         self._max_length, self._extent = max_length, extent or max_length
         self._trained = model.geometry.extent[0]
-        self._method = extrapolation or encoding.extrapolations[0]
+        self._way = encoding.trained_with if extrapolation is None else Extrapolation((), extrapolation)
         self._rows = rows_at_once
         self._progress = progress
         self.tokens_read = 0
@@ -141,7 +141,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
                 f"the encoding can name {limit} positions, and a request needs {extent}: max_length={limit} "
                 "would cut it."
             )
-        return Extrapolation((extent,), self._method)
+        return self._way._replace(extent=(extent,))
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """For each request of a context and a continuation, the log-likelihood of the latter, and whether it

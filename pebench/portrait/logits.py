@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding
 from pebench.position_encoding import (
     Bias,
     Block,
@@ -26,7 +27,6 @@ from pebench.position_encoding import (
     tabulate,
 )
 from pebench.randomness import generator
-from pebench.resolve import build_encoding
 
 DRAWS = 256
 """Contents that a logit is averaged over."""

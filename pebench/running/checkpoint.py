@@ -27,7 +27,9 @@ class State(Frozen):
     """Where training stands.
 
     Attributes:
-        step: updates done. items: tokens or images read. seconds: spent on the timed ones among them.
+        step: updates done.
+        items: tokens or images read.
+        seconds: spent on the timed ones among them.
         timed_items: items that those seconds were spent on; the first update after a start is not timed.
         diverged_at: the update at which the loss stopped being a number.
     """
@@ -73,8 +75,10 @@ def load(
     """Brings model and optimiser to a checkpoint.
 
     Args:
-        folder: of the checkpoints. name: of one of them, or empty for the beginning.
-        model, optimiser: to restore. device: where the model is.
+        folder: of the checkpoints.
+        name: of one of them, or empty for the beginning.
+        model, optimiser: to restore.
+        device: where the model is.
 
     Returns:
         Where training stands.
@@ -114,7 +118,7 @@ _GROUP, _NUMBER = "group-", ".number"
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What it remembers of each parameter and of each group of them; numbers as tensors without axes."""
+    """The optimiser's state of each parameter and group; numbers as tensors without axes."""
     whole = optimiser.state_dict()
     found: dict[str, Tensor] = {}
     remembered = {str(index): values for index, values in whole["state"].items()}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pebench.position_encoding import Extrapolation
-from pebench.running import memory
+from pebench.running import peak_memory
 from pebench.store import EvaluationCost, Score
 from pebench.task import AnyTask
 
@@ -24,7 +24,7 @@ def evaluate(
         reach: extent and method. device: where the model is.
     """
     model.eval()
-    memory.reset_peak(device)
+    peak_memory.reset(device)
     begin = time.perf_counter()
     with torch.no_grad():
         evaluation = task.evaluate(model, reach)
@@ -37,7 +37,7 @@ def evaluate(
         extent=reach.extent,
         extrapolation=reach.method,
         items_per_second=evaluation.items / seconds,
-        peak_memory_bytes=memory.peak(device),
+        peak_memory_bytes=peak_memory.read(device),
         kernels=tuple(model.kernels()),  # type: ignore[operator]
     )
     return scores, cost

@@ -19,7 +19,8 @@ class Evaluations(BaseModel):
     """Some evaluations.
 
     Attributes:
-        scores: that were found. costs: one an evaluation.
+        scores: that were found.
+        costs: one an evaluation.
         metrics: what the scores mean, by metric name.
     """
 
@@ -50,7 +51,7 @@ class Evaluations(BaseModel):
 
     def in_order(self, wanted: list[Extrapolation]) -> Evaluations:
         """The same in the order that is given, whoever was done first."""
-        order = {tuple(reach): number for number, reach in enumerate(wanted)}
+        order = {(reach.extent, reach.method): number for number, reach in enumerate(wanted)}
         last = len(order)
         return Evaluations(
             scores=sorted(

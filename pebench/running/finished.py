@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pebench.errors import UserError
-from pebench.resolve import build_encoding, build_task, encoding_geometry
+from pebench.resolve import build_task, encoding_of
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
 from pebench.store import RunFolder
@@ -21,7 +21,8 @@ class FinishedRun(NamedTuple):
     """A trained model.
 
     Attributes:
-        folder: of the run. spec: what it is.
+        folder: of the run.
+        spec: what it is.
         task: restored, so that its tokenizer is known; it has read no data if the folder sufficed.
         model: a `PositionedModel` in evaluation mode, without gradients, on the device asked for.
     """
@@ -43,9 +44,7 @@ def load_finished(folder: RunFolder, device: torch.device) -> FinishedRun:
     load_plugins(folder, spec)
     task = build_task(spec)
     _restore(task, folder)
-    encoding = build_encoding(
-        spec.encoding.name, spec.encoding.options, encoding_geometry(spec, task), spec.seed
-    )
+    encoding = encoding_of(spec, task)
     model = task.build(encoding, spec.seed)
     try:
         model.load_state_dict(load_file(folder.weights))

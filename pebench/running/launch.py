@@ -9,7 +9,7 @@ import sys
 import time
 from types import TracebackType
 
-from pebench.running.execution import Execution, Observer, Stop
+from pebench.running.execution import Execution, Observer, Stop, torch_device
 from pebench.running.ranks import ALONE, JoinedRanks
 from pebench.running.run import execute
 from pebench.store import Result, RunFolder
@@ -28,8 +28,10 @@ def execute_here(
     """Brings a run to its result in this process, or in as many on this machine as the execution wants.
 
     Args:
-        folder: of the run. execution: how it is carried out.
-        observer: told of progress. stop: asked after every step and every evaluation.
+        folder: of the run.
+        execution: how it is carried out.
+        observer: told of progress.
+        stop: asked after every step and every evaluation.
 
     Returns, Raises:
         As `execute` does.
@@ -37,7 +39,7 @@ def execute_here(
     execution = execution or Execution()
     if execution.ranks == 1 or folder.result() is not None:
         return execute(folder, execution, observer=observer, stop=stop, ranks=ALONE)
-    if execution.threads is None:
+    if execution.threads is None and torch_device(execution.device).type == "cpu":
         # By default each process would take every core.
         share = max(1, _cores() // execution.ranks)
         execution = execution.model_copy(update={"threads": share})
@@ -64,9 +66,8 @@ class LocalRanks(JoinedRanks):
         command = [sys.executable, "-P", "-m", "pebench.running.follower", str(self._folder.path.absolute())]
         execution = self._execution.model_dump_json()
         for rank in range(1, self.count):
-            place = [str(rank), str(self.port)]
-            # The pipe tells a rank that this process is gone, however it went.
-            self._others.append(subprocess.Popen([*command, execution, *place], stdin=subprocess.PIPE))
+            place = [str(rank), str(self.port), str(os.getpid())]
+            self._others.append(subprocess.Popen([*command, execution, *place], stdin=subprocess.DEVNULL))
         return self
 
     def __exit__(
@@ -80,5 +81,3 @@ class LocalRanks(JoinedRanks):
             if process.poll() is None:
                 process.kill()
                 process.wait()
-            if process.stdin is not None:
-                process.stdin.close()

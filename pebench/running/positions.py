@@ -10,19 +10,21 @@ from pebench.spec import Training
 
 
 def training_positions(
-    training: Training, encoding: PositionEncoding, extent: tuple[int, ...], draw: StepRNG
+    training: Training, encoding: PositionEncoding, extent: tuple[int, ...], examples: int, draw: StepRNG
 ) -> Tensor:
-    """(1, N, A) positions of the batch of a step, each axis on its own.
+    """(1|G, N, A) positions of the batch of a step, each axis on its own; example i stands where group i
+    modulo G does.
 
     Args:
         training: names the scheme. encoding: was built for the range that the scheme draws from.
-        extent: positions an axis of a batch. draw: the step as a source of randomness.
+        extent: positions an axis of a batch. examples: of the batch, all ranks together.
+        draw: the step as a source of randomness.
     """
     ranges = encoding.geometry.extent
     generator = draw.generator("positions", draw.step)
     match training.positions:
         case "own":
-            return encoding.training_positions(extent, draw)
+            return encoding.training_positions(extent, examples, draw)
         case "shifted":
             starts = [
                 int(torch.randint(size - length + 1, (), generator=generator))

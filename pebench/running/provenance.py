@@ -10,18 +10,18 @@ from typing import Any
 import torch
 
 import pebench
-from pebench.running import code
+from pebench.running import source_code
 
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Code, packages and machine, as a JSON object."""
-    head, dirty = code.commit()
+    head, dirty = source_code.commit()
     return {
         "pebench": pebench.__version__,
         "commit": head,
         "dirty": dirty,
         "python": platform.python_version(),
-        "packages": code.packages(),
+        "packages": source_code.packages(),
         "machine": {
             "host": platform.node(),
             "system": platform.platform(),

@@ -1,4 +1,4 @@
-"""The processes that carry out one run together: what they add up, agree on, and tell each other."""
+"""Data-parallel ranks: the processes that carry out one run together, and their collective operations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from torch import Tensor
 from pebench.task import Batch
 
 ARRIVAL = 300.0
-"""Seconds that ranks wait for each other at the beginning."""
+"""Seconds that ranks wait for each other at the start."""
 
-PATIENCE = 600.0
+TIMEOUT = 600.0
 """Seconds that a rank waits for the others in a step."""
 
 SILENCE = 60.0
-"""Seconds without a sign of life after which a rank is taken for dead, where there is no bound to a wait."""
+"""Seconds without a heartbeat after which a rank counts as dead, in waits that have no other bound."""
 
 _BEAT_EVERY = 5.0
 _LOOK_EVERY = 0.05
@@ -35,14 +35,14 @@ _BUCKET = 1 << 24  # numbers that are added up in one message: 64 MiB
 
 
 class RankLost(RuntimeError):
-    """Another rank is gone, or does not answer; it knows why, this one does not."""
+    """Another rank is gone, or does not answer."""
 
 
 class Ranks:
-    """One process that carries out a run alone, and so waits for nobody and agrees with itself.
+    """The interface of ranks, and its implementation for a run in one process.
 
     Attributes:
-        index: of this process, from 0. The first leads: it alone writes the folder of the run.
+        index: of this process, from 0. The first is_main: it alone writes the folder of the run.
         count: of the processes.
         backend: what they compute sums with.
     """
@@ -52,8 +52,8 @@ class Ranks:
     backend = "none"
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes what the run leaves."""
+    def is_main(self) -> bool:
+        """Whether this is the first rank, which alone writes the folder of the run."""
         return self.index == 0
 
     def __enter__(self) -> Ranks:
@@ -65,7 +65,7 @@ class Ranks:
         return None
 
     def start(self, device: torch.device) -> torch.device:
-        """Makes ready for `add` and `any`.
+        """Starts the process group for `all_reduce`, `broadcast` and `any`.
 
         Args:
             device: that the run asks for.
@@ -76,43 +76,43 @@ class Ranks:
         return device
 
     def share(self, batch: Batch) -> Batch:
-        """The examples of a batch that this rank computes."""
+        """This rank's shard of a batch."""
         return batch
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Puts in place of each tensor its sum over the ranks, the same to the last bit on all of them."""
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Sums each tensor over the ranks, in place; all ranks get the same bits."""
 
-    def copy(self, tensors: Sequence[Tensor]) -> None:
-        """Puts in place of each tensor that of the first rank."""
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """Copies each tensor of the first rank to the others, in place."""
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank; all of them get the same answer."""
+        """Logical or over the ranks."""
         return flag
 
     def gather(self, name: str, value: str, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
-        """What every rank says, in order, once all have said it. There is no bound to the wait as long as all
-        of them live.
+        """Collects a text from every rank, in their order. The wait has no bound as long as all of them live.
 
         Args:
-            name: of this exchange, which takes place once a run. value: what this rank says.
+            name: key of this exchange, which takes place once a run.
+            value: the text of this rank.
             meanwhile: called again and again while there is something to wait for.
         """
         return [value]
 
-    def from_first(self, name: str, value: str) -> str:
-        """What the first rank says; see `gather`."""
+    def broadcast_object(self, name: str, value: str) -> str:
+        """The text of the first rank; see `gather`."""
         return value
 
     def divide(self, name: str, pieces: Sequence[int]) -> Iterator[int]:
-        """Pieces of work, each for one of the ranks, the next for whichever is free; those near the end come
-        first where there are several."""
+        """Deals out pieces of work: each goes to one rank, the next to whichever is free. Several ranks take
+        them from the end."""
         return iter(pieces)
 
-    def put(self, name: str, value: str) -> None:
-        """Leaves a note for whichever rank looks for it."""
+    def set(self, name: str, value: str) -> None:
+        """Sets a key in the shared store."""
 
-    def look(self, name: str) -> str | None:
-        """The note of that name, None where nobody has left one."""
+    def get(self, name: str) -> str | None:
+        """The value of a key in the shared store, None where it is not set."""
         return None
 
 
@@ -121,10 +121,10 @@ ALONE = Ranks()
 
 
 class JoinedRanks(Ranks):
-    """One of several processes. They meet in a store that the first one keeps, and compute through
-    `torch.distributed`: by NCCL where each has a CUDA device of its own, else by Gloo.
+    """One of several processes, which meet in a TCP store of the first one and use `torch.distributed`: NCCL
+    where each has a CUDA device of its own, else Gloo.
 
-    A context: entering it joins the others, leaving it takes leave of them.
+    A context manager: entering it joins the other ranks, leaving it leaves them.
     """
 
     def __init__(
@@ -135,18 +135,20 @@ class JoinedRanks(Ranks):
         address: str,
         port: int,
         name: str = "",
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
     ) -> None:
         """
         Args:
-            index: of this process. count: of the processes. local: index among those of this machine.
+            index: of this process.
+            count: of the processes.
+            local: index among those of this machine.
             address, port: where the first of them is reached; port 0 lets that one choose.
             name: what they are ranks of; two jobs that happen to use one port are told apart by it.
-            patience: see `PATIENCE`.
+            timeout: see `TIMEOUT`.
         """
         self.index, self.count, self.local = index, count, local
         self.address, self.port, self.name = address, port, name
-        self.patience = patience
+        self.timeout = timeout
         self.backend = ""
         self._store: dist.Store | None = None
         self._over = threading.Event()
@@ -158,10 +160,10 @@ class JoinedRanks(Ranks):
             RankLost: the first rank cannot be reached.
         """
         try:
-            self._store = self._connect(host=self.leads)
+            self._store = self._connect(host=self.is_main)
         except RuntimeError as error:
             where = f"{self.address}:{self.port}"
-            what = "cannot be listened at" if self.leads else "does not answer, and the first rank is there"
+            what = "cannot be listened at" if self.is_main else "does not answer, and the first rank is there"
             raise RankLost(f"{where} {what}: {_first_line(error)}") from error
         self._beats.start()
         return self
@@ -173,9 +175,9 @@ class JoinedRanks(Ranks):
             if dist.is_initialized():
                 dist.destroy_process_group()
         with contextlib.suppress(RuntimeError):
-            self.put(f"left/{self.index}", "")
+            self.set(f"left/{self.index}", "")
             # The store is gone with the first rank, and the others may still be reading.
-            if self.leads and error is None:
+            if self.is_main and error is None:
                 self._await("left", range(self.count), _FAREWELL)
         self._over.set()
         self._beats.join()
@@ -189,7 +191,7 @@ class JoinedRanks(Ranks):
         if device == torch.device("cuda"):
             device = torch.device("cuda", self.local % torch.cuda.device_count())
         card = f"{socket.gethostname()} {_card(device)}"
-        self.put(f"arrived/{self.index}", card)
+        self.set(f"arrived/{self.index}", card)
         own_cards = len(set(self._await("arrived", range(self.count), ARRIVAL))) == self.count
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -200,7 +202,7 @@ class JoinedRanks(Ranks):
                 store=dist.PrefixStore("group", self._open()),
                 rank=self.index,
                 world_size=self.count,
-                timeout=datetime.timedelta(seconds=self.patience),
+                timeout=datetime.timedelta(seconds=self.timeout),
             )
         return device
 
@@ -208,7 +210,7 @@ class JoinedRanks(Ranks):
         """Consecutive examples, equally many for each rank."""
         return {name: values.chunk(self.count)[self.index] for name, values in batch.items()}
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """One message for many tensors."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
@@ -216,7 +218,7 @@ class JoinedRanks(Ranks):
                 dist.all_reduce(flat)
             _spread(flat, bucket)
 
-    def copy(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """One message for many tensors."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
@@ -236,16 +238,16 @@ class JoinedRanks(Ranks):
         Raises:
             RankLost: one of them has gone or fallen silent.
         """
-        self.put(f"{name}/{self.index}", value)
+        self.set(f"{name}/{self.index}", value)
         return self._await(name, range(self.count), None, meanwhile)
 
-    def from_first(self, name: str, value: str) -> str:
+    def broadcast_object(self, name: str, value: str) -> str:
         """
         Raises:
             RankLost: it has gone or fallen silent.
         """
-        if self.leads:
-            self.put(f"{name}/0", value)
+        if self.is_main:
+            self.set(f"{name}/0", value)
             return value
         (said,) = self._await(name, [0], None)
         return said
@@ -262,7 +264,7 @@ class JoinedRanks(Ranks):
                 return
             yield pieces[-taken]
 
-    def put(self, name: str, value: str) -> None:
+    def set(self, name: str, value: str) -> None:
         """
         Raises:
             RankLost: the first rank is gone.
@@ -270,7 +272,7 @@ class JoinedRanks(Ranks):
         with _others():
             self._open().set(name, value)
 
-    def look(self, name: str) -> str | None:
+    def get(self, name: str) -> str | None:
         """
         Raises:
             RankLost: the first rank is gone.
@@ -300,7 +302,7 @@ class JoinedRanks(Ranks):
         limit: float | None,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> list[str]:
-        """What each of these ranks has to say, in order, once all have said it."""
+        """Waits until each of these ranks has set its key, and returns the values in order."""
         begun = time.monotonic()
         heard: dict[int, tuple[str, float]] = {}
         said: dict[int, str] = {}
@@ -308,8 +310,8 @@ class JoinedRanks(Ranks):
         pause = _LOOK_EVERY
         while True:
             # A rank may say it and leave at once, so whether it has left is asked first.
-            gone = {rank for rank in late if self.look(f"left/{rank}") is not None}
-            said |= {rank: note for rank in late if (note := self.look(f"{name}/{rank}")) is not None}
+            gone = {rank for rank in late if self.get(f"left/{rank}") is not None}
+            said |= {rank: note for rank in late if (note := self.get(f"{name}/{rank}")) is not None}
             late = [rank for rank in late if rank not in said]
             if not late:
                 return [said[rank] for rank in ranks]
@@ -325,8 +327,8 @@ class JoinedRanks(Ranks):
             pause = min(1.0, pause * 1.1)
 
     def _listen(self, rank: int, heard: dict[int, tuple[str, float]], silence: float) -> None:
-        """Makes sure that a rank lives; `heard` keeps its last beat and when that was first seen."""
-        beat, now = self.look(f"beat/{rank}") or "", time.monotonic()
+        """Raises if a rank has stopped beating; `heard` keeps its last beat and when that was first seen."""
+        beat, now = self.get(f"beat/{rank}") or "", time.monotonic()
         last, since = heard.get(rank, (None, now))
         if beat != last:
             heard[rank] = beat, now
@@ -345,7 +347,7 @@ class JoinedRanks(Ranks):
 
 @contextlib.contextmanager
 def _others() -> Iterator[None]:
-    """Everything that can go wrong in talking to other ranks says that one of them is gone."""
+    """Turns every error of communication into `RankLost`."""
     try:
         yield
     except RankLost:
@@ -355,18 +357,18 @@ def _others() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What happened, without the place in the source and the advice that PyTorch puts around it."""
+    """The message without the place in the source and the advice that PyTorch puts around it."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return re.sub(r"^\[/\S*\] ", "", line).partition(". ")[0]
 
 
 def _card(device: torch.device) -> Any:
-    """Tells devices of a machine apart; on the CPU there is no such thing."""
+    """Identity of a device within its machine; all CPUs are one."""
     return torch.cuda.get_device_properties(device).uuid if device.type == "cuda" else "cpu"
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Neighbours of one kind, not too many at a time for the sake of memory."""
+    """Groups neighbours of one dtype, up to `_BUCKET` numbers each."""
     bucket: list[Tensor] = []
     size = 0
     for tensor in tensors:

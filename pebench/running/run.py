@@ -20,21 +20,24 @@ from torch import nn
 
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
-from pebench.resolve import build_encoding, build_task, encoding_geometry, reaches
-from pebench.running import checkpoint, code, memory, provenance
+from pebench.resolve import build_task, encoding_of, evaluations
+from pebench.running import checkpoint, peak_memory, provenance, source_code
 from pebench.running.checkpoint import State
 from pebench.running.compilation import forget_compiled, share_compiled_kernels
 from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
+from pebench.running.heartbeat import AlreadyRunning, Heartbeat
 from pebench.running.optimisation import optimiser as build_optimiser
+from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
-from pebench.running.pulse import AlreadyRunning, Pulse
 from pebench.running.ranks import ALONE, RankLost, Ranks
-from pebench.running.start import check_data, load_start, start_folder
 from pebench.running.train import Progress, train
+from pebench.running.warm_start import check_vocabulary, describe_task, load_start, start_folder
+from pebench.scores import evaluation_name
 from pebench.spec import RunSpec
 from pebench.store import Cost, Point, Result, RunFolder, Score
 from pebench.task import AnyTask
+from pebench.task_record import TaskRecord
 
 
 def execute(
@@ -65,7 +68,7 @@ def execute(
             other exception.
     """
     execution = execution or Execution()
-    if not ranks.leads:
+    if not ranks.is_main:
         _follow(folder, execution, stop, ranks)
         return None
     result = folder.result()
@@ -96,10 +99,10 @@ def _lead(
     folder.clear_failure()
     with _logging(folder, logging.INFO) as log:
         try:
-            with ranks, _one_order_of_sums(), Pulse(folder, spec.train.steps, _job()) as pulse:
-                ranks.from_first("beginning", _GO)
-                result = _Run(folder, spec, execution, log, pulse, observer, stop, ranks).work()
-                ranks.from_first("end", "")
+            with ranks, _one_order_of_sums(), Heartbeat(folder, spec.train.steps, _job()) as heartbeat:
+                ranks.broadcast_object("beginning", _GO)
+                result = _Run(folder, spec, execution, log, heartbeat, observer, stop, ranks).work()
+                ranks.broadcast_object("end", "")
                 return result
         except AlreadyRunning:
             raise
@@ -118,12 +121,12 @@ def _lead(
 def _follow(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks) -> None:
     """The part of a rank that leaves no trace in the folder, but for the reason if it fails."""
     with _logging(folder, logging.ERROR) as log, ranks, _one_order_of_sums():
-        if ranks.from_first("beginning", "") != _GO:
+        if ranks.broadcast_object("beginning", "") != _GO:
             return
         try:
             _Run(folder, folder.spec(), execution, log, None, None, stop, ranks).work()
             # A cluster may end a job some time after the first of its tasks has ended.
-            ranks.from_first("end", "")
+            ranks.broadcast_object("end", "")
         except RankLost:
             raise
         except Exception as error:
@@ -138,7 +141,7 @@ def _follow(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks) -
 def _dismiss(ranks: Ranks) -> None:
     """Tells the other ranks that there is nothing to do."""
     with ranks:
-        ranks.from_first("beginning", _HOME)
+        ranks.broadcast_object("beginning", _HOME)
 
 
 class _Run:
@@ -150,20 +153,20 @@ class _Run:
         spec: RunSpec,
         execution: Execution,
         log: logging.Logger,
-        pulse: Pulse | None,
+        heartbeat: Heartbeat | None,
         observer: Observer | None,
         stop: Stop,
         ranks: Ranks,
     ) -> None:
         self.folder, self.spec, self.execution = folder, spec, execution
-        self.log, self.pulse, self.observer, self.stop = log, pulse, observer, stop
+        self.log, self.heartbeat, self.observer, self.stop = log, heartbeat, observer, stop
         self.ranks = ranks
         self.device = torch_device(execution.device)
         self.saved = time.monotonic()
 
     def work(self) -> Result | None:
         """See `execute`."""
-        _prepare_process(self.execution)
+        _prepare_process(self.execution, self.device)
         self.device = self.ranks.start(self.device)
         check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
@@ -172,23 +175,26 @@ class _Run:
         if start is not None:
             task.inherit(start.path)
         fingerprints = task.prepare()
+        record = describe_task(task, fingerprints, start)
         if start is not None:
-            check_data(start, fingerprints)
+            check_vocabulary(start, record.vocabulary)
         data = json.dumps(fingerprints, sort_keys=True)
-        if self.ranks.from_first("data", data) != data:
+        if self.ranks.broadcast_object("data", data) != data:
             raise UserError("its data are not those of the first rank.")
         hosts = self.ranks.gather("hosts", socket.gethostname())
-        if self.ranks.leads:
-            self._record(fingerprints, hosts)
+        if self.ranks.is_main:
+            self._record(task.item, fingerprints, record, hosts)
             task.keep(self.folder.path)
         model, optimiser = self._build(task)
         if start is not None:
-            self.log.info("starts from %s, weights %s", start.run_id, load_start(start, model)[:12])
-        newest = self.ranks.from_first("checkpoint", checkpoint.newest(self.folder.checkpoint))
+            begun = start.spec().encoding
+            converts = (begun.name, begun.options) != (self.spec.encoding.name, self.spec.encoding.options)
+            self.log.info("starts from %s, %s", start.run_id, load_start(start, model, converts))
+        newest = self.ranks.broadcast_object("checkpoint", checkpoint.newest(self.folder.checkpoint))
         state = checkpoint.load(self.folder.checkpoint, newest, model, optimiser, self.device)
         self._say_step(state.step)
         self.log.info("%s, seed %d, from step %d", self.spec.encoding.label, self.spec.seed, state.step)
-        memory.reset_peak(self.device)
+        peak_memory.reset(self.device)
         state = self._train(model, task, optimiser, state)
         if state.step < self.spec.train.steps and state.diverged_at is None:
             self.log.info("stopped at step %d, checkpoint saved", state.step)
@@ -199,17 +205,15 @@ class _Run:
             evaluated: Evaluations | None = Evaluations()
         else:
             # Equal gradients make equal weights, on equal devices.
-            self.ranks.copy(list(model.state_dict().values()))
+            self.ranks.broadcast(list(model.state_dict().values()))
             evaluated = self._evaluate(model, task, state)
-        if evaluated is None or not self.ranks.leads:
+        if evaluated is None or not self.ranks.is_main:
             return None
         return self._finish(task, model, state, evaluated, cost)
 
     def _build(self, task: AnyTask) -> tuple[nn.Module, torch.optim.Optimizer]:
         spec = self.spec
-        encoding = build_encoding(
-            spec.encoding.name, spec.encoding.options, encoding_geometry(spec, task), spec.seed
-        )
+        encoding = encoding_of(spec, task)
         model = task.build(encoding, spec.seed).to(self.device)
         return model, build_optimiser(model, encoding, spec.train)
 
@@ -233,12 +237,12 @@ class _Run:
         for progress in updates:
             state = progress.state
             over = state.step == self.spec.train.steps or state.diverged_at is not None
-            if self.ranks.leads and (self._logged(state.step) or over):
+            if self.ranks.is_main and (self._logged(state.step) or over):
                 rate = (state.step - started[0]) / max(time.monotonic() - started[1], 1e-9)
                 self._log_losses(progress, task.item, optimiser, rate)
             due = time.monotonic() - self.saved >= self.execution.checkpoint_every
             stopping = self.ranks.any(self.stop())
-            if self.ranks.leads and (due or stopping or over):
+            if self.ranks.is_main and (due or stopping or over):
                 self._say_step(state.step)
                 checkpoint.save(self.folder.checkpoint, model, optimiser, state)
                 self.saved = time.monotonic()
@@ -250,18 +254,22 @@ class _Run:
         """Every evaluation that is not done yet, each by one of the ranks; None if `stop` ended it. The first
         rank alone gets to know what was found."""
         encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
-        wanted = reaches(encoding, task)
-        places = [_at(reach, encoding.extrapolations[0]) for reach in wanted]
-        evaluated = Evaluations.read(self.folder) if self.ranks.leads else Evaluations()
+        wanted = evaluations(encoding, task)
+        places = [
+            evaluation_name(reach.extent, reach.method, encoding.trained_with.method) for reach in wanted
+        ]
+        evaluated = Evaluations.read(self.folder) if self.ranks.is_main else Evaluations()
         done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}
-        open_ones = [number for number, reach in enumerate(wanted) if tuple(reach) not in done]
-        pieces: list[int] = json.loads(self.ranks.from_first("evaluations", json.dumps(open_ones)))
+        open_ones = [
+            number for number, reach in enumerate(wanted) if (reach.extent, reach.method) not in done
+        ]
+        pieces: list[int] = json.loads(self.ranks.broadcast_object("evaluations", json.dumps(open_ones)))
         awaited = set(pieces)
 
         def collect() -> None:
             """Takes in what other ranks have found meanwhile."""
-            for number in sorted(awaited) if self.ranks.leads else ():
-                note = self.ranks.look(f"evaluation {number}")
+            for number in sorted(awaited) if self.ranks.is_main else ():
+                note = self.ranks.get(f"evaluation {number}")
                 if note is not None:
                     take(number, Evaluations.model_validate_json(note))
 
@@ -272,16 +280,16 @@ class _Run:
 
         for number in self.ranks.divide("evaluations", pieces):
             if self.stop():
-                self.ranks.put("stopping", "")
-            if self.stop() or self.ranks.look("stopping") is not None:
+                self.ranks.set("stopping", "")
+            if self.stop() or self.ranks.get("stopping") is not None:
                 break
             if self.observer is not None:
                 self.observer.evaluating(len(wanted) - len(awaited), len(wanted), places[number])
             found = evaluations_at(model, task, wanted[number], self.device)
-            if self.ranks.leads:
+            if self.ranks.is_main:
                 take(number, found)
             else:
-                self.ranks.put(f"evaluation {number}", found.model_dump_json())
+                self.ranks.set(f"evaluation {number}", found.model_dump_json())
             collect()
         self.ranks.gather("evaluated", "", collect)
         collect()
@@ -326,7 +334,7 @@ class _Run:
 
     def _training_cost(self, model: nn.Module, task: AnyTask, state: State) -> dict[str, Any]:
         own = model.encoding.parameters()  # type: ignore[union-attr]
-        peaks = self.ranks.gather("memory", str(memory.peak(self.device) or ""))
+        peaks = self.ranks.gather("memory", str(peak_memory.read(self.device) or ""))
         return {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "encoding_parameters": sum(parameter.numel() for parameter in own),
@@ -337,11 +345,14 @@ class _Run:
             "kernels": tuple(model.kernels()),  # type: ignore[operator]
         }
 
-    def _record(self, fingerprints: dict[str, str], hosts: list[str]) -> None:
+    def _record(self, item: str, fingerprints: dict[str, str], record: TaskRecord, hosts: list[str]) -> None:
         """Writes down where the numbers will come from.
 
         Args:
-            fingerprints: of the data. hosts: of the ranks, in order.
+            item: the unit in which the task counts what it reads.
+            fingerprints: of the data.
+            record: of the task.
+            hosts: of the ranks, in order.
 
         Raises:
             UserError: the run began with other data.
@@ -351,14 +362,16 @@ class _Run:
             raise UserError(
                 f"the data of {self.folder.run_id} changed since it began; remove its folder to start over."
             )
-        found = code.installed()
+        found = source_code.installed()
         attempt = {"commit": found.commit, "code": found.digest, "job": _job(), "started": time.time()}
-        self.folder.write_changes(code.patch())
+        self.folder.write_changes(source_code.patch())
         self.folder.write_provenance(
             provenance.describe(self.device)
             | {
                 "attempts": [*before.get("attempts", []), attempt],
                 "data": fingerprints,
+                "task": record.model_dump(mode="json"),
+                "item": item,
                 "execution": self.execution.model_dump(),
                 "ranks": {"count": self.ranks.count, "hosts": hosts, "backend": self.ranks.backend},
                 "job": _job(),
@@ -367,8 +380,8 @@ class _Run:
         )
 
     def _say_step(self, step: int, rate: float | None = None) -> None:
-        if self.pulse is not None:
-            self.pulse.at(step, rate)
+        if self.heartbeat is not None:
+            self.heartbeat.at(step, rate)
 
     def _logged(self, step: int) -> bool:
         return step % self.execution.log_every == 0
@@ -379,7 +392,7 @@ class _Run:
         state = progress.state
         values = {f"train/{name}": float(value) for name, value in progress.losses.items()}
         values["train/gradient-norm"] = float(progress.gradient_norm)
-        values["train/learning-rate"] = float(optimiser.param_groups[0]["lr"])
+        values |= {f"train/{name}": value for name, value in rates(optimiser).items()}
         if state.seconds:
             values[f"train/{item}-per-second"] = state.timed_items / state.seconds
         self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=dict(values)))
@@ -452,11 +465,17 @@ def _one_order_of_sums() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _prepare_process(execution: Execution) -> None:
+THREADS_ON_CUDA = 1
+"""Beside a GPU a CPU draws numbers and asks for kernels, which further threads do not make faster: they would
+keep all cores busy, and runs side by side would wait for each other."""
+
+
+def _prepare_process(execution: Execution, device: torch.device) -> None:
     # Strong biases make weights so small that the processor handles them an order of magnitude more slowly.
     torch.set_flush_denormal(True)
-    if execution.threads is not None:
-        torch.set_num_threads(execution.threads)
+    threads = execution.threads or (THREADS_ON_CUDA if device.type == "cuda" else None)
+    if threads is not None:
+        torch.set_num_threads(threads)
     if execution.compile:
         share_compiled_kernels()
         forget_compiled()
@@ -466,12 +485,6 @@ def _job() -> str | None:
     """The scheduler's name for this job."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-
-
-def _at(reach: Extrapolation, usual: str) -> str:
-    """How metric names and messages call an evaluation; the encoding's usual method is not worth a word."""
-    extent = "x".join(str(size) for size in reach.extent)
-    return extent if reach.method == usual else f"{extent}/{reach.method}"
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from pebench.position_encoding import Extrapolation, PositionEncoding, StepRNG, Table, tabulate
+from pebench.position_encoding import PositionEncoding, StepRNG, Table, tabulate
 from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
 from pebench.running.compilation import compile_whole
-from pebench.running.optimisation import learning_rate
+from pebench.running.optimisation import Clipping, set_rates
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
 from pebench.spec import Training
@@ -70,36 +70,27 @@ def train(
     Yields:
         The progress after each update.
     """
-    encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
+    update = _Update(model, task, optimiser, training, seed, device, compiled, ranks)
     model.train()
-    loss_of: Loss = compile_whole(task.loss) if compiled else task.loss
     never = torch.full((), training.steps + 1, device=device)
     bad_step = never.clone()
-    # A walk through all modules costs the host as much as a layer does, and finds the same each time.
-    parameters = list(model.parameters())
     clock, marked = None, state.items
+    met: set[int] = set()
     while state.step < training.steps and state.diverged_at is None:
         step, batch = state.step, task.batch(seed, "train", state.step, training.batch)
-        with _encoding_products(encoding, training):
-            losses, norm = _update(
-                model,
-                parameters,
-                encoding,
-                task,
-                loss_of,
-                optimiser,
-                training,
-                batch,
-                StepRNG(seed, step),
-                device,
-                ranks,
-            )
+        positions = update.positions(step, batch)
+        # A step with another number of groups is compiled anew, which is no part of the training's speed.
+        compiling = compiled and clock is not None and len(positions) not in met
+        met.add(len(positions))
+        begun = _now(device) if compiling else 0.0
+        losses, norm = update(step, batch, positions)
+        if compiling and clock is not None:
+            clock, marked = clock + _now(device) - begun, marked + task.items(batch)
         finite = torch.isfinite(norm) & torch.isfinite(losses["loss"])
         bad_step = torch.where(finite, bad_step, bad_step.clamp(max=step + 1))
         change: dict[str, Any] = {"step": step + 1, "items": state.items + task.items(batch)}
         if wanted(step + 1) or step + 1 == training.steps or clock is None:
-            _wait(device)
-            now = time.perf_counter()
+            now = _now(device)
             if clock is not None:
                 change["seconds"] = state.seconds + now - clock
                 change["timed_items"] = state.timed_items + change["items"] - marked
@@ -111,55 +102,111 @@ def train(
         clock += time.perf_counter() - before
 
 
-def _update(
-    model: nn.Module,
-    parameters: list[nn.Parameter],
-    encoding: PositionEncoding,
-    task: AnyTask,
-    loss_of: Loss,
-    optimiser: torch.optim.Optimizer,
-    training: Training,
-    batch: Batch,
-    draw: StepRNG,
-    device: torch.device,
-    ranks: Ranks,
-) -> tuple[dict[str, Tensor], Tensor]:
-    seed_device(derive(draw.seed, "dropout", draw.step), device)
-    positions = training_positions(training, encoding, task.geometry().extent, draw)
-    reach = Extrapolation(encoding.geometry.extent, encoding.extrapolations[0])
-    table = tabulate(encoding, positions, reach, device, draw)
-    shared, leaves, copies = _cut(table)
-    total = torch.zeros((), device=device)
-    # Of all ranks' examples, so that sums over the ranks are means over the batch, masked targets or not.
-    weight = task.weight(batch)
-    with _own_dropout(ranks, draw, device):
-        for part in _parts(ranks.share(batch), training.accumulate):
-            on_device = {name: send(value, device) for name, value in part.items()}
-            with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-                loss = loss_of(model, on_device, shared) / weight
+class _Update:
+    """One update after another: gradients of a batch, in parts, and a step of the optimiser."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: AnyTask,
+        optimiser: torch.optim.Optimizer,
+        training: Training,
+        seed: int,
+        device: torch.device,
+        compiled: bool,
+        ranks: Ranks,
+    ) -> None:
+        self.model, self.task, self.optimiser, self.training = model, task, optimiser, training
+        self.encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
+        self.seed, self.device, self.ranks = seed, device, ranks
+        self.loss_of: Loss = compile_whole(task.loss) if compiled else task.loss
+        if compiled:
+            self.encoding.compile_training(compile_whole)
+        self.half = training.precision == "bfloat16"
+        self.extent = task.geometry().extent
+        self.served = self.encoding.trained_with
+        # A walk through all modules costs the host as much as a layer does, and finds the same each time.
+        self.parameters = list(model.parameters())
+        self.clip = Clipping(model, self.encoding, training)
+
+    def positions(self, step: int, batch: Batch) -> Tensor:
+        """(1|G, N, A) where a batch stands."""
+        draw = StepRNG(self.seed, step)
+        return training_positions(self.training, self.encoding, self.extent, _examples(batch), draw)
+
+    def __call__(self, step: int, batch: Batch, positions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses, and the norm of the gradient before it was clipped."""
+        draw = StepRNG(self.seed, step)
+        with _encoding_products(self.encoding, self.training):
+            seed_noise("encoding", self.seed, step, self.ranks, self.device)
+            table = tabulate(self.encoding, positions, self.served, self.device, draw, self.half)
+            shared, leaves, copies = _cut(table)
+            seed_noise("dropout", self.seed, step, self.ranks, self.device)
+            total = self._gradients(batch, shared, len(positions))
+            seed_noise("objectives", self.seed, step, self.ranks, self.device)
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.half and self.encoding.autocast
+            ):
+                auxiliary = self.encoding.auxiliary_losses(positions, table, draw)
+            _finish_backward(leaves, copies, auxiliary, self.ranks.count)
+        self.ranks.all_reduce([total, *(p.grad for p in self.parameters if p.grad is not None)])
+        norm = self.clip()
+        set_rates(self.optimiser, self.training, step)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return {"loss": total} | {name: value.detach() for name, value in auxiliary.items()}, norm.detach()
+
+    def _gradients(self, batch: Batch, table: Table, groups: int) -> Tensor:
+        """The loss of this rank's part of a batch, gone back from as far as the table."""
+        total = torch.zeros((), device=self.device)
+        # Of all ranks' examples, so that sums over the ranks are means over the batch, masked targets or not.
+        weight = self.task.weight(batch)
+        if groups > 1:
+            batch = batch | {_GROUP: torch.arange(_examples(batch)) % groups}
+        for part in _parts(self.ranks.share(batch), self.training.accumulate):
+            on_device = {name: send(value, self.device) for name, value in part.items()}
+            own = table if groups == 1 else _rows(table, on_device.pop(_GROUP), groups)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                loss = self.loss_of(self.model, on_device, own) / weight
             loss.backward()
             total += loss.detach()
-    auxiliary = encoding.auxiliary_losses(positions, table, draw)
-    _finish_backward(leaves, copies, auxiliary, ranks.count)
-    ranks.add([total, *(p.grad for p in parameters if p.grad is not None)])
-    norm = torch.nn.utils.clip_grad_norm_(parameters, training.clip or float("inf"))
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(training, draw.step)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return {"loss": total} | {name: value.detach() for name, value in auxiliary.items()}, norm.detach()
+        return total
 
 
-@contextmanager
-def _own_dropout(ranks: Ranks, draw: StepRNG, device: torch.device) -> Iterator[None]:
-    """Lets each rank drop other channels of its examples, and gives back the random state that all ranks have
-    in common: what an encoding drops must be the same everywhere."""
-    if ranks.count == 1:
-        yield
-        return
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        seed_device(derive(draw.seed, "dropout", draw.step, ranks.index), device)
-        yield
+def seed_noise(
+    purpose: Literal["encoding", "dropout", "objectives"],
+    seed: int,
+    step: int,
+    ranks: Ranks,
+    device: torch.device,
+) -> None:
+    """Puts PyTorch's generators into a state of its own for each thing that a step draws for: what a model
+    drops is then the same around every encoding. It differs between ranks, whose examples differ; what the
+    encoding drops must be the same on all of them."""
+    own = [ranks.index] if purpose == "dropout" and ranks.count > 1 else []
+    seed_device(derive(seed, purpose, step, *own), device)
+
+
+_GROUP = "the group of positions"
+"""Beside what a task puts into a batch."""
+
+
+def _examples(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
+
+
+def _rows(table: Table, numbers: Tensor, groups: int) -> Table:
+    """The table of some examples, of which each belongs to a group. What is the same for all groups stays as
+    it is, so that a step has two forms, whatever the number of groups and parts: with a table for all
+    examples, and with one for each."""
+    tensors, shape = tree_flatten(table)
+    chosen = [
+        each.index_select(0, numbers)
+        if isinstance(each, Tensor) and each.ndim and len(each) == groups
+        else each
+        for each in tensors
+    ]
+    return tree_unflatten(chosen, shape)
 
 
 @contextmanager
@@ -205,6 +252,8 @@ def _parts(batch: Batch, count: int) -> Iterator[Batch]:
         yield {name: values[number] for name, values in chunks.items()}
 
 
-def _wait(device: torch.device) -> None:
+def _now(device: torch.device) -> float:
+    """The time when all that was asked of the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -20,7 +20,7 @@ from pebench.submission.submissions import Submission
 
 @dataclass
 class Cancelled:
-    """What a cancel did.
+    """Result of a cancel.
 
     Attributes:
         cells: that were under way and are being stopped.

@@ -6,10 +6,11 @@ import os
 
 
 def devices_of(workers: int, ranks: int = 1) -> list[str | None]:
-    """What CUDA_VISIBLE_DEVICES is to be for each worker: the GPUs in turn, None where there are none.
+    """The value of CUDA_VISIBLE_DEVICES for each worker: the GPUs in turn, None where there are none.
 
     Args:
-        workers: that run at a time. ranks: processes of each, which get a GPU each while there are enough.
+        workers: that run at a time.
+        ranks: processes of each, which get a GPU each while there are enough.
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:

@@ -25,7 +25,8 @@ def logs_of(runs: Path, run_ids: list[str], of_job: bool = False) -> dict[Path, 
     """The files that tell of these runs, and the run each is of.
 
     Args:
-        runs: the folder of the runs. run_ids: of the runs.
+        runs: the folder of the runs.
+        run_ids: of the runs.
         of_job: what their jobs printed, in place of the runs' own logs.
     """
     if not of_job:

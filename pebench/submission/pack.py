@@ -11,19 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from submitit.core.utils import DelayedSubmission
-
+from pebench.running.execution import Execution
 from pebench.store import RunFolder
-from pebench.submission import submissions
+from pebench.submission.cells import carry_out_cell
 from pebench.submission.devices import devices_of
-from pebench.submission.worker import (
-    REQUEUE_SIGNAL,
-    STOPPED,
-    StopOnSignal,
-    execute_cell,
-    ignore_signals,
-    requeued,
-)
+from pebench.submission.stop_on_signal import StopOnSignal
+from pebench.submission.submissions import Submission
+from pebench.submission.submitit_internals import REQUEUE_SIGNAL
 
 _LOOK_EVERY = 0.2
 """Seconds between looks at the processes."""
@@ -31,75 +25,46 @@ _LOOK_EVERY = 0.2
 _SIGNALS = (REQUEUE_SIGNAL, signal.SIGTERM)
 
 
-class PackJob:
-    """The cells of one job of a packed submission."""
+def carry_out(folders: list[RunFolder], record: Submission, execution: Execution, stop: StopOnSignal) -> int:
+    """Carries out the cells of a job, as many at a time as its submission says.
 
-    def __call__(self, folder: str, number: int, width: int, execution: str, max_requeues: int) -> str:
-        """Carries the cells out, so many at a time, and requeues the job if it was asked to stop.
+    Args:
+        folders: of the runs.
+        record: the submission that the job belongs to.
+        execution: how each run is carried out.
+        stop: handed on to every process.
 
-        Args:
-            folder: of the submission. number: of the job in its array.
-            width: cells side by side. execution: an `Execution` as JSON.
-            max_requeues: how often the job may be queued again.
-
-        Returns:
-            How it ended, for the job's log.
-        """
-        cells = _cells(Path(folder), number)
-        return requeued(
-            lambda stop: _carry_out(Path(folder), number, width, execution, stop), cells, max_requeues
-        )
-
-    def checkpoint(
-        self, folder: str, number: int, width: int, execution: str, max_requeues: int
-    ) -> DelayedSubmission:
-        """What to run after a requeue: the same, for the runs' own folders say what is left."""
-        return DelayedSubmission(PackJob(), folder, number, width, execution, max_requeues)
-
-
-def _cells(folder: Path, number: int) -> list[Path]:
-    """The folders of the runs of a job."""
-    record = submissions.read(folder / "submission.json")
-    chosen = record.cells[number * record.pack : (number + 1) * record.pack]
-    return [folder.parent.parent / run_id for run_id in chosen]
-
-
-def _carry_out(folder: Path, number: int, width: int, execution: str, stop: StopOnSignal) -> str:
-    record = submissions.read(folder / "submission.json")
-    runs = folder.parent.parent
-    waiting = [cell.name for cell in _cells(folder, number)]
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    devices = devices_of(width)
-    free = list(range(width))
-    places: dict[str, int] = {}
+    Returns:
+        How many cells failed.
+    """
+    waiting = list(folders)
+    width = record.resources.width
+    devices = dict(enumerate(devices_of(width)))
+    free = list(devices)
+    running: dict[int, tuple[RunFolder, subprocess.Popen[bytes]]] = {}
     told = False
     failed = 0
-    while waiting or processes:
+    while waiting or running:
         if stop() and not told:
             # SLURM signals every process of a step, but other senders only the one they know.
-            for process in processes.values():
+            for _, process in running.values():
                 process.send_signal(REQUEUE_SIGNAL)
             waiting, told = [], True
         while waiting and free and not stop():
-            run_id = waiting.pop(0)
-            if _has_failed(RunFolder(runs / run_id), record.time):
-                # A job that is queued again goes on; what failed in it is for the next submit.
-                continue
-            places[run_id] = free.pop(0)
-            processes[run_id] = _start(runs / run_id, execution, devices[places[run_id]])
-        for run_id, process in list(processes.items()):
+            folder = waiting.pop(0)
+            # A job that is queued again goes on; what failed in it is for the next submit.
+            if not _has_failed(folder, record.time):
+                place = free.pop(0)
+                running[place] = folder, _start(folder, execution, devices[place])
+        for place, (folder, process) in list(running.items()):
             if process.poll() is not None:
                 # A cell that is stopping may meet the same signal again, when nothing waits for it any more.
                 stopped = stop() and process.returncode in (-REQUEUE_SIGNAL, -signal.SIGTERM)
-                failed += not stopped and not _is_well(
-                    RunFolder(runs / run_id), process.returncode, record.time
-                )
-                free.append(places[run_id])
-                del processes[run_id]
+                failed += not stopped and not _is_well(folder, process.returncode, record.time)
+                free.append(place)
+                del running[place]
         time.sleep(_LOOK_EVERY)
-    if told:
-        return STOPPED
-    return f"{failed} cells failed" if failed else "done"
+    return failed
 
 
 def _has_failed(folder: RunFolder, since: float) -> bool:
@@ -118,11 +83,11 @@ def _is_well(folder: RunFolder, status: int, since: float) -> bool:
     return False
 
 
-def _start(folder: Path, execution: str, devices: str | None) -> subprocess.Popen[bytes]:
+def _start(folder: RunFolder, execution: Execution, devices: str | None) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
     if devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = devices
-    command = [sys.executable, "-P", "-u", "-m", __name__, str(folder), execution]
+    command = [sys.executable, "-P", "-u", "-m", __name__, str(folder.path), execution.model_dump_json()]
     with _held_back():
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
@@ -137,12 +102,19 @@ def _held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _main(folder: str, execution: str) -> None:
+def ignore_signals() -> None:
+    """For a forked child: the signals of a job are its parent's business."""
+    signal.signal(REQUEUE_SIGNAL, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _main(path: str, execution: str) -> None:
     """One cell, in this process."""
     os.register_at_fork(after_in_child=ignore_signals)
+    folder, how = RunFolder(Path(path)), Execution.model_validate_json(execution)
     with StopOnSignal(*_SIGNALS) as stop:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        sys.stdout.write(f"{Path(folder).name}: {execute_cell(Path(folder), execution, stop)}\n")
+        sys.stdout.write(f"{folder.run_id}: {carry_out_cell(folder, how, stop)}\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pebench.submission.waves import waves
+from pebench.submission.dependency_levels import dependency_levels
 
 
 class Array(NamedTuple):
@@ -31,26 +31,23 @@ class Array(NamedTuple):
 
 
 def plan(
-    cells: Sequence[str],
-    starts: Mapping[str, str],
-    largest: int,
-    pack: int = 1,
-    parallel: int | None = None,
+    cells: Sequence[str], starts: Mapping[str, str], largest: int, pack: int = 1, parallel: int | None = None
 ) -> list[Array]:
     """The arrays for some cells; what an array waits for stands before it.
 
     Args:
-        cells: run ids. starts: the run that a cell starts from, for those that start from one.
+        cells: run ids.
+        starts: the run that a cell starts from, for those that start from one.
         largest: jobs that an array may have.
         pack: cells a job.
         parallel: jobs at a time of the whole sweep, None for no bound.
     """
     found: list[Array] = []
     before: tuple[int, ...] = ()
-    for wave in waves(cells, starts):
+    for level in dependency_levels(cells, starts):
         first = len(found)
         size = largest * pack
-        chunks = [tuple(wave[start : start + size]) for start in range(0, len(wave), size)]
+        chunks = [tuple(level[start : start + size]) for start in range(0, len(level), size)]
         for number, chunk in enumerate(chunks):
             lane, share = _lane(number, len(chunks), parallel)
             ahead = () if lane is None else (first + lane,)

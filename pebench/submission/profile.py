@@ -17,55 +17,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator
-
-from pebench import quantities
 from pebench.errors import UserError, unknown
 from pebench.options import validated
-from pebench.spec import Frozen
-from pebench.submission.resources import Switch
+from pebench.submission.resources import Resources
 from pebench.sweeping import yaml_file
-
-
-def _minutes(value: Any) -> Any:
-    return value if isinstance(value, int) else quantities.minutes(str(value))
-
-
-def _gigabytes(value: Any) -> Any:
-    return quantities.gigabytes(str(value))
-
-
-def _lines(value: Any) -> Any:
-    return value.splitlines() if isinstance(value, str) else value
-
-
-class Profile(Frozen):
-    """What may stand in the file of a profile; see `pebench.submission.resources.Resources`."""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    time: Annotated[int, BeforeValidator(_minutes)] | None = None
-    nodes: int | None = None
-    ranks: int | None = None
-    gpus: int | None = None
-    cpus: int | None = None
-    mem: Annotated[float, BeforeValidator(_gigabytes)] | None = None
-    max_parallel: int | None = None
-    pack: int | None = None
-    at_once: int | None = None
-    max_requeues: int | None = None
-    setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] | None = None
-    slurm: dict[str, str | int | float | Switch] | None = None
-
-    def resources(self) -> dict[str, Any]:
-        """What it says, by the names of `Resources`."""
-        other = {"time": "minutes", "mem": "memory", "max_parallel": "parallel"}
-        values = self.model_dump(exclude_none=True)
-        return {other.get(name, name): value for name, value in values.items()}
 
 
 def profiles_folder() -> Path:
@@ -75,31 +32,30 @@ def profiles_folder() -> Path:
     return platformdirs.user_config_path("pebench") / "clusters"
 
 
-def read_profile(name: str, beside: Path | None) -> Profile:
-    """The profile of a file, or of a name that is looked for beside the sweep and then among the user's own.
+def read_profile(name: str, beside: Path | None) -> dict[str, Any]:
+    """The fields of `Resources` that a profile sets.
 
     Args:
-        name: ``mine.yaml``, or ``mine``. beside: the file of the sweep, None where there is none.
+        name: a file, as ``mine.yaml``, or ``mine``, which is looked for beside the sweep and then among the
+            user's own.
+        beside: the file of the sweep, None where there is none.
 
     Raises:
         UserError: there is none, or a key or a value in it is wrong.
     """
     path = _find(name, beside)
     values, _ = yaml_file.read_mapping(path)
-    written = {key.replace("-", "_"): value for key, value in values.items()}
-    return validated(Profile, written, f"profile {path}")
+    written = {key.replace("-", "_"): value for key, value in values.items() if value is not None}
+    return validated(Resources, written, f"profile {path}").model_dump(exclude_unset=True)
 
 
-def merged(profile: Profile | None, options: dict[str, Any]) -> dict[str, Any]:
-    """What a profile and the command line say together: where both do, the command line.
+def merged(profile: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a profile and the command line set together.
 
-    Args:
-        profile: None for none. options: by the names of `Resources`; None where the command line is silent.
+    Where both do, the command line counts; the parameters in `slurm` are merged one by one.
     """
-    values = profile.resources() if profile is not None else {}
-    given = {name: value for name, value in options.items() if value not in (None, (), {})}
-    parameters = {**_hyphened(values.get("slurm", {})), **_hyphened(given.get("slurm", {}))}
-    return {**values, **given, **({"slurm": parameters} if parameters else {})}
+    parameters = {**_hyphened(profile.get("slurm", {})), **_hyphened(given.get("slurm", {}))}
+    return {**profile, **given, **({"slurm": parameters} if parameters else {})}
 
 
 def _hyphened(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +79,5 @@ def _find(name: str, beside: Path | None) -> Path:
 
 
 def _is_sweep(file: Path) -> bool:
-    return (
-        re.search(r"^encodings:", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-        is not None
-    )
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return re.search(r"^encodings:", text, re.MULTILINE) is not None

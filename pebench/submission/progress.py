@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from abc import ABC, abstractmethod
 from types import TracebackType
 
 from rich.console import Console
@@ -13,8 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 _LINE_EVERY = 10.0
 
 
-class Display(ABC):
-    """An `Observer` that is told where one run ends and the next begins as well. It is a context manager."""
+class Display:
+    """An `Observer` that is told where one run ends and the next begins as well; by itself it shows nothing.
+
+    It is a context manager.
+    """
 
     def __enter__(self) -> Display:
         return self
@@ -24,21 +26,30 @@ class Display(ABC):
     ) -> None:
         return None
 
-    @abstractmethod
     def begin(self, title: str, number: int, total: int) -> None:
         """The run `title`, `number` of `total`, begins."""
 
-    @abstractmethod
     def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
         """See `pebench.running.execution.Observer`."""
 
-    @abstractmethod
     def evaluating(self, done: int, total: int, what: str) -> None:
         """See `pebench.running.execution.Observer`."""
 
-    @abstractmethod
     def end(self, outcome: str) -> None:
         """The run is over, and how."""
+
+
+class Ends(Display):
+    """A line on the standard output at the end of each run, for the log of a worker."""
+
+    def begin(self, title: str, number: int, total: int) -> None:
+        """See `Display.begin`."""
+        self._title = f"[{number}/{total}] {title}"
+
+    def end(self, outcome: str) -> None:
+        """See `Display.end`."""
+        sys.stdout.write(f"{self._title}: {outcome}\n")
+        sys.stdout.flush()
 
 
 def display() -> Display:

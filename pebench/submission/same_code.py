@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.running import code
+from pebench.running import source_code
 from pebench.store import RunFolder
 
 _SHOWN = 3
@@ -25,8 +25,8 @@ def require_same_code(folder: RunFolder) -> None:
     record = Path(submission or "") / "code.json"
     if submission is None or not record.exists() or folder.result() is not None:
         return
-    before = code.Code.model_validate_json(record.read_bytes())
-    changed = code.changes(before, code.installed(), folder.spec())
+    before = source_code.Code.model_validate_json(record.read_bytes())
+    changed = source_code.changes(before, source_code.installed(), folder.spec())
     if changed:
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         message = (

@@ -7,19 +7,7 @@ from collections.abc import Mapping
 
 from pebench.errors import UserError, unknown
 from pebench.submission import scheduler
-
-OWN = {
-    "partition": "--partition",
-    "account": "--account",
-    "qos": "--qos",
-    "constraint": "--constraint",
-    "time": "--time",
-    "gpus": "--gpus",
-    "gpus-per-node": "--gpus",
-    "cpus-per-task": "--cpus",
-    "mem": "--mem",
-}
-"""What has an option of its own, by the parameter of sbatch."""
+from pebench.submission.resources import OWN
 
 DECIDED = {
     "array": "the cells of the sweep are the array",
@@ -36,7 +24,7 @@ DECIDED = {
     "signal": "jobs are told to stop by a signal of their own",
     "wrap": "a job runs the cells of the sweep",
 }
-"""What cannot be changed, and why."""
+"""Parameters that cannot be set, and why."""
 
 
 def checked(parameters: Mapping[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:

@@ -1,4 +1,4 @@
-"""What SLURM knows of jobs, asked by name: a name is known before submission, a number only after."""
+"""Questions to SLURM about jobs, by name: a name is known before submission, a number only after."""
 
 from __future__ import annotations
 
@@ -45,16 +45,8 @@ class QueuedJob(NamedTuple):
 
 _PENDING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 _OVER = {
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PREEMPTED",
-    "REVOKED",
-    "TIMEOUT",
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+    *("REVOKED", "TIMEOUT"),
 }
 
 
@@ -69,9 +61,7 @@ def queue(names: Iterable[str]) -> dict[tuple[str, int], QueuedJob]:
         return {}
     lines = _ask(
         "squeue",
-        "--noheader",
-        "--array",
-        "--states=all",
+        *("--noheader", "--array", "--states=all"),
         f"--name={','.join(wanted)}",
         "--format=%j|%K|%i|%T|%S",
     )
@@ -95,10 +85,7 @@ def ended(numbers: Iterable[str]) -> dict[str, str]:
     try:
         lines = _ask(
             "sacct",
-            "--noheader",
-            "--parsable2",
-            "--allocations",
-            "--format=JobID,State",
+            *("--noheader", "--parsable2", "--allocations", "--format=JobID,State"),
             f"--jobs={','.join(wanted)}",
         )
     except SchedulerSilent:
@@ -157,7 +144,7 @@ def largest_array() -> int:
 
 
 def help_of_sbatch() -> str:
-    """What ``sbatch --help`` prints.
+    """The output of ``sbatch --help``.
 
     Raises:
         SchedulerSilent: there is no SLURM here.

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pebench.errors import UserError
 from pebench.running.execution import Execution
 from pebench.submission import sbatch_parameters, scheduler, submissions
 from pebench.submission.plan import Array
-from pebench.submission.resources import Resources
+from pebench.submission.resources import OPTIONS, Resources
 from pebench.submission.submissions import Submission
 
 # submitit counts every preemption of a job with a limit of ten minutes or less as a time-out, and a run that
@@ -27,39 +27,32 @@ _REQUEUES = 10_000
 _WARNING = 120
 
 
-class Terms(NamedTuple):
-    """What was asked for, once this SLURM has been seen to know it, and how many jobs an array may have."""
+def terms(resources: Resources) -> tuple[Resources, int]:
+    """Asks SLURM first, so that nothing is written where there is none.
 
-    resources: Resources
-    largest: int
-
-
-def terms(resources: Resources) -> Terms:
-    """The terms of this cluster; asked for first, so that nothing is written where SLURM is not.
+    Returns:
+        The resources with parameters that this sbatch knows, and the largest array that it takes.
 
     Raises:
         UserError: SLURM cannot be asked from here, or sbatch does not know a parameter.
     """
     try:
         parameters = sbatch_parameters.checked(resources.slurm)
-        return Terms(resources.model_copy(update={"slurm": parameters}), scheduler.largest_array())
+        return resources.model_copy(update={"slurm": parameters}), scheduler.largest_array()
     except scheduler.SchedulerSilent as error:
         raise UserError(f"{error}: use '--cluster local' or '--cluster inline' here.") from error
 
 
 def start(
-    runs: Path,
-    submission: Submission,
-    array: Array,
-    resources: Resources,
-    execution: Execution,
-    after: list[str],
+    runs: Path, submission: Submission, array: Array, execution: Execution, after: list[str]
 ) -> Submission:
     """Queues an array.
 
     Args:
-        runs: the folder of the runs. submission: on record already.
-        array: its jobs. resources: what each gets. execution: how a run is carried out.
+        runs: the folder of the runs.
+        submission: on record already.
+        array: its jobs.
+        execution: how a run is carried out.
         after: SLURM's numbers of the jobs that must end before.
 
     Returns:
@@ -68,29 +61,16 @@ def start(
     Raises:
         UserError: SLURM refuses the jobs; the record is gone then.
     """
-    from pebench.submission.pack import PackJob
-    from pebench.submission.worker import CellJob
+    from pebench.submission.worker import Worker
 
-    folder = submission.folder(runs)
-    executor = _executor(runs, submission, array, resources, after)
-    limits = [resources.max_requeues] * array.jobs
-    how = _shared(execution, resources).model_dump_json()
+    folder = str(submission.folder(runs))
+    executor = _executor(runs, submission, array, after)
+    how = _shared(execution, submission.resources).model_dump_json()
     try:
         # submitit prints what sbatch says before it raises the same.
         with redirect_stderr(io.StringIO()), _outside_of_jobs():
-            if array.pack == 1:
-                folders = [str(runs / run_id) for run_id in array.cells]
-                jobs = executor.map_array(CellJob(), folders, [how] * array.jobs, limits)
-            else:
-                numbers = list(range(array.jobs))
-                jobs = executor.map_array(
-                    PackJob(),
-                    [str(folder)] * array.jobs,
-                    numbers,
-                    [resources.width] * array.jobs,
-                    [how] * array.jobs,
-                    limits,
-                )
+            numbers = list(range(array.jobs))
+            jobs = executor.map_array(Worker(), [folder] * array.jobs, numbers, [how] * array.jobs)
     except (RuntimeError, OSError) as error:
         # An answer that was lost may have been a yes.
         with suppress(scheduler.SchedulerSilent):
@@ -102,33 +82,26 @@ def start(
     return submission
 
 
-def script(runs: Path, submission: Submission, array: Array, resources: Resources) -> str:
+def script(runs: Path, submission: Submission, array: Array) -> str:
     """The script that sbatch would be given; nothing is written."""
-    executor = _executor(runs, submission, array, resources, [])
-    if array.jobs > 1:
-        executor.parameters["map_count"] = array.jobs
-    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
-    return text
+    from pebench.submission import submitit_internals
+
+    return submitit_internals.script(_executor(runs, submission, array, []), array.jobs)
 
 
-def _executor(
-    runs: Path, submission: Submission, array: Array, resources: Resources, after: list[str]
-) -> Any:
+def _executor(runs: Path, submission: Submission, array: Array, after: list[str]) -> Any:
     from submitit import SlurmExecutor
 
+    resources = submission.resources
     # What is submitted is what is installed here, not a package that lies in the folder of submission.
     python = f"{shlex.quote(sys.executable)} -P"
     executor = SlurmExecutor(submission.folder(runs), max_num_timeout=_REQUEUES, python=python)
     wanted = {
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
+        **{OPTIONS[name].sbatch[0].replace("-", "_"): value for name, value in resources.named().items()},
         "nodes": resources.nodes,
         "ntasks_per_node": (resources.ranks or 1) // resources.nodes,
-        "gpus_per_node": resources.gpus or None,
-        "cpus_per_task": resources.cpus,
-        "mem": f"{math.ceil(resources.memory * 1024)}M" if resources.memory else None,
+        "time": resources.time,
+        "mem": f"{math.ceil(resources.mem * 1024)}M" if resources.mem else None,
         "setup": list(resources.setup) or None,
         # Whatever became of those before: a cell whose start failed says so itself, where after success alone
         # it would stay in the queue for ever.
@@ -140,8 +113,7 @@ def _executor(
         step.append(f"--cpus-per-task={resources.cpus}")
     executor.update_parameters(
         job_name=submission.name,
-        time=resources.minutes,
-        signal_delay_s=min(_WARNING, 30 * resources.minutes),
+        signal_delay_s=min(_WARNING, 30 * resources.time),
         array_parallelism=array.parallel or array.jobs,
         srun_args=step,
         # Some clusters let a job be queued again only if it asked for that.
@@ -160,7 +132,7 @@ def _shared(execution: Execution, resources: Resources) -> Execution:
 
 @contextmanager
 def _outside_of_jobs() -> Iterator[None]:
-    """What is submitted from inside a job must not take that job's sizes for its own."""
+    """Hides the environment of a surrounding job, whose sizes sbatch would take over."""
     inside = {name: value for name, value in os.environ.items() if _is_of_a_job(name)}
     for name in inside:
         del os.environ[name]

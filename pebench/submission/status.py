@@ -11,7 +11,7 @@ from typing import Literal
 from pebench.spec import Frozen
 from pebench.store import Failure, RunFolder, Worker
 from pebench.submission import submissions
-from pebench.submission.liveness import is_alive
+from pebench.submission.liveness import SILENCE, is_alive
 from pebench.submission.submissions import Job
 
 State = Literal["queued", "running", "requeued", "done", "failed", "diverged", "lost", "cancelled", "missing"]
@@ -19,7 +19,7 @@ State = Literal["queued", "running", "requeued", "done", "failed", "diverged", "
 BUSY: frozenset[State] = frozenset({"queued", "running", "requeued"})
 FINISHED: frozenset[State] = frozenset({"done", "diverged"})
 IDLE: frozenset[State] = frozenset({"failed", "lost", "cancelled", "missing"})
-"""What the next submit starts."""
+"""States whose cells the next submit starts."""
 
 
 class CellStatus(Frozen):
@@ -32,8 +32,8 @@ class CellStatus(Frozen):
         state: ``queued`` has a job that will start it; ``running`` has a live worker; ``requeued`` was
             stopped at a checkpoint and waits for its turn again; ``done`` and ``diverged`` are finished;
             ``failed`` ended with an error; ``lost`` had a worker or a job that is gone without a word;
-            ``cancelled`` was stopped by a person; ``missing`` has never begun. The next submit starts the
-            last four.
+            ``cancelled`` was stopped by a person, by Ctrl-C too; ``missing`` has never begun. The next submit
+            starts the last four.
         step, steps: where training is, and where it goes.
         rate: steps a second.
         seconds_left: of training, at that rate.
@@ -57,17 +57,10 @@ class CellStatus(Frozen):
 
 
 ORDER: tuple[State, ...] = (
-    "done",
-    "diverged",
-    "running",
-    "requeued",
-    "queued",
-    "failed",
-    "lost",
-    "cancelled",
-    "missing",
+    *("done", "diverged", "running", "requeued", "queued"),
+    *("failed", "lost", "cancelled", "missing"),
 )
-"""How states are listed."""
+"""The order in which states are listed."""
 
 
 def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
@@ -127,8 +120,7 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
             return {**found, **progress}
     if failure is not None:
         return {"state": "failed", **progress, "detail": failure.message}
-    cancelled = job is not None and (job.submission.cancelled is not None or job.note == "CANCELLED")
-    if cancelled:
+    if _is_cancelled(worker, job):
         return {"state": "cancelled", **progress, "detail": f"at step {worker.step}" if worker else ""}
     end = _ENDS.get(job.note, "") if job is not None else ""
     if worker is not None:
@@ -147,6 +139,19 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
     return {"state": "missing"}
 
 
+def _is_cancelled(worker: Worker | None, job: Job | None) -> bool:
+    """Whether a person stopped a cell, of which nothing runs any more."""
+    if job is None or job.submission.cluster != "slurm":
+        # Outside of SLURM nobody else sends signals, and who gets one says that the work is over.
+        if worker is not None:
+            return worker.over
+        return job is not None and job.submission.cancelled is not None
+    cancelled = job.submission.cancelled
+    if cancelled is None or job.note in _ENDS.keys() - {"COMPLETED", "FAILED"}:
+        return job.note == "CANCELLED"
+    return worker is None or worker.over or worker.beat > cancelled - SILENCE
+
+
 _ENDS = {
     "BOOT_FAIL": "was given a node that did not start",
     "COMPLETED": "ended before the cell did",
@@ -157,7 +162,7 @@ _ENDS = {
     "PREEMPTED": "was preempted and not queued again",
     "TIMEOUT": "reached its time limit",
 }
-"""What SLURM's words mean, after 'its job'."""
+"""SLURM's states of ended jobs in words, after 'its job'."""
 
 
 def _last_words(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""What was started, for which cells, and whether it is still there.
+"""Records of submissions: their cells, and the jobs or processes that carry them out.
 
 runs/.submitit/<submission>/submission.json   the cells, written before anything is started
                             code.json         the code they were submitted with
@@ -16,19 +16,21 @@ import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
-from pebench import atomic
+from pebench import atomic, quantities
 from pebench.errors import UserError
-from pebench.running import code
+from pebench.running import source_code
 from pebench.spec import Frozen
 from pebench.submission import scheduler
 from pebench.submission.liveness import process_exists
 from pebench.submission.resources import Resources
 
 Cluster = Literal["inline", "local", "slurm"]
+
+_RENAMED = {"minutes": "time", "memory": "mem", "parallel": "max_parallel"}
 
 
 class Submission(Frozen):
@@ -62,13 +64,27 @@ class Submission(Frozen):
     resources: Resources = Resources()
     cancelled: float | None = None
 
+    @field_validator("resources", mode="before")
+    @classmethod
+    def _older(cls, value: Any) -> Any:
+        """Up to version 0.2 three resources had other names."""
+        if not isinstance(value, dict) or not _RENAMED.keys() & value.keys():
+            return value
+        renamed = {_RENAMED.get(name, name): setting for name, setting in value.items()}
+        memory = renamed.pop("mem", None)
+        return renamed | ({"mem": quantities.memory(float(memory))} if memory is not None else {})
+
     def folder(self, runs: Path) -> Path:
         """Where its files are."""
         return submissions_folder(runs) / self.name
 
+    def cells_of_job(self, number: int) -> tuple[str, ...]:
+        """The cells of one job of its array."""
+        return self.cells[number * self.pack : (number + 1) * self.pack]
+
 
 class Job(NamedTuple):
-    """What is being done about a cell.
+    """State of the job of a cell.
 
     Attributes:
         state: ``pending`` will begin it; ``active`` has, or is about to; ``gone`` will not; ``unknown`` where
@@ -92,13 +108,7 @@ def submissions_folder(runs: Path) -> Path:
     return runs / ".submitit"
 
 
-def draft(
-    cluster: Cluster,
-    sweep: str,
-    cells: Iterable[str],
-    resources: Resources | None = None,
-    pids: tuple[int, ...] = (),
-) -> Submission:
+def draft(cluster: Cluster, sweep: str, cells: Iterable[str], resources: Resources | None) -> Submission:
     """A submission that is not on record yet."""
     resources = resources or Resources()
     return Submission(
@@ -110,25 +120,20 @@ def draft(
         time=time.time(),
         host=socket.gethostname(),
         user=user(),
-        pids=pids,
+        pids=(os.getpid(),) if cluster == "inline" else (),
         resources=resources,
     )
 
 
 def begin(
-    runs: Path,
-    cluster: Cluster,
-    sweep: str,
-    cells: Iterable[str],
-    resources: Resources | None = None,
-    pids: tuple[int, ...] = (),
+    runs: Path, cluster: Cluster, sweep: str, cells: Iterable[str], resources: Resources | None = None
 ) -> Submission:
     """Records what is about to be started, so that it is known whatever happens in the midst of it."""
-    submission = draft(cluster, sweep, cells, resources, pids)
+    submission = draft(cluster, sweep, cells, resources)
     folder = submission.folder(runs)
     folder.mkdir(parents=True)
-    atomic.write_json(folder / "code.json", code.installed().model_dump(mode="json"))
-    if patch := code.patch():
+    atomic.write_json(folder / "code.json", source_code.installed().model_dump(mode="json"))
+    if patch := source_code.patch():
         atomic.write_text(folder / "changes.diff", patch)
     write(runs, submission)
     return submission
@@ -189,7 +194,7 @@ def claim(folder: Path, run_id: str, worker: int) -> bool:
 
 
 def jobs(runs: Path, cells: Iterable[str]) -> dict[str, Job]:
-    """What is being done about each of these cells, by run id; a cell that was never submitted is absent."""
+    """The job of each of these cells by run id; a cell that was never submitted is absent."""
     wanted = set(cells)
     newest: dict[str, Submission] = {}
     for submission in sorted(_all(runs), key=lambda submission: submission.time):
@@ -215,15 +220,15 @@ def newest_of(runs: Path, sweep: str) -> Submission | None:
 
 def of_cell(submission: Submission, run_id: str) -> tuple[str, ...]:
     """The cells that share the job of a cell, itself included."""
-    first = submission.cells.index(run_id) // submission.pack * submission.pack
-    return submission.cells[first : first + submission.pack]
+    return submission.cells_of_job(submission.cells.index(run_id) // submission.pack)
 
 
 def printed(runs: Path, submission: Submission, number: str | None) -> list[Path]:
     """The files that hold what a job printed, what went wrong first.
 
     Args:
-        runs: the folder of the runs. submission: what the job belongs to.
+        runs: the folder of the runs.
+        submission: what the job belongs to.
         number: SLURM's of the job; None for every file, as of workers on this machine.
     """
     folder = submission.folder(runs)

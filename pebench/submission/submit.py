@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pebench.errors import UserError
 from pebench.running.execution import Execution, check_ranks
-from pebench.spec import RunSpec
 from pebench.store import RunFolder, write_sweep
 from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.devices import devices_of
@@ -27,7 +26,7 @@ _YEAR = 365 * 24 * 60
 
 @dataclass
 class Submitted:
-    """What a submit found and did.
+    """Result of a submit.
 
     Attributes:
         started: ids of the runs that were started.
@@ -53,7 +52,7 @@ def submit(
     """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
 
     For ``local`` and ``slurm`` it returns when the jobs are queued. For ``inline`` nothing runs yet: this
-    process is on record as the one that will, and `pebench.submission.inline.carry_out` does it.
+    process is on record as the one that will, and `pebench.submission.cells.carry_out` does it.
 
     Args:
         sweep: what to submit.
@@ -69,6 +68,7 @@ def submit(
     runs = runs.absolute()
     resources = resources or Resources()
     # Nothing is written before it is known that the cluster is there.
+    _check_path(runs, cluster)
     resources, largest = _terms(sweep, cluster, resources)
     with exclusive(runs):
         _prepare(sweep, runs)
@@ -84,8 +84,8 @@ def submit(
 
 
 @dataclass
-class Prospect:
-    """What a submit would do.
+class Preview:
+    """Result of a dry run.
 
     Attributes:
         submitted: which cells it would start; it holds no submissions.
@@ -98,34 +98,49 @@ class Prospect:
     script: str = ""
 
 
-def foresee(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) -> Prospect:
-    """What `submit` would do, without a touch to any file.
+def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) -> Preview:
+    """Finds out what `submit` would do, and touches no file.
 
     Raises:
         UserError: as `submit`.
     """
     runs = runs.absolute()
+    _check_path(runs, cluster)
     resources, largest = _terms(sweep, cluster, resources)
     cells = status.statuses(runs, [spec.run_id for spec in sweep.cells])
-    found = Prospect(_sorted_by_need(cells, IDLE))
+    found = Preview(_sorted_by_need(cells, IDLE))
     if cluster == "slurm":
         found.arrays = plan(
-            found.submitted.started, _starts(sweep), largest, resources.pack, resources.parallel
+            found.submitted.started, _starts(sweep), largest, resources.pack, resources.max_parallel
         )
         for array in found.arrays[:1]:
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
-            found.script = slurm.script(runs, drafted, array, resources)
+            found.script = slurm.script(runs, drafted, array)
     return found
 
 
-def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> slurm.Terms:
+def _check_path(runs: Path, cluster: Cluster) -> None:
+    """Refuses a path of which SLURM or submitit would make another one.
+
+    Raises:
+        UserError: it has a sign that they replace.
+    """
+    for sign in {"slurm": "%\\", "local": "%", "inline": ""}[cluster]:
+        if sign in str(runs):
+            raise UserError(
+                f"'{sign}' in the path of the runs, {runs}, means something else to '--cluster {cluster}': "
+                "name another folder with --runs, or use '--cluster inline'."
+            )
+
+
+def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> tuple[Resources, int]:
     resources = resources.model_copy(update={"ranks": execution_of(sweep, resources).ranks})
     _check_ranks(sweep, resources)
     if cluster == "slurm":
         return slurm.terms(resources)
     # The nodes of a cluster may see files that the machine of submission does not.
     _check_data(sweep)
-    return slurm.Terms(resources, 0)
+    return resources, 0
 
 
 def _check_ranks(sweep: Sweep, resources: Resources) -> None:
@@ -182,32 +197,22 @@ def _check_data(sweep: Sweep) -> None:
 
 
 def _prepare(sweep: Sweep, runs: Path) -> None:
-    plugins = _PluginFiles()
+    from pebench.resolve import plugin_files
+
+    known: dict[tuple[str, str], dict[str, bytes]] = {}
     for spec in sweep.cells:
-        RunFolder(runs / spec.run_id).create(spec, plugins.of(spec))
-    write_sweep(runs, sweep.record())
-
-
-class _PluginFiles:
-    """The plugin files of many specifications, each pair of encoding and task read once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], dict[str, bytes]] = {}
-
-    def of(self, spec: RunSpec) -> dict[str, bytes]:
-        from pebench.resolve import plugin_files
-
         names = (spec.encoding.name, spec.task.name)
-        if names not in self._known:
-            self._known[names] = plugin_files(spec)
-        return self._known[names]
+        if names not in known:
+            known[names] = plugin_files(spec)
+        RunFolder(runs / spec.run_id).create(spec, known[names])
+    write_sweep(runs, sweep.record())
 
 
 def _start(
     sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, cells: list[str], largest: int
 ) -> list[submissions.Submission]:
     if cluster == "inline":
-        return [submissions.begin(runs, "inline", sweep.name, cells, resources, pids=(os.getpid(),))]
+        return [submissions.begin(runs, "inline", sweep.name, cells, resources)]
     if cluster == "local":
         return [_start_local(sweep, runs, resources, cells)]
     return _start_slurm(sweep, runs, resources, cells, largest)
@@ -216,7 +221,7 @@ def _start(
 def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str]) -> submissions.Submission:
     from submitit import LocalExecutor
 
-    from pebench.submission.worker import LocalWorker
+    from pebench.submission.worker import Worker
 
     begun = submissions.begin(runs, "local", sweep.name, cells, resources)
     folder = begun.folder(runs)
@@ -224,11 +229,11 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     # A local job cannot do without a limit.
     executor.update_parameters(timeout_min=_YEAR)
     execution = _with_threads(execution_of(sweep, resources), resources)
-    workers = min(resources.parallel or 1, len(cells))
+    workers = min(resources.max_parallel or 1, len(cells))
     devices = devices_of(workers, execution.ranks)
     with _detached(folder / "workers.log"):
         jobs = [
-            executor.submit(LocalWorker(), str(folder), number, execution.model_dump_json(), device)
+            executor.submit(Worker(), str(folder), number, execution.model_dump_json(), device)
             for number, device in enumerate(devices)
         ]
     begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})
@@ -264,7 +269,7 @@ def _start_slurm(
     sweep: Sweep, runs: Path, resources: Resources, cells: list[str], largest: int
 ) -> list[submissions.Submission]:
     starts = _starts(sweep)
-    arrays = plan(cells, starts, largest, resources.pack, resources.parallel)
+    arrays = plan(cells, starts, largest, resources.pack, resources.max_parallel)
     under_way = submissions.jobs(runs, {starts[cell] for cell in cells if cell in starts} - set(cells))
     found: list[submissions.Submission] = []
     for array in arrays:
@@ -273,12 +278,9 @@ def _start_slurm(
         }
         before = {number for place in array.after if (number := found[place].job)}
         begun = submissions.begin(runs, "slurm", sweep.name, array.cells, resources)
+        execution = execution_of(sweep, resources)
         try:
-            found.append(
-                slurm.start(
-                    runs, begun, array, resources, execution_of(sweep, resources), sorted(before | others)
-                )
-            )
+            found.append(slurm.start(runs, begun, array, execution, sorted(before | others)))
         except UserError:
             if found:
                 submitted = ", ".join(submission.job for submission in found if submission.job)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pebench.errors import UserError, unknown
 from pebench.options import validated
+from pebench.running.plugins import load_plugins
 from pebench.store import RunFolder, SweepRecord, read_sweeps
 from pebench.sweeping import yaml_file
 from pebench.sweeping.sweep import Sweep, SweepFile
@@ -63,17 +64,28 @@ def unchanged_sweep(runs: Path, wanted: str) -> SweepRecord:
 def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
     """The sweep of a record, from the folders of its runs; its file need not be there any more.
 
+    The plugins of the runs are loaded from the copies in their folders. A run whose folder is gone is left
+    out, and a line on stderr says so.
+
     Raises:
-        UserError: the folder of a run is gone.
+        UserError: a file of a run cannot be read, or a plugin is not what it was.
     """
     file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
-    cells = tuple(RunFolder(runs / run_id).spec() for run_id in record.runs)
+    folders = [RunFolder(runs / run_id) for run_id in record.runs]
+    there = [folder for folder in folders if (folder.path / "spec.json").exists()]
+    if len(there) < len(folders):
+        gone = f"{len(folders) - len(there)} of {len(folders)} runs of sweep '{record.name}' have no folder"
+        sys.stderr.write(f"pebench: {gone} any more; 'pebench submit' with its file makes them again.\n")
+    cells = tuple(folder.spec() for folder in there)
+    for folder, spec in zip(there, cells, strict=True):
+        load_plugins(folder, spec)
     return Sweep(
         name=record.name,
         source=record.source,
         cells=cells,
         baseline=record.baseline,
         execution=file.execution,
+        submitted=record,
     )
 
 

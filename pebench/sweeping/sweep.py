@@ -5,10 +5,14 @@
       - none
       - {rope: {rotated: 0.25}}
       - {alibi: {}, train: {weight_decay: 0.01}}
+      - rope + ssmax                            # both in every layer
+      - compose: [learned, {rope: {base: 500}}] # the same, with options
+      - layers: [{compose: [rope, {window: {size: 512}}], times: 3}, none]  # again and again, layer by layer
     tasks:
       - &text {language-modeling: {extent: 128}}
       - {question-answering: {extent: 128}, from: *text}      # begins with the weights of that cell
       - {question-answering: {data: squad}, from: {run: rope-3f2a}}               # or of any run
+      - {language-modeling: {}, from: {language-modeling: {}, encoding: rope}}    # converted from RoPE
     seeds: 3                          # a number of seeds, or a list of them
     model: {size: tiny}
     train: {steps: 300}
@@ -36,6 +40,7 @@ from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_v
 
 from pebench.errors import UserError, join_and, unknown
 from pebench.options import validated
+from pebench.plugin_ref import split
 from pebench.registry import load_plugin
 from pebench.running.execution import Execution
 from pebench.spec import Frozen, RunSpec
@@ -57,32 +62,36 @@ class Entry(Frozen):
 
     It is written as ``name``, as ``{name: {option: value}}``, or as ``{name: …, train: …, model: …}`` where
     the training or the model of its cells differs from that of the sweep. A task may have ``from`` beside it,
-    another such task or ``{run: ID}``, with whose weights its cells begin.
+    another such task or ``{run: ID}``, with whose weights its cells begin; beside that task ``encoding`` may
+    name another encoding than the cell's, from which the cell is converted.
 
     Attributes:
         name, options: as the registry and the plugin know them.
         overrides: what to merge into the sweep's ``model`` and ``train``.
         start: what stands at ``from``.
+        encoding: that the cells of a start have; None for that of the cells that start from them.
     """
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     start: Entry | StartRun | None = None
+    encoding: Entry | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return {"name": value}
+            name, options = split(value, "encoding")
+            return {"name": name, "options": options}
         if not isinstance(value, Mapping):
             raise ValueError(f"write 'name' or 'name: {{option: value}}', not {value!r}")
         overrides = {place: value[place] for place in _OVERRIDES if place in value}
-        names = [key for key in value if key not in (*_OVERRIDES, "from")]
+        names = [key for key in value if key not in (*_OVERRIDES, "from", "encoding")]
         if len(names) != 1 or not isinstance(names[0], str):
             written = join_and(str(name) for name in names) or "none"
             raise ValueError(
-                "an entry names one thing, and beside it may stand 'model', 'train' and 'from', "
+                "an entry names one thing, and beside it may stand 'model', 'train', 'from' and 'encoding', "
                 f"not {written}"
             )
         start = value.get("from")
@@ -90,7 +99,9 @@ class Entry(Frozen):
             start = StartRun.model_validate(start)
         elif start is not None:
             start = Entry.model_validate(start)
-        return {"name": names[0], "options": value[names[0]] or {}, "overrides": overrides, "start": start}
+        name, options = split({names[0]: value[names[0]]}, "encoding")
+        own = {"name": name, "options": options, "overrides": overrides, "start": start}
+        return own | {"encoding": value.get("encoding")}
 
 
 def _seeds(value: Any) -> Any:
@@ -131,6 +142,9 @@ class SweepFile(Frozen):
         for entry in self.encodings:
             if entry.start is not None:
                 raise ValueError(f"'from' stands beside a task, not beside the encoding '{entry.name}'")
+        for entry in (*self.encodings, *self.tasks):
+            if entry.encoding is not None:
+                raise ValueError(f"'encoding' stands beside a task at 'from', not beside '{entry.name}'")
         return self
 
     def cells(self) -> Iterator[Cell]:
@@ -165,7 +179,7 @@ class SweepFile(Frozen):
             case StartRun():
                 return replace(cell, start=task.start.run)
             case Entry():
-                return replace(cell, start=self._cell(encoding, task.start))
+                return replace(cell, start=self._cell(task.start.encoding or encoding, task.start))
         return cell
 
 
@@ -194,6 +208,7 @@ class Sweep(Frozen):
         cells: the specifications of its runs, in the order of the file.
         baseline: the encoding label that others are compared with.
         execution: how to carry the runs out.
+        submitted: its record, if the sweep was read back from one; it may name runs whose folders are gone.
     """
 
     name: str
@@ -201,9 +216,12 @@ class Sweep(Frozen):
     cells: tuple[RunSpec, ...]
     baseline: str | None = None
     execution: Execution = Execution()
+    submitted: SweepRecord | None = None
 
     def record(self) -> SweepRecord:
         """What is kept beside the runs."""
+        if self.submitted is not None:
+            return self.submitted
         runs = tuple(spec.run_id for spec in self.cells)
         return SweepRecord(name=self.name, source=self.source, runs=runs, baseline=self.baseline)
 
@@ -293,7 +311,7 @@ def _seeded(chain: list[RunSpec], seed: int) -> list[RunSpec]:
     for spec in chain:
         update: dict[str, Any] = {"seed": seed}
         if found:
-            update["start"] = start_of(found[-1])
+            update["start"] = start_of(found[-1], spec.encoding)
         found.append(spec.model_copy(update=update))
     return found
 

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pebench.errors import UserError
 from pebench.text_file import read_text
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain YAML, in which a key stands once, ``1e-3`` is a number and ``4:00:00`` is none."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, refused where a key stands twice: PyYAML alone would keep the last and say nothing."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+class _Constructor(SafeConstructor):
+    """YAML 1.2 without dates, and with ``=`` and ``<<`` as the texts that they are where a value stands."""
 
 
-# YAML 1.1 also takes 4:00:00 for 14,400, and a time limit would have as many minutes. The first match counts.
-_CLOCK = ("tag:yaml.org,2002:str", re.compile(r"^[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?$"))
-_Loader.yaml_implicit_resolvers = {
-    first: [_CLOCK, *resolvers] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-# YAML 1.1, which PyYAML reads, takes 1e-3 for text because it has no dot; YAML 1.2 and most people do not.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+for _tag in ("timestamp", "value", "merge"):
+    _Constructor.add_constructor(f"tag:yaml.org,2002:{_tag}", SafeConstructor.construct_yaml_str)
 
 
 def is_named(text: str) -> bool:
@@ -58,7 +40,8 @@ def parse_mapping(text: str, owner: str) -> dict[str, Any]:
     """The mapping of a YAML text.
 
     Args:
-        text: the YAML. owner: where it stands; see `parse`.
+        text: the YAML.
+        owner: where it stands; see `parse`.
 
     Raises:
         UserError: it is not YAML, or something else than a mapping.
@@ -79,12 +62,16 @@ def parse(text: str, owner: str) -> Any:
     Raises:
         UserError: it is not YAML; the sentence gives the line.
     """
+    reader = YAML(typ="safe", pure=True)
+    reader.Constructor = _Constructor
     try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
+        return reader.load(text)
+    except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{owner}{line}: {error.problem or error.context}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A key that stands twice is named with both its values, which may be as long as the file.
+        problem = str(error.problem or error.context).partition(" with value ")[0]
+        raise UserError(f"{owner}{line}: {problem}.") from None
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{owner}: {' '.join(str(error).split()).rstrip('.')}.") from None
 
 

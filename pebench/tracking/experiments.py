@@ -20,7 +20,8 @@ class Experiments:
     """All active experiments, read once.
 
     Args:
-        client: of the store. uri: its address.
+        client: of the store.
+        uri: its address.
     """
 
     def __init__(self, client: MlflowClient, uri: str) -> None:

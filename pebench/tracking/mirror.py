@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 from pebench.errors import UserError
 from pebench.tracking.address import connect, database_file, without_secrets
 from pebench.tracking.experiments import Experiments
-from pebench.tracking.memory import Remembered
+from pebench.tracking.mlflow_internals import LogPoints, transaction
 from pebench.tracking.paging import all_pages
-from pebench.tracking.patience import Patience, StoreUnavailableError
 from pebench.tracking.prepare import Prepared
 from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, Measured, Record
-from pebench.tracking.transaction import LogPoints, transaction
+from pebench.tracking.retry import Retry, StoreUnavailableError
+from pebench.tracking.sync_state import SyncedRun
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -55,17 +55,17 @@ class Mirror:
 
     Args:
         uri: its address.
-        patience: seconds for which a request is repeated while the store does not answer.
+        retry_seconds: seconds for which a request is repeated while the store does not answer.
 
     Raises:
         UserError: the store does not answer or refuses.
     """
 
-    def __init__(self, uri: str, patience: float) -> None:
+    def __init__(self, uri: str, retry_seconds: float) -> None:
         self._uri = uri
-        self._ask = Patience(uri, patience).ask
-        self._client = self._ask(lambda: connect(uri))
-        self._experiments = self._ask(lambda: Experiments(self._client, uri))
+        self._retry = Retry(uri, retry_seconds).call
+        self._client = self._retry(lambda: connect(uri))
+        self._experiments = self._retry(lambda: Experiments(self._client, uri))
         self._seen_experiments = self._experiments.keys()
         self._searching = threading.Lock()
         # SQLite has one writer at a time, and one transaction for many runs waits for the disk but once.
@@ -77,12 +77,13 @@ class Mirror:
         return self._seen_experiments
 
     def bring(
-        self, batch: Sequence[Prepared], known: Mapping[str, Remembered]
-    ) -> dict[str, Remembered | UserError]:
+        self, batch: Sequence[Prepared], known: Mapping[str, SyncedRun]
+    ) -> dict[str, SyncedRun | UserError]:
         """Makes runs in the store what their folders say.
 
         Args:
-            batch: the runs. known: what is remembered, by run id.
+            batch: the runs.
+            known: what is remembered, by run id.
 
         Returns:
             What to remember of each run, by its id, or why the store does not take it.
@@ -91,12 +92,12 @@ class Mirror:
             StoreUnavailableError: the store does not answer. What was written stays, and is found again.
         """
         for name in dict.fromkeys(prepared.record.experiment for prepared in batch):
-            self._ask(partial(self._experiments.provide, name))
-        written = self._ask(partial(self._write_all, batch, known))
+            self._retry(partial(self._experiments.provide, name))
+        written = self._retry(partial(self._write_all, batch, known))
         copied = self._each(self._copy_files, list(zip(batch, written, strict=True)))
         for record in (prepared.record for prepared in batch):
             if record.headline is not None:
-                self._ask(partial(self._experiments.arrange, record.experiment, record.headline))
+                self._retry(partial(self._experiments.arrange, record.experiment, record.headline))
         outcomes = {}
         for prepared, outcome in zip(batch, copied, strict=True):
             outcomes[prepared.record.run_id] = (
@@ -104,8 +105,8 @@ class Mirror:
             )
         return outcomes
 
-    def _to_remember(self, prepared: Prepared, written: _Written) -> Remembered:
-        return Remembered(
+    def _to_remember(self, prepared: Prepared, written: _Written) -> SyncedRun:
+        return SyncedRun(
             tracked=written.tracked,
             experiment=self._experiments.key(written.experiment),
             signature=prepared.changed.signature,
@@ -113,7 +114,7 @@ class Mirror:
         )
 
     def _write_all(
-        self, batch: Sequence[Prepared], known: Mapping[str, Remembered]
+        self, batch: Sequence[Prepared], known: Mapping[str, SyncedRun]
     ) -> list[_Written | UserError]:
         with self._together() as log_points:
 
@@ -126,7 +127,7 @@ class Mirror:
         return transaction(self._client) if self._in_one_transaction else nullcontext(self._log_points)
 
     def _each(self, action: Callable[[Item], Value], items: Sequence[Item]) -> list[Value | UserError]:
-        """What an action gives for each item, or why the store refuses; as many at once as it bears.
+        """The value of an action for each item, or why the store refuses; as many at once as it bears.
 
         Raises:
             StoreUnavailableError: the store does not answer.
@@ -145,13 +146,13 @@ class Mirror:
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             return list(threads.map(attempt, items))
 
-    def _write(self, record: Record, known: Remembered | None, log_points: LogPoints) -> _Written:
+    def _write(self, record: Record, known: SyncedRun | None, log_points: LogPoints) -> _Written:
         """All of a run but its files.
 
         Raises:
             UserError: the store holds another attempt at the same run, does not answer, or refuses.
         """
-        run = self._ask(lambda: self._present(record, known))
+        run = self._retry(lambda: self._present(record, known))
         if run is None:
             run = self._create(record)
         tracked = run.info.run_id
@@ -161,7 +162,7 @@ class Mirror:
         self._set_status(run, record)
         return _Written(tracked, run.info.experiment_id, steps, files=not same or record.end is not None)
 
-    def _present(self, record: Record, known: Remembered | None) -> Run | None:
+    def _present(self, record: Record, known: SyncedRun | None) -> Run | None:
         """The run in the store; None if it is not there, or the folder was begun anew since."""
         remembered = self._active(known.tracked) if known is not None else None
         with self._searching:
@@ -224,7 +225,7 @@ class Mirror:
                 tags=record.tags,
             )
 
-        return self._ask(create)
+        return self._retry(create)
 
     def _log(self, run: Run, record: Record, metrics: list[Metric], log_points: LogPoints) -> None:
         """Logs what the store lacks, in as few requests as it takes.
@@ -243,19 +244,19 @@ class Mirror:
         scores = record.headline.scores if record.headline is not None else ()
         # MLflow compares runs by the metric that came first, until another is chosen.
         ordered = sorted(last.values(), key=lambda metric: metric.key not in scores)
-        self._ask(partial(self._client.log_batch, tracked, ordered, parameters, tags))
+        self._retry(partial(self._client.log_batch, tracked, ordered, parameters, tags))
         log_points(tracked, [metric for metric in metrics if last[metric.key] is not metric])
 
     def _log_points(self, tracked: str, points: Sequence[Metric]) -> None:
         for start in range(0, len(points), _A_REQUEST):
-            self._ask(partial(self._client.log_batch, tracked, points[start : start + _A_REQUEST]))
+            self._retry(partial(self._client.log_batch, tracked, points[start : start + _A_REQUEST]))
 
     def _set_status(self, run: Run, record: Record) -> None:
         tracked, there = run.info.run_id, (run.info.status, run.info.end_time)
         if record.end is not None and there != (record.status, record.end):
-            self._ask(lambda: self._client.set_terminated(tracked, record.status, record.end))
+            self._retry(lambda: self._client.set_terminated(tracked, record.status, record.end))
         elif record.end is None and run.info.status != record.status:
-            self._ask(lambda: self._client.update_run(tracked, status=record.status))
+            self._retry(lambda: self._client.update_run(tracked, status=record.status))
 
     def _copy_files(self, pair: tuple[Prepared, _Written | UserError]) -> _Written:
         prepared, written = pair
@@ -270,7 +271,7 @@ class Mirror:
                     (Path(name) / "plot.png").write_bytes(prepared.picture)
                 # One by one: a server that fails now and then might never take all of them in one go.
                 for path in sorted(Path(name).iterdir()):
-                    self._ask(partial(self._client.log_artifact, written.tracked, str(path)))
+                    self._retry(partial(self._client.log_artifact, written.tracked, str(path)))
         return written
 
 

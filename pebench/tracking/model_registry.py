@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pebench.errors import UserError
 from pebench.store import RunFolder
-from pebench.tracking import memory
+from pebench.tracking import sync_state
 from pebench.tracking.address import connect, tracking_uri
-from pebench.tracking.patience import Patience
 from pebench.tracking.record import RUN_ID
+from pebench.tracking.retry import Retry
 from pebench.tracking.sync import sync
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _FILES = ("spec.json", "provenance.json", "result.json", "tokenizer.json", "model.safetensors", "plugins/*")
-"""What `pebench.load` needs, and what says where the numbers come from."""
+"""Files that `pebench.load` needs, and those that say where the numbers come from."""
 
 
 class Registered(NamedTuple):
     """A version of a registered model.
 
     Attributes:
-        name: of the model. version: its number, from 1. new: whether it was not there before.
+        name: of the model.
+        version: its number, from 1.
+        new: whether it was not there before.
     """
 
     name: str
@@ -40,7 +42,8 @@ def register(runs: Path, folder: RunFolder, name: str | None, uri: str | None) -
     ``pebench.load(run, runs=…)`` reads.
 
     Args:
-        runs: the folder of runs. folder: of the run.
+        runs: the folder of runs.
+        folder: of the run.
         name: of the model; None for the task's and the encoding's.
         uri: the tracking store, see `pebench.tracking.address.tracking_uri`.
 
@@ -55,10 +58,10 @@ def register(runs: Path, folder: RunFolder, name: str | None, uri: str | None) -
     model = name or f"{spec.task.name}-{spec.encoding.name}"
     address = tracking_uri(runs, uri)
     problems = sync(runs, address).problems
-    seen = memory.load(memory.memory_file(runs, address)).get(folder.run_id)
+    seen = sync_state.load(sync_state.state_file(runs, address)).get(folder.run_id)
     if seen is None:
         raise UserError(f"{folder.run_id} could not be mirrored: {' '.join(problems)}")
-    ask = Patience(address, 20.0).ask
+    ask = Retry(address, 20.0).call
     client = ask(lambda: connect(address))
     known = ask(lambda: _version(client, model, folder.run_id))
     if known is not None:

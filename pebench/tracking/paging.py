@@ -1,4 +1,4 @@
-"""What a search in MLflow finds, which it gives out page by page."""
+"""Results of a search in MLflow from all its pages."""
 
 from __future__ import annotations
 

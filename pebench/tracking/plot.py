@@ -6,8 +6,9 @@ import io
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from pebench.scores import extent_name, positions, trained_extent
+from pebench.scores import extent_name, positions
 from pebench.store import Result, RunFolder
+from pebench.task_record import task_record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def draw(folder: RunFolder, title: str) -> bytes:
     _draw_losses(losses, folder)
     result = folder.result()
     if result is not None:
-        _draw_scores(scores, result, trained_extent(folder.spec()))
+        _draw_scores(scores, result, task_record(folder.spec(), folder.provenance()).trained_extent)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=100, metadata={"Software": None})
     return picture.getvalue()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
+from pebench.die_with_parent import die_with_parent
 from pebench.errors import UserError
 from pebench.store import RunFolder
 from pebench.tracking import plot
@@ -30,7 +30,7 @@ class Changed:
     Attributes:
         folder: of the run.
         sweeps: that it is a part of, sorted by name.
-        signature: of the folder, see `pebench.tracking.memory.signature`.
+        signature: of the folder, see `pebench.tracking.sync_state.signature`.
     """
 
     folder: RunFolder
@@ -40,10 +40,11 @@ class Changed:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is brought to the store.
+    """A run ready to be mirrored.
 
     Attributes:
-        changed: the run. record: what its folder says, read after the signature was taken.
+        changed: the run.
+        record: what its folder says, read after the signature was taken.
         picture: of a finished run, as PNG; None of another.
     """
 
@@ -76,7 +77,8 @@ def prepare_all(changed: Sequence[Changed]) -> Iterator[Prepared | UserError | O
     with ProcessPoolExecutor(
         max_workers=min(4, os.cpu_count() or 1),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_parent,
+        initializer=_begin_process,
+        initargs=(os.getpid(),),
     ) as processes:
         coming: deque[Future[Prepared | UserError | OSError]] = deque()
         waiting = iter(changed)
@@ -98,14 +100,7 @@ def _attempt(changed: Changed) -> Prepared | UserError | OSError:
         return error
 
 
-def _end_with_parent() -> None:
+def _begin_process(parent: int) -> None:
     """A killed pass leaves no process behind; an interruption is for the pass to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    die_with_parent(parent)

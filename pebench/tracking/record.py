@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pebench.scores import default_extrapolation, extent_name, score_name, trained_extent
+from pebench.scores import default_extrapolation, extent_name, score_name
 from pebench.settings import settings
 from pebench.spec import RunSpec
 from pebench.store import Failure, Point, Result, RunFolder, Sample
+from pebench.task_record import TaskRecord, task_record
 
 UNSORTED = "pebench"
 """The experiment of runs that belong to no sweep."""
@@ -19,8 +19,6 @@ UNSORTED = "pebench"
 RUN_ID = "pebench.run_id"
 ORIGIN = "pebench.origin"
 RESULT = "pebench.result"
-
-_SPEED = re.compile(r"train/(\w+)-per-second")
 
 
 class Measured(NamedTuple):
@@ -76,10 +74,11 @@ class Record:
 
 
 def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
-    """What a run folder says now.
+    """Reads a run folder.
 
     Args:
-        folder: of the run. sweeps: the names of the sweeps that it is a part of, sorted.
+        folder: of the run.
+        sweeps: the names of the sweeps that it is a part of, sorted.
 
     Raises:
         UserError: a file of the folder cannot be read.
@@ -89,17 +88,18 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
     began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
     ended = _end(points, result, failure, began)
     scores = _scores(result, _milliseconds(ended or began)) if result else []
+    item = result.cost.item if result else folder.provenance().get("item")
     return Record(
         run_id=folder.run_id,
         name=f"{spec.encoding.label or spec.encoding.name} · seed {spec.seed}",
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
         tags=_tags(folder, spec, result, failure, points, sweeps),
-        points=_measured(points, spec.train.steps) + _by_items(points) + _load(samples) + scores,
+        points=_measured(points, spec.train.steps) + _by_items(points, item) + _load(samples) + scores,
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
-        headline=_headline(spec, result) if result else None,
+        headline=_headline(task_record(spec, folder.provenance()), result) if result else None,
     )
 
 
@@ -112,7 +112,7 @@ def _tags(
     sweeps: Sequence[str],
 ) -> dict[str, str]:
     provenance = folder.provenance()
-    extent = trained_extent(spec)
+    extent = task_record(spec, provenance).trained_extent
     commit = str(provenance.get("commit") or "")
     tags = {
         RUN_ID: folder.run_id,
@@ -170,13 +170,13 @@ def _in_training(name: str, with_course: Collection[str]) -> bool:
     return name in with_course or name.startswith("train/")
 
 
-def _by_items(points: Sequence[Point]) -> list[Measured]:
-    """The losses again, with what was read as their step: so runs of different batch sizes line up.
+def _by_items(points: Sequence[Point], item: str | None) -> list[Measured]:
+    """The losses again, their step counted in items that were read, so that batch sizes do not matter.
 
-    What is read, tokens or images, is named by the speed that is logged beside the losses.
+    Args:
+        points: of the run.
+        item: the unit, as ``tokens``; None for an unfinished run of a version that did not record it.
     """
-    names = (name for point in points for name in point.values)
-    item = next((match[1] for name in names if (match := _SPEED.fullmatch(name))), None)
     return [
         Measured(f"by-{item}/{name}", point.items, _milliseconds(point.time), value)
         for point in points
@@ -204,14 +204,13 @@ def _scores(result: Result, time: int) -> list[Measured]:
     ]
 
 
-def _headline(spec: RunSpec, result: Result) -> Headline | None:
+def _headline(task: TaskRecord, result: Result) -> Headline | None:
     default = default_extrapolation(result)
     metric = next(iter(result.metrics), None)
     scores = [s for s in result.scores if s.metric == metric and s.extrapolation == default]
     if metric is None or not scores:
         return None
-    trained = trained_extent(spec)
-    shown = next((score for score in scores if score.extent == trained), scores[0])
+    shown = next((score for score in scores if score.extent == task.trained_extent), scores[0])
     names = tuple(score_name(score, default) for score in scores)
     return Headline(score_name(shown, default), names, result.metrics[metric].higher_is_better)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.tracking.address import connect, create_store, is_server, tracking_uri, without_secrets
+from pebench.tracking.address import connect, is_server, tracking_uri, without_secrets
 from pebench.tracking.experiments import Experiments
-from pebench.tracking.server import HOST, checked_port, free_port, log_file, server
+from pebench.tracking.mlflow_internals import create_store
+from pebench.tracking.server import HOST, available_port, log_file, server
 from pebench.tracking.sync import sync
 
 
@@ -25,7 +26,8 @@ def serve(
     """Shows the runs until it is interrupted, and mirrors what changes meanwhile.
 
     Args:
-        runs: the folder of runs. uri: the tracking store, a database.
+        runs: the folder of runs.
+        uri: the tracking store, a database.
         port: of the pages; None for the first free one from 5000.
         every: seconds between passes of `pebench.tracking.sync.sync`.
         announce: told, when the pages answer, the address of all experiments and that of each sweep's table.
@@ -42,7 +44,7 @@ def serve(
         )
     create_store(address)
     sync(runs, address)
-    chosen = free_port() if port is None else checked_port(port)
+    chosen = available_port(port)
     with server(runs, address, chosen) as process:
         root = f"http://{HOST}:{chosen}/"
         tables = {name: root + page for name, page in Experiments(connect(address), address).pages().items()}

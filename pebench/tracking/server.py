@@ -32,13 +32,15 @@ def server(runs: Path, uri: str, port: int) -> Iterator[subprocess.Popen[bytes]]
     It is ended with all its processes when the block is left, by whatever way, a kill included.
 
     Args:
-        runs: whose folder `.sync` the log is kept in. uri: the database. port: where it listens.
+        runs: whose folder `.sync` the log is kept in.
+        uri: the database.
+        port: where it listens.
 
     Raises:
         UserError: it does not start.
     """
     python = [sys.executable, "-m"]
-    command = [*python, "pebench.tracking.tied", *python, "mlflow", "server"]
+    command = [*python, "pebench.die_with_parent", str(os.getpid()), *python, "mlflow", "server"]
     command += ["--host", HOST, "--port", str(port), "--workers", "1", "--backend-store-uri", uri]
     artifacts = artifact_folder(uri)
     if artifacts is not None:
@@ -54,7 +56,7 @@ def server(runs: Path, uri: str, port: int) -> Iterator[subprocess.Popen[bytes]]
     with log_file(runs).open("wb") as log, _ended_by_signal():
         # In a session of its own, so that Ctrl-C reaches this process alone, which then ends it in order.
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
             _wait_until_it_answers(process, port, log_file(runs))
@@ -66,11 +68,7 @@ def server(runs: Path, uri: str, port: int) -> Iterator[subprocess.Popen[bytes]]
 @contextlib.contextmanager
 def _ended_by_signal() -> Iterator[None]:
     """A polite request to end is an interruption like Ctrl-C, so that nothing is left running."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
@@ -87,8 +85,6 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Pat
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -97,29 +93,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def free_port() -> int:
-    """The first free one from 5000.
+def available_port(wanted: int | None) -> int:
+    """The wanted port, or the first free one from 5000 where there is no wish.
 
     Raises:
-        UserError: there is none.
+        UserError: it is taken or browsers refuse it, or none is free.
     """
-    found = next((port for port in _PORTS if _is_free(port)), None)
+    if wanted in _REFUSED:
+        raise UserError(f"browsers refuse port {wanted}: name another with --port, or leave it out.")
+    if wanted is not None and not _is_free(wanted):
+        raise UserError(f"port {wanted} is taken: name another with --port, or leave it out.")
+    found = wanted or next(filter(_is_free, _PORTS), None)
     if found is None:
         raise UserError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free: name one with --port.")
     return found
-
-
-def checked_port(port: int) -> int:
-    """The port, which is free.
-
-    Raises:
-        UserError: it is taken, or browsers refuse it.
-    """
-    if port in _REFUSED:
-        raise UserError(f"browsers refuse port {port}: name another with --port, or none to have one found.")
-    if not _is_free(port):
-        raise UserError(f"port {port} is taken: name another with --port, or none to have one found.")
-    return port
 
 
 def _is_free(port: int) -> bool:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from pebench.errors import UserError
 from pebench.store import RunFolder, read_sweeps
-from pebench.tracking import memory
-from pebench.tracking.address import experiments_of_file, tracking_uri
-from pebench.tracking.memory import Remembered
+from pebench.tracking import sync_state
+from pebench.tracking.address import tracking_uri
 from pebench.tracking.mirror import Mirror
+from pebench.tracking.mlflow_internals import experiments_of_file
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
+from pebench.tracking.sync_state import SyncedRun
 
 _SAVE_EVERY = 5.0
 """Seconds between savings of the memory: what a killed pass repeats at most."""
@@ -27,10 +28,11 @@ _POINTS_TOGETHER = 20_000
 
 @dataclass
 class Outcome:
-    """What a pass did.
+    """Result of one sync pass.
 
     Attributes:
-        mirrored: runs that were brought up to date. unchanged: runs that were so already.
+        mirrored: runs that were brought up to date.
+        unchanged: runs that were so already.
         problems: one sentence for each run that could not be mirrored; the others were.
     """
 
@@ -48,7 +50,7 @@ def sync(
     runs: Path,
     uri: str | None = None,
     *,
-    patience: float = 20.0,
+    retry_seconds: float = 20.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
     """Mirrors every run that has begun into MLflow: each run once, each point once.
@@ -58,7 +60,7 @@ def sync(
     Args:
         runs: the folder of runs, which is only read but for `.sync` in it.
         uri: the tracking store, see `pebench.tracking.address.tracking_uri`.
-        patience: seconds for which a request is repeated while the store does not answer.
+        retry_seconds: seconds for which a request is repeated while the store does not answer.
         progress: told how many of the changed runs are done.
 
     Raises:
@@ -71,29 +73,30 @@ def sync(
         )
     address = tracking_uri(runs, uri)
     with _alone(runs):
-        path = memory.memory_file(runs, address)
-        known = memory.load(path)
+        path = sync_state.state_file(runs, address)
+        known = sync_state.load(path)
         sweeps = _sweeps_of_runs(runs)
-        begun = [each for folder in _folders(runs) if (each := _look(folder, sweeps[folder.run_id]))]
+        folders = (RunFolder(path.parent) for path in sorted(runs.glob("*/spec.json")))
+        begun = [each for folder in folders if (each := _look(folder, sweeps[folder.run_id]))]
         there = experiments_of_file(address)
         if there is not None and not _changed(begun, known, there):
             return Outcome(unchanged=len(begun))
-        mirror = Mirror(address, patience)
+        mirror = Mirror(address, retry_seconds)
         known = {name: seen for name, seen in known.items() if seen.experiment in mirror.experiments}
         changed = _changed(begun, known, mirror.experiments)
         outcome = Outcome(unchanged=len(begun) - len(changed))
         try:
-            _bring_all(mirror, changed, known, outcome, partial(memory.save, path, known), progress)
+            _bring_all(mirror, changed, known, outcome, partial(sync_state.save, path, known), progress)
         finally:
             if changed:
-                memory.save(path, known)
+                sync_state.save(path, known)
     return outcome
 
 
 def _bring_all(
     mirror: Mirror,
     changed: list[Changed],
-    known: dict[str, Remembered],
+    known: dict[str, SyncedRun],
     outcome: Outcome,
     save: Callable[[], None],
     progress: Callable[[int, int], None],
@@ -102,7 +105,7 @@ def _bring_all(
     for batch in _batches(prepare_all(changed), outcome.problems):
         progress(done, len(changed))
         for run_id, brought in mirror.bring(batch, known).items():
-            if isinstance(brought, Remembered):
+            if isinstance(brought, SyncedRun):
                 known[run_id] = brought
                 outcome.mirrored += 1
             else:
@@ -134,20 +137,20 @@ def _batches(
 
 
 def _look(folder: RunFolder, sweeps: Sequence[str]) -> Changed | None:
-    signature = memory.signature(folder, sweeps)
+    signature = sync_state.signature(folder, sweeps)
     return Changed(folder, sweeps, signature) if signature is not None else None
 
 
 def _changed(
-    begun: Iterable[Changed], known: Mapping[str, Remembered], experiments: Collection[str]
+    begun: Iterable[Changed], known: Mapping[str, SyncedRun], experiments: Collection[str]
 ) -> list[Changed]:
     """The runs that were not mirrored as they are now, or into an experiment that is gone."""
-    found = []
-    for each in begun:
-        seen = known.get(each.folder.run_id)
-        if seen is None or seen.signature != each.signature or seen.experiment not in experiments:
-            found.append(each)
-    return found
+
+    def is_current(run: Changed) -> bool:
+        seen = known.get(run.folder.run_id)
+        return seen is not None and seen.signature == run.signature and seen.experiment in experiments
+
+    return [run for run in begun if not is_current(run)]
 
 
 @contextmanager
@@ -159,11 +162,6 @@ def _alone(runs: Path) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
         yield
-
-
-def _folders(runs: Path) -> Iterator[RunFolder]:
-    for path in sorted(runs.glob("*/spec.json")):
-        yield RunFolder(path.parent)
 
 
 def _sweeps_of_runs(runs: Path) -> dict[str, list[str]]:

@@ -14,13 +14,13 @@ from pebench.attention import kernels
 from pebench.attention.flex import attend_by_score
 from pebench.attention_mask import AttentionMask
 from pebench.conformance import VOCABULARY, Subject
+from pebench.encoding_config import build_encoding
 from pebench.encodings.alibi import slopes
 from pebench.models.decoder import Decoder
 from pebench.models.generation import generate
 from pebench.position_encoding import Bias, Dense, Extrapolation, Factored, Geometry
 from pebench.randomness import generator
 from pebench.registry import encodings
-from pebench.resolve import build_encoding
 
 pytestmark = [
     pytest.mark.cuda,

@@ -12,6 +12,7 @@ from golden_values import load, published_encoder
 from torch import Tensor
 
 from pebench.conformance import Subject
+from pebench.encoding_config import build_encoding
 from pebench.encodings.seqpe.objectives import contrastive_loss, distillation_loss
 from pebench.position_encoding import (
     Block,
@@ -25,7 +26,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.resolve import build_encoding
 
 pytestmark = [
     pytest.mark.cuda,

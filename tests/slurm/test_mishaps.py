@@ -17,7 +17,7 @@ from waiting import until
 from pebench.cli import main
 from pebench.running.execution import Execution
 from pebench.store import RunFolder
-from pebench.submission.inline import run_all
+from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
 from pebench.submission.resources import Resources
 from pebench.submission.submit import submit
@@ -81,7 +81,7 @@ def test_a_sweep_survives_a_preemption_a_dead_node_and_a_failure(
     (place / "alone").mkdir()
     (place / "alone" / "sitecustomize.py").write_text(ALONE)
     command = ["submit", str(path), "--cluster", "slurm", "--partition", "low", "--time", "15", "--cpus", "4"]
-    command += ["--setup", f"export PYTHONPATH={place / 'alone'}"]
+    command += ["--setup", f"export PYTHONPATH={place / 'alone'}:$PYTHONPATH"]
     assert main(command) == 0
     assert "12 of 12 cells to start" in capsys.readouterr().out
 
@@ -127,7 +127,7 @@ def test_a_job_that_is_preempted_with_nothing_but_a_sigterm_is_queued_again_too(
     grace = ["scontrol", "update", "partition=low", "GraceTime=3"]
     with slurm.configured("SlurmctldParameters=preempt_send_user_signal\n", ""):
         subprocess.run(grace, check=True)
-        submit(sweep, runs, "slurm", Resources(partition="low", minutes=15, cpus=4))
+        submit(sweep, runs, "slurm", Resources(partition="low", time=15, cpus=4))
         folder = RunFolder(runs / sweep.record().runs[0])
         until(lambda: is_under_way(folder))
         (cell,) = cells(sweep, runs)

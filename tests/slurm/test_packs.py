@@ -32,7 +32,7 @@ def test_cells_of_one_job_share_its_gpus_and_stop_and_go_on_together(slurm: Loca
     sweep = load(place, encodings=["none", "rope", "alibi"], train=train, execution=execution)
     runs = place / "runs"
     # With so short a limit submitit takes every signal for the end of the time.
-    submit(sweep, runs, "slurm", Resources(pack=2, gpus=2, cpus=2, minutes=5))
+    submit(sweep, runs, "slurm", Resources(pack=2, gpus=2, cpus=2, time=5))
     first, second, _ = (RunFolder(runs / run) for run in sweep.record().runs)
     until(lambda: is_under_way(first) and is_under_way(second))
     assert {device_of(first), device_of(second)} == {"0", "1"}

@@ -17,7 +17,7 @@ from pebench.cli import main
 from pebench.running.execution import Execution
 from pebench.store import RunFolder
 from pebench.submission import scheduler
-from pebench.submission.inline import run_all
+from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
 from pebench.submission.resources import Resources
 from pebench.submission.status import CellStatus, statuses
@@ -26,7 +26,7 @@ from pebench.sweeping.sweep import Sweep
 
 pytestmark = pytest.mark.slurm
 
-SMALL = Resources(minutes=15, cpus=1)
+SMALL = Resources(time=15, cpus=1)
 
 
 def states(sweep: Sweep, runs: Path) -> list[str]:

@@ -17,7 +17,7 @@ from waiting import until
 from pebench.cli import main
 from pebench.running.execution import Execution
 from pebench.store import Result, RunFolder
-from pebench.submission.inline import run_all
+from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
 from pebench.submission.resources import Resources
 from pebench.submission.submit import submit
@@ -25,7 +25,7 @@ from pebench.sweeping.sweep import Sweep
 
 pytestmark = pytest.mark.slurm
 
-TWO = Resources(minutes=15, cpus=1, nodes=2, ranks=2)
+TWO = Resources(time=15, cpus=1, nodes=2, ranks=2)
 
 
 def slow(place: Path, **changes: Any) -> Sweep:
@@ -150,7 +150,7 @@ def test_a_rank_that_is_killed_ends_its_job_and_the_next_submit_completes_the_ru
     assert result(sweep, runs).scores == undisturbed(sweep, place / "undisturbed", 2).scores
 
 
-@pytest.mark.parametrize("resources", [Resources(minutes=15, cpus=1), TWO], ids=["one rank", "two ranks"])
+@pytest.mark.parametrize("resources", [Resources(time=15, cpus=1), TWO], ids=["one rank", "two ranks"])
 def test_a_job_that_is_interrupted_too_often_has_failed_and_says_so(
     slurm: LocalSlurm, place: Path, resources: Resources
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,13 @@ from pebench.leaderboard.plots.style import (
     MOST_LINES,
     End,
     Look,
+    finite_width,
     looks,
     name_at_the_right,
     nothing_to_show,
     panels,
 )
-from pebench.leaderboard.wide import Line, Wide
+from pebench.leaderboard.tables import LeaderboardTable, Row
 from pebench.scores import extent_name, positions
 
 if TYPE_CHECKING:
@@ -36,24 +36,21 @@ def draw(board: Board) -> Figure:
     """A panel a table."""
     figure, axes = panels(len(board.tables), 7.2, 4.6)
     look = looks(board.tables)
-    ends = {
-        each: _panel(each, table, look, board.baseline)
-        for each, table in zip(axes, board.tables, strict=True)
-    }
+    ends = {each: _panel(each, table, look) for each, table in zip(axes, board.tables, strict=True)}
     name_at_the_right(figure, ends)
     return figure
 
 
-def _panel(axes: Axes, table: Wide, look: dict[str, Look], baseline: str | None) -> list[End]:
+def _panel(axes: Axes, table: LeaderboardTable, look: dict[str, Look]) -> list[End]:
     axes.set_title(table.title, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    complete = [line for line in table.lines if _points(table, line)]
-    drawn = sorted(complete[:MOST_LINES], key=lambda line: line.label)
+    complete = [row for row in table.rows if _points(table, row)]
+    drawn = sorted(complete[:MOST_LINES], key=lambda row: row.label)
     if not drawn:
         nothing_to_show(axes)
         return []
-    for line in drawn:
-        _line(axes, table, line, look[line.label])
+    for row in drawn:
+        _line(axes, table, row, look[row.label])
     unit = f" ({table.record.unit})" if table.record.unit else ""
     axes.set_ylabel(
         f"{table.metric}{unit}\n{'higher' if table.record.higher_is_better else 'lower'} is better"
@@ -61,9 +58,9 @@ def _panel(axes: Axes, table: Wide, look: dict[str, Look], baseline: str | None)
     axes.set_xscale("log", base=2)
     axes.set_xticks([positions(e) for e in table.extents], [extent_name(e) for e in table.extents])
     axes.minorticks_off()
-    points = [point for line in drawn for point in _points(table, line)]
+    points = [point for row in drawn for point in _points(table, row)]
     values = [mean for _, mean, _ in points] + [
-        value for line in drawn for cell in line.cells.values() for value in cell.seeds.values()
+        value for row in drawn for entry in row.entries.values() for value in entry.seeds.values()
     ]
     percent = table.record.unit == "%"
     if not percent and min(values) > 0 and max(values) / min(values) > _WIDE_RANGE:
@@ -85,11 +82,8 @@ def _panel(axes: Axes, table: Wide, look: dict[str, Look], baseline: str | None)
             va="top",
             fontsize=8,
         )
-    ends = []
-    for line in drawn:
-        x, y, _ = _points(table, line)[-1]
-        ends.append(End(x, y, line.label, look[line.label].colour))
-    return ends
+    last = {row.label: _points(table, row)[-1] for row in drawn}
+    return [End(x, y, label, look[label].colour) for label, (x, y, _) in last.items()]
 
 
 def _look_at(axes: Axes, values: list[float]) -> None:
@@ -112,8 +106,8 @@ def _stay_possible(axes: Axes) -> None:
     axes.set_ylim(bottom - missing, top + missing)
 
 
-def _extent_label(table: Wide, complete: list[Line], cut: bool) -> str:
-    incomplete = sorted({line.label for line in table.lines} - {line.label for line in complete})
+def _extent_label(table: LeaderboardTable, complete: list[Row], cut: bool) -> str:
+    incomplete = sorted({row.label for row in table.rows} - {row.label for row in complete})
     sentences = [f"extent ({table.extent_unit}); rings are single seeds, bars 95 % t intervals"]
     if len(complete) > MOST_LINES:
         sentences.append(f"the best {MOST_LINES} of {len(complete)}")
@@ -125,8 +119,8 @@ def _extent_label(table: Wide, complete: list[Line], cut: bool) -> str:
     return "\n".join(part for sentence in sentences for part in textwrap.wrap(sentence, 75))
 
 
-def _line(axes: Axes, table: Wide, line: Line, look: Look) -> None:
-    extents, means, widths = zip(*_points(table, line), strict=True)
+def _line(axes: Axes, table: LeaderboardTable, row: Row, look: Look) -> None:
+    extents, means, widths = zip(*_points(table, row), strict=True)
     axes.errorbar(
         extents,
         means,
@@ -139,12 +133,7 @@ def _line(axes: Axes, table: Wide, line: Line, look: Look) -> None:
         capsize=3,
         elinewidth=1,
     )
-    dots = [
-        (positions(extent), value)
-        for extent in table.extents
-        if extent in line.cells
-        for value in line.cells[extent].seeds.values()
-    ]
+    dots = [(positions(e), value) for e in table.extents for value in row.at(e).seeds.values()]
     # Hollow and on top: where seeds lie apart in two heaps, the mean between them is no run's.
     axes.plot(
         *zip(*dots, strict=True),
@@ -158,11 +147,7 @@ def _line(axes: Axes, table: Wide, line: Line, look: Look) -> None:
     )
 
 
-def _points(table: Wide, line: Line) -> list[tuple[int, float, float]]:
-    """Extent, mean and half width (0 where one seed has none) of the cells that are known."""
-    cells = [(extent, line.cells[extent]) for extent in table.extents if extent in line.cells]
-    return [
-        (positions(extent), cell.mean, 0.0 if math.isnan(cell.half_width) else cell.half_width)
-        for extent, cell in cells
-        if cell.known
-    ]
+def _points(table: LeaderboardTable, row: Row) -> list[tuple[int, float, float]]:
+    """Extent, mean and half width (0 where one seed has none) of the entries that are known."""
+    entries = [(extent, row.at(extent)) for extent in table.extents]
+    return [(positions(extent), e.mean, finite_width(e.half_width)) for extent, e in entries if e.known]

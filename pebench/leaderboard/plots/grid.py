@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots.heat_map import field
 from pebench.leaderboard.plots.style import panels
-from pebench.leaderboard.wide import Wide
+from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import number
 from pebench.scores import extent_name
 
@@ -25,7 +25,7 @@ _MOST_PANELS = 24
 
 
 class Stem(NamedTuple):
-    """What a family of metrics is called, and what they differ by: ``accuracy`` and ``depth``."""
+    """The name of a family of metrics, and that of the axis on which they differ: ``accuracy``, ``depth``."""
 
     metric: str
     axis: str
@@ -46,12 +46,12 @@ def draw(board: Board) -> Figure | None:
     of a task has a family, that is the one drawn."""
     means = _means(board)
     known = [
-        (table, line.group.key, line.label, stem, rows)
+        (table, row.group.key, row.label, stem, rows)
         for table in board.tables
         for stem, rows in _drawn(board, table).items()
-        for line in table.lines
-        if line.label == line.group.label
-        and any((line.group.key, metric, e) in means for metric in rows.values() for e in table.extents)
+        for row in table.rows
+        if row.label == row.group.label
+        and any((row.group.key, metric, e) in means for metric in rows.values() for e in table.extents)
     ]
     wanted = known[:_MOST_PANELS]
     if not wanted:
@@ -77,7 +77,7 @@ def draw(board: Board) -> Figure | None:
     return figure
 
 
-def _drawn(board: Board, table: Wide) -> dict[Stem, dict[float, str]]:
+def _drawn(board: Board, table: LeaderboardTable) -> dict[Stem, dict[float, str]]:
     """The families of a table that are drawn."""
     found = stems(board.collection.metrics.get(table.key[0], {}))
     own = {stem: rows for stem, rows in found.items() if stem.metric == table.metric}
@@ -95,14 +95,14 @@ def _means(board: Board) -> dict[tuple[str, str, tuple[int, ...]], float]:
 
 
 def _bounds(
-    board: Board, table: Wide, stem: Stem, means: dict[tuple[str, str, tuple[int, ...]], float]
+    board: Board, table: LeaderboardTable, stem: Stem, means: dict[tuple[str, str, tuple[int, ...]], float]
 ) -> tuple[float, float]:
     """The bounds of the colours of all panels of a family, so that they compare: for percents 0 and 100, for
     anything else the smallest and the largest mean."""
     rows = stems(board.collection.metrics[table.key[0]])[stem].values()
     if {board.collection.metrics[table.key[0]][metric].unit for metric in rows} == {"%"}:
         return 0.0, 100.0
-    keys = {line.group.key for line in table.lines}
+    keys = {row.group.key for row in table.rows}
     metrics = set(rows)
     values = [
         mean for (key, metric, _), mean in means.items() if key in keys and metric in metrics and mean == mean

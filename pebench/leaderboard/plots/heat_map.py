@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots.style import nothing_to_show, panels, short_names
-from pebench.leaderboard.wide import Wide
-from pebench.leaderboard.wording import extent_headings, number
+from pebench.leaderboard.tables import Entry, LeaderboardTable
+from pebench.leaderboard.wording import entry_text, extent_headings, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,37 +23,33 @@ _ROW = 0.34
 
 def draw(board: Board) -> Figure:
     """A panel a table."""
-    heights = [1.5 + _ROW * min(len(table.lines), _MOST_ROWS) for table in board.tables]
+    heights = [1.5 + _ROW * min(len(table.rows), _MOST_ROWS) for table in board.tables]
     figure, axes = panels(len(board.tables), 7.2, heights)
     for each, table in zip(axes, board.tables, strict=True):
         _panel(each, table)
     return figure
 
 
-def _panel(axes: Axes, table: Wide) -> None:
-    lines = table.lines[:_MOST_ROWS]
-    values = [
-        [cell.mean if (cell := line.cells.get(extent)) is not None else math.nan for extent in table.extents]
-        for line in lines
-    ]
+def _panel(axes: Axes, table: LeaderboardTable) -> None:
+    shown = table.rows[:_MOST_ROWS]
+    values = [[row.at(extent).mean for extent in table.extents] for row in shown]
     title = f"{table.title}: {table.metric}" if table.metric else table.title
-    if len(table.lines) > _MOST_ROWS:
-        title += f", the best {_MOST_ROWS} of {len(table.lines)}"
+    if len(table.rows) > _MOST_ROWS:
+        title += f", the best {_MOST_ROWS} of {len(table.rows)}"
     axes.set_title(title, loc="left")
     if not any(math.isfinite(value) for row in values for value in row):
         nothing_to_show(axes)
         return
-    names = short_names([line.label for line in lines])
-    rows = [textwrap.shorten(names[line.label].replace("\n", " "), 40, placeholder="…") for line in lines]
+    names = short_names([row.label for row in shown])
+    labels = [textwrap.shorten(names[row.label].replace("\n", " "), 40, placeholder="…") for row in shown]
     columns = [heading.replace(" (trained)", "\n(trained)") for heading in extent_headings(table)]
-    texts = [[number(value) if math.isfinite(value) else "" for value in row] for row in values]
-    for row, line in zip(texts, lines, strict=True):
-        for column, extent in enumerate(table.extents):
-            cell = line.cells.get(extent)
-            if cell is not None and cell.diverged:
-                row[column] = f"diverged {cell.diverged}/{cell.expected}"
-    field(axes, values, texts, rows, columns, table.record.higher_is_better)
+    texts = [[_text(row.at(extent)) for extent in table.extents] for row in shown]
+    field(axes, values, texts, labels, columns, table.record.higher_is_better)
     axes.set_xlabel(f"extent ({table.extent_unit})")
+
+
+def _text(entry: Entry) -> str:
+    return number(entry.mean) if entry.known else entry_text(entry)
 
 
 def field(

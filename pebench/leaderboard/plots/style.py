@@ -1,8 +1,9 @@
-"""What the pictures have in common: colours, names beside lines, and how they become files."""
+"""The common style of the pictures: colours, names beside lines, and how they become files."""
 
 from __future__ import annotations
 
 import io
+import math
 import re
 import textwrap
 from collections import Counter
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pebench.leaderboard.wide import Wide
+from pebench.leaderboard.tables import LeaderboardTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,13 +40,13 @@ class Look(NamedTuple):
     marker: str
 
 
-def looks(tables: Sequence[Wide]) -> dict[str, Look]:
-    """The look of every line, by label."""
+def looks(tables: Sequence[LeaderboardTable]) -> dict[str, Look]:
+    """The look of every row's line, by label."""
     import matplotlib
 
     ink = str(matplotlib.rcParams["text.color"])
     colours = [ink if colour == "black" else colour for colour in _COLOURS]
-    labels = sorted({line.label for table in tables for line in table.lines})
+    labels = sorted({row.label for table in tables for row in table.rows})
     return {
         label: Look(
             colours[number % len(colours)],
@@ -137,6 +138,11 @@ def panels(tables: int, width: float, height: float | Sequence[float]) -> tuple[
     for empty in axes[tables:]:
         empty.set_axis_off()
     return figure, axes[:tables]
+
+
+def finite_width(half_width: float) -> float:
+    """Half the width of an interval as it is drawn: 0 where one seed has none."""
+    return 0.0 if math.isnan(half_width) else half_width
 
 
 def nothing_to_show(axes: Axes) -> None:

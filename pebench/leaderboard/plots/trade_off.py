@@ -11,12 +11,13 @@ from pebench.leaderboard.plots.style import (
     MOST_LINES,
     End,
     Look,
+    finite_width,
     looks,
     name_at_the_right,
     nothing_to_show,
     panels,
 )
-from pebench.leaderboard.wide import Wide
+from pebench.leaderboard.tables import LeaderboardTable
 from pebench.scores import extent_name
 
 if TYPE_CHECKING:
@@ -33,24 +34,28 @@ def draw(board: Board) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, board: Board, table: Wide, look: dict[str, Look]) -> list[End]:
+def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Look]) -> list[End]:
     axes.set_title(table.title, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     costs = {row.key: row for row in cost_rows(board.costs, table)}
-    largest = table.extents[-1] if table.extents else ()
     ends: list[End] = []
-    for line in table.lines:
-        cell, cost = line.cells.get(largest), costs.get(line.group.key)
-        if cell is None or not cell.known or cost is None or math.isnan(cost.training):
+    for row in table.rows:
+        entry, cost = row.at(table.largest), costs.get(row.group.key)
+        if not entry.known or cost is None or math.isnan(cost.training):
             continue
         if len(ends) == MOST_LINES:
             break
-        colour, _, marker = look[line.label]
-        width = 0.0 if math.isnan(cell.half_width) else cell.half_width
+        colour, _, marker = look[row.label]
         axes.errorbar(
-            [cost.training], [cell.mean], yerr=[width], color=colour, marker=marker, capsize=3, elinewidth=1
+            [cost.training],
+            [entry.mean],
+            yerr=[finite_width(entry.half_width)],
+            color=colour,
+            marker=marker,
+            capsize=3,
+            elinewidth=1,
         )
-        ends.append(End(cost.training, cell.mean, line.label, colour))
+        ends.append(End(cost.training, entry.mean, row.label, colour))
     if not ends:
         nothing_to_show(axes)
         return []
@@ -68,6 +73,6 @@ def _panel(axes: Axes, board: Board, table: Wide, look: dict[str, Look]) -> list
     item = next(iter(costs.values())).item
     unit = f" ({table.record.unit})" if table.record.unit else ""
     better = "higher" if table.record.higher_is_better else "lower"
-    axes.set_ylabel(f"{table.metric}{unit} at {extent_name(largest)}\n{better} is better")
+    axes.set_ylabel(f"{table.metric}{unit} at {extent_name(table.largest or ())}\n{better} is better")
     axes.set_xlabel(f"{item} a second in training, further right is faster")
     return ends

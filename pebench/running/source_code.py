@@ -1,5 +1,4 @@
-"""The code that is installed: what it is, how it differs from its commit, and whether it is still what a job
-was submitted with."""
+"""Digest of the installed code, its difference from the commit, and the comparison with a submitted job's."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from pathlib import Path
 import pebench
 import pebench.encodings
 import pebench.tasks
-from pebench.spec import Choice, Frozen, RunSpec
+from pebench.spec import Frozen, PluginConfig, RunSpec
 
 PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "timm", "lm-eval", "safetensors")
 """Packages whose version may change a result."""
@@ -27,7 +26,7 @@ _PLUGINS = {"encodings": pebench.encodings, "tasks": pebench.tasks}
 
 
 _CODE = (".", ":(exclude)docs", ":(exclude)results")
-"""What git is asked about: tables that were made anew and pages are no other code."""
+"""Paths that git compares: regenerated tables and pages are no other code."""
 
 
 class Code(Frozen):
@@ -67,7 +66,7 @@ def installed() -> Code:
 
 
 def changes(before: Code, now: Code, spec: RunSpec) -> list[str]:
-    """What of the code that a run depends on is not what it was, as ``pebench/models/decoder.py``.
+    """Files and packages that a run depends on and that changed, as ``pebench/models/decoder.py``.
 
     Other encodings and tasks than its own are no concern of a run.
     """
@@ -100,7 +99,7 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 def patch() -> str:
-    """What turns the commit into the code on the disk, new files of the package included; empty where it is
+    """Diff from the commit to the code on the disk, new files of the package included; empty where it is
     the commit, or where there is none."""
     root = _root()
     if not (root / ".git").exists():
@@ -123,7 +122,7 @@ def packages() -> dict[str, str | None]:
     return {name: _version(name) for name in PACKAGES}
 
 
-def _choices(spec: RunSpec) -> dict[str, Choice]:
+def _choices(spec: RunSpec) -> dict[str, PluginConfig]:
     return {"encodings": spec.encoding, "tasks": spec.task}
 
 

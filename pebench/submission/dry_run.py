@@ -11,15 +11,15 @@ from pebench.submission.plan import Array
 from pebench.submission.progress import duration
 from pebench.submission.resources import Resources
 from pebench.submission.submissions import Cluster
-from pebench.submission.submit import Prospect, execution_of
+from pebench.submission.submit import Preview, execution_of
 from pebench.sweeping.sweep import Sweep
 
 
 def lines(
-    sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, prospect: Prospect
+    sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, preview: Preview
 ) -> Iterator[str]:
-    """What would happen, one fact a line, and the script that sbatch would be given at the end."""
-    submitted = prospect.submitted
+    """The plan, one fact a line, and at the end the script for sbatch."""
+    submitted = preview.submitted
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     yield f"{sweep.name}: {len(submitted.started)} of {len(sweep.cells)} cells to start, {known}."
     labels = {spec.run_id: spec for spec in sweep.cells}
@@ -30,19 +30,19 @@ def lines(
         yield f"  {run_id}\t{spec.encoding.label}\t{spec.task.label}\tseed {spec.seed}\t{time}"
     if not submitted.started:
         return
-    if prospect.arrays:
-        yield from _jobs(prospect.arrays, resources)
+    if preview.arrays:
+        yield from _jobs(preview.arrays, resources)
         yield f"each job: {_each(resources, sweep)}"
     yield _time(submitted.started, times, cluster, resources)
-    if prospect.script:
+    if preview.script:
         yield ""
-        yield prospect.script.rstrip()
+        yield preview.script.rstrip()
 
 
 def _jobs(arrays: list[Array], resources: Resources) -> Iterator[str]:
     jobs = sum(array.jobs for array in arrays)
     pack = f", {resources.pack} cells a job, {resources.width} at a time" if resources.pack > 1 else ""
-    bound = f", at most {resources.parallel} at a time" if resources.parallel else ""
+    bound = f", at most {resources.max_parallel} at a time" if resources.max_parallel else ""
     yield f"{_count(jobs, 'job')} in {_count(len(arrays), 'array')}{pack}{bound}"
     for number, array in enumerate(arrays, 1):
         if array.after:
@@ -52,20 +52,9 @@ def _jobs(arrays: list[Array], resources: Resources) -> Iterator[str]:
 
 def _each(resources: Resources, sweep: Sweep) -> str:
     ranks = execution_of(sweep, resources).ranks
-    named = {
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
-        "time": quantities.time_limit(resources.minutes),
-        "nodes": resources.nodes if resources.nodes > 1 else None,
-        "ranks": ranks if ranks > 1 else None,
-        "gpus": resources.gpus or None,
-        "cpus": resources.cpus,
-        "mem": f"{resources.memory:.3g}G" if resources.memory else None,
-        **resources.slurm,
-    }
-    return ", ".join(f"{key} {value}" for key, value in named.items() if value is not None)
+    asked = resources.model_copy(update={"ranks": ranks if ranks > 1 else None})
+    named = {"time": quantities.time_limit(asked.time), **asked.named(), **asked.slurm}
+    return ", ".join(f"{key} {value}" for key, value in named.items())
 
 
 def _time(started: list[str], times: dict[str, float], cluster: Cluster, resources: Resources) -> str:
@@ -76,7 +65,7 @@ def _time(started: list[str], times: dict[str, float], cluster: Cluster, resourc
         basis = "from earlier runs"
     else:
         basis = f"from earlier runs, which {len(started) - len(known)} cells have none like"
-    at_once = resources.parallel or 1 if cluster != "slurm" else resources.parallel
+    at_once = resources.max_parallel or 1 if cluster != "slurm" else resources.max_parallel
     total = sum(known) / len(known) * len(started)
     if at_once is None:
         share = f"{duration(max(known))} if all jobs run at once"

@@ -1,4 +1,4 @@
-"""How busy the machine is with a run: processor, memory, GPU."""
+"""Load that a run puts on its machine: processor, memory, GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pebench.store import Sample
 _MEGABYTE = 1e6
 
 
-class Load:
+class MachineLoad:
     """Measures this process, and the GPU that it uses."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Signs of life of a worker, and its look-out for another that has taken its run over."""
+"""Heartbeat of a worker, which also notices that another worker has taken its run over."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import time
 from types import TracebackType
 
 from pebench.errors import UserError
-from pebench.running.load import Load
+from pebench.running.machine_load import MachineLoad
 from pebench.store import RunFolder, Worker
 
 BEAT_EVERY = 5.0
-"""Seconds between signs of life."""
+"""Seconds between beats."""
 
 _SAMPLE_EVERY = 15.0
-"""Seconds between looks at the load of the machine."""
+"""Seconds between samples of the machine's load."""
 
 
 class AlreadyRunning(UserError):
     """Another worker is at this run."""
 
 
-class Pulse:
-    """Keeps worker.json fresh from a thread of its own, however long a step or an evaluation takes, and
-    writes down the load of the machine.
+class Heartbeat:
+    """Rewrites worker.json every `BEAT_EVERY` seconds from a thread of its own, and samples the load of the
+    machine.
 
     On leaving the context the file says that the work is over.
     """
@@ -35,7 +35,9 @@ class Pulse:
     def __init__(self, folder: RunFolder, steps: int, job: str | None) -> None:
         """
         Args:
-            folder: of the run. steps: it goes to. job: the scheduler's id, None without a scheduler.
+            folder: of the run.
+            steps: it goes to.
+            job: the scheduler's id, None without a scheduler.
         """
         self._folder = folder
         self._worker = Worker(
@@ -47,11 +49,11 @@ class Pulse:
             step=0,
             steps=steps,
         )
-        self._load = Load()
+        self._load = MachineLoad()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Heartbeat:
         self._folder.write_worker(self._worker)
         self._thread.start()
         return self
@@ -69,10 +71,11 @@ class Pulse:
                 self._folder.append_sample(self._load.sample())
 
     def at(self, step: int, rate: float | None = None) -> None:
-        """Says where the work stands.
+        """Reports progress.
 
         Args:
-            step: updates done. rate: steps a second, None where it is not known.
+            step: updates done.
+            rate: steps a second, None where it is not known.
 
         Raises:
             AlreadyRunning: somebody else has taken over.

@@ -1,4 +1,4 @@
-"""What the last passes found, so that an unchanged run costs nothing. Deleting it costs time alone."""
+"""State of past sync passes, so that an unchanged run costs nothing. Deleting it costs time alone."""
 
 from __future__ import annotations
 
@@ -13,18 +13,13 @@ from pebench.spec import Frozen
 from pebench.store import RunFolder
 
 _FILES = (
-    "spec.json",
-    "provenance.json",
-    "metrics.jsonl",
-    "system.jsonl",
-    "result.json",
-    "failure.json",
-    "log.txt",
+    *("spec.json", "provenance.json", "metrics.jsonl", "system.jsonl"),
+    *("result.json", "failure.json", "log.txt"),
 )
 
 
-class Remembered(Frozen):
-    """What is known of one run in one tracking store.
+class SyncedRun(Frozen):
+    """One run in one tracking store.
 
     Attributes:
         tracked: the store's id of the run.
@@ -39,8 +34,8 @@ class Remembered(Frozen):
     steps: dict[str, int]
 
 
-class _Memory(Frozen):
-    runs: Mapping[str, Remembered]
+class _SyncState(Frozen):
+    runs: Mapping[str, SyncedRun]
 
 
 def signature(folder: RunFolder, sweeps: Sequence[str]) -> str | None:
@@ -61,23 +56,23 @@ def signature(folder: RunFolder, sweeps: Sequence[str]) -> str | None:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if begun else None
 
 
-def memory_file(runs: Path, uri: str) -> Path:
+def state_file(runs: Path, uri: str) -> Path:
     """Where the memory of a tracking store is kept."""
     return runs / ".sync" / f"{hashlib.sha256(uri.encode()).hexdigest()[:16]}.json"
 
 
-def load(path: Path) -> dict[str, Remembered]:
-    """What was remembered, by run id; nothing where the file is gone or of another version.
+def load(path: Path) -> dict[str, SyncedRun]:
+    """The saved state by run id; empty where the file is gone or of another version.
 
     All of it can be found again in the folders and in the store.
     """
     try:
-        return dict(_Memory.model_validate_json(path.read_bytes()).runs)
+        return dict(_SyncState.model_validate_json(path.read_bytes()).runs)
     except (FileNotFoundError, ValidationError):
         return {}
 
 
-def save(path: Path, runs: Mapping[str, Remembered]) -> None:
+def save(path: Path, runs: Mapping[str, SyncedRun]) -> None:
     """Remembers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(path, _Memory(runs=runs).model_dump_json() + "\n")
+    atomic.write_text(path, _SyncState(runs=runs).model_dump_json() + "\n")

@@ -1,50 +1,57 @@
-"""What a user names to be compared: two encodings of a sweep, two runs, or two sweeps."""
+"""The two operands of `pebench compare`: encodings of a sweep, runs, or sweeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pebench.errors import UserError, join_and, unknown
 from pebench.leaderboard.collect import Collection, collect
-from pebench.leaderboard.evidence import Evidence, from_folders
 from pebench.leaderboard.groups import Group
+from pebench.leaderboard.run_data import RunData, from_folders
 from pebench.store import SweepRecord, find_run, read_sweeps
 from pebench.sweeping.recorded import means_sweep, recorded_sweep
 
 
 @dataclass(frozen=True)
-class Side:
+class Operand:
     """One of the two that are compared.
 
     Attributes:
-        name: what it is called.
+        name: as the user wrote it.
         kind: what it is.
         groups: those that it is made of.
-        run_ids: of its runs.
+        runs: those that it is made of.
         extrapolation: which way past the trained extent, None for the encoding's default.
     """
 
     name: str
     kind: Literal["encoding", "run", "sweep"]
     groups: tuple[Group, ...]
-    run_ids: frozenset[str]
+    runs: tuple[RunData, ...]
     extrapolation: str | None = None
 
+    def of_group(self, group: Group) -> list[RunData]:
+        """Its runs in a group."""
+        return [run for run in self.runs if run.group == group.key]
 
-Sides = tuple[Side, Side]
+
+Operands = tuple[Operand, Operand]
 
 
-def find_sides(runs: Path, names: tuple[str, str], sweep: str | None = None) -> tuple[Collection, Sides]:
-    """What two names stand for, and the runs of both.
+def find_operands(
+    runs: Path, names: tuple[str, str], sweep: str | None = None
+) -> tuple[Collection, Operands]:
+    """Finds what two names stand for, and the runs of both.
 
     They are sweeps where there are sweeps or files of both names, encodings where a sweep has rows that are
     called so, and else runs, by their ids or the beginnings of these.
 
     Args:
-        runs: the folder of runs. names: as the user wrote them.
+        runs: the folder of runs.
+        names: as the user wrote them.
         sweep: the sweep whose encodings are meant, None for the only one that has both.
 
     Raises:
@@ -84,21 +91,24 @@ def _kind(name: str, collections: Iterable[Collection], recorded: Iterable[str])
     return "encoding" if any(_rows(each, name)[0] for each in collections) else "run"
 
 
-def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Sides]:
-    evidence = [from_folders(runs, record) for record in records]
-    together = _together([*evidence[0], *evidence[1]])
-    first, second = (
-        _side(together, record.name, "sweep", own) for record, own in zip(records, evidence, strict=True)
+def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Operands]:
+    first, second = (from_folders(runs, record) for record in records)
+    together = _together([*first, *second])
+    names = [record.name for record in records]
+    return together, (
+        _operand(together, names[0], "sweep", first),
+        _operand(together, names[1], "sweep", second),
     )
-    return together, (first, second)
 
 
-def _runs(runs: Path, names: tuple[str, str], others: set[str]) -> tuple[Collection, Sides]:
+def _runs(runs: Path, names: tuple[str, str], others: set[str]) -> tuple[Collection, Operands]:
     ids = tuple(_run_id(runs, name, others) for name in names)
-    evidence = from_folders(runs, SweepRecord(name="", source="", runs=ids))
-    together = _together(evidence)
-    first, second = (_side(together, each.run_id, "run", [each]) for each in evidence)
-    return together, (first, second)
+    first, second = from_folders(runs, SweepRecord(name="", source="", runs=ids))
+    together = _together([first, second])
+    return together, (
+        _operand(together, first.run_id, "run", [first]),
+        _operand(together, second.run_id, "run", [second]),
+    )
 
 
 def _run_id(runs: Path, name: str, others: set[str]) -> str:
@@ -108,24 +118,22 @@ def _run_id(runs: Path, name: str, others: set[str]) -> str:
     return find_run(runs, name).run_id
 
 
-def _side(
-    together: Collection, name: str, kind: Literal["run", "sweep"], evidence: Iterable[Evidence]
-) -> Side:
-    specs = {each.run_id: each.spec.group for each in evidence}
-    groups = tuple(group for key, group in together.groups.items() if key in specs.values())
-    return Side(name, kind, groups, frozenset(specs))
+def _operand(
+    together: Collection, name: str, kind: Literal["run", "sweep"], runs: Sequence[RunData]
+) -> Operand:
+    keys = {run.group for run in runs}
+    return Operand(name, kind, tuple(g for key, g in together.groups.items() if key in keys), tuple(runs))
 
 
-def _together(evidence: Iterable[Evidence]) -> Collection:
-    runs = {each.run_id: each for each in evidence}
-    return collect(SweepRecord(name="", source="", runs=tuple(runs)), runs.values())
+def _together(runs: Iterable[RunData]) -> Collection:
+    by_id = {run.run_id: run for run in runs}
+    return collect(SweepRecord(name="", source="", runs=tuple(by_id)), by_id.values())
 
 
-def _encoding(collection: Collection, name: str) -> Side:
+def _encoding(collection: Collection, name: str) -> Operand:
     groups, method = _rows(collection, name)
-    cells = collection.cells
-    ids = cells[cells["group"].isin([group.key for group in groups])]["run_id"]
-    return Side(name, "encoding", tuple(groups), frozenset(ids), method)
+    runs = [run for group in groups for run in collection.by_group[group.key]]
+    return Operand(name, "encoding", tuple(groups), tuple(runs), method)
 
 
 def _rows(collection: Collection, name: str) -> tuple[list[Group], str | None]:

@@ -1,4 +1,4 @@
-"""The most memory that a stretch of work took."""
+"""Peak memory of a stretch of work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def reset_peak(device: torch.device) -> None:
+def reset(device: torch.device) -> None:
     """Starts a new measurement."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -21,7 +21,7 @@ def reset_peak(device: torch.device) -> None:
         return
 
 
-def peak(device: torch.device) -> int | None:
+def read(device: torch.device) -> int | None:
     """Bytes: allocated on a CUDA device, resident in this process on a CPU; None where the system does not
     tell."""
     if device.type == "cuda":

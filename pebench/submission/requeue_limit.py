@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from pebench.store import RunFolder
 
@@ -15,13 +14,15 @@ def count() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
-def give_up(folders: Iterable[Path], interruptions: int, limit: int) -> None:
+def give_up(folders: Iterable[RunFolder], interruptions: int, limit: int) -> None:
     """Writes down for every run that is neither finished nor failed why its job is not queued again.
 
     Args:
-        folders: of the runs. interruptions: that the job has met. limit: how often it may be queued again.
+        folders: of the runs.
+        interruptions: that the job has met.
+        limit: how often it may be queued again.
     """
-    for folder in map(RunFolder, folders):
+    for folder in folders:
         if folder.result() is None and folder.failure() is None:
             worker = folder.worker()
             where = "before its first step" if worker is None else f"now at step {worker.step}"

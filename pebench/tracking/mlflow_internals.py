@@ -1,11 +1,22 @@
-"""Many requests to an embedded SQLite store in one transaction: alone, each of them waits for the disk."""
+"""Everything that pebench uses of MLflow beyond its public interface, tried with version 3.17.
+
+All of it concerns the SQLite store: its file is made at once, looked into without importing MLflow, and
+written to in one transaction for many requests, each of which would wait for the disk alone.
+`tests/test_private_interfaces.py` says what breaks where MLflow changes any of it.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from pebench import atomic
+from pebench.tracking.address import artifact_folder, database_file, experiment_key
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -16,6 +27,47 @@ if TYPE_CHECKING:
 LogPoints = Callable[[str, "Sequence[Metric]"], None]
 """Given the id of a run and points of its metrics, none of them the last one of its metric, stores those that
 are not there yet."""
+
+
+def experiments_of_file(uri: str) -> frozenset[str] | None:
+    """The keys of the active experiments of an SQLite store, see `pebench.tracking.address.experiment_key`.
+
+    Asked of the file itself, so that a pass with nothing to do need not import MLflow.
+
+    Returns:
+        None for another store, or where the file is not there or holds no store yet.
+    """
+    file = database_file(uri)
+    if file is None or not file.exists():
+        return None
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            rows = connection.execute(
+                "SELECT experiment_id, creation_time FROM experiments WHERE lifecycle_stage = 'active'"
+            ).fetchall()
+        except sqlite3.DatabaseError:
+            return None
+    return frozenset(experiment_key(str(number), created) for number, created in rows)
+
+
+def create_store(uri: str) -> None:
+    """Makes the database of an SQLite store, unless it is there; does nothing for any other store.
+
+    Several processes may call it at once, and any may be killed: the database appears under its name when it
+    is complete. MLflow's own way, creating it on first use, fails when two do so at the same time.
+    """
+    file, artifacts = database_file(uri), artifact_folder(uri)
+    if file is None or artifacts is None or file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        if file.exists():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        with atomic.replacing(file) as temporary:
+            store = SqlAlchemyStore(f"sqlite:///{temporary}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+            store.engine.dispose()
 
 
 @contextmanager

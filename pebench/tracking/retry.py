@@ -1,4 +1,4 @@
-"""What is asked of a tracking store is asked again while it does not answer, and ends in one sentence."""
+"""Retries requests to the tracking store; a lasting failure becomes one `UserError`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class StoreUnavailableError(UserError):
     """The tracking store did not answer, or with errors alone."""
 
 
-class Patience:
-    """Asks the store at an address.
+class Retry:
+    """Retries requests to the store at an address.
 
     Args:
         uri: its address, for the sentence.
-        seconds: for how long something is asked again.
+        seconds: for how long a request is repeated.
     """
 
     def __init__(self, uri: str, seconds: float) -> None:
         self._store = f"the tracking store {without_secrets(uri)}"
         self._seconds = seconds
 
-    def ask(self, action: Callable[[], Value]) -> Value:
-        """The value of an action, which must bear being repeated: a request without an answer may have been
+    def call(self, action: Callable[[], Value]) -> Value:
+        """Calls an action until it succeeds. It must be idempotent: a request without an answer may have been
         carried out.
 
         Raises:

@@ -1,0 +1,286 @@
+"""Several encodings in one model: all of them in every layer, or each in layers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from pebench.attention import prefix_tokens
+from pebench.position_encoding import (
+    AttentionInputs,
+    Bias,
+    Block,
+    Compile,
+    Dense,
+    Extrapolation,
+    Factored,
+    Geometry,
+    PositionEncoding,
+    Score,
+    StepRNG,
+    Table,
+    TableInputs,
+)
+from pebench.transfer import send
+
+Build = Callable[[Geometry], PositionEncoding]
+"""Makes one part for the layers that it serves."""
+
+
+class Composition(PositionEncoding):
+    """Encodings that act together. The subclass of each composition has the class attributes of its parts.
+
+    Attributes:
+        parts: the encodings, in the order in which they rotate.
+        serves: for each part the layers that it acts in, in order; it numbers them from 0.
+    """
+
+    classes: ClassVar[tuple[type[PositionEncoding], ...]] = ()
+    builds: ClassVar[tuple[Build, ...]] = ()
+    methods: ClassVar[tuple[Mapping[str, str], ...]] = ()
+    """For each part its own extrapolation for each one of the composition."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__(geometry)
+        self.serves = [self.layers_of(number, geometry.layers) for number in range(len(self.builds))]
+        parts = []
+        for build, layers in zip(self.builds, self.serves, strict=True):
+            parts.append(build(geometry.with_layers(len(layers))))
+        self.parts = cast("Sequence[PositionEncoding]", nn.ModuleList(parts))
+        own = {part.scale() for part in self.parts} - {super().scale()}
+        if len(own) > 1:
+            raise ValueError("two of its parts scale the logits, each in its own way")
+        drawing = [part for part in self.parts if _draws_positions(part)]
+        if len(drawing) > 1:
+            raise ValueError("two of its parts choose the positions of training, each in its own way")
+        self._scale = own.pop() if own else super().scale()
+        self._drawing = drawing[0] if drawing else None
+
+    @classmethod
+    def layers_of(cls, number: int, layers: int) -> list[int]:
+        """The layers that a part acts in: all of them."""
+        return list(range(layers))
+
+    @classmethod
+    def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
+        """Those of the parts that have the method."""
+        found = (one.extrapolation_options(method) for one in cls.classes if method in one.extrapolations)
+        return next((model for model in found if model is not None), None)
+
+    def compile_training(self, compile_whole: Compile) -> None:
+        """That of each part."""
+        for part in self.parts:
+            part.compile_training(compile_whole)
+
+    def limit(self) -> int | None:
+        """The least of the parts."""
+        return _least([part.limit() for part in self.parts])
+
+    def scale(self) -> float:
+        """That of the part with one of its own."""
+        return self._scale
+
+    def window(self, layer: int) -> int | None:
+        """The narrowest of the parts."""
+        return _least([part.window(own) for _, part, own in self._acting(layer)])
+
+    def chunk(self, layer: int) -> int | None:
+        """The shortest of the parts."""
+        return _least([part.chunk(own) for _, part, own in self._acting(layer)])
+
+    def table(self, x: TableInputs) -> tuple[Table, ...]:
+        """A table of each part."""
+        return tuple(part.table(own) for part, own in zip(self.parts, self._table_inputs(x), strict=True))
+
+    def prefix_table(self) -> tuple[Table, ...]:
+        """A table of each part, None for those without one."""
+        return tuple(part.prefix_table() for part in self.parts)
+
+    def embed(self, table: tuple[Table, ...]) -> Tensor | None:
+        """The sum over the parts."""
+        total: Tensor | None = None
+        for part, own in zip(self.parts, table, strict=True):
+            added = prefix_tokens.embed(part, own)
+            if added is not None:
+                total = added if total is None else total + added
+        return total
+
+    def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
+        """One part after another."""
+        for part, own in self._inputs(x):
+            q, k = prefix_tokens.rotate(part, own._replace(q=x.q, k=x.k))
+            x = x._replace(q=q, k=k)
+        return x.q, x.k
+
+    def temperature(self, x: AttentionInputs) -> Tensor | None:
+        """The product over the parts."""
+        product: Tensor | None = None
+        for part, own in self._inputs(x):
+            factor = prefix_tokens.temperature(part, own)
+            if factor is not None:
+                product = factor if product is None else product * factor
+        return product
+
+    def bias(self, x: AttentionInputs) -> Bias | None:
+        """The sum over the parts."""
+        total: Bias | None = None
+        for part, own in self._inputs(x):
+            bias = prefix_tokens.bias(part, own)
+            if bias is not None:
+                total = bias if total is None else _sum(total, bias)
+        return total
+
+    def training_positions(self, extent: tuple[int, ...], examples: int, rng: StepRNG) -> Tensor:
+        """Those of the part that chooses them."""
+        if self._drawing is None:
+            return super().training_positions(extent, examples, rng)
+        return self._drawing.training_positions(extent, examples, rng)
+
+    def auxiliary_losses(
+        self, positions: Tensor, table: tuple[Table, ...], rng: StepRNG
+    ) -> dict[str, Tensor]:
+        """Those of all parts, by name; of two with one name the sum."""
+        losses: dict[str, Tensor] = {}
+        for part, own in zip(self.parts, table, strict=True):
+            for name, value in part.auxiliary_losses(positions, own, rng).items():
+                losses[name] = losses[name] + value if name in losses else value
+        return losses
+
+    def _table_inputs(self, x: TableInputs) -> Iterator[TableInputs]:
+        for part, methods in zip(self.parts, self.methods, strict=True):
+            positions = x.positions if part.host_positions else send(x.positions, x.device)
+            own = methods[x.extrapolation.name]
+            at = x.extrapolation if own == x.extrapolation.name else Extrapolation(x.extent, own)
+            yield x._replace(positions=positions, extrapolation=at)
+
+    def _acting(self, layer: int) -> Iterator[tuple[int, PositionEncoding, int]]:
+        """The numbers of the parts that act in a layer, the parts, and the layer as they number it."""
+        for number, (part, layers) in enumerate(zip(self.parts, self.serves, strict=True)):
+            if layer in layers:
+                yield number, part, layers.index(layer)
+
+    def _inputs(self, x: AttentionInputs) -> Iterator[tuple[PositionEncoding, AttentionInputs]]:
+        for number, part, layer in self._acting(x.layer):
+            state: dict[str, Any] = x.state.setdefault(str(number), {})
+            tables = {"q_table": x.q_table[number], "k_table": x.k_table[number]}
+            yield part, x._replace(**tables, layer=layer, state=state)
+
+
+class LayerPattern(Composition):
+    """Encodings that act in layers of their own: layer l has the part ``pattern[l % len(pattern)]``."""
+
+    pattern: ClassVar[tuple[int, ...]] = ()
+
+    @classmethod
+    def layers_of(cls, number: int, layers: int) -> list[int]:
+        """The layers that the pattern gives to a part."""
+        return [layer for layer in range(layers) if cls.pattern[layer % len(cls.pattern)] == number]
+
+
+def composed(
+    parts: Sequence[tuple[type[PositionEncoding], Build]], pattern: Sequence[int] | None = None
+) -> type[Composition]:
+    """The class of a composition.
+
+    Args:
+        parts: the class of each part, and what builds it.
+        pattern: the number of a part for each layer, from the first on and again and again; None for all
+            parts in every layer.
+
+    Raises:
+        ValueError: the parts serve no number of axes in common, or one of a pattern has no layers to act in.
+    """
+    classes = [one for one, _ in parts]
+    axes = [count for count in classes[0].axes if all(count in other.axes for other in classes)]
+    if not axes:
+        raise ValueError("its parts serve no number of position axes in common")
+    if pattern is not None and any(one.acts == "I" for one in classes):
+        raise ValueError("an encoding that acts on the embeddings alone has no layers of its own: compose it")
+    default = classes[0].extrapolations[0]
+    further = (method for one in classes for method in one.extrapolations if method != one.extrapolations[0])
+    methods = tuple(dict.fromkeys((default, *further)))
+    facts: dict[str, Any] = {
+        "axes": tuple(axes),
+        "acts": "".join(letter for letter in "IRBCTW" if any(letter in one.acts for one in classes)),
+        "fewest_layers": max(one.fewest_layers for one in classes),
+        "causal_only": any(one.causal_only for one in classes),
+        "extrapolations": methods,
+        "kernels": _kernels(classes),
+        "cost": "; ".join(dict.fromkeys(one.cost for one in classes)),
+        "claims": tuple(claim for claim in classes[0].claims if all(claim in one.claims for one in classes)),
+        "host_positions": any(one.host_positions for one in classes),
+        "tf32": all(one.tf32 for one in classes),
+        "autocast": all(one.autocast for one in classes),
+        "graph_break": "; ".join(one.graph_break for one in classes if one.graph_break),
+        "source": "; ".join(dict.fromkeys(one.source for one in classes)),
+        "classes": tuple(classes),
+        "builds": tuple(build for _, build in parts),
+        "methods": tuple(
+            {method: method if method in one.extrapolations else one.extrapolations[0] for method in methods}
+            for one in classes
+        ),
+    }
+    if pattern is None:
+        return type("Composition", (Composition,), facts)
+    own = {"pattern": tuple(pattern), "fewest_layers": len(pattern)}
+    return type("LayerPattern", (LayerPattern,), facts | own)
+
+
+def _least(bounds: Sequence[int | None]) -> int | None:
+    there = [bound for bound in bounds if bound is not None]
+    return min(there) if there else None
+
+
+def _draws_positions(part: PositionEncoding) -> bool:
+    return type(part).training_positions is not PositionEncoding.training_positions
+
+
+def _kernels(classes: Sequence[type[PositionEncoding]]) -> tuple[str, ...]:
+    """All that may serve the sum of the biases, of which several may need blocks."""
+    biased = [one for one in classes if set(one.kernels) - {"fused", "flex"}]
+    found = dict.fromkeys(kernel for one in classes for kernel in one.kernels)
+    return tuple(dict.fromkeys((*found, "blocked"))) if len(biased) > 1 else tuple(found)
+
+
+def _sum(one: Bias, other: Bias) -> Bias:
+    if isinstance(one, Factored) and isinstance(other, Factored):
+        if one.query is None and other.query is None:
+            return Factored(_beside(one.key, other.key))
+        if one.query is not None and other.query is not None:
+            return Factored(_beside(one.key, other.key), _beside(one.query, other.query))
+    # A bias of the key alone is exact in any precision, which beside features of queries it would not be.
+    first, second = _dense(one), _dense(other)
+    return Dense(
+        lambda block: first.values(block) + second.values(block), _score_of_sum(first.score, second.score)
+    )
+
+
+def _score_of_sum(one: Score | None, other: Score | None) -> Score | None:
+    if one is None or other is None:
+        return None
+    return lambda *place: one(*place) + other(*place)
+
+
+def _dense(bias: Bias) -> Dense:
+    """A bias by its values, in float64 where they come from features that may be large sums."""
+    if isinstance(bias, Dense):
+        return bias
+    key, query = bias.key, bias.query
+
+    def values(block: Block) -> Tensor:
+        keys = key[:, :, block.keys].double()
+        if query is None:
+            return keys.sum(-1)[:, :, None]
+        return query[:, :, block.rows].double() @ keys.transpose(-1, -2)
+
+    return Dense(values)
+
+
+def _beside(one: Tensor, other: Tensor) -> Tensor:
+    """Features side by side, in the wider of their dtypes."""
+    shape = torch.broadcast_shapes(one.shape[:-1], other.shape[:-1])
+    return torch.cat([x.expand(*shape, x.shape[-1]) for x in (one, other)], dim=-1)

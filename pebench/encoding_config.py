@@ -1,0 +1,171 @@
+"""From a reference to an encoding to its options and its class: a plugin, or a composition of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pebench.attention.composition import composed
+from pebench.errors import UserError, join_and
+from pebench.options import label, of_signature, validated
+from pebench.plugin_ref import PluginRef, split
+from pebench.position_encoding import Geometry, PositionEncoding
+from pebench.randomness import derive
+from pebench.registry import encodings
+from pebench.spec import COMPOSITIONS, PluginConfig
+
+
+def encoding_config(ref: PluginRef) -> PluginConfig:
+    """The encoding of a reference with every option filled in.
+
+    Raises:
+        UserError: a name or an option does not exist, or the parts of a composition do not go together.
+    """
+    if isinstance(ref, Mapping) and set(ref) >= {"name", "options"}:
+        # As a specification holds the parts of a composition.
+        return encoding_config({ref["name"]: ref["options"]})
+    name, options = split(ref, "encoding")
+    if name in COMPOSITIONS:
+        return _composition(name, options)
+    encoding_class = encodings.load(name)
+    values = validated(of_signature(encoding_class), options, f"encoding '{name}'")
+    return PluginConfig(
+        name=name,
+        version=encoding_class.version,
+        options=values.model_dump(mode="json"),
+        label=label(name, values),
+    )
+
+
+def encoding_class(name: str, options: Mapping[str, Any]) -> type[PositionEncoding]:
+    """The class of an encoding, whose attributes say what it can serve.
+
+    Raises:
+        UserError: the name or an option is wrong, or the parts of a composition do not go together.
+    """
+    if name not in COMPOSITIONS:
+        plugin: type[PositionEncoding] = encodings.load(name)
+        return plugin
+    config = encoding_config({name: dict(options)})
+    parts = [encoding_config(part) for part in config.options["parts"]]
+    classes = [
+        (encoding_class(part.name, part.options), _builder(part, number)) for number, part in enumerate(parts)
+    ]
+    pattern = None
+    if name == "layers":
+        times = [part.get("times", 1) for part in config.options["parts"]]
+        pattern = [number for number, count in enumerate(times) for _ in range(count)]
+    try:
+        return composed(classes, pattern)
+    except ValueError as error:
+        raise UserError(f"encoding '{config.label}': {error}.") from error
+
+
+def build_encoding(
+    name: str, options: Mapping[str, Any], geometry: Geometry, seed: int = 0
+) -> PositionEncoding:
+    """An encoding with weights that depend on the seed alone, not on what was built before.
+
+    Args:
+        name: of the encoding, or ``compose`` or ``layers``.
+        options: of it; those of a composition are its ``parts``.
+        geometry: of the model around it.
+        seed: of its weights.
+
+    Raises:
+        UserError: the name or an option is wrong, or the encoding refuses the geometry.
+    """
+    cls = encoding_class(name, options)
+    config = encoding_config({name: dict(options)})
+    require_fit(cls, config.label or name, geometry, "the geometry")
+    keywords: dict[str, Any] = {}
+    if name not in COMPOSITIONS:
+        values = validated(of_signature(cls), dict(options), f"encoding '{name}'")
+        keywords = {key: getattr(values, key) for key in type(values).model_fields}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "encoding", name))
+        try:
+            return cls(geometry, **keywords)
+        except ValueError as error:
+            raise UserError(f"encoding '{config.label or name}': {str(error).rstrip('.')}.") from error
+
+
+def require_fit(cls: type[PositionEncoding], title: str, geometry: Geometry, owner: str) -> None:
+    """Refuses an encoding for a model that it cannot serve.
+
+    Args:
+        cls: of the encoding.
+        title: what it is called.
+        geometry: of the model.
+        owner: whose model it is, as the end of a sentence: ``"task 'retrieval'"``.
+
+    Raises:
+        UserError: it serves another number of axes, or needs causal attention; the sentence names those that
+            serve.
+    """
+    able = f"{join_and(serving(geometry.axes, geometry.causal))} can serve it"
+    if geometry.axes not in cls.axes:
+        raise UserError(
+            f"encoding '{title}' serves {_axes(cls.axes)}, but {owner} has {_axes((geometry.axes,))}: {able}."
+        )
+    if geometry.layers < cls.fewest_layers:
+        raise UserError(
+            f"encoding '{title}' needs {cls.fewest_layers} layers or more, but {owner} has {geometry.layers}."
+        )
+    if cls.causal_only and not geometry.causal:
+        raise UserError(f"encoding '{title}' needs causal attention, which {owner} does not have: {able}.")
+
+
+def serving(axes: int, causal: bool) -> list[str]:
+    """The names of the encodings that serve so many axes under this kind of attention."""
+    facts = {name: encodings.literals(name) for name in encodings.origins()}
+    return [
+        name
+        for name, known in facts.items()
+        if axes in known.get("axes", (1,)) and (causal or not known.get("causal_only", False))
+    ]
+
+
+def _composition(name: str, options: Mapping[str, Any]) -> PluginConfig:
+    written = options.get("parts")
+    if not isinstance(written, Sequence) or isinstance(written, str) or set(options) != {"parts"}:
+        raise UserError(
+            f"write '{name}: [encoding, encoding]', with options as in '{{rope: {{base: 500}}}}'."
+        )
+    if len(written) < 2:
+        raise UserError(f"'{name}' takes two encodings or more, not {len(written)}.")
+    parts, labels = [], []
+    for one in written:
+        times, ref = _times(one) if name == "layers" else (1, one)
+        config = encoding_config(ref)
+        part: dict[str, Any] = {"name": config.name, "version": config.version, "options": config.options}
+        title = f"({config.label})" if times > 1 and config.name in COMPOSITIONS else config.label
+        parts.append(part | ({"times": times} if times > 1 else {}))
+        labels.append(f"{times} × {title}" if times > 1 else title)
+    title = (" + " if name == "compose" else " / ").join(labels)
+    return PluginConfig(name=name, options={"parts": parts}, label=title)
+
+
+def _times(ref: PluginRef) -> tuple[int, PluginRef]:
+    """How many layers in a row an entry of a pattern stands for, and the entry without that."""
+    if not isinstance(ref, Mapping) or "times" not in ref:
+        return 1, ref
+    times = ref["times"]
+    if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 1000:
+        raise UserError(f"'times' is the number of layers in a row, from 1 to 1000, not {times!r}.")
+    return times, {key: value for key, value in ref.items() if key != "times"}
+
+
+def _builder(part: PluginConfig, number: int) -> Any:
+    def build(geometry: Geometry) -> PositionEncoding:
+        # Of its own seed, so that no part depends on how much another one draws.
+        return build_encoding(part.name, part.options, geometry, derive(torch.initial_seed(), number))
+
+    return build
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    numbers = " or ".join(str(number) for number in axes)
+    return f"{numbers} position {'axis' if axes == (1,) else 'axes'}"

@@ -1,0 +1,104 @@
+"""The data of one run, wherever it was read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pebench.errors import UserError
+from pebench.leaderboard.paired_test import Sample
+from pebench.spec import RunSpec
+from pebench.store import Result, RunFolder, SweepRecord
+from pebench.task_record import TaskRecord, task_record
+
+MISSING = "missing"
+"""The status of a run without a result; the others are those of `pebench.store.Result`."""
+
+Place = tuple[str, tuple[int, ...], str]
+"""Where a score was measured: metric, extent, extrapolation."""
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The files of one run that results are made from.
+
+    Attributes:
+        run_id: of the run.
+        spec: what was asked for.
+        result: what came out, None while there is nothing.
+        provenance: where it comes from, see `pebench.running.provenance.describe`; empty before it began.
+        failure: why its last attempt ended, empty if it did not end badly.
+    """
+
+    run_id: str
+    spec: RunSpec
+    result: Result | None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    failure: str = ""
+
+    @cached_property
+    def group(self) -> str:
+        """See `pebench.spec.RunSpec.group`."""
+        return self.spec.group
+
+    @cached_property
+    def task(self) -> TaskRecord:
+        """The record of its task."""
+        return task_record(self.spec, self.provenance)
+
+    @property
+    def encoding(self) -> str:
+        """The encoding's label."""
+        return self.spec.encoding.label or self.spec.encoding.name
+
+    @property
+    def status(self) -> str:
+        """That of its result, or `MISSING`."""
+        return self.result.status if self.result is not None else MISSING
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the data that it read, by name."""
+        data = self.provenance.get("data")
+        return {str(name): str(value) for name, value in data.items()} if isinstance(data, dict) else {}
+
+    @cached_property
+    def scores(self) -> dict[Place, float]:
+        """The scores by place; NaN for an evaluation that gave no number."""
+        found = self.result.scores if self.result is not None else ()
+        places = [(score.metric, score.extent, score.extrapolation) for score in found]
+        values = [math.nan if score.value is None else score.value for score in found]
+        return dict(zip(places, values, strict=True))
+
+
+def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
+    """The scores by seed of the runs of one group at one place."""
+    return Sample((group, place), {run.spec.seed: run.scores.get(place, math.nan) for run in runs})
+
+
+def from_folders(runs: Path, sweep: SweepRecord) -> list[RunData]:
+    """Reads the folders of a sweep's runs.
+
+    Args:
+        runs: the folder of runs.
+        sweep: which of them.
+
+    Raises:
+        UserError: a cell has no folder, or a file in it cannot be read.
+    """
+    return [_read(runs, run_id, sweep.name) for run_id in sweep.runs]
+
+
+def _read(runs: Path, run_id: str, sweep: str) -> RunData:
+    folder = RunFolder(runs / run_id)
+    if not (folder.path / "spec.json").exists():
+        raise UserError(f"run {run_id} of sweep '{sweep}' has no folder in '{runs}': submit the sweep again.")
+    result = folder.result()
+    failure = folder.failure() if result is None else None
+    return RunData(
+        run_id, folder.spec(), result, folder.provenance(), failure.message if failure is not None else ""
+    )

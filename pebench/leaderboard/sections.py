@@ -1,0 +1,201 @@
+"""The sections of a leaderboard: tables of values that Markdown, LaTeX, terminal and page only render."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.costs import cost_rows
+from pebench.leaderboard.tables import LeaderboardTable
+from pebench.leaderboard.wording import (
+    decimal,
+    difference_heading,
+    difference_text,
+    entry_text,
+    extent_headings,
+    grouped,
+    number,
+    p_text,
+    signed,
+)
+from pebench.scores import extent_name
+
+OVERALL = (
+    "Rank and relative score are means over the extents of a task. A score relative to the best at its "
+    "extent is 1 for the best; encodings share a rank where no difference between them is shown. What is "
+    "missing in one task has no mean over all."
+)
+COMPARED = (
+    "Rank by the mean, shared where no difference is shown; mean difference of the pairs of equal seeds ± "
+    "half the width of its 95 % t interval; p of the paired t test after Holm's correction over the "
+    "encodings compared."
+)
+PUBLISHED = (
+    "Figures of others for the same task, data, metric and extents. Models and budgets differ, so a "
+    "difference says how far apart two experiments are, and not which is right."
+)
+NO_PUBLISHED = "No published figure has the task, data, metric and extents of this sweep."
+
+
+@dataclass(frozen=True)
+class Value:
+    """One field of a table.
+
+    Attributes:
+        text: as it is shown.
+        number: sorted by; NaN for one that is not known, None for a text.
+        best: whether it is the best of its column.
+        diverged: whether runs behind it diverged.
+    """
+
+    text: str
+    number: float | None = None
+    best: bool = False
+    diverged: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as every renderer shows it.
+
+    Attributes:
+        headings: of the columns.
+        rows: the values, the row's name first.
+        file: the CSV file that holds every row.
+    """
+
+    headings: list[str]
+    rows: list[list[Value]]
+    file: str = "leaderboard.csv"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table under a title.
+
+    Attributes:
+        title: of the section.
+        table: what it shows.
+        explained: sentences above the table.
+    """
+
+    title: str
+    table: Table
+    explained: str = ""
+
+
+def scores_table(table: LeaderboardTable) -> Table:
+    """The means by extent."""
+    rows = []
+    for row in table.rows:
+        means = []
+        for extent in table.extents:
+            entry = row.at(extent)
+            best = table.is_best(extent, entry)
+            means.append(Value(entry_text(entry), entry.mean, best, diverged=entry.diverged > 0))
+        rows.append([Value(row.label), *means])
+    return Table(["encoding", *extent_headings(table)], rows)
+
+
+def comparison_table(table: LeaderboardTable, headings: Sequence[str] = ("rank", "", "p")) -> Table:
+    """The rank, the difference to the baseline and its p at the largest extent.
+
+    Args:
+        table: of a task.
+        headings: of the three; an empty one is `difference_heading`.
+    """
+    rows = []
+    for row in table.rows:
+        entry = row.at(table.largest)
+        difference = Value(difference_text(entry), entry.difference)
+        p = Value(p_text(entry.p_holm), entry.p_holm)
+        rows.append([Value(row.label), Value(str(entry.rank or ""), entry.rank or math.nan), difference, p])
+    return Table(["encoding", *(heading or difference_heading(table) for heading in headings)], rows)
+
+
+def is_compared(board: Board, table: LeaderboardTable) -> bool:
+    """Whether any row has a difference to the baseline at the largest extent."""
+    return board.baseline is not None and any(
+        not math.isnan(row.at(table.largest).difference) for row in table.rows
+    )
+
+
+def overall_table(board: Board) -> Table:
+    """The mean rank and relative score of every encoding, over all tasks and in each."""
+    headings = ["encoding", "mean rank", "relative score"]
+    for table in board.tables:
+        headings += [f"{table.title}: rank", "relative"]
+    rows = []
+    for row in board.overall:
+        numbers = [row.rank, row.relative]
+        for table in board.tables:
+            standing = row.standings.get(table.title)
+            numbers += [standing.rank, standing.relative] if standing else [math.nan, math.nan]
+        texts = [decimal(value, 3 if place % 2 else 2) for place, value in enumerate(numbers)]
+        rows.append([Value(row.label), *map(Value, texts, numbers)])
+    return Table(headings, rows, "overall.csv")
+
+
+def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
+    """The sections below the scores of a task: its costs and the published figures."""
+    found = [
+        Section("Cost", _costs(board, table)),
+        Section("Published figures", _published(board, table), PUBLISHED),
+    ]
+    return [section for section in found if section.table.rows]
+
+
+def seeds_table(table: LeaderboardTable) -> Table:
+    """Every seed's score by extent."""
+    rows = []
+    for row in table.rows:
+        for seed in sorted({seed for entry in row.entries.values() for seed in entry.seeds}):
+            scores = [row.at(extent).seeds.get(seed, math.nan) for extent in table.extents]
+            values = [Value("" if math.isnan(score) else number(score), score) for score in scores]
+            rows.append([Value(row.label), Value(str(seed), seed), *values])
+    return Table(["encoding", "seed", *extent_headings(table)], rows, "scores.csv")
+
+
+def _costs(board: Board, table: LeaderboardTable) -> Table:
+    costs = cost_rows(board.costs, table)
+    item = costs[0].item if costs else ""
+    at = f" at {extent_name(table.largest)}" if table.largest else ""
+    headings = [
+        "encoding",
+        "parameters",
+        "of the encoding",
+        f"training {item}/s",
+        f"evaluation {item}/s{at}",
+        "training memory (MiB)",
+        "kernels",
+    ]
+    rows = []
+    for row in costs:
+        rates = [row.parameters, row.encoding_parameters, row.training, row.evaluation]
+        numbers = [Value(grouped(value), value) for value in rates]
+        memory = Value(grouped(row.memory / 2**20), row.memory)
+        rows.append([Value(row.label), *numbers, memory, Value(row.kernels, math.nan)])
+    return Table(headings, rows, "costs.csv")
+
+
+def _published(board: Board, table: LeaderboardTable) -> Table:
+    headings = ["encoding", "metric", "extent", "ours", "parameters", "published", "difference"]
+    rows = [
+        [
+            Value(match.label),
+            Value(match.metric),
+            Value(extent_name(match.extent)),
+            Value(number(match.mean), match.mean),
+            Value(grouped(match.parameters), match.parameters or math.nan),
+            Value(number(match.figure.value, like=match.mean), match.figure.value),
+            Value(signed(match.difference, 2 if abs(match.difference) >= 1 else 3), match.difference),
+            Value(match.figure.model),
+            Value(match.figure.source),
+            Value("; ".join(match.remarks)),
+        ]
+        for match in board.published or ()
+        if match.table == table.key
+    ]
+    return Table([*headings, "their model", "source", "note"], rows, "published.csv")

@@ -1,0 +1,152 @@
+"""Carrying out cells in this process: one, or one after another."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pebench.errors import UserError
+from pebench.store import Result, RunFolder
+from pebench.submission.progress import Display
+from pebench.submission.same_code import require_same_code
+from pebench.submission.stop_on_signal import StopOnSignal
+from pebench.submission.submissions import Submission, end
+
+if TYPE_CHECKING:
+    from pebench.running.execution import Execution, Observer, Stop
+    from pebench.running.ranks import Ranks
+
+STOPPED = "stopped"
+"""Outcome of work that a signal stopped at a checkpoint."""
+
+
+@dataclass
+class Outcome:
+    """Outcome of carrying out cells.
+
+    Attributes:
+        finished: results by run id.
+        failed: the one-line reason by run id; each run's log holds the rest.
+        skipped: ids of runs that another worker holds.
+        interrupted: whether a signal ended the work; what had begun has a checkpoint.
+    """
+
+    finished: dict[str, Result] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def execute_cell(
+    folder: RunFolder,
+    execution: Execution,
+    stop: Stop,
+    observer: Observer | None = None,
+    ranks: Ranks | None = None,
+) -> Result | None:
+    """Carries a run out, for as long as it is not told to stop.
+
+    Args:
+        folder: of the run.
+        execution: how it is carried out.
+        stop: asked after every step and every evaluation.
+        observer: told of progress.
+        ranks: the tasks of a job that share the run; None where ranks are started on this machine.
+
+    Returns:
+        The result; None if it was stopped, and on all ranks but the first.
+
+    Raises:
+        AlreadyRunning: another worker is at it.
+        UserError: the code is not what was submitted, or as `pebench.running.run.execute`.
+    """
+    # A process that only watches others does without torch.
+    from pebench.running.launch import execute_here
+    from pebench.running.run import execute
+
+    require_same_code(folder)
+    if ranks is None:
+        return execute_here(folder, execution, observer=observer, stop=stop)
+    return execute(folder, execution, observer=observer, stop=stop, ranks=ranks)
+
+
+def carry_out_cell(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks | None = None) -> str:
+    """Carries a run out, see `execute_cell`, and says in a word or a sentence how it ended, for a log."""
+    from pebench.running.heartbeat import AlreadyRunning
+
+    try:
+        result = execute_cell(folder, execution, stop, ranks=ranks)
+    except AlreadyRunning as error:
+        return str(error)
+    if ranks is not None and not ranks.is_main:
+        return f"rank {ranks.index} has done its part"
+    return STOPPED if result is None else result.status
+
+
+def run_each(
+    runs: Path,
+    run_ids: Iterable[str],
+    execution: Execution,
+    display: Display,
+    stop: StopOnSignal,
+    take: Callable[[str], bool] = lambda run_id: True,
+) -> Outcome:
+    """Carries out runs whose folders exist, one after another; one that fails does not stop the next.
+
+    Args:
+        runs: the folder of the runs.
+        run_ids: of the runs, in their order.
+        execution: how they are carried out.
+        display: told of progress.
+        stop: ends the current run after its step, with a checkpoint, and starts no other.
+        take: asked before each run whether it is to be carried out here.
+    """
+    from pebench.running.heartbeat import AlreadyRunning
+
+    outcome, ids = Outcome(), list(run_ids)
+    for number, run_id in enumerate(ids, 1):
+        if stop() or not take(run_id):
+            continue
+        folder = RunFolder(runs / run_id)
+        spec = folder.spec()
+        display.begin(f"{spec.encoding.label or spec.encoding.name}, seed {spec.seed}", number, len(ids))
+        try:
+            result = execute_cell(folder, execution, stop, display)
+        except AlreadyRunning as error:
+            outcome.skipped.append(run_id)
+            display.end(str(error))
+        except (
+            Exception
+        ) as error:  # whatever it is, its log has it, and the other cells have nothing to do with it
+            outcome.failed[run_id] = f"{error}" or type(error).__name__
+            display.end(f"failed, see {folder.log}")
+        else:
+            if result is not None:
+                outcome.finished[run_id] = result
+            display.end("stopped at a checkpoint" if result is None else result.status)
+    outcome.interrupted = stop()
+    return outcome
+
+
+def run_all(runs: Path, run_ids: list[str], execution: Execution, display: Display) -> Outcome:
+    """Carries out runs in the foreground, see `run_each`.
+
+    The first interrupt (Ctrl-C) ends the current run after its step, with a checkpoint; a second one ends it
+    at once.
+    """
+    with StopOnSignal(signal.SIGINT, signal.SIGTERM) as stop, display:
+        return run_each(runs, run_ids, execution, display, stop)
+
+
+def carry_out(runs: Path, submission: Submission, execution: Execution, display: Display) -> Outcome:
+    """Carries out what was submitted to this process, see `run_all`."""
+    try:
+        return run_all(runs, list(submission.cells), execution, display)
+    finally:
+        # On a full disk, or where the folder is gone, the end of this process says as much.
+        with contextlib.suppress(OSError, UserError):
+            end(runs, submission)

@@ -1,0 +1,201 @@
+"""Several encodings in one model: written in a sweep, checked when it is read, sound like any encoding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from attention_reference import attended
+from click.testing import CliRunner
+
+from pebench.attention import prefix_tokens
+from pebench.attention.composition import Composition, _sum
+from pebench.attention.encoded_positions import encoded_positions
+from pebench.cli import pebench
+from pebench.conformance import CONTRACTS, Contract, Subject, assert_close, run_forward, subjects
+from pebench.encoding_config import build_encoding, encoding_config
+from pebench.errors import UserError
+from pebench.models.decoder import Decoder
+from pebench.plugin_ref import PluginRef, split
+from pebench.position_encoding import Extrapolation, Geometry, grid, layer_inputs, tabulate
+from pebench.resolve import resolve
+from pebench.sweeping.sweep import load_sweep
+
+WRITTEN: dict[str, PluginRef] = {
+    "two words": "learned + rope",
+    "a temperature": "rope + ssmax",
+    "two biases by position": "alibi + t5",
+    "a bias and sines": "alibi + sinusoidal",
+    "two biases by key": "alibi + fox",
+    "a bias by key and a product": {"compose": ["alibi", {"seqpe": {"positions": 2000, "width": 16}}]},
+    "a window": {"compose": [{"rope": {"base": 500}}, {"window": {"size": 7}}]},
+    "every third layer without": {"layers": [{"rope": {}, "times": 2}, "none"]},
+    "windows in the others": {
+        "layers": [{"compose": ["rope", {"window": {"size": 6}}], "times": 2}, {"rope": {"base": 1e6}}]
+    },
+    "states apart": {"layers": ["fox", "cable"]},
+}
+
+
+def _subjects() -> list[Subject]:
+    return [subject for ref in WRITTEN.values() for subject in subjects(*split(ref, "encoding"))]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
+@pytest.mark.parametrize("written", WRITTEN, ids=str)
+def test_a_composition_keeps_every_contract(written: str, contract: Contract) -> None:
+    for subject in subjects(*split(WRITTEN[written], "encoding")):
+        contract(subject)
+
+
+@pytest.mark.parametrize("prefix", [0, 2])
+@torch.no_grad()
+def test_two_encodings_do_what_each_does(prefix: int) -> None:
+    """Attention of `alibi + rope-mixed + seqpe` on a grid is that of rotation and both biases by hand."""
+    geometry = Geometry(64, 4, 2, (3, 5), causal=False, prefix_tokens=prefix)
+    parts: list[PluginRef] = ["alibi", "rope-mixed", {"seqpe": {"apply": "scalar", "positions": 20}}]
+    whole = build_encoding("compose", {"parts": parts}, geometry).eval()
+    assert isinstance(whole, Composition)
+    alibi, mixed, seqpe = whole.parts
+    served = Extrapolation((3, 5))
+    q, k, v, hidden = (torch.randn(2, 4, 15 + prefix, 16) for _ in range(4))
+    hidden = hidden.transpose(1, 2).flatten(2)
+    here = encoded_positions(whole, tabulate(whole, grid((3, 5)), served))
+    found = here.attend(q, k, v, hidden, 1, causal=False).values
+
+    def layer(part: Any) -> Any:
+        table = encoded_positions(part, tabulate(part, grid((3, 5)), served)).table
+        return layer_inputs(part, q, k, hidden, table, 1)
+
+    turned = prefix_tokens.rotate(mixed, layer(mixed))
+    one, other = (prefix_tokens.bias(part, layer(part)) for part in (alibi, seqpe))
+    assert one is not None
+    assert other is not None
+    bias = _sum(one, other)
+    torch.testing.assert_close(found, attended(*turned, v, bias, causal=False), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_pattern_gives_each_layer_the_encoding_of_its_own() -> None:
+    """Three layers of `rope, rope, none` are those of rope with the last layer's rotation taken out."""
+    geometry = Geometry(64, 4, 3, (24,))
+    pattern = build_encoding("layers", {"parts": [{"rope": {}, "times": 2}, "none"]}, geometry)
+    rope = build_encoding("rope", {}, geometry)
+    q, k, hidden = torch.randn(1, 4, 24, 16), torch.randn(1, 4, 24, 16), torch.randn(1, 24, 64)
+    served = Extrapolation((24,))
+    for layer in range(3):
+        found = pattern.rotate(
+            layer_inputs(pattern, q, k, hidden, tabulate(pattern, grid((24,)), served), layer)
+        )
+        wanted = (q, k)
+        if layer < 2:
+            wanted = rope.rotate(layer_inputs(rope, q, k, hidden, tabulate(rope, grid((24,)), served), layer))
+        torch.testing.assert_close(found, wanted)
+
+
+def test_a_part_has_parameters_for_its_own_layers_alone() -> None:
+    pattern = build_encoding(
+        "layers", {"parts": [{"fox": {}, "times": 3}, "none"]}, Geometry(64, 4, 8, (24,))
+    )
+    assert len(pattern.get_submodule("parts.0.gates")) == 6  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="needs 3 layers or more, but the geometry has 2"):
+        build_encoding("layers", {"parts": [{"rope": {}, "times": 2}, "none"]}, Geometry(64, 4, 2, (24,)))
+
+
+@torch.no_grad()
+def test_a_composition_with_nothing_is_the_encoding_alone() -> None:
+    alone, beside = (next(subjects(*split(ref, "encoding"))).model() for ref in ("kerple", "kerple + none"))
+    state = {
+        name.replace("encoding.", "encoding.parts.0."): value for name, value in alone.state_dict().items()
+    }
+    beside.load_state_dict(state)
+    tokens, positions = torch.arange(24)[None] % 31, grid((24,))
+    one, other = (run_forward(model, tokens, positions, Extrapolation((24,))) for model in (alone, beside))
+    assert_close(other, one, "NoPE beside it changes the output")
+
+
+def test_one_part_draws_nothing_of_another() -> None:
+    geometry = Geometry(64, 4, 2, (24,))
+    short, long = (
+        build_encoding("compose", {"parts": [first, "kerple"]}, geometry, seed=3)
+        for first in ("learned", "rope")
+    )
+    for name in ("p", "a"):
+        assert torch.equal(short.get_parameter(f"parts.1.{name}"), long.get_parameter(f"parts.1.{name}"))
+
+
+@pytest.mark.parametrize(
+    ("ref", "sentence"),
+    [
+        ("learned + ropee", "unknown encoding 'ropee': did you mean"),
+        ("rope +", "unknown encoding ''"),
+        ({"compose": ["rope"]}, "'compose' takes two encodings or more, not 1"),
+        ({"compose": {"parts": 3}}, "write 'compose: "),
+        ({"layers": [{"rope": {}, "times": 0}, "none"]}, "'times' is the number of layers in a row"),
+        ({"layers": ["learned", "none"]}, "acts on the embeddings alone has no layers of its own"),
+        ("t5 + lookhere", "serve no number of position axes in common"),
+        ({"compose": [{"rope": {"bas": 3}}, "none"]}, "unknown option 'bas' of encoding 'rope'"),
+        ("seqpe + seqpe", "two of its parts choose the positions of training"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_one_sentence(ref: PluginRef, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        resolve(ref, {"language-modeling": {"extent": 24, "evaluate": [24]}}, model={"width": 16, "heads": 2})
+
+
+def test_a_sweep_names_compositions_in_one_line_each(tmp_path: Path) -> None:
+    file = tmp_path / "mixed.yaml"
+    file.write_text(
+        "encodings:\n"
+        "  - rope\n"
+        "  - learned + rope\n"
+        "  - compose: [learned, {rope: {base: 500}}]\n"
+        "  - layers: [{compose: [rope, {window: {size: 8}}], times: 3}, none]\n"
+        "tasks: [{language-modeling: {extent: 16, evaluate: [16, 32], tokens: 64}}]\n"
+        "model: {width: 16, layers: 4, heads: 2}\ntrain: {steps: 2, batch: 2}\nseeds: 1\n",
+        "utf-8",
+    )
+    cells = load_sweep(file).cells
+    assert [spec.encoding.label for spec in cells] == [
+        "rope",
+        "learned + rope",
+        "learned + rope(base=500.0)",
+        "3 × (rope + window(size=8)) / none",
+    ]
+    assert [spec.run_id.rpartition("-")[0] for spec in cells] == [
+        "rope",
+        "learned-rope",
+        "learned-rope",
+        "rope-window-none",
+    ]
+    assert len({spec.run_id for spec in cells}) == 4
+    done = CliRunner().invoke(
+        pebench, ["submit", str(file), "--cluster", "inline", "--runs", str(tmp_path / "runs")]
+    )
+    assert done.exit_code == 0, done.output
+    results = CliRunner().invoke(
+        pebench,
+        ["leaderboard", "mixed", "--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "results")],
+    )
+    assert results.exit_code == 0, results.output
+    assert "3 × (rope + window(size=8)) / none" in (tmp_path / "results/mixed/leaderboard.md").read_text(
+        "utf-8"
+    )
+
+
+def test_a_version_of_a_part_is_in_the_identity() -> None:
+    config = encoding_config("rope + fox")
+    assert [part["version"] for part in config.options["parts"]] == [1, 2]
+
+
+def test_check_takes_a_composition() -> None:
+    done = CliRunner().invoke(pebench, ["check", "learned + ropee"])
+    assert done.exit_code == 2 or "did you mean" in str(done.exception)
+
+
+def test_decoders_take_any_composition() -> None:
+    for subject in _subjects():
+        assert isinstance(subject.model(), Decoder)
