@@ -18,6 +18,7 @@ from pebench.position_encoding import (
     Dense,
     Extrapolation,
     Geometry,
+    StepRNG,
     grid,
     layer_inputs,
     tabulate,
@@ -149,3 +150,15 @@ def test_a_single_frame_is_a_picture(name: str) -> None:
             product = product + bias.values(whole)
         logits.append(F.log_softmax(product, -1))
     torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
+
+
+def test_seqpe_compares_positions_of_three_axes_without_writing_them_all_down() -> None:
+    encoding = _built("seqpe", {"positions": 2000, "width": 16}, _geometry(32, 2))
+    at = Extrapolation(EXTENT)
+    table = tabulate(encoding, grid(EXTENT), at)
+    losses = [encoding.auxiliary_losses(grid(EXTENT), table, StepRNG(0, step)) for step in (3, 3, 4)]
+    assert losses[0].keys() == losses[2].keys()
+    for name, loss in losses[0].items():
+        assert bool(loss.isfinite())
+        assert torch.equal(loss, losses[1][name])
+    assert any(not torch.equal(loss, losses[2][name]) for name, loss in losses[0].items())
