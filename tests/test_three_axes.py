@@ -152,13 +152,17 @@ def test_a_single_frame_is_a_picture(name: str) -> None:
     torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
 
 
-def test_seqpe_compares_positions_of_three_axes_without_writing_them_all_down() -> None:
+def test_seqpe_draws_positions_of_three_axes_without_writing_them_all_down() -> None:
     encoding = _built("seqpe", {"positions": 2000, "width": 16}, _geometry(32, 2))
-    at = Extrapolation(EXTENT)
-    table = tabulate(encoding, grid(EXTENT), at)
-    losses = [encoding.auxiliary_losses(grid(EXTENT), table, StepRNG(0, step)) for step in (3, 3, 4)]
-    assert losses[0].keys() == losses[2].keys()
-    for name, loss in losses[0].items():
-        assert bool(loss.isfinite())
-        assert torch.equal(loss, losses[1][name])
-    assert any(not torch.equal(loss, losses[2][name]) for name, loss in losses[0].items())
+    pivots = [encoding.drawing.of(StepRNG(0, step)).pivots for step in range(60)]
+    assert torch.equal(pivots[3], encoding.drawing.of(StepRNG(0, 3)).pivots)
+    assert not torch.equal(pivots[3], pivots[4])
+    spread = torch.cat(pivots).double()
+    assert spread.min() >= 0
+    assert spread.max() < 2000
+    torch.testing.assert_close(spread.mean(0), torch.full((3,), 999.5).double(), atol=60, rtol=0)
+    losses = encoding.auxiliary_losses(
+        grid(EXTENT), tabulate(encoding, grid(EXTENT), Extrapolation(EXTENT)), StepRNG(0, 3)
+    )
+    assert losses
+    assert all(bool(loss.isfinite()) for loss in losses.values())
