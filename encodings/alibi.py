@@ -30,10 +30,10 @@ def slopes(heads: int) -> Tensor:
 class AlibiEncoding(PositionEncoding):
     """logit − m_h·(i − j), added after the scaling by 1/√d and never scaled itself.
 
-    In bidirectional attention and in 2-D: logit − m_h·‖i − j‖₂.
+    In bidirectional attention and on several axes: logit − m_h·‖i − j‖₂.
     """
 
-    axes = (1, 2)
+    axes = (1, 2, 3)
     acts = "B"
     kernels = ("factored", "blocked", "flex")
     cost = (

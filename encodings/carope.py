@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pebench.formulas.accumulation import go_on
 from pebench.formulas.projection import projection
-from pebench.formulas.rotation import cosine_and_sine, rotate_pairs
+from pebench.formulas.rotation import cosines_and_sines, rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 
@@ -50,5 +50,5 @@ class CaropeEncoding(PositionEncoding):
         frequency = 1 / (1 + F.softplus(self.steps[x.layer](x.hidden.float()))).transpose(1, 2)
         exponents = torch.arange(x.q.shape[-1] // 2, device=x.q.device) + self.first_exponent
         sums = go_on(frequency[:, :, None] ** exponents[:, None], x.state)
-        cosine, sine = cosine_and_sine(sums.mT)
+        cosine, sine = cosines_and_sines(sums.mT)
         return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)

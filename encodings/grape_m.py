@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pebench.formulas.accumulation import go_on
 from pebench.formulas.projection import projection
-from pebench.formulas.rotation import cosine_and_sine, rotate_pairs
+from pebench.formulas.rotation import cosines_and_sines, rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding
 
 GATE_SCALE = 16.0
@@ -64,7 +64,7 @@ class GrapeMEncoding(PositionEncoding):
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned clockwise by the angles of the layer."""
         frequencies = (self.log_frequencies[x.layer] / self.log_scale).exp()[:, None]
-        cosine, sine = cosine_and_sine(self._place(x)[..., None] * frequencies)
+        cosine, sine = cosines_and_sines(self._place(x)[..., None] * frequencies)
         return rotate_pairs(x.q, cosine, -sine), rotate_pairs(x.k, cosine, -sine)
 
     def _place(self, x: AttentionInputs) -> Tensor:

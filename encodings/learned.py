@@ -8,14 +8,14 @@ from pebench.position_encoding import Geometry, PositionEncoding, TableInputs
 
 
 class LearnedEncoding(PositionEncoding):
-    """x += P[i], with one row of P a position (in 2-D one a grid cell), drawn from N(0, 0.02).
+    """x += P[i], with one row of P a position (on several axes one a grid cell), drawn from N(0, 0.02).
 
     There is no row past the trained extent, so P is resampled there to the extent that is served: linearly on
-    one axis, bicubically on two. On one axis a shorter extent uses the first rows as they are; on two, where
-    it means another resolution of the same picture, P is resampled as well.
+    one axis, bicubically on two, trilinearly on three. On one axis a shorter extent uses the first rows as
+    they are; on several, where it means another resolution of the same picture, P is resampled as well.
     """
 
-    axes = (1, 2)
+    axes = (1, 2, 3)
     acts = "I"
     extrapolations = ("interpolate",)
     cost = "one N·D table, added once a forward pass"
@@ -40,8 +40,9 @@ class LearnedEncoding(PositionEncoding):
         if extent == trained or (len(extent) == 1 and extent < trained):
             return self.rows
         channels_first = self.rows.movedim(-1, 0)[None]
-        if len(extent) == 1:
-            resampled = F.interpolate(channels_first, size=extent, mode="linear")
-        else:
+        if len(extent) == 2:
             resampled = F.interpolate(channels_first, size=extent, mode="bicubic", antialias=True)
+        else:
+            mode = "linear" if len(extent) == 1 else "trilinear"
+            resampled = F.interpolate(channels_first, size=extent, mode=mode)
         return resampled[0].movedim(0, -1)

@@ -3,17 +3,14 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pebench.formulas.skew import multiply, turn_by_multiples
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
-
-MATRICES_FROM = 1 / 3
-"""The texts for each channel of a block from which rotations are faster as matrices: one costs 2·block²
-multiplications a channel to make, and saves 6·block for each text."""
 
 
 class LiereEncoding(PositionEncoding):
@@ -25,7 +22,7 @@ class LiereEncoding(PositionEncoding):
     over the trained extent.
     """
 
-    axes = (1, 2)
+    axes = (1, 2, 3)
     acts = "R"
     cost = (
         "one axis: O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) "
@@ -63,11 +60,8 @@ class LiereEncoding(PositionEncoding):
         """What multiplies (B, H, N, d) vectors by the rotations, which depend on the table and the layer."""
         exact = torch.promote_types(like.dtype, torch.float32)
         if len(generators) > 1:
-            return partial(_multiplied, _exponentials(generators, table).to(exact))
-        spectrum = _spectrum(generators[0], table, exact)
-        if len(table) == 1 and len(like) > MATRICES_FROM * self.block:
-            return partial(_multiplied, _rotations(spectrum))
-        return partial(_turned, spectrum)
+            return partial(multiply, _exponentials(generators, table).to(exact))
+        return turn_by_multiples(generators[0], table[:, None, None], like)
 
     def _generators(self, layer: int) -> Tensor:
         """(A, H, blocks, block, block) skew-symmetric matrices, float64, in units of the trained extent."""
@@ -78,60 +72,6 @@ class LiereEncoding(PositionEncoding):
         return lower - lower.transpose(-1, -2)
 
 
-class _Spectrum(NamedTuple):
-    """exp(p·A) of one axis, taken apart. All p·A have the same eigenvectors: A = U·diag(−iλ)·U*.
-
-    Attributes:
-        cosine, sine: (B|1, H, blocks, N, block) of λ·p. real, imaginary: (H, blocks, block, block) of U.
-    """
-
-    cosine: Tensor
-    sine: Tensor
-    real: Tensor
-    imaginary: Tensor
-
-
-def _spectrum(generator: Tensor, positions: Tensor, dtype: torch.dtype) -> _Spectrum:
-    # iA is Hermitian. Not 1j times A: PyTorch 2.11 cannot compile a complex constant for CUDA.
-    values, vectors = torch.linalg.eigh(torch.complex(torch.zeros_like(generator), generator))
-    angles = positions[:, None, None] * values[:, :, None]
-    # Real and imaginary parts by themselves: compilers for GPUs do not take complex numbers.
-    real, imaginary = torch.view_as_real(vectors).unbind(-1)
-    parts = (angles.cos(), angles.sin(), real, imaginary)
-    return _Spectrum(*(part.to(dtype) for part in parts))
-
-
-def _turned(spectrum: _Spectrum, x: Tensor) -> Tensor:
-    """U*·x, its product with exp(−iλp), and the real part of U times that: each position costs no more than
-    in RoPE."""
-    cosine, sine, real, imaginary = spectrum
-    parts = x.to(real.dtype).unflatten(-1, (-1, real.shape[-1]))
-    first = torch.einsum("hgca,bhngc->bhgna", real, parts)
-    second = -torch.einsum("hgca,bhngc->bhgna", imaginary, parts)
-    first, second = first * cosine + second * sine, second * cosine - first * sine
-    turned: Tensor = torch.einsum("hgca,bhgna->bhngc", real, first)
-    turned = turned - torch.einsum("hgca,bhgna->bhngc", imaginary, second)
-    joined: Tensor = turned.flatten(-2)
-    return joined.to(x.dtype)
-
-
-def _rotations(spectrum: _Spectrum) -> Tensor:
-    """(B|1, H, blocks, N, block, block): Σ_a cos(λ_a·p)·Re(u_a·u_a*) + sin(λ_a·p)·Im(u_a·u_a*) over the
-    eigenvectors."""
-    real, imaginary = spectrum.real.transpose(-1, -2), spectrum.imaginary.transpose(-1, -2)
-    even = _outer(real, real) + _outer(imaginary, imaginary)
-    odd = _outer(imaginary, real) - _outer(real, imaginary)
-    waves = torch.cat([spectrum.cosine, spectrum.sine], dim=-1)
-    entries = waves @ torch.cat([even, odd], dim=-3).flatten(-2)
-    rotations: Tensor = entries.unflatten(-1, real.shape[-2:])
-    return rotations
-
-
-def _outer(x: Tensor, y: Tensor) -> Tensor:
-    """x_c·y_d of the last dimension of both."""
-    return x[..., :, None] * y[..., None, :]
-
-
 def _exponentials(generators: Tensor, positions: Tensor) -> Tensor:
     """(B|1, H, blocks, N, block, block) float64: exp(Σ p_axis·A_axis).
 
@@ -140,17 +80,3 @@ def _exponentials(generators: Tensor, positions: Tensor) -> Tensor:
     """
     exponents = torch.einsum("bna,ahgcd->bhgncd", positions, generators)
     return torch.matrix_exp(exponents.contiguous())
-
-
-def _multiplied(rotations: Tensor, x: Tensor) -> Tensor:
-    """(B, H, N, d) vectors, each block of whose channels is multiplied by the (B|1, H, blocks, N, block,
-    block) rotation of its position."""
-    parts = x.to(rotations.dtype).unflatten(-1, (-1, rotations.shape[-1]))
-    if len(rotations) == 1:
-        # The texts are the columns of one product: as a batch of products the rotations would be copied.
-        turned = (rotations[0] @ parts.permute(1, 3, 2, 4, 0)).permute(4, 0, 2, 1, 3)
-    else:
-        turned = (rotations @ parts.transpose(2, 3)[..., None]).squeeze(-1).transpose(2, 3)
-    # One block leaves the texts last, and fused attention wants the channels there.
-    joined: Tensor = turned.flatten(-2).contiguous()
-    return joined.to(x.dtype)

@@ -1,4 +1,4 @@
-"""Rotary position embedding in 2-D: half of the channel pairs turn with the column, half with the row."""
+"""Axial rotary position embedding: each axis of a grid turns channel pairs of its own."""
 
 from typing import Annotated
 
@@ -6,18 +6,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pebench.formulas.rotation import rotate_pairs
+from pebench.formulas.axes import shares
+from pebench.formulas.rotation import rotate_by_table
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 
 class AxialRotaryEncoding(PositionEncoding):
     """The first half of a head's pairs turns by x·θ_c with the column x, the second half by y·θ_c with the
-    row y.
+    row y; on three axes a third each turns with column, row and frame.
 
-    θ_c = base^(−4c/d), c = 0…d/4−1: each axis has the frequencies of a head of half the width.
+    θ_c = base^(−2c/w), c = 0…w/2−1: each axis has the frequencies of a head of its share of w channels. Pairs
+    are the interleaved (2c, 2c+1); what is left over on three axes goes to rows and columns.
     """
 
-    axes = (2,)
+    axes = (2, 3)
     acts = "R"
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
     claims = ("shift",)
@@ -29,19 +31,21 @@ class AxialRotaryEncoding(PositionEncoding):
             base: of the geometric progression of frequencies.
         """
         super().__init__(geometry)
-        if geometry.head_dim % 4:
+        if geometry.axes == 2 and geometry.head_dim % 4:
             raise ValueError(f"{geometry.head_dim} channels a head do not divide into pairs for two axes")
         self.base = base
+        self.shares = shares(geometry.head_dim // 2, geometry.axes)
 
     def table(self, x: TableInputs) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (B|1, N, d/2) float32."""
-        width = self.geometry.head_dim
-        exponents = torch.arange(0, width, 4, device=x.positions.device, dtype=torch.float32) / width
-        column_and_row = x.positions.float().flip(-1)
-        angles = column_and_row[..., None] * self.base**-exponents
-        return angles.cos().flatten(-2), angles.sin().flatten(-2)
+        places = zip(x.positions.float().unbind(-1), self.shares, strict=True)
+        angles = [place[..., None] * self._frequencies(pairs, place) for place, pairs in places]
+        column_first = torch.cat(angles[::-1], dim=-1)
+        return column_first.cos(), column_first.sin()
 
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned."""
-        cosine, sine = (part[:, None] for part in x.q_table)
-        return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)
+        return rotate_by_table(x)
+
+    def _frequencies(self, pairs: int, like: Tensor) -> Tensor:
+        return self.base ** -(torch.arange(pairs, device=like.device, dtype=like.dtype) / pairs)

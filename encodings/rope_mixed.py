@@ -1,4 +1,4 @@
-"""Rotary position embedding in 2-D with learned frequencies, each pair turning with both axes at once."""
+"""Rotary position embedding on a grid with learned frequencies, each pair turning with all axes at once."""
 
 import math
 from typing import Annotated
@@ -7,19 +7,20 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pebench.formulas.axes import shares
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 
 class MixedRotaryEncoding(PositionEncoding):
-    """Pair c of head h in layer l turns by x·fx + y·fy at column x and row y, with learned (fx, fy) of its
-    own.
+    """Pair c of head h in layer l turns by x·fx + y·fy at column x and row y, on three axes by z·fz more at
+    frame z, with learned (fx, fy, fz) of its own.
 
-    They start as the frequencies base^(−4c/d) along two directions at right angles, half of the pairs each;
-    the first direction is drawn for every head and layer.
+    They start as the frequencies base^(−2c/w) along directions at right angles, one for each axis, with a
+    share of w channels each; the directions are drawn for every head and layer.
     """
 
-    axes = (2,)
+    axes = (2, 3)
     acts = "R"
     cost = "O(N·D) time a layer, in each of which N·D cosines and sines are made anew"
     claims = ("shift",)
@@ -31,25 +32,38 @@ class MixedRotaryEncoding(PositionEncoding):
             base: of the geometric progression of initial frequencies.
         """
         super().__init__(geometry)
-        width = geometry.head_dim
-        if width % 4:
-            raise ValueError(f"{width} channels a head do not divide into pairs for two directions")
-        frequencies = base ** (-torch.arange(0, width, 4) / width)
-        direction = torch.rand(geometry.layers, geometry.heads, 1) * 2 * math.pi
-        both = torch.cat(
-            (direction.expand(-1, -1, width // 4), direction.expand(-1, -1, width // 4) + math.pi / 2), -1
-        )
-        # (2, layers, H, d/2), the first axis being the column's.
-        self.frequencies = nn.Parameter(torch.stack((both.cos(), both.sin())) * frequencies.repeat(2))
+        if geometry.axes == 2 and geometry.head_dim % 4:
+            raise ValueError(
+                f"{geometry.head_dim} channels a head do not divide into pairs for two directions"
+            )
+        counts = shares(geometry.head_dim // 2, geometry.axes)[::-1]
+        lengths = torch.cat([base ** -(torch.arange(pairs) / pairs) for pairs in counts])
+        directions = _directions(geometry.axes, geometry.layers, geometry.heads)
+        each = [along[..., None].expand(-1, -1, -1, n) for along, n in zip(directions, counts, strict=True)]
+        # (A, layers, H, d/2), the last axis, the column's, first.
+        self.frequencies = nn.Parameter(torch.cat(each, dim=-1) * lengths)
 
     def table(self, x: TableInputs) -> Tensor:
-        """(B|1, N, 2) float32 rows and columns."""
+        """(B|1, N, A) float32 positions."""
         return x.positions.float()
 
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned by the angles of the layer."""
-        row, column = x.q_table[:, None, :, :1], x.q_table[:, None, :, 1:]
-        along_x, along_y = self.frequencies[:, x.layer, :, None].unbind()
-        angles = column * along_x + row * along_y
+        places = x.q_table[:, None].split(1, dim=-1)[::-1]
+        along, *others = self.frequencies[:, x.layer, :, None].unbind()
+        angles = places[0] * along
+        for place, along in zip(places[1:], others, strict=True):
+            angles = angles + place * along
         cosine, sine = angles.cos(), angles.sin()
         return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)
+
+
+def _directions(axes: int, layers: int, heads: int) -> list[Tensor]:
+    """Random directions at right angles, as many as axes, each (A, layers, H)."""
+    if axes == 2:
+        angle = torch.rand(layers, heads) * 2 * math.pi
+        return [torch.stack((turned.cos(), turned.sin())) for turned in (angle, angle + math.pi / 2)]
+    frames, lengths = torch.linalg.qr(torch.randn(layers, heads, axes, axes))
+    # With the lengths positive every direction is as likely as any other.
+    frames = frames * lengths.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
+    return list(frames.permute(3, 2, 0, 1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pebench.formulas.accumulation import go_on
 from pebench.formulas.convolution import convolve
 from pebench.formulas.projection import projection
-from pebench.formulas.rotation import cosine_and_sine, rotate_pairs
+from pebench.formulas.rotation import cosines_and_sines, rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 Positive = Annotated[int, Field(ge=1)]
@@ -98,7 +98,7 @@ class SelectiveRopeEncoding(PositionEncoding):
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned by the sums up to their own token."""
         sums = self._sums(self.readers[x.layer], x)
-        cosine, sine = cosine_and_sine(sums * self.temperatures[x.layer])
+        cosine, sine = cosines_and_sines(sums * self.temperatures[x.layer])
         return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)
 
     def _sums(self, reader: AngleReader, x: AttentionInputs) -> Tensor:

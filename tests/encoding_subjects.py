@@ -6,14 +6,18 @@ from pebench.conformance import Subject, subjects
 from pebench.registry import encodings
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
+    "comrope": [{"kind": "ap", "block": 4}],
     "cope": [{"p_max": 3}],
+    "dinov3": [{"periods": (0.1, 10.0), "normalize": "min"}],
     "fire": [{"shared": True}],
     "grape-a": [{"gate": "both"}],
     "grape-ap": [{"tied": "key", "rotation": "relative"}],
     "grape-m": [{"content": True}],
     "kerple": [{"kind": "power"}],
     "liere": [{"block": 2}],
+    "log-cpb": [{"mode": "cr", "shared": True}],
     "lookhere": [{"view": 180}, {"view": 45}],
+    "m-rope": [{"layout": "chunked"}],
     "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
     "selective-rope": [
         {"gate": True, "constant": True, "temperature": "rfa", "learn_temperature": True},
@@ -29,6 +33,8 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"base": 3, "mask_padding": True, "candidates": "images"},
         {"bidirectional": True},
     ],
+    "spiral": [{"clamp": True}, {"same": False}],
+    "swin": [{"shared": True}],
     "stick-breaking": [{"attend_current": True}],
     "wall": [{"scalar_gate": True}],
 }

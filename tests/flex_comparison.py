@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,15 +11,18 @@ from pebench.attention import kernels
 from pebench.attention.flex import attend_by_score
 from pebench.attention_mask import AttentionMask
 from pebench.conformance import Subject, subjects
-from pebench.position_encoding import Dense, layer_inputs, tabulate
+from pebench.position_encoding import Dense, grid, layer_inputs, tabulate
 from pebench.registry import encodings
 
 
 def bias_of(subject: Subject, count: int, device: str = "cpu") -> tuple[Dense | None, list[Tensor]]:
-    """The dense bias of an encoding at positions with gaps, None if it has no form by number, and the
-    parameters behind it."""
+    """The dense bias of an encoding at positions with gaps, on several axes at the last cells of a grid, None
+    if it has no form by number, and the parameters behind it."""
     encoding = subject.encoding().to(device)
     positions, reach = subject.scattered(count)
+    if subject.axes > 1:
+        extent = (math.ceil(count ** (1 / subject.axes)) + 1,) * subject.axes
+        positions, reach = grid(extent)[:, -count:], reach._replace(extent=extent)
     table = tabulate(encoding, positions.to(device), reach)
     q = torch.randn(2, 4, count, 16, device=device)
     bias = encoding.bias(layer_inputs(encoding, q, q, torch.randn(2, count, 64, device=device), table, 1))

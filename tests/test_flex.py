@@ -20,7 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 
 
 def test_the_biases_by_position_alone_have_this_form() -> None:
-    assert {subject.name for subject in SCORED} == {"t5", "kerple", "alibi", "lookhere"}
+    found = {subject.name for subject in SCORED}
+    assert found == {"t5", "kerple", "alibi", "lookhere", "swin", "log-cpb"}
 
 
 @pytest.fixture

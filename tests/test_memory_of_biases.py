@@ -41,7 +41,7 @@ with torch.no_grad():
     before = peak()
     for name in ("t5", "kerple", "fire"):
         evaluate(name, {{}}, ({TOKENS},))
-    for name in ("alibi", "lookhere"):
+    for name in ("alibi", "lookhere", "pape", "swin", "log-cpb"):
         evaluate(name, {{}}, ({int(TOKENS**0.5)},) * 2)
 print(peak() - before)
 """

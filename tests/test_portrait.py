@@ -51,8 +51,7 @@ def test_the_factored_bias_of_a_query_is_seen_from_that_query() -> None:
 @pytest.mark.parametrize("name", encodings.origins())
 def test_every_encoding_can_be_drawn(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pebench.portrait.logits.DRAWS", 2)
-    axes = [number for number in encodings.load(name).axes if number < 3]
-    for number in axes:
+    for number in encodings.load(name).axes:
         change = portrait(name, {}, number).change
         assert not change.isnan().any()
         assert change.shape[0] == 4

@@ -336,13 +336,13 @@ def test_rope_mixed_starts_along_two_directions_at_right_angles() -> None:
 
 
 @pytest.mark.parametrize("block", [2, 4, 8, 16])
-@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("axes", [1, 2, 3])
 @torch.no_grad()
 def test_liere(axes: int, block: int) -> None:
     subject = (
         next(subjects("liere", {"block": block}))
         if axes == 1
-        else Subject("liere", 2, False, {"block": block})
+        else Subject("liere", axes, False, {"block": block})
     )
     encoding, inputs = _examined(subject)
     q, k = encoding.rotate(inputs.layer(encoding))

@@ -202,7 +202,7 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"model": {"width": 15, "heads": 4}}, "width 15 does not divide into 4 heads"),
         (
             {"encodings": ["none", "rope-mixed"]},
-            "serves 2 position axes, but task 'language-modeling' has 1 position axis: "
+            "serves 2 or 3 position axes, but task 'language-modeling' has 1 position axis: "
             f"{join_and(serving(1, causal=True))} can serve it.",
         ),
         (

@@ -42,4 +42,7 @@ def test_smoke_sweeps_run(name: str, place: Path) -> None:
     assert set(outcome.finished) == set(ids)
     for spec in sweep.cells:
         scores = outcome.finished[spec.run_id].scores
-        assert {score.extent for score in scores} == {(extent,) for extent in spec.task.options["evaluate"]}
+        extents = spec.task.options["evaluate"]
+        assert {score.extent for score in scores} == {
+            tuple(extent) if isinstance(extent, list) else (extent,) for extent in extents
+        }

@@ -21,7 +21,7 @@ IN_2D = [name for name in encodings.origins() if 2 in encodings.load(name).axes]
 def model_of(
     name: str, options: VisionOptions | None = None, image: tuple[int, int] = (32, 32), seed: int = 0
 ) -> VisionModel:
-    options = options or VisionOptions(width=32, layers=2)
+    options = options or VisionOptions(width=64, layers=2)
     patch = options.outline().patch
     extent = (image[0] // patch[0], image[1] // patch[1])
     encoding = build_encoding(name, {}, options.outline().geometry(extent), seed)
@@ -114,7 +114,7 @@ def test_without_an_encoding_the_order_of_the_patches_makes_no_difference_and_wi
 def test_seqpe_gives_the_class_token_a_learned_vector_that_trains() -> None:
     model = model_of("seqpe").train()
     vectors = model.encoding.get_parameter("unplaced_vectors")
-    assert vectors.shape == (1, 32)
+    assert vectors.shape == (1, 64)
     logits(model, pictures()).logsumexp(-1).sum().backward()
     assert vectors.grad is not None
     assert bool(vectors.grad.any())

@@ -38,6 +38,12 @@ class Comparisons(NamedTuple):
     outside: Tensor
 
 
+IN_ORDER = 2**28
+"""Positions on all axes together up to which passes go through them in an order. With more, as three axes
+soon have, pivots are drawn anew each time: the order would take gigabytes, and no training comes to its
+end."""
+
+
 @dataclass(frozen=True)
 class Drawing:
     """The comparisons of each step, equal for equal seeds whatever step training begins at. Those of the next
@@ -90,13 +96,17 @@ class Drawing:
         if not self.pivots:
             return [torch.zeros(0, axes, dtype=torch.long) for _ in steps]
         cells = self.places**axes
-        length = math.ceil(cells / self.pivots)
-        orders = {}
-        for epoch in sorted({step // length for step in steps}):
-            generator = draw.generator("seqpe", "pivots", epoch)
-            further = torch.randint(cells, (-cells % self.pivots,), generator=generator)
-            orders[epoch] = torch.cat((torch.randperm(cells, generator=generator), further))
-        chosen = [orders[step // length][step % length * self.pivots :][: self.pivots] for step in steps]
+        if cells > IN_ORDER:
+            draws = [draw.generator("seqpe", "pivots", "step", step) for step in steps]
+            chosen = [torch.randint(cells, (self.pivots,), generator=generator) for generator in draws]
+        else:
+            length = math.ceil(cells / self.pivots)
+            orders = {}
+            for epoch in sorted({step // length for step in steps}):
+                generator = draw.generator("seqpe", "pivots", epoch)
+                further = torch.randint(cells, (-cells % self.pivots,), generator=generator)
+                orders[epoch] = torch.cat((torch.randperm(cells, generator=generator), further))
+            chosen = [orders[step // length][step % length * self.pivots :][: self.pivots] for step in steps]
         return [torch.stack(torch.unravel_index(part, (self.places,) * axes), dim=-1) for part in chosen]
 
 

@@ -71,3 +71,39 @@ def separation(query: Tensor, key: Tensor, batch: Tensor, i: Tensor, j: Tensor) 
     if len(steps) == 1:
         return steps[0].abs()
     return sum((step * step for step in steps[1:]), steps[0] * steps[0]).sqrt()
+
+
+class Cells(NamedTuple):
+    """The table of an encoding that looks at steps between the cells of a grid.
+
+    Attributes:
+        codes: (B|1, N, 1) integers row·(2C − 1) + column on a grid of C columns: each step between two cells
+            has a difference of codes of its own. Negative for tokens that stand nowhere, which get any bias.
+        rows: that are being served; every row lies below.
+        columns: likewise.
+    """
+
+    codes: Tensor
+    rows: int
+    columns: int
+
+
+def cells(x: TableInputs) -> Cells:
+    """The table of (B|1, N, 2) positions."""
+    rows, columns = x.extent
+    return Cells(x.positions[..., :1] * (2 * columns - 1) + x.positions[..., 1:], rows, columns)
+
+
+def by_step(curves: Tensor, query: Cells, key: Cells) -> Dense:
+    """A bias that is looked up by the step from key to query.
+
+    Args:
+        curves: (H, 2R − 1, 2C − 1) float32 numbers by rows and columns of the step, the zero step in the
+            middle.
+        query: the N cells.
+        key: the K cells.
+    """
+    extent = (query.rows - 1) * (2 * query.columns - 1) + query.columns
+    flat = curves.flatten(1)
+    placed = (Placed(side.codes.clamp(min=0), extent) for side in (query, key))
+    return by_distance(lambda _: flat, *placed)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+from pebench.position_encoding import AttentionInputs
 
 
 def rotate_pairs(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -31,10 +31,14 @@ def rotate_pairs(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return turned.flatten(-2).to(x.dtype)
 
 
-def cosine_and_sine(angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of float64 angles of any size, in float32.
+def cosines_and_sines(angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32, of angles formed in float64: at position 131,071 an angle in float32 is off by 0.004,
+    the cosine of one in float64 by no more than float32 itself."""
+    return angles.cos().float(), angles.sin().float()
 
-    Angles are reduced to one turn first, so that float32 holds them to seven digits.
-    """
-    within = angles.remainder(2 * math.pi).float()
-    return within.cos(), within.sin()
+
+def rotate_by_table(x: AttentionInputs) -> tuple[Tensor, Tensor]:
+    """Queries and keys turned by a table of cosines and sines, each (B|1, N, d/2) for all heads and layers or
+    (B|1, N, H, d/2) for all layers."""
+    cosine, sine = (part[:, None] if part.ndim == 3 else part.transpose(1, 2) for part in x.q_table)
+    return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)

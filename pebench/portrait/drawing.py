@@ -35,10 +35,13 @@ ACROSS = 3
 
 
 def portraits(name: str, options: Mapping[str, Any]) -> list[Portrait]:
-    """A curve for each way past the trained extent, and a map, as far as the encoding serves them."""
+    """A curve for each way past the trained extent, and a map, as far as the encoding serves them; of one
+    that serves three axes alone, maps of the query's frame and of one two frames on."""
     encoding = encodings.load(name)
     methods = encoding.extrapolations
     curves = [portrait(name, options, 1, method) for method in methods if 1 in encoding.axes]
+    if encoding.axes == (3,):
+        return [portrait(name, options, 3, frames=frames) for frames in (0, 2)]
     return curves + ([portrait(name, options, 2)] if 2 in encoding.axes else [])
 
 
@@ -95,7 +98,8 @@ def draw(name: str, pictures: list[Portrait]) -> Figure:
         parts[row].legend(handles, labels, fontsize=7, frameon=False, loc="outside right center")
     for part, picture in zip(parts[rows:], maps, strict=True):
         _draw_maps(part, picture)
-        part.suptitle(f"{name}, 2-D", fontsize="large")
+        place = {None: "2-D", 0: "3-D, own frame"}.get(picture.frames, f"3-D, {picture.frames} frames on")
+        part.suptitle(f"{name}, {place}", fontsize="large")
     return figure
 
 

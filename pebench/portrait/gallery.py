@@ -19,7 +19,9 @@ Curves: in causal text the query is the last of 256 positions, and the trained e
 were met in training are shaded. Where an encoding has several ways past the trained extent there is a curve
 for each, all on one scale. Maps: on a grid of 32 × 32 that is four times the trained 8 × 8 an axis, the
 query is the dot in the middle, the dashed frame holds the distances that were met in training, and what is
-grey is hidden. Scales differ from one encoding to the next: mind the numbers.
+grey is hidden. What serves three axes alone is shown in the frame of the query and two frames on, among 16
+frames of 32 × 32, which is four times the trained 4 × 8 × 8. Scales differ from one encoding to the next:
+mind the numbers.
 
 `pebench gallery` draws this page.
 """
@@ -52,5 +54,6 @@ def _shown(facts: dict[str, object]) -> str:
     """What a picture shows, for those who cannot see it."""
     axes = facts.get("axes", (1,))
     assert isinstance(axes, tuple)
-    kinds = {1: "curves by distance", 2: "maps by rows and columns"}
-    return "the change of the logit of each head, " + " and ".join(kinds[n] for n in (1, 2) if n in axes)
+    kinds = {1: "curves by distance", 2: "maps by rows and columns", 3: "maps of two frames"}
+    shown = [kinds[number] for number in (1, 2) if number in axes] or [kinds[3]]
+    return "the change of the logit of each head, " + " and ".join(shown)

@@ -37,7 +37,7 @@ BEYOND = 4
 FLAT = 0.05
 """Logits that a change spans at least if it is to be called one."""
 
-TRAINED = {1: (64,), 2: (8, 8)}
+TRAINED: dict[int, tuple[int, ...]] = {1: (64,), 2: (8, 8), 3: (4, 8, 8)}
 """Trained extents by number of axes."""
 
 
@@ -47,8 +47,11 @@ class Portrait(NamedTuple):
     Attributes:
         change: (H, K) by key, in the order of distance or of the cells of the grid; −inf for keys that are
             hidden.
-        extent: of the positions. trained: the trained extent. query: position of the query.
+        extent: of the keys that are shown, without the frame on three axes.
+        trained: the trained extent on the same axes.
+        query: position of the query on the same axes.
         method: way past the trained extent.
+        frames: on three axes, from the query's frame to that of the keys; None on fewer.
     """
 
     change: Tensor
@@ -56,35 +59,52 @@ class Portrait(NamedTuple):
     trained: tuple[int, ...]
     query: tuple[int, ...]
     method: str
+    frames: int | None = None
 
     def is_flat(self) -> bool:
         """Whether no head tells distances apart by as much as a logit of 0.05."""
         return bool((self.change.amax(-1) - self.change.amin(-1)).max() < FLAT)
 
 
-def portrait(name: str, options: Mapping[str, Any], axes: int, method: str | None = None) -> Portrait:
-    """What becomes of the logits of the last query over all keys before it, or in 2-D of one in the middle.
+def portrait(
+    name: str, options: Mapping[str, Any], axes: int, method: str | None = None, frames: int = 0
+) -> Portrait:
+    """What becomes of the logits of the last query over all keys before it, on a grid of one in the middle.
 
     Args:
-        name: of the encoding. options: of it. axes: 1 or 2.
+        name: of the encoding.
+        options: of it.
+        axes: 1 to 3.
         method: way past the trained extent; by default the encoding's own.
+        frames: on three axes, from the query's frame to that of the keys.
     """
     trained = TRAINED[axes]
     encoding = build_encoding(name, options, Geometry(128, 4, 1, trained, causal=axes == 1)).eval()
     extent = tuple(BEYOND * size for size in trained)
     query = (extent[0] - 1,) if axes == 1 else tuple(size // 2 for size in extent)
     method = method or encoding.extrapolations[0]
-    change = _change(encoding, extent, query, method)
+    if axes == 3:
+        own, *place = query
+        frame = grid(extent[1:])
+        positions = torch.cat(
+            [torch.nn.functional.pad(frame, (1, 0), value=time) for time in (own, own + frames)], dim=1
+        )
+        change = _change(encoding, positions, extent, query, method)[:, frame.shape[1] :]
+        return Portrait(change, extent[1:], trained[1:], tuple(place), method, frames)
+    change = _change(encoding, grid(extent), extent, query, method)
     return Portrait(change.flip(-1) if axes == 1 else change, extent, trained, query, method)
 
 
 @torch.no_grad()
 def _change(
-    encoding: PositionEncoding, extent: tuple[int, ...], query: tuple[int, ...], method: str
+    encoding: PositionEncoding,
+    positions: Tensor,
+    extent: tuple[int, ...],
+    query: tuple[int, ...],
+    method: str,
 ) -> Tensor:
-    geometry, positions = encoding.geometry, grid(extent)
-    count = positions.shape[1]
-    row = int((positions[0] == torch.tensor(query)).all(-1).nonzero())
+    geometry, count = encoding.geometry, positions.shape[1]
+    row = int((positions[0] == torch.tensor(query)).all(-1).nonzero()[0])
     table = tabulate(encoding, positions, Extrapolation(extent, method))
     added = encoding.embed(table)
     total = torch.zeros(geometry.heads, count)

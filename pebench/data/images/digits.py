@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from pebench.data.cache import digest
 from pebench.data.images.pictures import NumberedPictures, PictureCorpus
@@ -40,6 +41,12 @@ class Digits(NumberedPictures):
         pixels, labels = _digits()
         number = int(_order()[self.split][item])
         return Image.fromarray(pixels[number]).convert("RGB"), int(labels[number])
+
+    def arrays(self) -> tuple[Tensor, Tensor]:
+        """All of them: (count, 8, 8) uint8 pixels and (count,) classes."""
+        pixels, labels = _digits()
+        order = _order()[self.split]
+        return torch.from_numpy(pixels[order]), torch.from_numpy(labels[order])
 
     def called(self, number: int) -> str:
         """By its number in the set."""
