@@ -20,6 +20,7 @@ from pebench.encodings.seqpe.encoder import (
     check_positions,
     distinct,
     from_digits,
+    in_parts,
     prefixes,
     to_digits,
 )
@@ -440,3 +441,22 @@ def test_an_objective_that_is_not_wanted_needs_no_room(options: dict[str, object
 def test_impossible_options_are_refused(options: dict[str, object], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         build_encoding("seqpe", options, TEXT)
+
+
+@pytest.mark.parametrize("mask_padding", [False, True])
+@pytest.mark.parametrize("count", [1, 7, 8, 20])
+@torch.no_grad()
+def test_reading_in_parts_of_one_size_changes_nothing(count: int, mask_padding: bool) -> None:
+    encoding = build_encoding("seqpe", {"mask_padding": mask_padding, "positions": 300}, TEXT).eval()
+    assert isinstance(encoding, SeqPE)
+    sizes = []
+
+    def read(strings: Strings) -> Tensor:
+        sizes.append(len(strings.digits))
+        vectors: Tensor = encoding.encoder(strings)
+        return vectors
+
+    strings = encoding.encoder.spell(torch.arange(count)[:, None], share=False)
+    assert isinstance(strings, Strings)
+    torch.testing.assert_close(in_parts(read, 8)(strings), encoding.encoder(strings))
+    assert set(sizes) == {8}

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pebench.encodings.seqpe.comparisons import Comparisons, Drawing
-from pebench.encodings.seqpe.encoder import DigitEncoder, check_positions, distinct
+from pebench.encodings.seqpe.encoder import DigitEncoder, check_positions, distinct, in_parts
 from pebench.encodings.seqpe.objectives import MIXES, contrastive_loss, distillation_loss
 from pebench.position_encoding import (
     AttentionInputs,
@@ -23,6 +23,9 @@ from pebench.position_encoding import (
     grid,
 )
 from pebench.transfer import send
+
+READ_AT_ONCE = 528
+"""Strings in a part of what is read compiled: a quarter of what 64 pivots are compared with, 33 each."""
 
 WINDOWS = 320
 """Shifted training windows that are drawn once, and used again and again."""
@@ -194,9 +197,10 @@ class SeqPE(PositionEncoding):
             self.unplaced_vectors = nn.Parameter(torch.randn(geometry.prefix_tokens, channels) * 0.02)
 
     def compile_training(self, compile_whole: Compile) -> None:
-        """The reader, on CUDA: there kernels one by one take longer than one for many."""
+        """The reader, on CUDA: there kernels one by one take longer than one for many. It reads strings a
+        fixed number at a time: compiling each of the numbers that steps have took minutes."""
         if self.encoder.readout.device.type == "cuda":
-            self._read_whole = compile_whole(self.encoder.forward)
+            self._read_whole = in_parts(compile_whole(self.encoder.forward), READ_AT_ONCE)
 
     def limit(self) -> int:
         """As many as the digits can name."""

@@ -5,7 +5,7 @@ Shapes: U positions, A axes, S digits of all axes together, W width of the encod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -347,6 +347,21 @@ class _Choice:
         with torch.autocast(rows.device.type, enabled=False):
             chosen: Tensor = (self.product.to(rows.dtype) @ rows.flatten(1)).unflatten(-1, rows.shape[1:])
             return chosen
+
+
+def in_parts(read: Callable[[Strings], Tensor], count: int) -> Callable[[Strings], Tensor]:
+    """Reads strings `count` at a time, the last part filled up: one compiled form serves any number."""
+
+    def whole(strings: Strings) -> Tensor:
+        spare = -len(strings.digits) % count
+        digits = F.pad(strings.digits, (0, 0, 0, spare)).split(count)
+        visible: Sequence[Tensor | None] = [None] * len(digits)
+        if strings.visible is not None:
+            visible = F.pad(strings.visible, (0, 0) * 3 + (0, spare), value=True).split(count)
+        parts = [read(Strings(*part)) for part in zip(digits, visible, strict=True)]
+        return torch.cat(parts)[: len(strings.digits)]
+
+    return whole
 
 
 def _attend_whole(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, causal: bool) -> Tensor:
