@@ -1,14 +1,34 @@
 """RoPE: channel pairs of queries and keys turn by an angle in proportion to the position."""
 
-import math
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from pebench.formulas.frequency_maps import (
+    Dynamic,
+    FrequencyMap,
+    Linear,
+    Llama3,
+    LongRope,
+    Ntk,
+    Rotation,
+    Yarn,
+)
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import AttentionInputs, Extrapolation, Geometry, PositionEncoding, TableInputs
+from pebench.transfer import send
+
+MAPS: dict[str, type[FrequencyMap]] = {
+    "pi": Linear,
+    "ntk": Ntk,
+    "yarn": Yarn,
+    "dynamic": Dynamic,
+    "llama3": Llama3,
+    "longrope": LongRope,
+}
+"""Frequency maps by the name of the extrapolation."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -16,16 +36,17 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class RotaryEncoding(PositionEncoding):
     """The interleaved pair (2c, 2c+1) of a head (GPT-J style) turns by i·θ_c, θ_c = base^(−2c/d).
 
-    Past the trained extent L₀, with s = L/L₀ (Peng et al. 2024, https://arxiv.org/abs/2309.00071, names them
-    all): `extend` turns on as it is; `pi` divides positions by s; `ntk` raises the base to base·s^(d/(d−2));
-    `dynamic-ntk` to base·(s·L/L₀ − (s−1))^(d/(d−2)); `yarn` divides by s only the frequencies that turn less
-    than once in the trained extent, none that turn more than 32 times, with a ramp over the pairs between,
-    and scales cosine and sine by 0.1·ln s + 1.
+    Past the trained extent L₀, with s = L/L₀: `extend` turns on as it is; `pi` divides positions by s; `ntk`
+    raises the base to base·s^(d/(d−2)); `yarn` divides by s only the frequencies that turn less than once in
+    the trained extent, none that turn more than 32 times, with a ramp between, and scales cosine and sine by
+    0.1·ln s + 1; `dynamic-ntk` takes s twice, base·(s·L/L₀ − (s−1))^(d/(d−2)). `dynamic`, `llama3` and
+    `longrope` are those of transformers. With options each has the fixed factor of a deployed model, under
+    the names of transformers: ``{yarn: {factor: 4}}``.
     """
 
     axes = (1,)
     acts = "R"
-    extrapolations = ("extend", "pi", "ntk", "dynamic-ntk", "yarn")
+    extrapolations = ("extend", "pi", "ntk", "dynamic-ntk", "yarn", "dynamic", "llama3", "longrope")
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
     claims = ("shift",)
     source = "Su et al. 2021, https://arxiv.org/abs/2104.09864; frequencies: Barbero et al. 2025, https://arxiv.org/abs/2410.06205"
@@ -54,6 +75,11 @@ class RotaryEncoding(PositionEncoding):
         if not self.kept:
             raise ValueError(f"of {self.turning // 2} frequencies a share of {frequencies} is none")
 
+    @classmethod
+    def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
+        """Those of the frequency map; none for `extend` and `dynamic-ntk`."""
+        return MAPS.get(method)
+
     def table(self, x: TableInputs) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (B|1, N, pairs) float32."""
         frequencies, factor = self._frequencies(x.extrapolation, x.positions.device)
@@ -71,35 +97,11 @@ class RotaryEncoding(PositionEncoding):
 
     def _frequencies(self, at: Extrapolation, device: torch.device) -> tuple[Tensor, float]:
         """The (pairs,) angles a position, and the factor on cosine and sine."""
-        scale = max(1.0, at.extent[0] / self.geometry.extent[0])
-        width, base, factor = self.turning, self.base, 1.0
-        if at.name == "ntk":
-            base *= scale ** (width / (width - 2))
+        rotation = Rotation(self.base, self.turning, self.geometry.extent[0], at.extent[0])
+        chosen = at.options or MAPS.get(at.name, FrequencyMap)()
+        assert isinstance(chosen, FrequencyMap)
         if at.name == "dynamic-ntk":
-            base *= (scale * scale - (scale - 1)) ** (width / (width - 2))
-        # In float64 first: a frequency is multiplied by positions of many thousands.
-        pairs = torch.arange(0, width, 2, dtype=torch.float64, device=device)
-        frequencies = base ** (-pairs / width)
-        if at.name == "pi":
-            frequencies = frequencies / scale
-        if at.name == "yarn":
-            stretched = self._yarn_ramp(len(pairs)).to(device)
-            frequencies = frequencies * (1 - stretched) + frequencies / scale * stretched
-            factor = 0.1 * math.log(scale) + 1
+            chosen = Dynamic(factor=chosen.scale(rotation))
+        frequencies, factor = chosen.apply(rotation)
         frequencies[self.kept :] = 0
-        return frequencies.float(), factor
-
-    def _yarn_ramp(self, pairs: int) -> Tensor:
-        """(pairs,): 0 for pairs that keep their frequency, 1 for those that are stretched in full."""
-
-        def pair_that_turns(times: float) -> float:
-            return (
-                self.turning
-                * math.log(self.geometry.extent[0] / (times * 2 * math.pi))
-                / (2 * math.log(self.base))
-            )
-
-        first = max(math.floor(pair_that_turns(32)), 0)
-        last = min(math.ceil(pair_that_turns(1)), self.turning - 1)
-        ramp = (torch.arange(pairs, dtype=torch.float64) - first) / max(last - first, 1e-3)
-        return ramp.clamp(0, 1)
+        return send(frequencies.float(), device), factor

@@ -116,7 +116,11 @@ def evaluations(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation
     for extent in task.extents():
         served = task.positions(extent)
         beyond = any(count > size for count, size in zip(served, trained, strict=True))
-        ways = _asked_for(encoding, task) if beyond else [encoding.trained_with]
+        ways = _asked_for(encoding, task)
+        if not beyond:
+            # Within the trained extent only options of its own, such as a fixed factor, make a difference.
+            own = encoding.trained_with
+            ways = [own, *(way for way in ways if way.method not in (way.name, own.method))]
         found += [way._replace(extent=extent) for way in ways]
     return found
 

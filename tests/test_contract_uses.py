@@ -229,7 +229,10 @@ def test_a_factor_of_its_own_is_a_row_of_the_evaluation(tmp_path: Path) -> None:
     for score in result.scores:
         if score.metric == "bits-per-byte":
             at[score.extent].append(score.extrapolation)
-    assert at == {(16,): ["extend"], (32,): ["extend", "stretch(factor=4.0)", "stretch"]}
+    assert at == {
+        (16,): ["extend", "stretch(factor=4.0)"],
+        (32,): ["extend", "stretch(factor=4.0)", "stretch"],
+    }
 
 
 def test_a_run_trains_with_a_factor_and_is_evaluated_with_it() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import torch
+from golden_values import load
 
 from pebench.encoding_config import build_encoding
-from pebench.encodings.rope import RotaryEncoding
+from pebench.encodings.rope import MAPS, RotaryEncoding
+from pebench.formulas.frequency_maps import FrequencyMap, Linear, LongRope, Rotation
 from pebench.position_encoding import Extrapolation, Geometry, tabulate
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0
-METHODS = RotaryEncoding.extrapolations
+METHODS = ("extend", "pi", "ntk", "dynamic-ntk", "yarn")
 
 
 def _rope_frequency(base: float, pair: int) -> float:
@@ -69,3 +72,46 @@ def test_within_the_trained_extent_every_way_is_rope(method: str, extent: int) -
         tabulate(encoding, positions, Extrapolation((extent,), method)), plain, strict=True
     ):
         assert torch.equal(found, wanted)
+
+
+SETTINGS = {
+    name: setting
+    for name, setting in json.loads(str(load("rope_frequency_maps")["config"])).items()
+    if isinstance(setting, dict)
+}
+"""Of published implementations, by name: `rope_parameters` as transformers has them."""
+
+PROPORTIONAL = {"proportional_quarter": 1.0, "proportional_quarter_8": 8.0}
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in PROPORTIONAL])
+def test_frequency_maps_are_those_of_published_models(name: str) -> None:
+    golden, setting = load("rope_frequency_maps"), dict(SETTINGS[name])
+    kind, base = setting.pop("rope_type"), setting.pop("rope_theta")
+    longest, length = setting.pop("max_position_embeddings"), setting.pop("seq_len")
+    width = round(64 * setting.pop("partial_rotary_factor", 1.0))
+    trained = setting.get("original_max_position_embeddings", longest)
+    if kind == "longrope" and "factor" not in setting:
+        setting["factor"] = longest / trained
+    options = MAPS[{"linear": "pi"}.get(kind, kind)](**setting) if kind != "default" else FrequencyMap()
+    frequencies, factor = options.apply(Rotation(base, width, trained, length or trained))
+    torch.testing.assert_close(
+        frequencies, torch.from_numpy(golden[f"{name}.inv_freq"]).double(), rtol=5e-7, atol=0
+    )
+    assert factor == pytest.approx(float(golden[f"{name}.factor"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", PROPORTIONAL)
+def test_gemma_4s_proportional_frequencies_are_p_rope_with_a_factor(name: str) -> None:
+    golden, setting = load("rope_frequency_maps"), SETTINGS[name]
+    options = {"base": setting["rope_theta"], "frequencies": setting["partial_rotary_factor"]}
+    encoding = build_encoding("rope", options, Geometry(128, 2, 1, (TRAINED,)))
+    assert isinstance(encoding, RotaryEncoding)
+    served = Extrapolation((TRAINED,), "pi", Linear(factor=PROPORTIONAL[name]))
+    found, _ = encoding._frequencies(served, torch.device("cpu"))
+    torch.testing.assert_close(found, torch.from_numpy(golden[f"{name}.inv_freq"]), rtol=5e-7, atol=0)
+
+
+def test_longrope_wants_a_factor_for_each_pair() -> None:
+    with pytest.raises(ValueError, match="longrope needs 16 factors a list, not 2"):
+        LongRope(long_factor=(1.0, 2.0)).apply(Rotation(BASE, WIDTH, TRAINED, 2 * TRAINED))
