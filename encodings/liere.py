@@ -57,7 +57,7 @@ class LiereEncoding(PositionEncoding):
         return turn(x.q), turn(x.k)
 
     def _turn(self, generators: Tensor, table: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
-        """What multiplies (B, H, N, d) vectors by the rotations, which depend on the table and the layer."""
+        """Function that multiplies (B, H, N, d) vectors by the rotations of a table and a layer."""
         exact = torch.promote_types(like.dtype, torch.float32)
         if len(generators) > 1:
             return partial(multiply, _exponentials(generators, table).to(exact))

@@ -61,7 +61,7 @@ class WallEncoding(PositionEncoding):
         """Nothing: only the order of the tokens matters."""
 
     def bias(self, x: AttentionInputs) -> Bias:
-        """What the decays take away from q·k."""
+        """Loss of q·k by the decays."""
         steps = self._log_gates(self.decays[x.layer], x)
         if self.gates:
             steps = torch.cat((steps, self._log_gates(self.gates[x.layer], x)), dim=-1)

@@ -1,4 +1,4 @@
-"""What Python users import: `pebench.running.run`, `pebench.load_sweep` and `pebench.position_encoding`."""
+"""Interface for Python: `pebench.running.run`, `pebench.load_sweep` and `pebench.position_encoding`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine offers: each check finds one thing, and none stops the next."""
+"""Checks of a machine: each finds one thing, and none stops the next."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _data(runs: Path) -> Iterator[Finding]:
-    """What runs left out of their data, each sentence once."""
+    """Data that runs left out, each sentence once."""
     from pebench.data.left_out import LEFT_OUT
     from pebench.store import RunFolder
 

@@ -68,7 +68,7 @@ class RunLM(DecoderLM):
         )
 
     def get_model_info(self) -> dict[str, Any]:
-        """What lm-eval writes down about the model beside its scores."""
+        """Facts about the model that lm-eval writes down beside its scores."""
         spec = self.finished.spec
         return {
             "run": spec.run_id,

@@ -1,4 +1,4 @@
-"""What several commands let a user write, and how it is read."""
+"""Parameter types that several commands share."""
 
 from __future__ import annotations
 

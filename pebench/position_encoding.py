@@ -33,7 +33,7 @@ CHANGES = (
 
 @dataclass(frozen=True)
 class Geometry:
-    """What an encoding must know of the model around it.
+    """Sizes of the model around an encoding.
 
     Attributes:
         width: D, channels of a token.

@@ -125,7 +125,7 @@ class Registry(Generic[Base]):
         return name
 
     def literals(self, name: str) -> dict[str, Any]:
-        """What the source of a plugin says of itself, read without importing it.
+        """Facts in the source of a plugin, read without importing it.
 
         Returns:
             The first line of the docstring as ``"summary"``, and every class attribute that is a literal.

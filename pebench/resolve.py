@@ -140,7 +140,7 @@ def encoding_of(spec: RunSpec, task: AnyTask) -> PositionEncoding:
 
 
 def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
-    """What the encoding of a run is built for: the task's geometry, or the range that its training draws
+    """Geometry that the encoding of a run is built for: the task's, or the range that its training draws
     from; for a run that only evaluates, what it starts from was built for.
 
     Raises:

@@ -74,7 +74,7 @@ class Score(Frozen):
 
 
 class EvaluationCost(Frozen):
-    """What one evaluation cost."""
+    """Cost of one evaluation."""
 
     extent: Extent
     extrapolation: str
@@ -84,7 +84,7 @@ class EvaluationCost(Frozen):
 
 
 class Cost(Frozen):
-    """What a run cost beside its score.
+    """Cost of a run beside its score.
 
     Attributes:
         parameters: of the whole model. encoding_parameters: of the encoding in it.
@@ -183,7 +183,7 @@ class Sample(Frozen):
 
 
 class _Provenance(BaseModel):
-    """What readers take for granted of a ``provenance.json``, which may hold more."""
+    """Keys that readers expect in a ``provenance.json``, which may hold more."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -195,7 +195,7 @@ class _Provenance(BaseModel):
 
 
 class SweepRecord(Frozen):
-    """What was submitted under the name of a sweep.
+    """Record of what was submitted under the name of a sweep.
 
     Attributes:
         name: of the sweep.
@@ -255,7 +255,7 @@ class RunFolder:
         return self.path / "system.jsonl"
 
     def spec(self) -> RunSpec:
-        """What the run is.
+        """Specification of the run.
 
         Raises:
             Unreadable: there is no specification, or it cannot be read.

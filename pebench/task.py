@@ -37,7 +37,7 @@ class Metric(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What one evaluation found.
+    """Outcome of one evaluation.
 
     Attributes:
         scores: value by metric name.
@@ -49,7 +49,7 @@ class Evaluation(NamedTuple):
 
 
 class PositionedModel(Protocol):
-    """What training and evaluation ask of a task's model beside being a module."""
+    """Demands of training and evaluation on a task's model, beside being a module."""
 
     encoding: PositionEncoding
 
@@ -88,7 +88,7 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     Model: ClassVar[type[Frozen]]
 
     extent_unit: str = "positions"
-    """What the extents in its options and results count; some tasks learn it from their options."""
+    """Unit of the extents in its options and results; some tasks learn it from their options."""
 
     trains: bool = True
     """Whether the run trains at all. Where it does not, `prepare` needs no data to train on."""
@@ -99,7 +99,7 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
 
     @abstractmethod
     def geometry(self) -> Geometry:
-        """What an encoding will be built for."""
+        """Geometry that an encoding will be built for."""
 
     @abstractmethod
     def extents(self) -> list[tuple[int, ...]]:
@@ -178,7 +178,7 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """What turns text into the tokens of its model and back, known after `prepare` or `restore`; None for
+        """Tokenizer of its model, known after `prepare` or `restore`; None for
         a model that reads no text."""
         return None
 

@@ -44,7 +44,7 @@ Pixels = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)
 
 
 class ImageClassificationOptions(Frozen):
-    """What can be chosen about the task.
+    """Options of the task.
 
     Attributes:
         data: `digits`, a folder of class folders, or a dataset; see `pebench.data.images.source`.

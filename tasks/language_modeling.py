@@ -40,7 +40,7 @@ Size = Annotated[int, Field(ge=2)]
 
 
 class LanguageModelingOptions(Frozen):
-    """What can be chosen about the task.
+    """Options of the task.
 
     Attributes:
         data: `python-docs`, a path, or a dataset; see `pebench.data.text`.

@@ -25,7 +25,7 @@ Length = Annotated[int, Field(ge=1)]
 
 
 class LengthGeneralizationOptions(Frozen):
-    """What can be chosen about the task.
+    """Options of the task.
 
     Attributes:
         problem: what is to be learnt. In ``addition-reversed`` every number begins with its units. ``scan``

@@ -32,7 +32,7 @@ Size = Annotated[int, Field(ge=2)]
 
 
 class LmEvalOptions(Frozen):
-    """What can be chosen about the task.
+    """Options of the task.
 
     Attributes:
         tasks: names of lm-eval's tasks or groups, which 'pebench lm-eval ls tasks' lists. The first metric
@@ -168,7 +168,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         raise UserError(_NO_TRAINING)
 
     def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
-        """What lm-eval says of the model; no number where the model predicts none."""
+        """Scores of lm-eval; no number where the model predicts none."""
         from lm_eval.evaluator import evaluate
 
         from pebench.models.generation import NoNumber
@@ -235,7 +235,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _manager(options: LmEvalOptions) -> Any:
-    """What knows the tasks. lm-eval's own are thousands of files, and left out where none is asked for."""
+    """Index of the tasks. lm-eval's own are thousands of files, and left out where none is asked for."""
     from lm_eval.tasks import TaskManager
 
     if options.include is not None:

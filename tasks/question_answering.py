@@ -59,7 +59,7 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 class QuestionAnsweringOptions(Frozen):
-    """What can be chosen about the task.
+    """Options of the task.
 
     Attributes:
         data: `pocket`, a path, or a dataset; see `pebench.data.questions`.

@@ -34,7 +34,7 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 class RetrievalOptions(Frozen):
-    """What can be chosen about the task.
+    """Options of the task.
 
     Attributes:
         variant: ``passkey`` hides one number; ``needle`` a number with a key; ``multi-key`` several keys with
@@ -181,7 +181,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         return answer_loss(model, batch, table)
 
     def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
-        """What is written greedily through the cache, for every depth the same texts for all encodings."""
+        """Answers written greedily through the cache, for every depth the same texts for all encodings."""
         assert isinstance(model, Decoder)
         assert self._tokenizer is not None
         asked: list[tuple[int, Example, tuple[str, ...]]] = []

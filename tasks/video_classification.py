@@ -30,7 +30,7 @@ Extent = tuple[Size, Size, Size]
 
 
 class VideoClassificationOptions(Frozen):
-    """What can be chosen about the task.
+    """Options of the task.
 
     Attributes:
         extent: frames, rows and columns of a training clip.

@@ -23,7 +23,7 @@ STEPS_AT_ONCE = 32
 
 
 class Comparisons(NamedTuple):
-    """What one step compares.
+    """Positions that one step compares.
 
     Attributes:
         pivots: (U, A) positions. candidates: (U, C, A) positions. labels: (U,) the candidate that is nearest.

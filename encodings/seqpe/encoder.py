@@ -233,7 +233,7 @@ class DigitEncoder(nn.Module):
                 nn.init.normal_(vector, std=0.02)
 
     def spell(self, positions: Tensor, share: bool) -> Strings | Tokens:
-        """What is to be read of some positions, sent to the encoder's device.
+        """Digits of some positions to be read, sent to the encoder's device.
 
         Args:
             positions: (U, A) integers that its digits can write, on the CPU: which prefixes there are is

@@ -1,4 +1,4 @@
-"""What SeqPE is trained on beside the task: nearness in space as nearness of vectors, and the same inside as
+"""Objectives of SeqPE beside the task: nearness in space as nearness of vectors, and the same inside as
 outside the trained extent. The positions to compare are drawn in tensor code.
 
 Shapes: U pivots, C candidates a pivot, A axes, S digits of all axes together, T offsets, G draws, E channels.

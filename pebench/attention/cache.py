@@ -1,4 +1,4 @@
-"""What decoding keeps of the positions it has seen."""
+"""Keys, values and tables that decoding keeps of the tokens it has seen."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def _least(bounds: Sequence[int | None]) -> int | None:
 
 
 def _claims(classes: Sequence[type[PositionEncoding]], together: bool) -> tuple[str, ...]:
-    """What holds of each part, unless one rotates what another that acts in the same layers reads."""
+    """Identities of each part, unless one rotates what another that acts in the same layers reads."""
     reading = [one for one in classes if set(one.acts) & set("RC")]
     if together and len(reading) > 1 and any("R" in one.acts for one in reading):
         return ()

@@ -15,7 +15,7 @@ from pebench.errors import UserError, unknown
 from pebench.parameters import runs_option
 
 _OTHERS = ("ls", "validate")
-"""What lm-eval's command line does beside evaluating."""
+"""Subcommands of lm-eval's command line beside evaluating."""
 
 _NO_TASKS = "--tasks names what to evaluate on; 'pebench lm-eval ls tasks' lists all there is."
 
@@ -123,7 +123,7 @@ def _parsed(harness: Any, arguments: Sequence[str]) -> Any:
 
 
 def _config_file(namespace: Any) -> dict[str, Any]:
-    """What a file of --config sets."""
+    """Settings of a file of --config."""
     if not namespace.config:
         return {}
     from lm_eval.config.evaluate_config import EvaluatorConfig

@@ -16,7 +16,7 @@ KERNELS = {
     "factored": "factored (PyTorch's own attention, with the bias as further channels)",
     "blocked": "blocked (128 queries at a time)",
 }
-"""What the names of kernels mean."""
+"""Meanings of the names of kernels."""
 
 
 @click.command("show")
@@ -174,7 +174,7 @@ def _bounds(metadata: Iterable[Any]) -> str:
 
 
 def _described(cls: type) -> dict[str, str]:
-    """What the docstrings of a module, a class and its constructor say of options, by name."""
+    """Descriptions of options in the docstrings of a module, a class and its constructor, by name."""
     found: dict[str, str] = {}
     for thing in (inspect.getmodule(cls), cls, cls.__init__):  # type: ignore[misc]
         section = re.search(

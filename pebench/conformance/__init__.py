@@ -1,4 +1,4 @@
-"""What every encoding must satisfy, as checks that its author and the tests run alike.
+"""Contracts of every encoding, as checks that its author and the tests run alike.
 
 Each check builds a small model around the encoding (`subject`) with weights so large that a mistake shows.
 `contracts` hold for every encoding, `identities` for those that claim them; `examination` runs all of them on

@@ -1,4 +1,4 @@
-"""What every encoding must satisfy; each contract raises an AssertionError that says what went wrong."""
+"""Contracts of every encoding; each raises an AssertionError that says what went wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an encoding costs beside none: time, memory and parameters, at two extents."""
+"""Cost of an encoding beside none: time, memory and parameters, at two extents."""
 
 from __future__ import annotations
 

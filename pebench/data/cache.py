@@ -1,4 +1,4 @@
-"""What is costly to make and can be made again: kept in one folder, built once, whole or not at all."""
+"""Cache of data that are costly to make: one folder, each entry built once, whole or not at all."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cache_folder() -> Path:
 
 
 def entry(kind: str, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
-    """What the cache holds under a key, built now if it is not there.
+    """Entry of the cache under a key, built now if it is not there.
 
     Of several processes that ask at once one builds and the others wait. A builder that dies leaves an entry
     without metadata, which the next one builds anew.

@@ -32,7 +32,7 @@ _TOLD = 100_000
 
 
 class Content(NamedTuple):
-    """What a file holds.
+    """Contents of a file.
 
     Attributes:
         sha256: of the content, hexadecimal.
@@ -120,7 +120,7 @@ def _behind_space(path: Path, place: int, length: int) -> int:
 
 
 class Walk(NamedTuple):
-    """What a folder holds.
+    """Contents of a folder.
 
     Attributes:
         files: paths below it, with slashes; those of a folder before those of the folders in it, in order.
@@ -200,7 +200,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def text_contents(paths: Sequence[Path]) -> list[Content]:
-    """What text files hold, without byte order marks and with plain line ends; kept until a file changes.
+    """Contents of text files, without byte order marks and with plain line ends; kept until a file changes.
 
     Raises:
         UserError: a file cannot be read or is not UTF-8.
@@ -209,7 +209,7 @@ def text_contents(paths: Sequence[Path]) -> list[Content]:
 
 
 def raw_contents(paths: Sequence[Path]) -> list[Content]:
-    """What files hold, byte by byte; kept until a file changes.
+    """Contents of files, byte by byte; kept until a file changes.
 
     Raises:
         UserError: a file cannot be read.

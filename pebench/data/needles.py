@@ -29,18 +29,18 @@ HAY = (
 """Sentences that say nothing of any number."""
 
 NUMBERS = range(10_000, 100_000)
-"""What is hidden."""
+"""Kinds of hidden content."""
 
 KEYS = (
     "anchor", "basket", "candle", "desert", "engine", "feather", "garden", "hammer", "island",
     "jacket", "kettle", "ladder", "mirror", "needle", "orchid", "pepper", "quarry", "ribbon",
     "saddle", "timber", "umbrella", "violin", "window", "yellow",
 )  # fmt: skip
-"""What numbers are hidden under."""
+"""Names that numbers are hidden under."""
 
 
 class Needles(NamedTuple):
-    """What is hidden in a text.
+    """Content hidden in a text.
 
     Attributes:
         asked: sentences that the question asks for, in the order of the text.

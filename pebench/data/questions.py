@@ -25,7 +25,7 @@ _POCKET = Path(__file__).parent / "pocket_questions"
 
 
 class QuestionSource(DataSource):
-    """What a user writes as ``data``. Text alone is ``pocket`` or a path; otherwise one of these.
+    """Value of the option ``data``. Text alone is ``pocket`` or a path; otherwise one of these.
 
     - ``{path: P}``: a file, divided 90/5/5 by the hashes of its titles; or a folder of files, divided by
       their names (``train-v1.1.json``, ``dev-v1.1.json``). Files may be compressed.

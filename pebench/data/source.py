@@ -11,7 +11,7 @@ from pebench.spec import Frozen
 
 
 class DataSource(Frozen):
-    """What stands at ``data``. Text alone is the name of data that come along, or a path.
+    """Value of the option ``data``. Text alone is the name of data that come along, or a path.
 
     Attributes:
         built_in: the name of the data that come along.
@@ -61,6 +61,6 @@ class DataSource(Frozen):
 
     @property
     def splits(self) -> dict[str, str]:
-        """What was written for each split for which something was."""
+        """The splits given explicitly."""
         written = {"train": self.train, "validation": self.validation, "test": self.test}
         return {split: value for split, value in written.items() if value is not None}

@@ -30,7 +30,7 @@ _WORDS = {
 _FILLERS = frozenset(
     {"", "data", "files", "images", "imgs", "of", "part", "set", "shard", "split", "text", "texts"}
 )
-"""What may stand beside the word for a split in a name that says nothing else: ``train-00000-of-00002``."""
+"""Marks beside the word for a split in a name that says nothing else: ``train-00000-of-00002``."""
 
 _ABOUT = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog"})
 """Files that speak of the others."""

@@ -20,11 +20,11 @@ _KINDS = {
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _SAVED = ("dataset_info.json", "dataset_dict.json")
-"""What `datasets.Dataset.save_to_disk` writes beside its tables."""
+"""Files that `datasets.Dataset.save_to_disk` writes beside its tables."""
 
 
 def kind_of(name: str) -> str | None:
-    """What the library calls files of that name, None for one that holds no table by its name."""
+    """Format of files of that name as the library calls it, None for one that holds no table by its name."""
     path = Path(name.lower())
     if path.suffix in _COMPRESSED:
         path = path.with_suffix("")

@@ -22,7 +22,7 @@ from pebench.errors import UserError, join_and, join_or, quoted
 
 
 class TextSource(DataSource):
-    """What a user writes as ``data``. Text alone is ``python-docs`` or a path; otherwise one of these.
+    """Value of the option ``data``. Text alone is ``python-docs`` or a path; otherwise one of these.
 
     - ``{path: P}``: a file (plain, .gz, .xz or .bz2), divided 90/5/5 at line ends; or a folder of files,
       divided by their names where these tell splits apart (``train/emma.txt``, ``wiki.valid.tokens``; files

@@ -33,7 +33,7 @@ _KNOWN_ENDS = (_END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]
 
 
 class TokenizerChoice(Frozen):
-    """What a user writes as ``tokenizer``. Text alone is ``bytes``, ``bpe-8192`` (any size), ``gpt2``, or
+    """Value of the option ``tokenizer``. Text alone is ``bytes``, ``bpe-8192`` (any size), ``gpt2``, or
     the path of a ``tokenizer.json`` or of its folder.
 
     Attributes:
@@ -175,7 +175,7 @@ class LibraryTokenizer(Tokenizer):
         return text
 
     def definition(self) -> dict[str, Any]:
-        """What the library makes the tokenizer of, as in a ``tokenizer.json``."""
+        """Description of the tokenizer, as in a ``tokenizer.json``."""
         definition: dict[str, Any] = json.loads(self._inner.to_str())
         return definition
 

@@ -20,7 +20,7 @@ Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class Rotation(NamedTuple):
-    """What a map starts from.
+    """Inputs of a map.
 
     Attributes:
         base: of the geometric progression of frequencies.

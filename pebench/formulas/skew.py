@@ -18,7 +18,7 @@ multiplications a channel to make, and saves 6·block for each text."""
 
 
 def turn_by_multiples(generators: Tensor, times: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
-    """What multiplies (B, H, N, d) vectors by exp(p·A), block by block.
+    """Function that multiplies (B, H, N, d) vectors by exp(p·A), block by block.
 
     Args:
         generators: (H, blocks, block, block) float64 matrices A, skew-symmetric.

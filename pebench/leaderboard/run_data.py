@@ -82,7 +82,7 @@ def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
 
 
 def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[str]]:
-    """What the folders of a sweep's runs say.
+    """Data in the folders of a sweep's runs.
 
     Args:
         runs: the folder of runs. sweep: which of them.

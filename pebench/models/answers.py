@@ -99,7 +99,7 @@ def score_answers(model: Decoder, examples: Sequence[Example], reach: Extrapolat
 
 
 class Answered(NamedTuple):
-    """What a model makes of an example.
+    """Answer of a model to an example.
 
     Attributes:
         written: ids that it writes behind the prompt; see `generate`.

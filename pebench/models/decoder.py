@@ -39,7 +39,7 @@ that are not computed twice, and takes no more memory."""
 
 
 class DecoderOptions(Frozen):
-    """What can be chosen about the decoder.
+    """Options of the decoder.
 
     Attributes:
         size: gives width, layers and heads where these are not given.
@@ -54,7 +54,7 @@ class DecoderOptions(Frozen):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def geometry(self, extent: int) -> Geometry:
-        """What an encoding must know of a decoder trained on so many tokens.
+        """Geometry of a decoder trained on so many tokens.
 
         Raises:
             ValueError: the width does not divide into the heads.

@@ -110,7 +110,7 @@ def require_room(prompts: Sequence[Sequence[int]], limit: int, reach: Extrapolat
 
 @torch.no_grad()
 def greedy(context: Context, limit: int, stop: Stop) -> list[list[int]]:
-    """What `generate` gives for each row of a context, which is used up by it.
+    """Result of `generate` for each row of a context, which is used up by it.
 
     Raises:
         NoNumber: the model predicts none.

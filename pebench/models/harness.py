@@ -23,7 +23,7 @@ from pebench.models.likelihood import Continuation, likelihoods
 from pebench.position_encoding import Extrapolation
 
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-"""What lm-eval lets a task call the most tokens of an answer."""
+"""Names that lm-eval lets a task use for the most tokens of an answer."""
 
 _USUAL_ANSWER = 8
 """An answer whose length its task leaves open gets what the text leaves of `max_length`, and this part of it
@@ -251,7 +251,7 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
                     yield numbers[place], score.log, score.greedy
 
     def _prompt(self, context: str, keywords: dict[str, Any]) -> _Prompt:
-        """What a request for a text asks for."""
+        """Demands of a request for a text."""
         asked: dict[str, Any] = dict(normalize_gen_kwargs(keywords))
         if asked.get("do_sample") or asked.get("num_beams", 1) != 1:
             raise UserError("pebench decodes greedily: ask for do_sample=False and no beams.")

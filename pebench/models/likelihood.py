@@ -17,7 +17,7 @@ from pebench.position_encoding import Extrapolation, grid, tabulate
 
 
 class Continuation(NamedTuple):
-    """What is to be scored.
+    """Text to be scored.
 
     Attributes:
         context: ids that the model is given, at least one.
@@ -34,7 +34,7 @@ class Continuation(NamedTuple):
 
 
 class Likelihood(NamedTuple):
-    """What the model thinks of a continuation.
+    """Likelihood of a continuation.
 
     Attributes:
         log: the natural logarithm of its probability.

@@ -14,7 +14,7 @@ from pebench.randomness import derive
 
 
 class VideoOptions(VisionOptions):
-    """What can be chosen about the model: all that can be about one for pictures, and this.
+    """Options of the model: all of one for pictures, and this.
 
     Attributes:
         frames: that a patch reaches over.

@@ -26,7 +26,7 @@ SMALL = {"patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 4}
 
 
 class VisionOptions(Frozen):
-    """What can be chosen about the model.
+    """Options of the model.
 
     Attributes:
         name: of one of timm's vision Transformers, such as ``vit_small_patch16_224``; by default a small one.
@@ -97,7 +97,7 @@ class Outline(Frozen):
     prefix_tokens: int
 
     def geometry(self, extent: tuple[int, ...]) -> Geometry:
-        """What an encoding must know, for a grid of so many rows and columns of patches."""
+        """Geometry of the model for a grid of so many rows and columns of patches."""
         return Geometry(
             self.width, self.heads, self.layers, extent, causal=False, prefix_tokens=self.prefix_tokens
         )

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-"""What a picture's file may be."""
+"""Endings that a picture's file may have."""
 
 METADATA: dict[str, dict[str, None]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
 }
-"""What changes from one drawing to the next and is left out, by format."""
+"""Metadata that changes from one drawing to the next and is left out, by format."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Of the heads. Okabe & Ito's, which colour-blind eyes tell apart; dashes tell them apart in grey."""

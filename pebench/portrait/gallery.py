@@ -51,7 +51,7 @@ def gallery(folder: Path) -> Path:
 
 
 def _shown(facts: dict[str, object]) -> str:
-    """What a picture shows, for those who cannot see it."""
+    """Description of a picture, for those who cannot see it."""
     axes = facts.get("axes", (1,))
     assert isinstance(axes, tuple)
     kinds = {1: "curves by distance", 2: "maps by rows and columns", 3: "maps of two frames"}

@@ -1,4 +1,4 @@
-"""What an encoding does to a logit, by the distance of query and key.
+"""Effect of an encoding on a logit, by the distance of query and key.
 
 All encodings are looked at alike. Query and key have the same content, channels drawn from N(0, 1) and
 projected by the identity. The logit is what attention would compute from them; less what it would be without
@@ -69,7 +69,7 @@ class Portrait(NamedTuple):
 def portrait(
     name: str, options: Mapping[str, Any], axes: int, method: str | None = None, frames: int = 0
 ) -> Portrait:
-    """What becomes of the logits of the last query over all keys before it, on a grid of one in the middle.
+    """Change of the logits of the last query over all keys before it, on a grid of one in the middle.
 
     Args:
         name: of the encoding.

@@ -78,7 +78,7 @@ def forget_compiled() -> None:
 
 
 def _instructions() -> list[str]:
-    """What the CPU can do, as Linux names it; empty elsewhere."""
+    """Instruction sets of the CPU, as Linux names them; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

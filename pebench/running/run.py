@@ -81,7 +81,7 @@ def execute(
 
 
 _GO, _HOME = "go", "home"
-"""What the first rank says to the others at the beginning."""
+"""Messages of the first rank to the others at the beginning."""
 
 
 def _lead(
@@ -402,7 +402,7 @@ class _Run:
 
 
 def _concluded(task: AnyTask, scores: list[Score]) -> list[Score]:
-    """What the task makes of all evaluations together."""
+    """Scores that the task draws from all evaluations together."""
     found: dict[Extrapolation, dict[str, float]] = {}
     for score in scores:
         values = found.setdefault(Extrapolation(score.extent, score.extrapolation), {})

@@ -30,7 +30,7 @@ Loss = Callable[[nn.Module, Batch, Table], Tensor]
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known after an update.
+    """Progress after an update.
 
     Attributes:
         state: where training stands.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pebench.spec import RunSpec
 
 PLACES = ("encoding", "task", "model", "train")
-"""What the first word of a dotted path may be."""
+"""First words of a dotted path."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pebench.sweeping.sweep import Sweep, SweepFile, resolved
 
 
 def recorded_sweep(runs: Path, wanted: str) -> SweepRecord:
-    """What was submitted under a name, or under that of a sweep's file.
+    """Record of the sweep that was submitted under a name, or under that of its file.
 
     Where the file has changed since, what was submitted counts, and a line on stderr says so.
 
@@ -91,7 +91,7 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
 
 
 def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
-    """What the cells of a record were to be, by run id, from the text of its file; nothing where that cannot
+    """Intended cells of a record, by run id, from the text of its file; nothing where that cannot
     be told any more, as without a plugin."""
     try:
         file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
@@ -116,7 +116,7 @@ def means_sweep(text: str, names: Iterable[str]) -> bool:
 
 
 def _find(runs: Path, wanted: str) -> tuple[SweepRecord, bool]:
-    """What was submitted, and whether it was named by a file that says something else now."""
+    """Record of a submission, and whether it was named by a file that says something else now."""
     records = {record.name: record for record in read_sweeps(runs)}
     if not yaml_file.is_named(wanted):
         if wanted not in records:
@@ -132,13 +132,13 @@ def _find(runs: Path, wanted: str) -> tuple[SweepRecord, bool]:
 
 
 def _said(path: Path) -> dict[str, Any]:
-    """What the file of a sweep says; comments say nothing."""
+    """Values in the file of a sweep."""
     values, _ = yaml_file.read_mapping(path)
     return {"name": path.stem, **values}
 
 
 def _submitted(record: SweepRecord) -> dict[str, Any]:
-    """What it said when it was submitted."""
+    """Values at the time of submission."""
     return {"name": record.name, **yaml_file.parse_mapping(record.source, f"sweep '{record.name}'")}
 
 

@@ -127,7 +127,7 @@ def _seeds(value: Any) -> Any:
 
 
 class SweepFile(Frozen):
-    """What may be written in the file of a sweep; the module's docstring shows it whole."""
+    """Keys of the file of a sweep; the module's docstring shows it whole."""
 
     name: str
     encodings: Annotated[tuple[Entry, ...], Field(min_length=1)]
@@ -205,7 +205,7 @@ def _with_value(cell: Cell, path: str, value: Any) -> Cell:
 
 
 def _own(encoding: Entry, task: Entry) -> dict[str, Mapping[str, Any]]:
-    """What two entries set themselves, by place."""
+    """Settings of two entries themselves, by place."""
     both = Cell("", "", {"encoding": encoding.options, "task": task.options})
     for entry in (task, encoding):
         for place, values in entry.overrides.items():
@@ -233,7 +233,7 @@ class Sweep(Frozen):
     submitted: SweepRecord | None = None
 
     def record(self) -> SweepRecord:
-        """What is kept beside the runs."""
+        """Record that is kept beside the runs."""
         if self.submitted is not None:
             return self.submitted
         runs = tuple(spec.run_id for spec in self.cells)
@@ -279,7 +279,7 @@ def find(sweep: str | Path) -> Path:
 
 
 def read(path: Path) -> tuple[SweepFile, str]:
-    """What a sweep's file says, and its text; no name in it is looked up yet.
+    """Contents of a sweep's file, and its text; no name in it is looked up yet.
 
     Raises:
         UserError: it cannot be read, or a key or a value is wrong.

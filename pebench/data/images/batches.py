@@ -26,7 +26,7 @@ Batch = dict[str, Tensor]
 
 
 class Made(NamedTuple):
-    """What a process hands over.
+    """Batch that a process hands over.
 
     Attributes:
         batch: of the pictures that could be read, empty if none could.
@@ -38,7 +38,7 @@ class Made(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What a process makes a batch of.
+    """Order from which a process makes a batch.
 
     Attributes:
         names: spell out the random numbers of the batch, None where none are drawn.
@@ -112,7 +112,7 @@ class Recipe:
 
 
 class _Batches(Dataset[Made]):
-    """What the loader's processes look a batch up in, by its order."""
+    """Orders of batches, in which the loader's processes look them up."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe

@@ -1,4 +1,4 @@
-"""What every source of pictures offers."""
+"""Interface of every source of pictures."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BadImages = Literal["refuse", "skip"]
-"""What becomes of pictures that cannot be read: they end the run, or are passed over with a word."""
+"""Fate of pictures that cannot be read: they end the run, or are passed over with a word."""
 
 Item = Any
-"""What a source needs to open a picture: its number, or its bytes and its class."""
+"""Key by which a source opens a picture: its number, or its bytes and its class."""
 
 
 def in_rgb(picture: Image) -> Image:
@@ -63,7 +63,7 @@ class Pictures(ABC):
         """How messages call a picture."""
 
     def attempt(self, item: Item) -> tuple[Image, int] | None:
-        """What `load` gives, None for a picture that cannot be read."""
+        """Result of `load`, None for a picture that cannot be read."""
         from PIL.Image import DecompressionBombError
 
         try:

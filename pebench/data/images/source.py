@@ -13,7 +13,7 @@ from pebench.errors import join_and
 
 
 class ImageSource(DataSource):
-    """What a user writes as ``data``. Text alone is ``digits`` or a folder's path; otherwise one of these.
+    """Value of the option ``data``. Text alone is ``digits`` or a folder's path; otherwise one of these.
 
     - ``{path: P}``: a folder of class folders, with folders for splits around them or not. ``~`` and
       environment variables are filled in: ``$CALTECH``.
