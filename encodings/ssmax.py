@@ -16,7 +16,7 @@ class ScalableSoftmaxEncoding(PositionEncoding):
     axes = (1, 2, 3)
     acts = "T"
     cost = "N·H factors on the queries a layer"
-    claims = ("shift", "reversal")
+    claims = ("shift", "reversal", "grid-row")
     source = "Nakanishi 2025, https://arxiv.org/abs/2501.19399"
 
     def __init__(self, geometry: Geometry, start: float = 0.43, bias: bool = False) -> None:

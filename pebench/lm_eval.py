@@ -74,7 +74,7 @@ class RunLM(DecoderLM):
             "run": spec.run_id,
             "encoding": spec.encoding.label,
             "trained_extent": self.model.geometry.extent[0],
-            "extrapolation": self._method,
+            "extrapolation": self.extrapolation,
             "model_num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
         }
 

@@ -65,7 +65,9 @@ def test_batches_score_as_each_text_alone(encoding: str, bounds: dict[str, int])
     model, asked = decoder(encoding), requests()
     wanted = [alone(model, continuation) for continuation in asked]
     found = collected(model, asked, **bounds)
-    assert [score.log for score in found] == pytest.approx([log for log, _ in wanted], abs=1e-4)
+    # RePo turns by angles that grow with the content, and rounding with them.
+    tolerance = 1e-3 if encoding == "repo" else 1e-4
+    assert [score.log for score in found] == pytest.approx([log for log, _ in wanted], abs=tolerance)
     assert [score.greedy for score in found] == [greedy for _, greedy in wanted]
 
 

@@ -308,7 +308,14 @@ def test_the_whole_machine_is_no_data() -> None:
         corpus("/")
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "\0", "a/" * 3000, "\ud800", "~nobody-of-that-name/x"])
+@pytest.mark.parametrize("name", ["\0", "\ud800"])
+def test_a_path_that_is_no_text_is_refused(name: str) -> None:
+    for data in (name, {"train": name}):
+        with pytest.raises(UserError, match="is no valid text"):
+            corpus(data)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000, "~nobody-of-that-name/x"])
 def test_a_path_that_cannot_be_is_not_there(name: str) -> None:
     with pytest.raises(UserError, match="no text file or folder at"):
         corpus(name)

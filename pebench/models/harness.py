@@ -131,6 +131,11 @@ class DecoderLM(TemplateLM):  # type: ignore[misc] # the library has no types
         ids: list[int] = self._tokenizer.encode(string).tolist()
         return ids
 
+    @property
+    def extrapolation(self) -> str:
+        """The method past the trained extent, with its options."""
+        return self._way.method
+
     def reach(self, length: int) -> Extrapolation:
         """How a request of so many tokens is served.
 

@@ -122,10 +122,10 @@ def test_the_reason_of_the_rank_that_failed_is_the_one_on_record(slurm: LocalSlu
         '"""An encoding that fails on one rank."""\n'
         "import os\n\nfrom pebench.position_encoding import PositionEncoding\n\n\n"
         "class Fails(PositionEncoding):\n"
-        "    def table(self, positions, reach):\n"
+        "    def table(self, x):\n"
         "        if os.environ.get('SLURM_PROCID') == '1':\n"
         "            raise ArithmeticError('one rank has had enough')\n"
-        "        return positions\n"
+        "        return x.positions\n"
     )
     sweep, runs = slow(place, encodings=["fails"], plugins=["fails.py"]), place / "runs"
     submit(sweep, runs, "slurm", TWO)
