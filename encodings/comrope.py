@@ -24,6 +24,7 @@ class CommutingRotaryEncoding(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = "R"
+    head_width_only = True
     extrapolations = ("extend", "interpolate")
     cost = (
         "O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) time a "

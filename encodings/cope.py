@@ -27,6 +27,7 @@ class CopeEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "C"
+    head_width_only = True
     causal_only = True
     kernels = ("blocked",)
     cost = (

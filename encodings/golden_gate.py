@@ -24,6 +24,7 @@ class GoldenGateEncoding(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = "R"
+    head_width_only = True
     extrapolations = ("extend", "interpolate")
     cost = "O(N·D) time a layer; N·D cosines and sines, made once a forward pass"
     claims = ("shift",)

@@ -21,6 +21,7 @@ class GrapeAEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "C"
+    head_width_only = True
     causal_only = True
     kernels = ("factored",)
     cost = (

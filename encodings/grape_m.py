@@ -26,6 +26,7 @@ class GrapeMEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "R"
+    head_width_only = True
     cost = (
         "O(N·D) time a layer, in each of which N·d/2 cosines and sines are made anew, N·D/2 of each with"
         " frequencies of each head or with content"

@@ -24,6 +24,7 @@ class LiereEncoding(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = "R"
+    head_width_only = True
     cost = (
         "one axis: O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) "
         "time a layer as well. Several: both, in float64, for an exponential for each position, head and "

@@ -23,6 +23,7 @@ class MultimodalRotaryEncoding(PositionEncoding):
 
     axes = (3,)
     acts = "R"
+    head_width_only = True
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
     claims = ("shift",)
     source = "Wang et al. 2024, https://arxiv.org/abs/2409.12191; interleaved: Qwen3-VL, https://arxiv.org/abs/2511.21631"

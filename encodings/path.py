@@ -50,6 +50,7 @@ class PathEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "C"
+    head_width_only = True
     causal_only = True
     kernels = ("blocked",)
     cost = (

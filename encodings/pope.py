@@ -23,6 +23,7 @@ class PopeEncoding(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = "R"
+    widens_heads = True
     cost = (
         "twice the channels in the products q·k; O(N·D) time a layer; N·d cosines and sines, made once a"
         " forward pass"

@@ -46,6 +46,7 @@ class RepoEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "R"
+    head_width_only = True
     causal_only = True
     orderless = True
     cost = "D²/4 + H·D/8 multiplications a token and N·D/2 cosines and sines, in each layer from `start` on"

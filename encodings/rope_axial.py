@@ -21,6 +21,7 @@ class AxialRotaryEncoding(PositionEncoding):
 
     axes = (2, 3)
     acts = "R"
+    head_width_only = True
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
     claims = ("shift",)
     source = "Heo et al. 2024, https://arxiv.org/abs/2403.13298"

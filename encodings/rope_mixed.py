@@ -22,6 +22,7 @@ class MixedRotaryEncoding(PositionEncoding):
 
     axes = (2, 3)
     acts = "R"
+    head_width_only = True
     cost = "O(N·D) time a layer, in each of which N·D cosines and sines are made anew"
     claims = ("shift",)
     source = "Heo et al. 2024, https://arxiv.org/abs/2403.13298"

@@ -47,6 +47,7 @@ class SelectiveRopeEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "R"
+    head_width_only = True
     causal_only = True
     cost = "a product D → rank → D/2, a convolution, N·D/2 sums in float64, cosines and sines a layer"
     claims = ("shift",)

@@ -23,6 +23,7 @@ class SpiralEncoding(PositionEncoding):
 
     axes = (2,)
     acts = "R"
+    head_width_only = True
     extrapolations = ("interpolate",)
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
     source = "2026, https://arxiv.org/abs/2602.03227"

@@ -34,6 +34,7 @@ class WallEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "C"
+    head_width_only = True
     causal_only = True
     kernels = ("blocked",)
     cost = (

@@ -21,6 +21,7 @@ class XposEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "R"
+    head_width_only = True
     causal_only = True
     cost = "O(N·D) time a layer; 1.5·N·d cosines, sines and scales, made once a forward pass"
     claims = ("shift",)

@@ -234,6 +234,9 @@ class PositionEncoding(nn.Module):
         claims: names of `pebench.conformance.identities` that hold of it in every setting that it serves.
         host_positions: whether `table` is given positions on the CPU where the caller has them there, because
             it inspects values; on CUDA that would force a synchronisation.
+        widens_heads: whether `rotate` gives queries and keys another width.
+        head_width_only: whether its hooks take queries and keys of d channels alone, so that it cannot stand
+            in a composition behind one that widens them, nor beside one if its bias reads them.
         tf32: whether its products of float32 matrices, and those of their backward pass, may be computed in
             TF32 on CUDA when training is in bfloat16. Never where a factor is a position, an angle or a sum
             of such, of which 10 bits do not remain exact.
@@ -260,6 +263,8 @@ class PositionEncoding(nn.Module):
     cost: ClassVar[str] = ""
     claims: ClassVar[tuple[str, ...]] = ()
     host_positions: ClassVar[bool] = False
+    widens_heads: ClassVar[bool] = False
+    head_width_only: ClassVar[bool] = False
     tf32: ClassVar[bool] = False
     autocast: ClassVar[bool] = False
     graph_break: ClassVar[str] = ""

@@ -202,6 +202,21 @@ def test_where_both_are_the_same_runs_nothing_is_tested(
     assert "Holm's correction over 1 comparison," in said
 
 
+def test_an_extrapolation_with_commas_in_its_options_is_an_operand(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in range(3)]
+    method = "yarn(beta_fast=16, factor=4)"
+    for spec in specs:
+        scores: Scores = {
+            ("bits-per-byte", 128, "extend"): 2.0 + spec.seed,
+            ("bits-per-byte", 512, "extend"): 4.0 + spec.seed,
+            ("bits-per-byte", 512, method): 3.0 + spec.seed * 1.1,
+        }
+        finish(begin(runs, spec), scores)
+    record_sweep(runs, specs)
+    (pair,) = compared(runs, f"rope, {method}", "rope").pairs
+    assert pair.scores[1].test.first == pytest.approx(4.1)
+
+
 def test_leaderboard_and_compare_give_one_p_for_one_pair(runs: Path) -> None:
     made(runs)
     (collection,) = from_runs(runs, ["quickstart"])

@@ -20,6 +20,7 @@ from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.plugin_ref import PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, grid, layer_inputs, tabulate
+from pebench.registry import encodings
 from pebench.resolve import resolve
 from pebench.sweeping.sweep import load_sweep
 
@@ -139,6 +140,9 @@ def test_one_part_draws_nothing_of_another() -> None:
         ({"layers": ["learned", "none"]}, "acts on the embeddings alone has no layers of its own"),
         ("t5 + lookhere", "serve no number of position axes in common"),
         ({"compose": [{"rope": {"bas": 3}}, "none"]}, "unknown option 'bas' of encoding 'rope'"),
+        ("pope + path", "the bias of part 2|part 2 takes heads of the model's width"),
+        ("path + pope", "the bias of part 1 takes heads of the model's width"),
+        ("pope + repo", "part 2 takes heads of the model's width, which a part before it widens"),
         ("seqpe + seqpe", "two of its parts choose the positions of training"),
     ],
     ids=str,
@@ -146,6 +150,19 @@ def test_one_part_draws_nothing_of_another() -> None:
 def test_what_does_not_go_together_is_one_sentence(ref: PluginRef, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         resolve(ref, {"language-modeling": {"extent": 24, "evaluate": [24]}}, model={"width": 16, "heads": 2})
+
+
+@pytest.mark.parametrize("name", sorted(encodings.origins()))
+@pytest.mark.parametrize("order", ["pope + {}", "{} + pope"])
+def test_beside_one_that_widens_heads_an_encoding_works_or_is_refused(order: str, name: str) -> None:
+    try:
+        for subject in subjects(*split(order.format(name), "encoding")):
+            places = subject.grid()
+            tokens = subject.tokens(places.shape[1])
+            hidden = run_forward(subject.model(), tokens, places, subject.reach())
+            assert hidden.isfinite().all()
+    except UserError:
+        return
 
 
 def test_a_sweep_names_compositions_in_one_line_each(tmp_path: Path) -> None:

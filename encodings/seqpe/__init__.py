@@ -66,6 +66,7 @@ class SeqPE(PositionEncoding):
 
     axes = (1, 2, 3)
     acts = "IRB"
+    head_width_only = True
     kernels = ("fused", "factored")
     cost = (
         "once a forward pass an encoder over the digits of all distinct positions: O(N·W²) time for "

@@ -195,7 +195,8 @@ def composed(
             parts in every layer.
 
     Raises:
-        ValueError: the parts serve no number of axes in common, or one of a pattern has no layers to act in.
+        ValueError: the parts serve no number of axes in common, one of a pattern has no layers to act in, or
+            one widens the heads that another takes in the width of the model alone.
     """
     classes = [one for one, _ in parts]
     axes = [count for count in classes[0].axes if all(count in other.axes for other in classes)]
@@ -203,6 +204,8 @@ def composed(
         raise ValueError("its parts serve no number of position axes in common")
     if pattern is not None and any(one.acts == "I" for one in classes):
         raise ValueError("an encoding that acts on the embeddings alone has no layers of its own: compose it")
+    if pattern is None and _misfit_of_widths(classes):
+        raise ValueError(_misfit_of_widths(classes))
     default = classes[0].extrapolations[0]
     further = (method for one in classes for method in one.extrapolations if method != one.extrapolations[0])
     methods = tuple(dict.fromkeys((default, *further)))
@@ -216,6 +219,8 @@ def composed(
         "cost": "; ".join(dict.fromkeys(one.cost for one in classes)),
         "claims": _claims(classes, pattern is None),
         "host_positions": any(one.host_positions for one in classes),
+        "widens_heads": any(one.widens_heads for one in classes),
+        "head_width_only": any(one.head_width_only for one in classes),
         "tf32": all(one.tf32 for one in classes),
         "autocast": all(one.autocast for one in classes),
         "graph_break": "; ".join(one.graph_break for one in classes if one.graph_break),
@@ -244,6 +249,20 @@ def _claims(classes: Sequence[type[PositionEncoding]], together: bool) -> tuple[
     if together and len(reading) > 1 and any("R" in one.acts for one in reading):
         return ()
     return tuple(claim for claim in classes[0].claims if all(claim in one.claims for one in classes))
+
+
+def _misfit_of_widths(classes: Sequence[type[PositionEncoding]]) -> str:
+    """The sentence on parts of which one widens what another reads; empty where they go together."""
+    widening = [number for number, one in enumerate(classes) if one.widens_heads]
+    for number, one in enumerate(classes):
+        others = [other for other in widening if other != number]
+        if one.head_width_only and any(other < number for other in others):
+            return f"part {number + 1} takes heads of the model's width, which a part before it widens"
+        if one.head_width_only and "C" in one.acts and others:
+            return (
+                f"the bias of part {number + 1} takes heads of the model's width, which another part widens"
+            )
+    return ""
 
 
 def _draws_positions(part: PositionEncoding) -> bool:

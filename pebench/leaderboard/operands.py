@@ -141,13 +141,15 @@ def _encoding(collection: Collection, name: str) -> Operand:
 
 def _rows(collection: Collection, name: str) -> tuple[list[Group], str | None]:
     """The groups that a sweep's tables call so, and the extrapolation in the name: ``rope, yarn``."""
-    base, _, method = name.rpartition(", ")
     for called in ("label", "encoding", "encoding_name"):
-        own = [group for group in collection.groups.values() if getattr(group, called) == name]
-        if own:
-            return own, None
-        own = [group for group in collection.groups.values() if getattr(group, called) == base]
-        scores = collection.scores[collection.scores["group"].isin([group.key for group in own])]
-        if method in set(scores["extrapolation"]):
-            return own, method
+        named: dict[str, list[Group]] = {}
+        for group in collection.groups.values():
+            named.setdefault(getattr(group, called), []).append(group)
+        if name in named:
+            return named[name], None
+        for base, own in named.items():
+            scores = collection.scores[collection.scores["group"].isin([group.key for group in own])]
+            for method in scores["extrapolation"].unique():
+                if name == f"{base}, {method}":
+                    return own, method
     return [], None

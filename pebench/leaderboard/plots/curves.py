@@ -38,7 +38,17 @@ def draw(board: Board) -> Figure:
     look = looks(board.tables)
     ends = {each: _panel(each, table, look) for each, table in zip(axes, board.tables, strict=True)}
     name_at_the_right(figure, ends)
+    _keep_captions_inside(figure, axes)
     return figure
+
+
+def _keep_captions_inside(figure: Figure, axes: list[Axes]) -> None:
+    """Begins a caption at the left edge of its panel where, centred under a panel that long names have made
+    narrow, it would leave the figure."""
+    figure.draw_without_rendering()
+    for each in axes:
+        if each.xaxis.label.get_window_extent().x0 < 0:
+            each.set_xlabel(each.get_xlabel(), loc="left", multialignment="left")
 
 
 def _panel(axes: Axes, table: LeaderboardTable, look: dict[str, Look]) -> list[End]:
