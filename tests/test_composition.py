@@ -14,7 +14,16 @@ from pebench.attention import prefix_tokens
 from pebench.attention.composition import Composition, _sum
 from pebench.attention.encoded_positions import encoded_positions
 from pebench.cli import pebench
-from pebench.conformance import CONTRACTS, IDENTITIES, Contract, Subject, assert_close, run_forward, subjects
+from pebench.conformance import (
+    CONTRACTS,
+    IDENTITIES,
+    Contract,
+    Cost,
+    Subject,
+    assert_close,
+    run_forward,
+    subjects,
+)
 from pebench.encoding_config import build_encoding, encoding_config
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
@@ -222,9 +231,18 @@ def test_a_version_of_a_part_is_in_the_identity() -> None:
     assert [part["version"] for part in config.options["parts"]] == [1, 2]
 
 
-def test_check_takes_a_composition() -> None:
-    done = CliRunner().invoke(pebench, ["check", "learned + ropee"])
-    assert done.exit_code == 2 or "did you mean" in str(done.exception)
+PRICES = [Cost((8,), "parameters", 10, 12, 1.2)]
+
+
+def test_check_takes_a_composition_and_calls_it_by_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pebench.conformance.examination.CONTRACTS", CONTRACTS[:2])
+    monkeypatch.setattr("pebench.conformance.costs", lambda *_, **__: PRICES)
+    done = CliRunner().invoke(pebench, ["check", "learned + rope"])
+    assert done.exit_code == 0, done.output
+    assert "learned + rope has 2 parameters of its own" in done.output
+    assert "learned + rope is sound" in done.output
+    refused = CliRunner().invoke(pebench, ["check", "learned + ropee"])
+    assert isinstance(refused.exception, UserError)
 
 
 def test_decoders_take_any_composition() -> None:

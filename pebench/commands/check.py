@@ -57,20 +57,21 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
     from rich.table import Table
 
     from pebench.conformance import Finding, costs, examine
-    from pebench.encoding_config import encoding_class
+    from pebench.encoding_config import encoding_class, encoding_config
 
     _assert_there(device)
     name, written = _split(encoding)
     chosen = {**written, **dict(options)}
+    title = encoding_config({name: chosen}).label if written else name
     if plot is not None:
         _draw(name, chosen, plot)
     console = Console()
     findings: dict[str, list[Finding]] = {}
-    with console.status(f"checking {name}") as status:
+    with console.status(f"checking {title}") as status:
         for finding in examine(name, chosen, device):
             findings.setdefault(finding.contract, []).append(finding)
-            status.update(f"checking {name}: {finding.setting}, {finding.contract}")
-        status.update(f"pricing {name}")
+            status.update(f"checking {title}: {finding.setting}, {finding.contract}")
+        status.update(f"pricing {title}")
         prices = list(costs(name, chosen, encoding_class(name, chosen).axes[0], device=device))
     table = Table("", "contract", "setting", box=None, pad_edge=False)
     for contract, found in findings.items():
@@ -83,12 +84,12 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
     console.print()
     console.print(_price_list(prices))
     parameters = next(price for price in prices if price.quantity == "parameters")
-    console.print(f"\n{name} has {int(parameters.own - parameters.without):,} parameters of its own.")
+    console.print(f"\n{title} has {int(parameters.own - parameters.without):,} parameters of its own.")
     broken_count = sum(any(finding.fault for finding in found) for found in findings.values())
     console.print(
-        f"{name} is sound."
+        f"{title} is sound."
         if not broken_count
-        else f"{name} breaks {broken_count} of {len(findings)} contracts."
+        else f"{title} breaks {broken_count} of {len(findings)} contracts."
     )
     return 1 if broken_count else 0
 
