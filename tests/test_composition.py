@@ -248,3 +248,24 @@ def test_check_takes_a_composition_and_calls_it_by_its_parts(monkeypatch: pytest
 def test_decoders_take_any_composition() -> None:
     for subject in _subjects():
         assert isinstance(subject.model(), Decoder)
+
+
+def test_a_row_is_called_by_the_settings_that_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "encodings: [rope, {rope: {}, train: {encoding: {clip: 2}}}]\n"
+        "tasks: [{language-modeling: {extent: 16, evaluate: [16], tokens: 64}}]\n"
+        "model: {width: 16, layers: 1, heads: 2}\ntrain: {steps: 1, batch: 2}\nseeds: 1\n",
+        "utf-8",
+    )
+    runs = str(tmp_path / "runs")
+    done = CliRunner().invoke(pebench, ["submit", str(file), "--cluster", "inline", "--runs", runs])
+    assert done.exit_code == 0, done.output
+    told = CliRunner().invoke(
+        pebench, ["leaderboard", "own", "--runs", runs, "--output", str(tmp_path / "r")]
+    )
+    rows = (tmp_path / "r/own/leaderboard.md").read_text("utf-8")
+    assert told.exit_code == 0, told.output
+    assert "| rope [train.encoding.clip=2.0] " in rows
+    assert "| rope " in rows
+    assert "null" not in rows

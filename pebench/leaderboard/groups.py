@@ -42,8 +42,9 @@ class Group:
 
     @property
     def label(self) -> str:
-        """The name of its row."""
-        others = [f"{name}={value}" for name, value in self.settings.items() if not _of_task(name)]
+        """The name of its row; settings that are not set for it say nothing in it."""
+        own = {name: value for name, value in self.settings.items() if value not in ("", "null")}
+        others = [f"{name}={value}" for name, value in own.items() if not _of_task(name)]
         return f"{self.encoding} [{', '.join(others)}]" if others else self.encoding
 
 
