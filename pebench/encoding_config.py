@@ -78,18 +78,20 @@ def build_encoding(
         UserError: the name or an option is wrong, or the encoding refuses the geometry.
     """
     cls = encoding_class(name, options)
-    config = encoding_config({name: dict(options)})
-    require_fit(cls, config.label or name, geometry, "the geometry")
     keywords: dict[str, Any] = {}
-    if name not in COMPOSITIONS:
+    if name in COMPOSITIONS:
+        title = encoding_config({name: dict(options)}).label
+    else:
         values = validated(of_signature(cls), dict(options), f"encoding '{name}'")
         keywords = {key: getattr(values, key) for key in type(values).model_fields}
+        title = label(name, values)
+    require_fit(cls, title, geometry, "the geometry")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "encoding", name))
         try:
             return cls(geometry, **keywords)
         except ValueError as error:
-            raise UserError(f"encoding '{config.label or name}': {str(error).rstrip('.')}.") from error
+            raise UserError(f"encoding '{title}': {str(error).rstrip('.')}.") from error
 
 
 def require_fit(cls: type[PositionEncoding], title: str, geometry: Geometry, owner: str) -> None:
