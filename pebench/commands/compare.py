@@ -25,26 +25,41 @@ if TYPE_CHECKING:
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="What to compare by. [default: the task's own]"
 )
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="NUMBER",
+    help="A difference that does not matter: are A and B equal within it, and how many seeds would show it?",
+)
 @runs_option
-def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...], runs: Path) -> None:
+def command(
+    first: str,
+    second: str,
+    sweep: str | None,
+    metrics: tuple[str, ...],
+    margin: float | None,
+    runs: Path,
+) -> None:
     """Say whether A is better than B, and on what evidence.
 
     A and B are two encodings of a sweep, as its tables call them; two sweeps, whose encodings of one name are
     compared; or two runs, by their ids or the beginnings of these. Scores are compared in pairs of equal
-    seeds at every extent, and a difference counts as shown below 5 % after Holm's correction over all
-    that is tested. Where A and B are the same runs, nothing is.
+    seeds at every extent, over the seeds and the text where runs kept their scores by document, and a
+    difference counts as shown below 5 % after Holm's correction over all that is tested. Where A and B are
+    the same runs, nothing is.
 
     \b
     Examples:
       pebench compare rope alibi
       pebench compare rope 'rope, yarn' --sweep quickstart --metric perplexity
+      pebench compare dape fox --margin 0.01
       pebench compare quickstart my-quickstart
     """
     from pebench.leaderboard.comparison import compare
     from pebench.leaderboard.operands import find_operands
 
     collection, operands = find_operands(runs, (first, second), sweep)
-    _print(operands, compare(collection, operands, metrics))
+    _print(operands, compare(collection, operands, metrics, margin))
 
 
 def _print(operands: Operands, found: Comparison) -> None:
@@ -60,7 +75,8 @@ def _print(operands: Operands, found: Comparison) -> None:
         title = [group.label] if operands[0].kind == "sweep" else []
         console.print(Text(" · ".join([*title, " ".join(group.table)]), style="bold"))
         for metric in dict.fromkeys(score.metric for score in pair.scores):
-            _print_scores([score for score in pair.scores if score.metric == metric], group.trained, console)
+            own = [score for score in pair.scores if score.metric == metric]
+            _print_scores(own, group.trained, found.margin, console)
         for note in pair.notes:
             console.print(Text(f"- {note.replace('`', '')}"))
         for letter, ids in zip("AB", pair.run_ids, strict=True):
@@ -71,17 +87,20 @@ def _print(operands: Operands, found: Comparison) -> None:
     console.print(Text(found.verdict, style="bold"))
 
 
-def _print_scores(scores: list[ComparedScore], trained: Extent | None, console: Console) -> None:
+def _print_scores(
+    scores: list[ComparedScore], trained: Extent | None, margin: float | None, console: Console
+) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text
+    from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text, signed
     from pebench.scores import extent_name
 
     console.print(metric_heading(scores[0].metric, scores[0].record))
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("extent", no_wrap=True)
-    for heading in ("A", "B", "A − B", "A won", "p", "Holm's p"):
+    equal = [] if margin is None else [f"p equal ± {margin:g}"]
+    for heading in ("A", "B", "A − B", "%", "SDs", "A won", "p", "Holm's p", *equal):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("better", no_wrap=True)
     for score in scores:
@@ -91,9 +110,14 @@ def _print_scores(scores: list[ComparedScore], trained: Extent | None, console: 
             f"{extent_name(score.extent)}{' (trained)' if score.extent == trained else ''}",
             *("" if math.isnan(mean) else number(mean) for mean in (test.first, test.second)),
             difference_of(test.difference, test.half_width, test.first),
+            *(
+                "" if math.isnan(effect) else signed(effect, 1)
+                for effect in (score.percent, score.deviations)
+            ),
             f"{score.won} of {test.pairs}" if test.pairs else "",
             p_text(test.p),
             p_text(test.p_holm),
+            *(p_text(score.p_equivalent) for _ in equal),
             {1: "A", -1: "B", 0: unshown}[score.shown],
         )
     console.print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,9 @@ def _leaderboard(board: Board) -> pandas.DataFrame:
     for name in ("training_peak_memory_bytes", "evaluation_peak_memory_bytes"):
         frame[name] = _whole(frame[name])
     place = ["extrapolation", "metric", "unit", "better", "extent"]
-    means = ["mean", "low", "high", "seeds", "coverage", "diverged", "rank"]
+    frame["measured_on"] = [_counts(counts) for counts in frame["measured_on"]]
+    means = ["mean", "low", "high", "uncertainty", "text_share", "measured_on"]
+    means += ["seeds", "coverage", "diverged", "rank"]
     compared = ["baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm"]
     return frame[[*_names(collection), *place, *means, *compared, *_COSTS, "run_ids"]]
 
@@ -161,6 +164,11 @@ _PUBLISHED = [
 ]
 _ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
 """Facts of `pebench.running.provenance.describe` about code and machine; no host's name."""
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    """``65536 tokens, 256 windows, 5 documents``."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _versions(values: dict[str, Any]) -> str:

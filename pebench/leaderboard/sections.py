@@ -139,8 +139,9 @@ def overall_table(board: Board) -> Table:
 
 
 def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
-    """The sections below the scores of a task: its costs and the published figures."""
+    """The sections below the scores of a task: what they are of, its costs and the published figures."""
     found = [
+        Section("Behind each score", _behind(table), _BEHIND),
         Section("Cost", _costs(board, table)),
         Section("Published figures", _published(board, table), PUBLISHED),
     ]
@@ -156,6 +157,34 @@ def seeds_table(table: LeaderboardTable) -> Table:
             values = [Value("" if math.isnan(score) else number(score), score) for score in scores]
             rows.append([Value(row.label), Value(str(seed), seed), *values])
     return Table(["encoding", "seed", *extent_headings(table)], rows, "scores.csv")
+
+
+_BEHIND = (
+    "What one seed's score is measured on, and how much of the variance of a mean is the choice of that "
+    "text; the rest is the seeds."
+)
+
+
+def _behind(table: LeaderboardTable) -> Table:
+    """Tokens, windows, documents or what else stands behind each column, and the text's share of the
+    variance."""
+    entries = {extent: [row.at(extent) for row in table.rows] for extent in table.extents}
+    found = {
+        extent: next((e.measured_on for e in own if e.measured_on), {}) for extent, own in entries.items()
+    }
+    rows = [
+        [
+            Value(name),
+            *(Value(grouped(found[e].get(name)), found[e].get(name, math.nan)) for e in table.extents),
+        ]
+        for name in dict.fromkeys(name for counts in found.values() for name in counts)
+    ]
+    for row in table.rows:
+        shares = [row.at(extent).text_share for extent in table.extents]
+        if not all(map(math.isnan, shares)):
+            texts = ["" if math.isnan(share) else f"{100 * share:.0f} %" for share in shares]
+            rows.append([Value(f"text's share, {row.label}"), *map(Value, texts, shares)])
+    return Table(["", *extent_headings(table)], rows)
 
 
 def _costs(board: Board, table: LeaderboardTable) -> Table:

@@ -147,25 +147,17 @@ class Uncertainty:
 
     def quantile(self, probability: float) -> float:
         """Of Student's t with its degrees of freedom."""
-        from scipy import stats
+        from scipy.special import stdtrit
 
-        return float(stats.t.ppf(probability, self.freedom))
+        return float(stdtrit(self.freedom, probability))
 
     def p_above(self, value: float) -> float:
         """One-sided p of the test that shows the mean to be above a value; NaN where nothing spreads."""
-        from scipy import stats
-
-        if not self.spread:
-            return math.nan
-        return float(stats.t.sf((self.mean - value) / self.error, self.freedom))
+        return self._tail((value - self.mean) / self.error) if self.spread else math.nan
 
     def p_below(self, value: float) -> float:
         """One-sided p of the test that shows the mean to be below a value; NaN where nothing spreads."""
-        from scipy import stats
-
-        if not self.spread:
-            return math.nan
-        return float(stats.t.cdf((self.mean - value) / self.error, self.freedom))
+        return self._tail((self.mean - value) / self.error) if self.spread else math.nan
 
     def p_equivalent(self, margin: float) -> float:
         """p of two one-sided tests (Schuirmann 1987) that show the mean to be within ± a margin of 0."""
@@ -201,6 +193,12 @@ class Uncertainty:
             middle = (low + high) / 2
             low, high = (low, middle) if self.power(middle, self.seeds, level) >= POWER else (middle, high)
         return high
+
+    def _tail(self, t: float) -> float:
+        """Probability below t, precise where it is small."""
+        from scipy.special import stdtr
+
+        return float(stdtr(self.freedom, t))
 
     def _freedom(self, by_seed: float, seeds: int) -> float:
         if seeds < 2:

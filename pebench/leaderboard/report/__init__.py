@@ -23,7 +23,7 @@ from pebench.leaderboard.sections import (
     seeds_table,
 )
 from pebench.leaderboard.tables import LeaderboardTable
-from pebench.leaderboard.wording import difference_heading, heading, notes
+from pebench.leaderboard.wording import difference_heading, heading, interval_over, notes
 from pebench.scores import extent_name
 
 _MOST_ROWS = 400
@@ -91,7 +91,7 @@ def _task(board: Board, table: LeaderboardTable) -> dict[str, Any]:
         "title": table.title,
         "heading": heading(table),
         "scores": _with_comparison(scores_table(table), board, table),
-        "explained": "Mean ± half the width of the 95 % t interval over the seeds. "
+        "explained": f"Mean ± half the width of the 95 % t interval over {interval_over(table)}. "
         + (COMPARED if compared else ""),
         "notes": [note.replace("`", "") for note in notes(board.collection, table)][:_MOST_ROWS],
         "sections": further_sections(board, table),
