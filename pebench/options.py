@@ -146,7 +146,8 @@ def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> Use
     place = [part for part in first["loc"] if isinstance(part, str | int)]
     if first["type"] == "extra_forbidden":
         parent = _model_at(model, place[:-1])
-        known = list(parent.model_fields) if parent is not None else []
+        fields = parent.model_fields if parent is not None else {}
+        known = [field.alias or name for name, field in fields.items()]
         inside = "".join(f"'{part}' of " for part in reversed(place[:-1]))
         return unknown("option", str(place[-1]), known, f"{inside}{owner}")
     where = ".".join(str(part) for part in place)

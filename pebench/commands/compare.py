@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pebench.leaderboard.comparison import ComparedScore, Comparison
     from pebench.leaderboard.operands import Operands
+    from pebench.leaderboard.uncertainty import Uncertainty
     from pebench.scores import Extent
 
 
@@ -90,35 +91,62 @@ def _print(operands: Operands, found: Comparison) -> None:
 def _print_scores(
     scores: list[ComparedScore], trained: Extent | None, margin: float | None, console: Console
 ) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text, signed
     from pebench.scores import extent_name
 
-    console.print(metric_heading(scores[0].metric, scores[0].record))
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("extent", no_wrap=True)
-    equal = [] if margin is None else [f"p equal ± {margin:g}"]
-    for heading in ("A", "B", "A − B", "%", "SDs", "A won", "p", "Holm's p", *equal):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("better", no_wrap=True)
-    for score in scores:
+    names = [f"{extent_name(s.extent)}{' (trained)' if s.extent == trained else ''}" for s in scores]
+    rows = []
+    for name, score in zip(names, scores, strict=True):
         test = score.test
         unshown = "same runs" if test.identical else "neither" if test.pairs else ""
-        table.add_row(
-            f"{extent_name(score.extent)}{' (trained)' if score.extent == trained else ''}",
-            *("" if math.isnan(mean) else number(mean) for mean in (test.first, test.second)),
-            difference_of(test.difference, test.half_width, test.first),
-            *(
-                "" if math.isnan(effect) else signed(effect, 1)
-                for effect in (score.percent, score.deviations)
-            ),
-            f"{score.won} of {test.pairs}" if test.pairs else "",
-            p_text(test.p),
-            p_text(test.p_holm),
-            *(p_text(score.p_equivalent) for _ in equal),
-            {1: "A", -1: "B", 0: unshown}[score.shown],
+        rows.append(
+            [
+                name,
+                *("" if math.isnan(mean) else number(mean) for mean in (test.first, test.second)),
+                difference_of(test.difference, test.half_width, test.first),
+                f"{score.won} of {test.pairs}" if test.pairs else "",
+                p_text(test.p),
+                p_text(test.p_holm),
+                {1: "A", -1: "B", 0: unshown}[score.shown],
+            ]
         )
+    console.print(metric_heading(scores[0].metric, scores[0].record))
+    _print_table(["extent", "A", "B", "A − B", "A won", "p", "Holm's p", "better"], rows, console)
+    tested = [(n, s, found) for n, s in zip(names, scores, strict=True) if (found := s.test.uncertainty)]
+    if any(found.spread for _, _, found in tested):
+        headings = ["extent", "A − B in %", "in SDs", "shown from", "text's share"]
+        headings += [] if margin is None else [f"p equal ± {margin:g}", f"seeds for {margin:g}"]
+        rows = [
+            [
+                name,
+                *(_known(signed(effect, 1), effect) for effect in (score.percent, score.deviations)),
+                _known(f"{found.detectable():.2g}", found.detectable()),
+                _known(f"{100 * found.text_share:.0f} %", found.text_share),
+                *([] if margin is None else [p_text(score.p_equivalent), _seeds(found, margin)]),
+            ]
+            for name, score, found in tested
+        ]
+        _print_table(headings, rows, console)
+
+
+def _known(text: str, value: float) -> str:
+    return "" if math.isnan(value) else text
+
+
+def _seeds(found: Uncertainty, margin: float) -> str:
+    count = found.seeds_needed(margin)
+    return "" if not found.spread else "never" if count is None else str(count)
+
+
+def _print_table(headings: list[str], rows: list[list[str]], console: Console) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in headings:
+        left = heading in ("extent", "better")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
     console.print()

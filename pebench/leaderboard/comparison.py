@@ -279,8 +279,7 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
     tested = {score: found for score, found in known.items() if found.spread}
     if any(found.seeds > 1 and not found.spread for found in known.values()):
         same = [score for score, found in known.items() if found.seeds > 1 and not found.spread]
-        yield f"At {_extents(same)} all seeds have the same difference: a test needs a spread, so there is
-        none."
+        yield f"At {_extents(same)} all seeds have the same difference: without a spread there is no test."
     if not tested:
         return
     shares = [100 * found.text_share for found in tested.values() if found.with_text]
@@ -292,8 +291,8 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
         )
     if shares:
         yield (
-            f"{_between(shares, '.0f')} % of the variance of the differences is the choice of the text, the rest "
-            "is the seeds."
+            f"{_between(shares, '.0f')} % of the variance of the differences is the choice of the text, the "
+            "rest is the seeds."
         )
     for metric in dict.fromkeys(score.metric for score in tested):
         own = {score: found for score, found in tested.items() if score.metric == metric}
@@ -301,8 +300,8 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
         least = [found.detectable() for found in own.values()]
         seeds = _between([found.seeds for found in own.values()], "d")
         yield (
-            f"Power: {seeds} seeds show a difference of {_between(least, '.2g')} {unit or metric} four times in "
-            "five, before Holm's correction."
+            f"Power: {seeds} seeds show a difference of {_between(least, '.2g')} {unit or metric} four times "
+            "in five, before Holm's correction."
         )
         if margin is not None:
             needed = [found.seeds_needed(margin) for found in own.values()]

@@ -6,19 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pebench.leaderboard.answers import Answer, difference_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import (
     decimal,
     difference_heading,
-    difference_text,
     entry_text,
     extent_headings,
     grouped,
     number,
     p_text,
     signed,
+)
+from pebench.leaderboard.wording import (
+    difference_text as difference_of_entry,
 )
 from pebench.scores import extent_name
 
@@ -109,7 +112,7 @@ def comparison_table(table: LeaderboardTable, headings: Sequence[str] = ("rank",
     rows = []
     for row in table.rows:
         entry = row.at(table.largest)
-        difference = Value(difference_text(entry), entry.difference)
+        difference = Value(difference_of_entry(entry), entry.difference)
         p = Value(p_text(entry.p_holm), entry.p_holm)
         rows.append([Value(row.label), Value(str(entry.rank or ""), entry.rank or math.nan), difference, p])
     return Table(["encoding", *(heading or difference_heading(table) for heading in headings)], rows)
@@ -146,6 +149,30 @@ def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
         Section("Published figures", _published(board, table), PUBLISHED),
     ]
     return [section for section in found if section.table.rows]
+
+
+CLAIMS = (
+    "Shown or refuted: p is below 5 % after Holm's correction over all claims. The difference is the one that "
+    "the answer hangs on, ± half the width of its 95 % interval, above 0 where it speaks for the claim; a claim "
+    "of equality is shown by two one-sided tests."
+)
+
+
+def claims_table(answers: Sequence[Answer]) -> Table:
+    """The answer to each claim, the difference that it hangs on, and what would show it."""
+    rows = [
+        [
+            Value(one.claim.claim),
+            Value(one.outcome),
+            Value(difference_text(one.decisive)),
+            Value(p_text(one.p_holm), one.p_holm),
+            Value(one.basis),
+            Value(one.needed),
+        ]
+        for one in answers
+    ]
+    headings = ["claim", "answer", "difference", "p", "uncertainty of", "to show it"]
+    return Table(headings, rows, "claims.csv")
 
 
 def seeds_table(table: LeaderboardTable) -> Table:

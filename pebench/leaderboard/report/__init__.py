@@ -10,11 +10,13 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots import PICTURES, inline_pictures
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.leaderboard.sections import (
+    CLAIMS,
     COMPARED,
     NO_PUBLISHED,
     OVERALL,
     Table,
     Value,
+    claims_table,
     comparison_table,
     further_sections,
     is_compared,
@@ -71,6 +73,8 @@ def _content(board: Board) -> dict[str, Any]:
         "overall": overall_table(board) if board.overall else None,
         "overall_explained": OVERALL,
         "tables": [_task(board, table) for table in board.tables],
+        "claims": claims_table(board.answers) if board.answers else None,
+        "claims_explained": CLAIMS,
         "pictures": [
             {"name": name, "title": PICTURES[name][0], "svg": svg}
             for name, svg in inline_pictures(board).items()
