@@ -38,17 +38,19 @@ class Ratio(Frozen):
         metric: its name.
         over: column that is summed.
         under: column by whose sum it is divided, None for the number of examples.
-        form: ``percent``; ``bits``, of nats; ``exponential``, of nats, a perplexity.
+        form: ``mean``, the ratio itself; ``percent``; ``bits``, of nats; ``exponential``, of nats.
     """
 
     metric: str
     over: str
     under: str | None = None
-    form: Literal["percent", "bits", "exponential"] = "percent"
+    form: Literal["mean", "percent", "bits", "exponential"] = "percent"
 
     def value(self, over: float, under: float) -> float:
         """The metric from the two sums."""
         match self.form:
+            case "mean":
+                return over / under
             case "percent":
                 return 100 * over / under
             case "bits":
@@ -59,6 +61,8 @@ class Ratio(Frozen):
     def slope(self, over: float, under: float) -> float:
         """Derivative of the metric by the ratio."""
         match self.form:
+            case "mean":
+                return 1.0
             case "percent":
                 return 100.0
             case "bits":

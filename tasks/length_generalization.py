@@ -207,7 +207,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         read = sum(example.length for example in examples)
         if any(math.isnan(scored.nats) for scored in found):
             return Evaluation({metric.name: math.nan for metric in self.metrics()}, read)
-        examples = Examples(
+        kept = Examples(
             ratios=(
                 Ratio(metric="exact-match", over="exact"),
                 Ratio(metric="symbol-accuracy", over="right", under="symbols"),
@@ -219,7 +219,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
             },
             counts={"problems": len(found)},
         )
-        return Evaluation(examples.scores(), read, (examples,))
+        return Evaluation(kept.scores(), read, (kept,))
 
     def _tested(self, length: int) -> list[Question]:
         """The problems of a length, the same for every encoding and every seed."""

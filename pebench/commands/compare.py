@@ -114,8 +114,8 @@ def _print_scores(
     _print_table(["extent", "A", "B", "A − B", "A won", "p", "Holm's p", "better"], rows, console)
     tested = [(n, s, found) for n, s in zip(names, scores, strict=True) if (found := s.test.uncertainty)]
     if any(found.spread for _, _, found in tested):
-        headings = ["extent", "A − B in %", "in SDs", "shown from", "text's share"]
-        headings += [] if margin is None else [f"p equal ± {margin:g}", f"seeds for {margin:g}"]
+        headings = ["extent", "%", "SDs", "shown from", "text"]
+        headings += [] if margin is None else [f"equal ± {margin:g}", "seeds"]
         rows = [
             [
                 name,
@@ -127,6 +127,11 @@ def _print_scores(
             for name, score, found in tested
         ]
         _print_table(headings, rows, console)
+        said = "A − B in percent of B and in standard deviations between seeds; the difference that would be "
+        said += "shown four times in five; the text's share of the variance"
+        said += "" if margin is None else f"; Holm's p of equality within {margin:g}, and seeds to show it"
+        console.print(f"{said}.")
+        console.print()
 
 
 def _known(text: str, value: float) -> str:

@@ -146,7 +146,7 @@ class Answer:
         ]
         known = [count for count in counts if count is not None]
         if len(known) < len(counts):
-            return "more text than any number of seeds" if self.basis != "seeds" else "more than 1000 seeds"
+            return "more text: no number of seeds is enough" if self.basis != "seeds" else "over 1000 seeds"
         had = min(part.difference.seeds for part in self.parts if part.difference is not None)
         return f"{max(*known, had + 1)} seeds, if the differences are what was seen"
 

@@ -114,13 +114,8 @@ def paired_tests(pairs: Sequence[tuple[Sample, Sample]], families: Sequence[Hash
 
 def _paired_test(first: Sample, second: Sample) -> PairedTest:
     seeds = sorted(first.scores.keys() & second.scores.keys())
-    test = PairedTest(
-        *(
-            _mean([side.scores[seed] for seed in seeds] or list(side.scores.values()))
-            for side in (first, second)
-        ),
-        identical=first.source == second.source,
-    )
+    means = [_mean([s.scores[seed] for seed in seeds] or list(s.scores.values())) for s in (first, second)]
+    test = PairedTest(means[0], means[1], identical=first.source == second.source)
     differences = [first.scores[seed] - second.scores[seed] for seed in seeds]
     if not seeds or test.identical or any(map(math.isnan, differences)):
         return test

@@ -144,7 +144,7 @@ def overall_table(board: Board) -> Table:
 def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
     """The sections below the scores of a task: what they are of, its costs and the published figures."""
     found = [
-        Section("Behind each score", _behind(table), _BEHIND),
+        Section("Behind each score", _behind(table), _BEHIND.format(table.material)),
         Section("Cost", _costs(board, table)),
         Section("Published figures", _published(board, table), PUBLISHED),
     ]
@@ -152,14 +152,14 @@ def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
 
 
 CLAIMS = (
-    "Shown or refuted: p is below 5 % after Holm's correction over all claims. The difference is the one that "
-    "the answer hangs on, ± half the width of its 95 % interval, above 0 where it speaks for the claim; a claim "
-    "of equality is shown by two one-sided tests."
+    "Shown or refuted: p is below 5 % after Holm's correction over all claims. The difference is the one "
+    "that the answer hangs on, ± half the width of its 95 % interval, above 0 where it speaks for the claim; "
+    "a claim of equality is shown by two one-sided tests."
 )
 
 
 def claims_table(answers: Sequence[Answer]) -> Table:
-    """The answer to each claim, the difference that it hangs on, and what would show it."""
+    """The answers, the differences that they hang on, and what would show a claim."""
     rows = [
         [
             Value(one.claim.claim),
@@ -187,8 +187,8 @@ def seeds_table(table: LeaderboardTable) -> Table:
 
 
 _BEHIND = (
-    "What one seed's score is measured on, and how much of the variance of a mean is the choice of that "
-    "text; the rest is the seeds."
+    "What each seed's score is measured on, and how much of the variance of a mean is the choice of this {}; "
+    "the rest is the seeds."
 )
 
 
@@ -210,7 +210,7 @@ def _behind(table: LeaderboardTable) -> Table:
         shares = [row.at(extent).text_share for extent in table.extents]
         if not all(map(math.isnan, shares)):
             texts = ["" if math.isnan(share) else f"{100 * share:.0f} %" for share in shares]
-            rows.append([Value(f"text's share, {row.label}"), *map(Value, texts, shares)])
+            rows.append([Value(f"share of the {table.material}, {row.label}"), *map(Value, texts, shares)])
     return Table(["", *extent_headings(table)], rows)
 
 

@@ -50,6 +50,8 @@ def summarise(collection: Collection, baseline: str | None = None) -> pandas.Dat
 def _with_text(rows: pandas.DataFrame, collection: Collection) -> pandas.DataFrame:
     """The rows with intervals over the text too, where every seed has scores by document; with what the
     intervals come from, the text's share of the variance, and what stands behind the scores."""
+    import pandas
+
     widths, sources, shares, counts = [], [], [], []
     places = zip(rows["group"], *(rows[name] for name in PLACE), rows["half_width"], strict=True)
     for key, metric, extent, method, width in places:
@@ -64,7 +66,9 @@ def _with_text(rows: pandas.DataFrame, collection: Collection) -> pandas.DataFra
         sources.append("" if math.isnan(width) else "seeds and text" if with_text else "seeds")
         shares.append(found.text_share if found is not None and with_text else math.nan)
         counts.append(next((count for run in runs if (count := run.counts(place))), {}))
-    return rows.assign(half_width=widths, uncertainty=sources, text_share=shares, measured_on=counts)
+    return rows.assign(half_width=widths, uncertainty=sources, text_share=shares).join(
+        pandas.Series(counts, index=rows.index, name="measured_on", dtype=object)
+    )
 
 
 def _unscored(collection: Collection, found: pandas.DataFrame) -> pandas.DataFrame:

@@ -117,8 +117,13 @@ class LeaderboardTable:
         return (entry for row in self.rows for entry in row.entries.values() if entry.known)
 
     @property
+    def material(self) -> str:
+        """What the scores are measured on beside seeds: ``text``, or ``examples`` such as pictures."""
+        return "text" if any("tokens" in entry.measured_on for entry in self.entries) else "examples"
+
+    @property
     def with_text(self) -> bool:
-        """Whether every interval is over seeds and text."""
+        """Whether every interval is over seeds and text, or what is in its place."""
         return all(not math.isnan(e.text_share) for e in self.entries if not math.isnan(e.half_width))
 
     def is_best(self, extent: Extent, entry: Entry) -> bool:

@@ -68,7 +68,7 @@ def explained(table: LeaderboardTable) -> str:
 
 def interval_over(table: LeaderboardTable) -> str:
     """What the intervals of a table are over."""
-    return "the seeds and the text" if table.with_text else "the seeds"
+    return f"the seeds and the {table.material}" if table.with_text else "the seeds"
 
 
 def difference_heading(table: LeaderboardTable) -> str:

@@ -45,8 +45,9 @@ def from_results(folder: Path) -> Collection:
     metrics: dict[str, dict[str, MetricRecord]] = defaultdict(dict)
     for row in rows["leaderboard.csv"]:
         if row["metric"]:
-            record = MetricRecord(unit=row["unit"], higher_is_better=row["better"] == "higher")
-            metrics[row["task"]][row["metric"]] = record
+            metrics[row["task"]][row["metric"]] = MetricRecord(
+                unit=row["unit"], higher_is_better=row["better"] == "higher"
+            )
     scores: dict[str, list[Score]] = defaultdict(list)
     for row in rows["scores.csv"]:
         scores[row["run_id"]].append(_score(folder, row))
