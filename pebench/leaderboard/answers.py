@@ -105,22 +105,25 @@ class Answer:
 
     @property
     def p_holds(self) -> float:
-        """p of the test that shows all of it."""
-        return max(part.p_holds for part in self.parts)
+        """p of the test that shows all of it: 1 where a part cannot be tested, NaN where none can."""
+        found = [part.p_holds for part in self.parts]
+        untested = sum(map(math.isnan, found))
+        return max(found) if not untested else 1.0 if untested < len(found) else math.nan
 
     @property
     def p_fails(self) -> float:
         """p of the test that shows that a part of it fails."""
-        return min(1.0, len(self.parts) * min(part.p_fails for part in self.parts))
+        found = [part.p_fails for part in self.parts if not math.isnan(part.p_fails)]
+        return min(1.0, len(self.parts) * min(found)) if found else math.nan
 
     @property
     def decisive(self) -> Part:
         """The part that the answer hangs on: the least certain, or for a refuted claim the one that fails."""
-        untested = [part for part in self.parts if math.isnan(part.p_holds)]
-        if untested:
-            return untested[0]
+        tested = [part for part in self.parts if not math.isnan(part.p_holds)]
         if self.outcome == "refuted":
-            return min(self.parts, key=lambda part: part.p_fails)
+            return min(tested, key=lambda part: part.p_fails)
+        if len(tested) < len(self.parts):
+            return next(part for part in self.parts if part not in tested)
         return max(self.parts, key=lambda part: part.p_holds)
 
     @property
@@ -134,8 +137,9 @@ class Answer:
         """What would show it, where it is not shown."""
         if self.outcome != "not shown":
             return ""
-        if math.isnan(self.p):
-            return next(part.missing for part in self.parts if part.missing)
+        missing = [part.missing for part in self.parts if part.missing]
+        if missing:
+            return missing[0]
         if any(part.room <= 0 for part in self.parts):
             return "what was seen does not agree with it, so that no more seeds are likely to show it"
         level = LEVEL / self.tested
@@ -168,9 +172,7 @@ def answer(collection: Collection, claims: Sequence[Claim]) -> list[Answer]:
         except UserError as error:
             raise UserError(f"claim {number}, '{claim.claim}': {error}") from error
         one = Answer(claim, parts, math.nan)
-        if not any(math.isnan(part.p_holds) for part in parts):
-            one = replace(one, p=min(1.0, 2 * min(one.p_holds, one.p_fails)))
-        found.append(one)
+        found.append(replace(one, p=min(1.0, 2 * min(one.p_holds, one.p_fails))))
     tested = sum(not math.isnan(one.p) for one in found)
     corrected = holm([one.p for one in found])
     return [replace(one, p_holm=float(p), tested=tested) for one, p in zip(found, corrected, strict=True)]
@@ -263,7 +265,7 @@ def _part(collection: Collection, claim: Claim, first: _Place, second: _Place) -
     if found.seeds < 2:
         missing = "2 seeds at the least: one says nothing about chance"
     elif not found.spread:
-        missing = "seeds that differ: all have the same difference, and a test needs a spread"
+        missing = "a spread, which a test needs: all seeds have the same difference"
     return replace(part, difference=found, missing=missing)
 
 
