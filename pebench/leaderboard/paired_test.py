@@ -168,8 +168,8 @@ def by_unit(found: Sequence[ByUnit | None]) -> Array | None:
 def two_sided(found: Uncertainty) -> float:
     """p of the test that shows a difference. Where there is none at all it is 1. Where all are the same there
     is no p: a t test needs a spread, and three equal wins are no certainty."""
-    if found.seeds > 1 and not found.spread:
-        return 1.0 if abs(found.mean) <= found.rounding else math.nan
+    if not found.spread:
+        return 1.0 if found.seeds > 1 and abs(found.mean) <= found.rounding else math.nan
     return min(1.0, 2 * min(found.p_above(0.0), found.p_below(0.0)))
 
 

@@ -104,7 +104,7 @@ def tied_ranks(
     if by_document is not None:
         for row in range(1, count):
             known = _p(by_document[row] - by_document[:row])
-            p[row, :row] = numpy.where(p[row, :row] > 0, known, p[row, :row])
+            p[row, :row] = numpy.where(numpy.isnan(known), p[row, :row], known)
     first, ranks = 0, []
     for row in range(count):
         if (holm(p[row, first:row]) < LEVEL).any():
