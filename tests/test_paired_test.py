@@ -17,7 +17,7 @@ from run_folders import begin, diverge, finish, record_sweep, specification
 from pebench.examples import ByUnit
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.leaderboard.paired_test import Sample, half_width, holm, mean_of, paired_t, paired_tests
-from pebench.leaderboard.ranks import tied_ranks
+from pebench.leaderboard.ranks import ByDocument, tied_ranks
 
 
 def test_holm_of_a_hand_computed_example() -> None:
@@ -238,8 +238,16 @@ def test_one_pair_has_a_difference_and_no_test() -> None:
 
 def by_document(values: Sequence[Sequence[float]]) -> dict[int, ByUnit]:
     """Scores by seed and document."""
-    keys = numpy.arange(len(values[0]))
-    return {seed: ByUnit("document", keys, numpy.array(own)) for seed, own in enumerate(values)}
+    array = numpy.array(values)
+    keys, weights = numpy.arange(array.shape[1]), numpy.full(array.shape[1], 1 / array.shape[1])
+    influence = (array - array.mean(1)[:, None]) * weights
+    return {seed: ByUnit("document", keys, weights, own) for seed, own in enumerate(influence)}
+
+
+def together(*rows: numpy.ndarray) -> ByDocument:
+    """Scores by seed and document of several rows, as ranks are made from."""
+    found = [list(by_document(values.tolist()).values()) for values in rows]
+    return numpy.array([[one.influence for one in own] for own in found]), found[0][0].weights
 
 
 def test_documents_are_paired_too() -> None:
@@ -258,11 +266,12 @@ def test_documents_are_paired_too() -> None:
     assert test.uncertainty.with_text
     assert test.half_width < 0.05
     assert test.p < 0.01
-    assert tied_ranks(numpy.array([better.mean(1), worse.mean(1)]), numpy.stack([better, worse])) == [1, 2]
+    scores = numpy.array([better.mean(1), worse.mean(1)])
+    assert tied_ranks(scores, together(better, worse)) == [1, 2]
     # Other documents have no pairs: then the seeds alone tell.
     other = replace(
         second,
-        by_unit={seed: ByUnit("document", one.keys + 1, one.values) for seed, one in second.by_unit.items()},
+        by_unit={seed: replace(one, keys=one.keys + 1) for seed, one in second.by_unit.items()},
     )
     (alone,) = paired_tests([(first, other)], [None])
     assert alone.uncertainty is not None
@@ -277,4 +286,4 @@ def test_an_encoding_that_wins_on_one_document_alone_is_not_shown_to_be_better()
     lucky[:, 0] -= 1.0
     scores = numpy.array([lucky.mean(1), base.mean(1)])
     assert tied_ranks(scores) == [1, 2]
-    assert tied_ranks(scores, numpy.stack([lucky, base])) == [1, 1]
+    assert tied_ranks(scores, together(lucky, base)) == [1, 1]
