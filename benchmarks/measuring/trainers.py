@@ -25,7 +25,7 @@ LOGGED = Execution().log_every
 
 @dataclass(frozen=True)
 class Work:
-    """What a process trains.
+    """The training of a process.
 
     Attributes:
         encoding: a label such as ``seqpe:dropout=0``. size: of the model. extent: tokens of a sequence.
