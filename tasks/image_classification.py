@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from pebench import atomic
-from pebench.data.drawn import Choice, drawn
+from pebench.data.drawn import Choice, drawn, where_limited
 from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
 from pebench.data.images.mixing import Mixing
 from pebench.data.images.pictures import BadImages, Item, Pictures

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from pebench.data.drawn import Choice
+from pebench.data.drawn import Choice, where_limited
 from pebench.data.left_out import noted
 from pebench.data.stretches import Stretch, spread
 from pebench.data.text import TextSource, load_corpus
