@@ -22,6 +22,7 @@ from pebench.leaderboard.paired_test import holm
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.sources import from_runs
 from pebench.leaderboard.written import from_results
+from pebench.resolve import build_task
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -247,6 +248,10 @@ def test_results_are_read_back_as_the_runs_that_they_name(sweep: str) -> None:
     assert all(run.spec.run_id == run.run_id for run in collection.runs)
     assert all(run.status == "done" for run in collection.runs)
     assert {group.trained for group in collection.groups.values()} != {None}
+    # What names no choice was evaluated on the beginning of its split, and is so again where it goes on.
+    for run in collection.runs:
+        said = run.spec.task.options.get("choice", "beginning")
+        assert build_task(run.spec).options.choice == said
 
 
 def committed(sweep: str) -> list[dict[str, str]]:
