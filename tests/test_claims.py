@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from scipy import stats
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
+from pebench.leaderboard import claims
 from pebench.leaderboard.answers import Answer, answer
 from pebench.leaderboard.claims import claims_of, read_claims
 from pebench.leaderboard.collect import collect
@@ -264,8 +267,8 @@ def test_the_committed_answers_are_to_the_committed_claims_and_scores(
     sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = committed(sweep)
-    claims = [claim.claim for claim in read_claims(RESULTS / sweep / "claims.yaml")]
-    assert list(dict.fromkeys(row["claim"] for row in rows)) == claims
+    written = [claim.claim for claim in read_claims(RESULTS / sweep / "claims.yaml")]
+    assert list(dict.fromkeys(row["claim"] for row in rows)) == written
     if {row["uncertainty"] for row in rows} != {"seeds"}:
         # Scores by document are with the runs, and not among the committed files.
         return
@@ -314,3 +317,13 @@ def test_an_unreadable_file_of_examples_costs_the_text_and_nothing_else(place_of
     assert len(warnings) == 1
     assert "come from seeds alone" in warnings[0]
     assert collect(collection.sweep, found).scores.equals(collection.scores)
+
+
+def test_the_examples_of_the_docs_are_claims(tmp_path: Path) -> None:
+    page = (RESULTS.parent / "docs" / "results.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(- claim.*?)```", page, re.DOTALL)
+    described = textwrap.dedent("".join(re.findall(r"^    .*\n", claims.__doc__ or "", re.MULTILINE)))
+    for number, text in enumerate((block, described)):
+        (tmp_path / f"{number}.yaml").write_text(text)
+        found = read_claims(tmp_path / f"{number}.yaml")
+        assert {claim.verb for claim in found} >= {"better", "equal", "flat", "explodes"}
