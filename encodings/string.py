@@ -85,7 +85,8 @@ def _orthogonal(entries: Tensor, width: int) -> Tensor:
     lower = entries.new_zeros(*entries.shape[:-1], width, width)
     lower[..., row, column] = entries
     skew, one = lower - lower.mT, torch.eye(width, dtype=entries.dtype, device=entries.device)
-    return torch.linalg.solve(one + skew, one - skew)
+    mixing: Tensor = torch.linalg.solve(one + skew, one - skew)
+    return mixing
 
 
 def _fourier(width: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -102,8 +102,8 @@ def test_layer_patterns_of_published_models(model: str) -> None:
                 norm = torch.from_numpy(golden[f"{name}_norm"][layer])
                 x = x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt() * (1 + norm)
             parts.append(x if interleaved else _interleaved(x))
-        norm = _unit if model == "llama4" and layer < 3 else _as_it_is
-        found = _probabilities(encoding, parts[0], parts[1], positions, layer, norm)[0]
+        behind = _unit if model == "llama4" and layer < 3 else _as_it_is
+        found = _probabilities(encoding, parts[0], parts[1], positions, layer, behind)[0]
         wanted = torch.from_numpy(golden["probabilities"][layer]).double()
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 

@@ -553,7 +553,8 @@ def _string_generator(encoding: Any, axis: int, head: int, width: int) -> Tensor
         pair = 2 * (first + c)
         matrix[pair + 1, pair] = encoding.base ** (-c / shared)
         matrix[pair, pair + 1] = -matrix[pair + 1, pair]
-    return mixing @ matrix @ mixing.mT
+    found: Tensor = mixing @ matrix @ mixing.mT
+    return found
 
 
 @torch.no_grad()
