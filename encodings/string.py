@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pebench.formulas.axes import shares
 from pebench.formulas.rotation import cosines_and_sines, rotate_pairs
+from pebench.formulas.skew import cayley
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
 
@@ -68,7 +69,7 @@ class StringEncoding(PositionEncoding):
         """Both mixed, then turned."""
         width = self.geometry.head_dim
         if self.kind == "cayley":
-            mixing = _orthogonal(self.entries[x.layer].double(), width)
+            mixing = cayley(self.entries[x.layer].double(), width)
             cosine, sine = (part[:, None] for part in x.q_table)
         else:
             mixing, waves = _fourier(width, x.q.device)
@@ -77,16 +78,6 @@ class StringEncoding(PositionEncoding):
         mixing = mixing.to(torch.promote_types(x.q.dtype, torch.float32))
         q, k = (rotate_pairs(part.to(mixing.dtype) @ mixing, cosine, sine) for part in (x.q, x.k))
         return q.to(x.q.dtype), k.to(x.k.dtype)
-
-
-def _orthogonal(entries: Tensor, width: int) -> Tensor:
-    """(H, d, d): S of the entries of K below its diagonal."""
-    row, column = torch.tril_indices(width, width, offset=-1, device=entries.device)
-    lower = entries.new_zeros(*entries.shape[:-1], width, width)
-    lower[..., row, column] = entries
-    skew, one = lower - lower.mT, torch.eye(width, dtype=entries.dtype, device=entries.device)
-    mixing: Tensor = torch.linalg.solve(one + skew, one - skew)
-    return mixing
 
 
 def _fourier(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
