@@ -20,6 +20,8 @@ from pebench.models.timm_weights import IMAGENET, by_our_names, encoding_of, tim
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.resolve import resolve
+from pebench.submission.submit import _starts
+from pebench.sweeping.sweep import load_sweep
 from pebench.torchvision_operators import declare_missing
 
 MODELS = {
@@ -174,6 +176,23 @@ def test_the_start_is_in_the_identity_and_in_the_name_of_the_row() -> None:
     assert spec.start.run == spec.start.group == spec.start.label == start.reference
     assert other.start.label == f"rope-axial on {start.reference}"
     assert not spec.start.is_run
+
+
+def test_a_sweep_starts_from_them_and_waits_for_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "converted.yaml"
+    file.write_text(
+        "encodings: [rope-axial, rope-mixed, liere]\n"
+        "tasks:\n"
+        "  - image-classification: {extent: 224, evaluate: [224, 384]}\n"
+        f"    from: {{run: timm:{ROPE}}}\n"
+        f"model: {{name: {ROPE}}}\ntrain: {{steps: 10}}\nseeds: 1\n",
+        "utf-8",
+    )
+    sweep = load_sweep(file)
+    labels = [spec.start.label for spec in sweep.cells if spec.start is not None]
+    other = f"rope-axial on timm:{ROPE}.naver_in1k"
+    assert labels == [f"timm:{ROPE}.naver_in1k", other, other]
+    assert _starts(sweep) == {}
 
 
 @pytest.fixture(scope="module")
