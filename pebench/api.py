@@ -11,7 +11,7 @@ from pydantic import Field
 from pebench.encoding_config import build_encoding
 from pebench.options import validated
 from pebench.position_encoding import Geometry, PositionEncoding
-from pebench.resolve import plugin_files, resolve
+from pebench.resolve import plugin_files, resolve, start_named
 from pebench.running.execution import Execution, torch_device
 from pebench.running.finished import FinishedRun, load_finished
 from pebench.running.launch import execute_here
@@ -42,7 +42,7 @@ def run(
 
     Args:
         spec: a specification, or a mapping with the keys encoding, task, model, train, seed and from (the id
-            of a finished run whose weights it begins with), as
+            of a finished run whose weights it begins with, or ``timm:`` and the name of a model), as
             ``{"encoding": {"rope": {"base": 500}}, "task": "language-modeling", "train": {"steps": 100}}``.
         runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
         execution: device, threads, ranks and the like, which do not change the result.
@@ -59,7 +59,7 @@ def run(
             model=request.model,
             train=request.train,
             seed=request.seed,
-            start=None if request.start is None else find_run(place, request.start).spec(),
+            start=None if request.start is None else start_named(place, request.start),
         )
     folder = RunFolder(place / spec.run_id)
     folder.create(spec, plugin_files(spec))

@@ -32,7 +32,7 @@ from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
 from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.train import Progress, train
-from pebench.running.warm_start import check_vocabulary, describe_task, load_start, start_folder
+from pebench.running.warm_start import check_vocabulary, describe_task, load_start, start_of_run
 from pebench.scores import evaluation_name
 from pebench.spec import RunSpec
 from pebench.store import Cost, Point, Result, RunFolder, Score
@@ -171,13 +171,12 @@ class _Run:
         check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
         task = build_task(self.spec)
-        start = None if self.spec.start is None else start_folder(self.folder.path.parent, self.spec.start)
-        if start is not None:
+        start = start_of_run(self.folder.path.parent, self.spec.start)
+        if isinstance(start, RunFolder):
             task.inherit(start.path)
         fingerprints = task.prepare()
         record = describe_task(task, fingerprints, start)
-        if start is not None:
-            check_vocabulary(start, record.vocabulary)
+        check_vocabulary(start, record.vocabulary)
         data = json.dumps(fingerprints, sort_keys=True)
         if self.ranks.broadcast_object("data", data) != data:
             raise UserError("its data are not those of the first rank.")
@@ -186,10 +185,8 @@ class _Run:
             self._record(task.item, fingerprints, record, hosts)
             task.keep(self.folder.path)
         model, optimiser = self._build(task)
-        if start is not None:
-            begun = start.spec().encoding
-            converts = (begun.name, begun.options) != (self.spec.encoding.name, self.spec.encoding.options)
-            self.log.info("starts from %s, %s", start.run_id, load_start(start, model, converts))
+        if self.spec.start is not None and start is not None:
+            self.log.info("starts from %s, %s", self.spec.start.run, load_start(start, self.spec, model))
         newest = self.ranks.broadcast_object("checkpoint", checkpoint.newest(self.folder.checkpoint))
         state = checkpoint.load(self.folder.checkpoint, newest, model, optimiser, self.device)
         self._say_step(state.step)

@@ -290,4 +290,4 @@ def _start_slurm(
 
 
 def _starts(sweep: Sweep) -> dict[str, str]:
-    return {spec.run_id: spec.start.run for spec in sweep.cells if spec.start is not None}
+    return {spec.run_id: spec.start.run for spec in sweep.cells if spec.start and spec.start.is_run}

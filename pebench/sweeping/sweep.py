@@ -62,7 +62,7 @@ _OVERRIDES = ("model", "train")
 
 
 class StartRun(Frozen):
-    """A finished run by its id, or by enough of its beginning."""
+    """A finished run by its id or by enough of its beginning, or ``timm:`` and the name of a model."""
 
     run: str
 
