@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
-"""Okabe and Ito's, which are told apart without seeing red or green; their yellow is too pale for a line."""
+COLOURS = ("#3c36fa", "#f9a514", "#226856", "#b850c2", "#625d06", "#c9b67c", "black")
+"""Told apart without seeing red or green, on white and on black, where black becomes white. Found by a random
+search for the largest of the smallest differences that are left under the simulation of Machado et al. (2009)."""
 
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -45,13 +46,14 @@ def looks(tables: Sequence[LeaderboardTable]) -> dict[str, Look]:
     import matplotlib
 
     ink = str(matplotlib.rcParams["text.color"])
-    colours = [ink if colour == "black" else colour for colour in _COLOURS]
+    colours = [ink if colour == "black" else colour for colour in COLOURS]
     labels = sorted({row.label for table in tables for row in table.rows})
     return {
         label: Look(
             colours[number % len(colours)],
             _DASHES[number // len(colours) % len(_DASHES)],
-            _MARKERS[number % len(_MARKERS)],
+            # Lines of one colour have markers of their own as well as dashes.
+            _MARKERS[(number + 3 * (number // len(colours))) % len(_MARKERS)],
         )
         for number, label in enumerate(labels)
     }
@@ -145,6 +147,26 @@ def finite_width(half_width: float) -> float:
     return 0.0 if math.isnan(half_width) else half_width
 
 
+_LONG = 1e4
+"""Ratio of an axis's ends beyond which its powers of ten alone are enough labels."""
+
+
+def log_scores(axes: Axes) -> None:
+    """Makes the axis of scores logarithmic, with a number at 1, 2 and 5 of every power of ten that it reaches,
+    or at the powers alone where they are many.
+
+    The default labels an axis of less than a power of ten with two numbers or with six, as it happens.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    bottom, top = axes.get_ylim()
+    subs = (1.0,) if top / bottom > _LONG else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(10.0, subs=subs, numticks=30))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
 def nothing_to_show(axes: Axes) -> None:
     """Says so in place of a picture."""
     axes.text(0.5, 0.5, "no complete result yet", transform=axes.transAxes, ha="center", va="center")
@@ -157,7 +179,8 @@ class End(NamedTuple):
     x: float
     y: float
     label: str
-    colour: str
+    look: Look
+    line: bool = True
 
 
 def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
@@ -169,15 +192,34 @@ def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
         placed = sorted((float(axes.transData.transform((end.x, end.y))[1]), end) for end in own)
         places = spread([height for height, _ in placed], gap, axes.bbox.y0, axes.bbox.y1)
         for place, (_, end) in zip(places, placed, strict=True):
+            colour, dash, marker = end.look
+            height = axes.transAxes.inverted().transform((0.0, place))[1]
+            axes.annotate(
+                "",
+                (end.x, end.y),
+                xytext=(1.03, height),
+                textcoords="axes fraction",
+                arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.35, "shrinkA": 0, "shrinkB": 0},
+            )
+            axes.plot(
+                [1.03, 1.07, 1.11] if end.line else [1.07],
+                [height] * (3 if end.line else 1),
+                color=colour,
+                linestyle=dash,
+                linewidth=1.6,
+                marker=marker,
+                markevery=[1] if end.line else None,
+                markersize=4.5,
+                transform=axes.transAxes,
+                clip_on=False,
+            )
             axes.annotate(
                 names[end.label],
-                (end.x, end.y),
-                xytext=(1.02, axes.transAxes.inverted().transform((0.0, place))[1]),
-                textcoords="axes fraction",
-                color=end.colour,
+                (1.12, height),
+                xycoords="axes fraction",
+                color=colour,
                 va="center",
                 fontsize=9,
-                arrowprops={"arrowstyle": "-", "color": end.colour, "alpha": 0.35, "relpos": (0.0, 0.5)},
             )
 
 
