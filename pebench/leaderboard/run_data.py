@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from pebench.errors import UserError
 from pebench.leaderboard.paired_test import Sample
 from pebench.spec import RunSpec
-from pebench.store import Result, RunFolder, SweepRecord, Unreadable
+from pebench.store import Point, Result, RunFolder, SweepRecord, Unreadable
 from pebench.sweeping.recorded import submitted_specs
 from pebench.task_record import TaskRecord, task_record
 
@@ -33,6 +33,7 @@ class RunData:
         result: what came out, None while there is nothing.
         provenance: where it comes from, see `pebench.running.provenance.describe`; empty before it began.
         failure: why its last attempt ended, empty if it did not end badly.
+        points: reads what it logged, in order; see `pebench.store.RunFolder.points`.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class RunData:
     result: Result | None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
+    points: Callable[[], Iterable[Point]] = tuple
 
     @cached_property
     def group(self) -> str:
@@ -126,4 +128,4 @@ def _read(folder: RunFolder, spec: RunSpec) -> RunData:
     result = folder.result()
     failure = folder.failure() if result is None else None
     message = failure.message if failure is not None else ""
-    return RunData(folder.run_id, spec, result, folder.provenance(), message)
+    return RunData(folder.run_id, spec, result, folder.provenance(), message, folder.points)

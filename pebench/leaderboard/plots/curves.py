@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots.style import (
     MOST_LINES,
+    WIDE_RANGE,
     End,
     Look,
     finite_width,
@@ -29,9 +30,6 @@ _ROOM = 0.4
 _BEYOND = 3.0
 """Room below 0 % and above 100 %."""
 
-_WIDE_RANGE = 8.0
-"""Ratio of the largest to the smallest value beyond which scores are drawn on a logarithmic axis."""
-
 
 CLUSTER = 8
 """Lines that all lie within one part of this many of a panel are drawn once more, close up."""
@@ -47,9 +45,7 @@ def draw(board: Board) -> Figure:
     ]
     figure, axes = panels(len(shown), 7.2, 4.6)
     look = looks(board.tables)
-    ends = {
-        each: _panel(each, table, rows, look) for each, (table, rows) in zip(axes, shown, strict=True)
-    }
+    ends = {each: _panel(each, table, rows, look) for each, (table, rows) in zip(axes, shown, strict=True)}
     name_at_the_right(figure, ends)
     _keep_captions_inside(figure, axes)
     return figure
@@ -61,8 +57,8 @@ def complete_rows(table: LeaderboardTable) -> list[Row]:
 
 
 def cluster(table: LeaderboardTable) -> list[Row] | None:
-    """The best lines, if there are three or more of them that lie together within a `CLUSTER`th of the span of
-    all; None if there are not."""
+    """The best lines, if there are three or more of them that lie together within a `CLUSTER`th of the span
+    of all; None if there are not."""
     rows = complete_rows(table)[:MOST_LINES]
     spans = [_span(table, rows[:count]) for count in range(1, len(rows) + 1)]
     together = sum(span * CLUSTER <= spans[-1] for span in spans)
@@ -106,7 +102,7 @@ def _panel(axes: Axes, table: LeaderboardTable, rows: list[Row], look: dict[str,
         value for row in drawn for entry in row.entries.values() for value in entry.seeds.values()
     ]
     percent = table.record.unit == "%"
-    if not percent and min(values) > 0 and max(values) / min(values) > _WIDE_RANGE:
+    if not percent and min(values) > 0 and max(values) / min(values) > WIDE_RANGE:
         log_scores(axes)
     _look_at(axes, values)
     if percent:

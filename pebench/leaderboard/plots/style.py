@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#3c36fa", "#f9a514", "#226856", "#b850c2", "#625d06", "#c9b67c", "black")
 """Told apart without seeing red or green, on white and on black, where black becomes white. Found by a random
-search for the largest of the smallest differences that are left under the simulation of Machado et al. (2009)."""
+search for the largest of the smallest differences that the simulation of Machado et al. (2009) leaves."""
 
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -27,8 +26,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_LINES = 21
 """More could neither be told apart by colour and dashes nor be named beside the panel."""
 
-_INK = "#010203"
-"""Stands for the text colour of the page that a picture will be part of."""
+WIDE_RANGE = 8.0
+"""Ratio of the largest to the smallest value beyond which scores are drawn on a logarithmic axis."""
 
 _LABEL_WIDTH = 32
 
@@ -43,17 +42,13 @@ class Look(NamedTuple):
 
 def looks(tables: Sequence[LeaderboardTable]) -> dict[str, Look]:
     """The look of every row's line, by label."""
-    import matplotlib
-
-    ink = str(matplotlib.rcParams["text.color"])
-    colours = [ink if colour == "black" else colour for colour in COLOURS]
     labels = sorted({row.label for table in tables for row in table.rows})
     return {
         label: Look(
-            colours[number % len(colours)],
-            _DASHES[number // len(colours) % len(_DASHES)],
+            COLOURS[number % len(COLOURS)],
+            _DASHES[number // len(COLOURS) % len(_DASHES)],
             # Lines of one colour have markers of their own as well as dashes.
-            _MARKERS[(number + 3 * (number // len(colours))) % len(_MARKERS)],
+            _MARKERS[(number + 3 * (number // len(COLOURS))) % len(_MARKERS)],
         )
         for number, label in enumerate(labels)
     }
@@ -61,57 +56,11 @@ def looks(tables: Sequence[LeaderboardTable]) -> dict[str, Look]:
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Pictures for files: black on white, whatever the user's settings of matplotlib are."""
+    """Black on white, whatever the user's settings of matplotlib are."""
     import matplotlib.style
 
     with matplotlib.style.context(["default", {"svg.hashsalt": "pebench", "font.size": 10.0}]):
         yield
-
-
-@contextmanager
-def inline_svg(salt: str) -> Iterator[Callable[[Figure], str]]:
-    """Pictures for inside a page: no background, and text that the page's font and colour apply to.
-
-    Args:
-        salt: keeps the names inside the picture apart from those of another on the page.
-    """
-    import matplotlib.style
-
-    inked = (
-        "text.color",
-        "axes.edgecolor",
-        "axes.labelcolor",
-        "axes.titlecolor",
-        "xtick.color",
-        "ytick.color",
-    )
-    settings = {
-        "svg.hashsalt": salt,
-        "svg.fonttype": "none",
-        "font.size": 10.0,
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "savefig.facecolor": "none",
-        **dict.fromkeys(inked, _INK),
-    }
-
-    def text_of(figure: Figure) -> str:
-        text = rendered(figure, "svg").decode()
-        text = text[text.index("<svg") :].replace(_INK, "currentColor")
-        # On a phone it is scrolled rather than shrunk until nothing can be read.
-        text = re.sub(r'<svg (.*?)width="([\d.]+)pt"', _not_too_small, text, count=1, flags=re.DOTALL)
-        text = re.sub(r" <metadata>.*?</metadata>\n", "", text, flags=re.DOTALL)
-        text = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1inherit", text)
-        text = re.sub(r"font: ((?:\d+ )?[\d.]+px) inherit", r"font: \1 system-ui, sans-serif", text)
-        # Places need no more than a hundredth of a point; numbers that are written out stay whole.
-        return re.sub(r'="[^"<>]*"', lambda match: re.sub(r"(\d+\.\d{2})\d+", r"\1", match[0]), text)
-
-    with matplotlib.style.context(["default", settings]):
-        yield text_of
-
-
-def _not_too_small(match: re.Match[str]) -> str:
-    return f'<svg style="min-width: {float(match[2]) * 0.7:.0f}px" {match[1]}width="{match[2]}pt"'
 
 
 def rendered(figure: Figure, kind: Literal["png", "svg"] | str) -> bytes:
@@ -152,8 +101,8 @@ _LONG = 1e4
 
 
 def log_scores(axes: Axes) -> None:
-    """Makes the axis of scores logarithmic, with a number at 1, 2 and 5 of every power of ten that it reaches,
-    or at the powers alone where they are many.
+    """Makes the axis of scores logarithmic, with a number at 1, 2 and 5 of every power of ten, or at the
+    powers alone where they are many.
 
     The default labels an axis of less than a power of ten with two numbers or with six, as it happens.
     """

@@ -9,6 +9,7 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
 from pebench.leaderboard.plots.style import (
     MOST_LINES,
+    WIDE_RANGE,
     End,
     Look,
     finite_width,
@@ -61,7 +62,7 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
         nothing_to_show(axes)
         return []
     means = [end.y for end in ends]
-    if min(means) > 0 and max(means) / min(means) > 8:
+    if min(means) > 0 and max(means) / min(means) > WIDE_RANGE:
         log_scores(axes)
     else:
         room = max(max(means) - min(means), 1e-3 * abs(max(means)), 1e-9) * 0.4

@@ -1,13 +1,14 @@
 """Charts of the page: lines by extent, costs, losses in training and maps.
 
-All of them draw the rows whose labels the parameter `shown` of a view holds, which the page sets. A row has the
-colour, the dashes and the marker that it has in the pictures.
+All of them draw the rows whose labels the parameter `shown` of a view holds, which the page sets. A row has
+the colour, the dashes and the marker that it has in the pictures.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pebench.leaderboard.board import Board
@@ -27,6 +28,7 @@ from pebench.leaderboard.wording import (
     p_text,
 )
 from pebench.scores import extent_name, positions
+from pebench.store import Unreadable
 
 DASHES = {"-": [1, 0], "--": [6, 3], ":": [1.5, 3], "-.": [6, 3, 1.5, 3]}
 """Lengths drawn and left out, in pixels, by matplotlib's sign."""
@@ -136,7 +138,13 @@ def _base(labels: Sequence[str]) -> Spec:
 _SHOWN = {"filter": "indexof(shown, datum.label) >= 0"}
 _NEAREST = {
     "name": "nearest",
-    "select": {"type": "point", "fields": ["label"], "on": "pointerover", "clear": "pointerout", "nearest": True},
+    "select": {
+        "type": "point",
+        "fields": ["label"],
+        "on": "pointerover",
+        "clear": "pointerout",
+        "nearest": True,
+    },
 }
 _FAINT = {"condition": {"param": "nearest", "value": 1}, "value": 0.15}
 
@@ -204,7 +212,12 @@ def _curves(
     least, most = ("least", "most") if of_seeds else (value, value)
     # Intervals of few seeds may be many times as wide as all differences: they end where the picture does.
     room = [
-        {"joinaggregate": [{"op": "min", "field": least, "as": "lo"}, {"op": "max", "field": most, "as": "hi"}]},
+        {
+            "joinaggregate": [
+                {"op": "min", "field": least, "as": "lo"},
+                {"op": "max", "field": most, "as": "hi"},
+            ]
+        },
         {"calculate": "(datum.hi - datum.lo) * 0.3 + abs(datum.hi) * 1e-4", "as": "room"},
         {"calculate": f"max(datum.{low}, datum.lo - datum.room)", "as": "bar_low"},
         {"calculate": f"min(datum.{high}, datum.hi + datum.room)", "as": "bar_high"},
@@ -455,10 +468,11 @@ def training_losses(
 def _losses(run: RunData) -> tuple[list[int], list[float]]:
     """Steps and losses of a run, thinned out evenly, the last kept."""
     found: dict[int, float] = {}
-    for point in run.points():
-        loss = point.values.get("train/loss")
-        if loss is not None:
-            found.setdefault(point.step, loss)
+    with suppress(Unreadable):
+        for point in run.points():
+            loss = point.values.get("train/loss")
+            if loss is not None:
+                found.setdefault(point.step, loss)
     every = max(1, -(-len(found) // _MOST_POINTS))
     kept = list(found.items())[::-1][::every][::-1]
     return [step for step, _ in kept], [float(f"{loss:.5g}") for _, loss in kept]
@@ -503,7 +517,12 @@ def maps(board: Board, table: LeaderboardTable, anchor: str) -> list[Chart]:
             "scale": {"domain": [low, high], **scheme},
             "legend": None,
         }
-        tips = [("label", "encoding"), ("extent", "extent"), ("row", family.stem.axis), ("text", family.stem.metric)]
+        tips = [
+            ("label", "encoding"),
+            ("extent", "extent"),
+            ("row", family.stem.axis),
+            ("text", family.stem.metric),
+        ]
         base = _base(labels)
         del base["height"]
         spec = {
@@ -526,7 +545,13 @@ def maps(board: Board, table: LeaderboardTable, anchor: str) -> list[Chart]:
                         "encoding": {
                             **place,
                             "text": {"field": "text"},
-                            "color": {"value": "black", "condition": {"test": _dark(family.bounds, family.higher_is_better), "value": "white"}},
+                            "color": {
+                                "value": "black",
+                                "condition": {
+                                    "test": _dark(family.bounds, family.higher_is_better),
+                                    "value": "white",
+                                },
+                            },
                         },
                     },
                 ],
