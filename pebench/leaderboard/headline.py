@@ -64,8 +64,10 @@ def _compared(board: Board, table: LeaderboardTable, known: list[Row]) -> str:
     sign = 1 if table.record.higher_is_better else -1
     shown = [sign * entry.difference for entry in tested if entry.p_holm < LEVEL]
     better, worse = sum(each > 0 for each in shown), sum(each < 0 for each in shown)
+    if not shown:
+        return f"No difference to {board.baseline} is shown there."
     return (
-        f"Of {len(tested)} compared with {board.baseline} {better} {_are(better)} shown to be better and "
+        f"Of {len(tested)} compared with {board.baseline}, {better} {_are(better)} shown to be better and "
         f"{worse} to be worse."
     )
 

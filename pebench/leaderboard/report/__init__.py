@@ -85,12 +85,16 @@ def report(board: Board) -> str:
     return text + "\n"
 
 
+VEGA_LITE = "6.1"
+"""Version of Vega-Lite. In 6.4 what is nearest to the pointer says "undefined" for every value."""
+
+
 @functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and vega-embed in one script, fit to stand within a page."""
     import vl_convert
 
-    return vl_convert.javascript_bundle().replace("</script", "<\\/script")
+    return vl_convert.javascript_bundle(vl_version=VEGA_LITE).replace("</script", "<\\/script")
 
 
 def _embedded(value: Any) -> str:

@@ -47,7 +47,7 @@ MARKERS = {
 _MOST_POINTS = 150
 """Of one run's losses; more could not be told apart on a screen."""
 
-_NARROW = 230
+_NARROW = 180
 """Pixels that a small multiple is wide at least."""
 
 
