@@ -85,13 +85,13 @@ def _save_colours(path: Path) -> None:
     few.save(path, format="png", optimize=True)
 
 
-def draw(pictures: list[tuple[str, Portrait]]) -> Figure:
-    """Curves above, on one scale, and maps below, each under its title."""
+def draw(pictures: list[tuple[str, Portrait]], across: int = ACROSS) -> Figure:
+    """Curves above, on one scale, so many beside each other, and maps below, each under its title."""
     from matplotlib.figure import Figure
 
     curves = [(title, picture) for title, picture in pictures if len(picture.extent) == 1]
     maps = [(title, picture) for title, picture in pictures if len(picture.extent) == 2]
-    rows = -(-len(curves) // ACROSS)
+    rows = -(-len(curves) // across)
     heights = [2.9] * rows + [2.6] * len(maps)
     width = 8.6 if maps or len(curves) > 1 else 5.2
     figure = Figure(figsize=(width, sum(heights)), layout="constrained", dpi=96)
@@ -99,8 +99,8 @@ def draw(pictures: list[tuple[str, Portrait]]) -> Figure:
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     low, high = _with_room(*_span([picture for _, picture in curves]))
     for row in range(rows):
-        shown = curves[row * ACROSS : (row + 1) * ACROSS]
-        places = parts[row].subplots(1, min(len(curves), ACROSS), squeeze=False)[0]
+        shown = curves[row * across : (row + 1) * across]
+        places = parts[row].subplots(1, min(len(curves), across), squeeze=False)[0]
         for place in places[len(shown) :]:
             place.set_axis_off()
         for place, (title, picture) in zip(places, shown, strict=False):

@@ -45,11 +45,15 @@ def trained_picture(folder: RunFolder, output: Path) -> tuple[Path, bool]:
     changed = list(before) != list(after) or any(
         not _alike(before[layers], after[layers]) for layers in before
     )
-    pictures = [(f"{label}, untrained{layers}", picture) for layers, picture in before.items()]
-    pictures += [(f"{label}, trained{layers}", picture) for layers, picture in after.items()]
+    pictures = [
+        (f"{label}, {when}{layers}", found[layers])
+        for layers in dict.fromkeys([*before, *after])
+        for when, found in (("untrained", before), ("trained", after))
+        if layers in found
+    ]
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{folder.run_id}.png"
-    save(draw(pictures), path)
+    save(draw(pictures, across=2), path)
     return path, changed
 
 

@@ -31,6 +31,9 @@ _BEYOND = 3.0
 """Room below 0 % and above 100 %."""
 
 
+_MARGIN = 3.0
+"""Pixels between a caption and the edge of the figure."""
+
 CLUSTER = 8
 """Lines that all lie within one part of this many of a panel are drawn once more, close up."""
 
@@ -72,11 +75,14 @@ def _span(table: LeaderboardTable, rows: list[Row]) -> float:
 
 def _keep_captions_inside(figure: Figure, axes: list[Axes]) -> None:
     """Begins a caption at the left edge of its panel where, centred under a panel that long names have made
-    narrow, it would leave the figure."""
+    narrow, it would leave the figure; further to the left where it would do so at the right."""
     figure.draw_without_rendering()
     for each in axes:
-        if each.xaxis.label.get_window_extent().x0 < 0:
+        label = each.xaxis.label
+        if label.get_window_extent().x0 < 0:
             each.set_xlabel(each.get_xlabel(), loc="left", multialignment="left")
+            beyond = label.get_window_extent().x1 - figure.bbox.x1
+            label.set_x(min(0.0, -(beyond + _MARGIN) / each.bbox.width))
 
 
 def _panel(axes: Axes, table: LeaderboardTable, rows: list[Row], look: dict[str, Look]) -> list[End]:

@@ -146,12 +146,12 @@ def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
             axes.annotate(
                 "",
                 (end.x, end.y),
-                xytext=(1.03, height),
+                xytext=(1.02, height),
                 textcoords="axes fraction",
                 arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.35, "shrinkA": 0, "shrinkB": 0},
             )
             axes.plot(
-                [1.03, 1.07, 1.11] if end.line else [1.07],
+                [1.02, 1.05, 1.08] if end.line else [1.05],
                 [height] * (3 if end.line else 1),
                 color=colour,
                 linestyle=dash,
@@ -164,7 +164,7 @@ def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
             )
             axes.annotate(
                 names[end.label],
-                (1.12, height),
+                (1.09, height),
                 xycoords="axes fraction",
                 color=colour,
                 va="center",

@@ -94,7 +94,8 @@ def _vega() -> str:
     """Vega, Vega-Lite and vega-embed in one script, fit to stand within a page."""
     import vl_convert
 
-    return vl_convert.javascript_bundle(vl_version=VEGA_LITE).replace("</script", "<\\/script")
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
+    return bundle.replace("</script", "<\\/script")
 
 
 def _embedded(value: Any) -> str:

@@ -30,7 +30,7 @@ from pebench.leaderboard.wording import (
 from pebench.scores import extent_name, positions
 from pebench.store import Unreadable
 
-DASHES = {"-": [1, 0], "--": [6, 3], ":": [1.5, 3], "-.": [6, 3, 1.5, 3]}
+DASHES: dict[str, list[float]] = {"-": [1, 0], "--": [6, 3], ":": [1.5, 3], "-.": [6, 3, 1.5, 3]}
 """Lengths drawn and left out, in pixels, by matplotlib's sign."""
 
 MARKERS = {
@@ -299,7 +299,8 @@ def _multiples(
 ) -> Spec:
     """A small picture of every line, with the others behind it."""
     look = _look(labels, looks)
-    x, y = _extents(table), {"field": "mean", "type": "quantitative", "title": None}
+    x = _extents(table)
+    y: Spec = {"field": "mean", "type": "quantitative", "title": None}
     x["axis"] = {**x["axis"], "title": None}
     y["scale"] = {"zero": False, "nice": False}
     y["axis"] = {"tickCount": 4}
