@@ -213,6 +213,20 @@ def test_lines_that_lie_on_one_another_are_drawn_once_more_close_up(runs: Path) 
     assert close.get_ylim()[1] - close.get_ylim()[0] < 0.01 < wide.get_ylim()[1] - wide.get_ylim()[0]
 
 
+def test_extents_that_would_run_into_one_another_are_aslant(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    sizes = [(size, size) for size in (160, 176, 192, 208, 224)]
+    for spec in specs:
+        finish(begin(runs, spec), {("accuracy", size, "extend"): 50.0 + spec.seed for size in sizes})
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    figure = curves.draw(make_board(collection))
+    figure.draw_without_rendering()
+    labels = figure.axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == ["160x160", "176x176", "192x192", "208x208", "224x224"]
+    assert {label.get_rotation() for label in labels} == {30.0}
+
+
 def test_a_logarithmic_axis_has_three_numbers_at_least(runs: Path) -> None:
     specs = [specification(name) for name in ("alibi", "rope")]
     for spec, most in zip(specs, (9.5, 30.0), strict=True):

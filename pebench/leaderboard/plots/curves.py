@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.board import Board
@@ -32,7 +33,7 @@ _BEYOND = 3.0
 
 
 _MARGIN = 3.0
-"""Pixels between a caption and the edge of the figure."""
+"""Pixels between a caption and the edge of the figure, and between two extents."""
 
 CLUSTER = 8
 """Lines that all lie within one part of this many of a panel are drawn once more, close up."""
@@ -50,6 +51,7 @@ def draw(board: Board) -> Figure:
     look = looks(board.tables)
     ends = {each: _panel(each, table, rows, look) for each, (table, rows) in zip(axes, shown, strict=True)}
     name_at_the_right(figure, ends)
+    _turn_crowded_extents(figure, axes)
     _keep_captions_inside(figure, axes)
     return figure
 
@@ -71,6 +73,15 @@ def cluster(table: LeaderboardTable) -> list[Row] | None:
 def _span(table: LeaderboardTable, rows: list[Row]) -> float:
     means = [mean for row in rows for _, mean, _ in _points(table, row)]
     return max(means) - min(means)
+
+
+def _turn_crowded_extents(figure: Figure, axes: list[Axes]) -> None:
+    """Writes the extents of a panel aslant where they would run into one another."""
+    figure.draw_without_rendering()
+    for each in axes:
+        places = [label.get_window_extent() for label in each.get_xticklabels()]
+        if any(left.x1 + _MARGIN > right.x0 for left, right in pairwise(places)):
+            each.tick_params(axis="x", rotation=30)
 
 
 def _keep_captions_inside(figure: Figure, axes: list[Axes]) -> None:
