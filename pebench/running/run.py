@@ -99,7 +99,11 @@ def _lead(
     folder.clear_failure()
     with _logging(folder, logging.INFO) as log:
         try:
-            with ranks, _one_order_of_sums(), Heartbeat(folder, spec.train.steps, _job()) as heartbeat:
+            with (
+                ranks,
+                _one_order_of_sums(execution),
+                Heartbeat(folder, spec.train.steps, _job()) as heartbeat,
+            ):
                 ranks.broadcast_object("beginning", _GO)
                 result = _Run(folder, spec, execution, log, heartbeat, observer, stop, ranks).work()
                 ranks.broadcast_object("end", "")
@@ -120,7 +124,7 @@ def _lead(
 
 def _follow(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks) -> None:
     """The part of a rank that leaves no trace in the folder, but for the reason if it fails."""
-    with _logging(folder, logging.ERROR) as log, ranks, _one_order_of_sums():
+    with _logging(folder, logging.ERROR) as log, ranks, _one_order_of_sums(execution):
         if ranks.broadcast_object("beginning", "") != _GO:
             return
         try:
@@ -456,11 +460,11 @@ def _logging(folder: RunFolder, level: int) -> Iterator[logging.Logger]:
 
 
 @contextmanager
-def _one_order_of_sums() -> Iterator[None]:
-    """Lets no operation on the CPU add numbers in an order that depends on which thread comes first: a run
-    that is resumed, or run again, would end with other digits. On CUDA nothing is changed."""
+def _one_order_of_sums(execution: Execution) -> Iterator[None]:
+    """Lets no operation of a run on the CPU add numbers in an order that depends on which thread comes first:
+    a run that is resumed, or run again, would end with other digits. For a run on CUDA nothing is changed."""
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(before or not torch.cuda.is_available())
+    torch.use_deterministic_algorithms(before or torch_device(execution.device).type == "cpu")
     try:
         yield
     finally:

@@ -40,6 +40,13 @@ class Submitted:
     busy: list[str] = field(default_factory=list)
     submissions: list[submissions.Submission] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """How many cells there are of each kind."""
+        counts = (
+            f"{len(self.started)} started, {len(self.finished)} finished before, {len(self.busy)} under way"
+        )
+        return f"Submitted({counts})"
+
 
 def submit(
     sweep: Sweep,

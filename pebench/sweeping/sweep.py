@@ -232,6 +232,12 @@ class Sweep(Frozen):
     execution: Execution = Execution()
     submitted: SweepRecord | None = None
 
+    def __repr__(self) -> str:
+        """Its name and size."""
+        return f"Sweep({self.name!r}, {len(self.cells)} cells)"
+
+    __str__ = __repr__
+
     def record(self) -> SweepRecord:
         """Record that is kept beside the runs."""
         if self.submitted is not None:
