@@ -21,7 +21,7 @@ LAYERS = [
     {"exchange", "leaderboard", "submission", "tracking"},
     {"sweeping"},
     {"conformance", "portrait", "running"},
-    {"models", "resolve"},
+    {"models", "resolve", "sequence_task"},
     {"scores", "settings", "task"},
     {"data", "encoding_config", "examples", "store", "task_record"},
     {"attention", "formulas", "packages", "spec"},
