@@ -56,6 +56,15 @@ def test_requests_within_a_transaction_are_there_together_or_not_at_all(uri: str
     assert client.get_experiment_by_name("kept") is not None
 
 
+def test_the_server_takes_its_store_from_these_variables() -> None:
+    from mlflow.server import constants
+
+    for name in ("BACKEND_STORE_URI_ENV_VAR", "ARTIFACT_ROOT_ENV_VAR"):
+        assert isinstance(getattr(constants, name, None), str), (
+            f"{MLFLOW}`pebench ui` cannot tell the server which store to show."
+        )
+
+
 def test_metrics_are_rows_of_these_columns(uri: str) -> None:
     from mlflow.store.tracking.dbmodels.models import SqlMetric
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -436,24 +434,3 @@ def test_the_command_says_what_it_did(runs: Path, capsys: pytest.CaptureFixture[
     assert "1 runs: 1 mirrored" in capsys.readouterr().out
     assert main(["sync", "--runs", str(runs / "nowhere")]) == 2
     assert "there is no folder of runs" in capsys.readouterr().err
-
-
-def test_the_pages_answer_and_end_cleanly(runs: Path) -> None:
-    spec = specification()
-    finish(begin(runs, spec), text_scores(2.5, 3.0))
-    record_sweep(runs, [spec])
-    command = [sys.executable, "-m", "pebench", "ui", "--runs", str(runs)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        table = process.stdout.readline()
-        root = first.split()[-1].partition("#")[0]
-        with urllib.request.urlopen(root + "health") as answer:
-            assert answer.read() == b"OK"
-        process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
-        assert process.wait() == 0
-    assert table.startswith(f"  quickstart: {root}#/experiments/1/runs")
-    assert rest == "Ended.\n"
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(root + "health")

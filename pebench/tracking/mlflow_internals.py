@@ -1,17 +1,19 @@
 """Everything that pebench uses of MLflow beyond its public interface, tried with version 3.17.
 
-All of it concerns the SQLite store: its file is made at once, looked into without importing MLflow, and
-written to in one transaction for many requests, each of which would wait for the disk alone.
+Most of it concerns the SQLite store: its file is made at once, looked into without importing MLflow, and
+written to in one transaction for many requests, each of which would wait for the disk alone. And the server
+is taken as an application, since it knows no guard before it.
 `tests/test_private_interfaces.py` says what breaks where MLflow changes any of it.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -68,6 +70,25 @@ def create_store(uri: str) -> None:
         with atomic.replacing(file) as temporary:
             store = SqlAlchemyStore(f"sqlite:///{temporary}", artifacts.as_uri())  # type: ignore[no-untyped-call]
             store.engine.dispose()
+
+
+def server_application(uri: str, artifacts: str) -> Any:
+    """MLflow's server, with its interface and its pages, as an ASGI application in this process.
+
+    Args:
+        uri: the database.
+        artifacts: address of the folder of artifacts, empty where the store decides.
+    """
+    # It knows by this module that it is a server, and guards against other sites' scripts then.
+    import uvicorn  # noqa: F401
+    from mlflow.server import constants
+
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = uri
+    if artifacts:
+        os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = artifacts
+    from mlflow.server.fastapi_app import app
+
+    return app
 
 
 @contextmanager
