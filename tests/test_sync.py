@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specification, text_scores
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from pebench.cli import main
 from pebench.errors import UserError
@@ -21,7 +22,7 @@ from pebench.store import Point, Sample
 from pebench.tracking.address import tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.mlflow_internals import create_store
-from pebench.tracking.retry import StoreUnavailableError
+from pebench.tracking.retry import Retry, StoreUnavailableError
 from pebench.tracking.sync import sync
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -434,3 +435,54 @@ def test_the_command_says_what_it_did(runs: Path, capsys: pytest.CaptureFixture[
     assert "1 runs: 1 mirrored" in capsys.readouterr().out
     assert main(["sync", "--runs", str(runs / "nowhere")]) == 2
     assert "there is no folder of runs" in capsys.readouterr().err
+
+
+def _refusing(error: Exception) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+_LOCKED = sqlite3.OperationalError("database is locked")
+_FULL = sqlite3.OperationalError("database or disk is full")
+_BROKEN = sqlite3.DatabaseError("file is not a database")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OperationalError("SELECT 1", {}, _LOCKED), r"does not answer \(database is locked\)"),
+        (OperationalError("COMMIT", {}, _FULL), r"does not answer \(database or disk is full\)"),
+        (DatabaseError("SELECT 1", {}, _BROKEN), r"cannot be used \(file is not a database\)"),
+        (OSError(28, "No space left on device", "mlartifacts"), r"takes no more \(No space left on device\)"),
+    ],
+)
+def test_what_goes_wrong_in_a_database_is_one_sentence(error: Exception, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        Retry("sqlite:///mlflow.db", 0.01).call(_refusing(error))
+    assert "SQL:" not in str(caught.value)
+
+
+def test_a_file_that_is_no_store_is_said_in_every_place(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = specification()
+    finish(begin(runs, spec), text_scores(2.5, 3.0))
+    (runs / spec.run_id / "model.safetensors").write_bytes(b"weights")
+    store = runs.parent / "mlflow.db"
+    store.write_bytes(b"no database" * 1000)
+    monkeypatch.setenv("PEBENCH_TRACKING_URI", f"sqlite:///{store}")
+    commands = (
+        ["sync"],
+        ["ui"],
+        ["register", spec.run_id],
+        ["leaderboard", "--from-mlflow", f"sqlite:///{store}"],
+    )
+    for command in commands:
+        where = [] if command[0] == "leaderboard" else ["--runs", str(runs)]
+        assert main([*command, *where]) == 2
+        sentence = f"the tracking store sqlite:///{store} cannot be used (file is not a database)."
+        assert capsys.readouterr().err == f"pebench: {sentence}\n"
+    main(["doctor", "--runs", str(runs)])
+    assert "cannot be used (file is not a database)" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from pebench.errors import UserError
 from pebench.tracking.address import connect, is_server, tracking_uri, without_secrets
 from pebench.tracking.experiments import Experiments
 from pebench.tracking.mlflow_internals import create_store
+from pebench.tracking.retry import Retry
 from pebench.tracking.server import listening, log_file, server
 from pebench.tracking.sync import sync
 
@@ -42,10 +43,11 @@ def serve(
         raise UserError(
             f"{shown} has pages of its own: open it, and keep it up to date with `pebench sync --watch 10`."
         )
-    create_store(address)
+    ask = Retry(address, 20.0).call
+    ask(lambda: create_store(address))
     sync(runs, address)
     with server(runs, address, listening(port)) as pages:
-        tables = Experiments(connect(address), address).pages()
+        tables = ask(lambda: Experiments(connect(address), address).pages())
         announce(
             pages.address("#/experiments?workflowType=machine_learning"),
             {name: pages.address(page) for name, page in tables.items()},
@@ -55,6 +57,6 @@ def serve(
             try:
                 for problem in sync(runs, address).problems:
                     warn(problem)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 warn(str(error))
     raise UserError(f"MLflow's server ended by itself: {log_file(runs)} says why.")
