@@ -84,7 +84,9 @@ def test_experiments_can_be_read_from_the_file_alone(uri: str) -> None:
     assert {"experiment_id", "creation_time", "lifecycle_stage"} <= columns, (
         f"{MLFLOW}a sync with nothing to do imports MLflow all the same."
     )
-    assert mlflow_internals.experiments_of_file(uri), f"{MLFLOW}the default experiment is not found."
+    active = mlflow_internals.active_in_file(uri)
+    assert active is not None, f"{MLFLOW}the tables are not found."
+    assert active.experiments, f"{MLFLOW}the default experiment is not found."
 
 
 def test_a_script_of_sbatch_can_be_had_without_submitting(

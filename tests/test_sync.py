@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import sqlite3
@@ -22,8 +23,10 @@ from pebench.store import Point, Sample
 from pebench.tracking.address import tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.mlflow_internals import create_store
+from pebench.tracking.record import Headline
 from pebench.tracking.retry import Retry, StoreUnavailableError
 from pebench.tracking.sync import sync
+from pebench.tracking.view import TASKS, view
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
@@ -103,7 +106,7 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     finish(folder, scores)
     record_sweep(runs, [spec])
     sync(runs)
-    assert active(runs) == [("rope(base=500) · seed 0", "FINISHED")]
+    assert active(runs) == [("rope(base=500) · language-modeling · seed 0", "FINISHED")]
     assert points(runs) == [
         (step, round((BEGAN + step) * 1000), 5.0 - step / 100) for step in (10, 20, 30, 40)
     ]
@@ -152,13 +155,13 @@ def test_a_second_pass_adds_nothing(runs: Path, remembered: bool) -> None:
 def test_what_a_run_adds_is_noticed(runs: Path) -> None:
     folder = begin(runs, specification(), steps=[10])
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "RUNNING")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "RUNNING")]
     log(folder, [20, 30, 40])
     assert sync(runs).mirrored == 1
     assert [step for step, _, _ in points(runs)] == [10, 20, 30, 40]
     finish(folder, text_scores(2.5, 3.0))
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "FINISHED")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "FINISHED")]
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -176,14 +179,14 @@ def test_the_status_follows_the_run(runs: Path) -> None:
     folder = begin(runs, specification())
     folder.write_failure("out of memory")
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "FAILED")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "FAILED")]
     assert tags(runs)["mlflow.note.content"] == "out of memory"
     folder.clear_failure()
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "RUNNING")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "RUNNING")]
     diverge(folder, step=40)
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "FINISHED")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "FINISHED")]
     assert tags(runs)["status"] == "diverged"
     assert tags(runs)["mlflow.note.content"] == "diverged at step 40"
 
@@ -486,3 +489,87 @@ def test_a_file_that_is_no_store_is_said_in_every_place(
         assert capsys.readouterr().err == f"pebench: {sentence}\n"
     main(["doctor", "--runs", str(runs)])
     assert "cannot be used (file is not a database)" in capsys.readouterr().out
+
+
+def _deleted(runs: Path, *, for_good: bool = False) -> None:
+    """Has every run deleted as MLflow's pages do, or by `mlflow gc`."""
+    connection = sqlite3.connect(runs.parent / "mlflow.db")
+    with connection:
+        if for_good:
+            for table in ("metrics", "latest_metrics", "params", "tags", "runs"):
+                connection.execute(f"DELETE FROM {table}")
+        else:
+            connection.execute("UPDATE runs SET lifecycle_stage = 'deleted'")
+    connection.close()
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+@pytest.mark.parametrize("for_good", [True, False])
+def test_a_run_deleted_in_the_store_comes_back_and_is_there_once(
+    runs: Path, remembered: bool, for_good: bool
+) -> None:
+    folder = begin(runs, specification(), steps=[10])
+    sync(runs)
+    before = rows(runs, "SELECT run_uuid FROM runs")
+    _deleted(runs, for_good=for_good)
+    if not remembered:
+        forget(runs)
+    assert sync(runs).mirrored == 1
+    assert len(active(runs)) == 1
+    assert (rows(runs, "SELECT run_uuid FROM runs") == before) is not for_good, "it is taken out of the bin"
+    assert [step for step, _, _ in points(runs)] == [10]
+    assert sync(runs).unchanged == 1
+    log(folder, [20])
+    sync(runs)
+    assert [step for step, _, _ in points(runs)] == [10, 20]
+
+
+@pytest.mark.parametrize("history", [("a-first", "tiny"), ("tiny", "a-first")])
+def test_where_a_shared_run_stands_does_not_depend_on_what_was_mirrored_first(
+    runs: Path, history: tuple[str, str]
+) -> None:
+    spec = specification()
+    finish(begin(runs, spec), text_scores(2.5, 3.0))
+    for name in history:
+        record_sweep(runs, [spec], name)
+        sync(runs)
+    query = (
+        "SELECT name FROM runs JOIN experiments USING (experiment_id) WHERE runs.lifecycle_stage = 'active'"
+    )
+    assert rows(runs, query) == [("a-first",)]
+    assert sync(runs).unchanged == 1
+
+
+def test_the_headline_is_a_curve_over_the_extents(runs: Path) -> None:
+    finish(begin(runs, specification()), text_scores(2.5, 3.0))
+    sync(runs)
+    found = [(step, value) for step, _, value in points(runs, "by-extent/bits-per-byte")]
+    assert found == [(128, 2.5), (512, 3.0)]
+    (last,) = rows(runs, "SELECT value FROM latest_metrics WHERE key = 'by-extent/bits-per-byte'")
+    assert last == (3.0,)
+
+
+def test_the_data_of_a_run_are_its_datasets(runs: Path) -> None:
+    folder = begin(runs, specification())
+    folder.write_provenance({**folder.provenance(), "data": {"train": "0" * 64, "validation": "1" * 64}})
+    sync(runs)
+    log(folder, [50])
+    sync(runs)
+    found = rows(
+        runs, "SELECT name, digest FROM datasets JOIN inputs ON dataset_uuid = source_id ORDER BY name"
+    )
+    assert found == [("train", "0" * 36), ("validation", "1" * 36)]
+
+
+def test_the_table_shows_the_task_and_groups_by_encoding(runs: Path) -> None:
+    finish(begin(runs, specification()), text_scores(2.5, 3.0))
+    sync(runs)
+    ((state,),) = rows(runs, "SELECT value FROM experiment_tags WHERE key = 'mlflow.sharedViewState.pebench'")
+    shown = json.loads(state)
+    assert "tags.`task`" in shown["selectedColumns"]
+    assert shown["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "encoding"}]
+    several = view({TASKS: "retrieval"}, Headline("language-modeling", "bits", ("bits",), False))
+    assert [key["groupByData"] for key in json.loads(several)["groupBy"]["groupByKeys"]] == [
+        "task",
+        "encoding",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import tempfile
 import threading
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pebench.errors import UserError
 from pebench.tracking.address import connect, database_file, without_secrets
 from pebench.tracking.experiments import Experiments
-from pebench.tracking.mlflow_internals import LogPoints, transaction
+from pebench.tracking.mlflow_internals import Active, LogPoints, transaction
 from pebench.tracking.paging import all_pages
 from pebench.tracking.prepare import Prepared
 from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, Measured, Record
@@ -25,7 +26,8 @@ from pebench.tracking.retry import Retry, StoreUnavailableError
 from pebench.tracking.sync_state import SyncedRun
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Dataset, Metric, Run
+    from mlflow.store.entities import PagedList
 
 _AT_ONCE = 4
 """Runs that a server is given at once. It loses its own database's connections from about 15 requests on."""
@@ -66,15 +68,18 @@ class Mirror:
         self._retry = Retry(uri, retry_seconds).call
         self._client = self._retry(lambda: connect(uri))
         self._experiments = self._retry(lambda: Experiments(self._client, uri))
-        self._seen_experiments = self._experiments.keys()
         self._searching = threading.Lock()
+        self._active_at_start = self._retry(self._look)
         # SQLite has one writer at a time, and one transaction for many runs waits for the disk but once.
         self._in_one_transaction = database_file(uri) is not None
 
     @property
-    def experiments(self) -> frozenset[str]:
-        """The keys of the experiments that were in the store when the pass began, see `Experiments.key`."""
-        return self._seen_experiments
+    def active(self) -> Active:
+        """What was in the store when the pass began."""
+        return self._active_at_start
+
+    def _look(self) -> Active:
+        return Active(self._experiments.keys(), frozenset(self._tracked.values()))
 
     def bring(
         self, batch: Sequence[Prepared], known: Mapping[str, SyncedRun]
@@ -168,8 +173,15 @@ class Mirror:
         with self._searching:
             tracked = None if remembered else self._tracked.get(record.run_id)
         run = remembered or self._active(tracked)
-        if run is None or _continues(run, record):
-            return run
+        place = self._experiments.provide(record.experiment)
+        if run is None:
+            return self._taken_from_bin(record, place)
+        if _continues(run, record):
+            if run.info.experiment_id == place:
+                return run
+            # Runs cannot be moved. It stands where it would if it were mirrored for the first time.
+            self._client.delete_run(run.info.run_id)
+            return self._taken_from_bin(record, place)
         if remembered is None:
             raise UserError(
                 f"{record.run_id} is in {without_secrets(self._uri)} from another attempt: delete run "
@@ -177,6 +189,16 @@ class Mirror:
             )
         self._client.delete_run(run.info.run_id)
         return None
+
+    def _taken_from_bin(self, record: Record, place: str) -> Run | None:
+        """The run of the folder that somebody deleted in that experiment, which is there again from now on;
+        None if there is none. So it never is there twice, if it is taken out of the bin by hand too."""
+        with self._searching:
+            binned = self._binned.pop((record.run_id, place), None)
+        if binned is None or not _continues(binned, record):
+            return None
+        self._client.restore_run(binned.info.run_id)
+        return self._client.get_run(binned.info.run_id)
 
     def _active(self, tracked: str | None) -> Run | None:
         from mlflow.exceptions import MlflowException
@@ -200,13 +222,23 @@ class Mirror:
                 self._client.delete_run(run.info.run_id)
         return found
 
-    def _search(self, condition: str) -> list[Run]:
+    @cached_property
+    def _binned(self) -> dict[tuple[str, str], Run]:
+        """The deleted runs by run id and experiment, of several the one that was begun last."""
+        from mlflow.entities import ViewType
+
+        found = self._search(f"tags.`{RUN_ID}` != ''", ViewType.DELETED_ONLY)
+        ordered = sorted(found, key=lambda run: (run.info.start_time, str(run.info.run_id)))
+        return {(run.data.tags[RUN_ID], run.info.experiment_id): run for run in ordered}
+
+    def _search(self, condition: str, view: int = 1) -> list[Run]:
+        """Runs of all experiments; 1 is `ViewType.ACTIVE_ONLY`."""
         ids = self._experiments.ids()
-        return list(
-            all_pages(
-                lambda token: self._client.search_runs(ids, condition, max_results=1000, page_token=token)
-            )
-        )
+
+        def search(token: str | None) -> PagedList[Run]:
+            return self._client.search_runs(ids, condition, view, max_results=1000, page_token=token)
+
+        return list(all_pages(search))
 
     def _create(self, record: Record) -> Run:
         attempts = itertools.count()
@@ -233,7 +265,7 @@ class Mirror:
         A point that is logged again after a kill is the same row in the store, for its time is that of the
         file.
         """
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import DatasetInput, Param, RunTag
 
         tracked, there = run.info.run_id, run.data
         tags = [RunTag(name, text) for name, text in record.tags.items() if there.tags.get(name) != text]
@@ -246,6 +278,11 @@ class Mirror:
         ordered = sorted(last.values(), key=lambda metric: metric.key not in scores)
         self._retry(partial(self._client.log_batch, tracked, ordered, parameters, tags))
         log_points(tracked, [metric for metric in metrics if last[metric.key] is not metric])
+        inputs = run.inputs.dataset_inputs if run.inputs is not None else []
+        known = {(each.dataset.name, each.dataset.digest) for each in inputs}
+        if datasets := [data for data in _datasets(record) if (data.name, data.digest) not in known]:
+            used = [DatasetInput(data) for data in datasets]
+            self._retry(partial(self._client.log_inputs, tracked, used))
 
     def _log_points(self, tracked: str, points: Sequence[Metric]) -> None:
         for start in range(0, len(points), _A_REQUEST):
@@ -288,6 +325,16 @@ def _new_metrics(points: Iterable[Measured], past: Mapping[str, int]) -> tuple[d
             steps[point.metric] = point.step
             new.append(Metric(point.metric, point.value, point.time, point.step))
     return steps, new
+
+
+def _datasets(record: Record) -> list[Dataset]:
+    """The data of a run in MLflow's words, which has room for 36 letters of a fingerprint."""
+    from mlflow.entities import Dataset
+
+    return [
+        Dataset(name[:500], fingerprint[:36], "local", json.dumps({"fingerprint": fingerprint}))
+        for name, fingerprint in sorted(record.data.items())
+    ]
 
 
 def _continues(run: Run, record: Record) -> bool:

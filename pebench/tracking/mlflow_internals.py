@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock
 
@@ -31,8 +31,20 @@ LogPoints = Callable[[str, "Sequence[Metric]"], None]
 are not there yet."""
 
 
-def experiments_of_file(uri: str) -> frozenset[str] | None:
-    """The keys of the active experiments of an SQLite store, see `pebench.tracking.address.experiment_key`.
+class Active(NamedTuple):
+    """What is in a store, and not in its bin.
+
+    Attributes:
+        experiments: keys of the experiments, see `pebench.tracking.address.experiment_key`.
+        runs: the store's ids of the runs.
+    """
+
+    experiments: frozenset[str]
+    runs: frozenset[str]
+
+
+def active_in_file(uri: str) -> Active | None:
+    """What is in an SQLite store.
 
     Asked of the file itself, so that a pass with nothing to do need not import MLflow.
 
@@ -47,9 +59,11 @@ def experiments_of_file(uri: str) -> frozenset[str] | None:
             rows = connection.execute(
                 "SELECT experiment_id, creation_time FROM experiments WHERE lifecycle_stage = 'active'"
             ).fetchall()
+            runs = connection.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'").fetchall()
         except sqlite3.DatabaseError:
             return None
-    return frozenset(experiment_key(str(number), created) for number, created in rows)
+    keys = frozenset(experiment_key(str(number), created) for number, created in rows)
+    return Active(keys, frozenset(tracked for (tracked,) in runs))
 
 
 def create_store(uri: str) -> None:

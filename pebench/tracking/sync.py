@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from pebench.store import RunFolder, read_sweeps
 from pebench.tracking import sync_state
 from pebench.tracking.address import tracking_uri
 from pebench.tracking.mirror import Mirror
-from pebench.tracking.mlflow_internals import experiments_of_file
+from pebench.tracking.mlflow_internals import Active, active_in_file
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
 from pebench.tracking.sync_state import SyncedRun
 
@@ -78,12 +78,13 @@ def sync(
         sweeps = _sweeps_of_runs(runs)
         folders = (RunFolder(path.parent) for path in sorted(runs.glob("*/spec.json")))
         begun = [each for folder in folders if (each := _look(folder, sweeps[folder.run_id]))]
-        there = experiments_of_file(address)
+        there = active_in_file(address)
         if there is not None and not _changed(begun, known, there):
             return Outcome(unchanged=len(begun))
         mirror = Mirror(address, retry_seconds)
-        known = {name: seen for name, seen in known.items() if seen.experiment in mirror.experiments}
-        changed = _changed(begun, known, mirror.experiments)
+        active = mirror.active
+        known = {name: seen for name, seen in known.items() if seen.experiment in active.experiments}
+        changed = _changed(begun, known, active)
         outcome = Outcome(unchanged=len(begun) - len(changed))
         try:
             _bring_all(mirror, changed, known, outcome, partial(sync_state.save, path, known), progress)
@@ -141,14 +142,14 @@ def _look(folder: RunFolder, sweeps: Sequence[str]) -> Changed | None:
     return Changed(folder, sweeps, signature) if signature is not None else None
 
 
-def _changed(
-    begun: Iterable[Changed], known: Mapping[str, SyncedRun], experiments: Collection[str]
-) -> list[Changed]:
-    """The runs that were not mirrored as they are now, or into an experiment that is gone."""
+def _changed(begun: Iterable[Changed], known: Mapping[str, SyncedRun], active: Active) -> list[Changed]:
+    """The runs that were not mirrored as they are now, or were deleted in the store since."""
 
     def is_current(run: Changed) -> bool:
         seen = known.get(run.folder.run_id)
-        return seen is not None and seen.signature == run.signature and seen.experiment in experiments
+        if seen is None or seen.signature != run.signature:
+            return False
+        return seen.experiment in active.experiments and seen.tracked in active.runs
 
     return [run for run in begun if not is_current(run)]
 
