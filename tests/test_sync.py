@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.store import Point, Sample
+from pebench.store import Point, RunFolder, Sample
 from pebench.tracking.address import tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.mlflow_internals import create_store
@@ -74,15 +74,19 @@ def points(runs: Path, metric: str = "train/loss") -> list[tuple[int, int, float
 def tags(runs: Path) -> dict[str, str]:
     """The tags of the only active run."""
     found = rows(
-        runs, "SELECT key, value FROM tags JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active'"
+        runs,
+        "SELECT key, value FROM tags JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active' "
+        "AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = 'pebench.sweep')",
     )
     assert len(dict(found)) == len(found), "there are several runs"
     return dict(found)
 
 
 def active(runs: Path) -> list[tuple[str, str]]:
-    """Name and status of the active runs."""
-    return rows(runs, "SELECT name, status FROM runs WHERE lifecycle_stage = 'active' ORDER BY name")
+    """Name and status of the active runs, but for those of sweeps themselves."""
+    of_sweep = "SELECT run_uuid FROM tags WHERE key = 'pebench.sweep'"
+    condition = f"lifecycle_stage = 'active' AND run_uuid NOT IN ({of_sweep})"
+    return rows(runs, f"SELECT name, status FROM runs WHERE {condition} ORDER BY name")
 
 
 def sync_in_a_process(runs: Path) -> list[str]:
@@ -126,7 +130,8 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     assert tags(runs)["pebench.run_id"] == spec.run_id
     assert rows(runs, "SELECT name FROM experiments WHERE name != 'Default'") == [("quickstart",)]
     files = {path.name for path in (runs.parent / "mlartifacts" / "quickstart").glob("*/artifacts/*")}
-    assert files == {"spec.json", "provenance.json", "result.json", "plot.png"}
+    of_run = {"spec.json", "provenance.json", "result.json", "plot.png"}
+    assert files == of_run | {"report.html", "leaderboard.csv"}
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -573,3 +578,34 @@ def test_the_table_shows_the_task_and_groups_by_encoding(runs: Path) -> None:
         "task",
         "encoding",
     ]
+
+
+def test_a_sweep_has_a_run_of_its_own_with_its_report_and_its_table(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    finish(begin(runs, specs[0]), text_scores(2.5, 3.0))
+    record_sweep(runs, [specs[0]], "a-first")
+    record_sweep(runs, specs, "tiny")
+    begin(runs, specs[1])
+    sync(runs)
+    query = "SELECT name, status FROM runs WHERE name LIKE 'all of %' ORDER BY name"
+    assert rows(runs, query) == [("all of a-first", "FINISHED"), ("all of tiny", "RUNNING")]
+    files = {path.name for path in (runs.parent / "mlartifacts" / "tiny").glob("*/artifacts/*")}
+    assert {"report.html", "leaderboard.csv"} <= files
+    notes = dict(
+        rows(
+            runs, "SELECT r.name, t.value FROM runs r JOIN tags t USING (run_uuid) WHERE key LIKE '%.note.%'"
+        )
+    )
+    assert notes["all of tiny"] == (
+        "1 of 2 cells are finished. Of cells that other sweeps have too stand 1 in 'a-first'."
+    )
+    before = rows(runs, "SELECT * FROM runs")
+    assert sync(runs).unchanged == 2
+    forget(runs)
+    sync(runs)
+    assert rows(runs, "SELECT * FROM runs") == before
+    finish(RunFolder(runs / specs[1].run_id), text_scores(2.6, 3.1))
+    sync(runs)
+    assert rows(runs, query)[1] == ("all of tiny", "FINISHED")
+    (table,) = (runs.parent / "mlartifacts" / "tiny").glob("*/artifacts/leaderboard.csv")
+    assert ",2.55," in table.read_text()

@@ -28,10 +28,7 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
     """
     folder = output / board.collection.sweep.name
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        name: frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
-        for name, frame in files.frames(board).items()
-    }
+    texts = tables(board)
     texts["leaderboard.md"] = markdown(board)
     texts["report.html"] = report(board)
     if with_latex:
@@ -44,6 +41,14 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
     for name in _OCCASIONAL - {*texts, *pictures}:
         (folder / name).unlink(missing_ok=True)
     return folder
+
+
+def tables(board: Board) -> dict[str, str]:
+    """The texts of the CSV files by their names."""
+    return {
+        name: frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+        for name, frame in files.frames(board).items()
+    }
 
 
 _OCCASIONAL = {"overall.csv", "published.csv", "leaderboard.tex", "grid.png", "grid.svg"}

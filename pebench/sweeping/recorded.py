@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -91,8 +92,12 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
 
 
 def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
-    """Intended cells of a record, by run id, from the text of its file; nothing where that cannot
-    be told any more, as without a plugin."""
+    """Intended cells of a record, by run id, from the text of its file and the plugins in the folders of its
+    runs; nothing where that cannot be told any more, as without a plugin."""
+    for run_id in record.runs:
+        folder = RunFolder(runs / run_id)
+        with contextlib.suppress(UserError):
+            load_plugins(folder, folder.spec())
     try:
         file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
         return {spec.run_id: spec for spec in resolved(file, runs)}

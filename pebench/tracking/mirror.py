@@ -21,13 +21,15 @@ from pebench.tracking.experiments import Experiments
 from pebench.tracking.mlflow_internals import Active, LogPoints, transaction
 from pebench.tracking.paging import all_pages
 from pebench.tracking.prepare import Prepared
-from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, Measured, Record
+from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, SWEEP, Measured, Record
 from pebench.tracking.retry import Retry, StoreUnavailableError
 from pebench.tracking.sync_state import SyncedRun
 
 if TYPE_CHECKING:
     from mlflow.entities import Dataset, Metric, Run
     from mlflow.store.entities import PagedList
+
+    from pebench.tracking.sweep_results import SweepResults
 
 _AT_ONCE = 4
 """Runs that a server is given at once. It loses its own database's connections from about 15 requests on."""
@@ -109,6 +111,49 @@ class Mirror:
                 self._to_remember(prepared, outcome) if isinstance(outcome, _Written) else outcome
             )
         return outcomes
+
+    def bring_sweep(self, results: SweepResults, known: SyncedRun | None) -> SyncedRun:
+        """Makes the run of a sweep itself what its results are.
+
+        Args:
+            results: of the sweep.
+            known: what is remembered of that run.
+
+        Raises:
+            UserError: the store does not take it.
+        """
+        place = self._retry(partial(self._experiments.provide, results.sweep))
+        run = self._retry(partial(self._run_of_sweep, results.sweep, place, known))
+        tags = {"status": f"{results.finished}/{results.cells}", "mlflow.note.content": results.note}
+        for name, text in tags.items():
+            if run.data.tags.get(name) != text:
+                self._retry(partial(self._client.set_tag, run.info.run_id, name, text))
+        for name, text in results.files.items():
+            self._retry(partial(self._client.log_text, run.info.run_id, text, name))
+        status = "FINISHED" if results.finished == results.cells else "RUNNING"
+        if run.info.status != status:
+            self._retry(partial(self._client.update_run, run.info.run_id, status=status))
+        return SyncedRun(
+            tracked=run.info.run_id,
+            experiment=self._experiments.key(place),
+            signature=results.signature,
+            steps={},
+        )
+
+    def _run_of_sweep(self, sweep: str, place: str, known: SyncedRun | None) -> Run:
+        from mlflow.entities import ViewType
+
+        remembered = self._active(known.tracked) if known is not None else None
+        if remembered is not None:
+            return remembered
+        condition = f"tags.`{SWEEP}` = '{sweep}'"
+        for view in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
+            for run in self._client.search_runs([place], condition, view, max_results=1):
+                if view == ViewType.DELETED_ONLY:
+                    self._client.restore_run(run.info.run_id)
+                return run
+        tags = {SWEEP: sweep, "sweep": sweep, "mlflow.source.name": "pebench"}
+        return self._client.create_run(place, run_name=f"all of {sweep}", tags=tags)
 
     def _to_remember(self, prepared: Prepared, written: _Written) -> SyncedRun:
         return SyncedRun(

@@ -19,6 +19,8 @@ UNSORTED = "pebench"
 RUN_ID = "pebench.run_id"
 ORIGIN = "pebench.origin"
 RESULT = "pebench.result"
+SWEEP = "pebench.sweep"
+"""The tag of the run of a sweep itself, which none of its cells has."""
 
 
 class Measured(NamedTuple):
@@ -34,7 +36,7 @@ class Headline(NamedTuple):
     """The metric that a task is judged by.
 
     Attributes:
-        task: its label.
+        task: its name.
         metric: its name at the trained extent, or at the first evaluated one.
         scores: its names at every extent, by the encoding's default extrapolation.
         higher_is_better: which way is up.
@@ -57,8 +59,8 @@ class Record:
         parameters: the settings by dotted name.
         tags: what runs are filtered by; `ORIGIN` and `RESULT` among them tell one attempt from another.
         points: the metrics in file order, the final scores last. After a resume a step stands twice. A step
-            is an update; of a metric `by-tokens/…` a token, of `by-extent/…` a position, of `system/…` a second; a
-            score has 0.
+            is an update; of `by-tokens/…` it is a token, of `by-extent/…` a position, of `system/…` a second;
+            of a score it is 0.
         status: in MLflow's words.
         start, end: milliseconds since the epoch; no end while the run goes on.
         headline: None before there is a result.
@@ -96,7 +98,7 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
     item = result.cost.item if result else folder.provenance().get("item")
     return Record(
         run_id=folder.run_id,
-        name=f"{spec.encoding.label or spec.encoding.name} · {_task(spec)} · seed {spec.seed}",
+        name=f"{spec.encoding.label or spec.encoding.name} · {spec.task.name} · seed {spec.seed}",
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
         tags=_tags(folder, spec, result, failure, points, sweeps),
@@ -104,13 +106,11 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
-        headline=_headline(_task(spec), task_record(spec, folder.provenance()), result) if result else None,
+        headline=_headline(spec.task.name, task_record(spec, folder.provenance()), result)
+        if result
+        else None,
         data=folder.provenance().get("data", {}),
     )
-
-
-def _task(spec: RunSpec) -> str:
-    return spec.task.label or spec.task.name
 
 
 def _tags(
@@ -130,7 +130,7 @@ def _tags(
         RESULT: _digest(result.model_dump_json()) if result else "",
         "group": spec.group,
         "encoding": spec.encoding.label or spec.encoding.name,
-        "task": _task(spec),
+        "task": spec.task.name,
         "extent": extent_name(extent) if extent else "",
         "seed": str(spec.seed),
         "pebench.start": spec.start.run if spec.start else "",
@@ -218,7 +218,7 @@ def _scores(result: Result, time: int) -> list[Measured]:
     return found
 
 
-def _headline(label: str, task: TaskRecord, result: Result) -> Headline | None:
+def _headline(spec: RunSpec, task: TaskRecord, result: Result) -> Headline | None:
     default = default_extrapolation(result)
     metric = next(iter(result.metrics), None)
     scores = [s for s in result.scores if s.metric == metric and s.extrapolation == default]
@@ -226,7 +226,9 @@ def _headline(label: str, task: TaskRecord, result: Result) -> Headline | None:
         return None
     shown = next((score for score in scores if score.extent == task.trained_extent), scores[0])
     names = tuple(score_name(score, default) for score in scores)
-    return Headline(label, score_name(shown, default), names, result.metrics[metric].higher_is_better)
+    return Headline(
+        spec.task.name, score_name(shown, default), names, result.metrics[metric].higher_is_better
+    )
 
 
 def _milliseconds(seconds: float) -> int:

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.store import RunFolder, read_sweeps
-from pebench.tracking import sync_state
+from pebench.store import RunFolder, SweepRecord, read_sweeps
+from pebench.tracking import sweep_results, sync_state
 from pebench.tracking.address import tracking_uri
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.mlflow_internals import Active, active_in_file
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
+from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync_state import SyncedRun
 
 _SAVE_EVERY = 5.0
@@ -75,22 +76,35 @@ def sync(
     with _alone(runs):
         path = sync_state.state_file(runs, address)
         known = sync_state.load(path)
-        sweeps = _sweeps_of_runs(runs)
+        records = read_sweeps(runs)
+        sweeps = _sweeps_of_runs(records)
         folders = (RunFolder(path.parent) for path in sorted(runs.glob("*/spec.json")))
         begun = [each for folder in folders if (each := _look(folder, sweeps[folder.run_id]))]
         there = active_in_file(address)
-        if there is not None and not _changed(begun, known, there):
+        if there is not None and not (
+            _changed(begun, known.runs, there) or sweep_results.changed(runs, records, known.sweeps, there)
+        ):
             return Outcome(unchanged=len(begun))
         mirror = Mirror(address, retry_seconds)
         active = mirror.active
-        known = {name: seen for name, seen in known.items() if seen.experiment in active.experiments}
-        changed = _changed(begun, known, active)
+        there_still = {n: seen for n, seen in known.runs.items() if seen.experiment in active.experiments}
+        known = known.model_copy(update={"runs": there_still})
+        changed = _changed(begun, known.runs, active)
         outcome = Outcome(unchanged=len(begun) - len(changed))
+        save = partial(sync_state.save, path, known)
         try:
-            _bring_all(mirror, changed, known, outcome, partial(sync_state.save, path, known), progress)
+            _bring_all(mirror, changed, known.runs, outcome, save, progress)
+            results = sweep_results.changed(runs, records, known.sweeps, active)
+            for name, (record, signature) in results.items():
+                try:
+                    found = sweep_results.read(runs, record, sweeps, signature)
+                    known.sweeps[name] = mirror.bring_sweep(found, known.sweeps.get(name))
+                except StoreUnavailableError:
+                    raise
+                except UserError as error:
+                    outcome.problems.append(f"the results of sweep '{name}' could not be mirrored: {error}")
         finally:
-            if changed:
-                sync_state.save(path, known)
+            save()
     return outcome
 
 
@@ -165,9 +179,9 @@ def _alone(runs: Path) -> Iterator[None]:
         yield
 
 
-def _sweeps_of_runs(runs: Path) -> dict[str, list[str]]:
+def _sweeps_of_runs(records: Iterable[SweepRecord]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = defaultdict(list)
-    for sweep in read_sweeps(runs):
+    for sweep in records:
         for run_id in sweep.runs:
             names[run_id].append(sweep.name)
     return names
