@@ -106,9 +106,7 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
-        headline=_headline(spec.task.name, task_record(spec, folder.provenance()), result)
-        if result
-        else None,
+        headline=_headline(spec, task_record(spec, folder.provenance()), result) if result else None,
         data=folder.provenance().get("data", {}),
     )
 
