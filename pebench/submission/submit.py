@@ -32,12 +32,14 @@ class Submitted:
         started: ids of the runs that were started.
         finished: ids of the runs that were finished before.
         busy: ids of the runs that had a job or a worker already.
+        left: ids of the runs that are in no state that was asked for, by their states.
         submissions: what carries the started runs out, one entry an array in SLURM.
     """
 
     started: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
+    left: dict[State, list[str]] = field(default_factory=dict)
     submissions: list[submissions.Submission] = field(default_factory=list)
 
 
@@ -119,6 +121,24 @@ def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
     return found
 
 
+def idle_devices(sweep: Sweep, resources: Resources) -> str:
+    """A sentence where the GPUs of a job are more or fewer than the processes that could use them; else
+    empty."""
+    ranks, gpus = execution_of(sweep, resources).ranks // resources.nodes, resources.gpus
+    users = ranks * resources.width
+    if gpus > users:
+        return (
+            f"--gpus {gpus} asks for more GPUs than the {users} of each node that would be used: "
+            f"--ranks {gpus * resources.nodes} shares each batch of a cell between all, --pack runs several "
+            "cells side by side."
+        )
+    if 0 < gpus < ranks:
+        return (
+            f"--gpus {gpus} gives the {ranks} ranks of a cell on each node no GPU each: --gpus {ranks} does."
+        )
+    return ""
+
+
 def _check_path(runs: Path, cluster: Cluster) -> None:
     """Refuses a path of which SLURM or submitit would make another one.
 
@@ -170,6 +190,8 @@ def _sorted_by_need(cells: list[CellStatus], states: frozenset[State]) -> Submit
             found.busy.append(cell.run)
         elif cell.state in states:
             found.started.append(cell.run)
+        else:
+            found.left.setdefault(cell.state, []).append(cell.run)
     return found
 
 

@@ -14,7 +14,7 @@ from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
 from pebench.store import RunFolder, SweepRecord, read_sweeps
 from pebench.sweeping import yaml_file
-from pebench.sweeping.sweep import Sweep, SweepFile, resolved
+from pebench.sweeping.sweep import Sweep, SweepFile, is_there, load_sweep, resolved
 
 
 def recorded_sweep(runs: Path, wanted: str) -> SweepRecord:
@@ -85,6 +85,37 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
         name=record.name,
         source=record.source,
         cells=cells,
+        baseline=record.baseline,
+        execution=file.execution,
+        submitted=record,
+    )
+
+
+def startable_sweep(runs: Path, wanted: str, settings: Sequence[tuple[str, Any]] = ()) -> Sweep:
+    """The sweep of a file, or else the one that was submitted or imported under a name, with all its cells.
+
+    Args:
+        runs: the folder of the runs.
+        wanted: a path or a name; a file of that name counts before what was submitted.
+        settings: paths of keys of the file, and what to put there.
+
+    Raises:
+        UserError: there is neither, or something in it does not exist or does not go together.
+    """
+    records = {record.name: record for record in read_sweeps(runs)}
+    if wanted not in records or is_there(wanted):
+        return load_sweep(wanted, runs, settings)
+    record = records[wanted]
+    if settings:
+        raise UserError(f"--set changes the file of a sweep, and '{wanted}' has none here any more.")
+    specs = submitted_specs(record, runs)
+    if not set(record.runs) <= specs.keys():
+        return as_submitted(runs, record)
+    file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
+    return Sweep(
+        name=record.name,
+        source=record.source,
+        cells=tuple(specs[run_id] for run_id in record.runs),
         baseline=record.baseline,
         execution=file.execution,
         submitted=record,
