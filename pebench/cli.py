@@ -49,6 +49,7 @@ _ORDER = [
     "logs",
     "cancel",
     "retry",
+    "remove",
     "sync",
     "leaderboard",
     "compare",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="What to compare by. [default: the task's own]"
 )
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @runs_option
-def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...], runs: Path) -> None:
+def command(
+    first: str, second: str, sweep: str | None, metrics: tuple[str, ...], as_json: bool, runs: Path
+) -> None:
     """Say whether A is better than B, and on what evidence.
 
     A and B are two encodings of a sweep, as its tables call them; two sweeps, whose encodings of one name are
@@ -44,7 +48,45 @@ def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...]
     from pebench.leaderboard.operands import find_operands
 
     collection, operands = find_operands(runs, (first, second), sweep)
-    _print(operands, compare(collection, operands, metrics))
+    found = compare(collection, operands, metrics)
+    if as_json:
+        click.echo(json.dumps(_object(operands, found), indent=1, allow_nan=False))
+        return
+    _print(operands, found)
+
+
+def _object(operands: Operands, found: Comparison) -> dict[str, Any]:
+    """A comparison as JSON has it, where what is not known is null."""
+    from dataclasses import asdict
+
+    from pebench.scores import extent_name
+
+    def known(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {
+        **{letter: operand.name for letter, operand in zip("AB", operands, strict=True)},
+        "verdict": found.verdict,
+        "pairs": [
+            {
+                "A": pair.groups[0].label,
+                "B": pair.groups[1].label,
+                "task": pair.groups[0].task,
+                "scores": [
+                    {
+                        "metric": score.metric,
+                        "extent": extent_name(score.extent),
+                        "better": {1: "A", -1: "B", 0: None}[score.shown],
+                        **{name: known(value) for name, value in asdict(score.test).items()},
+                    }
+                    for score in pair.scores
+                ],
+                "notes": pair.notes,
+                "runs": dict(zip("AB", pair.run_ids, strict=True)),
+            }
+            for pair in found.pairs
+        ],
+    }
 
 
 def _print(operands: Operands, found: Comparison) -> None:

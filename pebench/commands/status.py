@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
+from pebench.completion import sweeps as sweeps_of_user
 from pebench.parameters import runs_option
 
 
 @click.command("status")
-@click.argument("sweeps", nargs=-1, metavar="[SWEEP]...")
+@click.argument("sweeps", nargs=-1, metavar="[SWEEP]...", shell_complete=sweeps_of_user)
 @click.option("--summary", "brief", is_flag=True, help="Counts alone, and why cells failed.")
 @click.option("--watch", is_flag=True, help="Look again and again, until nothing is under way.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object a cell.")

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from pebench.cluster_options import ClusterCommand, requested
+from pebench.completion import sweeps as sweeps_of_user
 from pebench.parameters import Assignment, runs_option
 
 
 @click.command("submit", cls=ClusterCommand)
-@click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...")
+@click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...", shell_complete=sweeps_of_user)
 @click.option("--dry-run", is_flag=True, help="Print what would be started, and start and write nothing.")
 @click.option(
     "--set",

@@ -133,6 +133,13 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
     ended = failure is not None and (worker is None or failure.time >= worker.beat)
     if worker is not None and not ended and is_alive(worker):
         return {"state": "running", **progress, "node": worker.host}
+    if folder.cancelled.exists():
+        detail = f"at step {worker.step}" if worker else ""
+        return {
+            "state": "cancelled",
+            **{k: v for k, v in progress.items() if k != "reason"},
+            "detail": detail,
+        }
     if job is not None and job.state == "unknown":
         return {"state": "queued", **progress, "detail": f"{job.note}, so it is taken for queued"}
     if job is not None and job.state == "pending":

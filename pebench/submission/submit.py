@@ -50,6 +50,7 @@ def submit(
     resources: Resources | None = None,
     states: frozenset[State] = IDLE,
     from_scratch: bool = False,
+    only: frozenset[str] | None = None,
 ) -> Submitted:
     """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
 
@@ -63,6 +64,7 @@ def submit(
         resources: what each job gets.
         states: of the cells to start, among those that `pebench.submission.status.IDLE` holds.
         from_scratch: whether these forget their checkpoints and begin anew.
+        only: ids of the runs to look at, None for all.
 
     Raises:
         UserError: the folder cannot be written, or the cluster refuses the jobs.
@@ -74,9 +76,12 @@ def submit(
     resources, largest = _terms(sweep, cluster, resources)
     with exclusive(runs):
         _prepare(sweep, runs)
-        cells = status.statuses(runs, [spec.run_id for spec in sweep.cells])
+        wanted = [spec.run_id for spec in sweep.cells if only is None or spec.run_id in only]
+        cells = status.statuses(runs, wanted)
         found = _sorted_by_need(cells, states)
         _release(runs, [cell for cell in cells if cell.run in found.started])
+        for run_id in found.started:
+            RunFolder(runs / run_id).cancelled.unlink(missing_ok=True)
         if from_scratch:
             for run_id in found.started:
                 RunFolder(runs / run_id).forget_progress()
@@ -134,7 +139,8 @@ def idle_devices(sweep: Sweep, resources: Resources) -> str:
         )
     if 0 < gpus < ranks:
         return (
-            f"--gpus {gpus} gives the {ranks} ranks of a cell on each node no GPU each: --gpus {ranks} does."
+        shared = f"{ranks} ranks of a cell share {gpus} GPU{'s' if gpus > 1 else ''} on each node"
+        return f"{shared}: --gpus {ranks} gives each its own."
         )
     return ""
 

@@ -12,7 +12,7 @@ from pebench.errors import UserError, unknown
 from pebench.options import validated
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
-from pebench.store import RunFolder, SweepRecord, read_sweeps
+from pebench.store import RunFolder, SweepRecord, find_run, read_sweeps
 from pebench.sweeping import yaml_file
 from pebench.sweeping.sweep import Sweep, SweepFile, is_there, load_sweep, resolved
 
@@ -91,6 +91,18 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
     )
 
 
+def sweep_of(runs: Path, run_id: str) -> SweepRecord:
+    """The first sweep by name that a run is a cell of.
+
+    Raises:
+        UserError: there is none.
+    """
+    for record in read_sweeps(runs):
+        if run_id in record.runs:
+            return record
+    raise UserError(f"{run_id} is a cell of no sweep: 'pebench run' with what it was given goes on with it.")
+
+
 def startable_sweep(runs: Path, wanted: str, settings: Sequence[tuple[str, Any]] = ()) -> Sweep:
     """The sweep of a file, or else the one that was submitted or imported under a name, with all its cells.
 
@@ -134,6 +146,19 @@ def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
         return {spec.run_id: spec for spec in resolved(file, runs)}
     except UserError:
         return {}
+
+
+def named_cell(runs: Path, text: str) -> str | None:
+    """The id of the run that a text names, None where it is meant as a sweep or as nothing that is there.
+
+    Raises:
+        UserError: several runs begin so.
+    """
+    if means_sweep(text, [record.name for record in read_sweeps(runs)]):
+        return None
+    if not any(path.parent.name.startswith(text) for path in runs.glob("*/spec.json")):
+        return None
+    return find_run(runs, text).run_id
 
 
 def name_of(text: str) -> str:

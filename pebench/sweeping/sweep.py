@@ -275,10 +275,19 @@ def find(sweep: str | Path) -> Path:
     path = Path(sweep)
     if yaml_file.is_named(str(sweep)) or len(path.parts) > 1:
         return path
-    known = {file.stem: file for folder in reversed(_folders()) for file in sorted(folder.glob("*.yaml"))}
+    known = _known()
     if str(sweep) not in known:
         raise unknown("sweep", str(sweep), known)
     return known[str(sweep)]
+
+
+def names() -> list[str]:
+    """The names of all sweeps that have a file in ``sweeps/`` or come with the package."""
+    return list(_known())
+
+
+def _known() -> dict[str, Path]:
+    return {file.stem: file for folder in reversed(_folders()) for file in sorted(folder.glob("*.yaml"))}
 
 
 def is_there(sweep: str | Path) -> bool:
