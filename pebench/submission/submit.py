@@ -138,10 +138,8 @@ def idle_devices(sweep: Sweep, resources: Resources) -> str:
             "cells side by side."
         )
     if 0 < gpus < ranks:
-        return (
         shared = f"{ranks} ranks of a cell share {gpus} GPU{'s' if gpus > 1 else ''} on each node"
         return f"{shared}: --gpus {ranks} gives each its own."
-        )
     return ""
 
 
