@@ -610,3 +610,15 @@ def test_a_sweep_has_a_run_of_its_own_with_its_report_and_its_table(runs: Path) 
     assert rows(runs, query)[1] == ("all of tiny", "FINISHED")
     (table,) = (runs.parent / "mlartifacts" / "tiny").glob("*/artifacts/leaderboard.csv")
     assert ",2.55," in table.read_text()
+
+
+@pytest.mark.parametrize("name", ["a#b", "a%41b", "a?b", "a b", "a\\e", "ü", "n" * 200, "a;b&c=d"])
+def test_a_folder_may_be_called_anything(runs: Path, name: str) -> None:
+    other = runs.parent / name / "runs"
+    other.mkdir(parents=True)
+    shutil.copyfile(runs.parent / "mlflow.db", other.parent / "mlflow.db")
+    finish(begin(other, specification()), text_scores(2.5, 3.0))
+    assert sync(other).mirrored == 1
+    assert len(active(other)) == 1
+    assert not rows(runs, "SELECT * FROM runs")
+    assert list((other.parent / "mlartifacts").rglob("result.json"))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock
 
 from pebench import atomic
-from pebench.tracking.address import artifact_folder, database_file, experiment_key
+from pebench.tracking.address import address_of_file, artifact_folder, database_file, experiment_key
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -82,7 +82,7 @@ def create_store(uri: str) -> None:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         with atomic.replacing(file) as temporary:
-            store = SqlAlchemyStore(f"sqlite:///{temporary}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+            store = SqlAlchemyStore(address_of_file(temporary), artifacts.as_uri())  # type: ignore[no-untyped-call]
             store.engine.dispose()
 
 
