@@ -236,3 +236,35 @@ def test_names_are_completed(submitted: Path) -> None:
         command = [sys.executable, "-m", "pebench"]
         found = subprocess.check_output(command, text=True, env={**os.environ, **asked})
         assert expected in [line.partition(",")[2] for line in found.splitlines()], words
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tokenizer": {"file": "nosuch.json"}}, "nosuch.json"),
+        (
+            {"data": {"dataset": "json", "files": {"train": "no.jsonl", "validation": "no.jsonl"}}},
+            "no file at 'no.jsonl'",
+        ),
+        (
+            {
+                "data": {
+                    "dataset": "json",
+                    "files": {"train": "a.jsonl", "validation": "a.jsonl"},
+                    "column": "tex",
+                }
+            },
+            "unknown column of dataset 'json' 'tex': did you mean 'text'?",
+        ),
+        ({"data": "nowhere.txt"}, "no text file or folder at 'nowhere.txt'"),
+    ],
+)
+def test_what_needs_no_model_is_checked_before_anything_is_queued(
+    place: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], said: str
+) -> None:
+    Path("a.jsonl").write_text('{"text": "hello there"}\n' * 50)
+    written = tiny(place)
+    written["tasks"][0]["language-modeling"].update(changed)
+    write(place, written)
+    assert said in told(capsys, "submit", "tiny.yaml", "--cluster", "local", status=2)
+    assert not (place / "runs" / ".submitit").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,26 @@ class DatasetRows:
     def fingerprint(self) -> str:
         """Stands for the content of local files, or for the name, version and hash of a set on the hub."""
         return digest([identity(self._builder()), self.split, self.column, self.lines])
+
+    def check(self) -> None:
+        """Reads the first row of a set whose files are named; nothing is fetched.
+
+        Raises:
+            UserError: a file, the split or the column is not there.
+        """
+        if not self.files:
+            return
+        missing = [
+            path for _, paths in self.files for path in paths if "://" not in path and not any_of(path)
+        ]
+        if missing:
+            raise UserError(f"dataset '{self.dataset}': no file at '{missing[0]}'.")
+        if any("://" in path for _, paths in self.files for path in paths):
+            return
+        with explained(self.dataset):
+            first = next(iter(self._builder().as_streaming_dataset(split=self.split)), {})
+        if self.column not in first:
+            raise unknown(f"column of dataset '{self.dataset}'", self.column, list(first))
 
     def documents(self) -> Iterator[Iterator[str]]:
         """The rows, or all of them as lines of one document; line ends are made one newline."""
@@ -101,6 +122,11 @@ def explained(dataset: str) -> Iterator[None]:
         generating = isinstance(error, datasets.exceptions.DatasetGenerationError)
         reason = str(error.__cause__ if generating else error).strip().partition("\n")[0].rstrip(".")
         raise UserError(f"dataset '{dataset}' cannot be loaded: {reason}.") from error
+
+
+def any_of(pattern: str) -> bool:
+    """Whether a path, in which ``*`` and ``?`` may stand for letters, is that of a file or folder."""
+    return Path(pattern).exists() or next(glob.iglob(pattern, recursive=True), None) is not None
 
 
 def identity(builder: Any) -> list[str]:

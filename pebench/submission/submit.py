@@ -161,8 +161,15 @@ def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> tuple[Resour
     resources = resources.model_copy(update={"ranks": execution_of(sweep, resources).ranks})
     _check_ranks(sweep, resources)
     if cluster == "slurm":
-        return slurm.terms(resources)
-    # The nodes of a cluster may see files that the machine of submission does not.
+        resources, largest = slurm.terms(resources)
+        try:
+            _check_data(sweep)
+        except UserError as error:
+            # The nodes of a cluster may see files that the machine of submission does not.
+            sys.stderr.write(
+                f"pebench: on this machine {error} Its jobs fail if that is so where they run.\n"
+            )
+        return resources, largest
     _check_data(sweep)
     return resources, 0
 
