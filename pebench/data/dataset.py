@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +47,15 @@ class DatasetRows:
         Raises:
             UserError: a file, the split or the column is not there.
         """
-        if not self.files:
+        named = [path for _, paths in self.files for path in paths]
+        if not named or any("://" in path for path in named):
             return
-        missing = [
-            path for _, paths in self.files for path in paths if "://" not in path and not any_of(path)
-        ]
+        # What stands for several files is the library's to find.
+        missing = [path for path in named if not set("*?[") & set(path) and not Path(path).exists()]
         if missing:
             raise UserError(f"dataset '{self.dataset}': no file at '{missing[0]}'.")
-        if any("://" in path for _, paths in self.files for path in paths):
-            return
         with explained(self.dataset):
-            first = next(iter(self._builder().as_streaming_dataset(split=self.split)), {})
+            first: dict[str, Any] = next(iter(self._builder().as_streaming_dataset(split=self.split)), {})
         if self.column not in first:
             raise unknown(f"column of dataset '{self.dataset}'", self.column, list(first))
 
@@ -122,11 +119,6 @@ def explained(dataset: str) -> Iterator[None]:
         generating = isinstance(error, datasets.exceptions.DatasetGenerationError)
         reason = str(error.__cause__ if generating else error).strip().partition("\n")[0].rstrip(".")
         raise UserError(f"dataset '{dataset}' cannot be loaded: {reason}.") from error
-
-
-def any_of(pattern: str) -> bool:
-    """Whether a path, in which ``*`` and ``?`` may stand for letters, is that of a file or folder."""
-    return Path(pattern).exists() or next(glob.iglob(pattern, recursive=True), None) is not None
 
 
 def identity(builder: Any) -> list[str]:

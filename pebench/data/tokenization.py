@@ -187,7 +187,7 @@ def check_tokenizer(choice: TokenizerChoice) -> None:
         UserError: it is not there or no tokenizer.
     """
     if choice.file is not None:
-        _of_file(Path(choice.file), choice.end_of_text)
+        _of_file(Path(choice.file).expanduser(), choice.end_of_text)
 
 
 def load_tokenizer(choice: TokenizerChoice, corpus: Corpus) -> Tokenizer:

@@ -166,9 +166,7 @@ def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> tuple[Resour
             _check_data(sweep)
         except UserError as error:
             # The nodes of a cluster may see files that the machine of submission does not.
-            sys.stderr.write(
-                f"pebench: on this machine {error} Its jobs fail if that is so where they run.\n"
-            )
+            sys.stderr.write(f"pebench: on this machine: {error} If it is so where they run, jobs fail.\n")
         return resources, largest
     _check_data(sweep)
     return resources, 0
