@@ -268,3 +268,20 @@ def test_what_needs_no_model_is_checked_before_anything_is_queued(
     write(place, written)
     assert said in told(capsys, "submit", "tiny.yaml", "--cluster", "local", status=2)
     assert not (place / "runs" / ".submitit").exists()
+
+
+def test_quiet_shows_no_progress_and_verbose_shows_the_log(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place, tiny(place, encodings=["none"]))
+    assert "starting" not in told(capsys, "-q", "submit", "tiny.yaml")
+    command = [sys.executable, "-m", "pebench", "-v", "submit", "tiny.yaml", "--set", "name=again"]
+    command += ["--set", "train.steps=2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r"^pebench\.runs\.none-\w+: none, seed 0, from step 0$", done.stderr, re.MULTILINE)
+
+
+def test_a_name_that_nothing_bears_is_told_with_the_nearest_submitted_one(
+    submitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "did you mean 'tiny'?" in told(capsys, "submit", "tinyy", status=2)

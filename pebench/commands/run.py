@@ -111,7 +111,13 @@ def command(
     for spec in specs:
         _create(RunFolder(runs / spec.run_id), spec)
     execution = Execution(device=device, threads=threads, compile=compiled, ranks=ranks)
-    outcome = run_all(runs, [spec.run_id for spec in specs], execution, display())
+    shown = display(quiet=click.get_current_context().obj["quiet"])
+    outcome = run_all(
+        runs,
+        [spec.run_id for spec in specs],
+        execution,
+        shown,
+    )
     for run_id, result in outcome.finished.items():
         _print(RunFolder(runs / run_id), result)
     for run_id, message in [

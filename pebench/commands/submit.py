@@ -126,7 +126,8 @@ def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
 
     if not submitted.started:
         return 0
-    outcome = carry_out(runs, submitted.submissions[0], execution, display())
+    shown = display(quiet=click.get_current_context().obj["quiet"])
+    outcome = carry_out(runs, submitted.submissions[0], execution, shown)
     for run_id, message in outcome.failed.items():
         click.echo(
             f"pebench: {run_id} failed: {message.rstrip('.')}; see {runs / run_id / 'log.txt'}.", err=True

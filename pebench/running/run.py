@@ -450,7 +450,8 @@ class _Log(logging.FileHandler):
 def _logging(folder: RunFolder, level: int) -> Iterator[logging.Logger]:
     log = logging.getLogger(f"pebench.runs.{folder.run_id}")
     log.setLevel(level)
-    log.propagate = False
+    # "pebench --verbose" has a handler above it.
+    log.propagate = bool(logging.getLogger("pebench").handlers)
     handler = _Log(folder.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     # What is said of its data and its requests, without knowing of the run, is for its log as well.

@@ -14,7 +14,7 @@ from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
 from pebench.store import RunFolder, SweepRecord, find_run, read_sweeps
 from pebench.sweeping import yaml_file
-from pebench.sweeping.sweep import Sweep, SweepFile, is_there, load_sweep, resolved
+from pebench.sweeping.sweep import Sweep, SweepFile, is_name, is_there, load_sweep, names, resolved
 
 
 def recorded_sweep(runs: Path, wanted: str) -> SweepRecord:
@@ -115,8 +115,10 @@ def startable_sweep(runs: Path, wanted: str, settings: Sequence[tuple[str, Any]]
         UserError: there is neither, or something in it does not exist or does not go together.
     """
     records = {record.name: record for record in read_sweeps(runs)}
-    if wanted not in records or is_there(wanted):
+    if is_there(wanted) or not (wanted in records or is_name(wanted)):
         return load_sweep(wanted, runs, settings)
+    if wanted not in records:
+        raise unknown("sweep", wanted, [*names(), *records])
     record = records[wanted]
     if settings:
         raise UserError(f"--set changes the file of a sweep, and '{wanted}' has none here any more.")

@@ -290,6 +290,11 @@ def _known() -> dict[str, Path]:
     return {file.stem: file for folder in reversed(_folders()) for file in sorted(folder.glob("*.yaml"))}
 
 
+def is_name(sweep: str | Path) -> bool:
+    """Whether a text is the name of a sweep, not the path of its file."""
+    return not yaml_file.is_named(str(sweep)) and len(Path(sweep).parts) <= 1
+
+
 def is_there(sweep: str | Path) -> bool:
     """Whether a path or a name is that of a sweep's file."""
     path = Path(sweep)
