@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,7 +104,9 @@ def sync(
                 except UserError as error:
                     outcome.problems.append(f"the results of sweep '{name}' could not be mirrored: {error}")
         finally:
-            save()
+            # What ended the pass is more to the point; without the memory the next one takes longer.
+            with suppress(OSError):
+                save()
     return outcome
 
 
