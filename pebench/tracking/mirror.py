@@ -123,7 +123,7 @@ class Mirror:
             UserError: the store does not take it.
         """
         place = self._retry(partial(self._experiments.provide, results.sweep))
-        run = self._retry(partial(self._run_of_sweep, results.sweep, place, known))
+        run = self._run_of_sweep(results.sweep, place, known)
         tags = {"status": f"{results.finished}/{results.cells}", "mlflow.note.content": results.note}
         for name, text in tags.items():
             if run.data.tags.get(name) != text:
@@ -143,17 +143,27 @@ class Mirror:
     def _run_of_sweep(self, sweep: str, place: str, known: SyncedRun | None) -> Run:
         from mlflow.entities import ViewType
 
-        remembered = self._active(known.tracked) if known is not None else None
+        def found(view: int) -> Run | None:
+            condition = f"tags.`{SWEEP}` = '{sweep}'"
+            return next(iter(self._client.search_runs([place], condition, view, max_results=1)), None)
+
+        remembered = self._retry(partial(self._active, known.tracked)) if known is not None else None
         if remembered is not None:
             return remembered
-        condition = f"tags.`{SWEEP}` = '{sweep}'"
-        for view in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
-            for run in self._client.search_runs([place], condition, view, max_results=1):
-                if view == ViewType.DELETED_ONLY:
-                    self._client.restore_run(run.info.run_id)
-                return run
+        if (there := self._retry(partial(found, ViewType.ACTIVE_ONLY))) is not None:
+            return there
+        if (binned := self._retry(partial(found, ViewType.DELETED_ONLY))) is not None:
+            self._retry(partial(self._client.restore_run, binned.info.run_id))
+            return self._retry(partial(self._client.get_run, binned.info.run_id))
+        attempts = itertools.count()
         tags = {SWEEP: sweep, "sweep": sweep, "mlflow.source.name": "pebench"}
-        return self._client.create_run(place, run_name=f"all of {sweep}", tags=tags)
+
+        def create() -> Run:
+            # The request before this one got no answer, but the store may have carried it out.
+            made = found(ViewType.ACTIVE_ONLY) if next(attempts) else None
+            return made or self._client.create_run(place, run_name=f"all of {sweep}", tags=tags)
+
+        return self._retry(create)
 
     def _to_remember(self, prepared: Prepared, written: _Written) -> SyncedRun:
         return SyncedRun(
