@@ -42,6 +42,13 @@ class Submitted:
     left: dict[State, list[str]] = field(default_factory=dict)
     submissions: list[submissions.Submission] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """How many cells there are of each kind."""
+        counts = (
+            f"{len(self.started)} started, {len(self.finished)} finished before, {len(self.busy)} under way"
+        )
+        return f"Submitted({counts})"
+
 
 def submit(
     sweep: Sweep,
@@ -321,4 +328,4 @@ def _start_slurm(
 
 
 def _starts(sweep: Sweep) -> dict[str, str]:
-    return {spec.run_id: spec.start.run for spec in sweep.cells if spec.start is not None}
+    return {spec.run_id: spec.start.run for spec in sweep.cells if spec.start and spec.start.is_run}

@@ -78,9 +78,9 @@ def read(runs: Path, record: SweepRecord, sweeps: Mapping[str, list[str]], now: 
     """
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.collect import collect
+    from pebench.leaderboard.files import csv_text, frames
     from pebench.leaderboard.report import report
     from pebench.leaderboard.run_data import from_folders
-    from pebench.leaderboard.write import tables
 
     board = make_board(collect(record, *from_folders(runs, record)))
     elsewhere: dict[str, int] = {}
@@ -89,5 +89,5 @@ def read(runs: Path, record: SweepRecord, sweeps: Mapping[str, list[str]], now: 
         if first != record.name:
             elsewhere[first] = elsewhere.get(first, 0) + 1
     finished = sum(run.result is not None for run in board.collection.runs)
-    files = {"report.html": report(board), "leaderboard.csv": tables(board)["leaderboard.csv"]}
+    files = {"report.html": report(board), "leaderboard.csv": csv_text(frames(board)["leaderboard.csv"])}
     return SweepResults(record.name, len(record.runs), finished, elsewhere, files, now)
