@@ -77,6 +77,8 @@ def _object(operands: Operands, found: Comparison) -> dict[str, Any]:
     from pebench.scores import extent_name
 
     def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: known(inner) for name, inner in value.items()}
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {
@@ -92,7 +94,7 @@ def _object(operands: Operands, found: Comparison) -> dict[str, Any]:
                         "metric": score.metric,
                         "extent": extent_name(score.extent),
                         "better": {1: "A", -1: "B", 0: None}[score.shown],
-                        **{name: known(value) for name, value in asdict(score.test).items()},
+                        **known(asdict(score.test)),
                     }
                     for score in pair.scores
                 ],
