@@ -15,6 +15,7 @@ runs/<id>/spec.json         what was asked for, with every default
           model.safetensors the trained weights
           result.json       the scores; its presence is what "finished" means
 runs/.sweeps/<name>.json    which runs a submitted sweep is made of
+runs/.choices/<key>/        settings that were tuned, see `pebench.choices`
 """
 
 from __future__ import annotations
@@ -200,14 +201,24 @@ class SweepRecord(Frozen):
     Attributes:
         name: of the sweep.
         source: the text of its file.
-        runs: the ids of its cells, in the order of the file.
+        runs: the ids of its cells, in the order of the file; slots where a setting was still to be chosen.
         baseline: the encoding label that others are compared with, None to compare with none.
+        trials: the ids of those cells that only settings were chosen by, see `pebench.choices`.
+        choices: the keys of its choices.
     """
 
     name: str
     source: str
     runs: tuple[str, ...]
     baseline: str | None = None
+    trials: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The ids of the cells that tables show."""
+        trials = set(self.trials)
+        return tuple(run_id for run_id in self.runs if run_id not in trials)
 
 
 Record = TypeVar("Record", bound=BaseModel)

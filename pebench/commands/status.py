@@ -51,13 +51,13 @@ def command(sweep: str | None, brief: bool, watch: bool, as_json: bool, runs: Pa
 
 
 def _wanted(runs: Path, sweep: str | None) -> list[str]:
-    from pebench.store import read_sweeps
+    from pebench.choices import submitted_sweeps
     from pebench.sweeping.recorded import recorded_sweep
 
     if sweep is not None:
         return list(recorded_sweep(runs, sweep).runs)
     folders = (path.parent.name for path in sorted(runs.glob("*/spec.json")))
-    return list(dict.fromkeys([*(run for record in read_sweeps(runs) for run in record.runs), *folders]))
+    return list(dict.fromkeys([*(run for record in submitted_sweeps(runs) for run in record.runs), *folders]))
 
 
 _STYLES = {

@@ -14,10 +14,11 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from pebench import atomic
+from pebench.choices import submitted_sweeps
 from pebench.errors import UserError
 from pebench.exchange.archive import run_of
 from pebench.exchange.unpack import unpack
-from pebench.store import NoNumber, Result, RunFolder, SweepRecord, read_sweeps, write_sweep
+from pebench.store import NoNumber, Result, RunFolder, SweepRecord, write_sweep
 
 
 @dataclass
@@ -143,7 +144,7 @@ def _sweeps(folder: Path, ids: set[str], name: str | None) -> list[SweepRecord]:
 
 
 def _check_sweeps(runs: Path, sweeps: list[SweepRecord]) -> None:
-    here = {sweep.name: sweep for sweep in read_sweeps(runs)}
+    here = {sweep.name: sweep for sweep in submitted_sweeps(runs)}
     for sweep in sweeps:
         own = here.get(sweep.name)
         if own is not None and (set(own.runs), own.baseline) != (set(sweep.runs), sweep.baseline):

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pebench.choices import submitted_sweeps
 from pebench.errors import UserError, join_and, unknown
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.run_data import RunData, from_folders
-from pebench.store import SweepRecord, find_run, read_sweeps
+from pebench.store import SweepRecord, find_run
 from pebench.sweeping.recorded import means_sweep, recorded_sweep
 
 
@@ -59,7 +60,7 @@ def find_operands(
     """
     if not any(runs.glob("*/spec.json")):
         raise UserError(f"there is no run in '{runs}': submit a sweep, or name the folder with --runs.")
-    recorded = {record.name: record for record in read_sweeps(runs)}
+    recorded = {record.name: record for record in submitted_sweeps(runs)}
     if sweep is None and all(means_sweep(name, recorded) for name in names):
         return _sweeps(runs, [recorded_sweep(runs, name) for name in names])
     wanted = [recorded_sweep(runs, sweep)] if sweep is not None else list(recorded.values())

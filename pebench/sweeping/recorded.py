@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pebench.choices import is_slot, read_choice, submitted_sweeps
 from pebench.errors import UserError, unknown
 from pebench.options import validated
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
-from pebench.store import RunFolder, SweepRecord, read_sweeps
+from pebench.store import RunFolder, SweepRecord
 from pebench.sweeping import yaml_file
 from pebench.sweeping.sweep import Sweep, SweepFile, resolved
 
@@ -39,7 +40,7 @@ def recorded_sweeps(runs: Path, wanted: Sequence[str]) -> list[SweepRecord]:
     if wanted:
         named = (recorded_sweep(runs, text) for text in wanted)
         return list({record.name: record for record in named}.values())
-    found = read_sweeps(runs)
+    found = submitted_sweeps(runs)
     if not found:
         raise _nothing(runs)
     return found
@@ -72,7 +73,7 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
         UserError: a file of a run cannot be read, or a plugin is not what it was.
     """
     file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
-    folders = [RunFolder(runs / run_id) for run_id in record.runs]
+    folders = [RunFolder(runs / run_id) for run_id in record.runs if not is_slot(run_id)]
     there = [folder for folder in folders if (folder.path / "spec.json").exists()]
     if len(there) < len(folders):
         gone = f"{len(folders) - len(there)} of {len(folders)} runs of sweep '{record.name}' have no folder"
@@ -84,6 +85,8 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
         name=record.name,
         source=record.source,
         cells=cells,
+        trials=record.trials,
+        choices=tuple(read_choice(runs, key).choice for key in record.choices),
         baseline=record.baseline,
         execution=file.execution,
         submitted=record,
@@ -95,7 +98,8 @@ def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
     be told any more, as without a plugin."""
     try:
         file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
-        return {spec.run_id: spec for spec in resolved(file, runs)}
+        found = resolved(file, runs)
+        return Sweep(name="", source="", cells=found.cells, choices=found.choices).possible()
     except UserError:
         return {}
 
@@ -117,7 +121,7 @@ def means_sweep(text: str, names: Iterable[str]) -> bool:
 
 def _find(runs: Path, wanted: str) -> tuple[SweepRecord, bool]:
     """Record of a submission, and whether it was named by a file that says something else now."""
-    records = {record.name: record for record in read_sweeps(runs)}
+    records = {record.name: record for record in submitted_sweeps(runs)}
     if not yaml_file.is_named(wanted):
         if wanted not in records:
             raise unknown("sweep", wanted, records) if records else _nothing(runs)

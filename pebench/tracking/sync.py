@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from pebench.choices import submitted_sweeps
 from pebench.errors import UserError
-from pebench.store import RunFolder, read_sweeps
+from pebench.store import RunFolder
 from pebench.tracking import sync_state
 from pebench.tracking.address import tracking_uri
 from pebench.tracking.mirror import Mirror
@@ -166,7 +167,7 @@ def _alone(runs: Path) -> Iterator[None]:
 
 def _sweeps_of_runs(runs: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = defaultdict(list)
-    for sweep in read_sweeps(runs):
+    for sweep in submitted_sweeps(runs):
         for run_id in sweep.runs:
             names[run_id].append(sweep.name)
     return names
