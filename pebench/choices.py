@@ -4,8 +4,8 @@ runs/.choices/<key>/candidates.json   the candidates, their trials, and the cell
                     chosen.json       which of them it is, and why; its presence is what "chosen" means
 
 The cells of the second stage are known but for the choice. Until then a *slot* stands for each of them,
-``<key>.<number>``; a choice gives every slot the id of a run. It is a function of the results of the trials, so
-whoever makes it first makes the same, and making it again changes nothing.
+``<key>.<number>``; a choice gives every slot the id of a run. It is a function of the results of the trials,
+so whoever makes it makes the same, and making it again changes nothing.
 """
 
 from __future__ import annotations
@@ -243,8 +243,8 @@ def choose(runs: Path, choice: Choice) -> Chosen | None:
 
 
 def decide(runs: Path, choice: Choice) -> Chosen | None:
-    """What the results of the trials say: the best mean over the seeds, and the first among equals. A candidate of
-    which a trial diverged loses. Nothing is written.
+    """The choice that the results of the trials make: the best mean over the seeds, the first among equals. A
+    candidate of which a trial diverged loses. Nothing is written.
 
     Returns:
         The choice; None while a trial has no result.
@@ -262,7 +262,7 @@ def decide(runs: Path, choice: Choice) -> Chosen | None:
         for run_id in candidate.trials:
             result = results[run_id]
             assert result is not None
-            place = (choice.metric, choice.extent, default_extrapolation(result))
+            place = (choice.metric, choice.extent, default_extrapolation(result) or "")
             found = {(s.metric, s.extent, s.extrapolation): s.value for s in result.scores}
             own.append(found.get(place))
             record = record or result.metrics.get(choice.metric)
@@ -270,8 +270,8 @@ def decide(runs: Path, choice: Choice) -> Chosen | None:
     means = [_mean(own) for own in scores]
     if record is None or all(mean is None for mean in means):
         raise NoChoice(
-            f"the choice for {choice.encoding} is stopped: none of its {len(means)} candidates has a score in "
-            f"{choice.place}, as they diverged; give it other candidates."
+            f"the choice for {choice.encoding} is stopped: none of its {len(means)} candidates has a score "
+            f"({choice.place}), as they diverged; give it other candidates."
         )
     sign = -1.0 if record.higher_is_better else 1.0
     ranked = sorted(

@@ -23,9 +23,10 @@ from pebench.parameters import runs_option
 def command(sweep: str | None, brief: bool, watch: bool, as_json: bool, runs: Path) -> None:
     """Tell where every cell of SWEEP stands, or every run there is.
 
-    SWEEP is the name of a sweep that was submitted, or its file. A cell is queued, running, requeued (stopped
-    at a checkpoint, waiting for its turn again), done, failed, diverged, lost (its worker or job is gone
-    without a word), cancelled or missing (never begun). A failure comes with the name of its log.
+    SWEEP is the name of a sweep that was submitted, or its file. A cell is waiting (for settings to be
+    chosen), queued, running, requeued (stopped at a checkpoint, waiting for its turn again), done, failed,
+    diverged, lost (its worker or job is gone without a word), cancelled or missing (never begun). A failure
+    comes with the name of its log.
 
     \b
     Examples:
@@ -65,16 +66,21 @@ _STYLES = {
     "running": "cyan",
     "requeued": "blue",
     "queued": "blue",
+    "waiting": "blue",
     "failed": "red",
     "diverged": "magenta",
     "lost": "red",
     "cancelled": "yellow",
     "missing": "dim",
+    "unreadable": "red",
 }
 
 
 _LOOK_EVERY = 5.0
-_FIRST = ("running", "requeued", "failed", "lost", "diverged", "cancelled", "queued", "missing", "done")
+_FIRST = (
+    *("running", "requeued", "failed", "lost", "unreadable", "diverged", "cancelled"),
+    *("queued", "waiting", "missing", "done"),
+)
 """The order of a cut table: the states that matter most come first."""
 
 

@@ -65,7 +65,8 @@ def start(sweep: Any, runs: Path, cluster: Any, resources: Any, **choice: Any) -
 
     submitted = submit(sweep, runs, cluster, resources, **choice)
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
-    click.echo(f"{sweep.name}: {len(submitted.started)} of {len(sweep.cells)} cells to start, {known}.")
+    total = len(sweep.record().runs)
+    click.echo(f"{sweep.name}: {len(submitted.started)} of {total} cells to start, {known}.")
     if cluster == "inline":
         return _inline(sweep, runs, submitted, execution_of(sweep, resources))
     jobs = ", ".join(submission.job for submission in submitted.submissions if submission.job)
@@ -86,7 +87,9 @@ def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
         click.echo(
             f"pebench: {run_id} failed: {message.rstrip('.')}; see {runs / run_id / 'log.txt'}.", err=True
         )
+    for sentence in outcome.unchosen:
+        click.echo(f"pebench: {sentence}", err=True)
     if outcome.interrupted:
         click.echo(f"Stopped; pebench submit {sweep.name} goes on from here.", err=True)
         raise click.Abort
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or outcome.unchosen else 0

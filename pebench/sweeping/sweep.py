@@ -187,10 +187,12 @@ class SweepFile(Frozen):
             return self
         counts = [(entry.name, len(candidates(self.tried(entry)))) for entry in self.encodings]
         if min(count for _, count in counts) < 2:
-            raise ValueError("'tune' has one candidate, so there is nothing to choose: give it several values")
+            raise ValueError(
+                "'tune' has one candidate, so there is nothing to choose: give it several values"
+            )
         if len({count for _, count in counts}) > 1:
-            told = join_and(f"{name} has {count}" for name, count in counts)
-            raise ValueError(f"every encoding is tried equally often, but of candidates {told}")
+            told = ", ".join(f"{name} {count}" for name, count in counts)
+            raise ValueError(f"every encoding is tried equally often, but the candidates are of {told}")
         return self
 
     def tried(self, encoding: Entry) -> dict[str, list[Any]]:
@@ -212,13 +214,16 @@ class SweepFile(Frozen):
             base = self._cell(encoding, task)
             for path in [*paths, *self.tried(encoding)]:
                 if Cell("", "", _own(encoding, task)).has_value(path):
+                    where = "grid" if path in self.grid else "tuning"
                     raise UserError(
-                        f"the {'grid' if path in self.grid else 'tuning'} sets '{path}', and so does the entry "
-                        f"'{encoding.name}' or '{task.name}': leave it to one of them."
+                        f"the {where} sets '{path}', and so does the entry '{encoding.name}' or "
+                        f"'{task.name}': leave it to one of them."
                     )
             for path in self.tried(encoding):
                 if path in self.grid:
-                    raise UserError(f"the grid sets '{path}', and it is tuned as well: leave it to one of them.")
+                    raise UserError(
+                        f"the grid sets '{path}', and it is tuned as well: leave it to one of them."
+                    )
             for values in itertools.product(*self.grid.values()):
                 yield encoding, with_values(base, dict(zip(paths, values, strict=True)))
 
@@ -266,8 +271,8 @@ class Sweep(Frozen):
     Attributes:
         name: of the sweep.
         source: the text of its file.
-        cells: the specifications of its runs, in the order of the file; where it tunes, of those that are known
-            before anything is chosen.
+        cells: the specifications of its runs, in the order of the file; where it tunes, of those that are
+            known before anything is chosen.
         trials: the ids of those cells that settings are chosen by.
         choices: what is chosen, in the order of the file.
         baseline: the encoding label that others are compared with.
@@ -465,9 +470,14 @@ def _seeded(chain: list[RunSpec], seed: int) -> list[RunSpec]:
 def _baseline(wanted: str | None, found: Resolved) -> str | None:
     if wanted is None:
         return None
-    names = {spec.encoding.label: spec.encoding.name for spec in found.cells if spec.run_id not in found.trials}
+    names = {
+        spec.encoding.label: spec.encoding.name for spec in found.cells if spec.run_id not in found.trials
+    }
     for choice in found.choices:
-        tried = {candidate.cells[-1].encoding.label: candidate.cells[-1].encoding for candidate in choice.candidates}
+        tried = {
+            candidate.cells[-1].encoding.label: candidate.cells[-1].encoding
+            for candidate in choice.candidates
+        }
         one = next(iter(tried.values()))
         # Where its options are tuned, it has no label before the choice.
         names |= {(label if len(tried) == 1 else one.name): one.name for label in tried}

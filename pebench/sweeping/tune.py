@@ -43,8 +43,8 @@ class Tune(Frozen):
     """How a sweep tunes.
 
     Attributes:
-        settings: candidate values by dotted path; every combination of them is a candidate. An encoding may have
-            others, and then has as many candidates.
+        settings: candidate values by dotted path; every combination of them is a candidate. An encoding may
+            have others, and then has as many candidates.
         metric: what they are judged by; by default the headline of the task.
         extent: where it is measured; by default the trained one. A number stands for every axis.
         seeds: that each candidate is tried with, a number or a list; a number counts from `FIRST_SEED`.
@@ -166,8 +166,8 @@ def _splits(cell: Cell, tune: Tune) -> tuple[str, ...]:
         return ()
     if cell.has_value("task.split"):
         raise UserError(
-            f"task '{cell.task}' has a split of its own, but a tuned sweep chooses on one and reports on another: "
-            "leave it out, or write 'split' and 'report' under 'tune'."
+            f"task '{cell.task}' has a split of its own, but a tuned sweep chooses on one and reports on "
+            "another: leave it out, or write 'split' and 'report' under 'tune'."
         )
     return (tune.split, tune.report)
 
@@ -190,8 +190,8 @@ def _judge(spec: RunSpec, tune: Tune) -> tuple[str, tuple[int, ...]]:
     if extent not in extents:
         measured = join_and(extent_name(each) for each in extents)
         raise UserError(
-            f"'tune' judges the candidates at {extent_name(extent)}, but task '{spec.task.name}' is evaluated at "
-            f"{measured}: name one of these with 'extent', or evaluate there too."
+            f"'tune' judges the candidates at {extent_name(extent)}, but task '{spec.task.name}' is "
+            f"evaluated at {measured}: name one of these with 'extent', or evaluate there too."
         )
     return metric, extent
 
