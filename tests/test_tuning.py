@@ -1,5 +1,4 @@
-"""A tuned sweep tries its candidates on one split, chooses for each encoding, and reports on another, whatever
-happens between."""
+"""A tuned sweep tries its candidates on one split, chooses for each encoding, and reports on another."""
 
 from __future__ import annotations
 
@@ -47,7 +46,7 @@ def finish(runs: Path, run_id: str, value: float | None, status: str = "done") -
 
 
 def prepared(place: Path, values: list[list[float | None]], **changes: Any) -> tuple[Sweep, Path]:
-    """A sweep of one encoding whose trials have ended with these scores, by candidate and seed; None diverged."""
+    """A sweep of one encoding whose trials have ended with these scores by seed; None diverged."""
     runs = place / "runs"
     sweep = tuned(place, **{"encodings": ["rope"], **changes})
     for begun in submit(sweep, runs, "inline").submissions:
@@ -157,8 +156,8 @@ def test_the_best_mean_wins_and_the_first_among_equals(place: Path) -> None:
     assert chosen.edges == ()
     assert chosen.scores == ((3.0, 2.0), (2.4, 2.4), (2.4, 2.4))
     assert chosen.why == (
-        "rope: train.learning_rate=0.01, with 2.4 bits-per-byte at 16 of the validation split (the mean of 2 seeds) "
-        "the best of 3 candidates, before train.learning_rate=0.1 with 2.4."
+        "rope: train.learning_rate=0.01, with 2.4 bits-per-byte at 16 of the validation split "
+        "(the mean of 2 seeds) the best of 3 candidates, before train.learning_rate=0.1 with 2.4."
     )
     assert not (runs / ".choices" / sweep.choices[0].key / "chosen.json").exists(), "decide writes nothing"
 
@@ -179,7 +178,7 @@ def test_a_diverged_candidate_loses_and_an_edge_is_named(place: Path) -> None:
 
 def test_where_all_diverge_nothing_is_chosen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep, runs = prepared(place, [[None], [None], [None]])
-    with pytest.raises(NoChoice, match="none of its 3 candidates has a score .*, as they diverged; give it"):
+    with pytest.raises(NoChoice, match=r"none of its 3 candidates has a score .*, as they diverged; give it"):
         choose(runs, sweep.choices[0])
     assert {cell.state for cell in statuses(runs, sweep.choices[0].slots)} == {"failed"}
     assert main(["submit", "tiny.yaml"]) == 1
