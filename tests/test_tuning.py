@@ -40,7 +40,7 @@ def finish(runs: Path, run_id: str, value: float | None, status: str = "done") -
     cost = {"parameters": 1, "encoding_parameters": 0, "item": "tokens", "items_per_second": 1.0}
     cost |= {"peak_memory_bytes": None, "kernels": [], "evaluations": []}
     metrics = {"bits-per-byte": {"unit": "bits/byte", "higher_is_better": False}}
-    result = {"status": status, "metrics": metrics, "cost": cost}
+    result: dict[str, Any] = {"status": status, "metrics": metrics, "cost": cost}
     result["scores"] = scores if status == "done" else []
     (runs / run_id / "result.json").write_text(json.dumps(result))
 

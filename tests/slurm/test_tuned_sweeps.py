@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
@@ -36,7 +37,7 @@ def test_one_submit_tries_chooses_and_reports_though_jobs_are_killed(
     slurm: LocalSlurm, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encodings = ["none", "rope", "alibi", "t5"]
-    changes = {"encodings": encodings, "seeds": 3, "tune": {"settings": {"train.learning_rate": RATES}}}
+    changes: dict[str, Any] = {"encodings": encodings, "seeds": 3, "tune": {"settings": {"train.learning_rate": RATES}}}
     path, runs = write(place, tiny(place, **changes)), place / "runs"
     sweep = load_sweep(path)
     command = ["submit", str(path), "--cluster", "slurm", "--time", "15", "--mem", "500M", "--cpus", "1"]
@@ -49,9 +50,10 @@ def test_one_submit_tries_chooses_and_reports_though_jobs_are_killed(
     assert {cell.state for cell in statuses(runs, slots)} == {"waiting"}
     killed = running(trials.name)
     subprocess.run(["scancel", "--signal=KILL", "--full", *killed], check=True)
+    ended = [trials.cells[int(number.partition("_")[2])] for number in killed]
+    until(lambda: not any(cell.state in BUSY for cell in statuses(runs, ended)))
     # What is killed between its result and its end has nothing to lose.
-    until(lambda: not set(killed) & set(running(trials.name)))
-    lost = [cell.run for cell in statuses(runs, sweep.trials) if cell.state not in BUSY | {"done"}]
+    lost = [cell.run for cell in statuses(runs, ended) if cell.state != "done"]
     assert lost
     assert main(command) == 0
     assert f"{len(lost)} of 24 cells to start" in capsys.readouterr().out, (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots import curves, grid, heat_map, trade_off
+from pebench.leaderboard.plots import curves, grid, heat_map, sensitivity, trade_off
 from pebench.leaderboard.plots.style import inline_svg, plain, rendered
 
 PICTURES: dict[str, tuple[str, ModuleType]] = {
@@ -13,6 +13,7 @@ PICTURES: dict[str, tuple[str, ModuleType]] = {
     "heat-map": ("Encodings by extents", heat_map),
     "cost-against-quality": ("Cost against quality", trade_off),
     "grid": ("Scores over a grid", grid),
+    "tuning": ("Score against the tuned settings", sensitivity),
 }
 """Title of each picture and the module that draws it, by the name of its files."""
 
