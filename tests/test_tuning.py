@@ -37,7 +37,12 @@ def finish(runs: Path, run_id: str, value: float | None, status: str = "done") -
         {"metric": "bits-per-byte", "extent": [extent], "extrapolation": "extend", "value": value}
         for extent in (16, 32)
     ]
-    cost: dict[str, Any] = {"parameters": 1, "encoding_parameters": 0, "item": "tokens", "items_per_second": 1.0}
+    cost: dict[str, Any] = {
+        "parameters": 1,
+        "encoding_parameters": 0,
+        "item": "tokens",
+        "items_per_second": 1.0,
+    }
     cost |= {"peak_memory_bytes": None, "kernels": [], "evaluations": []}
     metrics = {"bits-per-byte": {"unit": "bits/byte", "higher_is_better": False}}
     result: dict[str, Any] = {"status": status, "metrics": metrics, "cost": cost}

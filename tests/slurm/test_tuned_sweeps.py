@@ -37,7 +37,11 @@ def test_one_submit_tries_chooses_and_reports_though_jobs_are_killed(
     slurm: LocalSlurm, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encodings = ["none", "rope", "alibi", "t5"]
-    changes: dict[str, Any] = {"encodings": encodings, "seeds": 3, "tune": {"settings": {"train.learning_rate": RATES}}}
+    changes: dict[str, Any] = {
+        "encodings": encodings,
+        "seeds": 3,
+        "tune": {"settings": {"train.learning_rate": RATES}},
+    }
     path, runs = write(place, tiny(place, **changes)), place / "runs"
     sweep = load_sweep(path)
     command = ["submit", str(path), "--cluster", "slurm", "--time", "15", "--mem", "500M", "--cpus", "1"]
