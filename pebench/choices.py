@@ -14,9 +14,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pebench import atomic
 from pebench.errors import UserError
@@ -24,6 +24,11 @@ from pebench.scores import Extent, default_extrapolation, extent_name
 from pebench.settings import setting_text
 from pebench.spec import Frozen, RunSpec
 from pebench.store import MetricRecord, RunFolder, SweepRecord, Unreadable, read_sweeps
+
+FOLDER = ".choices"
+"""In the folder of the runs."""
+
+Record = TypeVar("Record", bound=BaseModel)
 
 _SLOT = re.compile(r"(?P<key>.+-[0-9a-f]{10})\.(?P<number>\d+)")
 
@@ -145,14 +150,9 @@ def choice_of(slot: str) -> str:
     return match["key"]
 
 
-def number_of(slot: str) -> int:
-    """The place of a slot among those of its choice."""
-    return int(slot.rpartition(".")[2])
-
-
 def choices_folder(runs: Path) -> Path:
     """Where choices are kept."""
-    return runs / ".choices"
+    return runs / FOLDER
 
 
 def write_choice(runs: Path, choice: Choice) -> None:
@@ -163,18 +163,22 @@ def write_choice(runs: Path, choice: Choice) -> None:
         atomic.write_json(path, choice.model_dump(mode="json"))
 
 
-def read_choice(runs: Path, key: str) -> Tuning:
+def read_choice(runs: Path, key: str, folder: str = FOLDER) -> Tuning:
     """A choice by its key.
+
+    Args:
+        runs: the folder of the runs.
+        key: of the choice.
+        folder: of the choices in it.
 
     Raises:
         Unreadable: a file of it is not there or damaged.
     """
-    folder = choices_folder(runs) / key
-    try:
-        choice = Choice.model_validate_json((folder / "candidates.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise Unreadable(f"{folder / 'candidates.json'} cannot be read: submit the sweep again.") from error
-    return Tuning(choice, read_chosen(runs, key))
+    place = runs / folder / key
+    choice = _read(place / "candidates.json", Choice)
+    if choice is None:
+        raise Unreadable(f"{place / 'candidates.json'} is not there: submit the sweep again.")
+    return Tuning(choice, _read(place / "chosen.json", Chosen))
 
 
 def read_chosen(runs: Path, key: str) -> Chosen | None:
@@ -183,9 +187,12 @@ def read_chosen(runs: Path, key: str) -> Chosen | None:
     Raises:
         Unreadable: its file is damaged.
     """
-    path = choices_folder(runs) / key / "chosen.json"
+    return _read(choices_folder(runs) / key / "chosen.json", Chosen)
+
+
+def _read(path: Path, model: type[Record]) -> Record | None:
     try:
-        return Chosen.model_validate_json(path.read_bytes())
+        return model.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:

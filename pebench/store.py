@@ -28,7 +28,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from pebench import atomic
 from pebench.errors import UserError, shown, unknown
@@ -219,6 +226,13 @@ class SweepRecord(Frozen):
         """The ids of the cells that tables show."""
         trials = set(self.trials)
         return tuple(run_id for run_id in self.runs if run_id not in trials)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A sweep that tunes nothing is written as it was before there was tuning."""
+        values: dict[str, Any] = usual(self)
+        added = () if self.choices else ("trials", "choices")
+        return {name: value for name, value in values.items() if name not in added}
 
 
 Record = TypeVar("Record", bound=BaseModel)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 from tiny_sweeps import load, tiny, write
 from waiting import until
@@ -17,6 +19,7 @@ from waiting import until
 from pebench.choices import NoChoice, choose, decide, is_slot, read_chosen, submitted_sweeps, with_choices
 from pebench.cli import main
 from pebench.errors import UserError
+from pebench.leaderboard import from_runs
 from pebench.store import RunFolder
 from pebench.submission.status import CellStatus, statuses
 from pebench.submission.submissions import end
@@ -56,7 +59,7 @@ def prepared(place: Path, values: list[list[float | None]], **changes: Any) -> t
     sweep = tuned(place, **{"encodings": ["rope"], **changes})
     for begun in submit(sweep, runs, "inline").submissions:
         end(runs, begun)
-    (choice,) = sweep.choices
+    choice = sweep.choices[-1]
     for candidate, own in zip(choice.candidates, values, strict=True):
         for run_id, value in zip(candidate.trials, own, strict=True):
             finish(runs, run_id, value, "diverged" if value is None else "done")
@@ -317,3 +320,55 @@ def test_options_that_a_start_has_too_are_chosen_with_it(place: Path) -> None:
     cells = statuses(runs, with_choices(runs, sweep.record().runs))
     assert [cell.state for cell in cells] == ["done"] * 8
     assert RunFolder(runs / cells[-1].run).spec().start is not None
+
+
+def test_an_archive_holds_what_was_chosen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(place, tiny(place, tune=RATES, encodings=["rope"], seeds=2, train={"steps": 2, "batch": 2}))
+    assert main(["submit", "tiny.yaml"]) == 0
+    assert main(["export", "tiny", "-o", "tiny.tar.gz"]) == 0
+    assert main(["import", "tiny.tar.gz", "--runs", "others"]) == 0
+    assert main(["leaderboard", "tiny", "--runs", "others", "--output", "theirs"]) == 0
+    assert main(["leaderboard", "tiny", "--output", "ours"]) == 0
+    ours, theirs = (place / name / "tiny" / "tuning.csv" for name in ("ours", "theirs"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_the_leaderboard_names_the_choice_marks_the_edge_and_draws_the_sensitivity(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = {"settings": {"train.learning_rate": [1e-3, 1e-2, 100.0]}, "seeds": 2}
+    own = {"encoding.base": [500, 10000, 20000]}
+    encodings = ["none", {"rope": {}, "tune": own}]
+    write(place, tiny(place, tune=rates, encodings=encodings, seeds=2, baseline="none"))
+    assert main(["submit", "tiny.yaml"]) == 0
+    assert main(["leaderboard", "tiny"]) == 0
+    folder = place / "results" / "tiny"
+    text = (folder / "leaderboard.md").read_text()
+    chosen = pandas.read_csv(folder / "tuning.csv")
+    assert len(chosen) == 2 * 3 * 2
+    assert chosen["value"].isna().sum() == 2, "the rate of 100 diverges"
+    for name, heading in chosen[chosen["chosen"]].groupby("encoding")["settings"]:
+        (path, value), *_ = json.loads(heading.iloc[0]).items()
+        edge = " (edge)" if value in (1e-3, 500, 20000) else ""
+        assert re.search(rf"\| {re.escape(str(name))} +\| +{path}={value}{re.escape(edge)} \|", text)
+    assert re.search(r"\| none +\| +train.learning_rate=100.0 \| +diverged \|", text)
+    assert "[train.learning_rate" not in text, "rows are called by their encodings alone"
+    board = pandas.read_csv(folder / "leaderboard.csv")
+    assert len(set(board["encoding"])) == 2
+    assert board["seeds"].eq(2).all()
+    for kind in ("png", "svg"):
+        assert (folder / f"tuning.{kind}").stat().st_size > 1000
+    assert "Score against the tuned settings" in (folder / "report.html").read_text()
+    capsys.readouterr()
+    rope = next(name for name in set(board["encoding"]) if name.startswith("rope"))
+    assert main(["compare", rope, "none"]) == 0
+
+
+def test_an_encoding_without_a_choice_has_no_row_and_a_warning(place: Path) -> None:
+    sweep, runs = prepared(place, [[2.0], [1.0], [3.0]], encodings=["none", "rope"])
+    collection = next(from_runs(runs, ["tiny"]))
+    assert not collection.runs
+    assert [text.partition(",")[0] for text in collection.warnings] == [
+        "none on " + sweep.choices[0].task.partition(",")[0],
+        "rope on " + sweep.choices[1].task.partition(",")[0],
+    ]
