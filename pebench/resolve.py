@@ -12,7 +12,7 @@ import torch
 
 from pebench.encoding_config import build_encoding, encoding_class, encoding_config, require_fit
 from pebench.errors import UserError, unknown
-from pebench.options import label, validated
+from pebench.options import label, specified, validated, values_before
 from pebench.packages import packages
 from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
@@ -56,7 +56,7 @@ def resolve(
         task=PluginConfig(
             name=task_name,
             version=task_class.version,
-            options=task_values.model_dump(mode="json"),
+            options=specified(task_values),
             label=label(task_name, task_values),
         ),
         model=model_values.model_dump(mode="json"),
@@ -101,7 +101,8 @@ def start_of(spec: RunSpec, encoding: PluginConfig) -> Start:
 def build_task(spec: RunSpec) -> AnyTask:
     """The task of a specification; reads no data."""
     task_class = tasks.load(spec.task.name)
-    options = validated(task_class.Options, spec.task.options, f"task '{spec.task.name}'")
+    written = values_before(task_class.Options) | spec.task.options
+    options = validated(task_class.Options, written, f"task '{spec.task.name}'")
     model = validated(task_class.Model, spec.model, f"the model of task '{spec.task.name}'")
     task: AnyTask = task_class(options, model)
     task.trains = spec.train.steps > 0

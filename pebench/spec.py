@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pebench.errors import unknown
+from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
 
 IDENTITY_VERSION = 1
@@ -19,14 +20,6 @@ class Frozen(BaseModel):
     """A model that cannot be changed and refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Added:
-    """Marks a setting that came later: ``clip_own: Annotated[float | None, Added()] = None``.
-
-    At its default, which computes what was computed before there was the setting, the setting is left out of
-    the identity, so that the runs from before keep their names.
-    """
 
 
 Once = AfterValidator(lambda values: tuple({repr(value): value for value in values}.values()))

@@ -13,6 +13,7 @@ runs/<id>/spec.json         what was asked for, with every default
           checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
           failure.json      why the last attempt ended, if it ended badly
           model.safetensors the trained weights
+          examples.npz      scores of single documents, questions or pictures; see `pebench.examples`
           result.json       the scores; its presence is what "finished" means
 runs/.sweeps/<name>.json    which runs a submitted sweep is made of
 runs/.choices/<key>/        settings that were tuned, see `pebench.choices`
@@ -24,7 +25,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -37,8 +38,9 @@ from pydantic import (
     model_serializer,
 )
 
-from pebench import atomic
+from pebench import atomic, examples
 from pebench.errors import UserError, shown, unknown
+from pebench.examples import Examples
 from pebench.numbers_of_json import beyond_numbers
 from pebench.spec import Frozen, RunSpec
 
@@ -298,6 +300,22 @@ class RunFolder:
         """
         return self._read("result.json", Result)
 
+    def examples(self) -> tuple[Examples, ...]:
+        """Scores of single examples behind those of the result; empty for a run that kept none.
+
+        Raises:
+            Unreadable: they are damaged.
+        """
+        path = self.path / "examples.npz"
+        try:
+            return examples.load(path.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise Unreadable(f"{path} cannot be read: {error.strerror or error}.") from error
+        except ValueError as error:
+            raise Unreadable(f"{path} cannot be read: {shown(str(error))}.") from error
+
     def failure(self) -> Failure | None:
         """Why the last attempt ended badly, None if it did not."""
         return self._read("failure.json", Failure)
@@ -368,6 +386,11 @@ class RunFolder:
         result = result.model_copy(update={"scores": scores})
         atomic.write_text(self.path / "result.json", result.model_dump_json(indent=1) + "\n")
         (self.path / "failure.json").unlink(missing_ok=True)
+
+    def write_examples(self, found: Sequence[Examples]) -> None:
+        """Keeps the scores of single examples, before the result that is made from them."""
+        if found:
+            atomic.write_bytes(self.path / "examples.npz", examples.dump(found))
 
     def write_failure(self, message: str) -> None:
         """Records why an attempt ended badly; the log holds the rest."""

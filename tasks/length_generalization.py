@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
 from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
+from pebench.examples import Examples, Ratio
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
@@ -206,10 +207,19 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         read = sum(example.length for example in examples)
         if any(math.isnan(scored.nats) for scored in found):
             return Evaluation({metric.name: math.nan for metric in self.metrics()}, read)
-        exact = sum(scored.right == scored.tokens for scored in found) / len(found)
-        symbols = sum(scored.right for scored in found) / sum(scored.tokens for scored in found)
-        scores = {"exact-match": 100 * exact, "symbol-accuracy": 100 * symbols}
-        return Evaluation(scores, read)
+        kept = Examples(
+            ratios=(
+                Ratio(metric="exact-match", over="exact"),
+                Ratio(metric="symbol-accuracy", over="right", under="symbols"),
+            ),
+            columns={
+                "exact": tuple(int(scored.right == scored.tokens) for scored in found),
+                "right": tuple(scored.right for scored in found),
+                "symbols": tuple(scored.tokens for scored in found),
+            },
+            counts={"problems": len(found)},
+        )
+        return Evaluation(kept.scores(), read, (kept,))
 
     def _tested(self, length: int) -> list[Question]:
         """The problems of a length, the same for every encoding and every seed."""

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from pebench.data.cache import digest
 from pebench.data.tokenization import Tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError, unknown
+from pebench.examples import Examples, Ratio
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
@@ -186,7 +187,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         try:
             with _quiet():
                 results = evaluate(
-                    lm, self._loaded, limit=self.options.limit, bootstrap_iters=BOOTSTRAP, log_samples=False
+                    lm, self._loaded, limit=self.options.limit, bootstrap_iters=BOOTSTRAP, log_samples=True
                 )
         except NoNumber:
             return Evaluation({metric.name: math.nan for metric in self.metrics()}, lm.tokens_read)
@@ -194,7 +195,10 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         for name, better, value in _scores(results):
             scores[name] = value
             self._found[name] = Metric(name, "", better)
-        return Evaluation(scores, lm.tokens_read)
+        examples = tuple(_examples(results, scores))
+        for one in examples:
+            scores |= one.scores()
+        return Evaluation(scores, lm.tokens_read, examples)
 
     def _configure(self, task: Any) -> None:
         """Sets the number of solved examples and draws them as lm-eval's own command does."""
@@ -297,3 +301,25 @@ def _scores(results: dict[str, Any]) -> Iterator[tuple[str, bool, float]]:
                 yield _name(task, f"{metric.removesuffix('_stderr')}-stderr", chosen), False, float(value)
             else:
                 yield _name(task, metric, chosen), directions.get(metric) is not False, float(value)
+
+
+def _examples(results: dict[str, Any], scores: Mapping[str, float]) -> Iterator[Examples]:
+    """The documents behind the metrics that are means over them, in what lm-eval gives back."""
+    for task, samples in results.get("samples", {}).items():
+        for chosen in dict.fromkeys(sample["filter"] for sample in samples):
+            own = sorted((s for s in samples if s["filter"] == chosen), key=lambda s: int(s["doc_id"]))
+            columns: dict[str, tuple[float, ...]] = {}
+            for metric in own[0]["metrics"]:
+                name = _name(task, metric, chosen)
+                values = [sample.get(metric) for sample in own]
+                if name not in scores or not all(isinstance(value, (bool, int, float)) for value in values):
+                    continue
+                column = tuple(float(value) for value in values)
+                if math.isclose(math.fsum(column) / len(column), scores[name], rel_tol=1e-9, abs_tol=1e-12):
+                    columns[name] = column
+            if columns:
+                yield Examples(
+                    ratios=tuple(Ratio(metric=name, over=name, form="mean") for name in columns),
+                    columns={"document": tuple(int(sample["doc_id"]) for sample in own), **columns},
+                    counts={"documents": len(own)},
+                )

@@ -23,7 +23,7 @@ LAYERS = [
     {"conformance", "portrait", "running"},
     {"models", "resolve"},
     {"scores", "settings", "task"},
-    {"data", "encoding_config", "store", "task_record"},
+    {"data", "encoding_config", "examples", "store", "task_record"},
     {"attention", "formulas", "packages", "spec"},
     {"options", "plugin_ref", "position_encoding", "registry", "text_file"},
     {"atomic", "attention_mask", "console", "die_with_parent", "encodings", "errors", "numbers_of_json"}

@@ -132,6 +132,7 @@ def test_a_finished_run_keeps_its_weights_and_no_checkpoint(place: Path) -> None
         "log.txt",
         "worker.json",
         "model.safetensors",
+        "examples.npz",
         "result.json",
     }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pebench.leaderboard.answers import Answer, answer
+from pebench.leaderboard.claims import Claim
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.costs import mean_costs
 from pebench.leaderboard.overall import OverallRow, overall
@@ -30,6 +32,7 @@ class Board:
         tables: one a task.
         overall: over all tables; empty for a sweep of one table, which it would only repeat.
         published: the figures of others beside those of the sweep, None where nobody asked for them.
+        answers: to the claims about the sweep; empty where there are none.
     """
 
     collection: Collection
@@ -39,10 +42,14 @@ class Board:
     tables: list[LeaderboardTable]
     overall: list[OverallRow]
     published: list[Match] | None
+    answers: list[Answer]
 
 
 def make_board(
-    collection: Collection, baseline: str | None = None, figures: Sequence[Figure] | None = None
+    collection: Collection,
+    baseline: str | None = None,
+    figures: Sequence[Figure] | None = None,
+    claims: Sequence[Claim] = (),
 ) -> Board:
     """Computes the results of a sweep.
 
@@ -50,9 +57,10 @@ def make_board(
         collection: the runs.
         baseline: the label of an encoding, by default the one that the sweep names.
         figures: of others, to be put beside those of the sweep.
+        claims: about the sweep, to be answered.
 
     Raises:
-        UserError: no encoding of the sweep is called like the baseline.
+        UserError: no encoding of the sweep is called like the baseline, or a claim is about something else.
     """
     baseline = baseline if baseline is not None else collection.sweep.baseline
     summary, costs = summarise(collection, baseline), mean_costs(collection)
@@ -65,4 +73,5 @@ def make_board(
         tables=tables,
         overall=overall(tables) if len(tables) > 1 else [],
         published=matches(collection, summary, figures) if figures is not None else None,
+        answers=answer(collection, claims),
     )

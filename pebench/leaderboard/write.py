@@ -28,10 +28,7 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
     """
     folder = output / board.collection.sweep.name
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        name: frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
-        for name, frame in files.frames(board).items()
-    }
+    texts = {name: files.csv_text(frame) for name, frame in files.frames(board).items()}
     texts["leaderboard.md"] = markdown(board)
     texts["report.html"] = report(board)
     if with_latex:
@@ -47,7 +44,7 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
 
 
 _OCCASIONAL = {
-    *("overall.csv", "published.csv", "leaderboard.tex", "grid.png", "grid.svg"),
+    *("claims.csv", "overall.csv", "published.csv", "leaderboard.tex", "grid.png", "grid.svg"),
     *("tuning.csv", "tuning.png", "tuning.svg"),
 }
 """Files that not every sweep or call has."""

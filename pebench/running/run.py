@@ -326,6 +326,7 @@ class _Run:
             self.folder.weights, model, {"run": self.folder.run_id, "step": str(state.step)}
         )
         self._say_step(state.step)
+        self.folder.write_examples(evaluated.examples)
         self.folder.write_result(result)
         checkpoint.clear(self.folder.checkpoint)
         Evaluations.clear(self.folder)

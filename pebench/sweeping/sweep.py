@@ -359,7 +359,12 @@ def find(sweep: str | Path) -> Path:
     path = Path(sweep)
     if yaml_file.is_named(str(sweep)) or len(path.parts) > 1:
         return path
-    known = {file.stem: file for folder in reversed(_folders()) for file in sorted(folder.glob("*.yaml"))}
+    known = {
+        file.stem: file
+        for folder in reversed(_folders())
+        for file in sorted(folder.glob("*.yaml"))
+        if file.name != "claims.yaml"
+    }
     if str(sweep) not in known:
         raise unknown("sweep", str(sweep), known)
     return known[str(sweep)]

@@ -10,11 +10,13 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots import PICTURES, inline_pictures
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.leaderboard.sections import (
+    CLAIMS,
     COMPARED,
     NO_PUBLISHED,
     OVERALL,
     Table,
     Value,
+    claims_table,
     comparison_table,
     further_sections,
     is_compared,
@@ -23,7 +25,7 @@ from pebench.leaderboard.sections import (
     seeds_table,
 )
 from pebench.leaderboard.tables import LeaderboardTable
-from pebench.leaderboard.wording import difference_heading, heading, notes
+from pebench.leaderboard.wording import difference_heading, heading, interval_over, notes
 from pebench.scores import extent_name
 
 _MOST_ROWS = 400
@@ -71,6 +73,8 @@ def _content(board: Board) -> dict[str, Any]:
         "overall": overall_table(board) if board.overall else None,
         "overall_explained": OVERALL,
         "tables": [_task(board, table) for table in board.tables],
+        "claims": claims_table(board.answers) if board.answers else None,
+        "claims_explained": CLAIMS,
         "pictures": [
             {"name": name, "title": PICTURES[name][0], "svg": svg}
             for name, svg in inline_pictures(board).items()
@@ -91,7 +95,7 @@ def _task(board: Board, table: LeaderboardTable) -> dict[str, Any]:
         "title": table.title,
         "heading": heading(table),
         "scores": _with_comparison(scores_table(table), board, table),
-        "explained": "Mean ± half the width of the 95 % t interval over the seeds. "
+        "explained": f"Mean ± half the width of the 95 % t interval over {interval_over(table)}. "
         + (COMPARED if compared else ""),
         "notes": [note.replace("`", "") for note in notes(board.collection, table)][:_MOST_ROWS],
         "sections": further_sections(board, table),
