@@ -125,6 +125,7 @@ class _Update:
             compiler = partial(compile_whole, graphs=device.type == "cuda")
             self.loss_of = compiler(task.loss)
             self.encoding.compile_training(compiler)
+        self.compiled = compiled
         self.half = training.precision == "bfloat16"
         self.extent = task.geometry().extent
         self.served = self.encoding.trained_with
@@ -139,7 +140,8 @@ class _Update:
 
     def __call__(self, step: int, batch: Batch, positions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and the norm of the gradient before it was clipped."""
-        begin_step()
+        if self.compiled:
+            begin_step()
         draw = StepRNG(self.seed, step)
         with _encoding_products(self.encoding, self.training):
             seed_noise("encoding", self.seed, step, self.ranks, self.device)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pebench.errors import UserError
 from pebench.store import Result, RunFolder
-from pebench.submission.chooser import chosen_cell
+from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Display
 from pebench.submission.same_code import require_same_code
 from pebench.submission.stop_on_signal import StopOnSignal

@@ -21,7 +21,7 @@ from pebench.errors import UserError
 from pebench.store import RunFolder
 from pebench.submission import pack, requeue_limit, status, submissions, submitit_internals
 from pebench.submission.cells import STOPPED, carry_out_cell, run_each
-from pebench.submission.chooser import chosen_cell
+from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Ends
 from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submissions import Submission

@@ -11,10 +11,8 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, StrictInt, field_validator
 
 from pebench.choices import Candidate, Choice
-from pebench.encoding_config import encoding_config
 from pebench.errors import UserError, join_and, unknown
 from pebench.registry import tasks
-from pebench.resolve import build_task
 from pebench.scores import extent_name
 from pebench.spec import Frozen, RunSpec
 from pebench.sweeping.cell import Cell
@@ -123,6 +121,8 @@ def stage(
     Raises:
         UserError: something in it does not exist or does not go together.
     """
+    from pebench.encoding_config import encoding_config
+
     splits = _splits(cell, tune)
     trials: dict[str, RunSpec] = {}
     judged: list[tuple[str, ...]] = []
@@ -178,6 +178,8 @@ def _on(cell: Cell, splits: Sequence[str], place: int) -> Cell:
 
 def _judge(spec: RunSpec, tune: Tune) -> tuple[str, tuple[int, ...]]:
     """The metric and the extent that choose."""
+    from pebench.resolve import build_task
+
     task = build_task(spec)
     known = [metric.name for metric in task.metrics()]
     metric = tune.metric or known[0]
