@@ -13,7 +13,7 @@ from pebench.choices import choice_of, choices_folder, choose, is_slot, with_cho
 from pebench.errors import UserError
 from pebench.running.execution import Execution, check_ranks
 from pebench.store import RunFolder, write_sweep
-from pebench.submission import chooser, scheduler, slurm, status, submissions
+from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.devices import devices_of
 from pebench.submission.exclusive import exclusive
 from pebench.submission.plan import Array, plan
@@ -353,6 +353,8 @@ def _queue_chooser(
     Returns:
         Its number.
     """
+    from pebench.submission import chooser
+
     keys = tuple(dict.fromkeys(map(choice_of, waiting)))
     small = chooser.resources_of(resources, len(keys))
     begun = submissions.begin(runs, "slurm", sweep.name, keys, small)
