@@ -26,6 +26,7 @@ from pebench.submission.submissions import end
 from pebench.submission.submit import submit
 from pebench.sweeping.recorded import as_submitted, recorded_sweep
 from pebench.sweeping.sweep import Sweep, load_sweep
+from pebench.tracking.sync import _sweeps_of_runs
 
 RATES = {"settings": {"train.learning_rate": [1e-3, 1e-2, 1e-1]}}
 
@@ -372,3 +373,13 @@ def test_an_encoding_without_a_choice_has_no_row_and_a_warning(place: Path) -> N
         "none on " + sweep.choices[0].task.partition(",")[0],
         "rope on " + sweep.choices[1].task.partition(",")[0],
     ]
+
+
+def test_in_the_tracking_store_trials_have_an_experiment_of_their_own(place: Path) -> None:
+    write(place, tiny(place, tune=RATES, encodings=["rope"], seeds=2, train={"steps": 2, "batch": 2}))
+    assert main(["submit", "tiny.yaml"]) == 0
+    runs = place / "runs"
+    (record,) = submitted_sweeps(runs)
+    names = _sweeps_of_runs(runs)
+    assert {run: names[run] for run in record.reported} == dict.fromkeys(record.reported, ["tiny"])
+    assert {run: names[run] for run in record.trials} == dict.fromkeys(record.trials, ["tiny-trials"])

@@ -168,6 +168,8 @@ def _alone(runs: Path) -> Iterator[None]:
 def _sweeps_of_runs(runs: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = defaultdict(list)
     for sweep in submitted_sweeps(runs):
+        trials = set(sweep.trials)
         for run_id in sweep.runs:
-            names[run_id].append(sweep.name)
+            # Apart, so that whoever reads the store finds under the name of the sweep what is reported.
+            names[run_id].append(f"{sweep.name}-trials" if run_id in trials else sweep.name)
     return names
