@@ -381,5 +381,5 @@ def test_in_the_tracking_store_trials_have_an_experiment_of_their_own(place: Pat
     runs = place / "runs"
     (record,) = submitted_sweeps(runs)
     names = _sweeps_of_runs(runs)
-    assert {run: names[run] for run in record.reported} == dict.fromkeys(record.reported, ["tiny"])
-    assert {run: names[run] for run in record.trials} == dict.fromkeys(record.trials, ["tiny-trials"])
+    assert {run: names[run] for run in record.reported} == {run: ["tiny"] for run in record.reported}
+    assert {run: names[run] for run in record.trials} == {run: ["tiny-trials"] for run in record.trials}
