@@ -14,6 +14,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError, model_validator
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     Array = numpy.ndarray[Any, Any]
 
 FEWEST_UNITS = 5
-"""Documents, below which their windows are taken as the units of a text: two tell next to nothing of a
-third."""
+"""Documents of one size, below which their windows are taken as the units of a text: two say next to nothing
+of a third."""
 
 
 class Ratio(Frozen):
@@ -118,53 +119,55 @@ class Examples(Frozen):
         """Whether every number is one."""
         return all(math.isfinite(value) for column in self.columns.values() for value in column)
 
-    def unit(self) -> str | None:
-        """The column that tells its independent parts apart: the widest of which there are enough, or the
-        narrowest; None where every example is one."""
-        enough = (name for name in self.units if len(set(self.columns[name])) >= FEWEST_UNITS)
-        return next(enough, self.units[-1] if self.units else None)
-
     def by_unit(self, metric: str) -> ByUnit | None:
-        """A metric by independent part, None where it is not computed from the examples."""
+        """A metric by independent part, None where it is not computed from the examples.
+
+        The parts are those of the widest of `units` of which there are enough, or of the narrowest; without
+        `units` every example is one.
+        """
         import numpy
 
         ratio = next((ratio for ratio in self.ratios if ratio.metric == metric), None)
         if ratio is None:
             return None
-        name = self.unit()
-        own = numpy.arange(len(self)) if name is None else numpy.asarray(self.columns[name])
-        keys, places = numpy.unique(own, return_inverse=True)
-        over = numpy.bincount(places, numpy.asarray(self.columns[ratio.over], float))
-        each = (
-            numpy.ones(len(self)) if ratio.under is None else numpy.asarray(self.columns[ratio.under], float)
-        )
-        under = numpy.bincount(places, each)
-        sums = self.sums(ratio)
-        share = sums[0] / sums[1]
-        leverage = (over - share * under) * (len(keys) * ratio.slope(*sums) / sums[1])
-        return ByUnit(name or "example", keys, ratio.value(*sums) + leverage)
+        over, under = self.sums(ratio)
+        sizes = numpy.asarray([1.0] * len(self) if ratio.under is None else self.columns[ratio.under], float)
+        for name in self.units or ("",):
+            own = numpy.asarray(self.columns[name]) if name else numpy.arange(len(self))
+            keys, places = numpy.unique(own, return_inverse=True)
+            weights = numpy.bincount(places, sizes) / under
+            if (weights**2).sum() * FEWEST_UNITS < 1 + 1e-9:
+                break
+        sums = numpy.bincount(places, numpy.asarray(self.columns[ratio.over], float))
+        influence = (sums / under - over / under * weights) * ratio.slope(over, under)
+        return ByUnit(name or "example", keys, weights, influence)
 
 
+@dataclass(frozen=True, eq=False)
 class ByUnit:
-    """A score as a mean over the independent parts of what it was measured on.
+    """A score by the independent parts of what it was measured on.
 
-    A ratio of two sums is no mean of its parts, but up to terms of the second order it is the mean of what
-    each part moves it by (the linearisation of survey sampling).
+    A ratio of two sums is no mean of its parts, but up to terms of the second order it moves with each as one
+    (the linearisation of survey sampling).
 
     Attributes:
         unit: what a part is, ``document``.
         keys: (U,) the parts, equal for two runs on the same text.
-        values: (U,) a value a part, whose mean is the score.
+        weights: (U,) their shares of the text.
+        influence: (U,) what each moves the score by, its weight times its distance from the score.
     """
 
-    def __init__(self, unit: str, keys: Array, values: Array) -> None:
-        self.unit, self.keys, self.values = unit, keys, values
+    unit: str
+    keys: Array
+    weights: Array
+    influence: Array
 
     def same_units(self, other: ByUnit) -> bool:
         """Whether the other was measured on the same parts."""
         import numpy
 
-        return self.unit == other.unit and numpy.array_equal(self.keys, other.keys)
+        same = self.unit == other.unit and numpy.array_equal(self.keys, other.keys)
+        return same and numpy.allclose(self.weights, other.weights, rtol=1e-9, atol=0.0)
 
 
 def dump(sets: Sequence[Examples]) -> bytes:

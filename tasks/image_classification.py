@@ -15,9 +15,10 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from pebench import atomic
+from pebench.data.drawn import Choice, drawn, where_limited
 from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
 from pebench.data.images.mixing import Mixing
-from pebench.data.images.pictures import BadImages, Item, Pictures, drawn
+from pebench.data.images.pictures import BadImages, Item, Pictures
 from pebench.data.images.soundness import sift
 from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
@@ -83,19 +84,10 @@ class ImageClassificationOptions(Frozen):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bad_images: BadImages = "refuse"
     images: Annotated[int, Field(ge=1)] | None = None
-    choice: Annotated[Literal["spread", "beginning"], Added(before="beginning")] = "spread"
+    choice: Annotated[Choice, Added(before="beginning")] = "spread"
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_to_choose(cls, value: Any) -> Any:
-        if (
-            isinstance(value, dict)
-            and value.get("images") is None
-            and value.get("choice", "spread") == "spread"
-        ):
-            return {**value, "choice": "beginning"}
-        return value
+    _settled = model_validator(mode="before")(where_limited("images"))
 
     @property
     def share(self) -> float:

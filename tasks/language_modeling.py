@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from pebench.data.drawn import Choice, where_limited
 from pebench.data.left_out import noted
 from pebench.data.stretches import Stretch, spread
 from pebench.data.text import TextSource, load_corpus
@@ -41,7 +42,6 @@ BYTES_OF_WORDS = 40
 """Bytes a word, above which the words of a text are none: Chinese and genomes have no spaces."""
 
 Protocol = Literal["non-overlapping", "sliding", "fixed-tail"]
-Choice = Literal["spread", "beginning"]
 Size = Annotated[int, Field(ge=2)]
 
 
@@ -78,16 +78,7 @@ class LanguageModelingOptions(Frozen):
     choice: Annotated[Choice, Added(before="beginning")] = "spread"
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_to_choose(cls, value: Any) -> Any:
-        if (
-            isinstance(value, dict)
-            and value.get("tokens") is None
-            and value.get("choice", "spread") == "spread"
-        ):
-            return {**value, "choice": "beginning"}
-        return value
+    _settled = model_validator(mode="before")(where_limited("tokens"))
 
     @model_validator(mode="after")
     def _fits(self) -> LanguageModelingOptions:

@@ -120,7 +120,7 @@ def test_what_is_not_shown_says_what_would_be_needed(place_of_runs: Path) -> Non
     near, other, same = answered(
         place_of_runs,
         """
-- {claim: near, better: none, than: rope, at: 512, by: 0.4}
+- {claim: near, better: none, than: rope, at: 512, by: 0.43}
 - {claim: other, better: none, than: rope, at: trained}
 - {claim: constant, better: {row: rope, at: 128}, than: rope, at: 128}
 """,

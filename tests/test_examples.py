@@ -67,26 +67,41 @@ def test_a_score_is_the_mean_over_its_units_and_moves_with_each() -> None:
         columns={
             "document": (3, 3, 4, 5, 6, 7),
             "window": (0, 1, 2, 3, 4, 5),
-            "nats": (2.0, 3.0, 4.0, 2.5, 3.5, 6.0),
-            "tokens": (1, 2, 2, 1, 2, 3),
+            "nats": (2.0, 3.0, 5.0, 4.5, 6.5, 6.0),
+            "tokens": (1, 2, 3, 3, 3, 3),
         },
         counts={},
     )
     assert own.scores() == {
-        "perplexity": pytest.approx(math.exp(21 / 11)),
-        "bits": pytest.approx(21 / 11 / math.log(2)),
+        "perplexity": pytest.approx(math.exp(27 / 15)),
+        "bits": pytest.approx(27 / 15 / math.log(2)),
     }
     for metric, score in own.scores().items():
         found = own.by_unit(metric)
         assert found is not None
         assert found.unit == "document"
         assert found.keys.tolist() == [3, 4, 5, 6, 7]
-        assert found.values.mean() == pytest.approx(score)
-    # Two documents are too few to tell how documents differ.
-    few = own.model_copy(update={"columns": {**own.columns, "document": (1, 1, 1, 2, 2, 2)}})
-    found = few.by_unit("bits")
-    assert found is not None
-    assert (found.unit, len(found.keys)) == ("window", 6)
+        assert found.weights.tolist() == pytest.approx([3 / 15] * 5)
+        assert found.influence.sum() == pytest.approx(0.0)
+        # The derivative of the score by what a document is counted.
+        for document, influence in zip(found.keys, found.influence, strict=True):
+            times = [1 + 1e-6 * (each == document) for each in own.columns["document"]]
+            more = own.model_copy(
+                update={
+                    "columns": own.columns
+                    | {
+                        name: tuple(x * y for x, y in zip(own.columns[name], times, strict=True))
+                        for name in ("nats", "tokens")
+                    }
+                }
+            )
+            assert (more.scores()[metric] - score) / 1e-6 == pytest.approx(influence, rel=1e-4, abs=1e-6)
+    # Two documents are too few to tell how documents differ, and so is a long one among short ones.
+    for documents in ((1, 1, 1, 2, 2, 2), (1, 2, 3, 4, 5, 5)):
+        few = own.model_copy(update={"columns": {**own.columns, "document": documents}})
+        found = few.by_unit("bits")
+        assert found is not None
+        assert found.unit == "window"
     assert own.by_unit("accuracy") is None
 
 

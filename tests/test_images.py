@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pebench.data.drawn import drawn
 from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
 from pebench.data.images.digits import digits
 from pebench.data.images.folder import PictureFiles, folder
 from pebench.data.images.mixing import Mixing
-from pebench.data.images.pictures import NumberedPictures, drawn
+from pebench.data.images.pictures import NumberedPictures
 from pebench.data.images.soundness import sift
 from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform

@@ -10,6 +10,7 @@ from scipy import stats
 
 from pebench.leaderboard.uncertainty import (
     Uncertainty,
+    effective,
     freedom,
     of_seeds,
     of_seeds_and_text,
@@ -35,6 +36,13 @@ def layouts(
     return own + documents + math.sqrt(rest * seeds * units) * rng.standard_normal((count, seeds, units))
 
 
+def split(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Scores, influences and weights of layouts of units of equal weight."""
+    scores = values.mean(-1)
+    units = values.shape[-1]
+    return scores, (values - scores[..., None]) / units, numpy.full(units, 1 / units)
+
+
 @pytest.mark.parametrize("rest", [0.02, 0.8])
 @pytest.mark.parametrize("text", [0.0, 0.1, 0.3, 0.6, 0.97])
 @pytest.mark.parametrize("units", [5, 32])
@@ -43,21 +51,44 @@ def test_93_to_97_of_100_intervals_hold_the_truth(seeds: int, units: int, text: 
     rng = numpy.random.default_rng([seeds, units, round(100 * text), round(100 * rest)])
     held, count = 0, 20_000
     for _ in range(10):
-        found = parts(layouts(rng, count // 10, seeds, units, text, rest))
+        found = parts(*split(layouts(rng, count // 10, seeds, units, text, rest)))
         width = stats.t.ppf(0.975, found.freedom) * numpy.sqrt(found.seeds + found.text)
         held += int((numpy.abs(found.mean) <= width).sum())
     assert 0.93 <= held / count <= 0.97
 
 
+@pytest.mark.parametrize("sizes", [0.5, 1.0])
+@pytest.mark.parametrize("units", [8, 40])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_so_do_they_where_documents_differ_in_size(seeds: int, units: int, sizes: float) -> None:
+    rng = numpy.random.default_rng([seeds, units, round(10 * sizes)])
+    held, count = 0, 4_000
+    for _ in range(count):
+        weights = numpy.exp(sizes * rng.standard_normal(units))
+        weights /= weights.sum()
+        documents, rest = rng.normal(0, 0.3, units), rng.normal(0, 0.1, (seeds, units))
+        values = documents + rng.normal(0, 0.05, (seeds, 1)) + rest
+        scores = values @ weights
+        found = of_seeds_and_text(scores, weights * (values - scores[:, None]), weights)
+        held += abs(found.mean) <= found.half_width
+    assert 0.93 <= held / count <= 0.97
+
+
+def test_one_long_document_among_short_ones_counts_as_few() -> None:
+    weights = numpy.array([0.9, *[0.01] * 10])
+    assert effective(weights) == pytest.approx(1.23, abs=0.01)
+    assert effective(numpy.full(7, 1 / 7)) == pytest.approx(7)
+
+
 def test_seeds_alone_leave_out_the_text() -> None:
-    found = parts(layouts(numpy.random.default_rng(0), 4_000, 3, 16, 0.8, 0.1))
+    found = parts(*split(layouts(numpy.random.default_rng(0), 4_000, 3, 16, 0.8, 0.1)))
     width = stats.t.ppf(0.975, 2) * numpy.sqrt(found.seeds)
     assert (numpy.abs(found.mean) <= width).mean() < 0.85
 
 
 def test_seeds_and_text_are_the_two_parts_of_the_variance() -> None:
     values = layouts(numpy.random.default_rng(1), 1, 5, 200, 0.5, 0.1)[0]
-    both, alone = of_seeds_and_text(values), of_seeds(list(values.mean(1)))
+    both, alone = of_seeds_and_text(*split(values)), of_seeds(list(values.mean(1)))
     assert both.mean == pytest.approx(alone.mean)
     assert both.by_seed == pytest.approx(alone.by_seed)
     assert both.error > alone.error

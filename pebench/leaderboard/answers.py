@@ -65,7 +65,7 @@ class Part:
     def p_fails(self) -> float:
         """p of the test that shows the opposite."""
         found = self.difference
-        if found is None:
+        if found is None or not found.spread:
             return math.nan
         if self.within:
             return min(1.0, 2 * min(found.p_above(self.bound), found.p_below(-self.bound)))
@@ -172,7 +172,9 @@ def answer(collection: Collection, claims: Sequence[Claim]) -> list[Answer]:
         except UserError as error:
             raise UserError(f"claim {number}, '{claim.claim}': {error}") from error
         one = Answer(claim, parts, math.nan)
-        found.append(replace(one, p=min(1.0, 2 * min(one.p_holds, one.p_fails))))
+        if not math.isnan(one.p_holds):
+            one = replace(one, p=min(1.0, 2 * min(one.p_holds, one.p_fails)))
+        found.append(one)
     tested = sum(not math.isnan(one.p) for one in found)
     corrected = holm([one.p for one in found])
     return [replace(one, p_holm=float(p), tested=tested) for one, p in zip(found, corrected, strict=True)]

@@ -136,8 +136,8 @@ def mean_of(sample: Sample) -> Uncertainty:
     """The mean of a sample over its seeds, each of which has a score."""
     values = list(sample.scores.values())
     rounding = sample.rounding * max(map(abs, values))
-    matrix = by_unit([sample.by_unit.get(seed) for seed in sample.scores])
-    return of_seeds(values, rounding) if matrix is None else of_seeds_and_text(matrix, rounding)
+    found = by_unit([sample.by_unit.get(seed) for seed in sample.scores])
+    return of_seeds(values, rounding) if found is None else of_seeds_and_text(values, *found, rounding)
 
 
 def difference_of(first: Sample, second: Sample) -> Uncertainty:
@@ -146,15 +146,18 @@ def difference_of(first: Sample, second: Sample) -> Uncertainty:
     values = [first.scores[seed] - second.scores[seed] for seed in seeds]
     rounding = max(first.rounding, second.rounding) * max(abs(first.scores[seed]) for seed in seeds)
     both = [side.by_unit.get(seed) for side in (first, second) for seed in seeds]
-    matrix = by_unit(both)
-    if matrix is None:
+    found = by_unit(both) if len(seeds) > 1 else None
+    if found is None:
         return of_seeds(values, rounding)
-    return of_seeds_and_text(matrix[: len(seeds)] - matrix[len(seeds) :], rounding)
+    influence, weights = found
+    return of_seeds_and_text(values, influence[: len(seeds)] - influence[len(seeds) :], weights, rounding)
 
 
-def by_unit(found: Sequence[ByUnit | None]) -> Array | None:
-    """(N, U) the values of several scores by document, None unless all are of the same two or more, and there
-    are two scores."""
+def by_unit(found: Sequence[ByUnit | None]) -> tuple[Array, Array] | None:
+    """(N, U) what each document moves several scores by, and the (U,) weights of the documents.
+
+    None unless all scores are of the same two documents or more, and there are two scores.
+    """
     import numpy
 
     known = [one for one in found if one is not None]
@@ -162,14 +165,14 @@ def by_unit(found: Sequence[ByUnit | None]) -> Array | None:
         return None
     if not all(one.same_units(known[0]) for one in known[1:]):
         return None
-    return numpy.stack([one.values for one in known])
+    return numpy.stack([one.influence for one in known]), known[0].weights
 
 
 def two_sided(found: Uncertainty) -> float:
     """p of the test that shows a difference. Where there is none at all it is 1. Where all are the same there
     is no p: a t test needs a spread, and three equal wins are no certainty."""
-    if found.seeds > 1 and not found.spread:
-        return 1.0 if abs(found.mean) <= found.rounding else math.nan
+    if not found.spread:
+        return 1.0 if found.seeds > 1 and abs(found.mean) <= found.rounding else math.nan
     return min(1.0, 2 * min(found.p_above(0.0), found.p_below(0.0)))
 
 

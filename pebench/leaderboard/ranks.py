@@ -73,24 +73,28 @@ def _matrix(scores: Sequence[Mapping[int, float]]) -> numpy.ndarray[Any, Any]:
     return numpy.array([[own.get(seed, math.nan) for seed in seeds] for own in scores])
 
 
-def _by_document(samples: Sequence[Sample]) -> numpy.ndarray[Any, Any] | None:
-    """(rows, seeds, units) scores by document; None unless all rows have them, of the same seeds and
-    units."""
+ByDocument = tuple["numpy.ndarray[Any, Any]", "numpy.ndarray[Any, Any]"]
+"""(rows, seeds, units) what each document moves a score by, and the (units,) weights."""
+
+
+def _by_document(samples: Sequence[Sample]) -> ByDocument | None:
+    """None unless all rows have scores by document, of the same seeds and documents."""
     seeds = samples[0].scores.keys()
     if len(seeds) < 2 or any(each.scores.keys() != seeds for each in samples):
         return None
     found = by_unit([each.by_unit.get(seed) for each in samples for seed in sorted(seeds)])
-    return None if found is None else found.reshape(len(samples), len(seeds), -1)
+    if found is None:
+        return None
+    influence, weights = found
+    return influence.reshape(len(samples), len(seeds), -1), weights
 
 
-def tied_ranks(
-    scores: numpy.ndarray[Any, Any], by_document: numpy.ndarray[Any, Any] | None = None
-) -> list[int]:
+def tied_ranks(scores: numpy.ndarray[Any, Any], by_document: ByDocument | None = None) -> list[int]:
     """The ranks of rows that are sorted by their means, the best first.
 
     Args:
         scores: (rows, seeds).
-        by_document: (rows, seeds, units) the same by document, None where they are not known.
+        by_document: see `ByDocument`; None where scores by document are not known.
     """
     import numpy
 
@@ -102,9 +106,10 @@ def tied_ranks(
     constant = numpy.isnan(told.p) & ~numpy.isnan(told.half_width)
     p[worse, better] = numpy.where(constant, 0.0, told.p)
     if by_document is not None:
+        influence, weights = by_document
         for row in range(1, count):
-            known = _p(by_document[row] - by_document[:row])
-            p[row, :row] = numpy.where(p[row, :row] > 0, known, p[row, :row])
+            known = _p(scores[row] - scores[:row], influence[row] - influence[:row], weights)
+            p[row, :row] = numpy.where(numpy.isnan(known), p[row, :row], known)
     first, ranks = 0, []
     for row in range(count):
         if (holm(p[row, first:row]) < LEVEL).any():
@@ -113,12 +118,14 @@ def tied_ranks(
     return ranks
 
 
-def _p(differences: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
-    """Two-sided p of the (tests, seeds, units) differences."""
+def _p(
+    differences: numpy.ndarray[Any, Any], influence: numpy.ndarray[Any, Any], weights: numpy.ndarray[Any, Any]
+) -> numpy.ndarray[Any, Any]:
+    """Two-sided p of differences; see `pebench.leaderboard.uncertainty.parts`."""
     import numpy
     from scipy.special import stdtr
 
-    found = parts(differences)
+    found = parts(differences, influence, weights)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         t = numpy.abs(found.mean) / numpy.sqrt(found.seeds + found.text)
     p: numpy.ndarray[Any, Any] = 2.0 * stdtr(found.freedom, -t)

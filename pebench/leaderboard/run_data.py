@@ -94,6 +94,8 @@ class RunData:
 
     def by_unit(self, place: Place) -> ByUnit | None:
         """A score by document, or what else its examples belong to; None where that is not known."""
+        if not self.examples:
+            return None
         if place not in self._by_unit:
             found = self._by_place.get(place)
             self._by_unit[place] = found.by_unit(place[0]) if found is not None else None

@@ -243,7 +243,7 @@ def _behind(table: LeaderboardTable) -> Table:
         if not all(map(math.isnan, shares)):
             texts = ["" if math.isnan(share) else f"{100 * share:.0f} %" for share in shares]
             rows.append([Value(f"share of the {table.material}, {row.label}"), *map(Value, texts, shares)])
-    return Table(["", *extent_headings(table)], rows)
+    return Table(["measured on", *extent_headings(table)], rows)
 
 
 def _costs(board: Board, table: LeaderboardTable) -> Table:

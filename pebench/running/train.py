@@ -121,6 +121,7 @@ class _Update:
         self.encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         self.seed, self.device, self.ranks = seed, device, ranks
         self.loss_of: Loss = task.loss
+        self.compiled = compiled
         if compiled:
             compiler = partial(compile_whole, graphs=device.type == "cuda")
             self.loss_of = compiler(task.loss)

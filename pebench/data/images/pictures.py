@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -147,25 +147,3 @@ class PictureCorpus:
         if name not in self.splits:
             raise UserError(f"{self.name} has no split '{name}': there is {join_and(self.splits)}.")
         return self.splits[name]
-
-
-def drawn(items: Iterable[Item], count: int, split: str) -> list[Item]:
-    """Some of the pictures of a split, in its order, each as likely as any other and the same for every run.
-
-    They are drawn as the pictures pass (Vitter 1985, algorithm R), so that nothing has to know how many come.
-
-    Args:
-        items: of the split, in order.
-        count: how many to draw; all where there are no more.
-        split: its name.
-    """
-    draws = generator(0, "pictures", split, count)
-    chosen: list[tuple[int, Item]] = []
-    for number, item in enumerate(items):
-        if number < count:
-            chosen.append((number, item))
-            continue
-        place = int(torch.randint(number + 1, (), generator=draws))
-        if place < count:
-            chosen[place] = (number, item)
-    return [item for _, item in sorted(chosen, key=lambda one: one[0])]
