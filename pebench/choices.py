@@ -140,7 +140,7 @@ class Tuning(NamedTuple):
 
 def is_slot(cell: str) -> bool:
     """Whether a text stands for a cell whose settings were to be chosen when it was written."""
-    return _SLOT.fullmatch(cell) is not None
+    return "." in cell and _SLOT.fullmatch(cell) is not None
 
 
 def choice_of(slot: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas
 import pytest
+from fake_slurm import FakeSlurm
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
@@ -383,3 +384,16 @@ def test_in_the_tracking_store_trials_have_an_experiment_of_their_own(place: Pat
     names = _sweeps_of_runs(runs)
     assert {run: names[run] for run in record.reported} == {run: ["tiny"] for run in record.reported}
     assert {run: names[run] for run in record.trials} == {run: ["tiny-trials"] for run in record.trials}
+
+
+def test_a_dry_run_for_slurm_shows_both_stages(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", f"{FakeSlurm(place / 'bin').folder}:/usr/bin:/bin")
+    write(place, tiny(place, tune=RATES, seeds=2))
+    assert main(["submit", "tiny.yaml", "--cluster", "slurm", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "10 of 10 cells to start" in told
+    assert "10 jobs in 2 arrays" in told
+    assert "between them a job that makes 2 choices, which the later arrays wait for" in told
+    assert not (place / "runs").exists()

@@ -22,7 +22,7 @@ def lines(
     submitted = preview.submitted
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     yield f"{sweep.name}: {len(submitted.started)} of {len(sweep.record().runs)} cells to start, {known}."
-    specs = {cell: sweep.spec_of(cell) for cell in submitted.started}
+    specs = sweep.specs_of(submitted.started)
     like = estimate.seconds(runs, specs.values())
     times = {cell: like[spec.run_id] for cell, spec in specs.items() if spec.run_id in like}
     for run_id, spec in specs.items():

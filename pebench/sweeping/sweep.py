@@ -34,7 +34,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -311,12 +311,12 @@ class Sweep(Frozen):
             known |= {spec.run_id: spec for candidate in choice.candidates for spec in candidate.cells}
         return known
 
-    def spec_of(self, cell: str) -> RunSpec:
-        """The specification of a cell, for a slot with the settings of the first candidate."""
+    def specs_of(self, cells: Iterable[str]) -> dict[str, RunSpec]:
+        """The specifications of cells, of slots with the settings of the first candidate."""
+        known = self.possible()
         for choice in self.choices:
-            if cell in choice.slots:
-                return choice.candidates[0].cells[choice.slots.index(cell)]
-        return self.possible()[cell]
+            known |= zip(choice.slots, choice.candidates[0].cells, strict=True)
+        return {cell: known[cell] for cell in cells}
 
 
 def load_sweep(sweep: str | Path, runs: Path | None = None) -> Sweep:
