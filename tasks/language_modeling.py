@@ -147,6 +147,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         self._tokenizer: Tokenizer | None = None
         self._inherited: Tokenizer | None = None
         self._streams: dict[str, TokenStream] = {}
+        self._spread: list[Stretch] = []
 
     def geometry(self) -> Geometry:
         """The decoder's, for the trained extent."""
@@ -294,7 +295,9 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         limit = min(targets, self.options.tokens or targets)
         if self.options.choice == "beginning" or limit == targets:
             return [Stretch(0, limit)]
-        return spread(stream.documents.tolist(), len(stream.tokens), limit, longest)
+        if not self._spread:
+            self._spread = spread(stream.documents.tolist(), len(stream.tokens), limit, longest)
+        return self._spread
 
     def _windows(self, protocol: Protocol, extent: int) -> Iterator[_Window]:
         """The windows of a protocol, in the order of the stream."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from scipy import stats
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
+from pebench.leaderboard import claims
 from pebench.leaderboard.answers import Answer, answer
 from pebench.leaderboard.claims import claims_of, read_claims
 from pebench.leaderboard.collect import collect
@@ -22,6 +25,7 @@ from pebench.leaderboard.paired_test import holm
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.sources import from_runs
 from pebench.leaderboard.written import from_results
+from pebench.resolve import build_task
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -228,6 +232,7 @@ def test_the_leaderboard_answers_the_claims_in_its_folder_and_in_the_report(
     assert "| ALiBi is flat" in (folder / "leaderboard.md").read_text()
     assert "ALiBi is flat" in (folder / "report.html").read_text()
     (row,) = csv.DictReader(io.StringIO((folder / "claims.csv").read_text()))
+    assert "| ALiBi is flat" in (folder / "claims.md").read_text()
     assert (row["answer"], row["uncertainty"], row["seeds"]) == ("shown", "seeds", "3")
     # The same from the files, without a run.
     found = answer(from_results(folder), claims_of("quickstart", [folder]))
@@ -235,7 +240,7 @@ def test_the_leaderboard_answers_the_claims_in_its_folder_and_in_the_report(
     assert found[0].p == pytest.approx(float(row["p"]), rel=1e-3)
     (folder / "claims.yaml").unlink()
     assert main(["leaderboard"]) == 0
-    assert not (folder / "claims.csv").exists()
+    assert not list(folder.glob("claims.*"))
     assert main(["claims", "quickstart"]) == 2
     assert "there are no claims about 'quickstart'" in capsys.readouterr().err
 
@@ -246,12 +251,27 @@ def test_results_are_read_back_as_the_runs_that_they_name(sweep: str) -> None:
     assert all(run.spec.run_id == run.run_id for run in collection.runs)
     assert all(run.status == "done" for run in collection.runs)
     assert {group.trained for group in collection.groups.values()} != {None}
+    # What names no choice was evaluated on the beginning of its split, and is so again where it goes on.
+    for run in collection.runs:
+        said = run.spec.task.options.get("choice", "beginning")
+        assert build_task(run.spec).options.choice == said
+
+
+def committed(sweep: str) -> list[dict[str, str]]:
+    """The rows of the committed answers to the claims about a sweep."""
+    return list(csv.DictReader(io.StringIO((RESULTS / sweep / "claims.csv").read_text("utf-8"))))
 
 
 @pytest.mark.parametrize("sweep", [path.parent.name for path in RESULTS.glob("*/claims.yaml")])
-def test_the_committed_answers_are_those_of_the_committed_scores(
+def test_the_committed_answers_are_to_the_committed_claims_and_scores(
     sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rows = committed(sweep)
+    written = [claim.claim for claim in read_claims(RESULTS / sweep / "claims.yaml")]
+    assert list(dict.fromkeys(row["claim"] for row in rows)) == written
+    if {row["uncertainty"] for row in rows} != {"seeds"}:
+        # Scores by document are with the runs, and not among the committed files.
+        return
     folder = tmp_path / sweep
     folder.mkdir()
     for path in (RESULTS / sweep).glob("*.*"):
@@ -273,9 +293,9 @@ def statements() -> list[tuple[str, str, str]]:
 
 def test_every_statement_about_the_results_is_an_entry_of_claims() -> None:
     answers = {
-        (one.claim.claim, path.parent.name): one.outcome
+        (row["claim"], path.parent.name): row["answer"]
         for path in RESULTS.glob("*/claims.yaml")
-        for one in answer(from_results(path.parent), read_claims(path))
+        for row in committed(path.parent.name)
     }
     stated = {(claim, where): said for claim, said, where in statements()}
     assert stated == answers
@@ -297,3 +317,13 @@ def test_an_unreadable_file_of_examples_costs_the_text_and_nothing_else(place_of
     assert len(warnings) == 1
     assert "come from seeds alone" in warnings[0]
     assert collect(collection.sweep, found).scores.equals(collection.scores)
+
+
+def test_the_examples_of_the_docs_are_claims(tmp_path: Path) -> None:
+    page = (RESULTS.parent / "docs" / "results.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(- claim.*?)```", page, re.DOTALL)
+    described = textwrap.dedent("".join(re.findall(r"^    .*\n", claims.__doc__ or "", re.MULTILINE)))
+    for number, text in enumerate((block, described)):
+        (tmp_path / f"{number}.yaml").write_text(text)
+        found = read_claims(tmp_path / f"{number}.yaml")
+        assert {claim.verb for claim in found} >= {"better", "equal", "flat", "explodes"}

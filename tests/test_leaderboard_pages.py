@@ -11,10 +11,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from run_folders import Scores, begin, diverge, finish, record_sweep, specification, text_scores
+from run_folders import (
+    Scores,
+    begin,
+    diverge,
+    finish,
+    keep_examples,
+    record_sweep,
+    specification,
+    text_scores,
+)
 
 from pebench.cli import main
 from pebench.spec import RunSpec
+from pebench.store import RunFolder
 from pebench.tracking.sync import sync
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -128,6 +138,8 @@ def test_over_all_tasks_an_encoding_that_lacks_one_is_empty(tmp_path: Path) -> N
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_tracking_store_gives_the_same_tables(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uri = f"sqlite:///{runs.parent / 'mlflow.db'}"
+    for result in runs.glob("*/result.json"):
+        keep_examples(RunFolder(result.parent))
     sync(runs, uri)
     first = {path.name: path.read_bytes() for path in written(runs, "--baseline", "rope").iterdir()}
     results = runs.parent / "tracked"
@@ -143,6 +155,7 @@ def test_a_tracking_store_gives_the_same_tables(runs: Path, capsys: pytest.Captu
     ]
     assert main(command) == 0
     assert "Read from a tracking store" in capsys.readouterr().err
+    assert b"seeds and text" in first["leaderboard.csv"]
     for name in ("scores.csv", "leaderboard.csv", "costs.csv", "runs.csv", "heat-map.png"):
         assert (results / "quickstart" / name).read_bytes() == first[name], name
     assert main([*command[:1], "quick", *command[2:]]) == 2

@@ -8,7 +8,7 @@ from pebench import atomic
 from pebench.leaderboard import files, plots
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.latex import latex
-from pebench.leaderboard.markdown import markdown
+from pebench.leaderboard.markdown import claims_markdown, markdown
 from pebench.leaderboard.report import report
 
 
@@ -31,6 +31,8 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
     texts = {name: files.csv_text(frame) for name, frame in files.frames(board).items()}
     texts["leaderboard.md"] = markdown(board)
     texts["report.html"] = report(board)
+    if board.answers:
+        texts["claims.md"] = claims_markdown(board.collection.sweep.name, board.answers)
     if with_latex:
         texts["leaderboard.tex"] = latex(board)
     pictures = plots.pictures(board)
@@ -44,7 +46,8 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
 
 
 _OCCASIONAL = {
-    *("claims.csv", "overall.csv", "published.csv", "leaderboard.tex", "grid.png", "grid.svg"),
+    *("claims.csv", "claims.md", "overall.csv", "published.csv", "leaderboard.tex"),
+    *("grid.png", "grid.svg"),
     *("tuning.csv", "tuning.png", "tuning.svg"),
 }
 """Files that not every sweep or call has."""
