@@ -6,18 +6,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from pebench.encoding_config import build_encoding, encoding_class, encoding_config, require_fit
 from pebench.errors import UserError, unknown
+from pebench.models.timm_weights import TimmModel, timm_model
+from pebench.models.vision import VisionOptions
 from pebench.options import label, specified, validated, values_before
 from pebench.packages import packages
 from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
 from pebench.registry import encodings, tasks
-from pebench.spec import PluginConfig, RunSpec, Start, Training
+from pebench.spec import TIMM, PluginConfig, RunSpec, Start, Training
+from pebench.store import find_run
 from pebench.task import AnyTask
 
 
@@ -28,7 +32,7 @@ def resolve(
     model: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     seed: int = 0,
-    start: RunSpec | None = None,
+    start: RunSpec | TimmModel | None = None,
 ) -> RunSpec:
     """The specification of one run.
 
@@ -38,7 +42,7 @@ def resolve(
         model: options of the task's model.
         train: see `pebench.spec.Training`.
         seed: a whole number, not negative.
-        start: the run whose weights it is to begin with.
+        start: the run whose weights it is to begin with, or a published model.
 
     Raises:
         UserError: something in it does not exist or does not go together.
@@ -74,19 +78,39 @@ def resolve(
             "'train.steps' is 0, but without a run to start from there is nothing to evaluate: name one with "
             "'from'."
         )
+    if isinstance(start, TimmModel):
+        _refuse_other_model(spec, start)
     _refuse_impossible(spec)
-    if start is not None:
+    if isinstance(start, RunSpec):
         _refuse_misfit(spec, start)
     return spec
 
 
-def start_of(spec: RunSpec, encoding: PluginConfig) -> Start:
-    """A run as the one that another begins with.
+def start_named(runs: Path, name: str) -> RunSpec | TimmModel:
+    """What a run is to begin with.
+
+    Args:
+        runs: the folder of the runs.
+        name: an id, enough of its beginning, or ``timm:`` and the name of a model.
+
+    Raises:
+        UserError: there is no such run, or no such model.
+    """
+    return timm_model(name) if name.startswith(TIMM) else find_run(runs, name).spec()
+
+
+def start_of(spec: RunSpec | TimmModel, encoding: PluginConfig) -> Start:
+    """A run, or a published model, as the one that another begins with.
 
     Args:
         spec: of the run to begin with.
         encoding: of the other; where it is another encoding, the label says from which one it is converted.
     """
+    if not isinstance(spec, RunSpec):
+        label = spec.reference
+        if not _same_encoding(spec.encoding, encoding):
+            label = f"{spec.encoding.label} on {label}"
+        return Start(run=spec.reference, group=spec.reference, label=label, extent=spec.geometry.extent)
     label = f"{spec.task.label or spec.task.name}, {spec.train.steps} steps"
     if not _same_encoding(spec.encoding, encoding):
         label = f"{spec.encoding.label or spec.encoding.name} on {label}"
@@ -215,6 +239,22 @@ def _refuse_impossible(spec: RunSpec) -> None:
             raise unknown("extrapolation", method, known)
         if method in encoding.extrapolations:
             extrapolation(type(encoding), ref)
+
+
+def _refuse_other_model(spec: RunSpec, start: TimmModel) -> None:
+    """Refuses a task whose model is not the published one."""
+    task = build_task(spec)
+    if type(task.model) is not VisionOptions:
+        raise UserError(f"'{start.reference}' classifies images, which task '{spec.task.name}' does not.")
+    if (task.model.name or "").partition(".")[0] != start.architecture:
+        raise UserError(
+            f"the weights of '{start.reference}' are those of a model '{start.architecture}', so "
+            f"'model.name' must be that, not {task.model.name!r}."
+        )
+    if not spec.train.steps and not start.classes:
+        raise UserError(
+            f"'{start.reference}' has no classifier, so that there is nothing to evaluate without training."
+        )
 
 
 def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:

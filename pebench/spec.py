@@ -149,11 +149,16 @@ class Training(Frozen):
         return self
 
 
+TIMM = "timm:"
+"""Beginning of what stands for weights that timm publishes, in place of the id of a run."""
+
+
 class Start(Frozen):
-    """The finished run whose weights a run begins with.
+    """The finished run whose weights a run begins with, or published weights.
 
     Attributes:
-        run: its id, which stands for everything that decided its weights.
+        run: its id, which stands for everything that decided its weights; or ``timm:`` and the name of a
+            model.
         group: see `RunSpec.group`.
         label: how tables call it.
         extent: positions an axis that its encoding was built for.
@@ -163,6 +168,11 @@ class Start(Frozen):
     group: str
     label: str
     extent: tuple[int, ...]
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a run, which has a folder and may have to be waited for."""
+        return not self.run.startswith(TIMM)
 
 
 class RunSpec(Frozen):

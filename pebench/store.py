@@ -27,7 +27,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -43,6 +43,9 @@ from pebench.errors import UserError, shown, unknown
 from pebench.examples import Examples
 from pebench.numbers_of_json import beyond_numbers
 from pebench.spec import Frozen, RunSpec
+
+if TYPE_CHECKING:
+    import pandas
 
 Seconds = Annotated[float, Field(ge=0, le=1e11)]
 """Since the epoch, or for how long."""
@@ -133,6 +136,35 @@ class Result(Frozen):
     metrics: dict[str, MetricRecord]
     scores: tuple[Score, ...]
     cost: Cost
+
+    def __repr__(self) -> str:
+        """The headline at every extent of the default extrapolation, and how much else there is."""
+        headline = next(iter(self.metrics), "")
+        default = self.scores[0].extrapolation if self.scores else ""
+        shown = [
+            f"{'no number' if score.value is None else f'{score.value:.4g}'} at "
+            f"{'x'.join(map(str, score.extent))}"
+            for score in self.scores
+            if (score.metric, score.extrapolation) == (headline, default)
+        ]
+        said = [self.status, *([f"{headline} {', '.join(shown)}"] if shown else [])]
+        return f"Result({', '.join(said)}; {len(self.scores)} scores)"
+
+    __str__ = __repr__
+
+    def frame(self) -> pandas.DataFrame:
+        """The scores: one row a metric, extent and extrapolation, with the unit and which way is up."""
+        import pandas
+
+        columns = ["metric", "extent", "extrapolation", "value", "unit", "higher_is_better"]
+        rows = [
+            (
+                *(score.metric, "x".join(map(str, score.extent)), score.extrapolation, score.value),
+                *(self.metrics[score.metric].unit, self.metrics[score.metric].higher_is_better),
+            )
+            for score in self.scores
+        ]
+        return pandas.DataFrame(rows, columns=columns).astype({"value": "float64"})
 
 
 class Failure(Frozen):

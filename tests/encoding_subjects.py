@@ -16,6 +16,7 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "kerple": [{"kind": "power"}],
     "liere": [{"block": 2}],
     "log-cpb": [{"mode": "cr", "shared": True}],
+    "log-n": [{"beta": 0.4, "count": "extent"}, {"reference": 5}],
     "lookhere": [{"view": 180}, {"view": 45}],
     "m-rope": [{"layout": "chunked"}],
     "rope": [{"rotated": 0.5}, {"frequencies": 0.75}],
@@ -36,6 +37,8 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "spiral": [{"clamp": True}, {"same": False}],
     "swin": [{"shared": True}],
     "stick-breaking": [{"attend_current": True}],
+    "string": [{"kind": "circulant"}],
+    "temperature-tuning": [{"floor": 3, "count": "positions"}, {"floor": 3}],
     "wall": [{"scalar_gate": True}],
 }
 """Options that take other paths through an encoding than its defaults do."""

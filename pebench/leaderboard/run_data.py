@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from pebench.errors import UserError
 from pebench.examples import ByUnit, Examples
 from pebench.leaderboard.paired_test import ROUNDING, Sample
 from pebench.spec import RunSpec
-from pebench.store import Result, RunFolder, SweepRecord, Unreadable
+from pebench.store import Point, Result, RunFolder, SweepRecord, Unreadable
 from pebench.sweeping.recorded import submitted_specs
 from pebench.task_record import TaskRecord, task_record
 
@@ -36,6 +36,7 @@ class RunData:
         failure: why its last attempt ended, empty if it did not end badly.
         examples: scores of single examples; empty for a run that kept none.
         rounding: of its scores, relative to them; two that are closer are equal.
+        points: reads what it logged, in order; see `pebench.store.RunFolder.points`.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class RunData:
     failure: str = ""
     examples: tuple[Examples, ...] = ()
     rounding: float = ROUNDING
+    points: Callable[[], Iterable[Point]] = tuple
 
     @cached_property
     def group(self) -> str:
@@ -170,7 +172,7 @@ def _read(folder: RunFolder, spec: RunSpec) -> RunData:
     result = folder.result()
     failure = folder.failure() if result is None else None
     message = failure.message if failure is not None else ""
-    return RunData(folder.run_id, spec, result, folder.provenance(), message)
+    return RunData(folder.run_id, spec, result, folder.provenance(), message, points=folder.points)
 
 
 def _examples(folder: RunFolder) -> tuple[tuple[Examples, ...], str]:

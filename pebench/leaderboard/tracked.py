@@ -19,7 +19,7 @@ from pebench.errors import UserError, unknown
 from pebench.examples import load
 from pebench.leaderboard.run_data import RunData
 from pebench.spec import RunSpec
-from pebench.store import Result, SweepRecord
+from pebench.store import Result, RunFolder, SweepRecord
 from pebench.sweeping.recorded import name_of
 from pebench.tracking.address import connect, database_file, tracking_uri, without_secrets
 from pebench.tracking.paging import all_pages
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_SPEC, _RESULT, _PROVENANCE = "spec.json", "result.json", "provenance.json"
+_SPEC, _RESULT, _PROVENANCE, _POINTS = "spec.json", "result.json", "provenance.json", "metrics.jsonl"
 _EXAMPLES = "examples.npz"
 
 
@@ -87,9 +87,11 @@ def _read(client: MlflowClient, run: Run) -> RunData:
     tags = run.data.tags
     run_id = tags[RUN_ID]
     with tempfile.TemporaryDirectory() as folder:
-        asked, said, came_from, kept = (
-            _content(client, run, name, Path(folder)) for name in (_SPEC, _RESULT, _PROVENANCE, _EXAMPLES)
+        asked, said, came_from, _, kept = (
+            _content(client, run, name, Path(folder))
+            for name in (_SPEC, _RESULT, _PROVENANCE, _POINTS, _EXAMPLES)
         )
+        points = list(RunFolder(Path(folder)).points())
     if asked is None:
         raise UserError(f"run {run_id} has no {_SPEC} in the tracking store: sync it again.")
     try:
@@ -106,7 +108,7 @@ def _read(client: MlflowClient, run: Run) -> RunData:
             f"run {run_id} has finished but has no {_RESULT} in the tracking store: sync it again."
         )
     failure = tags.get("mlflow.note.content", "") if tags.get("status") == "failed" else ""
-    return RunData(run_id, spec, result, provenance, failure, examples)
+    return RunData(run_id, spec, result, provenance, failure, examples, points=lambda: points)
 
 
 def _content(client: MlflowClient, run: Run, name: str, folder: Path) -> bytes | None:

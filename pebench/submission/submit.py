@@ -41,6 +41,13 @@ class Submitted:
     busy: list[str] = field(default_factory=list)
     submissions: list[submissions.Submission] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """How many cells there are of each kind."""
+        counts = (
+            f"{len(self.started)} started, {len(self.finished)} finished before, {len(self.busy)} under way"
+        )
+        return f"Submitted({counts})"
+
 
 def submit(
     sweep: Sweep,
@@ -389,7 +396,9 @@ def _jobs_of_trials(sweep: Sweep, runs: Path, keys: Iterable[str]) -> set[str]:
 
 def _starts(sweep: Sweep) -> dict[str, str]:
     """What cells start from, a slot where that is not chosen yet."""
-    found = {spec.run_id: spec.start.run for spec in sweep.possible().values() if spec.start is not None}
+    found = {
+        spec.run_id: spec.start.run for spec in sweep.possible().values() if spec.start and spec.start.is_run
+    }
     for choice in sweep.choices:
         slots = {
             spec.run_id: slot for slot, spec in zip(choice.slots, choice.candidates[0].cells, strict=True)
@@ -397,6 +406,6 @@ def _starts(sweep: Sweep) -> dict[str, str]:
         found |= {
             slot: slots.get(spec.start.run, spec.start.run)
             for slot, spec in zip(choice.slots, choice.candidates[0].cells, strict=True)
-            if spec.start is not None
+            if spec.start and spec.start.is_run
         }
     return found

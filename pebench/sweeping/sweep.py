@@ -66,7 +66,7 @@ _OVERRIDES = ("model", "train")
 
 
 class StartRun(Frozen):
-    """A finished run by its id, or by enough of its beginning."""
+    """A finished run by its id or by enough of its beginning, or ``timm:`` and the name of a model."""
 
     run: str
 
@@ -288,6 +288,12 @@ class Sweep(Frozen):
     baseline: str | None = None
     execution: Execution = Execution()
     submitted: SweepRecord | None = None
+
+    def __repr__(self) -> str:
+        """Its name and size."""
+        return f"Sweep({self.name!r}, {len(self.cells)} cells)"
+
+    __str__ = __repr__
 
     def record(self) -> SweepRecord:
         """Record that is kept beside the runs."""
