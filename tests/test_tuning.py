@@ -360,7 +360,7 @@ def test_the_leaderboard_names_the_choice_marks_the_edge_and_draws_the_sensitivi
     assert board["seeds"].eq(2).all()
     for kind in ("png", "svg"):
         assert (folder / f"tuning.{kind}").stat().st_size > 1000
-    assert "Score against the tuned settings" in (folder / "report.html").read_text()
+    assert "to the chosen" in (folder / "report.html").read_text()
     capsys.readouterr()
     rope = next(name for name in set(board["encoding"]) if name.startswith("rope"))
     assert main(["compare", rope, "none"]) == 0
