@@ -164,6 +164,8 @@ def submit(
                 f"{len(outcome.failed)} of {len(submitted.started)} cells failed, {run_id} with: "
                 f"{message.rstrip('.')}. pebench.status('{sweep.name}') has all."
             )
+        if outcome.unchosen:
+            raise UserError(outcome.unchosen[0])
     return submitted
 
 

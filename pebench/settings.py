@@ -19,7 +19,7 @@ def settings(spec: RunSpec) -> dict[str, str]:
     del values["start"]
     if spec.start is not None:
         values["start"] = spec.start.label
-    return {name: _text(value) for name, value in _leaves(values, ())}
+    return {name: setting_text(value) for name, value in _leaves(values, ())}
 
 
 def _leaves(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -30,5 +30,6 @@ def _leaves(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[s
             yield ".".join((*path, key)), inner
 
 
-def _text(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """A value as it is written among the settings."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -17,6 +17,7 @@ runs/<id>/spec.json         what was asked for, with every default
           examples.npz      scores of single documents, questions or pictures; see `pebench.examples`
           result.json       the scores; its presence is what "finished" means
 runs/.sweeps/<name>.json    which runs a submitted sweep is made of
+runs/.choices/<key>/        settings that were tuned, see `pebench.choices`
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from pebench import atomic, examples
 from pebench.errors import UserError, shown, unknown
@@ -235,14 +243,31 @@ class SweepRecord(Frozen):
     Attributes:
         name: of the sweep.
         source: the text of its file.
-        runs: the ids of its cells, in the order of the file.
+        runs: the ids of its cells, in the order of the file; slots where a setting was still to be chosen.
         baseline: the encoding label that others are compared with, None to compare with none.
+        trials: the ids of those cells that only settings were chosen by, see `pebench.choices`.
+        choices: the keys of its choices.
     """
 
     name: str
     source: str
     runs: tuple[str, ...]
     baseline: str | None = None
+    trials: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The ids of the cells that tables show."""
+        trials = set(self.trials)
+        return tuple(run_id for run_id in self.runs if run_id not in trials)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A sweep that tunes nothing is written as it was before there was tuning."""
+        values: dict[str, Any] = usual(self)
+        added = () if self.choices else ("trials", "choices")
+        return {name: value for name, value in values.items() if name not in added}
 
 
 Record = TypeVar("Record", bound=BaseModel)

@@ -125,6 +125,13 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
         is the one that the encoding prefers."""
         return ()
 
+    @classmethod
+    def on_split(cls, split: str) -> dict[str, Any]:
+        """The options with which it evaluates on a split of its data, for a sweep that chooses on one and
+        reports on another; empty for a task whose evaluation has no splits. By default ``split``, where there
+        is such an option."""
+        return {"split": split} if "split" in cls.Options.model_fields else {}
+
     def evaluation_data(self) -> EvaluationData | None:
         """The data and the protocol of its evaluations, by which `pebench leaderboard --published` finds the
         figures that stand beside them. None, the default, is for data that nobody else has."""

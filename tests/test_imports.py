@@ -23,7 +23,7 @@ LAYERS = [
     {"sweeping"},
     {"conformance", "portrait", "running"},
     {"models", "resolve", "sequence_task"},
-    {"scores", "settings", "task"},
+    {"choices", "scores", "settings", "task"},
     {"data", "encoding_config", "examples", "store", "task_record"},
     {"attention", "formulas", "packages", "spec"},
     {"options", "plugin_ref", "position_encoding", "registry", "text_file"},

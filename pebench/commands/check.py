@@ -10,9 +10,11 @@ import click
 from pebench.parameters import Assignment
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from pebench.conformance import Cost
+    from pebench.conformance import Cost, Movement
+    from pebench.spec import Training
 
 
 @click.command("check")
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
     type=Assignment(),
     metavar="KEY=VALUE",
     help="An option of the encoding.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    type=Assignment(),
+    metavar="PATH=VALUE",
+    help="The schedule that moves its parameters, as train.steps=600. [default: that of 'pebench run']",
 )
 @click.option(
     "--plot",
@@ -38,11 +48,20 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where to run the contracts and to measure the cost.",
 )
-def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | None, device: str) -> int:
+def command(
+    encoding: str,
+    options: tuple[tuple[str, Any], ...],
+    settings: tuple[tuple[str, Any], ...],
+    plot: Path | None,
+    device: str,
+) -> int:
     """Run the contracts on ENCODING, a name, a composition or a Python file, and price it beside no encoding.
 
     The identities that it claims are verified with them. Costs are those of a model of width 128, 4 layers
     and 4 heads on batches of about 1,024 tokens; times are medians of measurements in alternation.
+
+    What the parameters are moved by at most in a schedule is measured too. A bias that cannot become large
+    enough in it to matter is warned of, with the rate of its own that would do.
 
     Exits with status 1 if a contract is broken.
 
@@ -51,15 +70,17 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
       pebench check my_encoding.py
       pebench check rope --option rotated=0.5 --plot rope.png
       pebench check "learned + rope"
+      pebench check t5 --set train.steps=600 --set train.learning_rate=1.5e-3
       pebench check t5 --device cuda
     """
     from rich.console import Console
     from rich.table import Table
 
-    from pebench.conformance import Finding, costs, examine
+    from pebench.conformance import Finding, costs, examine, movement
     from pebench.encoding_config import encoding_class, encoding_config
 
     _assert_there(device)
+    training = _training(settings)
     name, written = _split(encoding)
     chosen = {**written, **dict(options)}
     title = encoding_config({name: chosen}).label if written else name
@@ -72,12 +93,15 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
             findings.setdefault(finding.contract, []).append(finding)
             status.update(f"checking {title}: {finding.setting}, {finding.contract}")
         status.update(f"pricing {title}")
-        prices = list(costs(name, chosen, encoding_class(name, chosen).axes[0], device=device))
+        axes = encoding_class(name, chosen).axes[0]
+        prices = list(costs(name, chosen, axes, device=device))
+        status.update(f"moving the parameters of {title}")
+        moved = movement(name, chosen, axes, training)
     table = Table("", "contract", "setting", box=None, pad_edge=False)
     for contract, found in findings.items():
         broken = [finding for finding in found if finding.fault]
-        settings = "; ".join(dict.fromkeys(finding.setting for finding in broken or found))
-        table.add_row("[red]broken[/]" if broken else "[green]kept[/]", contract, settings)
+        places = "; ".join(dict.fromkeys(finding.setting for finding in broken or found))
+        table.add_row("[red]broken[/]" if broken else "[green]kept[/]", contract, places)
         for fault in dict.fromkeys(finding.fault for finding in broken):
             table.add_row("", f"  [red]{fault}[/]", "")
     console.print(table)
@@ -85,6 +109,8 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
     console.print(_price_list(prices))
     parameters = next(price for price in prices if price.quantity == "parameters")
     console.print(f"\n{title} has {int(parameters.own - parameters.without):,} parameters of its own.")
+    if moved.parameters:
+        _print_movement(title, moved, training, console)
     broken_count = sum(any(finding.fault for finding in found) for found in findings.values())
     console.print(
         f"{title} is sound."
@@ -92,6 +118,50 @@ def command(encoding: str, options: tuple[tuple[str, Any], ...], plot: Path | No
         else f"{title} breaks {broken_count} of {len(findings)} contracts."
     )
     return 1 if broken_count else 0
+
+
+def _training(settings: tuple[tuple[str, Any], ...]) -> Training:
+    """The schedule of settings by their paths."""
+    from pebench.errors import UserError
+    from pebench.options import validated
+    from pebench.spec import Training
+    from pebench.sweeping.cell import Cell
+
+    cell = Cell("", "")
+    for path, value in settings:
+        if not path.startswith("train."):
+            raise UserError(f"'{path}' is no part of a schedule: --set takes settings of 'train' here.")
+        cell = cell.with_value(path, value)
+    return validated(Training, dict(cell.options.get("train", {})), "'train'")
+
+
+def _print_movement(title: str, moved: Movement, training: Training, console: Console) -> None:
+    from rich.table import Table
+
+    rate = training.encoding.learning_rate or training.learning_rate
+    console.print(
+        f"\nIn {training.steps:,} updates at {rate:g} the rates sum to {moved.rates:.3g}. Where every update "
+        "asks for the same, the parameters move by:"
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("parameter")
+    for heading in ("numbers", "at the start", "moves by"):
+        table.add_column(heading, justify="right")
+    for one in moved.parameters:
+        table.add_row(one.name, f"{one.numbers:,}", f"{one.start:.3g}", f"{one.distance:.3g}")
+    console.print(table)
+    if moved.before is not None and moved.after is not None:
+        most = max(moved.before, moved.after)
+        console.print(
+            f"The bias tells two keys apart by {moved.before:.3g} nats at the start and by {most:.3g} at "
+            "most."
+        )
+    if moved.better_rate is not None:
+        console.print(
+            f"[yellow]Warning:[/] that is too little: nine tenths of the attention on one key take "
+            f"{moved.needed:.2g} nats. Give {title} a rate of its own, "
+            f"train.encoding.learning_rate={moved.better_rate:g} or more, or tune it."
+        )
 
 
 def _assert_there(device: str) -> None:

@@ -25,10 +25,11 @@ from pebench.parameters import runs_option
 def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, runs: Path) -> int:
     """Tell where every cell of each SWEEP stands; without one, how far all sweeps are, one a line.
 
-    SWEEP is the name of a sweep that was submitted, or its file. A cell is queued, running, requeued (stopped
-    at a checkpoint, waiting for its turn again), done, failed, diverged, lost (its worker or job is gone
-    without a word), cancelled or missing (never begun). A failure comes with the name of its log. A cell that
-    waits in SLURM comes with SLURM's reason, one that runs with its node.
+    SWEEP is the name of a sweep that was submitted, or its file. A cell is waiting (for settings to be
+    chosen), queued, running, requeued (stopped at a checkpoint, waiting for its turn again), done, failed,
+    diverged, lost (its worker or job is gone without a word), cancelled or missing (never begun). A failure
+    comes with the name of its log. A cell that waits in SLURM comes with SLURM's reason, one that runs with
+    its node.
 
     The exit status is 0; with --watch it is 1 where a cell failed, was lost or cannot be read.
 
@@ -58,22 +59,22 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
 
 
 def _wanted(runs: Path, sweeps: Sequence[str]) -> list[str]:
-    from pebench.store import read_sweeps
+    from pebench.choices import submitted_sweeps
     from pebench.sweeping.recorded import recorded_sweeps
 
     if sweeps:
         return list(dict.fromkeys(run for record in recorded_sweeps(runs, sweeps) for run in record.runs))
     folders = (path.parent.name for path in sorted(runs.glob("*/spec.json")))
-    return list(dict.fromkeys([*(run for record in read_sweeps(runs) for run in record.runs), *folders]))
+    return list(dict.fromkeys([*(run for record in submitted_sweeps(runs) for run in record.runs), *folders]))
 
 
 def _overview(runs: Path, cells: Sequence[Any], brief: bool) -> None:
     """A line a sweep, and one for the runs of none."""
-    from pebench.store import read_sweeps
+    from pebench.choices import submitted_sweeps
     from pebench.submission.status import summary
 
     by_id = {cell.run: cell for cell in cells}
-    sweeps = {record.name: [by_id[run] for run in record.runs] for record in read_sweeps(runs)}
+    sweeps = {record.name: [by_id[run] for run in record.runs] for record in submitted_sweeps(runs)}
     of_sweeps = {cell.run for group in sweeps.values() for cell in group}
     if alone := [cell for cell in cells if cell.run not in of_sweeps]:
         sweeps["(no sweep)"] = alone
@@ -91,16 +92,21 @@ _STYLES = {
     "running": "cyan",
     "requeued": "blue",
     "queued": "blue",
+    "waiting": "blue",
     "failed": "red",
     "diverged": "magenta",
     "lost": "red",
     "cancelled": "yellow",
     "missing": "dim",
+    "unreadable": "red",
 }
 
 
 _LOOK_EVERY = 5.0
-_FIRST = ("running", "requeued", "failed", "lost", "diverged", "cancelled", "queued", "missing", "done")
+_FIRST = (
+    *("running", "requeued", "failed", "lost", "unreadable", "diverged", "cancelled"),
+    *("queued", "waiting", "missing", "done"),
+)
 """The order of a cut table: the states that matter most come first."""
 
 

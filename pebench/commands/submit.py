@@ -104,7 +104,8 @@ def start(
         click.echo(json.dumps(as_object(sweep.name, submitted)))
         return _inline(sweep, runs, submitted, execution_of(sweep, resources)) if cluster == "inline" else 0
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
-    click.echo(f"{sweep.name}: {len(submitted.started)} of {len(sweep.cells)} cells to start, {known}.")
+    total = len(sweep.record().runs)
+    click.echo(f"{sweep.name}: {len(submitted.started)} of {total} cells to start, {known}.")
     for state, left in submitted.left.items():
         how = f"'pebench retry {sweep.name} --{state}' starts them" if state in RETRIED else _LEFT[state]
         click.echo(f"{len(left)} {state} {'is' if len(left) == 1 else 'are'} left: {how}.")
@@ -132,7 +133,9 @@ def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
         click.echo(
             f"pebench: {run_id} failed: {message.rstrip('.')}; see {runs / run_id / 'log.txt'}.", err=True
         )
+    for sentence in outcome.unchosen:
+        click.echo(f"pebench: {sentence}", err=True)
     if outcome.interrupted:
         click.echo(f"Stopped; pebench submit {sweep.name} goes on from here.", err=True)
         raise click.Abort
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or outcome.unchosen else 0

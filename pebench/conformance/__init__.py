@@ -2,13 +2,14 @@
 
 Each check builds a small model around the encoding (`subject`) with weights so large that a mistake shows.
 `contracts` hold for every encoding, `identities` for those that claim them; `examination` runs all of them on
-one, and `cost` prices it.
+one, `cost` prices it, and `movement` says how far training can move it.
 """
 
 from pebench.conformance.contracts import CONTRACTS, Contract
 from pebench.conformance.cost import Cost, costs
 from pebench.conformance.examination import Finding, examine
 from pebench.conformance.identities import IDENTITIES
+from pebench.conformance.movement import Moved, Movement, movement
 from pebench.conformance.subject import VOCABULARY, Subject, assert_close, run_forward, subjects
 
 __all__ = [
@@ -18,10 +19,13 @@ __all__ = [
     "Contract",
     "Cost",
     "Finding",
+    "Moved",
+    "Movement",
     "Subject",
     "assert_close",
     "costs",
     "examine",
+    "movement",
     "run_forward",
     "subjects",
 ]

@@ -2,6 +2,7 @@
 
 manifest.json             SHA-256 and size of every other file, first in the archive
 sweeps/<name>.json        which runs a sweep is made of
+choices/<key>/<file>      settings that a sweep tuned, see `pebench.choices`
 runs/<id>/<file>          what `pebench.store` keeps of a run, without what only its own machine needs
 runs/<id>/plugins/<file>
 """
@@ -36,6 +37,7 @@ MANIFEST = "manifest.json"
 _FILE = "|".join(re.escape(name) for name in ("spec.json", "failure.json", *FINISHED, *WEIGHTS))
 _MEMBER = re.compile(
     rf"runs/(?P<run>[a-z0-9][a-z0-9_-]{{0,200}})/(?P<file>{_FILE}|plugins/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,200}})"
+    r"|choices/[a-z0-9][a-z0-9_-]{0,200}/(candidates|chosen)\.json"
     r"|sweeps/(?P<sweep>[a-z0-9]+(-[a-z0-9]+)*)\.json"
 )
 

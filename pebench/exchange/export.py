@@ -11,6 +11,7 @@ from typing import IO, NamedTuple
 
 import pebench
 from pebench import atomic
+from pebench.choices import choices_folder, is_slot
 from pebench.errors import UserError
 from pebench.exchange.archive import (
     FINISHED,
@@ -48,11 +49,14 @@ def export(runs: Path, sweeps: Sequence[SweepRecord], output: Path, weights: boo
         UserError: a run has no folder, or the ending is unknown.
     """
     kind = compression(output)
-    ids = sorted({run_id for sweep in sweeps for run_id in sweep.runs})
+    ids = sorted({run_id for sweep in sweeps for run_id in sweep.runs if not is_slot(run_id)})
     texts = {
         f"sweeps/{sweep.name}.json": (sweep.model_dump_json(indent=1) + "\n").encode() for sweep in sweeps
     }
     files = {name: path for run_id in ids for name, path in _files(RunFolder(runs / run_id), weights)}
+    for key in sorted({key for sweep in sweeps for key in sweep.choices}):
+        for path in sorted((choices_folder(runs) / key).glob("*.json")):
+            files[f"choices/{key}/{path.name}"] = path
     contents = {name: _content(io.BytesIO(text)) for name, text in texts.items()}
     for name, path in files.items():
         with path.open("rb") as file:

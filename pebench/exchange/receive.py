@@ -14,10 +14,11 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from pebench import atomic
+from pebench.choices import choices_folder, is_slot, read_choice, submitted_sweeps
 from pebench.errors import UserError
 from pebench.exchange.archive import run_of
 from pebench.exchange.unpack import unpack
-from pebench.store import NoNumber, Result, RunFolder, SweepRecord, read_sweeps, write_sweep
+from pebench.store import NoNumber, Result, RunFolder, SweepRecord, write_sweep
 
 
 @dataclass
@@ -63,6 +64,8 @@ def receive(
             _check(folder / "runs" / run_id)
         sweeps = _sweeps(folder, set(ids), name)
         _check_sweeps(runs, sweeps)
+        for sweep in sweeps:
+            _check_choices(folder, sweep)
         received = _sort(runs, folder / "runs", ids)
         if received.kept and not keep_own:
             raise UserError(
@@ -75,6 +78,7 @@ def receive(
             _complete(folder / "runs" / run_id, runs / run_id)
         atomic.sync_folder(runs)
         for sweep in sweeps:
+            _add_choices(folder, runs, sweep)
             write_sweep(runs, sweep)
         received.sweeps = [sweep.name for sweep in sweeps]
     return received
@@ -131,7 +135,7 @@ def _sweeps(folder: Path, ids: set[str], name: str | None) -> list[SweepRecord]:
             raise UserError(f"the sweep '{path.stem}' in the archive cannot be read.") from error
         if sweep.name != path.stem:
             raise UserError(f"the sweep '{path.stem}' in the archive calls itself another name.")
-        missing = [run_id for run_id in sweep.runs if run_id not in ids]
+        missing = [run_id for run_id in sweep.runs if run_id not in ids and not is_slot(run_id)]
         if missing:
             raise UserError(f"the sweep '{sweep.name}' in the archive lacks its run {missing[0][:100]!r}.")
         found.append(sweep)
@@ -142,8 +146,35 @@ def _sweeps(folder: Path, ids: set[str], name: str | None) -> list[SweepRecord]:
     return found
 
 
+def _check_choices(folder: Path, sweep: SweepRecord) -> None:
+    """Refuses choices that are not whole, or that name runs of others.
+
+    Raises:
+        UserError: one is so.
+    """
+    for key in sweep.choices:
+        try:
+            choice, chosen = read_choice(folder, key, "choices")
+        except UserError as error:
+            raise UserError(f"the choice '{key[:100]}' in the archive cannot be read.") from error
+        cells = set(chosen.cells.values()) if chosen is not None else set()
+        if choice.key != key or not {*choice.trials, *cells} <= set(sweep.runs):
+            raise UserError(f"the choice '{key[:100]}' in the archive is none of sweep '{sweep.name}'.")
+
+
+def _add_choices(folder: Path, runs: Path, sweep: SweepRecord) -> None:
+    """Adds the choices of a sweep; those that are here stay as they are."""
+    for key in sweep.choices:
+        own = choices_folder(runs) / key
+        own.mkdir(parents=True, exist_ok=True)
+        for name in ("candidates.json", "chosen.json"):
+            arrived = folder / "choices" / key / name
+            if arrived.is_file() and not (own / name).exists():
+                arrived.rename(own / name)
+
+
 def _check_sweeps(runs: Path, sweeps: list[SweepRecord]) -> None:
-    here = {sweep.name: sweep for sweep in read_sweeps(runs)}
+    here = {sweep.name: sweep for sweep in submitted_sweeps(runs)}
     for sweep in sweeps:
         own = here.get(sweep.name)
         if own is not None and (set(own.runs), own.baseline) != (set(sweep.runs), sweep.baseline):

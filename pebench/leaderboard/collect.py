@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pebench.choices import Tuning
 from pebench.leaderboard.groups import Group, group
 from pebench.leaderboard.run_data import RunData
+from pebench.leaderboard.tuning import TunedRow, by_group
 from pebench.store import MetricRecord, SweepRecord
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Collection:
         metrics: how each metric is read, the headline first, by task.
         scores: one row a score, with the columns run_id, group, seed, metric, extent, extrapolation, value.
         warnings: sentences about what makes the numbers incomparable.
+        tuned: the choice behind each group whose settings were tuned, by key.
     """
 
     sweep: SweepRecord
@@ -37,6 +40,7 @@ class Collection:
     metrics: dict[str, dict[str, MetricRecord]]
     scores: pandas.DataFrame
     warnings: tuple[str, ...]
+    tuned: Mapping[str, TunedRow] = field(default_factory=dict)
 
     @property
     def headlines(self) -> dict[str, str]:
@@ -52,16 +56,23 @@ class Collection:
         return found
 
 
-def collect(sweep: SweepRecord, runs: Iterable[RunData], warnings: Iterable[str] = ()) -> Collection:
+def collect(
+    sweep: SweepRecord,
+    runs: Iterable[RunData],
+    warnings: Iterable[str] = (),
+    tunings: Iterable[Tuning] = (),
+) -> Collection:
     """Puts the runs of a sweep together.
 
     Args:
         sweep: its record.
         runs: the data of its runs, in any order.
         warnings: what is known beforehand to make the numbers incomparable or incomplete.
+        tunings: the choices of its settings.
     """
     runs = sorted(runs, key=lambda run: (run.group, run.spec.seed, run.run_id))
-    groups, columns = group(runs)
+    tuned = by_group(tunings, runs)
+    groups, columns = group(runs, tuned)
     order = {key: number for number, key in enumerate(groups)}
     runs.sort(key=lambda run: order[run.group])
     metrics: dict[str, dict[str, MetricRecord]] = defaultdict(dict)
@@ -76,6 +87,7 @@ def collect(sweep: SweepRecord, runs: Iterable[RunData], warnings: Iterable[str]
         metrics=dict(metrics),
         scores=_scores(runs),
         warnings=(*warnings, *_different_data(runs, groups)),
+        tuned=tuned,
     )
 
 

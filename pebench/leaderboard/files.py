@@ -26,6 +26,8 @@ def frames(board: Board) -> dict[str, pandas.DataFrame]:
         "costs.csv": _costs(board),
         "runs.csv": _runs(board.collection),
     }
+    if board.collection.tuned:
+        found["tuning.csv"] = _tuning(board)
     if board.overall:
         found["overall.csv"] = _overall(board)
     if board.answers:
@@ -65,7 +67,10 @@ def _leaderboard(board: Board) -> pandas.DataFrame:
     means = ["mean", "low", "high", "uncertainty", "text_share", "measured_on"]
     means += ["seeds", "coverage", "diverged", "rank"]
     compared = ["baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm"]
-    return frame[[*_names(collection), *place, *means, *compared, *_COSTS, "run_ids"]]
+    tuned = ["chosen"] if collection.tuned else []
+    if tuned:
+        frame["chosen"] = [collection.groups[key].tuned for key in frame["group"]]
+    return frame[[*_names(collection), *tuned, *place, *means, *compared, *_COSTS, "run_ids"]]
 
 
 _COSTS = ["parameters", "encoding_parameters", "kernels", "item"]
@@ -108,6 +113,28 @@ def _runs(collection: Collection) -> pandas.DataFrame:
         )
     columns = ["run_id", "task", "encoding", "seed", "status", "failure"]
     return pandas.DataFrame(rows, columns=[*columns, *_ENVIRONMENT, "packages", "data", "spec"])
+
+
+def _tuning(board: Board) -> pandas.DataFrame:
+    """One row a candidate and seed of its trials; the settings as JSON."""
+    import pandas
+
+    rows = []
+    for key, tuned in board.collection.tuned.items():
+        group, choice, chosen = board.collection.groups[key], tuned.choice, tuned.chosen
+        for number, candidate in enumerate(choice.candidates):
+            edges = " ".join(chosen.edges) if number == chosen.candidate else ""
+            trials = zip(choice.seeds, chosen.scores[number], candidate.trials, strict=True)
+            for seed, score, run_id in trials:
+                rows.append(
+                    [
+                        *(group.task, group.encoding, json.dumps(candidate.settings), choice.metric),
+                        *(extent_name(choice.extent), choice.splits[0] if choice.splits else "", seed),
+                        *(score, number == chosen.candidate, edges, run_id),
+                    ]
+                )
+    columns = ["task", "encoding", "settings", "metric", "extent", "split", "seed", "value"]
+    return pandas.DataFrame(rows, columns=[*columns, "chosen", "edge", "run_id"])
 
 
 def _overall(board: Board) -> pandas.DataFrame:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pebench.leaderboard.run_data import RunData
+from pebench.leaderboard.tuning import TunedRow
 from pebench.scores import default_extrapolation
 from pebench.settings import settings
 from pebench.spec import RunSpec
@@ -21,9 +22,11 @@ class Group:
         task: its name.
         encoding: its label.
         encoding_name: as the registry knows it, without options.
-        settings: the values of the settings, beside the encoding, in which groups of this task differ.
+        settings: the values of the settings, beside the encoding and what was tuned, in which groups of this
+            task differ.
         trained: the trained extent, None where the task has none.
         default: the encoding's default extrapolation, None while no run has finished.
+        tuned: the values that were chosen for it, empty where none were.
     """
 
     key: str
@@ -33,6 +36,7 @@ class Group:
     settings: Mapping[str, str]
     trained: tuple[int, ...] | None
     default: str | None
+    tuned: str = ""
 
     @property
     def table(self) -> tuple[str, ...]:
@@ -48,8 +52,14 @@ class Group:
         return f"{self.encoding} [{', '.join(others)}]" if others else self.encoding
 
 
-def group(runs: Iterable[RunData]) -> tuple[dict[str, Group], tuple[str, ...]]:
+def group(
+    runs: Iterable[RunData], tuned: Mapping[str, TunedRow] | None = None
+) -> tuple[dict[str, Group], tuple[str, ...]]:
     """Groups the runs of a sweep.
+
+    Args:
+        runs: of the sweep.
+        tuned: the choice behind each group that has one, by key.
 
     Returns:
         The groups by key, in the order of tables and rows; and the settings in which they differ.
@@ -59,7 +69,9 @@ def group(runs: Iterable[RunData]) -> tuple[dict[str, Group], tuple[str, ...]]:
         # A run with scores knows its default extrapolation, and its task the trained extent.
         if run.group not in first or (run.scores and not first[run.group].scores):
             first[run.group] = run
-    varied = _varied({key: run.spec for key, run in first.items()})
+    tuned = tuned or {}
+    paths = {path for row in tuned.values() for path in row.chosen.settings}
+    varied = _varied({key: run.spec for key, run in first.items()}, paths)
     groups = [
         Group(
             key=key,
@@ -69,6 +81,7 @@ def group(runs: Iterable[RunData]) -> tuple[dict[str, Group], tuple[str, ...]]:
             settings=varied[key],
             trained=run.task.trained_extent,
             default=default_extrapolation(run.result) if run.result is not None else None,
+            tuned=tuned[key].label if key in tuned else "",
         )
         for key, run in first.items()
     ]
@@ -77,12 +90,15 @@ def group(runs: Iterable[RunData]) -> tuple[dict[str, Group], tuple[str, ...]]:
     return {each.key: each for each in groups}, tuple(columns)
 
 
-def _varied(first: Mapping[str, RunSpec]) -> dict[str, dict[str, str]]:
-    """The settings in which the groups of a task differ, by group.
+def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[str, dict[str, str]]:
+    """The settings in which the groups of a task differ, by group; those with a path that was tuned are none.
 
     Rows that would still have one name, such as two versions of an encoding, are told apart by their groups.
     """
-    flat = {key: _comparable(spec) for key, spec in first.items()}
+    flat = {
+        key: {name: value for name, value in _comparable(spec).items() if not _is_below(name, tuned)}
+        for key, spec in first.items()
+    }
     varied: dict[str, dict[str, str]] = {}
     for task in {spec.task.name for spec in first.values()}:
         members = [key for key, spec in first.items() if spec.task.name == task]
@@ -95,6 +111,10 @@ def _varied(first: Mapping[str, RunSpec]) -> dict[str, dict[str, str]]:
         if taken[_name(spec, varied[key])] > 1:
             varied[key] = {**varied[key], "group": key}
     return varied
+
+
+def _is_below(name: str, paths: Iterable[str]) -> bool:
+    return any(name == path or name.startswith(f"{path}.") for path in paths)
 
 
 def _name(spec: RunSpec, varied: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pebench.choices import submitted_sweeps
 from pebench.errors import UserError, join_and, unknown
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.run_data import RunData, from_folders
-from pebench.store import SweepRecord, find_run, read_sweeps
+from pebench.leaderboard.sources import collect_sweep
+from pebench.leaderboard.tuning import reported
+from pebench.store import SweepRecord, find_run
 from pebench.sweeping.recorded import means_sweep, recorded_sweep
 
 
@@ -59,11 +62,11 @@ def find_operands(
     """
     if not any(runs.glob("*/spec.json")):
         raise UserError(f"there is no run in '{runs}': submit a sweep, or name the folder with --runs.")
-    recorded = {record.name: record for record in read_sweeps(runs)}
+    recorded = {record.name: record for record in submitted_sweeps(runs)}
     if sweep is None and all(means_sweep(name, recorded) for name in names):
         return _sweeps(runs, [recorded_sweep(runs, name) for name in names])
     wanted = [recorded_sweep(runs, sweep)] if sweep is not None else list(recorded.values())
-    collections = [collect(record, *from_folders(runs, record)) for record in wanted]
+    collections = [collect_sweep(runs, record) for record in wanted]
     both = [each for each in collections if all(named_rows(each, name)[0] for name in names)]
     if len(both) > 1:
         which = join_and(each.sweep.name for each in both)
@@ -92,7 +95,7 @@ def _kind(name: str, collections: Iterable[Collection], recorded: Iterable[str])
 
 
 def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Operands]:
-    (first, told), (second, also) = (from_folders(runs, record) for record in records)
+    (first, told), (second, also) = (from_folders(runs, reported(record)) for record in records)
     together = _together([*first, *second], [*told, *also])
     names = [record.name for record in records]
     return together, (

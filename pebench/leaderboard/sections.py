@@ -10,6 +10,7 @@ from pebench.leaderboard.answers import Answer, difference_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
 from pebench.leaderboard.tables import LeaderboardTable
+from pebench.leaderboard.tuning import TUNED, TunedRow
 from pebench.leaderboard.wording import (
     decimal,
     difference_heading,
@@ -92,14 +93,15 @@ class Section:
 def scores_table(table: LeaderboardTable) -> Table:
     """The means by extent."""
     rows = []
+    tuned = any(row.group.tuned for row in table.rows)
     for row in table.rows:
         means = []
         for extent in table.extents:
             entry = row.at(extent)
             best = table.is_best(extent, entry)
             means.append(Value(entry_text(entry), entry.mean, best, diverged=entry.diverged > 0))
-        rows.append([Value(row.label), *means])
-    return Table(["encoding", *extent_headings(table)], rows)
+        rows.append([Value(row.label), *([Value(row.group.tuned)] if tuned else []), *means])
+    return Table(["encoding", *(["chosen"] if tuned else []), *extent_headings(table)], rows)
 
 
 def comparison_table(table: LeaderboardTable, headings: Sequence[str] = ("rank", "", "p")) -> Table:
@@ -145,6 +147,7 @@ def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
     """The sections below the scores of a task: what they are of, its costs and the published figures."""
     found = [
         Section("Behind each score", _behind(table), _BEHIND.format(table.material)),
+        Section("Tuning", _tuning(board, table), TUNED),
         Section("Cost", _costs(board, table)),
         Section("Published figures", _published(board, table), PUBLISHED),
     ]
@@ -184,6 +187,35 @@ def seeds_table(table: LeaderboardTable) -> Table:
             values = [Value("" if math.isnan(score) else number(score), score) for score in scores]
             rows.append([Value(row.label), Value(str(seed), seed), *values])
     return Table(["encoding", "seed", *extent_headings(table)], rows, "scores.csv")
+
+
+def _tuning(board: Board, table: LeaderboardTable) -> Table:
+    """Every candidate's score; the row's own table says which was chosen."""
+    rows = []
+    for label, tuned in tuned_rows(board, table):
+        means = [tuned.mean(place) for place in range(len(tuned.choice.candidates))]
+        best = means[tuned.chosen.candidate]
+        for place, (candidate, mean) in enumerate(zip(tuned.choice.candidates, means, strict=True)):
+            chosen = place == tuned.chosen.candidate
+            text = "diverged" if math.isnan(mean) else number(mean, like=best)
+            further = "" if math.isnan(mean) or chosen else signed(mean - best, 3)
+            rows.append(
+                [
+                    Value(label),
+                    Value(candidate.label),
+                    Value(text, mean, best=chosen, diverged=math.isnan(mean)),
+                    Value(further, math.nan if chosen else mean - best),
+                ]
+            )
+    judged = {tuned.choice.place for _, tuned in tuned_rows(board, table)}
+    return Table(["encoding", "candidate", "; ".join(sorted(judged)), "to the chosen"], rows, "tuning.csv")
+
+
+def tuned_rows(board: Board, table: LeaderboardTable) -> list[tuple[str, TunedRow]]:
+    """The choices of a table, each with the name of its row, in the order of names."""
+    tuned = board.collection.tuned
+    keys = {row.group.label: row.group.key for row in table.rows if row.group.key in tuned}
+    return [(label, tuned[key]) for label, key in sorted(keys.items())]
 
 
 _BEHIND = (

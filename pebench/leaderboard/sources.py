@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.run_data import from_folders
+from pebench.leaderboard.tuning import reported, tunings
+from pebench.store import SweepRecord
 from pebench.sweeping.recorded import recorded_sweeps
 
 
@@ -17,7 +19,19 @@ def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
         UserError: there is no such sweep, or a run cannot be read.
     """
     for record in recorded_sweeps(runs, wanted):
-        yield collect(record, *from_folders(runs, record))
+        yield collect_sweep(runs, record)
+
+
+def collect_sweep(runs: Path, record: SweepRecord) -> Collection:
+    """A sweep from the folder of runs.
+
+    Raises:
+        UserError: a run cannot be read.
+    """
+    found, told = tunings(runs, record)
+    shown = reported(record)
+    data, warnings = from_folders(runs, shown)
+    return collect(shown, data, [*told, *warnings], found)
 
 
 def from_store(uri: str, wanted: Sequence[str]) -> Iterator[Collection]:

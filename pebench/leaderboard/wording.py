@@ -118,10 +118,13 @@ def extent_headings(table: LeaderboardTable) -> list[str]:
 
 
 def notes(collection: Collection, table: LeaderboardTable) -> list[str]:
-    """Sentences about what is missing from a table and what diverged; run ids stand in backquotes."""
+    """Sentences about what is missing from a table, what diverged and how settings were chosen; run ids stand
+    in backquotes."""
     groups = {row.group.key: row.group.label for row in table.rows}
     missing = [note for key, label in groups.items() for note in gaps(label, collection.by_group[key])]
-    return [*missing, *_alone(table)]
+    tuned = collection.tuned
+    chosen = [note for key, label in groups.items() if key in tuned for note in tuned[key].remarks(label)]
+    return [*missing, *chosen, *_alone(table)]
 
 
 def _alone(table: LeaderboardTable) -> Iterator[str]:

@@ -48,5 +48,6 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
 _OCCASIONAL = {
     *("claims.csv", "claims.md", "overall.csv", "published.csv", "leaderboard.tex"),
     *("grid.png", "grid.svg"),
+    *("tuning.csv", "tuning.png", "tuning.svg"),
 }
 """Files that not every sweep or call has."""

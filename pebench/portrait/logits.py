@@ -150,12 +150,12 @@ def _change(probe: _Probe, positions: Tensor) -> Tensor:
         products = (q[:, :, row : row + 1] * k).sum(-1)[0] * encoding.scale()
         if temperature is not None:
             products = products * temperature[0, :, row, None]
-        total += products - plain * encoding.scale() + _row(bias, row, count)[0]
+        total += products - plain * encoding.scale() + row_of_bias(bias, row, count)[0]
     visible = x.mask.visible(slice(row, row + 1), slice(0, count))[0, 0]
     return (total / draws).masked_fill(~visible, float("-inf"))
 
 
-def _row(bias: Bias | None, row: int, count: int) -> Tensor:
+def row_of_bias(bias: Bias | None, row: int, count: int) -> Tensor:
     """(1, H|1, K) bias of one query."""
     match bias:
         case None:

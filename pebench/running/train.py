@@ -127,6 +127,7 @@ class _Update:
             compiler = partial(compile_whole, graphs=self.replays)
             self.loss_of = compiler(task.loss)
             self.encoding.compile_training(compiler)
+        self.compiled = compiled
         self.half = training.precision == "bfloat16"
         self.extent = task.geometry().extent
         self.served = self.encoding.trained_with

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pebench.choices import choice_of, is_slot
 from pebench.errors import UserError
 from pebench.store import RunFolder, SweepRecord
 from pebench.submission import scheduler, status, submissions
@@ -40,6 +41,7 @@ def cancel(runs: Path, record: SweepRecord) -> Cancelled:
     runs = runs.absolute()
     with exclusive(runs):
         busy = [cell.run for cell in status.statuses(runs, record.runs) if cell.state in BUSY]
+        choosing = submissions.jobs(runs, {choice_of(cell) for cell in busy if is_slot(cell)})
         jobs = submissions.jobs(runs, busy)
         found = Cancelled()
         chosen: dict[str, Submission] = {}
@@ -51,6 +53,11 @@ def cancel(runs: Path, record: SweepRecord) -> Cancelled:
             else:
                 found.cells.append(run_id)
                 chosen[jobs[run_id].submission.name] = jobs[run_id].submission
+        chosen |= {
+            job.submission.name: job.submission
+            for job in choosing.values()
+            if job.submission.sweep == record.name and job.state != "gone"
+        }
         for submission in chosen.values():
             _stop(runs, submission)
         return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pebench.errors import UserError
 from pebench.store import Result, RunFolder
+from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Display
 from pebench.submission.same_code import require_same_code
 from pebench.submission.stop_on_signal import StopOnSignal
@@ -35,12 +36,14 @@ class Outcome:
         finished: results by run id.
         failed: the one-line reason by run id; each run's log holds the rest.
         skipped: ids of runs that another worker holds.
+        unchosen: why settings were not chosen, a sentence each; the cells that need them did not begin.
         interrupted: whether a signal ended the work; what had begun has a checkpoint.
     """
 
     finished: dict[str, Result] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    unchosen: list[str] = field(default_factory=list)
     interrupted: bool = False
 
 
@@ -113,23 +116,30 @@ def run_each(
     execution: Execution,
     display: Display,
     stop: StopOnSignal,
-    take: Callable[[str], bool] = lambda run_id: True,
+    take: Callable[[str], str | None] | None = None,
 ) -> Outcome:
     """Carries out runs whose folders exist, one after another; one that fails does not stop the next.
 
     Args:
         runs: the folder of the runs.
-        run_ids: of the runs, in their order.
+        run_ids: of the runs, in their order, and slots.
         execution: how they are carried out.
         display: told of progress.
         stop: ends the current run after its step, with a checkpoint, and starts no other.
-        take: asked before each run whether it is to be carried out here.
+        take: asked before each cell which run it is; None where it is not to be carried out here. By default
+            every cell is.
     """
     from pebench.running.heartbeat import AlreadyRunning
 
     outcome, ids = Outcome(), list(run_ids)
-    for number, run_id in enumerate(ids, 1):
-        if stop() or not take(run_id):
+    for number, cell in enumerate(ids, 1):
+        try:
+            run_id = None if stop() else take(cell) if take is not None else chosen_cell(runs, cell)
+        except UserError as error:
+            if str(error) not in outcome.unchosen:
+                outcome.unchosen.append(str(error))
+            continue
+        if run_id is None:
             continue
         folder = RunFolder(runs / run_id)
         spec = folder.spec()

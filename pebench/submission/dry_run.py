@@ -39,17 +39,20 @@ def lines(
     """The plan, one fact a line, and at the end the script for sbatch."""
     submitted = preview.submitted
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
-    yield f"{sweep.name}: {len(submitted.started)} of {len(sweep.cells)} cells to start, {known}."
-    labels = {spec.run_id: spec for spec in sweep.cells}
-    times = estimate.seconds(runs, sweep.cells)
-    for run_id in submitted.started:
-        spec = labels[run_id]
+    yield f"{sweep.name}: {len(submitted.started)} of {len(sweep.record().runs)} cells to start, {known}."
+    specs = sweep.specs_of(submitted.started)
+    like = estimate.seconds(runs, specs.values())
+    times = {cell: like[spec.run_id] for cell, spec in specs.items() if spec.run_id in like}
+    for run_id, spec in specs.items():
         time = duration(times[run_id]) if run_id in times else "-"
         yield f"  {run_id}\t{spec.encoding.label}\t{spec.task.label}\tseed {spec.seed}\t{time}"
     if not submitted.started:
         return
     if preview.arrays:
         yield from _jobs(preview.arrays, resources)
+        if preview.choices:
+            chosen = _count(preview.choices, "choice")
+            yield f"between them a job that makes {chosen}, which the later arrays wait for"
         yield f"each job: {_each(resources, sweep)}"
     yield _time(submitted.started, times, cluster, resources)
     if preview.script:

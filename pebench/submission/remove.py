@@ -7,8 +7,9 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pebench.choices import submitted_sweeps
 from pebench.errors import UserError, join_and
-from pebench.store import RunFolder, SweepRecord, Unreadable, find_run, read_sweeps, remove_sweep
+from pebench.store import RunFolder, SweepRecord, Unreadable, find_run, remove_sweep
 from pebench.submission import status
 from pebench.submission.exclusive import exclusive
 from pebench.submission.status import BUSY
@@ -39,7 +40,7 @@ def plan(runs: Path, names: list[str]) -> Removal:
     Raises:
         UserError: nothing is called so, a run that is named is needed elsewhere, or one is under way.
     """
-    records = {record.name: record for record in read_sweeps(runs)}
+    records = {record.name: record for record in submitted_sweeps(runs)}
     found = Removal(sweeps=[name for name in names if name in records])
     named = [find_run(runs, name).run_id for name in names if name not in records]
     others = [record for record in records.values() if record.name not in found.sweeps]

@@ -115,6 +115,12 @@ def cancel_job(number: str) -> None:
         _ask("scancel", number)
 
 
+def wait_for(number: str, others: Iterable[str]) -> None:
+    """Lets a job that is queued begin only when others have ended, if SLURM hears it."""
+    with contextlib.suppress(SchedulerSilent):
+        _ask("scontrol", "update", f"JobId={number}", f"Dependency=afterany:{':'.join(others)}")
+
+
 def hides_jobs_of_others() -> bool:
     """Whether this SLURM shows users only what is theirs."""
     return "jobs" in settings().get("PrivateData", "").lower()

@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,12 @@ def terms(resources: Resources) -> tuple[Resources, int]:
 
 
 def start(
-    runs: Path, submission: Submission, array: Array, execution: Execution, after: list[str]
+    runs: Path,
+    submission: Submission,
+    array: Array,
+    work: Callable[[str, int, str], str],
+    execution: Execution,
+    after: list[str],
 ) -> Submission:
     """Queues an array.
 
@@ -52,6 +57,7 @@ def start(
         runs: the folder of the runs.
         submission: on record already.
         array: its jobs.
+        work: what each does, called with the submission's folder, the job's number and the execution.
         execution: how a run is carried out.
         after: SLURM's numbers of the jobs that must end before.
 
@@ -61,8 +67,6 @@ def start(
     Raises:
         UserError: SLURM refuses the jobs; the record is gone then.
     """
-    from pebench.submission.worker import Worker
-
     folder = str(submission.folder(runs))
     executor = _executor(runs, submission, array, after)
     how = _shared(execution, submission.resources).model_dump_json()
@@ -70,7 +74,7 @@ def start(
         # submitit prints what sbatch says before it raises the same.
         with redirect_stderr(io.StringIO()), _outside_of_jobs():
             numbers = list(range(array.jobs))
-            jobs = executor.map_array(Worker(), [folder] * array.jobs, numbers, [how] * array.jobs)
+            jobs = executor.map_array(work, [folder] * array.jobs, numbers, [how] * array.jobs)
     except (RuntimeError, OSError) as error:
         # An answer that was lost may have been a yes.
         with suppress(scheduler.SchedulerSilent):

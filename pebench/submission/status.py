@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from pebench.choices import Choice, NoChoice, choice_of, decide, is_slot, read_choice
 from pebench.spec import Frozen
 from pebench.store import Failure, RunFolder, Unreadable, Worker
 from pebench.submission import submissions
@@ -15,6 +16,7 @@ from pebench.submission.liveness import SILENCE, is_alive
 from pebench.submission.submissions import Job
 
 State = Literal[
+    "waiting",
     "queued",
     "running",
     "requeued",
@@ -27,7 +29,7 @@ State = Literal[
     "unreadable",
 ]
 
-BUSY: frozenset[State] = frozenset({"queued", "running", "requeued"})
+BUSY: frozenset[State] = frozenset({"waiting", "queued", "running", "requeued"})
 FINISHED: frozenset[State] = frozenset({"done", "diverged"})
 IDLE: frozenset[State] = frozenset({"failed", "lost", "cancelled", "missing"})
 """States whose cells the next submit starts."""
@@ -40,8 +42,9 @@ class CellStatus(Frozen):
         run: its id.
         encoding, task: labels, None where the cell has no folder.
         seed: likewise.
-        state: ``queued`` has a job that will start it; ``running`` has a live worker; ``requeued`` was
-            stopped at a checkpoint and waits for its turn again; ``done`` and ``diverged`` are finished;
+        state: ``waiting`` has a job that will start it once its settings are chosen; ``queued`` has a job
+            that will start it; ``running`` has a live worker; ``requeued`` was stopped at a checkpoint and
+            waits for its turn again; ``done`` and ``diverged`` are finished;
             ``failed`` ended with an error; ``lost`` had a worker or a job that is gone without a word;
             ``cancelled`` was stopped by a person, by Ctrl-C too; ``missing`` has never begun. The next submit
             starts the last four.
@@ -72,7 +75,7 @@ class CellStatus(Frozen):
 
 
 ORDER: tuple[State, ...] = (
-    *("done", "diverged", "running", "requeued", "queued"),
+    *("done", "diverged", "running", "requeued", "queued", "waiting"),
     *("failed", "lost", "cancelled", "missing", "unreadable"),
 )
 """The order in which states are listed."""
@@ -84,10 +87,83 @@ def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
     A cell with a damaged file is unreadable, and hides no other.
     """
     ids = list(run_ids)
-    known = {run_id: RunFolder(runs / run_id) for run_id in ids}
+    slots = waiting_cells(runs, [cell for cell in ids if is_slot(cell)])
+    known = {run_id: RunFolder(runs / run_id) for run_id in ids if run_id not in slots}
     open_cells = [run_id for run_id, folder in known.items() if not (folder.path / "result.json").exists()]
     jobs = submissions.jobs(runs, open_cells)
-    return [_readable(known[run_id], jobs.get(run_id), runs) for run_id in ids]
+    found = {run_id: _readable(folder, jobs.get(run_id), runs) for run_id, folder in known.items()}
+    return [slots[cell] if cell in slots else found[cell] for cell in ids]
+
+
+def waiting_cells(runs: Path, slots: list[str]) -> dict[str, CellStatus]:
+    """Where cells stand whose settings are not chosen yet, by slot."""
+    if not slots:
+        return {}
+    keys = dict.fromkeys(map(choice_of, slots))
+    choices: dict[str, Choice] = {}
+    found: dict[str, CellStatus] = {}
+    for key in keys:
+        try:
+            choices[key] = read_choice(runs, key).choice
+        except Unreadable as error:
+            found |= {
+                slot: CellStatus(run=slot, state="unreadable", detail=str(error))
+                for slot in slots
+                if choice_of(slot) == key
+            }
+    trials = {
+        cell.run: cell
+        for cell in statuses(runs, dict.fromkeys(run for choice in choices.values() for run in choice.trials))
+    }
+    jobs = submissions.jobs(runs, [*slots, *keys])
+    for slot in slots:
+        if slot not in found:
+            choice = choices[choice_of(slot)]
+            own = [trials[run_id] for run_id in choice.trials]
+            found[slot] = _waiting_cell(runs, slot, choice, own, jobs.get(slot), jobs.get(choice.key))
+    return found
+
+
+def _waiting_cell(
+    runs: Path, slot: str, choice: Choice, trials: list[CellStatus], job: Job | None, chooser: Job | None
+) -> CellStatus:
+    spec = choice.candidates[0].cells[choice.slots.index(slot)]
+    over = sum(trial.state in FINISHED for trial in trials)
+    detail = f"for the choice among {len(choice.candidates)} candidates: {over} of {len(trials)} trials ended"
+    cell = CellStatus(
+        run=slot, encoding=choice.encoding, task=choice.task, seed=spec.seed, state="missing", detail=detail
+    )
+    # In SLURM the choice has a job of its own, without which that of the cell has nothing to wait for.
+    own = [job] if job is None or job.submission.cluster != "slurm" else [job, chooser]
+    if all(each is not None and each.state != "gone" for each in own):
+        number = job.number if job is not None else None
+        return cell.model_copy(update={"state": "waiting", "job": number})
+    if over == len(trials):
+        try:
+            decide(runs, choice)
+        except NoChoice as error:
+            return cell.model_copy(update={"state": "failed", "detail": str(error)})
+    ended = without_result(trials)
+    if ended is not None:
+        state = "failed" if ended.state == "unreadable" else ended.state
+        return cell.model_copy(update={"state": state, "detail": stopped(choice, ended)})
+    if job is not None and job.submission.cancelled is not None:
+        return cell.model_copy(update={"state": "cancelled"})
+    return cell
+
+
+def without_result(trials: Iterable[CellStatus]) -> CellStatus | None:
+    """The trial that stops a choice: one that has failed, before one that is lost or was cancelled."""
+    order: tuple[State, ...] = ("failed", "unreadable", "lost", "cancelled")
+    ended = [trial for trial in trials if trial.state in order]
+    return min(ended, key=lambda trial: order.index(trial.state), default=None)
+
+
+def stopped(choice: Choice, trial: CellStatus) -> str:
+    """A sentence about the trial that stops a choice."""
+    candidate = next(each for each in choice.candidates if trial.run in each.trials)
+    how = f"{trial.state} ({trial.run})" + (f": {trial.detail}" if trial.detail else "")
+    return f"the choice for {choice.encoding} is stopped: {candidate.label} is {how.rstrip('.')}."
 
 
 def summary(cells: Iterable[CellStatus]) -> str:

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError, field_validator
 
 from pebench import atomic, quantities
+from pebench.choices import with_choices
 from pebench.errors import UserError
 from pebench.running import source_code
 from pebench.spec import Frozen
@@ -40,7 +41,8 @@ class Submission(Frozen):
         name: of its folder, and of its jobs in SLURM.
         cluster: where its cells run.
         sweep: the sweep they belong to.
-        cells: run ids.
+        cells: run ids, and slots where settings were still to be chosen; the keys of its choices in a
+            submission that makes these.
         pack: cells a job; the position of a cell divided by it is the index of its job in an array.
         time: seconds since the epoch when it was written.
         host: where it was submitted from.
@@ -240,7 +242,8 @@ def printed(runs: Path, submission: Submission, number: str | None) -> list[Path
 
 
 def _all(runs: Path) -> list[Submission]:
-    return [read(path) for path in submissions_folder(runs).glob("*/submission.json")]
+    found = [read(path) for path in submissions_folder(runs).glob("*/submission.json")]
+    return [each.model_copy(update={"cells": with_choices(runs, each.cells)}) for each in found]
 
 
 def _in_slurm(slurm: list[Submission], newest: dict[str, Submission]) -> dict[str, Job]:

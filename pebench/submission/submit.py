@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pebench.choices import choice_of, choices_folder, choose, is_slot, with_choices, write_choice
 from pebench.errors import UserError
 from pebench.running.execution import Execution, check_ranks
 from pebench.store import RunFolder, write_sweep
@@ -83,15 +84,16 @@ def submit(
     resources, largest = _terms(sweep, cluster, resources)
     with exclusive(runs):
         _prepare(sweep, runs)
-        wanted = [spec.run_id for spec in sweep.cells if only is None or spec.run_id in only]
-        cells = status.statuses(runs, wanted)
+        wanted = with_choices(runs, sweep.record().runs)
+        cells = status.statuses(runs, [cell for cell in wanted if only is None or cell in only])
         found = _sorted_by_need(cells, states)
         _release(runs, [cell for cell in cells if cell.run in found.started])
         for run_id in found.started:
             RunFolder(runs / run_id).cancelled.unlink(missing_ok=True)
         if from_scratch:
             for run_id in found.started:
-                RunFolder(runs / run_id).forget_progress()
+                if not is_slot(run_id):
+                    RunFolder(runs / run_id).forget_progress()
         if found.started:
             found.submissions = _start(sweep, runs, cluster, resources, found.started, largest)
     return found
@@ -104,12 +106,23 @@ class Preview:
     Attributes:
         submitted: which cells it would start; it holds no submissions.
         arrays: what would be queued in SLURM, empty elsewhere.
+        choices: how many choices a job between them would make.
         script: what sbatch would be given for the first of them, empty elsewhere.
     """
 
     submitted: Submitted
     arrays: list[Array] = field(default_factory=list)
+    choices: int = 0
     script: str = ""
+
+
+def _is_on_record(runs: Path, cell: str) -> bool:
+    return not is_slot(cell) or (choices_folder(runs) / choice_of(cell) / "candidates.json").exists()
+
+
+def _stages(cells: list[str]) -> tuple[list[str], list[str]]:
+    """The cells that are known, and those that wait for a choice."""
+    return [cell for cell in cells if not is_slot(cell)], [cell for cell in cells if is_slot(cell)]
 
 
 def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) -> Preview:
@@ -121,12 +134,23 @@ def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
     runs = runs.absolute()
     _check_path(runs, cluster)
     resources, largest = _terms(sweep, cluster, resources)
-    cells = status.statuses(runs, [spec.run_id for spec in sweep.cells])
-    found = Preview(_sorted_by_need(cells, IDLE))
+    # Nothing is on record where the sweep has not been submitted.
+    known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
+    cells = with_choices(runs, sweep.record().runs)
+    chosen = [cell for cell in cells if cell not in known and _is_on_record(runs, cell)]
+    known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
+    found = Preview(
+        _sorted_by_need([known.get(cell) or CellStatus(run=cell, state="missing") for cell in cells], IDLE)
+    )
     if cluster == "slurm":
-        found.arrays = plan(
-            found.submitted.started, _starts(sweep), largest, resources.pack, resources.max_parallel
-        )
+        stages = _stages(found.submitted.started)
+        for stage in stages:
+            first = len(found.arrays)
+            arrays = plan(stage, _starts(sweep), largest, resources.pack, resources.max_parallel)
+            found.arrays += [
+                array._replace(after=tuple(place + first for place in array.after)) for array in arrays
+            ]
+        found.choices = len({choice_of(cell) for cell in stages[1]})
         for array in found.arrays[:1]:
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
             found.script = slurm.script(runs, drafted, array)
@@ -186,7 +210,7 @@ def _check_ranks(sweep: Sweep, resources: Resources) -> None:
         UserError: that is so.
     """
     ranks, nodes = execution_of(sweep, resources).ranks, resources.nodes
-    for spec in sweep.cells:
+    for spec in sweep.possible().values():
         check_ranks(spec, ranks)
     if ranks % nodes:
         raise UserError(
@@ -230,7 +254,7 @@ def _check_data(sweep: Sweep) -> None:
     """
     from pebench.resolve import build_task
 
-    for spec in {spec.task.model_dump_json(): spec for spec in sweep.cells}.values():
+    for spec in {spec.task.model_dump_json(): spec for spec in sweep.possible().values()}.values():
         build_task(spec).check()
 
 
@@ -243,7 +267,13 @@ def _prepare(sweep: Sweep, runs: Path) -> None:
         if names not in known:
             known[names] = plugin_files(spec)
         RunFolder(runs / spec.run_id).create(spec, known[names])
+    for choice in sweep.choices:
+        write_choice(runs, choice)
     write_sweep(runs, sweep.record())
+    for choice in sweep.choices:
+        # One that cannot be made is told of by the state of its cells.
+        with suppress(UserError):
+            choose(runs, choice)
 
 
 def _start(
@@ -306,26 +336,107 @@ def _with_threads(execution: Execution, resources: Resources) -> Execution:
 def _start_slurm(
     sweep: Sweep, runs: Path, resources: Resources, cells: list[str], largest: int
 ) -> list[submissions.Submission]:
+    known, waiting = _stages(cells)
+    found: list[submissions.Submission] = []
+    try:
+        _queue(sweep, runs, resources, known, largest, found)
+        _postpone_choosers(sweep, runs, known, found)
+        if waiting:
+            before = _queue_chooser(sweep, runs, resources, waiting, found)
+            _queue(sweep, runs, resources, waiting, largest, found, before)
+    except UserError:
+        if found:
+            submitted = ", ".join(submission.job for submission in found if submission.job)
+            sys.stderr.write(f"pebench: what comes before is queued as {submitted}.\n")
+        raise
+    return found
+
+
+def _queue(
+    sweep: Sweep,
+    runs: Path,
+    resources: Resources,
+    cells: list[str],
+    largest: int,
+    found: list[submissions.Submission],
+    before: frozenset[str] = frozenset(),
+) -> None:
+    """Queues the arrays of some cells behind the jobs `before`, and adds them to what was queued."""
+    from pebench.submission.worker import Worker
+
     starts = _starts(sweep)
     arrays = plan(cells, starts, largest, resources.pack, resources.max_parallel)
-    under_way = submissions.jobs(runs, {starts[cell] for cell in cells if cell in starts} - set(cells))
-    found: list[submissions.Submission] = []
+    elsewhere = {starts[cell] for cell in cells if cell in starts} - set(cells)
+    under_way = submissions.jobs(runs, elsewhere)
+    first = len(found)
     for array in arrays:
         others = {
             job.number for cell in array.cells if (job := under_way.get(starts.get(cell, ""))) and job.number
         }
-        before = {number for place in array.after if (number := found[place].job)}
+        own = {number for place in array.after if (number := found[first + place].job)}
         begun = submissions.begin(runs, "slurm", sweep.name, array.cells, resources)
         execution = execution_of(sweep, resources)
-        try:
-            found.append(slurm.start(runs, begun, array, execution, sorted(before | others)))
-        except UserError:
-            if found:
-                submitted = ", ".join(submission.job for submission in found if submission.job)
-                sys.stderr.write(f"pebench: what comes before is queued as {submitted}.\n")
-            raise
-    return found
+        found.append(slurm.start(runs, begun, array, Worker(), execution, sorted(before | own | others)))
+
+
+def _queue_chooser(
+    sweep: Sweep,
+    runs: Path,
+    resources: Resources,
+    waiting: list[str],
+    found: list[submissions.Submission],
+) -> frozenset[str]:
+    """Queues the job that makes the choices which some cells wait for.
+
+    Returns:
+        Its number.
+    """
+    from pebench.submission import chooser
+
+    keys = tuple(dict.fromkeys(map(choice_of, waiting)))
+    small = chooser.resources_of(resources, len(keys))
+    begun = submissions.begin(runs, "slurm", sweep.name, keys, small)
+    array = Array(keys, len(keys), None, ())
+    ahead = {submission.job for submission in found if submission.job} | _jobs_of_trials(sweep, runs, keys)
+    begun = slurm.start(runs, begun, array, chooser.Chooser(), execution_of(sweep, small), sorted(ahead))
+    found.append(begun)
+    return frozenset({begun.job} if begun.job else ())
+
+
+def _postpone_choosers(
+    sweep: Sweep, runs: Path, started: list[str], found: list[submissions.Submission]
+) -> None:
+    """Lets choices that are queued already wait for those of their trials that were started again too."""
+    keys = [choice.key for choice in sweep.choices if set(choice.trials) & set(started)]
+    queued = {
+        job.number: job.submission
+        for job in submissions.jobs(runs, keys).values()
+        if job.state == "pending" and job.number is not None
+    }
+    for number, submission in queued.items():
+        ahead = {own.job for own in found if own.job} | _jobs_of_trials(sweep, runs, submission.cells)
+        scheduler.wait_for(number, sorted(ahead))
+
+
+def _jobs_of_trials(sweep: Sweep, runs: Path, keys: Iterable[str]) -> set[str]:
+    """Numbers of the jobs under way that carry out trials of some choices."""
+    trials = [run_id for choice in sweep.choices if choice.key in keys for run_id in choice.trials]
+    jobs = submissions.jobs(runs, trials).values()
+    return {job.number for job in jobs if job.number and job.state in ("pending", "active", "unknown")}
 
 
 def _starts(sweep: Sweep) -> dict[str, str]:
-    return {spec.run_id: spec.start.run for spec in sweep.cells if spec.start and spec.start.is_run}
+    """What cells start from, a slot where that is not chosen yet."""
+    found = {
+        spec.run_id: spec.start.run for spec in sweep.possible().values() if spec.start and spec.start.is_run
+    }
+    for choice in sweep.choices:
+        slots = {
+            spec.run_id: slot for slot, spec in zip(choice.slots, choice.candidates[0].cells, strict=True)
+        }
+        found |= {
+            slot: slots.get(spec.start.run, spec.start.run)
+            for slot, spec in zip(choice.slots, choice.candidates[0].cells, strict=True)
+            if spec.start and spec.start.is_run
+        }
+    return found

@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 
+from pebench.choices import choice_of, is_slot, read_choice
 from pebench.errors import UserError
 from pebench.store import RunFolder
 from pebench.submission import pack, requeue_limit, status, submissions, submitit_internals
 from pebench.submission.cells import STOPPED, carry_out_cell, run_each
+from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Ends
 from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submissions import Submission
@@ -63,7 +66,9 @@ class Worker:
             if device is not None:
                 os.environ["CUDA_VISIBLE_DEVICES"] = device
             return interruptible(lambda stop: _free_cells(runs, record, number, how, stop))
-        folders = [RunFolder(runs / run_id) for run_id in record.cells_of_job(number)]
+        folders, told = _folders(runs, record.cells_of_job(number))
+        if not folders:
+            return told
         ranks = _ranks_of_job()
 
         def work(stop: StopOnSignal) -> str:
@@ -79,17 +84,45 @@ class Worker:
         return DelayedSubmission(Worker(), *arguments)
 
 
+def _folders(runs: Path, cells: Iterable[str]) -> tuple[list[RunFolder], str]:
+    """The runs of cells whose settings are chosen, and why those of the others are not."""
+    found, told = [], []
+    for cell in cells:
+        try:
+            found.append(RunFolder(runs / chosen_cell(runs, cell)))
+        except UserError as error:
+            told.append(str(error))
+    sentences = " ".join(dict.fromkeys(told))
+    sys.stdout.write(f"{sentences}\n" if told else "")
+    return found, sentences
+
+
 def _free_cells(runs: Path, record: Submission, number: int, execution: Execution, stop: StopOnSignal) -> str:
-    def take(run_id: str) -> bool:
+    def take(cell: str) -> str | None:
+        _await_trials(runs, cell, stop)
+        if stop():
+            return None
+        run_id = chosen_cell(runs, cell)
         _await_start(runs, run_id, stop)
-        return not stop() and submissions.claim(record.folder(runs), run_id, number)
+        claimed = not stop() and submissions.claim(record.folder(runs), run_id, number)
+        return run_id if claimed else None
 
     outcome = run_each(runs, record.cells, execution, Ends(), stop, take)
+    sys.stdout.write("".join(f"{sentence}\n" for sentence in outcome.unchosen))
     return STOPPED if outcome.interrupted else _ended(len(outcome.failed))
 
 
 def _ended(failed: int) -> str:
     return f"{failed} cells failed" if failed else "done"
+
+
+def _await_trials(runs: Path, cell: str, stop: StopOnSignal) -> None:
+    """Waits while trials are in the hands of other workers; none comes before its trials."""
+    while is_slot(cell) and not stop():
+        trials = read_choice(runs, choice_of(cell)).choice.trials
+        if not any(trial.state in status.BUSY for trial in status.statuses(runs, trials)):
+            return
+        time.sleep(_LOOK_EVERY)
 
 
 def _await_start(runs: Path, run_id: str, stop: StopOnSignal) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pebench.choices import is_slot, read_choice, submitted_sweeps
 from pebench.errors import UserError, unknown
 from pebench.options import validated
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
-from pebench.store import RunFolder, SweepRecord, find_run, read_sweeps
+from pebench.store import RunFolder, SweepRecord, find_run
 from pebench.sweeping import yaml_file
 from pebench.sweeping.sweep import Sweep, SweepFile, is_name, is_there, load_sweep, names, resolved
 
@@ -40,7 +41,7 @@ def recorded_sweeps(runs: Path, wanted: Sequence[str]) -> list[SweepRecord]:
     if wanted:
         named = (recorded_sweep(runs, text) for text in wanted)
         return list({record.name: record for record in named}.values())
-    found = read_sweeps(runs)
+    found = submitted_sweeps(runs)
     if not found:
         raise _nothing(runs)
     return found
@@ -73,7 +74,7 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
         UserError: a file of a run cannot be read, or a plugin is not what it was.
     """
     file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
-    folders = [RunFolder(runs / run_id) for run_id in record.runs]
+    folders = [RunFolder(runs / run_id) for run_id in record.runs if not is_slot(run_id)]
     there = [folder for folder in folders if (folder.path / "spec.json").exists()]
     if len(there) < len(folders):
         gone = f"{len(folders) - len(there)} of {len(folders)} runs of sweep '{record.name}' have no folder"
@@ -85,6 +86,8 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
         name=record.name,
         source=record.source,
         cells=cells,
+        trials=record.trials,
+        choices=tuple(read_choice(runs, key).choice for key in record.choices),
         baseline=record.baseline,
         execution=file.execution,
         submitted=record,
@@ -97,7 +100,7 @@ def sweep_of(runs: Path, run_id: str) -> SweepRecord:
     Raises:
         UserError: there is none.
     """
-    for record in read_sweeps(runs):
+    for record in submitted_sweeps(runs):
         if run_id in record.runs:
             return record
     raise UserError(f"{run_id} is a cell of no sweep: 'pebench run' with what it was given goes on with it.")
@@ -114,7 +117,7 @@ def startable_sweep(runs: Path, wanted: str, settings: Sequence[tuple[str, Any]]
     Raises:
         UserError: there is neither, or something in it does not exist or does not go together.
     """
-    records = {record.name: record for record in read_sweeps(runs)}
+    records = {record.name: record for record in submitted_sweeps(runs)}
     if is_there(wanted) or not (wanted in records or is_name(wanted)):
         return load_sweep(wanted, runs, settings)
     if wanted not in records:
@@ -123,7 +126,7 @@ def startable_sweep(runs: Path, wanted: str, settings: Sequence[tuple[str, Any]]
     if settings:
         raise UserError(f"--set changes the file of a sweep, and '{wanted}' has none here any more.")
     specs = submitted_specs(record, runs)
-    if not set(record.runs) <= specs.keys():
+    if record.choices or not set(record.runs) <= specs.keys():
         return as_submitted(runs, record)
     file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
     return Sweep(
@@ -145,7 +148,8 @@ def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
             load_plugins(folder, folder.spec())
     try:
         file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
-        return {spec.run_id: spec for spec in resolved(file, runs)}
+        found = resolved(file, runs)
+        return Sweep(name="", source="", cells=found.cells, choices=found.choices).possible()
     except UserError:
         return {}
 
@@ -156,7 +160,7 @@ def named_cell(runs: Path, text: str) -> str | None:
     Raises:
         UserError: several runs begin so.
     """
-    if means_sweep(text, [record.name for record in read_sweeps(runs)]):
+    if means_sweep(text, [record.name for record in submitted_sweeps(runs)]):
         return None
     if not any(path.parent.name.startswith(text) for path in runs.glob("*/spec.json")):
         return None
@@ -180,7 +184,7 @@ def means_sweep(text: str, names: Iterable[str]) -> bool:
 
 def _find(runs: Path, wanted: str) -> tuple[SweepRecord, bool]:
     """Record of a submission, and whether it was named by a file that says something else now."""
-    records = {record.name: record for record in read_sweeps(runs)}
+    records = {record.name: record for record in submitted_sweeps(runs)}
     if not yaml_file.is_named(wanted):
         if wanted not in records:
             raise unknown("sweep", wanted, records) if records else _nothing(runs)

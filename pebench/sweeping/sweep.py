@@ -18,13 +18,15 @@
     train: {steps: 300}
     grid:                             # every combination of these values
       train.learning_rate: [1e-3, 3e-4]
+    tune:                             # settings that are chosen for each encoding, by trials
+      settings: {train.learning_rate: [1e-3, 3e-3, 1e-2]}
     baseline: rope                    # what the others are compared with
     execution: {device: cpu}          # how to run, no part of what is run
     plugins: [my_encoding.py]         # beside this file
 
 Its cells are encodings × tasks × grid × seeds, in this order, the last running fastest. What a cell starts
 from is a cell too, with the same encoding and seed, and comes before it; the grid's values for `task` and
-`train` are not for it.
+`train` are not for it. In a sweep that tunes the trials come first; see `pebench.sweeping.tune`.
 """
 
 from __future__ import annotations
@@ -32,13 +34,14 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
+from pebench.choices import Choice
 from pebench.errors import UserError, join_and, quoted, shown, unknown
 from pebench.options import validated
 from pebench.plugin_ref import split
@@ -48,6 +51,7 @@ from pebench.spec import Frozen, RunSpec
 from pebench.store import SweepRecord
 from pebench.sweeping import yaml_file
 from pebench.sweeping.cell import Cell
+from pebench.sweeping.tune import Tune, Values, candidates, checked_paths, stage
 
 MOST_SEEDS = 1000
 """More seeds than anybody trains: a list of them may name any, but a number this large is a seed itself."""
@@ -80,6 +84,7 @@ class Entry(Frozen):
         overrides: what to merge into the sweep's ``model`` and ``train``.
         start: what stands at ``from``.
         encoding: that the cells of a start have; None for that of the cells that start from them.
+        tune: candidate values of an encoding, in place of those of the sweep's ``tune``.
     """
 
     name: str
@@ -87,6 +92,12 @@ class Entry(Frozen):
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     start: Entry | StartRun | None = None
     encoding: Entry | None = None
+    tune: Values | None = None
+
+    @field_validator("tune")
+    @classmethod
+    def _tunable(cls, value: Values | None) -> Values | None:
+        return None if value is None else checked_paths(value)
 
     @model_validator(mode="before")
     @classmethod
@@ -97,12 +108,12 @@ class Entry(Frozen):
         if not isinstance(value, Mapping):
             raise ValueError(f"write 'name' or 'name: {{option: value}}', not {shown(value)}")
         overrides = {place: value[place] for place in _OVERRIDES if place in value}
-        names = [key for key in value if key not in (*_OVERRIDES, "from", "encoding")]
+        names = [key for key in value if key not in (*_OVERRIDES, "from", "encoding", "tune")]
         if len(names) != 1 or not isinstance(names[0], str):
             written = join_and(str(name) for name in names) or "none"
             raise ValueError(
-                "an entry names one thing, and beside it may stand 'model', 'train', 'from' and 'encoding', "
-                f"not {written}"
+                "an entry names one thing, and beside it may stand 'model', 'train', 'tune', 'from' and "
+                f"'encoding', not {written}"
             )
         start = value.get("from")
         if isinstance(start, Mapping) and "run" in start:
@@ -111,7 +122,7 @@ class Entry(Frozen):
             start = Entry.model_validate(start)
         name, options = split({names[0]: value[names[0]]}, "encoding")
         own = {"name": name, "options": options, "overrides": overrides, "start": start}
-        return own | {"encoding": value.get("encoding")}
+        return own | {"encoding": value.get("encoding"), "tune": value.get("tune")}
 
 
 def _seeds(value: Any) -> Any:
@@ -138,6 +149,7 @@ class SweepFile(Frozen):
     model: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    tune: Tune | None = None
     baseline: str | None = None
     execution: Execution = Execution()
     plugins: tuple[Path, ...] = ()
@@ -161,26 +173,59 @@ class SweepFile(Frozen):
                 raise ValueError(f"'encoding' stands beside a task at 'from', not beside '{entry.name}'")
         return self
 
+    @model_validator(mode="after")
+    def _tunes(self) -> SweepFile:
+        for entry in self.tasks:
+            if entry.tune is not None:
+                raise ValueError(f"'tune' stands beside an encoding, not beside the task '{entry.name}'")
+        if self.tune is None:
+            for entry in self.encodings:
+                if entry.tune is not None:
+                    raise ValueError(
+                        f"'{entry.name}' has candidates beside it, but the sweep has no 'tune' for the others"
+                    )
+            return self
+        counts = [(entry.name, len(candidates(self.tried(entry)))) for entry in self.encodings]
+        if min(count for _, count in counts) < 2:
+            raise ValueError(
+                "'tune' has one candidate, so there is nothing to choose: give it several values"
+            )
+        if len({count for _, count in counts}) > 1:
+            told = ", ".join(f"{name} {count}" for name, count in counts)
+            raise ValueError(f"every encoding is tried equally often, but the candidates are of {told}")
+        return self
+
+    def tried(self, encoding: Entry) -> dict[str, list[Any]]:
+        """The candidate values of an encoding; none in a sweep that does not tune."""
+        return encoding.tune or (self.tune.settings if self.tune is not None else {})
+
     def cells(self) -> Iterator[Cell]:
-        """Every cell without its seed, in the order of the file.
+        """Every cell without its seed, in the order of the file; without the settings that are tuned.
 
         Raises:
             UserError: the grid sets something that does not exist, or that an entry sets too.
         """
+        return (cell for _, cell in self.cells_of_encodings())
+
+    def cells_of_encodings(self) -> Iterator[tuple[Entry, Cell]]:
+        """As `cells`, each with the entry of its encoding."""
         paths = list(self.grid)
         for encoding, task in itertools.product(self.encodings, self.tasks):
             base = self._cell(encoding, task)
-            for path in paths:
+            for path in [*paths, *self.tried(encoding)]:
                 if Cell("", "", _own(encoding, task)).has_value(path):
+                    where = "grid" if path in self.grid else "tuning"
                     raise UserError(
-                        f"the grid sets '{path}', and so does the entry '{encoding.name}' or '{task.name}': "
-                        "leave it to one of them."
+                        f"the {where} sets '{path}', and so does the entry '{encoding.name}' or "
+                        f"'{task.name}': leave it to one of them."
+                    )
+            for path in self.tried(encoding):
+                if path in self.grid:
+                    raise UserError(
+                        f"the grid sets '{path}', and it is tuned as well: leave it to one of them."
                     )
             for values in itertools.product(*self.grid.values()):
-                cell = base
-                for path, value in zip(paths, values, strict=True):
-                    cell = _with_value(cell, path, value)
-                yield cell
+                yield encoding, with_values(base, dict(zip(paths, values, strict=True)))
 
     def _cell(self, encoding: Entry, task: Entry) -> Cell:
         cell = Cell(encoding.name, task.name, {"encoding": encoding.options, "task": task.options})
@@ -195,6 +240,13 @@ class SweepFile(Frozen):
             case Entry():
                 return replace(cell, start=self._cell(task.start.encoding or encoding, task.start))
         return cell
+
+
+def with_values(cell: Cell, values: Mapping[str, Any]) -> Cell:
+    """The cell with values by their paths; see `_with_value`."""
+    for path, value in values.items():
+        cell = _with_value(cell, path, value)
+    return cell
 
 
 def _with_value(cell: Cell, path: str, value: Any) -> Cell:
@@ -219,7 +271,10 @@ class Sweep(Frozen):
     Attributes:
         name: of the sweep.
         source: the text of its file.
-        cells: the specifications of its runs, in the order of the file.
+        cells: the specifications of its runs, in the order of the file; where it tunes, of those that are
+            known before anything is chosen.
+        trials: the ids of those cells that settings are chosen by.
+        choices: what is chosen, in the order of the file.
         baseline: the encoding label that others are compared with.
         execution: how to carry the runs out.
         submitted: its record, if the sweep was read back from one; it may name runs whose folders are gone.
@@ -228,6 +283,8 @@ class Sweep(Frozen):
     name: str
     source: str
     cells: tuple[RunSpec, ...]
+    trials: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
     baseline: str | None = None
     execution: Execution = Execution()
     submitted: SweepRecord | None = None
@@ -242,8 +299,30 @@ class Sweep(Frozen):
         """Record that is kept beside the runs."""
         if self.submitted is not None:
             return self.submitted
-        runs = tuple(spec.run_id for spec in self.cells)
-        return SweepRecord(name=self.name, source=self.source, runs=runs, baseline=self.baseline)
+        runs = [spec.run_id for spec in self.cells]
+        runs += dict.fromkeys(slot for choice in self.choices for slot in choice.slots)
+        return SweepRecord(
+            name=self.name,
+            source=self.source,
+            runs=tuple(runs),
+            baseline=self.baseline,
+            trials=self.trials,
+            choices=tuple(choice.key for choice in self.choices),
+        )
+
+    def possible(self) -> dict[str, RunSpec]:
+        """Every cell that it may come to, by run id."""
+        known = {spec.run_id: spec for spec in self.cells}
+        for choice in self.choices:
+            known |= {spec.run_id: spec for candidate in choice.candidates for spec in candidate.cells}
+        return known
+
+    def specs_of(self, cells: Iterable[str]) -> dict[str, RunSpec]:
+        """The specifications of cells, of slots with the settings of the first candidate."""
+        known = self.possible()
+        for choice in self.choices:
+            known |= zip(choice.slots, choice.candidates[0].cells, strict=True)
+        return {cell: known[cell] for cell in cells}
 
 
 def load_sweep(
@@ -265,11 +344,19 @@ def load_sweep(
     for plugin in file.plugins:
         load_plugin(path.parent / plugin)
     try:
-        cells = resolved(file, runs)
-        baseline = _baseline(file.baseline, cells)
+        found = resolved(file, runs)
+        baseline = _baseline(file.baseline, found)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return Sweep(name=file.name, source=source, cells=cells, baseline=baseline, execution=file.execution)
+    return Sweep(
+        name=file.name,
+        source=source,
+        cells=found.cells,
+        trials=found.trials,
+        choices=found.choices,
+        baseline=baseline,
+        execution=file.execution,
+    )
 
 
 def find(sweep: str | Path) -> Path:
@@ -350,33 +437,75 @@ def _folders() -> list[Path]:
     return [Path("sweeps"), shipped if shipped.is_dir() else package.parent / "sweeps"]
 
 
-def resolved(file: SweepFile, runs: Path | None) -> tuple[RunSpec, ...]:
+class Resolved(NamedTuple):
+    """The cells of a sweep's file; see `Sweep`."""
+
+    cells: tuple[RunSpec, ...]
+    trials: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+
+
+def resolved(file: SweepFile, runs: Path | None) -> Resolved:
     """The specifications of all cells, in the order of the file.
 
     Raises:
         UserError: something in it does not exist, does not go together or stands twice.
     """
-    specs: dict[str, RunSpec] = {}
-    numbers: dict[str, int] = {}
-    count = math.prod(map(len, (file.encodings, file.tasks, file.seeds, *file.grid.values())))
+    count = math.prod(map(len, (file.encodings, file.tasks, *file.grid.values())))
+    tried = len(candidates(file.tried(file.encodings[0])))
+    count *= len(file.seeds) + (tried * len(file.tune.seeds) if file.tune is not None else 0)
     if count > MOST_CELLS:
         raise UserError(f"the sweep has {count:,} cells, and {MOST_CELLS:,} is the most: divide it.")
+    if file.tune is not None:
+        return _tuned(file, file.tune, runs)
+    specs: dict[str, RunSpec] = {}
+    numbers: dict[str, int] = {}
     for cell in file.cells():
-        # Everything but the seed is looked up once, which is what makes large sweeps quick to read.
-        first = cell.chain(file.seeds[0], runs)
-        for seed in file.seeds:
-            chain = _seeded(first, seed)
-            own = chain[-1]
-            if own.run_id in numbers:
-                raise UserError(
-                    f"cell {len(numbers) + 1} is the same run as cell {numbers[own.run_id]} "
-                    f"({own.encoding.label} on {own.task.label}, seed {seed}): "
-                    "an entry or a value of the grid stands twice."
-                )
-            numbers[own.run_id] = len(numbers) + 1
+        for chain in _chains(cell, file.seeds, runs):
+            _refuse_twice(numbers, chain[-1])
             for spec in chain:
                 specs.setdefault(spec.run_id, spec)
-    return tuple(specs.values())
+    return Resolved(tuple(specs.values()))
+
+
+def _tuned(file: SweepFile, tune: Tune, runs: Path | None) -> Resolved:
+    """The cells of a sweep that tunes: all trials come before anything else."""
+    trials: dict[str, RunSpec] = {}
+    known: dict[str, RunSpec] = {}
+    numbers: dict[str, int] = {}
+    choices = []
+    for entry, cell in file.cells_of_encodings():
+        tried = [(values, with_values(cell, values)) for values in candidates(file.tried(entry))]
+        found = stage(cell, tried, tune, file.seeds, lambda cell, seeds: _chains(cell, seeds, runs))
+        for spec in found.choice.candidates[0].cells:
+            _refuse_twice(numbers, spec)
+        trials |= {spec.run_id: spec for spec in found.trials}
+        known |= {spec.run_id: spec for spec in found.known}
+        choices.append(found.choice)
+    only_tried = tuple(run_id for run_id in trials if run_id not in known)
+    return Resolved(tuple((trials | known).values()), only_tried, tuple(choices))
+
+
+def _chains(cell: Cell, seeds: Sequence[int], runs: Path | None) -> list[list[RunSpec]]:
+    """The specifications of a cell and of what comes before it, for each seed."""
+    # Everything but the seed is looked up once, which is what makes large sweeps quick to read.
+    first = cell.chain(seeds[0], runs)
+    return [_seeded(first, seed) for seed in seeds]
+
+
+def _refuse_twice(numbers: dict[str, int], own: RunSpec) -> None:
+    """Counts a cell among those that there are.
+
+    Raises:
+        UserError: it is there already.
+    """
+    if own.run_id in numbers:
+        raise UserError(
+            f"cell {len(numbers) + 1} is the same run as cell {numbers[own.run_id]} "
+            f"({own.encoding.label} on {own.task.label}, seed {own.seed}): "
+            "an entry or a value of the grid stands twice."
+        )
+    numbers[own.run_id] = len(numbers) + 1
 
 
 def _seeded(chain: list[RunSpec], seed: int) -> list[RunSpec]:
@@ -392,10 +521,20 @@ def _seeded(chain: list[RunSpec], seed: int) -> list[RunSpec]:
     return found
 
 
-def _baseline(wanted: str | None, cells: tuple[RunSpec, ...]) -> str | None:
+def _baseline(wanted: str | None, found: Resolved) -> str | None:
     if wanted is None:
         return None
-    names = {spec.encoding.label: spec.encoding.name for spec in cells}
+    names = {
+        spec.encoding.label: spec.encoding.name for spec in found.cells if spec.run_id not in found.trials
+    }
+    for choice in found.choices:
+        tried = {
+            candidate.cells[-1].encoding.label: candidate.cells[-1].encoding
+            for candidate in choice.candidates
+        }
+        one = next(iter(tried.values()))
+        # Where its options are tuned, it has no label before the choice.
+        names |= {(label if len(tried) == 1 else one.name): one.name for label in tried}
     if wanted in names:
         return wanted
     labels = [label for label, name in names.items() if name == wanted]

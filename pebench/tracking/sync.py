@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from pebench.choices import submitted_sweeps
 from pebench.errors import UserError
-from pebench.store import RunFolder, SweepRecord, read_sweeps
+from pebench.store import RunFolder, SweepRecord
 from pebench.tracking import sweep_results, sync_state
 from pebench.tracking.address import tracking_uri
 from pebench.tracking.mirror import Mirror
@@ -76,7 +77,7 @@ def sync(
     with _alone(runs):
         path = sync_state.state_file(runs, address)
         known = sync_state.load(path)
-        records = read_sweeps(runs)
+        records = submitted_sweeps(runs)
         sweeps = _sweeps_of_runs(records)
         folders = (RunFolder(path.parent) for path in sorted(runs.glob("*/spec.json")))
         begun = [each for folder in folders if (each := _look(folder, sweeps[folder.run_id]))]
@@ -184,6 +185,8 @@ def _alone(runs: Path) -> Iterator[None]:
 def _sweeps_of_runs(records: Iterable[SweepRecord]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = defaultdict(list)
     for sweep in records:
+        trials = set(sweep.trials)
         for run_id in sweep.runs:
-            names[run_id].append(sweep.name)
+            # Apart, so that whoever reads the store finds under the name of the sweep what is reported.
+            names[run_id].append(f"{sweep.name}-trials" if run_id in trials else sweep.name)
     return names

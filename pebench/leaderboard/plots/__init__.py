@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots import curves, grid, heat_map, trade_off
+from pebench.leaderboard.plots import curves, grid, heat_map, sensitivity, trade_off
 from pebench.leaderboard.plots.style import plain, rendered
 
 PICTURES: dict[str, ModuleType] = {
@@ -13,6 +13,7 @@ PICTURES: dict[str, ModuleType] = {
     "heat-map": heat_map,
     "cost-against-quality": trade_off,
     "grid": grid,
+    "tuning": sensitivity,
 }
 """The module that draws each picture, by the name of its files."""
 

@@ -1,0 +1,103 @@
+"""Score against the tuned settings: one small panel an encoding, its trials and the chosen value."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.plots.style import panels
+from pebench.leaderboard.sections import tuned_rows
+from pebench.leaderboard.tuning import TunedRow
+from pebench.settings import setting_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_PANELS = 24
+
+_ROOM = 0.06
+"""Of the range of scores, above and below."""
+
+
+def draw(board: Board) -> Figure | None:
+    """A panel an encoding; None for a sweep that tunes nothing. Panels of a table have one range."""
+    tuned = [(table, label, row) for table in board.tables for label, row in tuned_rows(board, table)]
+    wanted = tuned[:_MOST_PANELS]
+    if not wanted:
+        return None
+    figure, axes = panels(len(wanted), 4.2, 2.6)
+    for each, (table, label, row) in zip(axes, wanted, strict=True):
+        _panel(each, label, row)
+        scores = [score for other, _, own in wanted if other is table for score in _scores(own)]
+        if scores:
+            room = (max(scores) - min(scores) or 1.0) * _ROOM
+            each.set_ylim(min(scores) - room, max(scores) + room)
+    if len(wanted) < len(tuned):
+        figure.supxlabel(f"the first {len(wanted)} of {len(tuned)}; tuning.csv has all", fontsize=9)
+    return figure
+
+
+def _scores(row: TunedRow) -> list[float]:
+    return [score for own in row.chosen.scores for score in own if score is not None]
+
+
+def _panel(axes: Axes, label: str, row: TunedRow) -> None:
+    axes.set_title(label, loc="left", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    path, others = _axis(row)
+    values = list(dict.fromkeys(setting_text(c.settings[path]) for c in row.choice.candidates))
+    numbers = [_number(c.settings[path]) for c in row.choice.candidates]
+    numeric = all(math.isfinite(number) for number in numbers)
+    if not numeric:
+        numbers = [float(values.index(setting_text(c.settings[path]))) for c in row.choice.candidates]
+        axes.set_xticks(range(len(values)), values)
+        axes.set_xlim(-0.5, len(values) - 0.5)
+    elif min(numbers) > 0:
+        axes.set_xscale("log")
+        axes.set_xticks(sorted(set(numbers)), [f"{number:g}" for number in sorted(set(numbers))])
+        axes.minorticks_off()
+    lines: dict[tuple[str, ...], list[int]] = {}
+    for place, candidate in enumerate(row.choice.candidates):
+        lines.setdefault(tuple(setting_text(candidate.settings[name]) for name in others), []).append(place)
+    for rest, places in lines.items():
+        known = sorted(
+            (numbers[place], row.mean(place)) for place in places if math.isfinite(row.mean(place))
+        )
+        name = ", ".join(f"{p.rpartition('.')[2]}={v}" for p, v in zip(others, rest, strict=True))
+        axes.plot([x for x, _ in known], [y for _, y in known], marker="o", markersize=3.5, label=name)
+    for place, number in enumerate(numbers):
+        scores = [score for score in row.chosen.scores[place] if score is not None]
+        axes.plot(
+            [number] * len(scores), scores, linestyle="", marker="o", markersize=5, color="0.4", mfc="none"
+        )
+        if not math.isfinite(row.mean(place)):
+            at = axes.get_xaxis_transform()
+            axes.plot([number], [0.97], marker="x", color="tab:red", transform=at, clip_on=False)
+    best = row.chosen.candidate
+    axes.plot([numbers[best]], [row.mean(best)], marker="*", markersize=11, color="black", zorder=3)
+    if len(lines) > 1:
+        axes.legend(fontsize=6, frameon=False)
+    axes.grid(axis="y", alpha=0.25)
+    axes.tick_params(labelsize=8)
+    edge = " (edge)" if path in row.chosen.edges else ""
+    axes.set_xlabel(f"{path}, chosen {setting_text(row.chosen.settings[path])}{edge}", fontsize=8)
+    unit = row.chosen.record.unit or row.choice.metric
+    better = "higher" if row.chosen.record.higher_is_better else "lower"
+    axes.set_ylabel(f"{unit}\n{better} is better", fontsize=8)
+
+
+def _axis(row: TunedRow) -> tuple[str, list[str]]:
+    """The setting along the axis, the one with the most numbers, and the others."""
+    paths = list(row.chosen.settings)
+    counts = {
+        path: len({n for c in row.choice.candidates if math.isfinite(n := _number(c.settings[path]))})
+        for path in paths
+    }
+    first = max(paths, key=lambda path: counts[path])
+    return first, [path for path in paths if path != first]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan

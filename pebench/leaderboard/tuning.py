@@ -1,0 +1,103 @@
+"""The settings that were chosen for the rows of a leaderboard, and how the score depends on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from pebench.choices import Choice, Chosen, Tuning, is_slot, read_choice
+from pebench.errors import UserError
+from pebench.leaderboard.run_data import RunData
+from pebench.settings import setting_text
+from pebench.store import RunFolder, SweepRecord
+
+TUNED = (
+    "Each encoding has the setting that its trials chose: the candidate in bold. Where that lies on the edge "
+    "of what was tried, the best may lie beyond."
+)
+
+
+class TunedRow(NamedTuple):
+    """A choice that the runs of a group came from.
+
+    Attributes:
+        choice: what was chosen among.
+        chosen: what was chosen.
+    """
+
+    choice: Choice
+    chosen: Chosen
+
+    @property
+    def label(self) -> str:
+        """The chosen values: ``train.learning_rate=0.004``, with a mark for each on the edge."""
+        return ", ".join(
+            f"{path}={setting_text(value)}{' (edge)' if path in self.chosen.edges else ''}"
+            for path, value in self.chosen.settings.items()
+        )
+
+    def mean(self, candidate: int) -> float:
+        """The score of a candidate, NaN for one that diverged."""
+        own = [score for score in self.chosen.scores[candidate] if score is not None]
+        return fmean(own) if own and len(own) == len(self.chosen.scores[candidate]) else math.nan
+
+    def remarks(self, label: str) -> Iterator[str]:
+        """Sentences about what a reader should know of the choice.
+
+        Args:
+            label: name of the row.
+        """
+        for path in self.chosen.edges:
+            tried = ", ".join(dict.fromkeys(setting_text(c.settings[path]) for c in self.choice.candidates))
+            yield (
+                f"{label}: {path}={setting_text(self.chosen.settings[path])} lies on the edge of what was "
+                f"tried ({tried}), so the best may lie beyond."
+            )
+        both = set(self.choice.seeds) & set(self.choice.reported)
+        if both:
+            seeds = ", ".join(map(str, sorted(both)))
+            yield f"{label}: seed {seeds} is reported, and the setting was chosen with it."
+        if not self.choice.splits:
+            yield f"{label}: the task has no splits, so the setting was chosen on the data that is reported."
+        elif len(set(self.choice.splits)) == 1:
+            yield f"{label}: chosen and reported on the {self.choice.splits[0]} split."
+
+
+def tunings(runs: Path, sweep: SweepRecord) -> tuple[list[Tuning], list[str]]:
+    """The choices of a sweep, and a sentence for each that is not made or cannot be read."""
+    found, warnings = [], []
+    for key in sweep.choices:
+        try:
+            tuning = read_choice(runs, key)
+        except UserError as error:
+            warnings.append(f"The choice {key} is left out: {error}")
+            continue
+        found.append(tuning)
+        if tuning.chosen is None:
+            trials = tuning.choice.trials
+            over = sum((RunFolder(runs / run).path / "result.json").exists() for run in trials)
+            warnings.append(
+                f"{tuning.choice.encoding} on {tuning.choice.task} has no row, for its setting is not "
+                f"chosen: {over} of {len(trials)} trials have ended."
+            )
+    return found, warnings
+
+
+def reported(sweep: SweepRecord) -> SweepRecord:
+    """The record without trials and without what is not chosen, which tables do not show."""
+    return sweep.model_copy(update={"runs": tuple(run for run in sweep.reported if not is_slot(run))})
+
+
+def by_group(found: Iterable[Tuning], runs: Iterable[RunData]) -> Mapping[str, TunedRow]:
+    """The choice behind each group of runs that has one."""
+    groups = {run.run_id: run.group for run in runs}
+    return {
+        groups[run_id]: TunedRow(tuning.choice, tuning.chosen)
+        for tuning in found
+        if tuning.chosen is not None
+        for run_id in tuning.chosen.cells.values()
+        if run_id in groups
+    }

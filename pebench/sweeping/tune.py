@@ -1,0 +1,206 @@
+"""The `tune` of a sweep: which settings are chosen for each encoding, among which values, and by what."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field, StrictInt, field_validator
+
+from pebench.choices import Candidate, Choice
+from pebench.errors import UserError, join_and, unknown
+from pebench.registry import tasks
+from pebench.scores import extent_name
+from pebench.spec import Frozen, RunSpec
+from pebench.sweeping.cell import Cell
+
+FIRST_SEED = 1000
+"""Seed of the first trial, which no sweep reports that counts its seeds."""
+
+TUNED_PLACES = ("encoding", "model", "train")
+"""First words of the paths that can be tuned; the options of the task say what is measured."""
+
+Values = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+"""Candidate values by dotted path."""
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= FIRST_SEED:
+            raise ValueError(f"a candidate is tried with 1 to {FIRST_SEED} seeds")
+        return tuple(range(FIRST_SEED, FIRST_SEED + value))
+    if isinstance(value, list) and len({str(seed) for seed in value}) < len(value):
+        raise ValueError("a seed stands twice")
+    return value
+
+
+class Tune(Frozen):
+    """How a sweep tunes.
+
+    Attributes:
+        settings: candidate values by dotted path; every combination of them is a candidate. An encoding may
+            have others, and then has as many candidates.
+        metric: what they are judged by; by default the headline of the task.
+        extent: where it is measured; by default the trained one. A number stands for every axis.
+        seeds: that each candidate is tried with, a number or a list; a number counts from `FIRST_SEED`.
+        split: of the data that they are judged on.
+        report: the split that the chosen ones are reported on.
+    """
+
+    settings: Values
+    metric: str | None = None
+    extent: tuple[int, ...] | None = None
+    seeds: Annotated[
+        tuple[Annotated[StrictInt, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)
+    ] = (FIRST_SEED,)
+    split: str = "validation"
+    report: str = "test"
+
+    @field_validator("extent", mode="before")
+    @classmethod
+    def _extent(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("settings")
+    @classmethod
+    def _places(cls, value: Values) -> Values:
+        return checked_paths(value)
+
+
+def checked_paths(values: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Refuses paths that cannot be tuned.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for path in values:
+        if path.split(".")[0] not in TUNED_PLACES:
+            places = join_and(f"'{place}.…'" for place in TUNED_PLACES)
+            raise ValueError(f"'{path}' cannot be tuned: settings begin with {places}")
+    return dict(values)
+
+
+class Stage(NamedTuple):
+    """The cells of an encoding on a task that is tuned.
+
+    Attributes:
+        trials: what the candidates are judged by, with what these start from.
+        known: what the cells of the second stage start from whatever is chosen.
+        choice: the rest.
+    """
+
+    trials: list[RunSpec]
+    known: list[RunSpec]
+    choice: Choice
+
+
+def candidates(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of some values, the last path running fastest."""
+    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
+
+
+def stage(
+    cell: Cell,
+    tried: Sequence[tuple[dict[str, Any], Cell]],
+    tune: Tune,
+    seeds: Sequence[int],
+    chains: Any,
+) -> Stage:
+    """The trials of a cell and its choice.
+
+    Args:
+        cell: without the tuned settings.
+        tried: the settings of each candidate, and the cell with them.
+        tune: how it is tuned.
+        seeds: that are reported.
+        chains: gives the specifications of a cell and of what comes before it, for each of some seeds.
+
+    Raises:
+        UserError: something in it does not exist or does not go together.
+    """
+    from pebench.encoding_config import encoding_config
+
+    splits = _splits(cell, tune)
+    trials: dict[str, RunSpec] = {}
+    judged: list[tuple[str, ...]] = []
+    final: list[list[RunSpec]] = []
+    for number, (settings, own) in enumerate(tried, 1):
+        found = chains(_on(own, splits, 0), tune.seeds)
+        trials |= {spec.run_id: spec for chain in found for spec in chain}
+        judged.append(tuple(chain[-1].run_id for chain in found))
+        if judged[-1] in judged[:-1]:
+            raise UserError(
+                f"candidate {number} of {cell.encoding} is the same run as candidate "
+                f"{judged.index(judged[-1]) + 1}: a value stands twice ({settings})."
+            )
+        final.append([spec for chain in chains(_on(own, splits, 1), seeds) for spec in chain])
+    places = list(zip(*final, strict=True))
+    open_places = [n for n, specs in enumerate(places) if len({spec.run_id for spec in specs}) > 1]
+    known = [specs[0] for n, specs in enumerate(places) if n not in set(open_places)]
+    metric, extent = _judge(final[0][-1], tune)
+    label = encoding_config({cell.encoding: cell.options.get("encoding", {})}).label
+    choice = Choice(
+        key="",
+        encoding=label,
+        task=final[0][-1].task.label,
+        metric=metric,
+        extent=extent,
+        seeds=tune.seeds,
+        reported=tuple(seeds),
+        splits=splits,
+        candidates=tuple(
+            Candidate(settings=settings, trials=runs, cells=tuple(specs[n] for n in open_places))
+            for (settings, _), runs, specs in zip(tried, judged, final, strict=True)
+        ),
+    )
+    key = f"{final[0][-1].encoding.stem}-{_digest(choice)}"
+    return Stage(list(trials.values()), known, choice.model_copy(update={"key": key}))
+
+
+def _splits(cell: Cell, tune: Tune) -> tuple[str, ...]:
+    """The splits of the two stages, none where the task has none."""
+    if not tasks.load(cell.task).on_split(tune.split):
+        return ()
+    if cell.has_value("task.split"):
+        raise UserError(
+            f"task '{cell.task}' has a split of its own, but a tuned sweep chooses on one and reports on "
+            "another: leave it out, or write 'split' and 'report' under 'tune'."
+        )
+    return (tune.split, tune.report)
+
+
+def _on(cell: Cell, splits: Sequence[str], place: int) -> Cell:
+    return cell.updated("task", tasks.load(cell.task).on_split(splits[place])) if splits else cell
+
+
+def _judge(spec: RunSpec, tune: Tune) -> tuple[str, tuple[int, ...]]:
+    """The metric and the extent that choose."""
+    from pebench.resolve import build_task
+
+    task = build_task(spec)
+    known = [metric.name for metric in task.metrics()]
+    metric = tune.metric or known[0]
+    if metric not in known:
+        raise unknown("metric", metric, known, f"task '{spec.task.name}'")
+    extents = task.extents()
+    extent = tune.extent or task.trained_extent()
+    if len(extent) == 1:
+        extent = extent * len(extents[0])
+    if extent not in extents:
+        measured = join_and(extent_name(each) for each in extents)
+        raise UserError(
+            f"'tune' judges the candidates at {extent_name(extent)}, but task '{spec.task.name}' is "
+            f"evaluated at {measured}: name one of these with 'extent', or evaluate there too."
+        )
+    return metric, extent
+
+
+def _digest(choice: Choice) -> str:
+    parts = [choice.metric, choice.extent] + [
+        [candidate.settings, candidate.trials, [spec.run_id for spec in candidate.cells]]
+        for candidate in choice.candidates
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
