@@ -25,7 +25,8 @@ class Added:
     """Marks a setting that came later: ``clip_own: Annotated[float | None, Added()] = None``.
 
     At its default, which computes what was computed before there was the setting, the setting is left out of
-    the identity, so that the runs from before keep their names.
+    the identity, so that the runs from before keep their names. An option of an encoding or a task is marked
+    the same way, and at its default it is not written down.
     """
 
 
@@ -45,7 +46,7 @@ class PluginConfig(Frozen):
     Attributes:
         name: as the registry knows it.
         version: that of its results.
-        options: every option, defaults filled in.
+        options: every option, defaults filled in, less each `Added` one at its default.
         label: how tables call it, the name and the options that are not defaults; not part of the identity.
     """
 
@@ -213,7 +214,7 @@ class RunSpec(Frozen):
         return f"{self.encoding.stem}-{_digest(identity)}"
 
     def _identity(self) -> dict[str, Any]:
-        identity = _without_additions(self)
+        identity = without_additions(self)
         for choice in ("encoding", "task"):
             del identity[choice]["label"]
         if self.start is not None:
@@ -221,7 +222,7 @@ class RunSpec(Frozen):
         return identity
 
 
-def _without_additions(model: BaseModel) -> dict[str, Any]:
+def without_additions(model: BaseModel) -> dict[str, Any]:
     """The values of a model and those inside it, less each `Added` one at its default."""
     values = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
@@ -230,7 +231,7 @@ def _without_additions(model: BaseModel) -> dict[str, Any]:
         if added and value == field.get_default(call_default_factory=True):
             del values[name]
         elif isinstance(value, BaseModel):
-            values[name] = _without_additions(value)
+            values[name] = without_additions(value)
     return values
 
 

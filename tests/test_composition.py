@@ -228,7 +228,7 @@ def test_what_reads_turned_queries_and_keys_is_no_function_of_distances() -> Non
 
 def test_a_version_of_a_part_is_in_the_identity() -> None:
     config = encoding_config("rope + fox")
-    assert [part["version"] for part in config.options["parts"]] == [1, 2]
+    assert [part["version"] for part in config.options["parts"]] == [1, 3]
 
 
 PRICES = [Cost((8,), "parameters", 10, 12, 1.2)]

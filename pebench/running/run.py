@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from pebench.encoding_config import same_encoding
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.resolve import build_task, encoding_of, evaluations
@@ -187,8 +188,7 @@ class _Run:
             task.keep(self.folder.path)
         model, optimiser = self._build(task)
         if start is not None:
-            begun = start.spec().encoding
-            converts = (begun.name, begun.options) != (self.spec.encoding.name, self.spec.encoding.options)
+            converts = not same_encoding(start.spec().encoding, self.spec.encoding)
             self.log.info("starts from %s, %s", start.run_id, load_start(start, model, converts))
         newest = self.ranks.broadcast_object("checkpoint", checkpoint.newest(self.folder.checkpoint))
         state = checkpoint.load(self.folder.checkpoint, newest, model, optimiser, self.device)
