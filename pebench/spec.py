@@ -186,9 +186,8 @@ class Training(Frozen):
                 "'decay' says over how many updates 'warmup-stable-decay' comes down, and nothing else"
             )
         if self.steps and self.decay > self.steps - self.warmup:
-            raise ValueError(
-                f"a 'warmup' of {self.warmup} and a 'decay' of {self.decay} do not fit into {self.steps} steps"
-            )
+            both = f"a 'warmup' of {self.warmup} and a 'decay' of {self.decay}"
+            raise ValueError(f"{both} do not fit into {self.steps} steps")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ runs/<id>/spec.json         what was asked for, with every default
           log.txt           what a person may want to read
           worker.json       who works on it now, and when it last said so
           checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
-          continuation/     the state from which a run with more updates goes on, if the schedule has such a one
+          continuation/     the state from which a run with more updates goes on, if its schedule allows that
           failure.json      why the last attempt ended, if it ended badly
           model.safetensors the trained weights
           result.json       the scores; its presence is what "finished" means
@@ -335,9 +335,8 @@ class RunFolder:
 
     def curve(self) -> list[CurvePoint]:
         """The scores during training, each moment once, in order."""
-        return [
-            point for _, point in sorted({p.step: p for p in _lines(self.curve_file, CurvePoint)}.items())
-        ]
+        found = {point.step: point for point in _lines(self.curve_file, CurvePoint)}
+        return [found[step] for step in sorted(found)]
 
     def create(self, spec: RunSpec, plugins: dict[str, bytes]) -> None:
         """Makes the folder, unless it is there already; the specification comes last and makes it

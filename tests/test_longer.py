@@ -1,4 +1,4 @@
-"""A run that goes on where a shorter one ended is the run that would have been trained from the first update."""
+"""A run that goes on where a shorter one ended is the run that is trained from the first update."""
 
 from __future__ import annotations
 
@@ -137,6 +137,7 @@ def test_a_schedule_that_makes_it_another_run_is_refused(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = _trained(place)
+    capsys.readouterr()
     assert main(["run", "--longer", run, "--set", "train.steps=9"]) == 2
     sentence = capsys.readouterr().err
     assert "has the schedule 'cosine', whose every rate depends on the number of updates" in sentence

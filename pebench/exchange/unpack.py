@@ -25,6 +25,7 @@ _HEADERS = 2**20
 _MOST = {
     "metrics.jsonl": 2**30,
     "system.jsonl": 2**28,
+    "curve.jsonl": 2**28,
     "log.txt": 2**28,
     "result.json": 2**26,
     "tokenizer.json": 2**28,
