@@ -74,7 +74,7 @@ def test_a_run_that_is_looked_at_ends_bit_for_bit_like_one_that_is_not(place: Pa
 
 
 def test_what_is_found_after_an_update_is_what_a_run_that_ends_there_finds(place: Path) -> None:
-    constant = {"schedule": "constant", "keep_weights": True}
+    constant: dict[str, Any] = {"schedule": "constant", "keep_weights": True}
     long = begun(place, "long", evaluate_every=None, evaluate_at=[3, 4], **constant)
     short = begun(place, "short", plain=True, steps=4, schedule="constant")
     execute(long, EXECUTION)

@@ -4,6 +4,7 @@ manifest.json             SHA-256 and size of every other file, first in the arc
 sweeps/<name>.json        which runs a sweep is made of
 runs/<id>/<file>          what `pebench.store` keeps of a run, without what only its own machine needs
 runs/<id>/plugins/<file>
+runs/<id>/weights/<file>  those kept during training
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ MANIFEST = "manifest.json"
 
 _FILE = "|".join(re.escape(name) for name in ("spec.json", "failure.json", *FINISHED, *WEIGHTS))
 _MEMBER = re.compile(
-    rf"runs/(?P<run>[a-z0-9][a-z0-9_-]{{0,200}})/(?P<file>{_FILE}|plugins/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,200}})"
+    rf"runs/(?P<run>[a-z0-9][a-z0-9_-]{{0,200}})/(?P<file>{_FILE}|plugins/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,200}}"
+    r"|weights/step-[0-9]{8}\.safetensors)"
     r"|sweeps/(?P<sweep>[a-z0-9]+(-[a-z0-9]+)*)\.json"
 )
 

@@ -10,6 +10,7 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.published import Match
+from pebench.leaderboard.run_data import by_place
 from pebench.scores import extent_name
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def frames(board: Board) -> dict[str, pandas.DataFrame]:
         "costs.csv": _costs(board),
         "runs.csv": _runs(board.collection),
     }
+    if board.curves:
+        found["curves.csv"] = _curves(board.collection)
     if board.overall:
         found["overall.csv"] = _overall(board)
     if board.published is not None:
@@ -35,6 +38,21 @@ def _scores(collection: Collection) -> pandas.DataFrame:
     """One row a run, metric, extent and extrapolation."""
     frame = _described(collection.scores, collection)
     return frame[[*_names(collection), "seed", "metric", "extent", "extrapolation", "value", "run_id"]]
+
+
+def _curves(collection: Collection) -> pandas.DataFrame:
+    """One row a run, look, metric, extent and extrapolation."""
+    import pandas
+
+    rows = [
+        (run.run_id, run.group, run.spec.seed, moment.step, moment.items, *place, value)
+        for run in collection.runs
+        for moment in run.curve
+        for place, value in by_place(moment.scores).items()
+    ]
+    names = ["run_id", "group", "seed", "update", "items", "metric", "extent", "extrapolation", "value"]
+    frame = _described(pandas.DataFrame(rows, columns=names), collection)
+    return frame[[*_names(collection), *names[2:], "run_id"]]
 
 
 def _leaderboard(board: Board) -> pandas.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 from pebench.errors import UserError
 from pebench.leaderboard.paired_test import Sample
 from pebench.spec import RunSpec
-from pebench.store import Result, RunFolder, SweepRecord, Unreadable
+from pebench.store import CurvePoint, Result, RunFolder, Score, SweepRecord, Unreadable
 from pebench.sweeping.recorded import submitted_specs
 from pebench.task_record import TaskRecord, task_record
 
@@ -33,6 +33,7 @@ class RunData:
         result: what came out, None while there is nothing.
         provenance: where it comes from, see `pebench.running.provenance.describe`; empty before it began.
         failure: why its last attempt ended, empty if it did not end badly.
+        curve: its scores during training, in order; empty where nobody asked for them.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class RunData:
     result: Result | None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
+    curve: tuple[CurvePoint, ...] = ()
 
     @cached_property
     def group(self) -> str:
@@ -70,10 +72,15 @@ class RunData:
     @cached_property
     def scores(self) -> dict[Place, float]:
         """The scores by place; NaN for an evaluation that gave no number."""
-        found = self.result.scores if self.result is not None else ()
-        places = [(score.metric, score.extent, score.extrapolation) for score in found]
-        values = [math.nan if score.value is None else score.value for score in found]
-        return dict(zip(places, values, strict=True))
+        return by_place(self.result.scores if self.result is not None else ())
+
+
+def by_place(scores: Iterable[Score]) -> dict[Place, float]:
+    """Scores by place; NaN for an evaluation that gave no number."""
+    return {
+        (score.metric, score.extent, score.extrapolation): math.nan if score.value is None else score.value
+        for score in scores
+    }
 
 
 def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
@@ -126,4 +133,4 @@ def _read(folder: RunFolder, spec: RunSpec) -> RunData:
     result = folder.result()
     failure = folder.failure() if result is None else None
     message = failure.message if failure is not None else ""
-    return RunData(folder.run_id, spec, result, folder.provenance(), message)
+    return RunData(folder.run_id, spec, result, folder.provenance(), message, tuple(folder.curve()))

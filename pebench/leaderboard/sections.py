@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
+from pebench.leaderboard.learning_curves import LearningCurves
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import (
     decimal,
@@ -141,6 +142,7 @@ def overall_table(board: Board) -> Table:
 def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
     """The sections below the scores of a task: its costs and the published figures."""
     found = [
+        *(_curves(curves) for curves in board.curves if curves.table is table),
         Section("Cost", _costs(board, table)),
         Section("Published figures", _published(board, table), PUBLISHED),
     ]
@@ -156,6 +158,23 @@ def seeds_table(table: LeaderboardTable) -> Table:
             values = [Value("" if math.isnan(score) else number(score), score) for score in scores]
             rows.append([Value(row.label), Value(str(seed), seed), *values])
     return Table(["encoding", "seed", *extent_headings(table)], rows, "scores.csv")
+
+
+def _curves(curves: LearningCurves) -> Section:
+    """The means at no more than eight of the looks, the last of which are among them."""
+    chosen = sorted({curves.updates[-1 - back * (len(curves.updates) - 1) // 7] for back in range(8)})
+    if len(curves.updates) > 1:
+        chosen = sorted({*chosen, curves.updates[-2]})
+    rows = []
+    for label, own in curves.means.items():
+        means = [own.get(update, math.nan) for update in chosen]
+        rows.append([Value(label), *(Value("" if math.isnan(m) else number(m), m) for m in means)])
+    order = curves.order
+    return Section(
+        f"By updates, at {extent_name(curves.extent)}",
+        Table(["encoding", *(f"{update:,}" for update in chosen)], rows, "curves.csv"),
+        order.sentence(curves.extent) if order is not None else "",
+    )
 
 
 def _costs(board: Board, table: LeaderboardTable) -> Table:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pebench.errors import UserError, unknown
 from pebench.leaderboard.run_data import RunData
 from pebench.spec import RunSpec
-from pebench.store import Result, SweepRecord
+from pebench.store import CurvePoint, Result, RunFolder, SweepRecord
 from pebench.sweeping.recorded import name_of
 from pebench.tracking.address import connect, database_file, tracking_uri, without_secrets
 from pebench.tracking.paging import all_pages
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_SPEC, _RESULT, _PROVENANCE = "spec.json", "result.json", "provenance.json"
+_SPEC, _RESULT, _PROVENANCE, _CURVE = "spec.json", "result.json", "provenance.json", "curve.jsonl"
 
 
 def read_store(uri: str, wanted: Sequence[str]) -> list[tuple[SweepRecord, list[RunData]]]:
@@ -94,6 +94,7 @@ def _read(client: MlflowClient, run: Run) -> RunData:
         spec = RunSpec.model_validate_json(asked)
         result = Result.model_validate_json(said) if said is not None else None
         provenance = json.loads(came_from or "{}")
+        curve = _curve(client, run) if spec.train.looks else ()
     except (ValidationError, ValueError) as error:
         raise UserError(f"a file of run {run_id} in the tracking store cannot be read.") from error
     if spec.run_id != run_id:
@@ -103,7 +104,14 @@ def _read(client: MlflowClient, run: Run) -> RunData:
             f"run {run_id} has finished but has no {_RESULT} in the tracking store: sync it again."
         )
     failure = tags.get("mlflow.note.content", "") if tags.get("status") == "failed" else ""
-    return RunData(run_id, spec, result, provenance, failure)
+    return RunData(run_id, spec, result, provenance, failure, curve)
+
+
+def _curve(client: MlflowClient, run: Run) -> tuple[CurvePoint, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        if _text(client, run, _CURVE, Path(folder)) is None:
+            return ()
+        return tuple(RunFolder(Path(folder)).curve())
 
 
 def _text(client: MlflowClient, run: Run, name: str, folder: Path) -> str | None:

@@ -46,5 +46,8 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
     return folder
 
 
-_OCCASIONAL = {"overall.csv", "published.csv", "leaderboard.tex", "grid.png", "grid.svg"}
+_OCCASIONAL = {
+    *("overall.csv", "published.csv", "curves.csv", "leaderboard.tex"),
+    *(f"{picture}.{kind}" for picture in ("grid", "score-by-update") for kind in ("png", "svg")),
+}
 """Files that not every sweep or call has."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from types import ModuleType
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots import curves, grid, heat_map, trade_off
+from pebench.leaderboard.plots import curves, grid, heat_map, trade_off, updates
 from pebench.leaderboard.plots.style import inline_svg, plain, rendered
 
 PICTURES: dict[str, tuple[str, ModuleType]] = {
     "score-by-extent": ("Score against extent", curves),
     "heat-map": ("Encodings by extents", heat_map),
     "cost-against-quality": ("Cost against quality", trade_off),
+    "score-by-update": ("Score against updates", updates),
     "grid": ("Scores over a grid", grid),
 }
 """Title of each picture and the module that draws it, by the name of its files."""
