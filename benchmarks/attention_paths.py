@@ -59,7 +59,7 @@ class Setting:
         self.leaves = (q, k, v)
 
     def bias(self, name: str) -> Callable[[Leaves], Bias]:
-        """What makes the bias of an encoding: in one dimension if attention is causal, else in two."""
+        """Makes the bias of an encoding: in one dimension if attention is causal, else in two."""
         extent = (self.length,) if self.causal else _rectangle(self.length)
         geometry = Geometry(64 * self.heads, self.heads, 1, extent, self.causal)
         encoding = build_encoding(name, {}, geometry).to(device())
@@ -95,7 +95,7 @@ class Setting:
         return AttentionMask(self.length, self.length, self.causal, device())
 
     def attended(self, leaves: Leaves, bias: Bias | None = None) -> Tensor:
-        """What a model computes."""
+        """The output of a model."""
         return attend(*leaves, bias, mask=self.mask(), scale=leaves[0].shape[-1] ** -0.5).values
 
     def whole(self, bias: Callable[[Leaves], Bias], leaves: Leaves) -> Tensor:

@@ -10,7 +10,6 @@ those that each process kept busy, its helpers beside the training included.
 from __future__ import annotations
 
 import argparse
-import contextlib
 from dataclasses import replace
 from statistics import median
 
@@ -30,21 +29,22 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
     here = device().type == "cuda"
     found: dict[tuple[int, str], list[Throughput]] = {}
     names = list(dict.fromkeys((BASELINE, *chosen.encodings)))
-    with contextlib.ExitStack() as stack:
-        among = {}
-        for name in names:
-            work = Work(
-                name,
-                chosen.size,
-                chosen.extent,
-                chosen.batch,
-                chosen.vocabulary,
-                "bfloat16" if here else "float32",
-                compiled=chosen.compile,
-                threads=THREADS_ON_CUDA if here else torch.get_num_threads(),
-                warmup=chosen.warmup,
-            )
-            among[name] = stack.enter_context(trainers(work, chosen.processes))
+    works = [
+        Work(
+            name,
+            chosen.size,
+            chosen.extent,
+            chosen.batch,
+            chosen.vocabulary,
+            "bfloat16" if here else "float32",
+            compiled=chosen.compile,
+            threads=THREADS_ON_CUDA if here else torch.get_num_threads(),
+            warmup=chosen.warmup,
+        )
+        for name in names
+    ]
+    with trainers(works, chosen.processes) as made:
+        among = dict(zip(names, made, strict=True))
         for _ in range(chosen.rounds):
             for count in chosen.processes:
                 for name in names:

@@ -45,7 +45,7 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
         warmup=WARMUP,
     )
     times: dict[int, list[float]] = {count: [] for count in chosen.processes}
-    with trainers(work, chosen.processes) as among:
+    with trainers([work], chosen.processes) as (among,):
         for _ in range(chosen.rounds):
             for count in chosen.processes:
                 times[count].append(1 / throughput(among, count, chosen.seconds).updates)

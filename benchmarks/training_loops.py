@@ -55,7 +55,7 @@ OPTION = {"rope": "rotary_pos_emb", "alibi": "alibi_pos_bias"}
 
 @dataclass(frozen=True)
 class Conditions:
-    """What both sides compute in.
+    """The setting that both sides compute in.
 
     Attributes:
         half: bfloat16 under autocast. compiled: through `torch.compile`. fused: the optimiser and, where it
@@ -254,7 +254,7 @@ def equal(compiled: bool) -> dict[str, Conditions]:
 
 
 def defaults() -> dict[str, Conditions]:
-    """What each does unasked."""
+    """The precision and the compiler that each has unasked."""
     fast = device().type == "cuda"
     return {
         "pebench": Conditions(half=False, compiled=False, fused=True, flush=True),

@@ -57,10 +57,10 @@ from pebench.spec import Training
 BASELINE = "none"
 
 FIRST = ("none", "rope", "alibi", "fox", "cable", "seqpe:dropout=0", "seqpe", "seqpe:dropout=0,unshared")
-"""What is measured first, if time should run out."""
+"""Encodings that are measured first, if time should run out."""
 
 LAST = ("cope", "dape", "fire")
-"""What takes longest."""
+"""Encodings that take longest."""
 
 MEASURED = 0.25
 """Seconds that one measurement takes at least. On CUDA it takes as many steps, too, as a run takes between

@@ -100,7 +100,7 @@ def timed(work: Work) -> float:
 
 
 def clock() -> str:
-    """What `timed` counts: on a CPU with one thread the time that this process had the processor, since on a
+    """The clock of `timed`: on a CPU with one thread the time that this process had the processor, since on a
     shared machine long work would else be interrupted more often than short."""
     return PROCESSOR if device().type == "cpu" and torch.get_num_threads() == 1 else "wall clock"
 

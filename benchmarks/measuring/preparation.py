@@ -13,7 +13,7 @@ Beginning = Callable[[], float]
 
 
 def prepare(beginnings: Mapping[str, Beginning], processes: int) -> dict[str, float]:
-    """What each beginning returns, called in a process of its own that leaves what it compiles in the cache.
+    """Results of the beginnings, called in processes of their own that leave compiled kernels in the cache.
 
     What fails here, for several at once may be more than fits into memory, is left for the measurement.
 

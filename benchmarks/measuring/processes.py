@@ -1,4 +1,4 @@
-"""What a command costs that is a process of its own."""
+"""The costs of a command in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 class Spent(NamedTuple):
-    """What it cost.
+    """The costs of one.
 
     Attributes:
         seconds: by the wall clock. processor: seconds that it had a processor.

@@ -1,4 +1,4 @@
-"""What a piece of work spends its time on: kernels on a CUDA device, operators on a CPU."""
+"""The time of a piece of work by its parts: kernels on a CUDA device, operators on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark takes on its command line, the table it prints and the file it writes."""
+"""The arguments of a benchmark, the table that it prints and the file that it writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMMIT, DIRTY = source_code.commit()
 """Of the code that this process runs, whatever the checkout comes to hold meanwhile."""
 
 Record = dict[str, Any]
-"""What a file of results holds: title, baseline, machine, and rows as `Row` has them."""
+"""The content of a file of results: title, baseline, machine, and rows as `Row` has them."""
 
 
 class Arguments(argparse.ArgumentParser):
@@ -88,7 +88,7 @@ def write(output: Path, record: Record) -> None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What went wrong, for a log."""
+    """An error in one line, for a log."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
@@ -99,7 +99,7 @@ def _told(row: Row, baseline: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures hold for."""
+    """The machine, the code and the libraries that the figures hold for."""
     found = provenance.describe(device())
     cores = found["machine"]["cores"]
     on_cuda = device().type == "cuda"
@@ -119,7 +119,7 @@ def machine() -> dict[str, Any]:
 
 
 def caption(record: Record) -> str:
-    """What all rows have in common."""
+    """The settings that all rows have in common."""
     common = ", ".join(f"{key} {text(value)}" for key, value in shared(record["rows"]).items())
     meaning = f"ratio: time of {record['baseline']} by own time, median and quartiles of the rounds"
     return f"{common}; {meaning}" if common else meaning

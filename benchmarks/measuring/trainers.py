@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from typing import NamedTuple
@@ -24,7 +25,7 @@ LOGGED = Execution().log_every
 
 @dataclass(frozen=True)
 class Work:
-    """What a process trains.
+    """The training of a process.
 
     Attributes:
         encoding: a label such as ``seqpe:dropout=0``. size: of the model. extent: tokens of a sequence.
@@ -93,29 +94,32 @@ def _train(orders: Connection, barriers: dict[int, Barrier], work: Work) -> None
 
 
 @contextmanager
-def trainers(work: Work, counts: list[int]) -> Iterator[list[Trainer]]:
-    """As many as the largest of the counts, warmed up; they end with the context."""
+def trainers(works: list[Work], counts: list[int]) -> Iterator[list[list[Trainer]]]:
+    """As many as the largest of the counts of each work, warmed up; they end with the context."""
     spawn = multiprocessing.get_context("spawn")
     barriers = {count: spawn.Barrier(count) for count in counts}
-    made = []
+    made: list[list[Trainer]] = [[] for _ in works]
+
+    def start(number: int) -> Trainer:
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_train, args=(theirs, barriers, works[number]), daemon=True)
+        process.start()
+        theirs.close()
+        made[number].append(Trainer(process, ours))
+        return made[number][-1]
+
     try:
-        for _ in range(max(counts)):
-            ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=_train, args=(theirs, barriers, work), daemon=True)
-            process.start()
-            theirs.close()
-            made.append(Trainer(process, ours))
-            if work.compiled and len(made) == 1:
-                # What one has compiled the others find.
-                ours.recv()
-        for trainer in made[1 if work.compiled else 0 :]:
-            trainer.orders.recv()
+        # What the first of each work has compiled the others find.
+        for count in (1, max(counts) - 1):
+            begun = [start(number) for number in range(len(works)) for _ in range(count)]
+            for trainer in begun:
+                trainer.orders.recv()
         yield made
-        for trainer in made:
+        for trainer in chain.from_iterable(made):
             trainer.orders.send((0.0, 0))
             trainer.process.join()
     finally:
-        for trainer in made:
+        for trainer in chain.from_iterable(made):
             trainer.process.kill()
 
 

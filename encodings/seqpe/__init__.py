@@ -24,9 +24,6 @@ from pebench.position_encoding import (
 )
 from pebench.transfer import send
 
-READ_AT_ONCE = 528
-"""Strings in a part of what is read compiled: a quarter of what 64 pivots are compared with, 33 each."""
-
 WINDOWS = 320
 """Shifted training windows that are drawn once, and used again and again."""
 
@@ -198,10 +195,12 @@ class SeqPE(PositionEncoding):
             self.unplaced_vectors = nn.Parameter(torch.randn(geometry.prefix_tokens, channels) * 0.02)
 
     def compile_training(self, compile_whole: Compile) -> None:
-        """The reader, on CUDA: there kernels one by one take longer than one for many. It reads strings a
-        fixed number at a time: compiling each of the numbers that steps have took minutes."""
+        """The reader, on CUDA: there kernels one by one take longer than one for many. It has two forms: for
+        the trained extent, and for what the objectives compare in a step. Other numbers of strings, which
+        shifted steps have, are filled up to them."""
         if self.encoder.readout.device.type == "cuda":
-            self._read_whole = in_parts(compile_whole(self.encoder.forward), READ_AT_ONCE)
+            counts = [math.prod(self.geometry.extent), self.drawing.strings]
+            self._read_whole = in_parts(compile_whole(self.encoder.forward), [n for n in counts if n])
 
     def limit(self) -> int:
         """As many as the digits can name."""

@@ -64,6 +64,11 @@ class Drawing:
     pivots: int
     draws: int
 
+    @property
+    def strings(self) -> int:
+        """Positions of a step, all together."""
+        return self.pivots * (1 + self.mix.size) + self.draws * self.mix.size
+
     def of(self, draw: StepRNG) -> Comparisons:
         """Those of a step."""
         number, place = divmod(draw.step, STEPS_AT_ONCE)

@@ -18,6 +18,9 @@ ROWS_AT_ONCE = {"cpu": 512}
 """Tokens whose keys and values are gathered, or whose perceptrons are computed, at a time, by device: what
 belongs to them stays in a CPU's cache. Elsewhere `MANY_ROWS`."""
 
+ALIGNED = 64
+"""Rows of a factor of a product on CUDA are a multiple of it: others take kernels of older cards."""
+
 MANY_ROWS = 4096
 """Bounds memory at long extents."""
 
@@ -337,7 +340,8 @@ class _Choice:
 
     def __init__(self, number: Tensor, rows: int) -> None:
         self.number = number
-        every = torch.arange(rows, device=number.device)
+        self.spare = -rows % ALIGNED
+        every = torch.arange(rows + self.spare, device=number.device)
         self.product = number[..., None] == every if number.device.type == "cuda" else None
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -345,14 +349,19 @@ class _Choice:
         if self.product is None:
             return _gather(rows, self.number)
         with torch.autocast(rows.device.type, enabled=False):
-            chosen: Tensor = (self.product.to(rows.dtype) @ rows.flatten(1)).unflatten(-1, rows.shape[1:])
+            table = F.pad(rows.flatten(1), (0, 0, 0, self.spare))
+            chosen: Tensor = (self.product.to(rows.dtype) @ table).unflatten(-1, rows.shape[1:])
             return chosen
 
 
-def in_parts(read: Callable[[Strings], Tensor], count: int) -> Callable[[Strings], Tensor]:
-    """Reads strings `count` at a time, the last part filled up: one compiled form serves any number."""
+def in_parts(read: Callable[[Strings], Tensor], counts: Sequence[int]) -> Callable[[Strings], Tensor]:
+    """Reads strings a few fixed numbers at a time, the last part filled up: one compiled form for each serves
+    all numbers. Those that fit into one part are read in the smallest that they fit into, others in the
+    largest."""
+    ordered = sorted(counts)
 
     def whole(strings: Strings) -> Tensor:
+        count = next((each for each in ordered if len(strings.digits) <= each), ordered[-1])
         spare = -len(strings.digits) % count
         digits = F.pad(strings.digits, (0, 0, 0, spare)).split(count)
         visible: Sequence[Tensor | None] = [None] * len(digits)

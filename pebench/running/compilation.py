@@ -51,12 +51,21 @@ def share_compiled_kernels() -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
-def compile_whole(function: Callable[P, Tensor], backend: str = "inductor") -> Callable[P, Tensor]:
+def compile_whole(
+    function: Callable[P, Tensor], backend: str = "inductor", graphs: bool = False
+) -> Callable[P, Tensor]:
     """A function compiled for the lengths that it is called with, whose gradients are computed as uncompiled.
 
     Training goes back outside of autocast, where products of float32 are of float32. Left to itself a
     compiler goes back under the autocast that it met on the way forward, and rounds their factors to
     bfloat16.
+
+    Args:
+        function: has tensors for arguments and result.
+        backend: of `torch.compile`.
+        graphs: whether its kernels are recorded as CUDA graphs, and replayed: a host takes longer to launch
+            those of a small model one by one than a GPU to compute them. What the function returned in one
+            step is overwritten in the next, which `begin_step` announces.
     """
     # Takes half a second to import, which a run that is not compiled need not wait for.
     import torch._inductor.config as inductor
@@ -67,7 +76,14 @@ def compile_whole(function: Callable[P, Tensor], backend: str = "inductor") -> C
     inductor.realize_reads_threshold = MOST_READS
     # What a function keeps for its next call is not kept in a compiled one, which computes it once anyway.
     warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`", UserWarning)
-    return torch.compile(function, dynamic=False, backend=backend)
+    mode = "reduce-overhead" if graphs else None
+    return torch.compile(function, dynamic=False, backend=backend, mode=mode)
+
+
+def begin_step() -> None:
+    """Says that results of compiled functions that are replayed from CUDA graphs are needed no more. In one
+    step there may be any number of calls, forwards and back, in any order."""
+    torch.compiler.cudagraph_mark_step_begin()
 
 
 def forget_compiled() -> None:

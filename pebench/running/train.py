@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from pebench.position_encoding import PositionEncoding, StepRNG, Table, tabulate
 from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
-from pebench.running.compilation import compile_whole
+from pebench.running.compilation import begin_step, compile_whole
 from pebench.running.optimisation import Clipping, set_rates
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
@@ -119,9 +120,11 @@ class _Update:
         self.model, self.task, self.optimiser, self.training = model, task, optimiser, training
         self.encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         self.seed, self.device, self.ranks = seed, device, ranks
-        self.loss_of: Loss = compile_whole(task.loss) if compiled else task.loss
+        self.loss_of: Loss = task.loss
         if compiled:
-            self.encoding.compile_training(compile_whole)
+            compiler = partial(compile_whole, graphs=device.type == "cuda")
+            self.loss_of = compiler(task.loss)
+            self.encoding.compile_training(compiler)
         self.half = training.precision == "bfloat16"
         self.extent = task.geometry().extent
         self.served = self.encoding.trained_with
@@ -136,6 +139,7 @@ class _Update:
 
     def __call__(self, step: int, batch: Batch, positions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and the norm of the gradient before it was clipped."""
+        begin_step()
         draw = StepRNG(self.seed, step)
         with _encoding_products(self.encoding, self.training):
             seed_noise("encoding", self.seed, step, self.ranks, self.device)

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from pebench.resolve import resolve
+from pebench.running.compilation import compile_whole
 from pebench.running.execution import Execution
 from pebench.running.run import execute
 from pebench.store import Result, RunFolder
@@ -127,6 +128,30 @@ def test_compiled_training_is_that_of_eager_training(place: Path, encoding: Any,
     _result(plain)
     _result(compiled, EXECUTION.model_copy(update={"compile": True}))
     _alike(plain, compiled, LOSS_TOLERANCE * (4 if precision == "bfloat16" else 1))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings(r"ignore::UserWarning:torch\._inductor")
+@pytest.mark.filterwarnings(r"ignore::FutureWarning:torch\._inductor")
+@pytest.mark.parametrize(
+    "encoding",
+    ["none", {"seqpe": {"positions": 200}}, {"seqpe": {"positions": 200, "shifted": 1.0}}],
+    ids=str,
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_replayed_graphs_compute_and_draw_what_single_kernels_do(
+    place: Path, monkeypatch: pytest.MonkeyPatch, encoding: Any, accumulate: int
+) -> None:
+    """Dropout of model and encoder is drawn anew in each replay, and as without graphs."""
+    compiled = EXECUTION.model_copy(update={"compile": True, "log_every": 1})
+    training = {"steps": 12, "accumulate": accumulate, "precision": "bfloat16"}
+    replayed, launched = (_run(place, name, encoding, **training) for name in ("replayed", "launched"))
+    _result(replayed, compiled)
+    monkeypatch.setattr("pebench.running.train.compile_whole", lambda f, graphs: compile_whole(f))
+    _result(launched, compiled)
+    losses, others = _losses(replayed), _losses(launched)
+    for step, loss in losses.items():
+        assert loss == pytest.approx(others[step], abs=1e-3), step
 
 
 def test_costs_are_those_of_the_device(place: Path) -> None:
