@@ -121,8 +121,9 @@ class _Update:
         self.encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         self.seed, self.device, self.ranks = seed, device, ranks
         self.loss_of: Loss = task.loss
+        self.graphs = compiled and device.type == "cuda"
         if compiled:
-            compiler = partial(compile_whole, graphs=device.type == "cuda")
+            compiler = partial(compile_whole, graphs=self.graphs)
             self.loss_of = compiler(task.loss)
             self.encoding.compile_training(compiler)
         self.half = training.precision == "bfloat16"
@@ -139,7 +140,9 @@ class _Update:
 
     def __call__(self, step: int, batch: Batch, positions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and the norm of the gradient before it was clipped."""
-        begin_step()
+        if self.graphs:
+            # It imports the compiler, which other runs need not wait for.
+            begin_step()
         draw = StepRNG(self.seed, step)
         with _encoding_products(self.encoding, self.training):
             seed_noise("encoding", self.seed, step, self.ranks, self.device)
