@@ -3,20 +3,24 @@ did."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_sweeps import tiny
 from trained_runs import trained
 
 from pebench.atomic import write_json
+from pebench.cli import main
 from pebench.encoding_config import build_encoding, current_options, encoding_config, same_encoding
 from pebench.position_encoding import Geometry
 from pebench.resolve import build_task, encoding_of, resolve
 from pebench.running.finished import load_finished
 from pebench.spec import PluginConfig, RunSpec
+from pebench.store import RunFolder
 
 TEXT = {"language-modeling": {"data": "python-docs", "extent": 128, "evaluate": [128, 512]}}
 
@@ -92,3 +96,19 @@ def test_the_folder_of_a_run_of_an_earlier_definition_is_read(place: Path) -> No
     encoding: Any = load_finished(folder, torch.device("cpu")).model.encoding
     assert encoding.steps[0].bias is None
     assert encoding.scaled
+
+
+def test_definitions_on_the_command_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = tiny(place)["tasks"][0]["language-modeling"]
+    asked = ["run", "--encoding", "t5", "--threads", "1", "--set", "train.steps=1", "--set", "train.batch=2"]
+    for name, value in {**task, "extent": 80}.items():
+        asked += ["--set", f"task.{name}={json.dumps(value)}"]
+    assert main([*asked, "--option", "max_distance=25%"]) == 0
+    (spec,) = (RunFolder(path.parent).spec() for path in (place / "runs").glob("*/result.json"))
+    assert spec.encoding.options == {"max_distance": "25%"}
+    capsys.readouterr()
+    assert main([*asked, "--option", "max_distance=10%"]) == 2
+    assert "leaves nothing for the others" in capsys.readouterr().err
+    method = ["--set", "task.extrapolations=[dynamic-ntk]"]
+    assert main([*asked, "--set", "train.steps=1", *method]) == 2
+    assert "unknown extrapolation 'dynamic-ntk': did you mean 'dynamic'?" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.terminal import print_board
 from pebench.store import CurvePoint, Point, RunFolder, Score
 from pebench.tracking.record import read_record
+from pebench.tracking.sync import sync
 
 Curve = dict[int, tuple[float, float]]
 """Bits per byte at 128 and 512 by update."""
@@ -143,6 +144,17 @@ def test_the_tracking_store_has_scores_by_update_and_none_at_zero(tmp_path: Path
     record = read_record(run(tmp_path / "runs", "rope", 0, FALLING["rope"]), [])
     found = [(point.step, point.value) for point in record.points if point.metric == "bits-per-byte/512"]
     assert found == [(10, 5.2), (20, 4.4), (40, 3.6)]
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_a_tracking_store_gives_the_same_curves(board: Board, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    sync(tmp_path / "runs", uri)
+    here = write_leaderboard(board, tmp_path / "results")
+    output = ["--output", str(tmp_path / "tracked")]
+    assert main(["leaderboard", "quickstart", "--from-mlflow", uri, *output]) == 0
+    for name in ("curves.csv", "score-by-update.png"):
+        assert (tmp_path / "tracked" / "quickstart" / name).read_bytes() == (here / name).read_bytes()
 
 
 def test_on_the_command_line(place: Path) -> None:
