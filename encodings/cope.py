@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pebench.formulas.constants import WholeConstant, constant
+from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -16,7 +17,6 @@ from pebench.position_encoding import (
     PositionEncoding,
     TableInputs,
 )
-from pebench.spec import Added
 
 
 class CopeEncoding(PositionEncoding):
@@ -45,7 +45,7 @@ class CopeEncoding(PositionEncoding):
         self,
         geometry: Geometry,
         p_max: WholeConstant = 64,
-        scaled_gates: Annotated[bool, Added()] = False,
+        scaled_gates: Annotated[bool, Added(False)] = False,
     ) -> None:
         """
         Args:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pebench.formulas.constants import Constant, constant
 from pebench.formulas.distance import Placed, by_distance, placed
+from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -16,7 +17,6 @@ from pebench.position_encoding import (
     PositionEncoding,
     TableInputs,
 )
-from pebench.spec import Added
 
 HIDDEN = 32
 EPSILON = 1e-6
@@ -50,7 +50,7 @@ class FireEncoding(PositionEncoding):
         self,
         geometry: Geometry,
         shared: bool = False,
-        threshold: Annotated[Constant, Added()] = 512.0,
+        threshold: Annotated[Constant, Added(512.0)] = 512.0,
     ) -> None:
         """
         Args:

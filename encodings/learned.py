@@ -12,7 +12,8 @@ class LearnedEncoding(PositionEncoding):
 
     There is no row past the trained extent, so P is resampled there to the extent that is served: linearly on
     one axis, bicubically on two, trilinearly on three. On one axis a shorter extent uses the first rows as
-    they are; on several, where it means another resolution of the same picture, P is resampled as well.
+    they are; on several, where it means another resolution of the same picture, P is resampled as well. On
+    two axes that is done with antialiasing, as timm does it, which changes what a smaller extent is given.
     """
 
     axes = (1, 2, 3)

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pebench.formulas.distance import entry
+from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -16,7 +17,6 @@ from pebench.position_encoding import (
     PositionEncoding,
     TableInputs,
 )
-from pebench.spec import Added
 
 COMPASS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 """Steps (rows, columns) in the directions 0°, 45°, …, 315°, from the right by way of upwards."""
@@ -56,7 +56,7 @@ class LookHereEncoding(PositionEncoding):
         self,
         geometry: Geometry,
         view: Literal[45, 90, 180] = 90,
-        slope: Annotated[float, Field(ge=0), Added()] = 1.0,
+        slope: Annotated[float, Field(ge=0), Added(1.0)] = 1.0,
     ) -> None:
         """
         Args:

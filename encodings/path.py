@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pebench.formulas.convolution import convolve
+from pebench.formulas.householder import householder_changes
 from pebench.formulas.measurement import measure_for_heads
 from pebench.formulas.projection import projection
 from pebench.position_encoding import (
@@ -21,9 +22,6 @@ from pebench.position_encoding import (
 )
 
 Positive = Annotated[int, Field(ge=1)]
-
-RUN = 64
-"""Tokens in one triangular system."""
 
 
 class PathLayer(nn.Module):
@@ -88,19 +86,7 @@ class PathEncoding(PositionEncoding):
     def bias(self, x: AttentionInputs) -> Dense:
         """The products less q·k. The state keeps the keys as all tokens so far have multiplied them."""
         w, beta = self.transitions(x)
-        first, count, length = x.mask.first, x.q.shape[2], x.k.shape[2]
-        turned, changes = x.state.get("turned", x.k[:, :, :0].float()), []
-        for start in range(0, count, RUN):
-            rows = slice(start, min(start + RUN, count))
-            q, w_run, beta_run = x.q[:, :, rows].float(), w[:, :, rows], beta[:, :, rows, None]
-            keys = x.k[:, :, : first + rows.stop].float()
-            turned = torch.cat((turned, keys[:, :, first + start :]), dim=2)
-            met = beta_run * (w_run @ turned.mT).tril(first + start - 1)
-            system = beta_run * (w_run @ w_run.mT)
-            found = torch.linalg.solve_triangular(system, met, upper=False, unitriangular=True)
-            change = q @ (turned - keys).mT - (q @ w_run.mT).tril() @ found
-            changes.append(F.pad(change * self.scale(), (0, length - first - rows.stop)))
-            turned = turned - found.mT @ w_run
-        x.state["turned"] = turned
-        whole = torch.cat(changes, dim=2)
+        turned = x.state.get("turned", x.k[:, :, :0].float())
+        changes, x.state["turned"] = householder_changes(x.q, x.k, w, beta, turned)
+        whole = changes * self.scale()
         return Dense(lambda block: whole[:, :, block.rows, block.keys])

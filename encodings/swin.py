@@ -1,15 +1,13 @@
 """Swin's relative position bias: a learned number for each head and each step between two cells."""
 
-import functools
-from itertools import accumulate
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pebench.formulas.distance import Cells, by_step, cells, entry
+from pebench.formulas.geometric_steps import geometric_steps
 from pebench.position_encoding import AttentionInputs, Block, Dense, Geometry, PositionEncoding, TableInputs
 
 
@@ -70,24 +68,12 @@ class SwinEncoding(PositionEncoding):
         if extent == self.geometry.extent:
             return steps
         if at.geometric:
-            down, along = (_geometric(*sizes) for sizes in zip(self.geometry.extent, extent, strict=True))
+            down, along = (
+                geometric_steps(*sizes) for sizes in zip(self.geometry.extent, extent, strict=True)
+            )
             return down.to(steps) @ steps @ along.to(steps).T
         sides = [2 * size - 1 for size in extent]
         return F.interpolate(steps[None], size=sides, mode="bicubic", align_corners=False)[0]
-
-
-@functools.cache
-def _geometric(trained: int, served: int) -> Tensor:
-    """(2·served − 1, 2·trained − 1) weights of the trained steps in each step that is served."""
-    low, high = 1.01, 1.5
-    while high - low > 1e-6:
-        ratio = (low + high) / 2
-        reached = sum(ratio**power for power in range(trained - 1))
-        low, high = (low, ratio) if reached > served - 1 else (ratio, high)
-    ahead = list(accumulate(ratio**power for power in range(trained - 1)))
-    places = [-place for place in reversed(ahead)] + [0.0, *ahead]
-    wanted = np.arange(1 - served, served)
-    return torch.from_numpy(np.stack([np.interp(wanted, places, one) for one in np.eye(len(places))], axis=1))
 
 
 def _beside(cells: Dense, numbers: Tensor, query: Tensor, key: Tensor) -> Dense:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pebench.formulas.constants import WholeConstant, constant
 from pebench.formulas.distance import Placed, by_distance, placed
+from pebench.options import Added
 from pebench.position_encoding import AttentionInputs, Bias, Geometry, PositionEncoding, TableInputs
-from pebench.spec import Added
 
 
 class T5Encoding(PositionEncoding):
@@ -33,10 +33,10 @@ class T5Encoding(PositionEncoding):
     def __init__(
         self,
         geometry: Geometry,
-        buckets: Annotated[int, Field(ge=4, le=1_000_000, multiple_of=4), Added()] = 32,
-        max_distance: Annotated[WholeConstant, Added()] = 128,
-        std: Annotated[float, Field(ge=0), Added()] = 0.02,
-        scaled: Annotated[bool, Added()] = True,
+        buckets: Annotated[int, Field(ge=4, le=1_000_000, multiple_of=4), Added(32)] = 32,
+        max_distance: Annotated[WholeConstant, Added(128)] = 128,
+        std: Annotated[float, Field(ge=0), Added(0.02)] = 0.02,
+        scaled: Annotated[bool, Added(True)] = True,
     ) -> None:
         """
         Args:

@@ -5,9 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pebench.api import encoding, load, load_sweep, run
+    from pebench.api import (
+        Geometry,
+        encoding,
+        load,
+        load_plugin,
+        load_sweep,
+        results,
+        run,
+        status,
+        submit,
+    )
 
-__all__ = ["encoding", "load", "load_sweep", "run"]
+__all__ = [
+    "Geometry",
+    "encoding",
+    "load",
+    "load_plugin",
+    "load_sweep",
+    "results",
+    "run",
+    "status",
+    "submit",
+]
 __version__ = "0.1.0"
 
 
@@ -18,3 +38,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     raise AttributeError(f"module 'pebench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return sorted([*__all__, "__version__"])

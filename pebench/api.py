@@ -1,25 +1,50 @@
-"""Interface for Python: `pebench.running.run`, `pebench.load_sweep` and `pebench.position_encoding`."""
+"""Interface for Python: what `pebench` the command does, for scripts and notebooks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from pebench.encoding_config import build_encoding
+from pebench.errors import UserError
+from pebench.leaderboard import from_runs, make_board
+from pebench.leaderboard.results import Results
 from pebench.options import validated
 from pebench.position_encoding import Geometry, PositionEncoding
-from pebench.resolve import plugin_files, resolve
-from pebench.running.execution import Execution, torch_device
+from pebench.registry import load_plugin as _load_plugin
+from pebench.resolve import plugin_files, resolve, start_named
+from pebench.running.execution import Execution, Observer, torch_device
 from pebench.running.finished import FinishedRun, load_finished
 from pebench.running.launch import execute_here
 from pebench.spec import Frozen, RunSpec
 from pebench.store import Result, RunFolder, find_run, runs_folder
-from pebench.sweeping.sweep import load_sweep
+from pebench.submission.cells import carry_out
+from pebench.submission.progress import Bars, Display
+from pebench.submission.resources import Resources
+from pebench.submission.status import CellStatus, statuses
+from pebench.submission.submissions import Cluster
+from pebench.submission.submit import Submitted, execution_of
+from pebench.submission.submit import submit as _submit
+from pebench.sweeping.recorded import recorded_sweep
+from pebench.sweeping.sweep import Sweep, load_sweep
 
-__all__ = ["encoding", "load", "load_sweep", "run"]
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "Geometry",
+    "encoding",
+    "load",
+    "load_plugin",
+    "load_sweep",
+    "results",
+    "run",
+    "status",
+    "submit",
+]
 
 
 class _Request(Frozen):
@@ -30,6 +55,7 @@ class _Request(Frozen):
     model: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
+    plugins: tuple[Path, ...] = ()
     start: str | None = Field(default=None, alias="from")
 
 
@@ -37,15 +63,20 @@ def run(
     spec: RunSpec | Mapping[str, Any],
     runs: str | Path | None = None,
     execution: Execution | None = None,
+    *,
+    progress: bool | Observer | None = None,
 ) -> Result:
     """Carries one run out, or goes on with it, and returns its scores; a finished one is read, not run again.
 
     Args:
-        spec: a specification, or a mapping with the keys encoding, task, model, train, seed and from (the id
-            of a finished run whose weights it begins with), as
+        spec: a specification, or a mapping with the keys encoding, task, model, train, seed, plugins (files
+            that define encodings or tasks) and from (the id of a finished run whose weights it begins with,
+            or ``timm:`` and the name of a model), as in
             ``{"encoding": {"rope": {"base": 500}}, "task": "language-modeling", "train": {"steps": 100}}``.
         runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
         execution: device, threads, ranks and the like, which do not change the result.
+        progress: whether to show a bar, by default where there is a terminal or a notebook to show it in; or
+            an observer that is told instead.
 
     Raises:
         UserError: something in the specification is wrong, or another process holds the run.
@@ -53,19 +84,124 @@ def run(
     place = Path(runs) if runs is not None else runs_folder()
     if not isinstance(spec, RunSpec):
         request = validated(_Request, dict(spec), "a run")
+        for plugin in request.plugins:
+            load_plugin(plugin)
         spec = resolve(
             request.encoding,
             request.task,
             model=request.model,
             train=request.train,
             seed=request.seed,
-            start=None if request.start is None else find_run(place, request.start).spec(),
+            start=None if request.start is None else start_named(place, request.start),
         )
     folder = RunFolder(place / spec.run_id)
     folder.create(spec, plugin_files(spec))
-    result = execute_here(folder, execution)
+    if progress is not None and not isinstance(progress, bool):
+        result = execute_here(folder, execution, observer=progress)
+    elif (result := folder.result()) is None:
+        with _display(progress) as display:
+            display.begin(spec.encoding.label or spec.encoding.name, 1, 1)
+            result = execute_here(folder, execution, observer=display)
+            display.end(result.status if result is not None else "stopped")
     assert result is not None, "a run that nobody stops ends with a result"
     return result
+
+
+def _display(progress: bool | None) -> Display:
+    from rich.console import Console
+
+    if progress is None:
+        console = Console(stderr=True)
+        progress = console.is_terminal or console.is_jupyter
+    return Bars() if progress else Display()
+
+
+def load_plugin(path: str | Path) -> None:
+    """Takes in a file that defines an encoding or a task, as ``--plugin FILE`` does.
+
+    Raises:
+        UserError: it defines neither, cannot be imported, or its name is taken.
+    """
+    _load_plugin(Path(path))
+
+
+def submit(
+    sweep: Sweep | str | Path,
+    runs: str | Path | None = None,
+    cluster: Cluster = "inline",
+    *,
+    progress: bool | None = None,
+    **resources: Any,
+) -> Submitted:
+    """Starts the cells of a sweep that are neither finished nor under way.
+
+    Args:
+        sweep: a sweep, the path of its file, or its name.
+        runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
+        cluster: ``"inline"`` carries the cells out here, one after another, before it returns; ``"local"``
+            starts workers in the background, ``"slurm"`` jobs.
+        progress: whether to show bars for ``"inline"``, by default where there is a terminal or a notebook to
+            show them in.
+        resources: what each job gets, by the names of the options of ``pebench submit``: ``mem="16G"``.
+
+    Raises:
+        UserError: something in the sweep or the resources is wrong, the cluster refuses the jobs, or cells
+            that were carried out here failed.
+        KeyboardInterrupt: it was interrupted; the same call goes on from there.
+    """
+    place = Path(runs) if runs is not None else runs_folder()
+    if not isinstance(sweep, Sweep):
+        sweep = load_sweep(sweep, place)
+    given = validated(Resources, resources, "a submission")
+    submitted = _submit(sweep, place, cluster, given)
+    if cluster == "inline" and submitted.started:
+        outcome = carry_out(place, submitted.submissions[0], execution_of(sweep, given), _display(progress))
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        if outcome.failed:
+            run_id, message = next(iter(outcome.failed.items()))
+            raise UserError(
+                f"{len(outcome.failed)} of {len(submitted.started)} cells failed, {run_id} with: "
+                f"{message.rstrip('.')}. pebench.status('{sweep.name}') has all."
+            )
+    return submitted
+
+
+def status(sweep: str, runs: str | Path | None = None) -> pandas.DataFrame:
+    """Where every cell of a submitted sweep stands.
+
+    Args:
+        sweep: its name or file.
+        runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
+
+    Returns:
+        One row a cell; the columns are the attributes of `pebench.submission.status.CellStatus`.
+
+    Raises:
+        UserError: there is no such sweep.
+    """
+    import pandas
+
+    place = Path(runs) if runs is not None else runs_folder()
+    cells = statuses(place, recorded_sweep(place, sweep).runs)
+    rows = [cell.model_dump(mode="json") for cell in cells]
+    return pandas.DataFrame(rows, columns=list(CellStatus.model_fields))
+
+
+def results(sweep: str, runs: str | Path | None = None, baseline: str | None = None) -> Results:
+    """The results of a submitted sweep as data frames, those that ``pebench leaderboard`` writes.
+
+    Args:
+        sweep: its name or file.
+        runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
+        baseline: the encoding that the others are compared with, by default the one that the sweep names.
+
+    Raises:
+        UserError: there is no such sweep, a run cannot be read, or no encoding is called like the baseline.
+    """
+    place = Path(runs) if runs is not None else runs_folder()
+    (collection,) = from_runs(place, [sweep])
+    return Results(make_board(collection, baseline))
 
 
 def load(

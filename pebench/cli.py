@@ -52,6 +52,7 @@ _ORDER = [
     "sync",
     "leaderboard",
     "compare",
+    "claims",
     "ui",
     "register",
     "doctor",

@@ -9,12 +9,12 @@ import torch
 
 from pebench.attention.composition import composed
 from pebench.errors import UserError, join_and
-from pebench.options import label, of_signature, validated
+from pebench.options import label, of_signature, specified, validated
 from pebench.plugin_ref import PluginRef, split
 from pebench.position_encoding import Geometry, PositionEncoding
 from pebench.randomness import derive
 from pebench.registry import encodings
-from pebench.spec import COMPOSITIONS, PluginConfig, without_additions
+from pebench.spec import COMPOSITIONS, PluginConfig
 
 
 def encoding_config(ref: PluginRef) -> PluginConfig:
@@ -34,7 +34,7 @@ def encoding_config(ref: PluginRef) -> PluginConfig:
     return PluginConfig(
         name=name,
         version=encoding_class.version,
-        options=without_additions(values),
+        options=specified(values),
         label=label(name, values),
     )
 

@@ -16,6 +16,32 @@ from pebench.unicode import whole
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class Added:
+    """Marks a setting that came later: ``clip_own: Annotated[float | None, Added()] = None``.
+
+    At its default, which computes what was computed before there was the setting, the setting is left out of
+    the identity, so that the runs from before keep their names.
+
+    Args:
+        before: of an option of an encoding or a task: the value that computes what was computed before.
+            Specifications leave the option out at this value, and mean it where they lack it.
+    """
+
+    def __init__(self, before: Any = None) -> None:
+        self.before = before
+
+
+def values_before(model: type[BaseModel]) -> dict[str, Any]:
+    """The values that options which came later have in specifications that lack them; see `Added`."""
+    marks = {
+        name: mark.before
+        for name, field in model.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Added)
+    }
+    return {name: before for name, before in marks.items() if before is not None}
+
+
 def validated(model: type[Model], values: Any, owner: str) -> Model:
     """The values as the model they describe.
 
@@ -81,17 +107,25 @@ def of_signature(cls: type, skip: int = 1) -> type[BaseModel]:
     return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
 
+def specified(options: BaseModel) -> dict[str, Any]:
+    """The options as a specification holds them, less those at the value that it means where it lacks them;
+    see `Added`."""
+    before = values_before(type(options))
+    values = options.model_dump(mode="json")
+    return {name: value for name, value in values.items() if name not in before or value != before[name]}
+
+
 def changed(options: BaseModel) -> dict[str, Any]:
     """The options that are not their defaults, in the order of declaration."""
     fields = type(options).model_fields
-    values = options.model_dump(mode="json")
+    values = specified(options)
     defaults = {
         name: None if field.is_required() else field.get_default(call_default_factory=True)
         for name, field in fields.items()
     }
     plain = type(options).model_construct(**defaults).model_dump(mode="json", warnings=False)
     return {
-        name: values[name] for name in fields if fields[name].is_required() or values[name] != plain[name]
+        name: values[name] for name in values if fields[name].is_required() or values[name] != plain[name]
     }
 
 
@@ -111,7 +145,8 @@ def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> Use
     place = [part for part in first["loc"] if isinstance(part, str | int)]
     if first["type"] == "extra_forbidden":
         parent = _model_at(model, place[:-1])
-        known = list(parent.model_fields) if parent is not None else []
+        fields = parent.model_fields if parent is not None else {}
+        known = [field.alias or name for name, field in fields.items()]
         inside = "".join(f"'{part}' of " for part in reversed(place[:-1]))
         return unknown("option", str(place[-1]), known, f"{inside}{owner}")
     where = ".".join(str(part) for part in place)

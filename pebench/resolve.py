@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,12 +20,15 @@ from pebench.encoding_config import (
     same_encoding,
 )
 from pebench.errors import UserError, unknown
-from pebench.options import label, validated
+from pebench.models.timm_weights import TimmModel, timm_model
+from pebench.models.vision import VisionOptions
+from pebench.options import label, specified, validated, values_before
 from pebench.packages import packages
 from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
 from pebench.registry import encodings, tasks
-from pebench.spec import PluginConfig, RunSpec, Start, Training, without_additions
+from pebench.spec import TIMM, PluginConfig, RunSpec, Start, Training
+from pebench.store import find_run
 from pebench.task import AnyTask
 
 
@@ -35,7 +39,7 @@ def resolve(
     model: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     seed: int = 0,
-    start: RunSpec | None = None,
+    start: RunSpec | TimmModel | None = None,
 ) -> RunSpec:
     """The specification of one run.
 
@@ -45,7 +49,7 @@ def resolve(
         model: options of the task's model.
         train: see `pebench.spec.Training`.
         seed: a whole number, not negative.
-        start: the run whose weights it is to begin with.
+        start: the run whose weights it is to begin with, or a published model.
 
     Raises:
         UserError: something in it does not exist or does not go together.
@@ -63,7 +67,7 @@ def resolve(
         task=PluginConfig(
             name=task_name,
             version=task_class.version,
-            options=without_additions(task_values),
+            options=specified(task_values),
             label=label(task_name, task_values),
         ),
         model=model_values.model_dump(mode="json"),
@@ -81,19 +85,39 @@ def resolve(
             "'train.steps' is 0, but without a run to start from there is nothing to evaluate: name one with "
             "'from'."
         )
+    if isinstance(start, TimmModel):
+        _refuse_other_model(spec, start)
     _refuse_impossible(spec)
-    if start is not None:
+    if isinstance(start, RunSpec):
         _refuse_misfit(spec, start)
     return spec
 
 
-def start_of(spec: RunSpec, encoding: PluginConfig) -> Start:
-    """A run as the one that another begins with.
+def start_named(runs: Path, name: str) -> RunSpec | TimmModel:
+    """What a run is to begin with.
+
+    Args:
+        runs: the folder of the runs.
+        name: an id, enough of its beginning, or ``timm:`` and the name of a model.
+
+    Raises:
+        UserError: there is no such run, or no such model.
+    """
+    return timm_model(name) if name.startswith(TIMM) else find_run(runs, name).spec()
+
+
+def start_of(spec: RunSpec | TimmModel, encoding: PluginConfig) -> Start:
+    """A run, or a published model, as the one that another begins with.
 
     Args:
         spec: of the run to begin with.
         encoding: of the other; where it is another encoding, the label says from which one it is converted.
     """
+    if not isinstance(spec, RunSpec):
+        label = spec.reference
+        if not same_encoding(spec.encoding, encoding):
+            label = f"{spec.encoding.label} on {label}"
+        return Start(run=spec.reference, group=spec.reference, label=label, extent=spec.geometry.extent)
     label = f"{spec.task.label or spec.task.name}, {spec.train.steps} steps"
     if not same_encoding(spec.encoding, encoding):
         label = f"{spec.encoding.label or spec.encoding.name} on {label}"
@@ -108,7 +132,8 @@ def start_of(spec: RunSpec, encoding: PluginConfig) -> Start:
 def build_task(spec: RunSpec) -> AnyTask:
     """The task of a specification; reads no data."""
     task_class = tasks.load(spec.task.name)
-    options = validated(task_class.Options, spec.task.options, f"task '{spec.task.name}'")
+    written = values_before(task_class.Options) | spec.task.options
+    options = validated(task_class.Options, written, f"task '{spec.task.name}'")
     model = validated(task_class.Model, spec.model, f"the model of task '{spec.task.name}'")
     task: AnyTask = task_class(options, model)
     task.trains = spec.train.steps > 0
@@ -221,6 +246,22 @@ def _refuse_impossible(spec: RunSpec) -> None:
             raise unknown("extrapolation", method, known)
         if method in encoding.extrapolations:
             extrapolation(type(encoding), ref)
+
+
+def _refuse_other_model(spec: RunSpec, start: TimmModel) -> None:
+    """Refuses a task whose model is not the published one."""
+    task = build_task(spec)
+    if type(task.model) is not VisionOptions:
+        raise UserError(f"'{start.reference}' classifies images, which task '{spec.task.name}' does not.")
+    if (task.model.name or "").partition(".")[0] != start.architecture:
+        raise UserError(
+            f"the weights of '{start.reference}' are those of a model '{start.architecture}', so "
+            f"'model.name' must be that, not {task.model.name!r}."
+        )
+    if not spec.train.steps and not start.classes:
+        raise UserError(
+            f"'{start.reference}' has no classifier, so that there is nothing to evaluate without training."
+        )
 
 
 def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pebench.errors import unknown
+from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
 
 IDENTITY_VERSION = 1
@@ -19,15 +20,6 @@ class Frozen(BaseModel):
     """A model that cannot be changed and refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Added:
-    """Marks a setting that came later: ``clip_own: Annotated[float | None, Added()] = None``.
-
-    At its default, which computes what was computed before there was the setting, the setting is left out of
-    the identity, so that the runs from before keep their names. An option of an encoding or a task is marked
-    the same way, and at its default it is not written down.
-    """
 
 
 Once = AfterValidator(lambda values: tuple({repr(value): value for value in values}.values()))
@@ -200,11 +192,16 @@ class Training(Frozen):
         return self
 
 
+TIMM = "timm:"
+"""Beginning of what stands for weights that timm publishes, in place of the id of a run."""
+
+
 class Start(Frozen):
-    """The finished run whose weights a run begins with.
+    """The finished run whose weights a run begins with, or published weights.
 
     Attributes:
-        run: its id, which stands for everything that decided its weights.
+        run: its id, which stands for everything that decided its weights; or ``timm:`` and the name of a
+            model.
         group: see `RunSpec.group`.
         label: how tables call it.
         extent: positions an axis that its encoding was built for.
@@ -214,6 +211,11 @@ class Start(Frozen):
     group: str
     label: str
     extent: tuple[int, ...]
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a run, which has a folder and may have to be waited for."""
+        return not self.run.startswith(TIMM)
 
 
 class RunSpec(Frozen):
@@ -268,7 +270,7 @@ class RunSpec(Frozen):
         return _digest(identity)
 
     def _identity(self) -> dict[str, Any]:
-        identity = without_additions(self)
+        identity = _without_additions(self)
         for choice in ("encoding", "task"):
             del identity[choice]["label"]
         if self.start is not None:
@@ -276,7 +278,7 @@ class RunSpec(Frozen):
         return identity
 
 
-def without_additions(model: BaseModel) -> dict[str, Any]:
+def _without_additions(model: BaseModel) -> dict[str, Any]:
     """The values of a model and those inside it, less each `Added` one at its default."""
     values = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
@@ -285,7 +287,7 @@ def without_additions(model: BaseModel) -> dict[str, Any]:
         if added and value == field.get_default(call_default_factory=True):
             del values[name]
         elif isinstance(value, BaseModel):
-            values[name] = without_additions(value)
+            values[name] = _without_additions(value)
     return values
 
 

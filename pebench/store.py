@@ -16,6 +16,7 @@ runs/<id>/spec.json         what was asked for, with every default
           continuation/     the state from which a run with more updates goes on, if its schedule allows that
           failure.json      why the last attempt ended, if it ended badly
           model.safetensors the trained weights
+          examples.npz      scores of single documents, questions or pictures; see `pebench.examples`
           result.json       the scores; its presence is what "finished" means
 runs/.sweeps/<name>.json    which runs a submitted sweep is made of
 """
@@ -26,16 +27,20 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pebench import atomic
+from pebench import atomic, examples
 from pebench.errors import UserError, shown, unknown
+from pebench.examples import Examples
 from pebench.numbers_of_json import beyond_numbers
 from pebench.spec import Frozen, RunSpec
+
+if TYPE_CHECKING:
+    import pandas
 
 Seconds = Annotated[float, Field(ge=0, le=1e11)]
 """Since the epoch, or for how long."""
@@ -126,6 +131,35 @@ class Result(Frozen):
     metrics: dict[str, MetricRecord]
     scores: tuple[Score, ...]
     cost: Cost
+
+    def __repr__(self) -> str:
+        """The headline at every extent of the default extrapolation, and how much else there is."""
+        headline = next(iter(self.metrics), "")
+        default = self.scores[0].extrapolation if self.scores else ""
+        shown = [
+            f"{'no number' if score.value is None else f'{score.value:.4g}'} at "
+            f"{'x'.join(map(str, score.extent))}"
+            for score in self.scores
+            if (score.metric, score.extrapolation) == (headline, default)
+        ]
+        said = [self.status, *([f"{headline} {', '.join(shown)}"] if shown else [])]
+        return f"Result({', '.join(said)}; {len(self.scores)} scores)"
+
+    __str__ = __repr__
+
+    def frame(self) -> pandas.DataFrame:
+        """The scores: one row a metric, extent and extrapolation, with the unit and which way is up."""
+        import pandas
+
+        columns = ["metric", "extent", "extrapolation", "value", "unit", "higher_is_better"]
+        rows = [
+            (
+                *(score.metric, "x".join(map(str, score.extent)), score.extrapolation, score.value),
+                *(self.metrics[score.metric].unit, self.metrics[score.metric].higher_is_better),
+            )
+            for score in self.scores
+        ]
+        return pandas.DataFrame(rows, columns=columns).astype({"value": "float64"})
 
 
 class Failure(Frozen):
@@ -304,6 +338,22 @@ class RunFolder:
         """
         return self._read("result.json", Result)
 
+    def examples(self) -> tuple[Examples, ...]:
+        """Scores of single examples behind those of the result; empty for a run that kept none.
+
+        Raises:
+            Unreadable: they are damaged.
+        """
+        path = self.path / "examples.npz"
+        try:
+            return examples.load(path.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise Unreadable(f"{path} cannot be read: {error.strerror or error}.") from error
+        except ValueError as error:
+            raise Unreadable(f"{path} cannot be read: {shown(str(error))}.") from error
+
     def failure(self) -> Failure | None:
         """Why the last attempt ended badly, None if it did not."""
         return self._read("failure.json", Failure)
@@ -384,6 +434,11 @@ class RunFolder:
         result = result.model_copy(update={"scores": scores})
         atomic.write_text(self.path / "result.json", result.model_dump_json(indent=1) + "\n")
         (self.path / "failure.json").unlink(missing_ok=True)
+
+    def write_examples(self, found: Sequence[Examples]) -> None:
+        """Keeps the scores of single examples, before the result that is made from them."""
+        if found:
+            atomic.write_bytes(self.path / "examples.npz", examples.dump(found))
 
     def write_failure(self, message: str) -> None:
         """Records why an attempt ended badly; the log holds the rest."""

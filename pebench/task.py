@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from pebench.examples import Examples
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.spec import Frozen
@@ -42,10 +43,13 @@ class Evaluation(NamedTuple):
     Attributes:
         scores: value by metric name.
         items: how many items (tokens, images) the model read for it, for the throughput.
+        examples: scores of single documents, questions or pictures from which those are computed, so that
+            tables know how much of their uncertainty is the choice of the text.
     """
 
     scores: dict[str, float]
     items: int
+    examples: tuple[Examples, ...] = ()
 
 
 class PositionedModel(Protocol):

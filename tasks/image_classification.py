@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from pebench import atomic
+from pebench.data.drawn import Choice, drawn, where_limited
 from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
 from pebench.data.images.mixing import Mixing
-from pebench.data.images.pictures import BadImages, Pictures
+from pebench.data.images.pictures import BadImages, Item, Pictures
 from pebench.data.images.soundness import sift
 from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
 from pebench.data.left_out import noted
 from pebench.errors import UserError
+from pebench.examples import Examples, Ratio
 from pebench.models.vision import VisionModel, VisionOptions
+from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.spec import Frozen, Once
@@ -60,7 +65,9 @@ class ImageClassificationOptions(Frozen):
             al. 2022, DeiT III).
         smoothing: of the targets.
         bad_images: whether pictures that cannot be read are refused, or named, counted and passed over.
-        images: how many pictures of the split to evaluate on, from its beginning; by default all.
+        images: how many pictures of the split to evaluate on; by default all.
+        choice: which pictures these are: drawn from all of the split, once for all runs; or the first of it,
+            as in runs from before there was the choice.
         extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
             the one that the encoding prefers.
     """
@@ -77,7 +84,10 @@ class ImageClassificationOptions(Frozen):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bad_images: BadImages = "refuse"
     images: Annotated[int, Field(ge=1)] | None = None
+    choice: Annotated[Choice, Added(before="beginning")] = "spread"
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+
+    _settled = model_validator(mode="before")(where_limited("images"))
 
     @property
     def share(self) -> float:
@@ -100,6 +110,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         self._classes: list[str] = []
         self._pictures: dict[str, Pictures] = {}
         self._training: TrainingBatches | None = None
+        self._chosen: list[Item] | None = None
 
     def geometry(self) -> Geometry:
         """The model's, for the grid of patches of a training image."""
@@ -249,18 +260,32 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         served = reach._replace(extent=self.positions(reach.extent))
         size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))
         table = tabulate(model.encoding, grid(served.extent).to(device), served)
-        right = torch.zeros(2, dtype=torch.long)
-        count, nan = 0, False
-        for batch in evaluation_batches(recipe, size, self.options.images):
+        right, nan = [torch.zeros(2, 0, dtype=torch.bool)], False
+        for batch in evaluation_batches(recipe, size, self._evaluated()):
             logits = model(batch["images"].to(device), table).float()
             nan |= bool(logits.isnan().any())
             guesses = logits.topk(min(5, logits.shape[-1])).indices.cpu() == batch["labels"][:, None]
-            right += torch.stack((guesses[:, 0].sum(), guesses.sum()))
-            count += len(guesses)
-        if not count:
+            right.append(torch.stack((guesses[:, 0], guesses.any(1))))
+        first, five = torch.cat(right, 1).int().tolist()
+        if not first:
             raise UserError(f"split '{self.options.split}' holds no pictures.")
-        values = [math.nan if nan else 100 * number / count for number in right.tolist()]
-        return Evaluation({self._metric(k): value for k, value in zip((1, 5), values, strict=True)}, count)
+        if nan:
+            return Evaluation({self._metric(guesses): math.nan for guesses in (1, 5)}, len(first))
+        examples = Examples(
+            ratios=(Ratio(metric=self._metric(1), over="first"), Ratio(metric=self._metric(5), over="five")),
+            columns={"first": tuple(first), "five": tuple(five)},
+            counts={"images": len(first)},
+        )
+        return Evaluation(examples.scores(), len(first), (examples,))
+
+    def _evaluated(self) -> Iterable[Item]:
+        """The pictures to evaluate on, in the order of the split."""
+        items, count = self._pictures[self.options.split].evaluated(), self.options.images
+        if count is None or self.options.choice == "beginning":
+            return itertools.islice(items, count)
+        if self._chosen is None:
+            self._chosen = drawn(items, count, self.options.split)
+        return self._chosen
 
     def _metric(self, guesses: int) -> str:
         share = self.options.share

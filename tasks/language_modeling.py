@@ -4,7 +4,9 @@ extent."""
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -14,13 +16,17 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from pebench.data.drawn import Choice, where_limited
 from pebench.data.left_out import noted
+from pebench.data.stretches import Stretch, spread
 from pebench.data.text import TextSource, load_corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
+from pebench.examples import Examples, Ratio
 from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
@@ -52,7 +58,10 @@ class LanguageModelingOptions(Frozen):
             windows that advance by the stride; the fixed tail scores the same tokens under every extent.
         stride: of sliding windows, by default half of the extent.
         tail: tokens of the fixed tail, by default 256, or the smallest extent if that is less.
-        tokens: how many tokens of the split to evaluate on, from its beginning; by default all.
+        tokens: how many tokens of the split to evaluate on; by default all.
+        choice: which tokens these are. They are those of stretches of the largest extent that are spread over
+            all documents of the split, drawn once for all runs and recorded with the scores; or the first of
+            the split, as in runs from before there was the choice.
         extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
             the one that the encoding prefers.
     """
@@ -66,7 +75,10 @@ class LanguageModelingOptions(Frozen):
     stride: Annotated[int, Field(ge=1)] | None = None
     tail: Annotated[int, Field(ge=1)] | None = None
     tokens: Size | None = None
+    choice: Annotated[Choice, Added(before="beginning")] = "spread"
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+
+    _settled = model_validator(mode="before")(where_limited("tokens"))
 
     @model_validator(mode="after")
     def _fits(self) -> LanguageModelingOptions:
@@ -98,11 +110,26 @@ class _Window(NamedTuple):
     Attributes:
         start, stop: the tokens read; the targets are one further on.
         scored: how many of the targets count, the last ones.
+        stretch: where the stretch of text begins that it is of, no longer than the largest extent.
     """
 
     start: int
     stop: int
     scored: int
+    stretch: int
+
+
+@dataclass
+class _Part:
+    """Scored targets of one document in one stretch: their number, their bytes, and their loss in nats."""
+
+    tokens: int = 0
+    bytes: int = 0
+    nats: float = 0.0
+
+
+_Parts = dict[tuple[int, int], _Part]
+"""By the number of the document and the begin of the stretch."""
 
 
 class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
@@ -120,6 +147,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         self._tokenizer: Tokenizer | None = None
         self._inherited: Tokenizer | None = None
         self._streams: dict[str, TokenStream] = {}
+        self._spread: list[Stretch] = []
 
     def geometry(self) -> Geometry:
         """The decoder's, for the trained extent."""
@@ -250,34 +278,53 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         device = next(model.parameters()).device
         table = tabulate(model.encoding, grid(reach.extent).to(device), reach)
         scores: dict[str, float] = {}
+        examples = []
         items = 0
         for protocol in self.options.protocols:
             windows = list(self._windows(protocol, extent))
-            nats = self._score(model, table, windows)
             items += sum(window.stop - window.start for window in windows)
-            scores |= self._scores(protocol, nats, windows)
-        return Evaluation(scores, items)
+            found, further = self._judged(protocol, windows, self._score(model, table, windows))
+            scores |= found.scores() | further
+            examples.append(found)
+        return Evaluation(scores, items, tuple(examples))
+
+    def _stretches(self) -> list[Stretch]:
+        """The stretches of the stream that are evaluated, in its order."""
+        stream, longest = self._evaluated, max(self.options.extents)
+        targets = len(stream.tokens) - 1
+        limit = min(targets, self.options.tokens or targets)
+        if self.options.choice == "beginning" or limit == targets:
+            return [Stretch(0, limit)]
+        if not self._spread:
+            self._spread = spread(stream.documents.tolist(), len(stream.tokens), limit, longest)
+        return self._spread
 
     def _windows(self, protocol: Protocol, extent: int) -> Iterator[_Window]:
         """The windows of a protocol, in the order of the stream."""
-        targets = len(self._evaluated.tokens) - 1
-        limit = min(targets, self.options.tokens or targets)
-        if protocol == "fixed-tail":
-            longest = max(self.options.extents)
-            for end in range(longest, max(limit, longest) + 1, longest):
-                yield _Window(end - extent, end, self.options.tail_tokens)
-            return
-        stride = extent if protocol == "non-overlapping" else self.options.stride or extent // 2
-        yield _Window(0, min(extent, limit), min(extent, limit))
-        for end in range(extent + stride, limit + stride, stride):
-            done, stop = end - stride, min(end, limit)
-            yield _Window(end - extent, stop, stop - done)
+        stretches, longest = self._stretches(), max(self.options.extents)
+        for number, (begin, length) in enumerate(stretches):
+            if protocol == "fixed-tail":
+                # There is one at least, however few tokens are asked for.
+                least = longest if number == 0 else 0
+                begin = min(begin, len(self._evaluated.tokens) - 1 - longest)
+                for end in range(begin + longest, begin + max(length, least) + 1, longest):
+                    yield _Window(end - extent, end, self.options.tail_tokens, end - longest)
+                continue
+            stride = extent if protocol == "non-overlapping" else self.options.stride or extent // 2
+            limit = begin + length
+            yield _Window(begin, min(begin + extent, limit), min(extent, length), begin)
+            for end in range(begin + extent + stride, limit + stride, stride):
+                done, stop = end - stride, min(end, limit)
+                stretch = done - (done - begin) % longest
+                yield _Window(end - extent, stop, stop - done, stretch)
 
-    def _score(self, model: Decoder, table: Table, windows: list[_Window]) -> float:
-        """Nats over all scored targets."""
-        tokens = self._evaluated.tokens
+    def _score(self, model: Decoder, table: Table, windows: list[_Window]) -> _Parts:
+        """The scored targets of all windows."""
+        assert self._tokenizer is not None
+        tokens, documents = self._evaluated.tokens, self._evaluated.documents
+        lengths = self._tokenizer.byte_lengths
+        found: _Parts = defaultdict(_Part)
         device = next(model.parameters()).device
-        total = 0.0
         for group in _groups(windows, TOKENS_AT_ONCE[device.type]):
             length = group[0].stop - group[0].start
             block = _stack(tokens, [(window.start, window.stop + 1) for window in group]).to(device)
@@ -285,32 +332,49 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             losses = model.losses(model(block[:, :-1], part), block[:, 1:])
             scored = torch.tensor([window.scored for window in group], device=device)
             counted = torch.arange(length, device=device) >= length - scored[:, None]
-            total += float((losses.double() * counted).sum())
-        return total
+            for window, row in zip(group, (losses.double() * counted).cpu().numpy(), strict=True):
+                for first, last, document in _by_document(window, documents):
+                    part = found[document, window.stretch]
+                    part.tokens += last - first
+                    part.bytes += 0 if lengths is None else int(lengths[tokens[first:last]].sum())
+                    part.nats += float(row[first - window.start - 1 : last - window.start - 1].sum())
+        return found
 
-    def _scores(self, protocol: Protocol, nats: float, windows: list[_Window]) -> dict[str, float]:
-        suffix = self._suffix(protocol)
-        stream = self._evaluated
-        count = sum(window.scored for window in windows)
-        scores = {f"perplexity{suffix}": _exp(nats / count)}
-        size = self._bytes(windows)
-        if size:
-            scores[f"bits-per-byte{suffix}"] = nats / math.log(2) / size
-        if protocol == "non-overlapping" and count == len(stream.tokens) - 1 and self._has_words:
-            scores["word-perplexity"] = _exp(nats / stream.words)
-        return scores
-
-    def _bytes(self, windows: list[_Window]) -> int | None:
-        """Bytes of text that the scored targets stand for; None where the tokenizer cannot tell."""
-        assert self._tokenizer is not None
-        stream = self._evaluated
-        if sum(window.scored for window in windows) == len(stream.tokens) - 1:
-            return stream.bytes
-        lengths = self._tokenizer.byte_lengths
-        if lengths is None:
-            return None
-        scored = (stream.tokens[w.stop + 1 - w.scored : w.stop + 1] for w in windows)
-        return int(sum(int(lengths[tokens].sum()) for tokens in scored))
+    def _judged(
+        self, protocol: Protocol, windows: list[_Window], parts: _Parts
+    ) -> tuple[Examples, dict[str, float]]:
+        """The losses by document, and the scores that are no sums over documents."""
+        suffix, stream = self._suffix(protocol), self._evaluated
+        documents, stretches = (tuple(keys) for keys in zip(*sorted(parts), strict=True))
+        of = [parts[key] for key in sorted(parts)]
+        tokens, sizes, nats = (tuple(getattr(p, name) for p in of) for name in ("tokens", "bytes", "nats"))
+        whole = sum(tokens) == len(stream.tokens) - 1
+        ratios = [
+            Ratio(metric=f"perplexity{suffix}", over="nats", under="tokens", form="exponential"),
+            Ratio(metric=f"bits-per-byte{suffix}", over="nats", under="bytes", form="bits"),
+        ]
+        further = {}
+        if not sum(sizes) or (whole and sum(sizes) != stream.bytes):
+            # The tokenizer cannot tell how many bytes a token stands for.
+            (_, bits) = ratios
+            ratios.remove(bits)
+            if whole and stream.bytes:
+                further[bits.metric] = bits.value(math.fsum(nats), stream.bytes)
+        if whole and protocol == "non-overlapping" and self._has_words:
+            further["word-perplexity"] = _exp(math.fsum(nats) / stream.words)
+        found = Examples(
+            ratios=tuple(ratios),
+            units=("document", "stretch"),
+            columns={
+                "document": documents,
+                "stretch": stretches,
+                "tokens": tokens,
+                "bytes": sizes,
+                "nats": nats,
+            },
+            counts={"tokens": sum(tokens), "windows": len(windows), "documents": len(set(documents))},
+        )
+        return found, further
 
     @property
     def _has_words(self) -> bool:
@@ -328,6 +392,17 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
                 return f"-sliding-{self.options.stride or 'half'}"
             case "fixed-tail":
                 return f"-tail-{self.options.tail_tokens}"
+
+
+def _by_document(window: _Window, documents: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """The scored targets of a window: where those of one document begin and end, and its number. The end of a
+    text is the document's that it ends."""
+    first, end = window.stop + 1 - window.scored, window.stop + 1
+    document = int(np.searchsorted(documents, first, "right")) - 1
+    while first < end:
+        last = min(end, int(documents[document + 1])) if document + 1 < len(documents) else end
+        yield first, last, document
+        first, document = last, document + 1
 
 
 def _leading(table: Table, count: int) -> Table:

@@ -9,9 +9,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
+from pebench.data.problems import ASK, BEGIN, END, KEYED, MOST_KEYS, PROBLEMS, Question
 from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
+from pebench.examples import Examples, Ratio
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
@@ -28,8 +29,10 @@ class LengthGeneralizationOptions(Frozen):
     """Options of the task.
 
     Attributes:
-        problem: what is to be learnt. In ``addition-reversed`` every number begins with its units. ``scan``
-            is SCAN's length split, whose lengths count actions.
+        problem: what is to be learnt. In ``addition-reversed`` every number begins with its units. Flip-flops
+            ignore 80 % of what they hear, in ``flip-flop-sparse`` 98 % and in ``flip-flop-dense`` 10 %: with
+            `from` a model is trained on one kind and tested on another. ``scan`` is SCAN's length split,
+            whose lengths count actions.
         data: for ``scan``, the folder that holds ``tasks_train_length.txt`` and ``tasks_test_length.txt``.
         extent: the longest problem in training; shorter ones are as frequent. For ``scan`` it is 22 unless
             said otherwise, as in the published split.
@@ -49,6 +52,11 @@ class LengthGeneralizationOptions(Frozen):
         "parity",
         "modular-arithmetic",
         "associative-recall",
+        "flip-flop",
+        "flip-flop-sparse",
+        "flip-flop-dense",
+        "word-problem",
+        "indirect-indexing",
         "scan",
     ] = "copy"
     data: str | None = None
@@ -74,8 +82,9 @@ class LengthGeneralizationOptions(Frozen):
         if sorted(self.evaluate) != list(self.evaluate):
             raise ValueError("the lengths to evaluate at must rise")
         longest = max(self.extent, *self.lengths)
-        if self.problem == "associative-recall" and longest > MOST_PAIRS:
-            raise ValueError(f"there are keys for {MOST_PAIRS} pairs, not for {longest}")
+        if self.problem in KEYED and longest > MOST_KEYS:
+            room = f"there are keys for {MOST_KEYS} {PROBLEMS[self.problem].length}"
+            raise ValueError(f"{room}, not for {longest}")
         return self
 
     @property
@@ -206,10 +215,19 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         read = sum(example.length for example in examples)
         if any(math.isnan(scored.nats) for scored in found):
             return Evaluation({metric.name: math.nan for metric in self.metrics()}, read)
-        exact = sum(scored.right == scored.tokens for scored in found) / len(found)
-        symbols = sum(scored.right for scored in found) / sum(scored.tokens for scored in found)
-        scores = {"exact-match": 100 * exact, "symbol-accuracy": 100 * symbols}
-        return Evaluation(scores, read)
+        kept = Examples(
+            ratios=(
+                Ratio(metric="exact-match", over="exact"),
+                Ratio(metric="symbol-accuracy", over="right", under="symbols"),
+            ),
+            columns={
+                "exact": tuple(int(scored.right == scored.tokens) for scored in found),
+                "right": tuple(scored.right for scored in found),
+                "symbols": tuple(scored.tokens for scored in found),
+            },
+            counts={"problems": len(found)},
+        )
+        return Evaluation(kept.scores(), read, (kept,))
 
     def _tested(self, length: int) -> list[Question]:
         """The problems of a length, the same for every encoding and every seed."""

@@ -8,18 +8,21 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pebench.data.cache import digest
+from pebench.data.drawn import Choice, drawn, where_limited
 from pebench.data.tokenization import Tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError, unknown
+from pebench.examples import Examples, Ratio
 from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.spec import Frozen, Once
@@ -42,7 +45,9 @@ class LmEvalOptions(Frozen):
         evaluate: lengths to cut contexts to, one evaluation each. By default nothing is cut, and the scores
             stand at the trained extent.
         shots: solved examples before each question; by default what each task says.
-        limit: examples of each task, from its beginning; by default all.
+        limit: examples of each task; by default all.
+        choice: which examples these are: drawn from all of a task, once for all runs; or its first, as
+            lm-eval's own command takes them and runs did before there was the choice.
         metadata: what some tasks want to know, as RULER's `max_seq_lengths`.
         extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
             the one that the encoding prefers.
@@ -54,8 +59,11 @@ class LmEvalOptions(Frozen):
     evaluate: Annotated[tuple[Size, ...], Once] = ()
     shots: Annotated[int, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
+    choice: Annotated[Choice, Added(before="beginning")] = "spread"
     metadata: dict[str, Any] = Field(default_factory=dict)
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+
+    _settled = model_validator(mode="before")(where_limited("limit"))
 
 
 class LmEval(Task[LmEvalOptions, DecoderOptions]):
@@ -186,7 +194,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         try:
             with _quiet():
                 results = evaluate(
-                    lm, self._loaded, limit=self.options.limit, bootstrap_iters=BOOTSTRAP, log_samples=False
+                    lm, self._loaded, **self._some(), bootstrap_iters=BOOTSTRAP, log_samples=True
                 )
         except NoNumber:
             return Evaluation({metric.name: math.nan for metric in self.metrics()}, lm.tokens_read)
@@ -194,7 +202,18 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         for name, better, value in _scores(results):
             scores[name] = value
             self._found[name] = Metric(name, "", better)
-        return Evaluation(scores, lm.tokens_read)
+        examples = tuple(_examples(results, scores))
+        for one in examples:
+            scores |= one.scores()
+        return Evaluation(scores, lm.tokens_read, examples)
+
+    def _some(self) -> dict[str, Any]:
+        """Which examples lm-eval is to ask, where that is not all of them."""
+        limit = self.options.limit
+        if limit is None or self.options.choice == "beginning":
+            return {"limit": limit}
+        counts = {name: len(task.eval_docs) for name, task in self._loaded["tasks"].items()}
+        return {"samples": {name: drawn(range(count), limit, name) for name, count in counts.items()}}
 
     def _configure(self, task: Any) -> None:
         """Sets the number of solved examples and draws them as lm-eval's own command does."""
@@ -297,3 +316,25 @@ def _scores(results: dict[str, Any]) -> Iterator[tuple[str, bool, float]]:
                 yield _name(task, f"{metric.removesuffix('_stderr')}-stderr", chosen), False, float(value)
             else:
                 yield _name(task, metric, chosen), directions.get(metric) is not False, float(value)
+
+
+def _examples(results: dict[str, Any], scores: Mapping[str, float]) -> Iterator[Examples]:
+    """The documents behind the metrics that are means over them, in what lm-eval gives back."""
+    for task, samples in results.get("samples", {}).items():
+        for chosen in dict.fromkeys(sample["filter"] for sample in samples):
+            own = sorted((s for s in samples if s["filter"] == chosen), key=lambda s: int(s["doc_id"]))
+            columns: dict[str, tuple[float, ...]] = {}
+            for metric in own[0]["metrics"]:
+                name = _name(task, metric, chosen)
+                values = [sample.get(metric) for sample in own]
+                if name not in scores or not all(isinstance(value, (bool, int, float)) for value in values):
+                    continue
+                column = tuple(float(value) for value in values)
+                if math.isclose(math.fsum(column) / len(column), scores[name], rel_tol=1e-9, abs_tol=1e-12):
+                    columns[name] = column
+            if columns:
+                yield Examples(
+                    ratios=tuple(Ratio(metric=name, over=name, form="mean") for name in columns),
+                    columns={"document": tuple(int(sample["doc_id"]) for sample in own), **columns},
+                    counts={"documents": len(own)},
+                )

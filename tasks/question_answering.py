@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -27,6 +26,7 @@ from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError
+from pebench.examples import Examples, Ratio
 from pebench.models.answers import (
     Answered,
     Example,
@@ -262,13 +262,22 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         except NoNumber:
             return Evaluation({metric.name: math.nan for metric in self.metrics()}, read)
         found = [self._judged(*each, stop) for each in zip(asked, examples, answered, strict=True)]
-        scores = _scores(found)
+        articles = self._articles(asked)
+        sets = [_examples(found, articles)]
         for depth in self.options.depths:
-            there = [one for one, at in zip(found, depths, strict=True) if at == depth]
+            there = [number for number, at in enumerate(depths) if at == depth]
             # Fewer questions than depths leave some of them without any.
             if there:
-                scores |= {f"{name}-depth-{depth}": value for name, value in _scores(there).items()}
-        return Evaluation(scores, read)
+                own = [found[number] for number in there], [articles[number] for number in there]
+                sets.append(_examples(*own, f"-depth-{depth}"))
+        scores = {name: score for one in sets for name, score in one.scores().items()}
+        return Evaluation(scores, read, tuple(sets))
+
+    def _articles(self, asked: list[Question]) -> list[int]:
+        """The number of the article that each question is about."""
+        split = self.options.split
+        numbers = {title: number for number, title in enumerate(sorted(self._titles[split]))}
+        return [numbers[self._sets[split].passages[question.gold[0]].title] for question in asked]
 
     def _judged(self, question: Question, example: Example, answered: Answered, stop: Stop) -> _Judged:
         assert self._tokenizer is not None
@@ -336,15 +345,24 @@ class _Judged(NamedTuple):
     tokens: int
 
 
-def _scores(judged: Sequence[_Judged]) -> dict[str, float]:
-    """The means over questions by metric name."""
-    return {
-        "f1": 100 * fmean(one.f1 for one in judged),
-        "exact-match": 100 * fmean(one.exact_match for one in judged),
-        "contains": 100 * fmean(one.contains for one in judged),
-        "answer-perplexity": _exp(sum(one.nats for one in judged) / sum(one.tokens for one in judged)),
-    }
-
-
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+def _examples(judged: Sequence[_Judged], articles: Sequence[int], suffix: str = "") -> Examples:
+    """The questions behind the metrics. Those about one article have their words in common."""
+    return Examples(
+        ratios=(
+            Ratio(metric=f"f1{suffix}", over="f1"),
+            Ratio(metric=f"exact-match{suffix}", over="exact_match"),
+            Ratio(metric=f"contains{suffix}", over="contains"),
+            Ratio(metric=f"answer-perplexity{suffix}", over="nats", under="tokens", form="exponential"),
+        ),
+        units=("article", "question"),
+        columns={
+            "article": tuple(articles),
+            "question": tuple(range(len(judged))),
+            "f1": tuple(float(one.f1) for one in judged),
+            "exact_match": tuple(float(one.exact_match) for one in judged),
+            "contains": tuple(float(one.contains) for one in judged),
+            "nats": tuple(one.nats for one in judged),
+            "tokens": tuple(one.tokens for one in judged),
+        },
+        counts={"questions": len(judged), "articles": len(set(articles))},
+    )

@@ -17,6 +17,7 @@ from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError
+from pebench.examples import Examples, Ratio
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.models.generation import NoNumber, Stop, generate
@@ -198,12 +199,15 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
                 metric.name: math.nan for metric in self.metrics() if metric.name != "effective-length"
             }
             return Evaluation(nothing, sum(len(prompt) for prompt in prompts))
-        shares: dict[int, list[float]] = {depth: [] for depth in self.options.depths}
-        for (depth, _, numbers), tokens in zip(asked, written, strict=True):
-            shares[depth].append(100 * self._right(tokens, numbers) / len(numbers))
-        scores = {f"accuracy-depth-{depth}": sum(s) / len(s) for depth, s in shares.items()}
-        accuracy = sum(scores.values()) / len(scores)
-        return Evaluation({"accuracy": accuracy, **scores}, sum(len(prompt) for prompt in prompts))
+        right = [self._right(tokens, numbers) for (_, _, numbers), tokens in zip(asked, written, strict=True)]
+        hidden = [len(numbers) for _, _, numbers in asked]
+        sets = [_examples("accuracy", right, hidden)]
+        for depth in self.options.depths:
+            there = [number for number, (at, _, _) in enumerate(asked) if at == depth]
+            own = ([column[number] for number in there] for column in (right, hidden))
+            sets.append(_examples(f"accuracy-depth-{depth}", *own))
+        scores = {name: score for one in sets for name, score in one.scores().items()}
+        return Evaluation(scores, sum(len(prompt) for prompt in prompts), tuple(sets))
 
     def conclude(
         self, found: Mapping[Extrapolation, Mapping[str, float]]
@@ -276,3 +280,12 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         text = placed(asked, hay, depth)
         end = self._tokenizer.end_of_text
         return Example([end, *text, *question], [*answer, end]), drawn.numbers
+
+
+def _examples(metric: str, right: list[int], hidden: list[int]) -> Examples:
+    """The texts that a metric is the share of right numbers in."""
+    return Examples(
+        ratios=(Ratio(metric=metric, over="right", under="hidden"),),
+        columns={"right": tuple(right), "hidden": tuple(hidden)},
+        counts={"texts": len(right)},
+    )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pebench.data.cache import digest
 from pebench.data.images.moving import HEADINGS, draw_moves, moving_digits, render, room
 from pebench.errors import UserError
+from pebench.examples import Examples, Ratio
 from pebench.models.video import VideoModel, VideoOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
@@ -159,7 +160,7 @@ class VideoClassification(Task[VideoClassificationOptions, VideoOptions]):
         table = tabulate(model.encoding, grid(served.extent).to(device), served)
         chosen = torch.arange(count) % len(self._digits[split][1])
         clips = self._clips(split, chosen, reach.extent, generator(0, "clips", split, *reach.extent))
-        right = torch.zeros(3, dtype=torch.long)
+        right = []
         for part in torch.arange(count).split(max(1, TOKENS_AT_ONCE // math.prod(served.extent))):
             scores = _split(model(clips["clips"][part].to(device), table))
             guesses = [found.argmax(-1).cpu() for found in scores]
@@ -167,11 +168,17 @@ class VideoClassification(Task[VideoClassificationOptions, VideoOptions]):
                 guess == clips[name][part]
                 for guess, name in zip(guesses, ("digits", "headings"), strict=True)
             )
-            right += torch.stack([(digit & heading).sum(), digit.sum(), heading.sum()])
-        names = (metric.name for metric in self.metrics())
-        return Evaluation(
-            {name: 100 * number / count for name, number in zip(names, right.tolist(), strict=True)}, count
+            right.append(torch.stack([digit & heading, digit, heading]))
+        names = [metric.name for metric in self.metrics()]
+        examples = Examples(
+            ratios=tuple(Ratio(metric=name, over=name) for name in names),
+            columns={
+                name: tuple(column)
+                for name, column in zip(names, torch.cat(right, 1).int().tolist(), strict=True)
+            },
+            counts={"clips": count},
         )
+        return Evaluation(examples.scores(), count, (examples,))
 
     def _clips(self, split: str, chosen: Tensor, extent: tuple[int, ...], draws: torch.Generator) -> Batch:
         pixels, labels = self._digits[split]

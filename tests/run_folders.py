@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pebench.examples import Examples, Ratio
 from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import (
     Cost,
@@ -137,3 +139,35 @@ def record_sweep(runs: Path, specs: Sequence[RunSpec], name: str = "quickstart")
 
 def _extent(extent: int | tuple[int, ...]) -> tuple[int, ...]:
     return (extent,) if isinstance(extent, int) else extent
+
+
+def keep_examples(folder: RunFolder, deviations: Sequence[float] = (0.3, -0.2, 0.1, -0.4, 0.2)) -> None:
+    """Keeps scores by document, of a byte each, behind every score in bits per byte of a finished run.
+
+    Args:
+        folder: of the run.
+        deviations: of the documents from the score, whose sum is 0.
+    """
+    result = folder.result()
+    assert result is not None
+    found = []
+    for score in result.scores:
+        if score.metric == "bits-per-byte" and score.value is not None:
+            nats = tuple(math.log(2) * (score.value + deviation) for deviation in deviations)
+            columns = {
+                "document": tuple(range(len(nats))),
+                "tokens": (1,) * len(nats),
+                "bytes": (1,) * len(nats),
+                "nats": nats,
+            }
+            found.append(
+                Examples(
+                    ratios=(Ratio(metric="bits-per-byte", over="nats", under="bytes", form="bits"),),
+                    units=("document",),
+                    columns=columns,
+                    counts={"tokens": len(nats), "documents": len(nats)},
+                    extent=score.extent,
+                    extrapolation=score.extrapolation,
+                )
+            )
+    folder.write_examples(found)

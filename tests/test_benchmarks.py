@@ -7,7 +7,7 @@ import ast
 import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -201,3 +201,13 @@ def test_an_installed_package_says_that_it_has_none(
     monkeypatch.setattr(bench, "__file__", str(tmp_path / "site-packages/pebench/commands/bench.py"))
     assert main(["bench", "--list"]) == 2
     assert "part of a checkout" in capsys.readouterr().err
+
+
+def test_x_transformers_turns_as_much_of_a_head_as_pebench_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("x_transformers")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    loops = importlib.import_module("training_loops")
+    chosen = SimpleNamespace(size="tiny", vocabulary=32, extent=16)
+    width, _, heads = loops.SIZES["tiny"]
+    model = loops.other_model("rope", chosen, fused=False)
+    assert 2 * model.attn_layers.rotary_pos_emb.inv_freq.numel() == width // heads

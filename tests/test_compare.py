@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from run_folders import METRICS, Scores, begin, diverge, finish, record_sweep, specification, text_scores
+from scipy import stats
 
 from pebench.cli import main
 from pebench.leaderboard import from_runs, make_board
@@ -261,3 +263,52 @@ def test_encodings_of_several_sweeps_want_a_choice(runs: Path, capsys: pytest.Ca
     assert main(["compare", "rope", "alibi", "--runs", str(runs)]) == 2
     assert "of the sweeps 'longer' and 'quickstart': say which with --sweep" in capsys.readouterr().err
     assert main(["compare", "rope", "alibi", "--runs", str(runs), "--sweep", "longer"]) == 0
+
+
+def test_equivalence_is_two_one_sided_tests_with_a_correction_of_their_own(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = [specification(name, seed) for name in ("rope", "alibi") for seed in range(4)]
+    for spec in specs:
+        shift = {"rope": 0.0, "alibi": (0.002, -0.001, 0.001, 0.0)[spec.seed]}[spec.encoding.name]
+        finish(begin(runs, spec), text_scores(1.0 + spec.seed / 10 + shift, 2.0 - 40 * shift))
+    record_sweep(runs, specs)
+    collection, operands = find_operands(runs, ("rope", "alibi"))
+    found = compare(collection, operands, margin=0.01)
+    inside, outside = found.pairs[0].scores
+    differences = [0.002, -0.001, 0.001, 0.0]
+    p = max(
+        stats.ttest_1samp(differences, -0.01, alternative="greater").pvalue,
+        stats.ttest_1samp(differences, 0.01, alternative="less").pvalue,
+    )
+    assert inside.p_equivalent == pytest.approx(2 * p, rel=1e-6)
+    assert (inside.equal, outside.equal) == (True, False)
+    assert found.verdict.endswith("Equal within 0.01 they are shown to be at 128.")
+    assert inside.percent == pytest.approx(-100 * 0.0005 / 1.1505, rel=1e-4)
+    assert inside.deviations == pytest.approx(-0.0005 / np.std(differences, ddof=1), rel=1e-4)
+    assert main(["compare", "rope", "alibi", "--margin", "0.01", "--runs", str(runs)]) == 0
+    said = told(capsys)
+    assert "The intervals come from seeds alone" in said
+    assert "Power: 4 seeds show a difference of" in said
+    needed = [
+        score.test.uncertainty.seeds_needed(0.01) for score in (inside, outside) if score.test.uncertainty
+    ]
+    low, high = sorted(count for count in needed if count is not None)
+    assert f"To show 0.01 bits/byte takes {low} to {high} seeds." in said
+    assert main(["compare", "rope", "alibi", "--margin", "0", "--runs", str(runs)]) == 2
+
+
+def test_a_constant_difference_is_said_to_have_no_test(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = [specification(name, seed) for name in ("rope", "alibi") for seed in range(3)]
+    for spec in specs:
+        score = (7.9, 8.3, 16.4)[spec.seed] - 0.001 * (spec.encoding.name == "alibi")
+        finish(begin(runs, spec), text_scores(score, score))
+    record_sweep(runs, specs)
+    (pair,) = compared(runs, "rope", "alibi").pairs
+    assert all(math.isnan(score.test.p) for score in pair.scores)
+    assert main(["compare", "rope", "alibi", "--runs", str(runs)]) == 0
+    said = told(capsys)
+    assert "At 128 and 512 all seeds have the same difference: without a spread there is no test." in said
+    assert "Power" not in said

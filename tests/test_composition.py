@@ -277,3 +277,33 @@ def test_layers_that_scale_their_logits_differently_are_refused() -> None:
         build_encoding("layers", {"parts": parts}, Geometry(64, 4, 4, (24,)))
     together = build_encoding("compose", {"parts": parts}, Geometry(64, 4, 4, (24,)))
     assert together.scale() == 1
+
+
+def test_the_patterns_of_published_models_are_sweeps(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "encodings.md").read_text("utf-8")
+    written = page.split("## Layer patterns")[1].split("```yaml\n")[1].split("```")[0]
+    file = tmp_path / "patterns.yaml"
+    file.write_text(written, "utf-8")
+    cells = load_sweep(file).cells[::3]
+    assert [spec.encoding.label for spec in cells] == [
+        "3 × rope(base=5000000.0) / none",
+        "3 × (rope + window(size=4096)) / none",
+        "3 × (rope(base=500000.0) + chunk(size=8192)) / temperature-tuning(floor=8192)",
+        "5 × (rope + window(size=1024)) / rope(base=1000000.0)",
+        "3 × (rope + window) / log-n",
+        "5 × (rope + window(size=1024)) / rope(base=1000000.0, frequencies=0.25)",
+    ]
+    for spec in cells:
+        encoding = build_encoding(spec.encoding.name, spec.encoding.options, Geometry(16, 2, 6, (16,)))
+        assert {encoding.window(layer) for layer in range(6)} <= {None, 512, 1024, 4096}
+
+
+@torch.no_grad()
+def test_windows_go_to_the_layers_that_turn_and_in_smollm3_to_the_others() -> None:
+    local: PluginRef = {"compose": ["rope", {"window": {"size": 6}}], "times": 3}
+    rnope = build_encoding("layers", {"parts": [local, "none"]}, Geometry(16, 2, 4, (24,)))
+    smollm3 = build_encoding(
+        "layers", {"parts": [{"rope": {}, "times": 3}, {"window": {"size": 6}}]}, Geometry(16, 2, 4, (24,))
+    )
+    assert [rnope.window(layer) for layer in range(4)] == [6, 6, 6, None]
+    assert [smollm3.window(layer) for layer in range(4)] == [None, None, None, 6]

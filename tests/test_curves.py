@@ -61,12 +61,13 @@ def test_percents_are_never_on_a_logarithmic_axis(tmp_path: Path) -> None:
 
 def test_a_long_caption_stays_inside_the_figure() -> None:
     from pebench.leaderboard.plots.curves import _keep_captions_inside
-    from pebench.leaderboard.plots.style import End, name_at_the_right, panels
+    from pebench.leaderboard.plots.style import End, Look, name_at_the_right, panels
 
     figure, (axes,) = panels(1, 7.2, 4.6)
     axes.set(xlabel="incomplete: " + "rope(a=1) " * 7, ylabel="score\nlower is better")
     long = "rope(base=500000, rotated=0.25, some=1, more=2, still=3)"
-    name_at_the_right(figure, {axes: [End(1, 1, long, "k"), End(1, 0.5, long + "x", "k")]})
+    look = Look("k", "-", "o")
+    name_at_the_right(figure, {axes: [End(1, 1, long, look), End(1, 0.5, long + "x", look)]})
     _keep_captions_inside(figure, [axes])
     figure.draw_without_rendering()
     caption = axes.xaxis.label.get_window_extent()

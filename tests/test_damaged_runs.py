@@ -21,7 +21,7 @@ from pebench.tracking.prepare import Changed, Prepared, prepare_all
 
 FILES = (
     *("spec.json", "result.json", "failure.json", "worker.json", "provenance.json"),
-    *("metrics.jsonl", "system.jsonl", "log.txt", "model.safetensors"),
+    *("metrics.jsonl", "system.jsonl", "log.txt", "model.safetensors", "examples.npz"),
 )
 COUNT = 300
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from browser import needs_chromium, told
 from matplotlib.figure import Figure
 from tiny_sweeps import tiny, write
 
@@ -67,3 +69,23 @@ def test_more_panels_than_fit_are_counted(place: Path, monkeypatch: pytest.Monke
     assert main(["leaderboard", str(path)]) == 0
     assert drawn[0] is not None
     assert drawn[0].get_supxlabel() == "the first 1 of 2; leaderboard.csv has all"
+
+
+@needs_chromium
+def test_the_page_has_a_map_of_every_encoding_that_is_switched_on(place: Path) -> None:
+    tasks = [{"retrieval": TASKS["retrieval"]}]
+    path = write(place, tiny(place, tasks=tasks, train={"steps": 1, "batch": 1}))
+    assert main(["submit", str(path), "--cluster", "inline"]) == 0
+    assert main(["leaderboard", str(path)]) == 0
+    looking = """
+    const map = document.querySelector("#table-1-map-1");
+    const marks = kind => map.querySelectorAll(`.mark-${kind}.role-mark > *`).length;
+    const count = () => ["rect", "text"].map(marks);
+    const title = map.querySelector("figcaption").textContent, before = count();
+    map.querySelector("input[value=rope]").click();
+    await new Promise(done => setTimeout(done, 500));
+    return JSON.stringify([title, before, count()]);"""
+    title, before, after = json.loads(told(Path("results/tiny/report.html").read_text(), looking, place))
+    assert title == "retrieval: accuracy (%) by depth and extent"
+    assert before == [12, 12]
+    assert after == [6, 6]

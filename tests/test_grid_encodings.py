@@ -505,3 +505,65 @@ def test_pape_ri_knows_neither_direction_nor_origin() -> None:
     many = _built("pape-ri", {}, Geometry(512, 64, 8, (9, 9, 9), causal=False)).scales
     assert float(many.abs().max()) > 0.95 * bound
     assert "scales" in encoding.state_dict(), "what was drawn is kept with the weights"
+
+
+@pytest.mark.parametrize("extent", [(24,), (4, 6), (2, 3, 4)], ids=str)
+@pytest.mark.parametrize("kind", ["cayley", "circulant"])
+@torch.no_grad()
+def test_string_turns_by_the_exponential_of_its_matrices(kind: str, extent: tuple[int, ...]) -> None:
+    """Logits are those of the definition, whose factor on the left the encoding leaves out."""
+    width, heads = 12, 2
+    encoding: Any = build_encoding("string", {"kind": kind}, Geometry(24, heads, 1, extent, causal=False))
+    for parameter in encoding.parameters():
+        parameter.copy_(torch.randn(parameter.shape) * 0.3)
+    places = grid(extent)
+    q, k = (torch.randn(1, heads, len(places[0]), width) for _ in range(2))
+    table = tabulate(encoding, places, Extrapolation(extent))
+    found = encoding.rotate(layer_inputs(encoding, q, k, q, table))
+    wanted = [torch.zeros_like(q, dtype=torch.float64) for _ in range(2)]
+    for head in range(heads):
+        generators = [_string_generator(encoding, axis, head, width) for axis in range(len(extent))]
+        for number, place in enumerate(places[0].double()):
+            turn = torch.matrix_exp(sum(p * a for p, a in zip(place, generators, strict=True)))
+            for out, part in zip(wanted, (q, k), strict=True):
+                out[0, head, number] = turn @ part[0, head, number].double()
+    logits = [one @ other.mT for one, other in (wanted, [part.double() for part in found])]
+    torch.testing.assert_close(logits[1], logits[0], atol=2e-5, rtol=0)
+
+
+def _string_generator(encoding: Any, axis: int, head: int, width: int) -> Tensor:
+    """A of one axis, by the definition."""
+    matrix = torch.zeros(width, width, dtype=torch.float64)
+    if encoding.kind == "circulant":
+        row = encoding.rows[axis, 0, head].double()
+        for i in range(width):
+            for j in range(width):
+                matrix[i, j] = row[(j - i) % width]
+        return matrix - matrix.mT
+    skew, shared = torch.zeros_like(matrix), encoding.shares[axis]
+    entries = iter(encoding.entries[0, head].tolist())
+    for i in range(width):
+        for j in range(i):
+            skew[i, j] = next(entries)
+    skew = skew - skew.mT
+    one = torch.eye(width, dtype=torch.float64)
+    mixing = (one - skew) @ torch.linalg.inv(one + skew)
+    first = sum(encoding.shares[axis + 1 :])
+    for c in range(shared):
+        pair = 2 * (first + c)
+        matrix[pair + 1, pair] = encoding.base ** (-c / shared)
+        matrix[pair, pair + 1] = -matrix[pair + 1, pair]
+    found: Tensor = mixing @ matrix @ mixing.mT
+    return found
+
+
+@torch.no_grad()
+def test_string_without_a_mixing_is_rope() -> None:
+    geometry = Geometry(64, 4, 1, (24,))
+    string, rope = (build_encoding(name, {}, geometry) for name in ("string", "rope"))
+    q, k = (torch.randn(2, 4, 24, 16) for _ in range(2))
+    found, wanted = (
+        one.rotate(layer_inputs(one, q, k, q, tabulate(one, grid((24,)), Extrapolation((24,)))))
+        for one in (string, rope)
+    )
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pickle
 import random
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pebench.data.drawn import drawn
 from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batches
 from pebench.data.images.digits import digits
 from pebench.data.images.folder import PictureFiles, folder
@@ -236,12 +238,23 @@ def test_repeats_put_a_picture_into_a_batch_several_times_augmented_anew(zoo: Pa
     assert not torch.equal(batch["images"][0], batch["images"][1])
 
 
-def test_evaluation_reads_every_picture_once_in_order_or_as_many_as_asked_for(zoo: Path) -> None:
+def test_evaluation_reads_every_picture_once_in_order_or_those_that_are_asked_for(zoo: Path) -> None:
     recipe = Recipe(folder(str(zoo)).split("validation"), plain_transform((16, 16), 0.875))
-    labels = [batch["labels"] for batch in evaluation_batches(recipe, 3, None)]
+    labels = [batch["labels"] for batch in evaluation_batches(recipe, 3, recipe.pictures.evaluated())]
     assert [len(each) for each in labels] == [3, 1]
     assert torch.cat(labels).tolist() == [0, 0, 1, 1]
-    assert sum(len(batch["labels"]) for batch in evaluation_batches(recipe, 2, 3)) == 3
+    some = itertools.islice(recipe.pictures.evaluated(), 3)
+    assert [batch["labels"].tolist() for batch in evaluation_batches(recipe, 2, some)] == [[0, 0], [1]]
+
+
+def test_pictures_are_drawn_from_all_of_a_split_once_for_all_runs() -> None:
+    chosen = drawn(range(1000), 100, "validation")
+    assert chosen == sorted(set(chosen)) == drawn(iter(range(1000)), 100, "validation")
+    assert len(chosen) == 100
+    assert all(any(start <= one < start + 200 for one in chosen) for start in range(0, 1000, 200))
+    assert sum(chosen) / 100 == pytest.approx(500, abs=90)
+    assert chosen != drawn(range(1000), 100, "test")
+    assert drawn(range(3), 5, "test") == [0, 1, 2]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 96), (96, 48)], ids=str)
@@ -295,7 +308,9 @@ def test_streamed_pictures_that_cannot_be_read_are_met_on_the_way(
     assert same(other.batch(0, "train", 3, 4), batches[3])
     assert re.search(r"cat/2.jpg cannot be read and is passed over, as were 0 before it", caplog.text)
     evaluated = Recipe(corpus.split("validation"), plain_transform((16, 16), 1.0), bad_images="skip")
-    assert [batch["labels"].tolist() for batch in evaluation_batches(evaluated, 1, None)] == [[0], [0]]
+    assert [
+        batch["labels"].tolist() for batch in evaluation_batches(evaluated, 1, evaluated.pictures.evaluated())
+    ] == [[0], [0]]
 
 
 def test_a_recipe_can_be_handed_to_a_process_that_has_imported_nothing(zoo: Path, tmp_path: Path) -> None:
@@ -321,7 +336,9 @@ def test_sets_of_the_datasets_library_give_batches_too(
     assert same(other.batch(0, "train", 3, 5), batches[3])
     assert not same(batches[0], batches[1])
     validation = Recipe(corpus.split("validation"), plain_transform((16, 16), 1.0))
-    assert [len(batch["labels"]) for batch in evaluation_batches(validation, 3, None)] == [3, 1]
+    assert [
+        len(batch["labels"]) for batch in evaluation_batches(validation, 3, validation.pictures.evaluated())
+    ] == [3, 1]
 
 
 def paint_grey(path: Path, values: Any) -> None:

@@ -23,7 +23,7 @@ LAYERS = [
     {"conformance", "portrait", "running"},
     {"models", "resolve"},
     {"scores", "settings", "task"},
-    {"data", "encoding_config", "store", "task_record"},
+    {"data", "encoding_config", "examples", "store", "task_record"},
     {"attention", "formulas", "packages", "spec"},
     {"options", "plugin_ref", "position_encoding", "registry", "text_file"},
     {"atomic", "attention_mask", "console", "die_with_parent", "encodings", "errors", "numbers_of_json"}
@@ -220,3 +220,15 @@ def test_a_machine_that_only_trains_and_hands_on_needs_few_packages(tmp_path: Pa
         assert refused.stderr.count("\n") == 1
         assert f"'{missing}', which is not installed" in refused.stderr
     assert not (tmp_path / "tiny.tar.zst").exists()
+
+
+def test_a_run_that_is_not_compiled_imports_no_compiler(place: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from trained_runs import trained; trained(Path('.'));"
+        "assert 'torch._inductor.compile_fx' not in sys.modules"
+    )
+    tests = str(Path(__file__).parent)
+    path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=place, env={**os.environ, "PYTHONPATH": path}
+    )

@@ -65,7 +65,7 @@ def test_non_overlapping_windows_score_every_token_once_the_tail_included(place:
 def test_sliding_windows_score_every_token_once_with_the_most_context_the_stride_leaves(
     place: Path, stride: int | None
 ) -> None:
-    task, model = _task(place, protocols=["sliding"], stride=stride, tokens=300)
+    task, model = _task(place, protocols=["sliding"], stride=stride, tokens=300, choice="beginning")
     step, total = stride or 12, float(_nats(task, model, 0, 24).sum())
     for done in range(24, 300, step):
         stop = min(done + step, 300)
@@ -75,7 +75,7 @@ def test_sliding_windows_score_every_token_once_with_the_most_context_the_stride
 
 
 def test_the_fixed_tail_scores_the_same_tokens_under_every_extent(place: Path) -> None:
-    task, model = _task(place, protocols=["fixed-tail"], tail=10, tokens=200)
+    task, model = _task(place, protocols=["fixed-tail"], tail=10, tokens=200, choice="beginning")
     for extent in (16, 24, 48):
         ends = range(48, 201, 48)
         nats = torch.cat([_nats(task, model, end - extent, end)[-10:] for end in ends])
@@ -87,7 +87,7 @@ def test_the_fixed_tail_scores_the_same_tokens_under_every_extent(place: Path) -
 
 
 def test_a_model_that_knows_nothing_needs_eight_bits_and_a_little_for_a_byte(place: Path) -> None:
-    task, model = _task(place, "none", tokens=480, protocols=["non-overlapping"])
+    task, model = _task(place, "none", tokens=480, choice="beginning", protocols=["non-overlapping"])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -155,7 +155,7 @@ def test_python_docs_is_real_english_in_every_installation(place: Path) -> None:
 
 
 def test_a_stride_of_one_is_the_strictest_sliding_perplexity(place: Path) -> None:
-    task, model = _task(place, protocols=["sliding"], stride=1, tokens=60)
+    task, model = _task(place, protocols=["sliding"], stride=1, tokens=60, choice="beginning")
     wanted = float(_nats(task, model, 0, 24).sum())
     wanted += sum(float(_nats(task, model, end - 24, end)[-1]) for end in range(25, 61))
     scores = _scores(task, model, 24)

@@ -17,6 +17,8 @@ from run_folders import begin, diverge, finish, log, record_sweep, specification
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs, make_board, print_leaderboard, write_leaderboard
+from pebench.leaderboard.plots import curves
+from pebench.leaderboard.plots.curves import cluster
 from pebench.leaderboard.plots.style import spread
 from pebench.spec import RunSpec
 from pebench.store import RunFolder
@@ -196,14 +198,49 @@ def test_scores_do_not_depend_on_order_interruptions_or_speed(runs: Path, tmp_pa
     assert boards[0].drop(columns=of_machine).equals(boards[1].drop(columns=of_machine))
 
 
-def test_the_pictures_of_the_page_write_numbers_out_as_the_tables_do(runs: Path) -> None:
-    specs = [specification("rope", seed) for seed in (0, 1)]
-    for spec in specs:
-        finish(begin(runs, spec), text_scores(2.0 + spec.seed * 0.0178, 3.0))
+def test_lines_that_lie_on_one_another_are_drawn_once_more_close_up(runs: Path) -> None:
+    names = ("alibi", "cable", "fox", "none", "rope")
+    specs = [specification(name) for name in names]
+    for place, spec in enumerate(specs):
+        finish(begin(runs, spec), text_scores(1.77, 1.77 + place / 1000 if place < 3 else 2.0 + place / 10))
     record_sweep(runs, specs)
-    page = (write(runs) / "report.html").read_text()
-    heat_map = page[page.index('id="heat-map"') :].partition("</svg>")[0]
-    assert ">2.009</text>" in heat_map
+    (collection,) = from_runs(runs, ["quickstart"])
+    board = make_board(collection)
+    (one,) = board.tables
+    assert [row.label for row in cluster(one) or []] == ["alibi", "cable", "fox"]
+    wide, close = curves.draw(board).axes
+    assert close.get_title(loc="left") == "language-modeling, the best 3 close up"
+    assert close.get_ylim()[1] - close.get_ylim()[0] < 0.01 < wide.get_ylim()[1] - wide.get_ylim()[0]
+
+
+def test_extents_that_would_run_into_one_another_are_aslant(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    sizes = [(size, size) for size in (160, 176, 192, 208, 224)]
+    for spec in specs:
+        finish(begin(runs, spec), {("accuracy", size, "extend"): 50.0 + spec.seed for size in sizes})
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    figure = curves.draw(make_board(collection))
+    figure.draw_without_rendering()
+    labels = figure.axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == ["160x160", "176x176", "192x192", "208x208", "224x224"]
+    assert {label.get_rotation() for label in labels} == {30.0}
+
+
+def test_a_logarithmic_axis_has_three_numbers_at_least(runs: Path) -> None:
+    specs = [specification(name) for name in ("alibi", "rope")]
+    for spec, most in zip(specs, (9.5, 30.0), strict=True):
+        finish(begin(runs, spec), text_scores(1.1, most))
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    figure = curves.draw(make_board(collection))
+    axes = figure.axes[0]
+    figure.draw_without_rendering()
+    assert axes.get_yscale() == "log"
+    low, high = axes.get_ylim()
+    shown = [text.get_text() for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert shown == ["1", "2", "5", "10", "20"] or shown == ["2", "5", "10", "20"]
+    assert not axes.yaxis.get_minorticklocs().size
 
 
 def test_other_settings_are_never_merged_into_one_row(runs: Path) -> None:

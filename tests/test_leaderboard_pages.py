@@ -5,19 +5,27 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from run_folders import Scores, begin, diverge, finish, record_sweep, specification, text_scores
+from browser import needs_chromium, told
+from run_folders import (
+    Scores,
+    begin,
+    diverge,
+    finish,
+    keep_examples,
+    record_sweep,
+    specification,
+    text_scores,
+)
 
 from pebench.cli import main
 from pebench.spec import RunSpec
+from pebench.store import RunFolder
 from pebench.tracking.sync import sync
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -49,34 +57,102 @@ def test_the_page_holds_everything_and_asks_no_network(runs: Path) -> None:
     assert "the disk is <full>" not in page
     for name in ("0123abc", "aa11", *(path.name for path in runs.glob("*-*"))):
         assert name in page
-    assert page.count("<svg") == 3
+    assert page.count('<figure class="chart"') == 3
+    assert len(page) < 3_000_000
     assert "Every seed" in page
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+@needs_chromium
 def test_a_click_on_a_heading_sorts_a_table_by_number(runs: Path, tmp_path: Path) -> None:
     page = (written(runs) / "report.html").read_text()
-    clicking = """<script>
-    const first = document.querySelector("table"), heading = first.querySelectorAll("th")[1];
+    clicking = """
+    const first = document.querySelector("table"), heading = first.querySelectorAll("th")[2];
     const order = () => [...first.tBodies[0].rows].map(row => row.cells[0].textContent).join(" ");
     heading.click();
     const ascending = order();
     heading.click();
-    document.title = `sorted: ${ascending} | ${order()}`;
-    </script>"""
-    (tmp_path / "page.html").write_text(page.replace("</body>", f"{clicking}</body>"))
-    assert CHROMIUM is not None
-    shown = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path / 'page.html'}"),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    return `${heading.textContent}: ${ascending} | ${order()}`;"""
     # 2.05 before 10.55, as numbers are; what has no number is last either way.
-    assert "<title>sorted: rope alibi fire_2 | alibi rope fire_2</title>" in shown
+    expected = "128 (trained): rope alibi fire_2 | alibi rope fire_2"
+    assert told(page, clicking, tmp_path) == expected
+
+
+@needs_chromium
+def test_a_label_switches_its_line_off_in_every_chart_and_table(runs: Path, tmp_path: Path) -> None:
+    page = (written(runs, "--baseline", "rope") / "report.html").read_text()
+    clicking = """
+    const chart = document.querySelector("figure.chart");
+    const lines = () => chart.querySelectorAll(".mark-line path").length;
+    const rows = () => [...document.querySelector("table").tBodies[0].rows].filter(row => !row.hidden).length;
+    const before = [lines(), rows()];
+    chart.querySelector("input[value=alibi]").click();
+    await new Promise(done => setTimeout(done, 500));
+    const others = [...document.querySelectorAll("input[value=alibi]")].map(box => box.checked);
+    const said = document.querySelector(".hidden-rows").textContent;
+    const after = [lines(), rows()];
+    chart.querySelector("[data-lines=all]").click();
+    await new Promise(done => setTimeout(done, 500));
+    return JSON.stringify([before, after, others, said, [lines(), rows()]]);"""
+    found = json.loads(told(page, clicking, tmp_path))
+    assert found == [[2, 3], [1, 2], [False] * 3, "1 of 3 rows are switched off.", [2, 3]]
+
+
+@needs_chromium
+def test_a_line_tells_its_values_and_another_view_the_difference(runs: Path, tmp_path: Path) -> None:
+    page = (written(runs, "--baseline", "rope") / "report.html").read_text()
+    pointing = """
+    const chart = document.querySelector("figure.chart");
+    const place = chart.querySelector("[class*=_voronoi] path");
+    for (const name of ["pointerover", "pointermove"])
+      place.dispatchEvent(new PointerEvent(name, { bubbles: true, clientX: 300, clientY: 300 }));
+    await new Promise(done => setTimeout(done, 500));
+    const tip = document.querySelector("#vg-tooltip-element").innerText.replace(/\\s+/g, " ");
+    chart.querySelector("[data-view='difference to rope']").click();
+    await charts[0].drawing;
+    const titles = [...chart.querySelectorAll(".role-axis-title text")].map(text => text.textContent);
+    return JSON.stringify([tip, titles]);"""
+    tip, titles = json.loads(told(page, pointing, tmp_path))
+    assert tip.startswith("encoding rope extent 128 bits-per-byte 2.050 ± 0.635 seeds 2.000, 2.100")
+    assert "difference to rope (below 0 is better)" in titles
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_leaves_the_page_and_p_is_in_sight(runs: Path, tmp_path: Path, width: int) -> None:
+    page = (written(runs, "--baseline", "rope") / "report.html").read_text()
+    looking = """
+    const heading = [...document.querySelectorAll("th")].find(heading => heading.textContent === "p");
+    const right = place => place.getBoundingClientRect().right;
+    const letters = [...document.querySelectorAll(".drawing text")];
+    const sizes = letters.map(text => parseFloat(getComputedStyle(text).fontSize));
+    const ends = [...document.querySelectorAll(".drawing svg")].map(right);
+    const page = [innerWidth, document.documentElement.scrollWidth, right(heading)];
+    return JSON.stringify([...page, Math.max(...ends), Math.min(...sizes), ends.length]);"""
+    inner, scrolled, p, right, smallest, drawings = json.loads(told(page, looking, tmp_path, width))
+    assert inner == width
+    assert max(scrolled, p, right) <= inner
+    assert smallest >= 10
+    assert drawings == 3
+
+
+def test_a_sentence_on_top_says_what_came_out(runs: Path) -> None:
+    page = (written(runs, "--baseline", "rope") / "report.html").read_text()
+    lead = re.findall(r'<p class="lead">(.*?)</p>', page)
+    assert lead == [
+        "At 512 rope and alibi have the lowest bits-per-byte of 2, 3.050 ± 0.635 bits/byte. "
+        "No difference to rope is shown there."
+    ]
+
+
+def test_the_losses_in_training_are_a_chart_of_every_run(runs: Path) -> None:
+    page = (written(runs) / "report.html").read_text()
+    chart = page[page.index('id="table-1-training-loss"') :]
+    data = re.search(r'<script type="application/json">(.*?)</script>', chart, re.DOTALL)
+    assert data is not None
+    losses = json.loads(data[1])["datasets"]["losses"]
+    assert [(run["label"], run["seed"]) for run in losses][-2:] == [("fire_2", 0), ("fire_2", 1)]
+    assert losses[0]["step"] == [10, 20, 30, 40]
+    assert losses[0]["loss"] == [4.9, 4.8, 4.7, 4.6]
 
 
 def test_latex_is_escaped_and_whole(runs: Path) -> None:
@@ -128,6 +204,8 @@ def test_over_all_tasks_an_encoding_that_lacks_one_is_empty(tmp_path: Path) -> N
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_tracking_store_gives_the_same_tables(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uri = f"sqlite:///{runs.parent / 'mlflow.db'}"
+    for result in runs.glob("*/result.json"):
+        keep_examples(RunFolder(result.parent))
     sync(runs, uri)
     first = {path.name: path.read_bytes() for path in written(runs, "--baseline", "rope").iterdir()}
     results = runs.parent / "tracked"
@@ -143,6 +221,7 @@ def test_a_tracking_store_gives_the_same_tables(runs: Path, capsys: pytest.Captu
     ]
     assert main(command) == 0
     assert "Read from a tracking store" in capsys.readouterr().err
+    assert b"seeds and text" in first["leaderboard.csv"]
     for name in ("scores.csv", "leaderboard.csv", "costs.csv", "runs.csv", "heat-map.png"):
         assert (results / "quickstart" / name).read_bytes() == first[name], name
     assert main([*command[:1], "quick", *command[2:]]) == 2

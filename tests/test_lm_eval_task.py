@@ -13,6 +13,7 @@ from tiny_sweeps import tiny, write
 
 import pebench.lm_eval
 from pebench.cli import main
+from pebench.data.drawn import drawn
 from pebench.errors import UserError
 from pebench.resolve import build_task, resolve
 from pebench.store import RunFolder, find_run
@@ -74,6 +75,9 @@ def test_a_sweep_asks_every_encoding_and_scores_as_lm_eval_does(
         assert not result.metrics["sheep_choice-acc-stderr"].higher_is_better
         assert not result.metrics["sheep_rolling-bits_per_byte"].higher_is_better
         assert set(found) <= set(result.metrics)
+        kept = {name: score for one in folder.examples() for name, score in one.scores().items()}
+        assert {"sheep_choice-acc", "sheep_generation-exact_match"} <= set(kept)
+        assert {name: found[name] for name in kept} == kept
         (cost,) = result.cost.evaluations
         assert cost.items_per_second > 0
         data = folder.provenance()["data"]
@@ -109,7 +113,8 @@ def direct(place: Path, run: str) -> dict[str, float]:
 def test_contexts_are_cut_to_each_extent_that_is_named(offline: Path) -> None:
     path = sweep(offline, evaluate=[32, 64], tasks=["sheep_choice", "sheep_rolling"], limit=3)
     assert main(["submit", str(path), "--cluster", "inline"]) == 0
-    texts = [f"The {n}th of the sheep looked over its shoulder." for n in range(3)]
+    chosen = drawn(range(4), 3, "sheep_rolling")
+    texts = [f"The {n}th of the sheep looked over its shoulder." for n in chosen]
     for folder in asked_runs(offline, path):
         result, start = folder.result(), folder.spec().start
         assert result is not None

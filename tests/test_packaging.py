@@ -99,7 +99,7 @@ def test_the_wheel_holds_the_package_the_plugins_and_the_sweeps(checkout: Path, 
     held = set(zipfile.ZipFile(wheel).namelist())
     assert {"pebench/encodings/rope.py", "pebench/encodings/seqpe/__init__.py"} <= held
     assert {"pebench/tasks/language_modeling.py", "pebench/sweeps/quickstart.yaml"} <= held
-    kept = {".py", ".csv", ".jinja", ".json"}
+    kept = {".py", ".css", ".csv", ".jinja", ".js", ".json"}
     package = (file for file in (checkout / "pebench").rglob("*") if file.suffix in kept)
     expected = {file.relative_to(checkout / "pebench") for file in package}
     assert {Path("leaderboard/published.csv"), Path("leaderboard/report/report.html.jinja")} <= expected

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -12,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import begin, diverge, finish, record_sweep, specification
 
+from pebench.examples import ByUnit
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
-from pebench.leaderboard.paired_test import Sample, half_width, holm, paired_t, paired_tests
-from pebench.leaderboard.ranks import tied_ranks
+from pebench.leaderboard.paired_test import Sample, half_width, holm, mean_of, paired_t, paired_tests
+from pebench.leaderboard.ranks import ByDocument, tied_ranks
 
 
 def test_holm_of_a_hand_computed_example() -> None:
@@ -223,3 +226,64 @@ def test_a_diverged_seed_has_no_rank_and_no_difference(tmp_path: Path) -> None:
     found = rows(tmp_path, "bits-per-byte", {"base": [2.0, 2.1], "b": [1.0, math.nan]}, "base")
     assert [found["b"][name] for name in ("mean", "rank", "difference", "p_holm")] == [""] * 4
     assert found["b"]["diverged"] == "1"
+
+
+def test_one_pair_has_a_difference_and_no_test() -> None:
+    (test,) = paired_tests([(Sample("a", {0: 1.0}), Sample("b", {0: 1.5}))], [None])
+    assert (test.difference, test.pairs, test.below) == (-0.5, 1, 1)
+    assert math.isnan(test.half_width)
+    assert math.isnan(test.p)
+    assert math.isnan(test.p_holm)
+
+
+def by_document(values: Sequence[Sequence[float]]) -> dict[int, ByUnit]:
+    """Scores by seed and document."""
+    array = numpy.array(values)
+    keys, weights = numpy.arange(array.shape[1]), numpy.full(array.shape[1], 1 / array.shape[1])
+    influence = (array - array.mean(1)[:, None]) * weights
+    return {seed: ByUnit("document", keys, weights, own) for seed, own in enumerate(influence)}
+
+
+def together(*rows: numpy.ndarray) -> ByDocument:
+    """Scores by seed and document of several rows, as ranks are made from."""
+    found = [list(by_document(values.tolist()).values()) for values in rows]
+    return numpy.array([[one.influence for one in own] for own in found]), found[0][0].weights
+
+
+def test_documents_are_paired_too() -> None:
+    rng = numpy.random.default_rng(0)
+    documents, seeds = rng.normal(0, 1, (1, 12)), rng.normal(0, 0.01, (3, 1))
+    better = 2 + documents + seeds + rng.normal(0, 0.01, (3, 12))
+    worse = better + 0.1 + rng.normal(0, 0.02, (3, 12))
+    first, second = (
+        Sample(name, dict(enumerate(own.mean(1).tolist())), by_document(own.tolist()))
+        for name, own in (("a", better), ("b", worse))
+    )
+    # What all documents have in common is none of the difference's uncertainty.
+    assert mean_of(first).half_width > 0.4
+    (test,) = paired_tests([(first, second)], [None])
+    assert test.uncertainty is not None
+    assert test.uncertainty.with_text
+    assert test.half_width < 0.05
+    assert test.p < 0.01
+    scores = numpy.array([better.mean(1), worse.mean(1)])
+    assert tied_ranks(scores, together(better, worse)) == [1, 2]
+    # Other documents have no pairs: then the seeds alone tell.
+    other = replace(
+        second,
+        by_unit={seed: replace(one, keys=one.keys + 1) for seed, one in second.by_unit.items()},
+    )
+    (alone,) = paired_tests([(first, other)], [None])
+    assert alone.uncertainty is not None
+    assert not alone.uncertainty.with_text
+    assert alone.difference == pytest.approx(test.difference)
+
+
+def test_an_encoding_that_wins_on_one_document_alone_is_not_shown_to_be_better() -> None:
+    rng = numpy.random.default_rng(1)
+    base = 2 + rng.normal(0, 0.001, (3, 10))
+    lucky = base.copy()
+    lucky[:, 0] -= 1.0
+    scores = numpy.array([lucky.mean(1), base.mean(1)])
+    assert tied_ranks(scores) == [1, 2]
+    assert tied_ranks(scores, together(lucky, base)) == [1, 1]

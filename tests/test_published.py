@@ -11,6 +11,10 @@ import pytest
 from run_folders import begin, cost
 
 from pebench.cli import main
+from pebench.encoding_config import encoding_config
+from pebench.leaderboard.published import read_figures
+from pebench.plugin_ref import PluginRef
+from pebench.registry import encodings
 from pebench.spec import RunSpec
 from pebench.store import MetricRecord, Result, RunFolder, Score, SweepRecord, write_sweep
 from pebench.sweeping.sweep import Sweep, load_sweep
@@ -84,3 +88,19 @@ def test_figures_of_other_sizes_and_of_part_of_the_data_do_not(
         imagine(place / str(number) / "runs", sweep, change)
         leaderboard(place / str(number), capsys)
         assert not published(place / str(number) / "results" / sweep.name)
+
+
+def test_the_figures_that_come_along_are_called_as_rows_are() -> None:
+    """By the name of an encoding, or by the label of one with options or of a composition."""
+    written: list[PluginRef] = [
+        *encodings.origins(),
+        {"rope": {"base": 5e5}},
+        {"rope": {"frequencies": 0.25}},
+        {"rope": {"frequencies": 0.75}},
+        {"rope": {"rotated": 0.75}},
+        "learned + rope-axial",
+        "learned + rope-mixed",
+    ]
+    labels = {encoding_config(ref).label for ref in written}
+    assert {figure.encoding for figure in read_figures()} <= {*encodings.origins(), *labels}
+    assert all(figure.source for figure in read_figures())

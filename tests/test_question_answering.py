@@ -58,6 +58,9 @@ def test_contains_is_lenient_and_not_empty() -> None:
     assert contains("I think it was the Denver Broncos, in 2015", ["Denver Broncos"]) == 1
     assert contains("Broncos", ["Denver Broncos"]) == 0
     assert contains("a long text", ["The"]) == 0
+    assert contains("The Normans came", ["Norman"]) == contains("a category", ["cat"]) == 0
+    assert contains("1984", ["98"]) == 0
+    assert contains("the cat, sat.", ["Cat sat"]) == 1
     assert normalised("A man, an owl & the sea") == "man owl sea"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pebench.conformance import IDENTITIES, Subject
 from pebench.encoding_config import build_encoding
-from pebench.encodings.wall import decayed_products
+from pebench.formulas.decay import decayed_products
 from pebench.position_encoding import (
     AttentionInputs,
     Block,
@@ -332,7 +332,7 @@ def _path_logits(encoding: Any, x: AttentionInputs) -> Tensor:
 @pytest.mark.parametrize("options", [{}, {"rank": None, "convolution": None}], ids=str)
 @torch.no_grad()
 def test_path(options: dict[str, object], run: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pebench.encodings.path.RUN", run)
+    monkeypatch.setattr("pebench.formulas.householder.RUN", run)
     encoding, x, _ = _examined("path", options)
     _assert_logits(encoding, x, _path_logits(encoding, x) / math.sqrt(WIDTH))
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -132,6 +132,7 @@ def test_a_finished_run_keeps_its_weights_and_no_checkpoint(place: Path) -> None
         "log.txt",
         "worker.json",
         "model.safetensors",
+        "examples.npz",
         "result.json",
     }
 
@@ -311,3 +312,23 @@ def test_a_run_says_how_busy_the_machine_was(place: Path) -> None:
     assert set(sample.values) >= {"cpu-percent", "memory-megabytes"}
     assert sample.values["cpu-percent"] > 0
     assert 50 < sample.values["memory-megabytes"] < 1e6
+
+
+@pytest.mark.parametrize(("gpu", "device"), [(False, "auto"), (False, "cpu"), (True, "cpu")])
+def test_a_run_on_the_cpu_adds_in_one_order_whatever_else_the_machine_has(
+    place: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, device: Literal["auto", "cpu"]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    ordered: list[bool] = []
+
+    class Told:
+        def training(self, *_: object) -> None:
+            ordered.append(torch.are_deterministic_algorithms_enabled())
+
+        def evaluating(self, *_: object) -> None:
+            ordered.append(torch.are_deterministic_algorithms_enabled())
+
+    execute(_run(place, steps=2), Execution(device=device, threads=1, log_every=1), observer=Told())
+    assert ordered
+    assert all(ordered)
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -136,8 +136,8 @@ def test_weight_decay_spares_the_class_token_and_the_encoding() -> None:
     [
         ("vit_smal_patch16_224", "unknown timm model 'vit_smal_patch16_224': did you mean"),
         ("resnet18", "timm's 'resnet18' is no vision Transformer"),
-        ("vit_small_patch16_rope_224", "timm's 'vit_small_patch16_rope_224' is no vision Transformer"),
-        ("vit_huge_plus_patch16_dinov3", "is no vision Transformer"),
+        ("vit_relpos_small_patch16_224", "timm's 'vit_relpos_small_patch16_224' is no vision Transformer"),
+        ("vit_large_patch16_sapiens2", "is not the plain one"),
     ],
 )
 def test_a_model_that_cannot_serve_is_refused_in_one_sentence(name: str, sentence: str) -> None:

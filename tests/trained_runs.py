@@ -13,14 +13,16 @@ from pebench.running.run import execute
 from pebench.store import RunFolder
 
 
-def trained(place: Path, encoding: str = "rope", steps: int = 4, **task: Any) -> RunFolder:
+def trained(
+    place: Path, encoding: str = "rope", steps: int = 4, *, model: dict[str, Any] | None = None, **task: Any
+) -> RunFolder:
     """A finished run over the text of a `place`, in the folder `runs` there."""
     written = tiny(place)
     options = {**written["tasks"][0]["language-modeling"], **task}
     spec = resolve(
         encoding,
         {"language-modeling": options},
-        model=written["model"],
+        model=model or written["model"],
         train={**written["train"], "steps": steps, "learning_rate": 1e-2},
     )
     folder = RunFolder(place / "runs" / spec.run_id)

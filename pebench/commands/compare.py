@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pebench.leaderboard.comparison import ComparedScore, Comparison
     from pebench.leaderboard.operands import Operands
+    from pebench.leaderboard.uncertainty import Uncertainty
     from pebench.scores import Extent
 
 
@@ -25,26 +26,41 @@ if TYPE_CHECKING:
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="What to compare by. [default: the task's own]"
 )
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="NUMBER",
+    help="A difference that does not matter: are A and B equal within it, and how many seeds would show it?",
+)
 @runs_option
-def command(first: str, second: str, sweep: str | None, metrics: tuple[str, ...], runs: Path) -> None:
+def command(
+    first: str,
+    second: str,
+    sweep: str | None,
+    metrics: tuple[str, ...],
+    margin: float | None,
+    runs: Path,
+) -> None:
     """Say whether A is better than B, and on what evidence.
 
     A and B are two encodings of a sweep, as its tables call them; two sweeps, whose encodings of one name are
     compared; or two runs, by their ids or the beginnings of these. Scores are compared in pairs of equal
-    seeds at every extent, and a difference counts as shown below 5 % after Holm's correction over all
-    that is tested. Where A and B are the same runs, nothing is.
+    seeds at every extent, over the seeds and the text where runs kept their scores by document, and a
+    difference counts as shown below 5 % after Holm's correction over all that is tested. Where A and B are
+    the same runs, nothing is.
 
     \b
     Examples:
       pebench compare rope alibi
       pebench compare rope 'rope, yarn' --sweep quickstart --metric perplexity
+      pebench compare dape fox --margin 0.01
       pebench compare quickstart my-quickstart
     """
     from pebench.leaderboard.comparison import compare
     from pebench.leaderboard.operands import find_operands
 
     collection, operands = find_operands(runs, (first, second), sweep)
-    _print(operands, compare(collection, operands, metrics))
+    _print(operands, compare(collection, operands, metrics, margin))
 
 
 def _print(operands: Operands, found: Comparison) -> None:
@@ -60,7 +76,8 @@ def _print(operands: Operands, found: Comparison) -> None:
         title = [group.label] if operands[0].kind == "sweep" else []
         console.print(Text(" · ".join([*title, " ".join(group.table)]), style="bold"))
         for metric in dict.fromkeys(score.metric for score in pair.scores):
-            _print_scores([score for score in pair.scores if score.metric == metric], group.trained, console)
+            own = [score for score in pair.scores if score.metric == metric]
+            _print_scores(own, group.trained, found.margin, console)
         for note in pair.notes:
             console.print(Text(f"- {note.replace('`', '')}"))
         for letter, ids in zip("AB", pair.run_ids, strict=True):
@@ -71,30 +88,70 @@ def _print(operands: Operands, found: Comparison) -> None:
     console.print(Text(found.verdict, style="bold"))
 
 
-def _print_scores(scores: list[ComparedScore], trained: Extent | None, console: Console) -> None:
+def _print_scores(
+    scores: list[ComparedScore], trained: Extent | None, margin: float | None, console: Console
+) -> None:
+    from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text, signed
+    from pebench.scores import extent_name
+
+    names = [f"{extent_name(s.extent)}{' (trained)' if s.extent == trained else ''}" for s in scores]
+    rows = []
+    for name, score in zip(names, scores, strict=True):
+        test = score.test
+        unshown = "same runs" if test.identical else "neither" if test.pairs else ""
+        rows.append(
+            [
+                name,
+                *("" if math.isnan(mean) else number(mean) for mean in (test.first, test.second)),
+                difference_of(test.difference, test.half_width, test.first),
+                f"{score.won} of {test.pairs}" if test.pairs else "",
+                p_text(test.p),
+                p_text(test.p_holm),
+                {1: "A", -1: "B", 0: unshown}[score.shown],
+            ]
+        )
+    console.print(metric_heading(scores[0].metric, scores[0].record))
+    _print_table(["extent", "A", "B", "A − B", "A won", "p", "Holm's p", "better"], rows, console)
+    tested = [(n, s, found) for n, s in zip(names, scores, strict=True) if (found := s.test.uncertainty)]
+    if any(found.spread for _, _, found in tested):
+        headings = ["extent", "%", "SDs", "shown from", "text"]
+        headings += [] if margin is None else [f"equal ± {margin:g}", "seeds"]
+        rows = [
+            [
+                name,
+                *(_known(signed(effect, 1), effect) for effect in (score.percent, score.deviations)),
+                _known(f"{found.detectable():.2g}", found.detectable()),
+                _known(f"{100 * found.text_share:.0f} %", found.text_share),
+                *([] if margin is None else [p_text(score.p_equivalent), _seeds(found, margin)]),
+            ]
+            for name, score, found in tested
+        ]
+        _print_table(headings, rows, console)
+        said = "A − B in percent of B and in standard deviations between seeds; the difference that would be "
+        said += "shown four times in five; the text's share of the variance"
+        said += "" if margin is None else f"; Holm's p of equality within {margin:g}, and seeds to show it"
+        console.print(f"{said}.")
+        console.print()
+
+
+def _known(text: str, value: float) -> str:
+    return "" if math.isnan(value) else text
+
+
+def _seeds(found: Uncertainty, margin: float) -> str:
+    count = found.seeds_needed(margin)
+    return "" if not found.spread else "never" if count is None else str(count)
+
+
+def _print_table(headings: list[str], rows: list[list[str]], console: Console) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text
-    from pebench.scores import extent_name
-
-    console.print(metric_heading(scores[0].metric, scores[0].record))
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("extent", no_wrap=True)
-    for heading in ("A", "B", "A − B", "A won", "p", "Holm's p"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("better", no_wrap=True)
-    for score in scores:
-        test = score.test
-        unshown = "same runs" if test.identical else "neither" if test.pairs else ""
-        table.add_row(
-            f"{extent_name(score.extent)}{' (trained)' if score.extent == trained else ''}",
-            *("" if math.isnan(mean) else number(mean) for mean in (test.first, test.second)),
-            difference_of(test.difference, test.half_width, test.first),
-            f"{score.won} of {test.pairs}" if test.pairs else "",
-            p_text(test.p),
-            p_text(test.p_holm),
-            {1: "A", -1: "B", 0: unshown}[score.shown],
-        )
+    for heading in headings:
+        left = heading in ("extent", "better")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
     console.print()

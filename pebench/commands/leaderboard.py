@@ -46,7 +46,8 @@ def command(
     """Regenerate the tables, plots and report of sweeps from their runs.
 
     SWEEP is the name of a submitted sweep, or its file; without one, all are written. A mean stands only
-    where every seed has finished.
+    where every seed has finished. The claims of claims.yaml, in the sweep's folder of results or beside its
+    file, are answered.
 
     \b
     Examples:
@@ -60,15 +61,20 @@ def command(
     if uri is not None and source is not ParameterSource.DEFAULT:
         raise UserError("--from-mlflow and --runs are two places to read from: give one.")
     from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.claims import claims_of
     from pebench.leaderboard.published import BUILT_IN, read_figures
     from pebench.leaderboard.sources import from_runs, from_store
     from pebench.leaderboard.terminal import print_board
     from pebench.leaderboard.write import write_leaderboard
+    from pebench.sweeping.yaml_file import is_named
 
     others = read_figures(figures or BUILT_IN) if published else None
     found = from_store(uri, sweeps) if uri is not None else from_runs(runs, sweeps)
+    beside = [Path("sweeps"), *(Path(sweep).parent for sweep in sweeps if is_named(sweep))]
     for collection in found:
-        board = make_board(collection, baseline, others)
+        name = collection.sweep.name
+        claims = claims_of(name, [output / name, *beside])
+        board = make_board(collection, baseline, others, claims)
         try:
             folder = write_leaderboard(board, output, with_latex=latex)
         except OSError as error:

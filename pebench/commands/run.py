@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     "--from",
     "start",
     metavar="RUN",
-    help="Begin with the weights of a finished run, by its id. Encoding and model are as there; with another "
-    "--encoding the run is converted.",
+    help="Begin with the weights of a finished run, by its id, or of one of timm's models, as timm:NAME. "
+    "Encoding and model are as there; with another --encoding the run is converted.",
 )
 @click.option(
     "--longer",
@@ -89,6 +89,7 @@ def command(
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
       pebench run --from rope-3f2a --task retrieval --set train.steps=0
       pebench run --longer rope-3f2a --set train.steps=600
+      pebench run --from timm:vit_small_patch16_rope_224 --task image-classification --set train.steps=0
     """
     from pebench.resolve import build_task
     from pebench.running.execution import Execution, check_ranks
@@ -142,13 +143,27 @@ def _cell(encoding: str | None, task: str | None) -> Cell:
 
 def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -> Cell:
     """A cell that begins with the weights of a run. They fit no other model, and encoding, task with its data
-    and extents, and model are those of the run where nothing else is asked for."""
+    and extents, and model are those of the run where nothing else is asked for; so is the size of the images
+    of a published model."""
     from pebench.encoding_config import current_options
+    from pebench.errors import UserError
+    from pebench.models.timm_weights import TimmModel
+    from pebench.models.vision import VisionOptions
     from pebench.registry import tasks
-    from pebench.store import find_run
+    from pebench.resolve import start_named
     from pebench.sweeping.cell import Cell
 
-    begun = find_run(runs, start).spec()
+    begun = start_named(runs, start)
+    if isinstance(begun, TimmModel):
+        places: dict[str, Any] = {
+            "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},
+            "model": {"name": begun.architecture},
+            "task": {"extent": list(begun.image)},
+        }
+        task = task or "language-modeling"
+        if tasks.load(task).Model is not VisionOptions:
+            raise UserError(f"'{begun.reference}' classifies images, which task '{task}' does not.")
+        return Cell(encoding or begun.encoding.name, task, places, start=begun.reference)
     task = task or begun.task.name
     same_model = tasks.load(task).Model is tasks.load(begun.task.name).Model
     own = {

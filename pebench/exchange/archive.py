@@ -28,7 +28,7 @@ FORMAT = 1
 WEIGHTS = ("model.safetensors",)
 FINISHED = (
     *("provenance.json", "changes.diff", "metrics.jsonl", "system.jsonl", "curve.jsonl", "log.txt"),
-    *("classes.json", "tokenizer.json", "result.json"),
+    *("classes.json", "tokenizer.json", "examples.npz", "result.json"),
 )
 """Files of a finished run beside its specification, the result last; not every run has each of them."""
 

@@ -29,6 +29,7 @@ _MOST = {
     "log.txt": 2**28,
     "result.json": 2**26,
     "tokenizer.json": 2**28,
+    "examples.npz": 2**28,
 }
 _MOST_OTHERS = 2**24
 _MOST_MANIFEST = 2**28

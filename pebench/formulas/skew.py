@@ -1,4 +1,4 @@
-"""Rotations exp(p·A) of blocks of channels, for skew-symmetric A and any number p of times.
+"""Orthogonal matrices of skew-symmetric ones: rotations exp(p·A) of blocks of channels, and Cayley's.
 
 Shapes: B batch, H heads, N tokens, d channels of a head in d/block blocks.
 """
@@ -43,6 +43,17 @@ def multiply(rotations: Tensor, x: Tensor) -> Tensor:
     # One block leaves the texts last, and fused attention wants the channels there.
     joined: Tensor = turned.flatten(-2).contiguous()
     return joined.to(x.dtype)
+
+
+def cayley(entries: Tensor, width: int) -> Tensor:
+    """(…, d, d) orthogonal (I − K)(I + K)⁻¹ of a skew-symmetric K, by its (…, d·(d − 1)/2) entries below the
+    diagonal."""
+    row, column = torch.tril_indices(width, width, offset=-1, device=entries.device)
+    lower = entries.new_zeros(*entries.shape[:-1], width, width)
+    lower[..., row, column] = entries
+    skew, one = lower - lower.mT, torch.eye(width, dtype=entries.dtype, device=entries.device)
+    orthogonal: Tensor = torch.linalg.solve(one + skew, one - skew)
+    return orthogonal
 
 
 class _Spectrum(NamedTuple):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pebench.leaderboard.answers import Answer, answer
+from pebench.leaderboard.claims import Claim
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.costs import mean_costs
 from pebench.leaderboard.learning_curves import LearningCurves, learning_curves
@@ -33,6 +35,7 @@ class Board:
         published: the figures of others beside those of the sweep, None where nobody asked for them.
         curves: of each table, at the trained and at the largest extent; empty where nothing was evaluated
             during training.
+        answers: to the claims about the sweep; empty where there are none.
     """
 
     collection: Collection
@@ -43,10 +46,14 @@ class Board:
     overall: list[OverallRow]
     published: list[Match] | None
     curves: list[LearningCurves]
+    answers: list[Answer]
 
 
 def make_board(
-    collection: Collection, baseline: str | None = None, figures: Sequence[Figure] | None = None
+    collection: Collection,
+    baseline: str | None = None,
+    figures: Sequence[Figure] | None = None,
+    claims: Sequence[Claim] = (),
 ) -> Board:
     """Computes the results of a sweep.
 
@@ -54,9 +61,10 @@ def make_board(
         collection: the runs.
         baseline: the label of an encoding, by default the one that the sweep names.
         figures: of others, to be put beside those of the sweep.
+        claims: about the sweep, to be answered.
 
     Raises:
-        UserError: no encoding of the sweep is called like the baseline.
+        UserError: no encoding of the sweep is called like the baseline, or a claim is about something else.
     """
     baseline = baseline if baseline is not None else collection.sweep.baseline
     summary, costs = summarise(collection, baseline), mean_costs(collection)
@@ -70,4 +78,5 @@ def make_board(
         overall=overall(tables) if len(tables) > 1 else [],
         published=matches(collection, summary, figures) if figures is not None else None,
         curves=[curves for table in tables for curves in learning_curves(collection, table)],
+        answers=answer(collection, claims),
     )

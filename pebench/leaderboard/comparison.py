@@ -11,8 +11,9 @@ from pebench.errors import UserError, join_and, unknown
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.operands import Operand, Operands
-from pebench.leaderboard.paired_test import LEVEL, PairedTest, Sample, paired_tests
+from pebench.leaderboard.paired_test import PairedTest, Sample, holm, paired_tests
 from pebench.leaderboard.run_data import RunData, sample
+from pebench.leaderboard.uncertainty import LEVEL
 from pebench.leaderboard.wording import gaps
 from pebench.scores import Extent, extent_name, inside, positions
 from pebench.settings import settings
@@ -28,12 +29,15 @@ class ComparedScore:
         record: how the metric is read.
         extent: where it was measured.
         test: the paired test of A's scores against B's.
+        p_equivalent: of the two one-sided tests that show the difference to be within the margin, after
+            Holm's correction over all such tests; NaN without a margin.
     """
 
     metric: str
     record: MetricRecord
     extent: Extent
     test: PairedTest
+    p_equivalent: float = math.nan
 
     @property
     def won(self) -> int:
@@ -47,6 +51,22 @@ class ComparedScore:
         if math.isnan(difference) or difference == 0:
             return 0
         return 1 if (difference > 0) == self.record.higher_is_better else -1
+
+    @property
+    def percent(self) -> float:
+        """The difference in percent of B's mean, NaN where there is none."""
+        return 100 * self.test.difference / abs(self.test.second) if self.test.second else math.nan
+
+    @property
+    def deviations(self) -> float:
+        """The difference in standard deviations of the differences between seeds; NaN where there is none."""
+        found = self.test.uncertainty
+        return found.mean / found.deviation if found is not None and found.spread else math.nan
+
+    @property
+    def equal(self) -> bool:
+        """Whether the difference is shown to be within the margin."""
+        return self.p_equivalent < LEVEL
 
     @property
     def shown(self) -> int:
@@ -79,20 +99,26 @@ class Comparison:
         pairs: the groups of A, each with that of B on the same task.
         others: metrics that were measured and are not compared here.
         verdict: one sentence.
+        margin: within which the two are asked to be equal, None where they are not.
     """
 
     pairs: list[PairedComparison]
     others: list[str]
     verdict: str
+    margin: float | None = None
 
 
-def compare(collection: Collection, operands: Operands, metrics: Sequence[str] = ()) -> Comparison:
-    """Compares two operands. All tests are one family of Holm's correction.
+def compare(
+    collection: Collection, operands: Operands, metrics: Sequence[str] = (), margin: float | None = None
+) -> Comparison:
+    """Compares two operands. All tests are one family of Holm's correction, and those of equivalence another.
 
     Args:
         collection: the runs of both.
         operands: see `pebench.leaderboard.operands.find_operands`.
         metrics: which are compared, by default the one that each task is judged by.
+        margin: a difference in the unit of the metric that does not matter, to ask whether the two are equal
+            within it.
 
     Raises:
         UserError: nothing of one can be put beside anything of the other, or no run has such a metric.
@@ -115,22 +141,29 @@ def compare(collection: Collection, operands: Operands, metrics: Sequence[str] =
         ],
         ["all that is compared"] * len(places),
     )
+    equal = holm(
+        [
+            math.nan if margin is None or test.uncertainty is None else test.uncertainty.p_equivalent(margin)
+            for test in tests
+        ]
+    )
     scores = [
-        (pair, ComparedScore(metric, compared[metric], extent, test))
-        for (pair, (metric, extent)), test in zip(places, tests, strict=True)
+        (pair, ComparedScore(metric, compared[metric], extent, test, float(p)))
+        for (pair, (metric, extent)), test, p in zip(places, tests, equal, strict=True)
     ]
     return Comparison(
         pairs=[
             PairedComparison(
                 groups=pair,
                 scores=(own := [score for other, score in scores if other is pair]),
-                notes=[*_identical(own), *_notes(operands, pair)],
+                notes=[*_identical(own), *evidence(own, margin), *_notes(operands, pair)],
                 run_ids=(_run_ids(operands[0], pair[0]), _run_ids(operands[1], pair[1])),
             )
             for pair in pairs
         ],
         others=[name for name in known if name not in compared],
-        verdict=verdict((operands[0].name, operands[1].name), [score for _, score in scores]),
+        verdict=verdict((operands[0].name, operands[1].name), [score for _, score in scores], margin),
+        margin=margin,
     )
 
 
@@ -235,13 +268,78 @@ def _device(run: RunData) -> str:
     return str(run.provenance.get("device") or "")
 
 
-def verdict(names: tuple[str, str], scores: Sequence[ComparedScore]) -> str:
+def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[str]:
+    """Sentences about what the uncertainty of the differences comes from, and what could be shown at all.
+
+    Args:
+        scores: of one pair.
+        margin: see `compare`.
+    """
+    known = {score: score.test.uncertainty for score in scores if score.test.uncertainty is not None}
+    tested = {score: found for score, found in known.items() if found.spread}
+    if any(found.seeds > 1 and not found.spread for found in known.values()):
+        same = [score for score, found in known.items() if found.seeds > 1 and not found.spread]
+        yield f"At {_extents(same)} all seeds have the same difference: without a spread there is no test."
+    if not tested:
+        return
+    shares = [100 * found.text_share for found in tested.values() if found.with_text]
+    if len(shares) < len(tested):
+        where = "" if not shares else " in part"
+        yield (
+            f"The intervals come from seeds alone{where}, because no scores by document were kept that both "
+            "have: another text may give other differences."
+        )
+    if shares:
+        yield (
+            f"{_between(shares, '.0f')} % of the variance of the differences is the choice of the text, the "
+            "rest is the seeds."
+        )
+    for metric in dict.fromkeys(score.metric for score in tested):
+        own = {score: found for score, found in tested.items() if score.metric == metric}
+        unit = next(iter(own)).record.unit
+        least = [found.detectable() for found in own.values()]
+        seeds = _between([found.seeds for found in own.values()], "d")
+        yield (
+            f"Power: {seeds} seeds show a difference of {_between(least, '.2g')} {unit or metric} four times "
+            "in five, before Holm's correction."
+        )
+        if margin is not None:
+            needed = [found.seeds_needed(margin) for found in own.values()]
+            enough = [count for count in needed if count is not None]
+            hidden = len(needed) - len(enough)
+            if enough:
+                yield f"To show {margin:g} {unit or metric} takes {_between(enough, 'd')} seeds."
+            if hidden:
+                yield (
+                    f"At {hidden} of {len(needed)} extents no number of seeds shows {margin:g} "
+                    f"{unit or metric}: that takes more text."
+                )
+
+
+def _between(values: Sequence[float], form: str) -> str:
+    """``3``, or ``0.02 to 0.05``."""
+    texts = [format(value, form) for value in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(texts))
+
+
+def verdict(names: tuple[str, str], scores: Sequence[ComparedScore], margin: float | None = None) -> str:
     """The answer in one sentence.
 
     Args:
         names: of A and B.
         scores: all that is compared.
+        margin: see `compare`.
     """
+    said = _verdict(names, scores)
+    if margin is None:
+        return said
+    equal = [score for score in scores if score.equal]
+    known = [score for score in scores if not math.isnan(score.test.difference)]
+    where = _where(equal, known, " everywhere") if equal else " nowhere"
+    return f"{said} Equal within {margin:g} they are shown to be{where}."
+
+
+def _verdict(names: tuple[str, str], scores: Sequence[ComparedScore]) -> str:
     first, second = names
     known = [score for score in scores if not math.isnan(score.test.difference)]
     untested = any(score.test.identical for score in scores)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
+from pebench.leaderboard.answers import Answer
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.overall import Standing
@@ -29,6 +31,8 @@ def frames(board: Board) -> dict[str, pandas.DataFrame]:
         found["curves.csv"] = _curves(board.collection)
     if board.overall:
         found["overall.csv"] = _overall(board)
+    if board.answers:
+        found["claims.csv"] = answers_frame(board.answers)
     if board.published is not None:
         found["published.csv"] = _published(board.published)
     return found
@@ -77,7 +81,9 @@ def _leaderboard(board: Board) -> pandas.DataFrame:
     for name in ("training_peak_memory_bytes", "evaluation_peak_memory_bytes"):
         frame[name] = _whole(frame[name])
     place = ["extrapolation", "metric", "unit", "better", "extent"]
-    means = ["mean", "low", "high", "seeds", "coverage", "diverged", "rank"]
+    frame["measured_on"] = [_counts(counts) for counts in frame["measured_on"]]
+    means = ["mean", "low", "high", "uncertainty", "text_share", "measured_on"]
+    means += ["seeds", "coverage", "diverged", "rank"]
     compared = ["baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm"]
     return frame[[*_names(collection), *place, *means, *compared, *_COSTS, "run_ids"]]
 
@@ -157,6 +163,41 @@ def _overall(board: Board) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=["encoding", "mean_rank", "relative_score", *columns])
 
 
+def answers_frame(answers: Sequence[Answer]) -> pandas.DataFrame:
+    """One row a difference that a claim is about, with the answer to the claim."""
+    import pandas
+
+    nan = float("nan")
+    rows = []
+    for one in answers:
+        for part in one.parts:
+            found = part.difference
+            mean, width = (found.mean, found.half_width) if found is not None else (nan, nan)
+            rows.append(
+                (
+                    *(one.claim.claim, one.outcome, one.p, one.p_holm, one.basis, one.needed, part.what),
+                    *("within" if part.within else "above", part.bound, part.unit),
+                    *(mean, mean - width, mean + width, part.p_holds),
+                    *(
+                        found.seeds if found is not None else 0,
+                        found.text_share if found is not None else nan,
+                    ),
+                )
+            )
+    return pandas.DataFrame(rows, columns=_ANSWERS)
+
+
+_ANSWERS = [
+    *("claim", "answer", "p", "p_holm", "uncertainty", "needed", "difference_of", "claimed", "bound", "unit"),
+    *("difference", "difference_low", "difference_high", "p_holds", "seeds", "text_share"),
+]
+
+
+def csv_text(frame: pandas.DataFrame) -> str:
+    """The text of a CSV file, the same for the same numbers."""
+    return frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+
+
 def _published(matches: list[Match]) -> pandas.DataFrame:
     """One row a published figure and the sweep's number that it stands beside."""
     import pandas
@@ -179,6 +220,11 @@ _PUBLISHED = [
 ]
 _ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
 """Facts of `pebench.running.provenance.describe` about code and machine; no host's name."""
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    """``65536 tokens, 256 windows, 5 documents``."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _versions(values: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.sections import Value, scores_table
 from pebench.leaderboard.tables import LeaderboardTable
-from pebench.leaderboard.wording import heading
+from pebench.leaderboard.wording import heading, interval_over
 
 _SPECIAL = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -37,7 +37,8 @@ def _table(sweep: str, table: LeaderboardTable) -> str:
     caption = f"{escaped(table.title)}: {escaped(heading(table))}."
     if table.metric:
         caption += (
-            r" Mean $\pm$ half the width of the 95\,\% $t$ interval over seeds; the best of a column in bold."
+            rf" Mean $\pm$ half the width of the 95\,\% $t$ interval over {interval_over(table)};"
+            " the best of a column in bold."
         )
     label = re.sub(r"[^a-z0-9]+", "-", f"{sweep}-{table.title}".lower()).strip("-")
     return "\n".join(

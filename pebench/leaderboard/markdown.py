@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from pebench.leaderboard.answers import Answer
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.sections import (
+    CLAIMS,
     COMPARED,
     NO_PUBLISHED,
     OVERALL,
     Table,
+    claims_table,
     comparison_table,
     further_sections,
     is_compared,
@@ -37,9 +42,16 @@ def markdown(board: Board) -> str:
         parts += _compared(board, table)
         for section in further_sections(board, table):
             parts += [f"### {section.title}", section.explained, _table(section.table)]
+    if board.answers:
+        parts += ["## Claims", CLAIMS, _table(claims_table(board.answers))]
     if board.published is not None and not board.published:
         parts.append(NO_PUBLISHED)
     return "\n\n".join(part for part in [*parts, _TRACE] if part) + "\n"
+
+
+def claims_markdown(sweep: str, answers: Sequence[Answer]) -> str:
+    """The text of `claims.md`, the answers alone."""
+    return "\n\n".join([f"# Claims about {sweep}", CLAIMS, _table(claims_table(answers))]) + "\n"
 
 
 def _compared(board: Board, table: LeaderboardTable) -> list[str]:

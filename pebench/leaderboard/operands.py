@@ -64,7 +64,7 @@ def find_operands(
         return _sweeps(runs, [recorded_sweep(runs, name) for name in names])
     wanted = [recorded_sweep(runs, sweep)] if sweep is not None else list(recorded.values())
     collections = [collect(record, *from_folders(runs, record)) for record in wanted]
-    both = [each for each in collections if all(_rows(each, name)[0] for name in names)]
+    both = [each for each in collections if all(named_rows(each, name)[0] for name in names)]
     if len(both) > 1:
         which = join_and(each.sweep.name for each in both)
         raise UserError(f"{join_and(names)} are encodings of the sweeps {which}: say which with --sweep.")
@@ -72,7 +72,7 @@ def find_operands(
         return both[0], (_encoding(both[0], names[0]), _encoding(both[0], names[1]))
     labels = {group.label for each in collections for group in each.groups.values()}
     if sweep is not None:
-        missing = next(name for name in names if not _rows(collections[0], name)[0])
+        missing = next(name for name in names if not named_rows(collections[0], name)[0])
         raise unknown("encoding", missing, labels, f"sweep '{collections[0].sweep.name}'")
     kinds = {_kind(name, collections, recorded) for name in names}
     if kinds == {"run"}:
@@ -88,7 +88,7 @@ def find_operands(
 def _kind(name: str, collections: Iterable[Collection], recorded: Iterable[str]) -> str:
     if means_sweep(name, recorded):
         return "sweep"
-    return "encoding" if any(_rows(each, name)[0] for each in collections) else "run"
+    return "encoding" if any(named_rows(each, name)[0] for each in collections) else "run"
 
 
 def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Operands]:
@@ -134,12 +134,12 @@ def _together(runs: Iterable[RunData], warnings: Iterable[str] = ()) -> Collecti
 
 
 def _encoding(collection: Collection, name: str) -> Operand:
-    groups, method = _rows(collection, name)
+    groups, method = named_rows(collection, name)
     runs = [run for group in groups for run in collection.by_group[group.key]]
     return Operand(name, "encoding", tuple(groups), tuple(runs), method)
 
 
-def _rows(collection: Collection, name: str) -> tuple[list[Group], str | None]:
+def named_rows(collection: Collection, name: str) -> tuple[list[Group], str | None]:
     """The groups that a sweep's tables call so, and the extrapolation in the name: ``rope, yarn``."""
     for called in ("label", "encoding", "encoding_name"):
         named: dict[str, list[Group]] = {}

@@ -1,4 +1,7 @@
-"""Paired comparisons of scores by seed: differences, t intervals, paired t tests and Holm's correction.
+"""Paired comparisons of scores: differences, intervals, tests and Holm's correction.
+
+Scores are paired by seed, and by document (question, picture) where both sides have kept the scores of these;
+see `pebench.leaderboard.uncertainty`.
 
 `pebench leaderboard` and `pebench compare` both test with this module, so they give one p for one pair. What
 Holm's correction (Holm 1979, "A simple sequentially rejective multiple test procedure") runs over, the
@@ -13,18 +16,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pebench.leaderboard.uncertainty import CONFIDENCE, Uncertainty, of_seeds, of_seeds_and_text
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import ArrayLike
 
-    Array = numpy.ndarray[Any, Any]
+    from pebench.examples import ByUnit
 
-CONFIDENCE = 0.95
-LEVEL = 0.05
-"""A difference counts as shown where its corrected p is below."""
+    Array = numpy.ndarray[Any, Any]
 
 ROUNDING = 1e-12
 """Relative to the scores: two differences that are closer than this are equal up to rounding."""
@@ -37,10 +40,14 @@ class Sample:
     Attributes:
         source: equal for two samples that are the same scores of the same runs.
         scores: by seed, of every seed that was asked for; NaN where its run has no score.
+        by_unit: by seed, the scores by document or what else they are means over, where these were kept.
+        rounding: of the scores, relative to them.
     """
 
     source: Hashable
     scores: Mapping[int, float]
+    by_unit: Mapping[int, ByUnit] = field(default_factory=dict)
+    rounding: float = ROUNDING
 
 
 NOTHING = Sample(None, {})
@@ -55,13 +62,14 @@ class PairedTest:
         first: mean of the first sample, over the common seeds; over its own where none is common.
         second: mean of the second, likewise.
         difference: mean of first − second; NaN unless every common seed has both scores.
-        half_width: half the width of the difference's 95 % t interval.
-        p: of the two-sided paired t test.
+        half_width: half the width of the difference's 95 % interval.
+        p: of the two-sided test.
         p_holm: p after Holm's correction over the family.
         pairs: number of common seeds; 0 where there is no difference.
         above: pairs in which the first score is larger.
         below: pairs in which it is smaller.
         identical: whether both samples are the same runs. They have no difference and no test then.
+        uncertainty: of the difference; None where there is none.
     """
 
     first: float
@@ -74,6 +82,7 @@ class PairedTest:
     above: int = 0
     below: int = 0
     identical: bool = False
+    uncertainty: Uncertainty | None = None
 
 
 class TTest(NamedTuple):
@@ -98,40 +107,73 @@ def paired_tests(pairs: Sequence[tuple[Sample, Sample]], families: Sequence[Hash
         families: for each pair, the family of its test. Holm's correction is over the tests of one family;
             identical samples and pairs without a p are no members of any.
     """
-    import numpy
-
-    common = [sorted(first.scores.keys() & second.scores.keys()) for first, second in pairs]
-    width = max(map(len, common), default=0)
-    scores = numpy.full((2, len(pairs), width), numpy.nan)
-    for number, (pair, seeds) in enumerate(zip(pairs, common, strict=True)):
-        for side, sample in enumerate(pair):
-            scores[side, number, : len(seeds)] = [sample.scores[seed] for seed in seeds]
-    difference = scores[0] - scores[1]
-    known = (~numpy.isnan(difference)).sum(axis=1)
-    identical = numpy.array([first.source == second.source for first, second in pairs], dtype=bool)
-    complete = (known == [len(seeds) for seeds in common]) & (known > 0) & ~identical
-    difference[~complete] = numpy.nan
-    told = paired_t(difference, scores[0])
-    above, below = (difference > 0).sum(axis=1), (difference < 0).sum(axis=1)
-    tests = []
-    for number, (pair, seeds) in enumerate(zip(pairs, common, strict=True)):
-        first, second = (
-            _mean([sample.scores[seed] for seed in seeds] or list(sample.scores.values())) for sample in pair
-        )
-        test = PairedTest(first, second, identical=bool(identical[number]))
-        if complete[number]:
-            test = replace(
-                test,
-                difference=float(told.mean[number]),
-                half_width=float(told.half_width[number]),
-                p=float(told.p[number]),
-                pairs=len(seeds),
-                above=int(above[number]),
-                below=int(below[number]),
-            )
-        tests.append(test)
+    tests = [_paired_test(first, second) for first, second in pairs]
     corrected = holm_by_family([test.p for test in tests], families)
     return [replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True)]
+
+
+def _paired_test(first: Sample, second: Sample) -> PairedTest:
+    seeds = sorted(first.scores.keys() & second.scores.keys())
+    means = [_mean([s.scores[seed] for seed in seeds] or list(s.scores.values())) for s in (first, second)]
+    test = PairedTest(means[0], means[1], identical=first.source == second.source)
+    differences = [first.scores[seed] - second.scores[seed] for seed in seeds]
+    if not seeds or test.identical or any(map(math.isnan, differences)):
+        return test
+    found = difference_of(first, second)
+    return replace(
+        test,
+        difference=found.mean,
+        half_width=found.half_width,
+        p=two_sided(found),
+        uncertainty=found,
+        pairs=len(seeds),
+        above=sum(difference > 0 for difference in differences),
+        below=sum(difference < 0 for difference in differences),
+    )
+
+
+def mean_of(sample: Sample) -> Uncertainty:
+    """The mean of a sample over its seeds, each of which has a score."""
+    values = list(sample.scores.values())
+    rounding = sample.rounding * max(map(abs, values))
+    found = by_unit([sample.by_unit.get(seed) for seed in sample.scores])
+    return of_seeds(values, rounding) if found is None else of_seeds_and_text(values, *found, rounding)
+
+
+def difference_of(first: Sample, second: Sample) -> Uncertainty:
+    """The mean of first − second over their common seeds, at each of which both have a score."""
+    seeds = sorted(first.scores.keys() & second.scores.keys())
+    values = [first.scores[seed] - second.scores[seed] for seed in seeds]
+    rounding = max(first.rounding, second.rounding) * max(abs(first.scores[seed]) for seed in seeds)
+    both = [side.by_unit.get(seed) for side in (first, second) for seed in seeds]
+    found = by_unit(both) if len(seeds) > 1 else None
+    if found is None:
+        return of_seeds(values, rounding)
+    influence, weights = found
+    return of_seeds_and_text(values, influence[: len(seeds)] - influence[len(seeds) :], weights, rounding)
+
+
+def by_unit(found: Sequence[ByUnit | None]) -> tuple[Array, Array] | None:
+    """(N, U) what each document moves several scores by, and the (U,) weights of the documents.
+
+    None unless all scores are of the same two documents or more, and there are two scores.
+    """
+    import numpy
+
+    known = [one for one in found if one is not None]
+    if len(known) < max(2, len(found)) or len(known[0].keys) < 2:
+        return None
+    if not all(one.same_units(known[0]) for one in known[1:]):
+        return None
+    return numpy.stack([one.influence for one in known]), known[0].weights
+
+
+def two_sided(found: Uncertainty) -> float:
+    """p of the test that shows a difference. Where there is none at all it is 1. Where all are the same there
+    is no p: a t test needs a spread, and three equal wins are no certainty."""
+    if not found.spread:
+        return 1.0 if found.seeds > 1 and abs(found.mean) <= found.rounding else math.nan
+    return min(1.0, 2 * min(found.p_above(0.0), found.p_below(0.0)))
 
 
 def paired_t(difference: ArrayLike, scores: ArrayLike) -> TTest:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pebench.errors import UserError
-from pebench.leaderboard.paired_test import Sample
+from pebench.examples import ByUnit, Examples
+from pebench.leaderboard.paired_test import ROUNDING, Sample
 from pebench.spec import RunSpec
-from pebench.store import CurvePoint, Result, RunFolder, Score, SweepRecord, Unreadable
+from pebench.store import CurvePoint, Point, Result, RunFolder, Score, SweepRecord, Unreadable
 from pebench.sweeping.recorded import submitted_specs
 from pebench.task_record import TaskRecord, task_record
 
@@ -33,6 +34,9 @@ class RunData:
         result: what came out, None while there is nothing.
         provenance: where it comes from, see `pebench.running.provenance.describe`; empty before it began.
         failure: why its last attempt ended, empty if it did not end badly.
+        examples: scores of single examples; empty for a run that kept none.
+        rounding: of its scores, relative to them; two that are closer are equal.
+        points: reads what it logged, in order; see `pebench.store.RunFolder.points`.
         curve: its scores during training, in order; empty where nobody asked for them.
     """
 
@@ -41,6 +45,9 @@ class RunData:
     result: Result | None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
+    examples: tuple[Examples, ...] = ()
+    rounding: float = ROUNDING
+    points: Callable[[], Iterable[Point]] = tuple
     curve: tuple[CurvePoint, ...] = ()
 
     @cached_property
@@ -82,10 +89,43 @@ def by_place(scores: Iterable[Score]) -> dict[Place, float]:
         for score in scores
     }
 
+    @cached_property
+    def _by_place(self) -> dict[Place, Examples]:
+        return {
+            (ratio.metric, one.extent, one.extrapolation): one
+            for one in self.examples
+            for ratio in one.ratios
+        }
+
+    @cached_property
+    def _by_unit(self) -> dict[Place, ByUnit | None]:
+        return {}
+
+    def by_unit(self, place: Place) -> ByUnit | None:
+        """A score by document, or what else its examples belong to; None where that is not known."""
+        if not self.examples:
+            return None
+        if place not in self._by_unit:
+            found = self._by_place.get(place)
+            self._by_unit[place] = found.by_unit(place[0]) if found is not None else None
+        return self._by_unit[place]
+
+    def counts(self, place: Place) -> Mapping[str, int]:
+        """How many tokens, windows, documents or other things a score is of; empty where that is not
+        known."""
+        found = self._by_place.get(place)
+        return found.counts if found is not None else {}
+
 
 def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
     """The scores by seed of the runs of one group at one place."""
-    return Sample((group, place), {run.spec.seed: run.scores.get(place, math.nan) for run in runs})
+    runs = list(runs)
+    return Sample(
+        (group, place),
+        {run.spec.seed: run.scores.get(place, math.nan) for run in runs},
+        {run.spec.seed: found for run in runs if (found := run.by_unit(place)) is not None},
+        max((run.rounding for run in runs), default=ROUNDING),
+    )
 
 
 def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[str]]:
@@ -122,10 +162,16 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[st
                 ) from error
             continue
         try:
-            found.append(_read(folder, spec))
+            read = _read(folder, spec)
         except Unreadable as error:
             warnings.append(f"Cell {run_id} counts as not finished: {error}")
             found.append(RunData(run_id, spec, None, failure=str(error)))
+            continue
+        if read.result is not None:
+            examples, trouble = _examples(folder)
+            warnings += [trouble] if trouble else []
+            read = replace(read, examples=examples)
+        found.append(read)
     return found, warnings
 
 
@@ -133,4 +179,20 @@ def _read(folder: RunFolder, spec: RunSpec) -> RunData:
     result = folder.result()
     failure = folder.failure() if result is None else None
     message = failure.message if failure is not None else ""
-    return RunData(folder.run_id, spec, result, folder.provenance(), message, tuple(folder.curve()))
+    return RunData(
+        folder.run_id,
+        spec,
+        result,
+        folder.provenance(),
+        message,
+        points=folder.points,
+        curve=tuple(folder.curve()),
+    )
+
+
+def _examples(folder: RunFolder) -> tuple[tuple[Examples, ...], str]:
+    """The scores of single examples, and a sentence where there are none that can be read."""
+    try:
+        return folder.examples(), ""
+    except Unreadable as error:
+        return (), f"The intervals of {folder.run_id} come from seeds alone: {error}"

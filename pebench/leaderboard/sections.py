@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pebench.leaderboard.answers import Answer, difference_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
 from pebench.leaderboard.learning_curves import LearningCurves
@@ -13,13 +14,15 @@ from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import (
     decimal,
     difference_heading,
-    difference_text,
     entry_text,
     extent_headings,
     grouped,
     number,
     p_text,
     signed,
+)
+from pebench.leaderboard.wording import (
+    difference_text as difference_of_entry,
 )
 from pebench.scores import extent_name
 
@@ -110,7 +113,7 @@ def comparison_table(table: LeaderboardTable, headings: Sequence[str] = ("rank",
     rows = []
     for row in table.rows:
         entry = row.at(table.largest)
-        difference = Value(difference_text(entry), entry.difference)
+        difference = Value(difference_of_entry(entry), entry.difference)
         p = Value(p_text(entry.p_holm), entry.p_holm)
         rows.append([Value(row.label), Value(str(entry.rank or ""), entry.rank or math.nan), difference, p])
     return Table(["encoding", *(heading or difference_heading(table) for heading in headings)], rows)
@@ -140,13 +143,38 @@ def overall_table(board: Board) -> Table:
 
 
 def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
-    """The sections below the scores of a task: its costs and the published figures."""
+    """The sections below the scores of a task: what they are of, its costs and the published figures."""
     found = [
+        Section("Behind each score", _behind(table), _BEHIND.format(table.material)),
         *(_curves(curves) for curves in board.curves if curves.table is table),
         Section("Cost", _costs(board, table)),
         Section("Published figures", _published(board, table), PUBLISHED),
     ]
     return [section for section in found if section.table.rows]
+
+
+CLAIMS = (
+    "Shown or refuted: p is below 5 % after Holm's correction over all claims. The difference is the one "
+    "that the answer hangs on, ± half the width of its 95 % interval, above 0 where it speaks for the claim; "
+    "a claim of equality is shown by two one-sided tests."
+)
+
+
+def claims_table(answers: Sequence[Answer]) -> Table:
+    """The answers, the differences that they hang on, and what would show a claim."""
+    rows = [
+        [
+            Value(one.claim.claim),
+            Value(one.outcome),
+            Value(difference_text(one.decisive)),
+            Value(p_text(one.p_holm), one.p_holm),
+            Value(one.basis),
+            Value(one.needed),
+        ]
+        for one in answers
+    ]
+    headings = ["claim", "answer", "difference", "p", "uncertainty of", "to show it"]
+    return Table(headings, rows, "claims.csv")
 
 
 def seeds_table(table: LeaderboardTable) -> Table:
@@ -158,6 +186,34 @@ def seeds_table(table: LeaderboardTable) -> Table:
             values = [Value("" if math.isnan(score) else number(score), score) for score in scores]
             rows.append([Value(row.label), Value(str(seed), seed), *values])
     return Table(["encoding", "seed", *extent_headings(table)], rows, "scores.csv")
+
+
+_BEHIND = (
+    "What each seed's score is measured on, and how much of the variance of a mean is the choice of this {}; "
+    "the rest is the seeds."
+)
+
+
+def _behind(table: LeaderboardTable) -> Table:
+    """Tokens, windows, documents or what else stands behind each column, and the text's share of the
+    variance."""
+    entries = {extent: [row.at(extent) for row in table.rows] for extent in table.extents}
+    found = {
+        extent: next((e.measured_on for e in own if e.measured_on), {}) for extent, own in entries.items()
+    }
+    rows = [
+        [
+            Value(name),
+            *(Value(grouped(found[e].get(name)), found[e].get(name, math.nan)) for e in table.extents),
+        ]
+        for name in dict.fromkeys(name for counts in found.values() for name in counts)
+    ]
+    for row in table.rows:
+        shares = [row.at(extent).text_share for extent in table.extents]
+        if not all(map(math.isnan, shares)):
+            texts = ["" if math.isnan(share) else f"{100 * share:.0f} %" for share in shares]
+            rows.append([Value(f"share of the {table.material}, {row.label}"), *map(Value, texts, shares)])
+    return Table(["measured on", *extent_headings(table)], rows)
 
 
 def _curves(curves: LearningCurves) -> Section:

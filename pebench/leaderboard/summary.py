@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pebench.leaderboard.baseline import differences
 from pebench.leaderboard.collect import PLACE, Collection
-from pebench.leaderboard.paired_test import half_width
+from pebench.leaderboard.paired_test import half_width, mean_of
 from pebench.leaderboard.ranks import ranks
+from pebench.leaderboard.run_data import sample
 from pebench.scores import positions
 
 if TYPE_CHECKING:
@@ -18,10 +20,10 @@ def summarise(collection: Collection, baseline: str | None = None) -> pandas.Dat
     """One row a group and place (metric, extent, extrapolation), sorted as `collection.groups` are.
 
     Columns: group, metric, extent, extrapolation, mean, low, high, half_width, seeds, finished, expected,
-    coverage, diverged, run_ids, rank and those of `pebench.leaderboard.baseline`. `seeds` counts the runs
-    with a score here. Mean and interval are NaN unless every expected run has a score, for a mean of the rest
-    would be one of those that happened to do well. A group without a score has the metrics and extents of its
-    table, with no extrapolation.
+    uncertainty, text_share, measured_on, coverage, diverged, run_ids, rank and those of
+    `pebench.leaderboard.baseline`. `seeds` counts the runs with a score here. Mean and interval are NaN
+    unless every expected run has a score, for a mean of the rest would be one of those that happened to do
+    well. A group without a score has the metrics and extents of its table, with no extrapolation.
 
     Args:
         collection: the sweep.
@@ -35,12 +37,38 @@ def summarise(collection: Collection, baseline: str | None = None) -> pandas.Dat
     rows = rows.merge(_counts(collection), on="group", how="left").rename(columns={"count": "seeds"})
     complete = rows["seeds"] == rows["expected"]
     rows["half_width"] = half_width(rows["std"], rows["seeds"].where(rows["seeds"] > 0))
+    rows = _with_text(rows, collection)
     rows["low"], rows["high"] = rows["mean"] - rows["half_width"], rows["mean"] + rows["half_width"]
     rows.loc[~complete, ["mean", "low", "high", "half_width"]] = float("nan")
     columns = ["group", *PLACE, "mean", "low", "high", "half_width", "seeds", "finished", "expected"]
+    columns += ["uncertainty", "text_share", "measured_on"]
     rows = _sorted(rows, collection)[[*columns, "coverage", "diverged", "run_ids"]]
     rows["rank"] = ranks(collection, rows)
     return pandas.concat([rows, differences(collection, rows, baseline)], axis=1)
+
+
+def _with_text(rows: pandas.DataFrame, collection: Collection) -> pandas.DataFrame:
+    """The rows with intervals over the text too, where every seed has scores by document; with what the
+    intervals come from, the text's share of the variance, and what stands behind the scores."""
+    import pandas
+
+    widths, sources, shares, counts = [], [], [], []
+    places = zip(rows["group"], *(rows[name] for name in PLACE), rows["half_width"], strict=True)
+    for key, metric, extent, method, width in places:
+        runs = collection.by_group[key]
+        place = (metric, extent, method)
+        own = sample(runs, key, place)
+        found = None
+        if len(own.by_unit) == len(own.scores) > 1 and not any(map(math.isnan, own.scores.values())):
+            found = mean_of(own)
+        with_text = found is not None and found.with_text
+        widths.append(found.half_width if found is not None and with_text else width)
+        sources.append("" if math.isnan(width) else "seeds and text" if with_text else "seeds")
+        shares.append(found.text_share if found is not None and with_text else math.nan)
+        counts.append(next((count for run in runs if (count := run.counts(place))), {}))
+    return rows.assign(half_width=widths, uncertainty=sources, text_share=shares).join(
+        pandas.Series(counts, index=rows.index, name="measured_on", dtype=object)
+    )
 
 
 def _unscored(collection: Collection, found: pandas.DataFrame) -> pandas.DataFrame:

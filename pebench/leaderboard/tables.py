@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +24,23 @@ class Entry:
 
     Attributes:
         mean: over the seeds.
-        half_width: half the width of its 95 % t interval.
+        half_width: half the width of its 95 % interval.
+        text_share: the text's share of its variance, NaN where the interval is over seeds alone.
+        measured_on: what stands behind each seed's score, as ``{"tokens": 65536, "documents": 5}``; empty
+            where that is not known.
         diverged: number of runs that diverged.
         expected: number of runs that were asked for.
         rank: see `pebench.leaderboard.ranks`, None where there is none.
         difference: to the baseline, paired by seed.
-        difference_half_width: half the width of its 95 % t interval.
+        difference_half_width: half the width of its 95 % interval.
         p_holm: its corrected p.
         seeds: score by seed, of those that have one.
     """
 
     mean: float = math.nan
     half_width: float = math.nan
+    text_share: float = math.nan
+    measured_on: Mapping[str, int] = field(default_factory=dict)
     diverged: int = 0
     expected: int = 0
     rank: int | None = None
@@ -106,6 +111,21 @@ class LeaderboardTable:
         """The extents that were trained at."""
         return {row.group.trained for row in self.rows if row.group.trained is not None}
 
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """All entries that have a mean."""
+        return (entry for row in self.rows for entry in row.entries.values() if entry.known)
+
+    @property
+    def material(self) -> str:
+        """What the scores are measured on beside seeds: ``text``, or ``examples`` such as pictures."""
+        return "text" if any("tokens" in entry.measured_on for entry in self.entries) else "examples"
+
+    @property
+    def with_text(self) -> bool:
+        """Whether every interval is over seeds and text, or what is in its place."""
+        return all(not math.isnan(e.text_share) for e in self.entries if not math.isnan(e.half_width))
+
     def is_best(self, extent: Extent, entry: Entry) -> bool:
         """Whether no mean of a column is better than that of this entry."""
         return entry.mean == self.best.get(extent)
@@ -127,6 +147,8 @@ def make_tables(collection: Collection, summary: pandas.DataFrame) -> list[Leade
             entries[row.group][row.extrapolation][row.extent] = Entry(
                 mean=row.mean,
                 half_width=row.half_width,
+                text_share=row.text_share,
+                measured_on=row.measured_on,
                 diverged=row.diverged,
                 expected=row.expected,
                 rank=None if row.rank is None or math.isnan(row.rank) else int(row.rank),

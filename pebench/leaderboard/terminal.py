@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.console import plain_console
+from pebench.leaderboard.answers import Answer, difference_text
 from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.sections import (
     NO_PUBLISHED,
@@ -16,7 +19,7 @@ from pebench.leaderboard.sections import (
     scores_table,
 )
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.wording import heading, notes
+from pebench.leaderboard.wording import heading, notes, p_text
 from pebench.store import runs_folder
 
 if TYPE_CHECKING:
@@ -61,6 +64,9 @@ def print_board(board: Board, console: Console | None = None) -> None:
                 console.print(Text(f"- {order.sentence(curves.extent)}"))
         for section in further_sections(board, table):
             _print_published(section, console)
+    if board.answers:
+        console.print(Text(f"{name} · claims", style="bold"))
+        print_answers(board.answers, console)
     if board.published is not None and not board.published:
         console.print(Text(NO_PUBLISHED))
     if board.overall:
@@ -68,6 +74,21 @@ def print_board(board: Board, console: Console | None = None) -> None:
         # Each task's own rank and score stand in overall.csv: a terminal is not so wide.
         whole = overall_table(board)
         _print_table(Table(whole.headings[:3], [row[:3] for row in whole.rows]), console)
+
+
+_STYLES = {"shown": "bold green", "refuted": "red", "not shown": ""}
+
+
+def print_answers(answers: Sequence[Answer], console: Console) -> None:
+    """Prints a line a claim and its answer below it: sentences are too long for a table."""
+    from rich.text import Text
+
+    for one in answers:
+        p = f", p = {p_text(one.p_holm)}".replace("= <", "<") if not math.isnan(one.p_holm) else ""
+        seen = f"{difference_text(one.decisive)} (over {one.basis}{p})"
+        needed = f"; to show it: {one.needed}" if one.needed else ""
+        line = Text(f"{one.outcome}: ", style=_STYLES[one.outcome])
+        console.print(line.append(Text(f"{one.claim.claim}: {seen}{needed}", style="not bold default")))
 
 
 def _print_table(table: Table, console: Console) -> None:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pebench.errors import UserError, unknown
+from pebench.examples import load
 from pebench.leaderboard.run_data import RunData
 from pebench.spec import RunSpec
-from pebench.store import CurvePoint, Result, RunFolder, SweepRecord
+from pebench.store import Result, RunFolder, SweepRecord
 from pebench.sweeping.recorded import name_of
 from pebench.tracking.address import connect, database_file, tracking_uri, without_secrets
 from pebench.tracking.paging import all_pages
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_SPEC, _RESULT, _PROVENANCE, _CURVE = "spec.json", "result.json", "provenance.json", "curve.jsonl"
+_SPEC, _RESULT, _PROVENANCE, _POINTS = "spec.json", "result.json", "provenance.json", "metrics.jsonl"
+_EXAMPLES = "examples.npz"
+_CURVE = "curve.jsonl"
 
 
 def read_store(uri: str, wanted: Sequence[str]) -> list[tuple[SweepRecord, list[RunData]]]:
@@ -85,16 +88,19 @@ def _read(client: MlflowClient, run: Run) -> RunData:
     tags = run.data.tags
     run_id = tags[RUN_ID]
     with tempfile.TemporaryDirectory() as folder:
-        asked, said, came_from = (
-            _text(client, run, name, Path(folder)) for name in (_SPEC, _RESULT, _PROVENANCE)
+        asked, said, came_from, _, kept, _ = (
+            _content(client, run, name, Path(folder))
+            for name in (_SPEC, _RESULT, _PROVENANCE, _POINTS, _EXAMPLES, _CURVE)
         )
+        points = list(RunFolder(Path(folder)).points())
+        curve = tuple(RunFolder(Path(folder)).curve())
     if asked is None:
         raise UserError(f"run {run_id} has no {_SPEC} in the tracking store: sync it again.")
     try:
         spec = RunSpec.model_validate_json(asked)
         result = Result.model_validate_json(said) if said is not None else None
-        provenance = json.loads(came_from or "{}")
-        curve = _curve(client, run) if spec.train.looks else ()
+        provenance = json.loads(came_from or b"{}")
+        examples = load(kept) if kept is not None and result is not None else ()
     except (ValidationError, ValueError) as error:
         raise UserError(f"a file of run {run_id} in the tracking store cannot be read.") from error
     if spec.run_id != run_id:
@@ -104,22 +110,15 @@ def _read(client: MlflowClient, run: Run) -> RunData:
             f"run {run_id} has finished but has no {_RESULT} in the tracking store: sync it again."
         )
     failure = tags.get("mlflow.note.content", "") if tags.get("status") == "failed" else ""
-    return RunData(run_id, spec, result, provenance, failure, curve)
+    return RunData(run_id, spec, result, provenance, failure, examples, points=lambda: points, curve=curve)
 
 
-def _curve(client: MlflowClient, run: Run) -> tuple[CurvePoint, ...]:
-    with tempfile.TemporaryDirectory() as folder:
-        if _text(client, run, _CURVE, Path(folder)) is None:
-            return ()
-        return tuple(RunFolder(Path(folder)).curve())
-
-
-def _text(client: MlflowClient, run: Run, name: str, folder: Path) -> str | None:
+def _content(client: MlflowClient, run: Run, name: str, folder: Path) -> bytes | None:
     """The content of an artifact, None where the run has none of that name."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(client.download_artifacts(run.info.run_id, name, str(folder))).read_text("utf-8")
+        return Path(client.download_artifacts(run.info.run_id, name, str(folder))).read_bytes()
     except (OSError, MlflowException):
         # Which of the two it is depends on the kind of store, and so does what it says.
         if name in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}:

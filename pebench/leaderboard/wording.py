@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from pebench.errors import join_and
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tables import Entry, LeaderboardTable
@@ -60,9 +61,14 @@ def explained(table: LeaderboardTable) -> str:
     if not table.metric:
         return ""
     return (
-        ": mean ± half the width of the 95 % t interval over the seeds, the best of a "
+        f": mean ± half the width of the 95 % t interval over {interval_over(table)}, the best of a "
         "column in bold. A cell is empty where a seed is missing."
     )
+
+
+def interval_over(table: LeaderboardTable) -> str:
+    """What the intervals of a table are over."""
+    return f"the seeds and the {table.material}" if table.with_text else "the seeds"
 
 
 def difference_heading(table: LeaderboardTable) -> str:
@@ -114,7 +120,23 @@ def extent_headings(table: LeaderboardTable) -> list[str]:
 def notes(collection: Collection, table: LeaderboardTable) -> list[str]:
     """Sentences about what is missing from a table and what diverged; run ids stand in backquotes."""
     groups = {row.group.key: row.group.label for row in table.rows}
-    return [note for key, label in groups.items() for note in gaps(label, collection.by_group[key])]
+    missing = [note for key, label in groups.items() for note in gaps(label, collection.by_group[key])]
+    return [*missing, *_alone(table)]
+
+
+def _alone(table: LeaderboardTable) -> Iterator[str]:
+    """A sentence about rows whose intervals leave the choice of the text out."""
+    labels = [
+        row.label
+        for row in table.rows
+        if any(math.isnan(e.text_share) and not math.isnan(e.half_width) for e in row.entries.values())
+    ]
+    if labels:
+        who = "Runs" if len(labels) == len(table.rows) else f"The runs of {join_and(labels)}"
+        yield (
+            f"{who} kept no scores of single examples that belong together: their intervals come from seeds "
+            "alone and leave out how much another text would change."
+        )
 
 
 def gaps(label: str, runs: Sequence[RunData]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pebench import atomic
 from pebench.leaderboard import files, plots
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.latex import latex
-from pebench.leaderboard.markdown import markdown
+from pebench.leaderboard.markdown import claims_markdown, markdown
 from pebench.leaderboard.report import report
 
 
@@ -28,12 +28,11 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
     """
     folder = output / board.collection.sweep.name
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        name: frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
-        for name, frame in files.frames(board).items()
-    }
+    texts = {name: files.csv_text(frame) for name, frame in files.frames(board).items()}
     texts["leaderboard.md"] = markdown(board)
     texts["report.html"] = report(board)
+    if board.answers:
+        texts["claims.md"] = claims_markdown(board.collection.sweep.name, board.answers)
     if with_latex:
         texts["leaderboard.tex"] = latex(board)
     pictures = plots.pictures(board)
@@ -47,7 +46,7 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
 
 
 _OCCASIONAL = {
-    *("overall.csv", "published.csv", "curves.csv", "leaderboard.tex"),
+    *("claims.csv", "claims.md", "overall.csv", "published.csv", "curves.csv", "leaderboard.tex"),
     *(f"{picture}.{kind}" for picture in ("grid", "score-by-update") for kind in ("png", "svg")),
 }
 """Files that not every sweep or call has."""

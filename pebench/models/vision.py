@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ from pebench.spec import Frozen
 from pebench.torchvision_operators import declare_missing
 
 if TYPE_CHECKING:
-    from timm.layers.attention import Attention
+    from timm.models.eva import Eva
     from timm.models.vision_transformer import VisionTransformer
 
 SMALL = {"patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 4}
@@ -111,16 +113,27 @@ class PlacedAttention(nn.Module):
         kernel: the kernel that the last forward pass used, None before the first.
     """
 
-    def __init__(self, attention: Attention, layer: int) -> None:
+    qkv: Any
+    q_proj: Any
+    k_proj: Any
+    v_proj: Any
+    q_bias: Any
+    v_bias: Any
+    q_norm: Any
+    k_norm: Any
+    norm: Any
+    gate: Any
+    proj: Any
+    proj_drop: Any
+
+    def __init__(self, attention: Any, layer: int) -> None:
         """
         Args:
             attention: timm's, whose parts are taken over. layer: number of the layer, from 0.
         """
         super().__init__()
-        self.qkv = attention.qkv
-        self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
-        self.norm = attention.norm
-        self.proj, self.proj_drop = attention.proj, attention.proj_drop
+        for name in (*_PROJECTIONS, *_PARTS, "gate"):
+            setattr(self, name, getattr(attention, name, None))
         self.heads = attention.num_heads
         self.layer = layer
         self.kernel: Kernel | None = None
@@ -135,25 +148,43 @@ class PlacedAttention(nn.Module):
         Returns:
             (B, N, D).
         """
-        q, k, v = self.qkv(hidden).unflatten(-1, (3, self.heads, -1)).movedim(2, 0).transpose(2, 3)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self._project(hidden))
         q, k = self.q_norm(q), self.k_norm(k)
         out, self.kernel = attn_mask.attend(q, k, v, hidden, self.layer, causal=False)
         out = self.norm(out.transpose(1, 2).flatten(2))
+        if self.gate is not None:
+            out = out * self.gate(hidden).sigmoid()
         projected: Tensor = self.proj_drop(self.proj(out))
         return projected
+
+    def _project(self, hidden: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values of all heads, each (B, N, D)."""
+        if self.qkv is None:
+            return [part(hidden) for part in (self.q_proj, self.k_proj, self.v_proj)]
+        bias = self.qkv.bias
+        if self.q_bias is not None:
+            bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        joint: Tensor = F.linear(hidden, self.qkv.weight, bias)
+        return joint.chunk(3, dim=-1)
 
 
 class _Embedding(nn.Module):
     """Stands where timm drops patches, behind the joining of class token and patches, and adds what an
     encoding adds to the embeddings."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: bool) -> None:
+        """
+        Args:
+            beside: whether timm asks for the numbers of the patches that are left as well; None means all.
+        """
         super().__init__()
+        self.beside = beside
         self.added: Tensor | None = None
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor | tuple[Tensor, None]:
         """(B, U + N, D) to the same."""
-        return tokens if self.added is None else tokens + self.added
+        added = tokens if self.added is None else tokens + self.added
+        return (added, None) if self.beside else added
 
 
 class VisionModel(nn.Module):
@@ -179,7 +210,7 @@ class VisionModel(nn.Module):
             torch.manual_seed(derive(seed, "weights"))
             self.transformer = _transformer(options, image, classes)
         self.blocks = _take_over(self.transformer)
-        self.embedding = _Embedding()
+        self.embedding = _Embedding(beside=_module(self.transformer) == "eva")
         self.transformer.patch_drop = cast("Any", self.embedding)
         self.encoding = encoding
 
@@ -219,7 +250,16 @@ def _named_outline(options: VisionOptions) -> Outline:
     )
 
 
-def _transformer(options: VisionOptions, image: tuple[int, int] | None, classes: int) -> VisionTransformer:
+HOSTS: dict[str, dict[str, Any]] = {
+    "vision_transformer": {"pos_embed": "none"},
+    "eva": {"use_abs_pos_emb": False, "use_rot_pos_emb": False},
+}
+"""timm's modules whose models can be taken, and what leaves their own positions out."""
+
+
+def _transformer(
+    options: VisionOptions, image: tuple[int, int] | None, classes: int
+) -> VisionTransformer | Eva:
     declare_missing()
     import timm
     from timm.models.vision_transformer import VisionTransformer
@@ -227,34 +267,48 @@ def _transformer(options: VisionOptions, image: tuple[int, int] | None, classes:
     keywords: dict[str, Any] = {
         **options.keywords(),
         "num_classes": classes,
-        "pos_embed": "none",
         "dynamic_img_size": True,
     } | ({} if image is None else {"img_size": image})
     if options.name is None:
-        return VisionTransformer(**keywords)
+        return VisionTransformer(**keywords, **HOSTS["vision_transformer"])
+    known = [name for module in HOSTS for name in timm.list_models(module=module)]
     if not timm.is_model(options.name):
-        raise unknown("timm model", options.name, timm.list_models(module="vision_transformer"))
+        raise unknown("timm model", options.name, known)
+    in_eva = timm.models.is_model_in_modules(options.name, ["eva"])
+    positions = HOSTS["eva" if in_eva else "vision_transformer"]
     try:
-        model = timm.create_model(options.name, pretrained=False, **keywords)
+        model: Any = timm.create_model(options.name, pretrained=False, **keywords, **positions)
     except AssertionError as error:
         raise UserError(f"timm refuses to build '{options.name}' like that: {error}") from error
     except TypeError:
         model = None
-    if not isinstance(model, VisionTransformer) or model.pos_embed is not None:
-        near = unknown("", options.name, timm.list_models(module="vision_transformer"))
+    if _module(model) not in HOSTS or model.pos_embed is not None:
+        near = unknown("", options.name, known)
         raise UserError(
             f"timm's '{options.name}' is no vision Transformer that can do without a position embedding of "
             f"its own: {str(near).partition(': ')[2]}"
         )
-    return model
+    built: VisionTransformer | Eva = model
+    return built
 
 
-def _take_over(transformer: VisionTransformer) -> list[PlacedAttention]:
+def _module(transformer: object) -> str:
+    """The module of timm's that a model comes from."""
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    if isinstance(transformer, Eva):
+        return "eva"
+    return "vision_transformer" if isinstance(transformer, VisionTransformer) else ""
+
+
+def _take_over(transformer: VisionTransformer | Eva) -> list[PlacedAttention]:
     """Puts pebench's attention into each block; the blocks' own attention modules lend their weights."""
     found = []
     for layer, block in enumerate(transformer.blocks):
         attention: Any = getattr(block, "attn", nn.Identity())
-        if {name for name, _ in attention.named_children()} != _PARTS or attention.attn_drop.p:
+        parts = {name for name, _ in attention.named_children()} - {*_PROJECTIONS, "gate"}
+        if parts != {*_PARTS, "attn_drop"} or attention.attn_drop.p or not _is_plain(attention):
             raise UserError(
                 f"the attention in timm's {type(block).__name__} is not the plain one that an encoding can "
                 "be put into: choose another model."
@@ -264,4 +318,12 @@ def _take_over(transformer: VisionTransformer) -> list[PlacedAttention]:
     return found
 
 
-_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
+def _is_plain(attention: Any) -> bool:
+    """Whether there are as many keys as queries, in heads that share the width among them."""
+    grouped = getattr(attention, "num_kv_heads", attention.num_heads) != attention.num_heads
+    return not grouped and attention.head_dim * attention.num_heads == attention.proj.out_features
+
+
+_PARTS = ("q_norm", "k_norm", "norm", "proj", "proj_drop")
+_PROJECTIONS = ("qkv", "q_proj", "k_proj", "v_proj", "q_bias", "v_bias")
+"""To queries, keys and values, in one form or another."""

@@ -51,15 +51,28 @@ def picture_of(name: str, options: Mapping[str, Any], path: Path) -> list[Portra
     Returns:
         What it shows.
     """
+    shown = portraits(name, options)
+    several = sum(len(picture.extent) == 1 for picture in shown) > 1
+    save(draw([(_title(name, picture, several), picture) for picture in shown]), path)
+    return shown
+
+
+def _title(name: str, picture: Portrait, several: bool) -> str:
+    if len(picture.extent) == 1:
+        return f"{name}, {picture.method}" if several else name
+    place = {None: "2-D", 0: "3-D, own frame"}.get(picture.frames, f"3-D, {picture.frames} frames on")
+    return f"{name}, {place}"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a picture, in the format that the name of its file ends in."""
     from pebench import atomic
 
-    shown = portraits(name, options)
-    figure, kind = draw(name, shown), path.suffix.removeprefix(".")
+    kind = path.suffix.removeprefix(".")
     with atomic.replacing(path) as temporary:
         figure.savefig(temporary, format=kind, metadata=METADATA[path.suffix])
         if kind == "png":
             _save_colours(temporary)
-    return shown
 
 
 def _save_colours(path: Path) -> None:
@@ -72,34 +85,33 @@ def _save_colours(path: Path) -> None:
     few.save(path, format="png", optimize=True)
 
 
-def draw(name: str, pictures: list[Portrait]) -> Figure:
-    """Curves above, on one scale, and maps below, on another."""
+def draw(pictures: list[tuple[str, Portrait]], across: int = ACROSS) -> Figure:
+    """Curves above, on one scale, so many beside each other, and maps below, each under its title."""
     from matplotlib.figure import Figure
 
-    curves = [picture for picture in pictures if len(picture.extent) == 1]
-    maps = [picture for picture in pictures if len(picture.extent) == 2]
-    rows = -(-len(curves) // ACROSS)
+    curves = [(title, picture) for title, picture in pictures if len(picture.extent) == 1]
+    maps = [(title, picture) for title, picture in pictures if len(picture.extent) == 2]
+    rows = -(-len(curves) // across)
     heights = [2.9] * rows + [2.6] * len(maps)
     width = 8.6 if maps or len(curves) > 1 else 5.2
     figure = Figure(figsize=(width, sum(heights)), layout="constrained", dpi=96)
     # With one empty line beside it a figure of one part is an array too.
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    low, high = _with_room(*_span(curves))
+    low, high = _with_room(*_span([picture for _, picture in curves]))
     for row in range(rows):
-        shown = curves[row * ACROSS : (row + 1) * ACROSS]
-        places = parts[row].subplots(1, min(len(curves), ACROSS), squeeze=False)[0]
+        shown = curves[row * across : (row + 1) * across]
+        places = parts[row].subplots(1, min(len(curves), across), squeeze=False)[0]
         for place in places[len(shown) :]:
             place.set_axis_off()
-        for place, picture in zip(places, shown, strict=False):
+        for place, (title, picture) in zip(places, shown, strict=False):
             _draw_curves(place, picture)
-            place.set(title=name if len(curves) == 1 else f"{name}, {picture.method}", ylim=(low, high))
+            place.set(title=title, ylim=(low, high))
         places[0].set_ylabel("change of the logit")
         handles, labels = places[0].get_legend_handles_labels()
         parts[row].legend(handles, labels, fontsize=7, frameon=False, loc="outside right center")
-    for part, picture in zip(parts[rows:], maps, strict=True):
+    for part, (title, picture) in zip(parts[rows:], maps, strict=True):
         _draw_maps(part, picture)
-        place = {None: "2-D", 0: "3-D, own frame"}.get(picture.frames, f"3-D, {picture.frames} frames on")
-        part.suptitle(f"{name}, {place}", fontsize="large")
+        part.suptitle(title, fontsize="large")
     return figure
 
 
@@ -120,7 +132,10 @@ def _with_room(low: float, high: float) -> tuple[float, float]:
 
 def _draw_curves(place: Any, picture: Portrait) -> None:
     for head, change in enumerate(picture.change):
-        style = {"color": COLOURS[head % len(COLOURS)], "linestyle": DASHES[head % len(DASHES)]}
+        style = {
+            "color": COLOURS[head % len(COLOURS)],
+            "linestyle": DASHES[(head + head // len(COLOURS)) % len(DASHES)],
+        }
         place.plot(change.numpy(), linewidth=1.2, label=f"head {head + 1}", **style)
     trained = picture.trained[0]
     place.axvspan(0, trained - 1, color="0.93", linewidth=0, zorder=0)
@@ -159,6 +174,13 @@ def _draw_maps(figure: Any, picture: Portrait) -> None:
         place.plot(0, 0, "o", color="#d55e00", markeredgecolor="white", markersize=4, markeredgewidth=0.7)
         place.set_facecolor("0.8")
         place.set_title(f"head {head + 1}", fontsize=9)
-        place.set(xlabel="columns to the key", xticks=(-12, -6, 0, 6, 12), yticks=(-12, -6, 0, 6, 12))
+        across, down = (_ticks(size) for size in (columns, rows))
+        place.set(xlabel="columns to the key", xticks=across, yticks=down)
     places[0].set_ylabel("rows to the key")
     figure.colorbar(image, ax=list(places), shrink=0.75, label="change of the logit")
+
+
+def _ticks(size: int) -> tuple[int, ...]:
+    """Distances at an axis of so many cells, of which the middle is 0: even ones, two on either side."""
+    step = max(1, round(3 * size / 16))
+    return (-2 * step, -step, 0, step, 2 * step)

@@ -23,7 +23,8 @@ grey is hidden. What serves three axes alone is shown in the frame of the query 
 frames of 32 × 32, which is four times the trained 4 × 8 × 8. Scales differ from one encoding to the next:
 mind the numbers.
 
-`pebench gallery` draws this page.
+`pebench gallery` draws this page. `pebench gallery --run ID` draws what training has made of the encoding of
+a finished run, layer by layer.
 """
 
 FLAT = "It starts out alike at every distance: all that it does is learned."

@@ -78,37 +78,64 @@ def portrait(
         method: way past the trained extent; by default the encoding's own.
         frames: on three axes, from the query's frame to that of the keys.
     """
-    trained = TRAINED[axes]
-    encoding = build_encoding(name, options, Geometry(128, 4, 1, trained, causal=axes == 1)).eval()
+    geometry = Geometry(128, 4, 1, TRAINED[axes], causal=axes == 1)
+    return portrait_of(build_encoding(name, options, geometry).eval(), method, frames)
+
+
+def portrait_of(
+    encoding: PositionEncoding,
+    method: str | None = None,
+    frames: int = 0,
+    layer: int = 0,
+    draws: int | None = None,
+) -> Portrait:
+    """Portrait of an encoding with the weights and the trained extent that it has.
+
+    Args:
+        encoding: in evaluation mode, on the CPU.
+        method: way past the trained extent; by default the encoding's own.
+        frames: on three axes, from the query's frame to that of the keys.
+        layer: of its model, from 0.
+        draws: contents that a logit is averaged over, by default `DRAWS`.
+    """
+    trained = encoding.geometry.extent
     extent = tuple(BEYOND * size for size in trained)
+    axes = len(trained)
     query = (extent[0] - 1,) if axes == 1 else tuple(size // 2 for size in extent)
     method = method or encoding.extrapolations[0]
+    probe = _Probe(encoding, extent, query, method, layer, draws or DRAWS)
     if axes == 3:
         own, *place = query
         frame = grid(extent[1:])
         positions = torch.cat(
             [torch.nn.functional.pad(frame, (1, 0), value=time) for time in (own, own + frames)], dim=1
         )
-        change = _change(encoding, positions, extent, query, method)[:, frame.shape[1] :]
+        change = _change(probe, positions)[:, frame.shape[1] :]
         return Portrait(change, extent[1:], trained[1:], tuple(place), method, frames)
-    change = _change(encoding, grid(extent), extent, query, method)
+    change = _change(probe, grid(extent))
     return Portrait(change.flip(-1) if axes == 1 else change, extent, trained, query, method)
 
 
+class _Probe(NamedTuple):
+    """An encoding, and where it is looked at; see `Portrait` and `portrait_of`."""
+
+    encoding: PositionEncoding
+    extent: tuple[int, ...]
+    query: tuple[int, ...]
+    method: str
+    layer: int
+    draws: int
+
+
 @torch.no_grad()
-def _change(
-    encoding: PositionEncoding,
-    positions: Tensor,
-    extent: tuple[int, ...],
-    query: tuple[int, ...],
-    method: str,
-) -> Tensor:
+def _change(probe: _Probe, positions: Tensor) -> Tensor:
+    encoding, extent, query, method, layer, draws = probe
     geometry, count = encoding.geometry, positions.shape[1]
     row = int((positions[0] == torch.tensor(query)).all(-1).nonzero()[0])
     table = tabulate(encoding, positions, Extrapolation(extent, method))
     added = encoding.embed(table)
     total = torch.zeros(geometry.heads, count)
-    for draw in range(DRAWS):
+    for draw in range(draws):
         content = torch.randn(1, 1, geometry.width, generator=generator(0, "portrait", draw))
         hidden = content.expand(1, count, -1)
         if added is not None:
@@ -116,7 +143,7 @@ def _change(
             hidden = hidden + added / added.std()
         heads = hidden.unflatten(-1, (geometry.heads, geometry.head_dim)).transpose(1, 2)
         plain = content.unflatten(-1, (geometry.heads, geometry.head_dim)).square().sum(-1)[0, 0, :, None]
-        x = layer_inputs(encoding, heads, heads, hidden, table)
+        x = layer_inputs(encoding, heads, heads, hidden, table, layer)
         q, k = encoding.rotate(x)
         x = x._replace(q=q, k=k)
         temperature, bias = encoding.temperature(x), encoding.bias(x)
@@ -125,7 +152,7 @@ def _change(
             products = products * temperature[0, :, row, None]
         total += products - plain * encoding.scale() + _row(bias, row, count)[0]
     visible = x.mask.visible(slice(row, row + 1), slice(0, count))[0, 0]
-    return (total / DRAWS).masked_fill(~visible, float("-inf"))
+    return (total / draws).masked_fill(~visible, float("-inf"))
 
 
 def _row(bias: Bias | None, row: int, count: int) -> Tensor:

@@ -8,6 +8,7 @@ import time
 import torch
 from torch import nn
 
+from pebench.examples import Examples
 from pebench.position_encoding import Extrapolation
 from pebench.running import peak_memory
 from pebench.store import EvaluationCost, Score
@@ -16,8 +17,8 @@ from pebench.task import AnyTask
 
 def evaluate(
     model: nn.Module, task: AnyTask, reach: Extrapolation, device: torch.device
-) -> tuple[list[Score], EvaluationCost]:
-    """The scores of a model at one extent, reached by one method, and what they cost.
+) -> tuple[list[Score], list[Examples], EvaluationCost]:
+    """The scores of a model at one extent, reached by one method, those of single examples, and their cost.
 
     Args:
         model: a `PositionedModel` on the device. task: knows the data and the metrics.
@@ -33,6 +34,12 @@ def evaluate(
         Score(metric=name, extent=reach.extent, extrapolation=reach.method, value=value)
         for name, value in evaluation.scores.items()
     ]
+    # Where a model predicts no number, the score says so, and nothing is known of its spread.
+    examples = [
+        one.model_copy(update={"extent": reach.extent, "extrapolation": reach.method})
+        for one in evaluation.examples
+        if one.finite
+    ]
     cost = EvaluationCost(
         extent=reach.extent,
         extrapolation=reach.method,
@@ -40,4 +47,4 @@ def evaluate(
         peak_memory_bytes=peak_memory.read(device),
         kernels=tuple(model.kernels()),  # type: ignore[operator]
     )
-    return scores, cost
+    return scores, examples, cost

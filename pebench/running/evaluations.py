@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from pebench import atomic
+from pebench.examples import Examples
 from pebench.position_encoding import Extrapolation
 from pebench.running.evaluate import evaluate
 from pebench.store import EvaluationCost, MetricRecord, RunFolder, Score
@@ -24,12 +25,14 @@ class Evaluations(BaseModel):
         scores: that were found.
         costs: one an evaluation.
         metrics: what the scores mean, by metric name.
+        examples: scores of single examples.
     """
 
     step: int | None = None
     scores: list[Score] = []
     costs: list[EvaluationCost] = []
     metrics: dict[str, MetricRecord] = {}
+    examples: list[Examples] = []
 
     @staticmethod
     def read(folder: RunFolder, step: int) -> Evaluations:
@@ -55,6 +58,7 @@ class Evaluations(BaseModel):
         self.scores += other.scores
         self.costs += other.costs
         self.metrics |= other.metrics
+        self.examples += other.examples
 
     def in_order(self, wanted: list[Extrapolation]) -> Evaluations:
         """The same in the order that is given, whoever was done first."""
@@ -66,6 +70,7 @@ class Evaluations(BaseModel):
             ),
             costs=sorted(self.costs, key=lambda cost: order.get((cost.extent, cost.extrapolation), last)),
             metrics=self.metrics,
+            examples=sorted(self.examples, key=lambda one: order.get((one.extent, one.extrapolation), last)),
         )
 
 
@@ -73,11 +78,11 @@ def evaluations_at(
     model: nn.Module, task: AnyTask, reach: Extrapolation, device: torch.device
 ) -> Evaluations:
     """The evaluation of a model at one extent, reached by one method; see `evaluate`."""
-    scores, cost = evaluate(model, task, reach, device)
+    scores, examples, cost = evaluate(model, task, reach, device)
     names = {score.metric for score in scores}
     # A task may not know all its metrics before it has evaluated, and only this rank's has.
     metrics = {name: record for name, record in metrics_of(task).items() if name in names}
-    return Evaluations(scores=scores, costs=[cost], metrics=metrics)
+    return Evaluations(scores=scores, costs=[cost], metrics=metrics, examples=examples)
 
 
 def metrics_of(task: AnyTask) -> dict[str, MetricRecord]:

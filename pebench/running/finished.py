@@ -33,6 +33,11 @@ class FinishedRun(NamedTuple):
     task: AnyTask
     model: nn.Module
 
+    def __repr__(self) -> str:
+        """Which run it is."""
+        asked = f"{self.spec.encoding.label}, {self.spec.task.name}, seed {self.spec.seed}"
+        return f"FinishedRun({self.folder.run_id}: {asked})"
+
 
 def load_finished(folder: RunFolder, device: torch.device, step: int | None = None) -> FinishedRun:
     """The model of a finished run.

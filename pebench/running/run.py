@@ -19,7 +19,6 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from pebench.encoding_config import same_encoding
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.resolve import build_task, encoding_of, evaluations
@@ -34,7 +33,7 @@ from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
 from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.train import Progress, train
-from pebench.running.warm_start import check_vocabulary, describe_task, load_start, start_folder
+from pebench.running.warm_start import check_vocabulary, describe_task, load_start, start_of_run
 from pebench.scores import evaluation_name, score_name
 from pebench.spec import RunSpec
 from pebench.store import Cost, CurvePoint, Point, Result, RunFolder, Score
@@ -101,7 +100,11 @@ def _lead(
     folder.clear_failure()
     with _logging(folder, logging.INFO) as log:
         try:
-            with ranks, _one_order_of_sums(), Heartbeat(folder, spec.train.steps, _job()) as heartbeat:
+            with (
+                ranks,
+                _one_order_of_sums(execution),
+                Heartbeat(folder, spec.train.steps, _job()) as heartbeat,
+            ):
                 ranks.broadcast_object("beginning", _GO)
                 result = _Run(folder, spec, execution, log, heartbeat, observer, stop, ranks).work()
                 ranks.broadcast_object("end", "")
@@ -122,7 +125,7 @@ def _lead(
 
 def _follow(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks) -> None:
     """The part of a rank that leaves no trace in the folder, but for the reason if it fails."""
-    with _logging(folder, logging.ERROR) as log, ranks, _one_order_of_sums():
+    with _logging(folder, logging.ERROR) as log, ranks, _one_order_of_sums(execution):
         if ranks.broadcast_object("beginning", "") != _GO:
             return
         try:
@@ -175,13 +178,12 @@ class _Run:
         check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
         task = build_task(self.spec)
-        start = None if self.spec.start is None else start_folder(self.folder.path.parent, self.spec.start)
-        if start is not None:
+        start = start_of_run(self.folder.path.parent, self.spec.start)
+        if isinstance(start, RunFolder):
             task.inherit(start.path)
         fingerprints = task.prepare()
         record = describe_task(task, fingerprints, start)
-        if start is not None:
-            check_vocabulary(start, record.vocabulary)
+        check_vocabulary(start, record.vocabulary)
         data = json.dumps(fingerprints, sort_keys=True)
         if self.ranks.broadcast_object("data", data) != data:
             raise UserError("its data are not those of the first rank.")
@@ -190,9 +192,8 @@ class _Run:
             self._record(task.item, fingerprints, record, hosts)
             task.keep(self.folder.path)
         model, optimiser = self._build(task)
-        if start is not None:
-            converts = not same_encoding(start.spec().encoding, self.spec.encoding)
-            self.log.info("starts from %s, %s", start.run_id, load_start(start, model, converts))
+        if self.spec.start is not None and start is not None:
+            self.log.info("starts from %s, %s", self.spec.start.run, load_start(start, self.spec, model))
         if self.ranks.is_main:
             self._go_on_from_a_shorter_run(fingerprints)
             self.looked = {point.step for point in self.folder.curve()}
@@ -395,6 +396,7 @@ class _Run:
         if self.spec.train.looks and not diverged:
             self._add_to_curve(task, state, evaluated)
         self._say_step(state.step)
+        self.folder.write_examples(evaluated.examples)
         self.folder.write_result(result)
         checkpoint.clear(self.folder.checkpoint)
         Evaluations.clear(self.folder)
@@ -529,11 +531,11 @@ def _logging(folder: RunFolder, level: int) -> Iterator[logging.Logger]:
 
 
 @contextmanager
-def _one_order_of_sums() -> Iterator[None]:
-    """Lets no operation on the CPU add numbers in an order that depends on which thread comes first: a run
-    that is resumed, or run again, would end with other digits. On CUDA nothing is changed."""
+def _one_order_of_sums(execution: Execution) -> Iterator[None]:
+    """Lets no operation of a run on the CPU add numbers in an order that depends on which thread comes first:
+    a run that is resumed, or run again, would end with other digits. For a run on CUDA nothing is changed."""
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(before or not torch.cuda.is_available())
+    torch.use_deterministic_algorithms(before or torch_device(execution.device).type == "cpu")
     try:
         yield
     finally:

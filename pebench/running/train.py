@@ -121,9 +121,10 @@ class _Update:
         self.encoding: PositionEncoding = model.encoding  # type: ignore[assignment]
         self.seed, self.device, self.ranks = seed, device, ranks
         self.loss_of: Loss = task.loss
-        self.graphs = compiled and device.type == "cuda"
+        # Importing what replays them takes a run that replays none seconds.
+        self.replays = compiled and device.type == "cuda"
         if compiled:
-            compiler = partial(compile_whole, graphs=self.graphs)
+            compiler = partial(compile_whole, graphs=self.replays)
             self.loss_of = compiler(task.loss)
             self.encoding.compile_training(compiler)
         self.half = training.precision == "bfloat16"
@@ -140,8 +141,7 @@ class _Update:
 
     def __call__(self, step: int, batch: Batch, positions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and the norm of the gradient before it was clipped."""
-        if self.graphs:
-            # It imports the compiler, which other runs need not wait for.
+        if self.replays:
             begin_step()
         draw = StepRNG(self.seed, step)
         with _encoding_products(self.encoding, self.training):

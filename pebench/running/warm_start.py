@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
+from pebench.encoding_config import same_encoding
 from pebench.errors import UserError
+from pebench.models.timm_weights import TimmModel, timm_model, trained_weights
 from pebench.running.finished import require_weights
-from pebench.spec import Start
+from pebench.spec import PluginConfig, RunSpec, Start
 from pebench.store import RunFolder
 from pebench.task import AnyTask
 from pebench.task_record import TaskRecord, task_record
@@ -20,9 +23,23 @@ from pebench.task_record import TaskRecord, task_record
 ENCODING = "encoding."
 """Beginning of the names of an encoding's parameters in a model."""
 
+HEAD = "transformer.head."
+"""Beginning of the names of a classifier's parameters in a model of timm's."""
+
 
 class StartMissing(UserError):
     """The run to start from has no weights, and gets none by waiting."""
+
+
+def start_of_run(runs: Path, start: Start | None) -> RunFolder | TimmModel | None:
+    """What a run starts from, ready for use; None for initial weights.
+
+    Raises:
+        StartMissing: see `start_folder`.
+    """
+    if start is None:
+        return None
+    return start_folder(runs, start) if start.is_run else timm_model(start.run)
 
 
 def start_folder(runs: Path, start: Start) -> RunFolder:
@@ -42,7 +59,7 @@ def start_folder(runs: Path, start: Start) -> RunFolder:
     return folder
 
 
-def check_vocabulary(folder: RunFolder, vocabulary: str | None) -> None:
+def check_vocabulary(folder: RunFolder | TimmModel | None, vocabulary: str | None) -> None:
     """Refuses data whose tokens mean something else to the weights.
 
     Args:
@@ -52,6 +69,8 @@ def check_vocabulary(folder: RunFolder, vocabulary: str | None) -> None:
     Raises:
         UserError: the vocabularies differ.
     """
+    if not isinstance(folder, RunFolder):
+        return
     trained = task_record(folder.spec(), folder.provenance()).vocabulary
     if trained is not None and vocabulary not in (None, trained):
         raise UserError(
@@ -60,16 +79,20 @@ def check_vocabulary(folder: RunFolder, vocabulary: str | None) -> None:
         )
 
 
-def describe_task(task: AnyTask, fingerprints: dict[str, str], start: RunFolder | None) -> TaskRecord:
+def describe_task(
+    task: AnyTask, fingerprints: dict[str, str], start: RunFolder | TimmModel | None
+) -> TaskRecord:
     """The record of a task that is ready.
 
     Args:
         task: of the run.
         fingerprints: of what it reads, by name.
-        start: the run that it starts from, None for initial weights.
+        start: what it starts from, None for initial weights.
     """
     trained: tuple[int, ...] | None = task.trained_extent()
-    if start is not None and not task.trains:
+    if isinstance(start, TimmModel) and not task.trains:
+        trained = start.image
+    elif isinstance(start, RunFolder) and not task.trains:
         result = start.result()
         alike = result is not None and result.extent_unit == task.extent_unit
         trained = task_record(start.spec(), start.provenance()).trained_extent if alike else None
@@ -100,36 +123,49 @@ class Loaded(NamedTuple):
         return "; ".join(parts)
 
 
-def load_start(folder: RunFolder, model: nn.Module, converts: bool) -> Loaded:
-    """Gives a model the weights of a finished run: all that are not the encoding's, and of its own in a
-    conversion those that agree in name and shape.
+def load_start(start: RunFolder | TimmModel, spec: RunSpec, model: nn.Module) -> Loaded:
+    """Gives a model the weights of a finished run, or published ones: all that are not the encoding's, and of
+    its own those that agree in name and shape, which in a run with the same encoding is all of them.
+
+    A classifier of published weights begins anew in training where it is for other classes.
 
     Args:
-        folder: of the finished run.
-        model: a `PositionedModel`.
-        converts: whether the encoding is another one than that of the run.
+        start: the finished run, or the published model.
+        spec: of the run that begins.
+        model: its `PositionedModel`.
 
     Raises:
         UserError: they cannot be read, or are not those of such a model.
     """
-    try:
-        weights = load_file(folder.weights)
-        digest = hashlib.sha256(folder.weights.read_bytes()).hexdigest()
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder.weights} cannot be read: {str(error).splitlines()[0]}.") from error
+    weights, digest, name_of_start, begun = _weights(start)
+    converts = not same_encoding(begun, spec.encoding)
+    anew = (ENCODING,) if converts else ()
+    if isinstance(start, TimmModel) and spec.train.steps:
+        anew = (*anew, HEAD)
     own = model.state_dict()
     fits = {name for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
-    free = {name for name in own.keys() | weights.keys() if converts and name.startswith(ENCODING)}
+    free = {name for name in own.keys() | weights.keys() if name.startswith(anew)}
     for name in sorted((own.keys() | weights.keys()) - fits - free):
         if name in own and name in weights:
             raise UserError(
-                f"a run cannot start from '{folder.run_id}': its '{name}' is {_shape(weights[name].shape)}, "
+                f"a run cannot start from '{name_of_start}': its '{name}' is {_shape(weights[name].shape)}, "
                 f"and here it is {_shape(own[name].shape)}."
             )
         where = "that run has no such weights" if name in own else "this one has no such weights"
-        raise UserError(f"a run cannot start from '{folder.run_id}': {where} as '{name}'.")
+        raise UserError(f"a run cannot start from '{name_of_start}': {where} as '{name}'.")
     model.load_state_dict(own | {name: weights[name] for name in fits})
     return Loaded(digest, tuple(sorted(own.keys() - fits)), tuple(sorted(weights.keys() - fits)))
+
+
+def _weights(start: RunFolder | TimmModel) -> tuple[Mapping[str, Tensor], str, str, PluginConfig]:
+    """The weights, their SHA-256, how messages call where they come from, and the encoding that they had."""
+    if isinstance(start, TimmModel):
+        return *trained_weights(start), start.reference, start.encoding
+    try:
+        digest = hashlib.sha256(start.weights.read_bytes()).hexdigest()
+        return load_file(start.weights), digest, start.run_id, start.spec().encoding
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{start.weights} cannot be read: {str(error).splitlines()[0]}.") from error
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -40,6 +40,13 @@ class Submitted:
     busy: list[str] = field(default_factory=list)
     submissions: list[submissions.Submission] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """How many cells there are of each kind."""
+        counts = (
+            f"{len(self.started)} started, {len(self.finished)} finished before, {len(self.busy)} under way"
+        )
+        return f"Submitted({counts})"
+
 
 def submit(
     sweep: Sweep,
@@ -290,4 +297,4 @@ def _start_slurm(
 
 
 def _starts(sweep: Sweep) -> dict[str, str]:
-    return {spec.run_id: spec.start.run for spec in sweep.cells if spec.start is not None}
+    return {spec.run_id: spec.start.run for spec in sweep.cells if spec.start and spec.start.is_run}

@@ -96,7 +96,7 @@ def _await_start(runs: Path, run_id: str, stop: StopOnSignal) -> None:
     """Waits while the run that a cell starts from is in the hands of another worker; none comes before its
     start, so there is always one that works."""
     start = RunFolder(runs / run_id).spec().start
-    while start is not None and not stop():
+    while start is not None and start.is_run and not stop():
         (cell,) = status.statuses(runs, [start.run])
         if cell.state not in status.BUSY:
             return

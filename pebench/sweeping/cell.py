@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pebench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from pebench.models.timm_weights import TimmModel
     from pebench.spec import RunSpec
 
 PLACES = ("encoding", "task", "model", "train")
@@ -24,7 +25,8 @@ class Cell:
     Attributes:
         encoding, task: names.
         options: what was written for each of `PLACES`; it is never changed in place.
-        start: the cell whose weights it begins with, or the id of a run; None for initial weights.
+        start: the cell whose weights it begins with, the id of a run, or ``timm:`` and the name of a model;
+            None for initial weights.
     """
 
     encoding: str
@@ -76,13 +78,13 @@ class Cell:
         Raises:
             UserError: something in it does not exist or does not go together.
         """
-        from pebench.resolve import resolve
-        from pebench.store import find_run, runs_folder
+        from pebench.resolve import resolve, start_named
+        from pebench.store import runs_folder
 
         before = self.start.chain(seed, runs) if isinstance(self.start, Cell) else []
-        start = before[-1] if before else None
+        start: RunSpec | TimmModel | None = before[-1] if before else None
         if isinstance(self.start, str):
-            start = find_run(runs or runs_folder(), self.start).spec()
+            start = start_named(runs or runs_folder(), self.start)
         own = resolve(
             {self.encoding: self.options.get("encoding", {})},
             {self.task: self.options.get("task", {})},

@@ -62,7 +62,7 @@ _OVERRIDES = ("model", "train")
 
 
 class StartRun(Frozen):
-    """A finished run by its id, or by enough of its beginning."""
+    """A finished run by its id or by enough of its beginning, or ``timm:`` and the name of a model."""
 
     run: str
 
@@ -232,6 +232,12 @@ class Sweep(Frozen):
     execution: Execution = Execution()
     submitted: SweepRecord | None = None
 
+    def __repr__(self) -> str:
+        """Its name and size."""
+        return f"Sweep({self.name!r}, {len(self.cells)} cells)"
+
+    __str__ = __repr__
+
     def record(self) -> SweepRecord:
         """Record that is kept beside the runs."""
         if self.submitted is not None:
@@ -272,7 +278,12 @@ def find(sweep: str | Path) -> Path:
     path = Path(sweep)
     if yaml_file.is_named(str(sweep)) or len(path.parts) > 1:
         return path
-    known = {file.stem: file for folder in reversed(_folders()) for file in sorted(folder.glob("*.yaml"))}
+    known = {
+        file.stem: file
+        for folder in reversed(_folders())
+        for file in sorted(folder.glob("*.yaml"))
+        if file.name != "claims.yaml"
+    }
     if str(sweep) not in known:
         raise unknown("sweep", str(sweep), known)
     return known[str(sweep)]

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -158,13 +158,15 @@ class TrainingBatches:
             yield Order((seed, split, number), repeated)
 
 
-def evaluation_batches(recipe: Recipe, size: int, limit: int | None) -> Iterator[Batch]:
-    """All pictures of a split in order, as they are.
+def evaluation_batches(recipe: Recipe, size: int, pictures: Iterable[Item]) -> Iterator[Batch]:
+    """Pictures of a split in order, as they are.
 
     Args:
-        recipe: of a batch. size: pictures a batch. limit: how many pictures, None for all.
+        recipe: of a batch.
+        size: pictures a batch.
+        pictures: which.
     """
-    items = itertools.islice(recipe.pictures.evaluated(), limit)
+    items = iter(pictures)
     orders = (Order(None, chunk) for chunk in iter(lambda: list(itertools.islice(items, size)), []))
     # No more processes than there are batches for.
     first = list(itertools.islice(orders, workers()))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots.style import (
     MOST_LINES,
+    WIDE_RANGE,
     End,
     Look,
     finite_width,
+    log_scores,
     looks,
     name_at_the_right,
     nothing_to_show,
@@ -28,34 +31,77 @@ _ROOM = 0.4
 _BEYOND = 3.0
 """Room below 0 % and above 100 %."""
 
-_WIDE_RANGE = 8.0
-"""Ratio of the largest to the smallest value beyond which scores are drawn on a logarithmic axis."""
+
+_MARGIN = 3.0
+"""Pixels between a caption and the edge of the figure, and between two extents."""
+
+CLUSTER = 8
+"""Lines that all lie within one part of this many of a panel are drawn once more, close up."""
 
 
 def draw(board: Board) -> Figure:
-    """A panel a table."""
-    figure, axes = panels(len(board.tables), 7.2, 4.6)
+    """A panel a table, and one beside it for the best lines where these lie on one another."""
+    shown = [
+        (table, view)
+        for table in board.tables
+        for view in (complete_rows(table)[:MOST_LINES], cluster(table))
+        if view is not None
+    ]
+    figure, axes = panels(len(shown), 7.2, 4.6)
     look = looks(board.tables)
-    ends = {each: _panel(each, table, look) for each, table in zip(axes, board.tables, strict=True)}
+    ends = {each: _panel(each, table, rows, look) for each, (table, rows) in zip(axes, shown, strict=True)}
     name_at_the_right(figure, ends)
+    _turn_crowded_extents(figure, axes)
     _keep_captions_inside(figure, axes)
     return figure
 
 
-def _keep_captions_inside(figure: Figure, axes: list[Axes]) -> None:
-    """Begins a caption at the left edge of its panel where, centred under a panel that long names have made
-    narrow, it would leave the figure."""
+def complete_rows(table: LeaderboardTable) -> list[Row]:
+    """The rows of a table that have a mean, the best first."""
+    return [row for row in table.rows if _points(table, row)]
+
+
+def cluster(table: LeaderboardTable) -> list[Row] | None:
+    """The best lines, if there are three or more of them that lie together within a `CLUSTER`th of the span
+    of all; None if there are not."""
+    rows = complete_rows(table)[:MOST_LINES]
+    spans = [_span(table, rows[:count]) for count in range(1, len(rows) + 1)]
+    together = sum(span * CLUSTER <= spans[-1] for span in spans)
+    return rows[:together] if 3 <= together < len(rows) else None
+
+
+def _span(table: LeaderboardTable, rows: list[Row]) -> float:
+    means = [mean for row in rows for _, mean, _ in _points(table, row)]
+    return max(means) - min(means)
+
+
+def _turn_crowded_extents(figure: Figure, axes: list[Axes]) -> None:
+    """Writes the extents of a panel aslant where they would run into one another."""
     figure.draw_without_rendering()
     for each in axes:
-        if each.xaxis.label.get_window_extent().x0 < 0:
+        places = [label.get_window_extent() for label in each.get_xticklabels()]
+        if any(left.x1 + _MARGIN > right.x0 for left, right in pairwise(places)):
+            each.tick_params(axis="x", rotation=30)
+
+
+def _keep_captions_inside(figure: Figure, axes: list[Axes]) -> None:
+    """Begins a caption at the left edge of its panel where, centred under a panel that long names have made
+    narrow, it would leave the figure; further to the left where it would do so at the right."""
+    figure.draw_without_rendering()
+    for each in axes:
+        label = each.xaxis.label
+        if label.get_window_extent().x0 < 0:
             each.set_xlabel(each.get_xlabel(), loc="left", multialignment="left")
+            beyond = label.get_window_extent().x1 - figure.bbox.x1
+            label.set_x(min(0.0, -(beyond + _MARGIN) / each.bbox.width))
 
 
-def _panel(axes: Axes, table: LeaderboardTable, look: dict[str, Look]) -> list[End]:
-    axes.set_title(table.title, loc="left")
+def _panel(axes: Axes, table: LeaderboardTable, rows: list[Row], look: dict[str, Look]) -> list[End]:
+    complete = complete_rows(table)
+    close_up = len(rows) < len(complete[:MOST_LINES])
+    axes.set_title(f"{table.title}, the best {len(rows)} close up" if close_up else table.title, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    complete = [row for row in table.rows if _points(table, row)]
-    drawn = sorted(complete[:MOST_LINES], key=lambda row: row.label)
+    drawn = sorted(rows, key=lambda row: row.label)
     if not drawn:
         nothing_to_show(axes)
         return []
@@ -67,14 +113,14 @@ def _panel(axes: Axes, table: LeaderboardTable, look: dict[str, Look]) -> list[E
     )
     axes.set_xscale("log", base=2)
     axes.set_xticks([positions(e) for e in table.extents], [extent_name(e) for e in table.extents])
-    axes.minorticks_off()
+    axes.set_xticks([], minor=True)
     points = [point for row in drawn for point in _points(table, row)]
     values = [mean for _, mean, _ in points] + [
         value for row in drawn for entry in row.entries.values() for value in entry.seeds.values()
     ]
     percent = table.record.unit == "%"
-    if not percent and min(values) > 0 and max(values) / min(values) > _WIDE_RANGE:
-        axes.set_yscale("log")
+    if not percent and min(values) > 0 and max(values) / min(values) > WIDE_RANGE:
+        log_scores(axes)
     _look_at(axes, values)
     if percent:
         _stay_possible(axes)
@@ -93,7 +139,7 @@ def _panel(axes: Axes, table: LeaderboardTable, look: dict[str, Look]) -> list[E
             fontsize=8,
         )
     last = {row.label: _points(table, row)[-1] for row in drawn}
-    return [End(x, y, label, look[label].colour) for label, (x, y, _) in last.items()]
+    return [End(x, y, label, look[label]) for label, (x, y, _) in last.items()]
 
 
 def _look_at(axes: Axes, values: list[float]) -> None:

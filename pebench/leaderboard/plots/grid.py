@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pebench.leaderboard.board import Board
@@ -16,7 +17,7 @@ from pebench.leaderboard.plots.heat_map import field
 from pebench.leaderboard.plots.style import panels
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import number
-from pebench.scores import extent_name
+from pebench.scores import Extent, extent_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,47 +42,85 @@ def stems(metrics: Iterable[str]) -> dict[Stem, dict[float, str]]:
     return {stem: dict(sorted(rows.items())) for stem, rows in found.items() if len(rows) > 1}
 
 
-def draw(board: Board) -> Figure | None:
-    """A panel an encoding and family of metrics; None for a sweep without such a family. Where the headline
-    of a task has a family, that is the one drawn."""
+@dataclass(frozen=True)
+class Family:
+    """The means of one family of metrics in one table.
+
+    Attributes:
+        stem: its name.
+        rows: the metric by its number.
+        unit: of the metrics.
+        higher_is_better: which of them are good.
+        means: by label of the encoding, then by number and extent; of the default extrapolations alone.
+        bounds: of the colours of all its maps, so that they compare: for percents 0 and 100, for anything
+            else the smallest and the largest mean.
+    """
+
+    stem: Stem
+    rows: Mapping[float, str]
+    unit: str
+    higher_is_better: bool
+    means: Mapping[str, Mapping[tuple[float, Extent], float]]
+    bounds: tuple[float, float]
+
+
+def families(board: Board, table: LeaderboardTable) -> list[Family]:
+    """The families of a table that have means. Where the headline of a task has a family, it is the only
+    one."""
+    known = board.collection.metrics.get(table.key[0], {})
+    found = stems(known)
+    wanted = {stem: rows for stem, rows in found.items() if stem.metric == table.metric} or found
     means = _means(board)
+    families = []
+    for stem, rows in wanted.items():
+        by_label = {
+            row.label: {
+                (value, extent): means[row.group.key, metric, extent]
+                for value, metric in rows.items()
+                for extent in table.extents
+                if (row.group.key, metric, extent) in means
+            }
+            for row in table.rows
+            if row.label == row.group.label
+        }
+        by_label = {label: fields for label, fields in by_label.items() if fields}
+        values = [mean for fields in by_label.values() for mean in fields.values()]
+        if values:
+            record = known[next(iter(rows.values()))]
+            percent = {known[metric].unit for metric in rows.values()} == {"%"}
+            bounds = (0.0, 100.0) if percent else (min(values), max(values))
+            families.append(Family(stem, rows, record.unit, record.higher_is_better, by_label, bounds))
+    return families
+
+
+def draw(board: Board) -> Figure | None:
+    """A panel an encoding and family of metrics; None for a sweep without such a family."""
     known = [
-        (table, row.group.key, row.label, stem, rows)
+        (table, family, label)
         for table in board.tables
-        for stem, rows in _drawn(board, table).items()
-        for row in table.rows
-        if row.label == row.group.label
-        and any((row.group.key, metric, e) in means for metric in rows.values() for e in table.extents)
+        for family in families(board, table)
+        for label in family.means
     ]
     wanted = known[:_MOST_PANELS]
     if not wanted:
         return None
-    heights = [1.3 + 0.34 * len(rows) for *_, rows in wanted]
+    heights = [1.3 + 0.34 * len(family.rows) for _, family, _ in wanted]
     figure, axes = panels(len(wanted), 7.2, heights)
-    for each, (table, key, label, stem, rows) in zip(axes, wanted, strict=True):
-        record = board.collection.metrics[table.key[0]][next(iter(rows.values()))]
+    for each, (table, family, label) in zip(axes, wanted, strict=True):
         values = [
-            [means.get((key, metric, extent), math.nan) for extent in table.extents]
-            for metric in rows.values()
+            [family.means[label].get((value, extent), math.nan) for extent in table.extents]
+            for value in family.rows
         ]
-        each.set_title(f"{label}: {stem.metric}" + (f" ({record.unit})" if record.unit else ""), loc="left")
-        each.set(xlabel=f"extent ({table.extent_unit})", ylabel=stem.axis)
+        unit = f" ({family.unit})" if family.unit else ""
+        each.set_title(f"{label}: {family.stem.metric}{unit}", loc="left")
+        each.set(xlabel=f"extent ({table.extent_unit})", ylabel=family.stem.axis)
         texts = [[number(value) if math.isfinite(value) else "" for value in row] for row in values]
         columns = [extent_name(extent) for extent in table.extents]
-        names = [f"{value:g}" for value in rows]
-        field(
-            each, values, texts, names, columns, record.higher_is_better, _bounds(board, table, stem, means)
-        )
+        names = [f"{value:g}" for value in family.rows]
+        field(each, values, texts, names, columns, family.higher_is_better, family.bounds)
     if len(wanted) < len(known):
         figure.supxlabel(f"the first {len(wanted)} of {len(known)}; leaderboard.csv has all", fontsize=9)
     return figure
-
-
-def _drawn(board: Board, table: LeaderboardTable) -> dict[Stem, dict[float, str]]:
-    """The families of a table that are drawn."""
-    found = stems(board.collection.metrics.get(table.key[0], {}))
-    own = {stem: rows for stem, rows in found.items() if stem.metric == table.metric}
-    return own or found
 
 
 def _means(board: Board) -> dict[tuple[str, str, tuple[int, ...]], float]:
@@ -92,19 +131,3 @@ def _means(board: Board) -> dict[tuple[str, str, tuple[int, ...]], float]:
         for key, metric, extent, method, mean in board.summary[columns].itertuples(index=False, name=None)
         if method == (board.collection.groups[key].default or "") and math.isfinite(mean)
     }
-
-
-def _bounds(
-    board: Board, table: LeaderboardTable, stem: Stem, means: dict[tuple[str, str, tuple[int, ...]], float]
-) -> tuple[float, float]:
-    """The bounds of the colours of all panels of a family, so that they compare: for percents 0 and 100, for
-    anything else the smallest and the largest mean."""
-    rows = stems(board.collection.metrics[table.key[0]])[stem].values()
-    if {board.collection.metrics[table.key[0]][metric].unit for metric in rows} == {"%"}:
-        return 0.0, 100.0
-    keys = {row.group.key for row in table.rows}
-    metrics = set(rows)
-    values = [
-        mean for (key, metric, _), mean in means.items() if key in keys and metric in metrics and mean == mean
-    ]
-    return (min(values), max(values)) if values else (0.0, 1.0)

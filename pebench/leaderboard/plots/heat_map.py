@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots.style import nothing_to_show, panels, short_names
+from pebench.leaderboard.plots.style import WIDE_RANGE, nothing_to_show, panels, short_names
 from pebench.leaderboard.tables import Entry, LeaderboardTable
 from pebench.leaderboard.wording import entry_text, extent_headings, number
 
@@ -76,7 +76,7 @@ def field(
 
     matrix = numpy.array(values, dtype=float)
     lowest, highest = bounds or (float(numpy.nanmin(matrix)), float(numpy.nanmax(matrix)))
-    logarithmic = bounds is None and lowest > 0 and highest / lowest > 8
+    logarithmic = bounds is None and lowest > 0 and highest / lowest > WIDE_RANGE
     norm = LogNorm(lowest, highest) if logarithmic else Normalize(lowest, highest)
     colours = matplotlib.colormaps["viridis" if higher_is_better else "viridis_r"]
     axes.pcolormesh(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
-"""Okabe and Ito's, which are told apart without seeing red or green; their yellow is too pale for a line."""
+COLOURS = ("#3c36fa", "#f9a514", "#226856", "#b850c2", "#625d06", "#c9b67c", "black")
+"""Told apart without seeing red or green, on white and on black, where black becomes white. Found by a random
+search for the largest of the smallest differences that the simulation of Machado et al. (2009) leaves."""
 
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -26,8 +26,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_LINES = 21
 """More could neither be told apart by colour and dashes nor be named beside the panel."""
 
-_INK = "#010203"
-"""Stands for the text colour of the page that a picture will be part of."""
+WIDE_RANGE = 8.0
+"""Ratio of the largest to the smallest value beyond which scores are drawn on a logarithmic axis."""
 
 _LABEL_WIDTH = 32
 
@@ -42,16 +42,13 @@ class Look(NamedTuple):
 
 def looks(tables: Sequence[LeaderboardTable]) -> dict[str, Look]:
     """The look of every row's line, by label."""
-    import matplotlib
-
-    ink = str(matplotlib.rcParams["text.color"])
-    colours = [ink if colour == "black" else colour for colour in _COLOURS]
     labels = sorted({row.label for table in tables for row in table.rows})
     return {
         label: Look(
-            colours[number % len(colours)],
-            _DASHES[number // len(colours) % len(_DASHES)],
-            _MARKERS[number % len(_MARKERS)],
+            COLOURS[number % len(COLOURS)],
+            _DASHES[number // len(COLOURS) % len(_DASHES)],
+            # Lines of one colour have markers of their own as well as dashes.
+            _MARKERS[(number + 3 * (number // len(COLOURS))) % len(_MARKERS)],
         )
         for number, label in enumerate(labels)
     }
@@ -59,57 +56,11 @@ def looks(tables: Sequence[LeaderboardTable]) -> dict[str, Look]:
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Pictures for files: black on white, whatever the user's settings of matplotlib are."""
+    """Black on white, whatever the user's settings of matplotlib are."""
     import matplotlib.style
 
     with matplotlib.style.context(["default", {"svg.hashsalt": "pebench", "font.size": 10.0}]):
         yield
-
-
-@contextmanager
-def inline_svg(salt: str) -> Iterator[Callable[[Figure], str]]:
-    """Pictures for inside a page: no background, and text that the page's font and colour apply to.
-
-    Args:
-        salt: keeps the names inside the picture apart from those of another on the page.
-    """
-    import matplotlib.style
-
-    inked = (
-        "text.color",
-        "axes.edgecolor",
-        "axes.labelcolor",
-        "axes.titlecolor",
-        "xtick.color",
-        "ytick.color",
-    )
-    settings = {
-        "svg.hashsalt": salt,
-        "svg.fonttype": "none",
-        "font.size": 10.0,
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "savefig.facecolor": "none",
-        **dict.fromkeys(inked, _INK),
-    }
-
-    def text_of(figure: Figure) -> str:
-        text = rendered(figure, "svg").decode()
-        text = text[text.index("<svg") :].replace(_INK, "currentColor")
-        # On a phone it is scrolled rather than shrunk until nothing can be read.
-        text = re.sub(r'<svg (.*?)width="([\d.]+)pt"', _not_too_small, text, count=1, flags=re.DOTALL)
-        text = re.sub(r" <metadata>.*?</metadata>\n", "", text, flags=re.DOTALL)
-        text = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1inherit", text)
-        text = re.sub(r"font: ((?:\d+ )?[\d.]+px) inherit", r"font: \1 system-ui, sans-serif", text)
-        # Places need no more than a hundredth of a point; numbers that are written out stay whole.
-        return re.sub(r'="[^"<>]*"', lambda match: re.sub(r"(\d+\.\d{2})\d+", r"\1", match[0]), text)
-
-    with matplotlib.style.context(["default", settings]):
-        yield text_of
-
-
-def _not_too_small(match: re.Match[str]) -> str:
-    return f'<svg style="min-width: {float(match[2]) * 0.7:.0f}px" {match[1]}width="{match[2]}pt"'
 
 
 def rendered(figure: Figure, kind: Literal["png", "svg"] | str) -> bytes:
@@ -145,6 +96,26 @@ def finite_width(half_width: float) -> float:
     return 0.0 if math.isnan(half_width) else half_width
 
 
+_LONG = 1e4
+"""Ratio of an axis's ends beyond which its powers of ten alone are enough labels."""
+
+
+def log_scores(axes: Axes) -> None:
+    """Makes the axis of scores logarithmic, with a number at 1, 2 and 5 of every power of ten, or at the
+    powers alone where they are many.
+
+    The default labels an axis of less than a power of ten with two numbers or with six, as it happens.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    bottom, top = axes.get_ylim()
+    subs = (1.0,) if top / bottom > _LONG else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(10.0, subs=subs, numticks=30))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
 def nothing_to_show(axes: Axes) -> None:
     """Says so in place of a picture."""
     axes.text(0.5, 0.5, "no complete result yet", transform=axes.transAxes, ha="center", va="center")
@@ -157,7 +128,8 @@ class End(NamedTuple):
     x: float
     y: float
     label: str
-    colour: str
+    look: Look
+    line: bool = True
 
 
 def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
@@ -169,15 +141,34 @@ def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
         placed = sorted((float(axes.transData.transform((end.x, end.y))[1]), end) for end in own)
         places = spread([height for height, _ in placed], gap, axes.bbox.y0, axes.bbox.y1)
         for place, (_, end) in zip(places, placed, strict=True):
+            colour, dash, marker = end.look
+            height = axes.transAxes.inverted().transform((0.0, place))[1]
+            axes.annotate(
+                "",
+                (end.x, end.y),
+                xytext=(1.02, height),
+                textcoords="axes fraction",
+                arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.35, "shrinkA": 0, "shrinkB": 0},
+            )
+            axes.plot(
+                [1.02, 1.05, 1.08] if end.line else [1.05],
+                [height] * (3 if end.line else 1),
+                color=colour,
+                linestyle=dash,
+                linewidth=1.6,
+                marker=marker,
+                markevery=[1] if end.line else None,
+                markersize=4.5,
+                transform=axes.transAxes,
+                clip_on=False,
+            )
             axes.annotate(
                 names[end.label],
-                (end.x, end.y),
-                xytext=(1.02, axes.transAxes.inverted().transform((0.0, place))[1]),
-                textcoords="axes fraction",
-                color=end.colour,
+                (1.09, height),
+                xycoords="axes fraction",
+                color=colour,
                 va="center",
                 fontsize=9,
-                arrowprops={"arrowstyle": "-", "color": end.colour, "alpha": 0.35, "relpos": (0.0, 0.5)},
             )
 
 

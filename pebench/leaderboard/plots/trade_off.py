@@ -9,9 +9,11 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
 from pebench.leaderboard.plots.style import (
     MOST_LINES,
+    WIDE_RANGE,
     End,
     Look,
     finite_width,
+    log_scores,
     looks,
     name_at_the_right,
     nothing_to_show,
@@ -55,13 +57,13 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
             capsize=3,
             elinewidth=1,
         )
-        ends.append(End(cost.training, entry.mean, row.label, colour))
+        ends.append(End(cost.training, entry.mean, row.label, look[row.label], line=False))
     if not ends:
         nothing_to_show(axes)
         return []
     means = [end.y for end in ends]
-    if min(means) > 0 and max(means) / min(means) > 8:
-        axes.set_yscale("log")
+    if min(means) > 0 and max(means) / min(means) > WIDE_RANGE:
+        log_scores(axes)
     else:
         room = max(max(means) - min(means), 1e-3 * abs(max(means)), 1e-9) * 0.4
         bottom, top = axes.get_ylim()

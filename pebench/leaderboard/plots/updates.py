@@ -50,7 +50,7 @@ def _panel(axes: Axes, curves: LearningCurves, look: dict[str, Look]) -> list[En
             axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.6, alpha=0.5)
         at, means = zip(*curves.means[label].items(), strict=True)
         axes.plot(at, means, color=colour, linestyle=dash, marker=marker, markersize=4.5, linewidth=1.6)
-        ends.append(End(at[-1], means[-1], label, colour))
+        ends.append(End(at[-1], means[-1], label, look[label]))
     unit = f" ({table.record.unit})" if table.record.unit else ""
     axes.set_ylabel(
         f"{table.metric}{unit}\n{'higher' if table.record.higher_is_better else 'lower'} is better"

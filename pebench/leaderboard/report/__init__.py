@@ -1,20 +1,42 @@
-"""`report.html`: all that is known of a sweep in one page that needs no network."""
+"""`report.html`: all that is known of a sweep in one page that needs no network.
+
+A chapter is made by a function of the board; `CHAPTERS` lists them in their order. The charts are
+Vega-Lite's, whose code is written into the page once.
+"""
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots import PICTURES, inline_pictures
+from pebench.leaderboard.headline import headline
+from pebench.leaderboard.plots.style import WIDE_RANGE, Look, looks
+from pebench.leaderboard.report import charts
+from pebench.leaderboard.report.blocks import (
+    Block,
+    Chapter,
+    Chart,
+    Facts,
+    Grid,
+    Heading,
+    Notes,
+    Source,
+    Text,
+)
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.leaderboard.sections import (
+    CLAIMS,
     COMPARED,
     NO_PUBLISHED,
     OVERALL,
     Table,
     Value,
+    claims_table,
     comparison_table,
     further_sections,
     is_compared,
@@ -23,8 +45,8 @@ from pebench.leaderboard.sections import (
     seeds_table,
 )
 from pebench.leaderboard.tables import LeaderboardTable
-from pebench.leaderboard.wording import difference_heading, heading, notes
-from pebench.scores import extent_name
+from pebench.leaderboard.wording import difference_heading, grouped, heading, interval_over, notes, number
+from pebench.scores import default_extrapolation, extent_name
 
 _MOST_ROWS = 400
 """Of a table of the page; the CSV files have them all, and a page of megabytes would not be read."""
@@ -43,8 +65,72 @@ def report(board: Board) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"breakable": _breakable, "sort_key": _sort_key}
-    return environment.get_template("report.html.jinja").render(_content(board), most=_MOST_ROWS) + "\n"
+    look = looks(board.tables)
+    environment.filters |= {"breakable": _breakable, "sort_key": _sort_key, "embedded": _embedded}
+    environment.globals["swatch"] = functools.partial(_swatch, look)
+    loader = environment.loader
+    assert loader is not None
+    style, script = (loader.get_source(environment, f"page.{kind}")[0] for kind in ("css", "js"))
+    chapters = [chapter for make in CHAPTERS for chapter in make(board)]
+    drawn = any(isinstance(block, Chart) for chapter in chapters for block in chapter.blocks)
+    text = environment.get_template("report.html.jinja").render(
+        name=board.collection.sweep.name,
+        finished=_finished(board),
+        sentences=_sentences(board),
+        warnings=board.collection.warnings,
+        chapters=chapters,
+        style=style,
+        script=script,
+        library=_vega() if drawn else "",
+        most=_MOST_ROWS,
+    )
+    return text + "\n"
+
+
+VEGA_LITE = "6.1"
+"""Version of Vega-Lite. In 6.4 what is nearest to the pointer says "undefined" for every value."""
+
+
+@functools.cache
+def _vega() -> str:
+    """Vega, Vega-Lite and vega-embed in one script, fit to stand within a page."""
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
+    return bundle.replace("</script", "<\\/script")
+
+
+def _embedded(value: Any) -> str:
+    """A value as JSON that may stand within a script."""
+    import markupsafe
+
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return markupsafe.Markup(text.replace("<", "\\u003c"))
+
+
+def _swatch(look: Mapping[str, Look], label: str) -> str:
+    """A short piece of a row's line, with its colour, dashes and marker."""
+    import markupsafe
+
+    colour, dash, marker = look[label]
+    dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(map(str, charts.DASHES[dash]))}"'
+    return markupsafe.Markup(
+        f'<svg class="swatch" viewBox="0 0 34 12" style="color:{charts.ink(colour)}" aria-hidden="true">'
+        f'<path d="M0,6H34" stroke="currentColor" stroke-width="2"{dashes}/>'
+        f'<path d="{_OUTLINES[marker]}" transform="translate(17 6)" fill="currentColor"/></svg>'
+    )
+
+
+_OUTLINES = {
+    "o": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
+    "s": "M-3.6,-3.6h7.2v7.2h-7.2Z",
+    "^": "M0,-4.4L4.4,3.6H-4.4Z",
+    "D": "M0,-5L4,0L0,5L-4,0Z",
+    "v": "M0,4.4L4.4,-3.6H-4.4Z",
+    "P": "M-1.6,-4.8h3.2v3.2h3.2v3.2h-3.2v3.2h-3.2v-3.2h-3.2v-3.2h3.2Z",
+    "X": "M-2.6,-4.6L0,-2L2.6,-4.6L4.6,-2.6L2,0L4.6,2.6L2.6,4.6L0,2L-2.6,4.6L-4.6,2.6L-2,0L-4.6,-2.6Z",
+}
+"""The markers of the charts as paths, by matplotlib's sign."""
 
 
 def _breakable(text: str) -> str:
@@ -59,62 +145,117 @@ def _sort_key(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.8g}"
 
 
-def _content(board: Board) -> dict[str, Any]:
-    collection = board.collection
-    states = Counter(run.status for run in collection.runs)
-    total = len(collection.runs)
-    return {
-        "name": collection.sweep.name,
-        "summary": f"{total - states[MISSING]} of {total} runs finished"
-        + (f", {states['diverged']} of them diverged" if states["diverged"] else ""),
-        "warnings": collection.warnings,
-        "overall": overall_table(board) if board.overall else None,
-        "overall_explained": OVERALL,
-        "tables": [_task(board, table) for table in board.tables],
-        "pictures": [
-            {"name": name, "title": PICTURES[name][0], "svg": svg}
-            for name, svg in inline_pictures(board).items()
-        ],
-        "unpublished": NO_PUBLISHED if board.published is not None and not board.published else "",
-        "troubles": Table(["run", "seed", "what happened"], _troubles(collection.runs), "runs.csv"),
-        "source": collection.sweep.source,
-        "environments": _environments(collection.runs),
-        "runs": Table(
-            ["run", "task", "encoding", "seed", "status"], list(map(_run, collection.runs)), "runs.csv"
+def _finished(board: Board) -> str:
+    states = Counter(run.status for run in board.collection.runs)
+    total = len(board.collection.runs)
+    diverged = f", {states['diverged']} of them diverged" if states["diverged"] else ""
+    return f"{total - states[MISSING]} of {total} runs finished{diverged}."
+
+
+def _sentences(board: Board) -> list[str]:
+    """What came out, a paragraph a table."""
+    several = len(board.tables) > 1
+    return [
+        f"{table.title}: {headline(board, table)}" if several else headline(board, table)
+        for table in board.tables
+    ]
+
+
+def _overall(board: Board) -> list[Chapter]:
+    if not board.overall:
+        return []
+    return [Chapter("overall", "Over all tasks", [Text(OVERALL), Grid(overall_table(board))])]
+
+
+def _tasks(board: Board) -> list[Chapter]:
+    look = looks(board.tables)
+    return [
+        Chapter(f"table-{place}", table.title, _task(board, table, look, f"table-{place}"))
+        for place, table in enumerate(board.tables, 1)
+    ]
+
+
+def _task(board: Board, table: LeaderboardTable, look: Mapping[str, Look], anchor: str) -> Sequence[Block]:
+    """The blocks of one task: its scores drawn and written, and whatever else is known of it."""
+    scores, shades = _with_comparison(board, table)
+    blocks: list[Block | None] = [
+        Text(heading(table)),
+        charts.score_by_extent(board, table, look, anchor) if table.metric else None,
+        Grid(scores, shades),
+        Text(
+            f"Mean ± half the width of the 95 % t interval over {interval_over(table)}; the deeper the shade "
+            "the better. " + (COMPARED if is_compared(board, table) else ""),
+            soft=True,
         ),
-    }
+    ]
+    gaps = [note.replace("`", "") for note in notes(board.collection, table)][:_MOST_ROWS]
+    blocks.append(Notes(gaps) if gaps else None)
+    blocks.append(charts.cost_against_quality(board, table, look, anchor))
+    for section in further_sections(board, table):
+        blocks += [
+            Heading(section.title),
+            Text(section.explained) if section.explained else None,
+            Grid(section.table),
+        ]
+    blocks += charts.maps(board, table, anchor)
+    blocks.append(charts.training_losses(board, table, look, anchor))
+    seeds = seeds_table(table)
+    blocks.append(Grid(seeds, fold="Every seed") if seeds.rows else None)
+    return [block for block in blocks if block is not None]
 
 
-def _task(board: Board, table: LeaderboardTable) -> dict[str, Any]:
-    compared = is_compared(board, table)
-    return {
-        "title": table.title,
-        "heading": heading(table),
-        "scores": _with_comparison(scores_table(table), board, table),
-        "explained": "Mean ± half the width of the 95 % t interval over the seeds. "
-        + (COMPARED if compared else ""),
-        "notes": [note.replace("`", "") for note in notes(board.collection, table)][:_MOST_ROWS],
-        "sections": further_sections(board, table),
-        "seeds": seeds_table(table),
-    }
-
-
-def _with_comparison(scores: Table, board: Board, table: LeaderboardTable) -> Table:
-    """The scores, and beside them rank and difference to the baseline at the largest extent."""
+def _with_comparison(board: Board, table: LeaderboardTable) -> tuple[Table, dict[tuple[int, int], float]]:
+    """Rank, p and difference to the baseline at the largest extent, and beside them the scores, with how good
+    each of these is. What is compared comes first, so that it is in sight however many extents there are."""
+    scores = scores_table(table)
     if table.largest is None:
-        return scores
+        return scores, {}
     against = f"against {board.baseline}: {difference_heading(table)}"
     beside = comparison_table(table, (f"rank at {extent_name(table.largest)}", against, "p"))
-    columns = slice(1, None if is_compared(board, table) else 2)
-    return Table(
-        scores.headings + beside.headings[columns],
-        [row + other[columns] for row, other in zip(scores.rows, beside.rows, strict=True)],
+    columns = (0, 1, 3, 2) if is_compared(board, table) else (0, 1)
+    joined = Table(
+        [beside.headings[column] for column in columns] + scores.headings[1:],
+        [
+            [other[column] for column in columns] + row[1:]
+            for row, other in zip(scores.rows, beside.rows, strict=True)
+        ],
     )
+    return joined, _shades(table, len(columns))
 
 
-def _troubles(runs: list[RunData]) -> list[list[Value]]:
+def _shades(table: LeaderboardTable, first: int) -> dict[tuple[int, int], float]:
+    """How good the score of each row and extent is among all of the table, in percent of their span."""
+    values = {
+        (place, first + column): row.at(extent).mean
+        for place, row in enumerate(table.rows)
+        for column, extent in enumerate(table.extents)
+        if row.at(extent).known
+    }
+    if not values or min(values.values()) == max(values.values()):
+        return {}
+    low, high = min(values.values()), max(values.values())
+    if low > 0 and high / low > WIDE_RANGE:
+        values = {key: math.log(value) for key, value in values.items()}
+        low, high = math.log(low), math.log(high)
+    good = {key: (value - low) / (high - low) for key, value in values.items()}
+    return {key: round(part if table.record.higher_is_better else 1 - part, 2) for key, part in good.items()}
+
+
+def _published(board: Board) -> list[Chapter]:
+    if board.published is None or board.published:
+        return []
+    return [Chapter("published", "Published figures", [Text(NO_PUBLISHED, soft=True)])]
+
+
+def _claims(board: Board) -> list[Chapter]:
+    if not board.answers:
+        return []
+    return [Chapter("claims", "Claims", [Text(CLAIMS), Grid(claims_table(board.answers))])]
+
+
+def _troubles(board: Board) -> list[Chapter]:
     rows = []
-    for each in runs:
+    for each in board.collection.runs:
         if each.result is None:
             what = each.failure or "has not finished"
         elif each.result.status == "diverged":
@@ -123,13 +264,18 @@ def _troubles(runs: list[RunData]) -> list[list[Value]]:
         else:
             continue
         rows.append([Value(each.run_id), Value(str(each.spec.seed), each.spec.seed), Value(what)])
-    return rows
+    table = Table(["run", "seed", "what happened"], rows, "runs.csv")
+    return [Chapter("troubles", "What did not finish", [Grid(table)])] if rows else []
 
 
-def _environments(runs: list[RunData]) -> list[dict[str, Any]]:
+def _sweep(board: Board) -> list[Chapter]:
+    return [Chapter("sweep", "Sweep", [Source(board.collection.sweep.source)])]
+
+
+def _environment(board: Board) -> list[Chapter]:
     """The different codes, machines and data that the runs come from, with how many come from each."""
     found: Counter[tuple[tuple[str, str], ...]] = Counter()
-    for each in runs:
+    for each in board.collection.runs:
         if each.provenance:
             packages = each.provenance.get("packages")
             machine = each.provenance.get("machine")
@@ -140,14 +286,49 @@ def _environments(runs: list[RunData]) -> list[dict[str, Any]]:
                 **{f"data: {name}": digest for name, digest in each.fingerprints.items()},
             }
             found[tuple((name, str(value)) for name, value in values.items() if value is not None)] += 1
-    return [{"count": count, "values": values} for values, count in sorted(found.items())][:20]
+    blocks: list[Block] = [
+        Facts(f"{count} run{'s' if count != 1 else ''}", values)
+        for values, count in sorted(found.items())[:20]
+    ]
+    return [Chapter("environment", "Environment", blocks or [Text("No run has begun.", soft=True)])]
 
 
-def _run(run: RunData) -> list[Value]:
+def _runs(board: Board) -> list[Chapter]:
+    headings = ["run", "task", "encoding", "seed", "status", "score", "at", "items/s in training"]
+    table = Table(headings, [_run(board, run) for run in board.collection.runs], "runs.csv")
+    text = (
+        "runs.csv has the whole specification, commit and data of each. The score is at its largest extent."
+    )
+    return [Chapter("runs", "Runs", [Text(text), Grid(table)])]
+
+
+def _run(board: Board, run: RunData) -> list[Value]:
+    metric = board.collection.headlines.get(run.spec.task.name, "")
+    default = default_extrapolation(run.result) if run.result is not None else None
+    scores = {e: value for (name, e, how), value in run.scores.items() if (name, how) == (metric, default)}
+    extent = max(scores, key=lambda extent: (math.prod(extent), extent)) if scores else None
+    score = scores[extent] if extent is not None else math.nan
+    rate = run.result.cost.items_per_second if run.result is not None else None
     return [
         Value(run.run_id),
         Value(run.spec.task.name),
         Value(run.encoding),
         Value(str(run.spec.seed), run.spec.seed),
         Value(run.status),
+        Value("" if math.isnan(score) else number(score), score),
+        Value(extent_name(extent) if extent else "", math.prod(extent) if extent else math.nan),
+        Value(grouped(rate), math.nan if rate is None else rate),
     ]
+
+
+CHAPTERS: Sequence[Callable[[Board], list[Chapter]]] = (
+    _overall,
+    _tasks,
+    _published,
+    _claims,
+    _troubles,
+    _sweep,
+    _environment,
+    _runs,
+)
+"""What the page is made of, from top to bottom. Each gives the chapters that it has something to say in."""

@@ -1,0 +1,88 @@
+"""`pebench claims`: what was shown of the claims about a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pebench.errors import UserError
+from pebench.parameters import runs_option
+
+if TYPE_CHECKING:
+    from pebench.leaderboard.collect import Collection
+
+
+@click.command("claims")
+@click.argument("sweep", metavar="SWEEP")
+@runs_option
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="The folder of results.",
+)
+@click.option(
+    "--claims", "file", type=click.Path(path_type=Path), metavar="FILE", help="Another file of claims."
+)
+@click.option("--write", is_flag=True, help="Write claims.md and claims.csv into the sweep's results.")
+def command(sweep: str, runs: Path, results: Path, file: Path | None, write: bool) -> None:
+    """Answer the claims about a sweep: shown, refuted, or not shown and what would be needed.
+
+    The claims stand in claims.yaml, in the folder of the sweep's results or beside the sweep's file. They are
+    answered from the runs; where SWEEP was not submitted here, from the CSV files of its results, which know
+    the seeds alone. A claim is shown or refuted below 5 % after Holm's correction over all claims.
+
+    \b
+    Examples:
+      pebench claims quickstart
+      pebench claims novels --write
+      pebench claims quickstart --claims my-claims.yaml
+    """
+    from pebench import atomic
+    from pebench.console import plain_console
+    from pebench.leaderboard.answers import answer
+    from pebench.leaderboard.claims import FILE, claims_of, read_claims
+    from pebench.leaderboard.files import answers_frame, csv_text
+    from pebench.leaderboard.markdown import claims_markdown
+    from pebench.leaderboard.terminal import print_answers
+
+    collection = _collection(sweep, runs, results)
+    name = collection.sweep.name
+    folders = [results / name, *_beside(sweep)]
+    claims = read_claims(file) if file is not None else claims_of(name, folders)
+    if not claims:
+        where = " or ".join(str(folder / FILE) for folder in folders)
+        raise UserError(f"there are no claims about '{name}': write them into {where}.")
+    answers = answer(collection, claims)
+    print_answers(answers, plain_console())
+    if write:
+        folder = results / name
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(folder / "claims.md", claims_markdown(name, answers))
+        atomic.write_text(folder / "claims.csv", csv_text(answers_frame(answers)))
+        click.echo(f"Written: {folder / 'claims.md'} and claims.csv")
+
+
+def _collection(sweep: str, runs: Path, results: Path) -> Collection:
+    """The runs of a sweep, or what its results say of them."""
+    from pebench.leaderboard.sources import from_runs
+    from pebench.leaderboard.written import from_results
+    from pebench.store import read_sweeps
+    from pebench.sweeping.recorded import name_of
+
+    name = name_of(sweep)
+    recorded = {record.name for record in read_sweeps(runs)}
+    if name not in recorded and (results / name / "scores.csv").exists():
+        return from_results(results / name)
+    (collection,) = from_runs(runs, [sweep])
+    return collection
+
+
+def _beside(sweep: str) -> list[Path]:
+    """The folder of the sweep's file, or that of all sweeps."""
+    from pebench.sweeping.yaml_file import is_named
+
+    return [Path(sweep).parent if is_named(sweep) else Path("sweeps")]

@@ -1,0 +1,41 @@
+"""Products of queries and keys with a Householder-like matrix for each token between them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RUN = 64
+"""Tokens in one triangular system."""
+
+
+def householder_changes(
+    q: Tensor, k: Tensor, w: Tensor, beta: Tensor, turned: Tensor
+) -> tuple[Tensor, Tensor]:
+    """q_iᵀ (H_i H_{i−1} … H_{j+1}) k_j − q_iᵀ k_j with H_s = I − β_s w_s w_sᵀ, any number where j > i.
+
+    Args:
+        q: (B, H, N, d) of the new tokens.
+        k: (B, H, K, d), the last of them those of the new tokens.
+        w: (B, H, N, d).
+        beta: (B, H, N).
+        turned: (B, H, K − N, d) float32 the keys before them, as all tokens so far have multiplied them.
+
+    Returns:
+        (B, H, N, K) float32, and `turned` of all keys.
+    """
+    count, length, changes = q.shape[2], k.shape[2], []
+    first = length - count
+    for start in range(0, count, RUN):
+        rows = slice(start, min(start + RUN, count))
+        q_run, w_run, beta_run = q[:, :, rows].float(), w[:, :, rows], beta[:, :, rows, None]
+        keys = k[:, :, : first + rows.stop].float()
+        turned = torch.cat((turned, keys[:, :, first + start :]), dim=2)
+        met = beta_run * (w_run @ turned.mT).tril(first + start - 1)
+        system = beta_run * (w_run @ w_run.mT)
+        found = torch.linalg.solve_triangular(system, met, upper=False, unitriangular=True)
+        change = q_run @ (turned - keys).mT - (q_run @ w_run.mT).tril() @ found
+        changes.append(F.pad(change, (0, length - first - rows.stop)))
+        turned = turned - found.mT @ w_run
+    return torch.cat(changes, dim=2), turned

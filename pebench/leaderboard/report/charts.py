@@ -1,0 +1,577 @@
+"""Charts of the page: lines by extent, costs, losses in training and maps.
+
+All of them draw the rows whose labels the parameter `shown` of a view holds, which the page sets. A row has
+the colour, the dashes and the marker that it has in the pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.costs import cost_rows
+from pebench.leaderboard.plots.curves import cluster
+from pebench.leaderboard.plots.grid import families
+from pebench.leaderboard.plots.style import WIDE_RANGE, Look
+from pebench.leaderboard.report.blocks import Chart, Spec
+from pebench.leaderboard.run_data import RunData
+from pebench.leaderboard.tables import Entry, LeaderboardTable, Row
+from pebench.leaderboard.wording import (
+    difference_heading,
+    difference_text,
+    entry_text,
+    metric_heading,
+    number,
+    p_text,
+)
+from pebench.scores import extent_name, positions
+from pebench.store import Unreadable
+
+DASHES: dict[str, list[float]] = {"-": [1, 0], "--": [6, 3], ":": [1.5, 3], "-.": [6, 3, 1.5, 3]}
+"""Lengths drawn and left out, in pixels, by matplotlib's sign."""
+
+MARKERS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "M-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0L-1,-.6Z",
+}
+"""Vega's symbols by matplotlib's sign."""
+
+_MOST_POINTS = 150
+"""Of one run's losses; more could not be told apart on a screen."""
+
+_NARROW = 180
+"""Pixels that a small multiple is wide at least."""
+
+
+def ink(colour: str) -> str:
+    """The colour of a line on the page, whose ink is black or white."""
+    return "currentColor" if colour == "black" else colour
+
+
+def score_by_extent(board: Board, table: LeaderboardTable, looks: Mapping[str, Look], anchor: str) -> Chart:
+    """The scores by extent, their differences to the baseline, and every encoding by itself."""
+    rows = [row for row in table.rows if any(row.at(extent).known for extent in table.extents)]
+    points = [_point(table, row, extent) for row in rows for extent in table.extents if row.at(extent).known]
+    seeds = [
+        {"label": row.label, "x": positions(extent), "seed": seed, "value": value}
+        for row in rows
+        for extent in table.extents
+        for seed, value in row.at(extent).seeds.items()
+    ]
+    labels = [row.label for row in rows]
+    values = [point["mean"] for point in points] + [seed["value"] for seed in seeds]
+    against = f"difference to {board.baseline}"
+    title = metric_heading(table.metric, table.record)
+    tips = [("label", "encoding"), ("extent", "extent"), ("text", table.metric), ("seeds", "seeds")]
+    compared = any(point["difference"] is not None for point in points)
+    if compared:
+        tips += [("difference_text", against), ("p", "p")]
+    score = _curves(table, looks, labels, title, tips, "mean", ("low", "high"))
+    views: dict[str, Spec] = {}
+    if values and min(values) > 0 and max(values) / min(values) > WIDE_RANGE and table.record.unit != "%":
+        views["score, logarithmic"] = _curves(
+            table, looks, labels, title, tips, "mean", ("low", "high"), scale="log"
+        )
+    views["score"] = score
+    if compared:
+        heading = f"{against} ({difference_heading(table).partition('(')[2]}"
+        views[against] = _curves(
+            table, looks, labels, heading, tips, "difference", ("difference_low", "difference_high")
+        )
+    if len(rows) > 1:
+        views["each by itself"] = _multiples(table, looks, labels, title, tips)
+    return Chart(
+        name=f"{anchor}-score-by-extent",
+        title=f"{table.title}: {table.metric} by extent",
+        views=views,
+        datasets={"points": points, "seeds": seeds},
+        lines=labels,
+        close_up=[row.label for row in cluster(table) or []],
+        explained="Rings are single seeds, bars 95 % t intervals. Point at a line for its values.",
+    )
+
+
+def _point(table: LeaderboardTable, row: Row, extent: tuple[int, ...]) -> dict[str, Any]:
+    entry = row.at(extent)
+    own = [entry.mean, *entry.seeds.values()]
+    return {
+        "label": row.label,
+        "x": positions(extent),
+        "extent": extent_name(extent),
+        "mean": entry.mean,
+        "least": min(own),
+        "most": max(own),
+        **_interval("low", "high", entry.mean, entry.half_width),
+        "difference": _known(entry.difference),
+        **_interval("difference_low", "difference_high", entry.difference, entry.difference_half_width),
+        "text": entry_text(entry),
+        "difference_text": difference_text(entry),
+        "p": p_text(entry.p_holm),
+        "seeds": ", ".join(number(value, like=entry.mean) for value in entry.seeds.values()),
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _interval(low: str, high: str, middle: float, half_width: float) -> dict[str, float | None]:
+    return {low: _known(middle - half_width), high: _known(middle + half_width)}
+
+
+def _base(labels: Sequence[str]) -> Spec:
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "params": [{"name": "shown", "value": list(labels)}],
+        "height": 340,
+    }
+
+
+_SHOWN = {"filter": "indexof(shown, datum.label) >= 0"}
+_NEAREST = {
+    "name": "nearest",
+    "select": {
+        "type": "point",
+        "fields": ["label"],
+        "on": "pointerover",
+        "clear": "pointerout",
+        "nearest": True,
+    },
+}
+_FAINT = {"condition": {"param": "nearest", "value": 1}, "value": 0.15}
+
+
+def _look(labels: Sequence[str], looks: Mapping[str, Look]) -> dict[str, Spec]:
+    """The channels of a line's colour, dashes and marker."""
+
+    def channel(drawn: Sequence[Any]) -> Spec:
+        scale = {"domain": list(labels), "range": list(drawn)}
+        return {"field": "label", "type": "nominal", "scale": scale, "legend": None}
+
+    own = [looks[label] for label in labels]
+    return {
+        "color": channel([ink(look.colour) for look in own]),
+        "strokeDash": channel([DASHES[look.dash] for look in own]),
+        "shape": channel([MARKERS[look.marker] for look in own]),
+    }
+
+
+def _tooltip(tips: Sequence[tuple[str, str]]) -> list[Spec]:
+    return [{"field": field, "type": "nominal", "title": title} for field, title in tips]
+
+
+def _extents(table: LeaderboardTable) -> Spec:
+    """The axis of extents, logarithmic, with the extents that were measured."""
+    names = {str(positions(extent)): extent_name(extent) for extent in table.extents}
+    spelled = ",".join(f"'{value}':'{name}'" for value, name in names.items())
+    return {
+        "field": "x",
+        "type": "quantitative",
+        "scale": {"type": "log", "base": 2, "nice": False, "padding": 12},
+        "axis": {
+            "values": [int(value) for value in names],
+            "labelExpr": f"({{{spelled}}})[datum.value]",
+            "title": f"extent ({table.extent_unit})",
+            "grid": False,
+        },
+    }
+
+
+def _curves(
+    table: LeaderboardTable,
+    looks: Mapping[str, Look],
+    labels: Sequence[str],
+    title: str,
+    tips: Sequence[tuple[str, str]],
+    value: str,
+    interval: tuple[str, str],
+    scale: str = "linear",
+) -> Spec:
+    """Lines by extent of one of the values of a point, with its interval as far as it fits."""
+    low, high = interval
+    look = _look(labels, looks)
+    x = _extents(table)
+    y: Spec = {
+        "field": value,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"type": scale, "zero": False, "nice": False, "padding": 6},
+        "axis": {"tickCount": 6, "format": "~g" if scale == "log" else ""},
+    }
+    if scale == "linear":
+        del y["axis"]["format"]
+    of_seeds = value == "mean"
+    least, most = ("least", "most") if of_seeds else (value, value)
+    # Intervals of few seeds may be many times as wide as all differences: they end where the picture does.
+    room = [
+        {
+            "joinaggregate": [
+                {"op": "min", "field": least, "as": "lo"},
+                {"op": "max", "field": most, "as": "hi"},
+            ]
+        },
+        {"calculate": "(datum.hi - datum.lo) * 0.3 + abs(datum.hi) * 1e-4", "as": "room"},
+        {"calculate": f"max(datum.{low}, datum.lo - datum.room)", "as": "bar_low"},
+        {"calculate": f"min(datum.{high}, datum.hi + datum.room)", "as": "bar_high"},
+    ]
+    if scale == "log":
+        room[1:] = [
+            {"calculate": f"max(datum.{low}, datum.lo / 1.5)", "as": "bar_low"},
+            {"calculate": f"min(datum.{high}, datum.hi * 1.5)", "as": "bar_high"},
+        ]
+    known = {"filter": f"isValid(datum.{value})"}
+    layers: list[Spec] = [
+        {
+            "data": {"values": [{"x": positions(extent)} for extent in sorted(table.trained)]},
+            "mark": {"type": "rule", "strokeDash": [2, 3], "opacity": 0.6},
+            "encoding": {"x": {"field": "x", "type": "quantitative"}},
+        },
+        {
+            "transform": [{"filter": f"isValid(datum.{low}) && isValid(datum.{high})"}],
+            "mark": {"type": "rule", "strokeWidth": 1},
+            "encoding": {
+                "x": x,
+                "y": {**y, "field": "bar_low"},
+                "y2": {"field": "bar_high"},
+                "color": look["color"],
+                "opacity": _FAINT,
+            },
+        },
+        {
+            "mark": {"type": "line", "strokeWidth": 2},
+            "encoding": {
+                "x": x,
+                "y": y,
+                "color": look["color"],
+                "strokeDash": look["strokeDash"],
+                "opacity": _FAINT,
+            },
+        },
+    ]
+    if of_seeds:
+        layers.append(
+            {
+                "data": {"name": "seeds"},
+                "transform": [_SHOWN],
+                "mark": {"type": "point", "shape": "circle", "size": 22, "strokeWidth": 1},
+                "encoding": {"x": x, "y": {**y, "field": "value"}, "color": look["color"], "opacity": _FAINT},
+            }
+        )
+    else:
+        layers.insert(0, {"data": {"values": [{"y": 0}]}, "mark": {"type": "rule", "opacity": 0.6}})
+        layers[0]["encoding"] = {"y": {"field": "y", "type": "quantitative"}}
+    layers.append(
+        {
+            "params": [_NEAREST],
+            "mark": {"type": "point", "filled": True, "size": 55},
+            "encoding": {
+                "x": x,
+                "y": y,
+                "color": look["color"],
+                "shape": look["shape"],
+                "opacity": _FAINT,
+                "tooltip": _tooltip(tips),
+            },
+        }
+    )
+    return {
+        **_base(labels),
+        "data": {"name": "points"},
+        "transform": [_SHOWN, known, *room],
+        "layer": layers,
+    }
+
+
+def _multiples(
+    table: LeaderboardTable,
+    looks: Mapping[str, Look],
+    labels: Sequence[str],
+    title: str,
+    tips: Sequence[tuple[str, str]],
+) -> Spec:
+    """A small picture of every line, with the others behind it."""
+    look = _look(labels, looks)
+    x = _extents(table)
+    y: Spec = {"field": "mean", "type": "quantitative", "title": None}
+    x["axis"] = {**x["axis"], "title": None}
+    y["scale"] = {"zero": False, "nice": False}
+    y["axis"] = {"tickCount": 4}
+    behind = [
+        {"other": row.label, "x": positions(extent), "mean": row.at(extent).mean}
+        for row in table.rows
+        for extent in table.extents
+        if row.at(extent).known
+    ]
+    base = _base(labels)
+    del base["height"]
+    return {
+        **base,
+        "title": {"text": title, "anchor": "start", "fontWeight": "normal"},
+        "data": {"name": "points"},
+        "transform": [_SHOWN],
+        "facet": {
+            "field": "label",
+            "type": "nominal",
+            "sort": list(labels),
+            "header": {"title": None, "labelAnchor": "start"},
+        },
+        "usermeta": {"narrowest": _NARROW},
+        "spec": {
+            "height": 110,
+            "layer": [
+                {
+                    "data": {"values": behind},
+                    "transform": [{"filter": "indexof(shown, datum.other) >= 0"}],
+                    "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.25, "color": "currentColor"},
+                    "encoding": {"x": x, "y": y, "detail": {"field": "other", "type": "nominal"}},
+                },
+                {
+                    "mark": {"type": "line", "strokeWidth": 2.5},
+                    "encoding": {"x": x, "y": y, "color": look["color"], "strokeDash": look["strokeDash"]},
+                },
+                {
+                    "mark": {"type": "point", "filled": True, "size": 45},
+                    "encoding": {
+                        "x": x,
+                        "y": y,
+                        "color": look["color"],
+                        "shape": look["shape"],
+                        "tooltip": _tooltip(tips),
+                    },
+                },
+            ],
+        },
+    }
+
+
+def cost_against_quality(
+    board: Board, table: LeaderboardTable, looks: Mapping[str, Look], anchor: str
+) -> Chart | None:
+    """Score at the largest extent by throughput in training; None where neither is known."""
+    costs = {row.key: row for row in cost_rows(board.costs, table)}
+    points = []
+    for row in table.rows:
+        entry, cost = row.at(table.largest), costs.get(row.group.key)
+        if entry.known and cost is not None and math.isfinite(cost.training):
+            points.append(_cost_point(row, entry, cost.training, cost.item))
+    if not points:
+        return None
+    labels = [point["label"] for point in points]
+    look = _look(labels, looks)
+    item, metric = next(iter(costs.values())).item, metric_heading(table.metric, table.record)
+    tips = [("label", "encoding"), ("text", table.metric), ("rate", f"{item}/s in training")]
+    spec = {
+        **_base(labels),
+        "data": {"name": "points"},
+        "transform": [_SHOWN],
+        "mark": {"type": "point", "filled": True, "size": 110},
+        "params": [{"name": "shown", "value": labels}, _NEAREST],
+        "encoding": {
+            "x": {
+                "field": "x",
+                "type": "quantitative",
+                "title": f"{item} a second in training, further right is faster",
+                "scale": {"zero": False, "padding": 12},
+                "axis": {"grid": False, "tickCount": 5, "format": "~s"},
+            },
+            "y": {
+                "field": "mean",
+                "type": "quantitative",
+                "title": f"{metric} at {extent_name(table.largest or ())}",
+                "scale": {"zero": False, "nice": False, "padding": 12},
+            },
+            "color": look["color"],
+            "shape": look["shape"],
+            "opacity": _FAINT,
+            "tooltip": _tooltip(tips),
+        },
+    }
+    return Chart(
+        name=f"{anchor}-cost-against-quality",
+        title=f"{table.title}: cost against quality",
+        views={"score": spec},
+        datasets={"points": points},
+        lines=labels,
+    )
+
+
+def _cost_point(row: Row, entry: Entry, rate: float, item: str) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "x": rate,
+        "mean": entry.mean,
+        "text": entry_text(entry),
+        "rate": f"{rate:,.0f}",
+    }
+
+
+def training_losses(
+    board: Board, table: LeaderboardTable, looks: Mapping[str, Look], anchor: str
+) -> Chart | None:
+    """The training loss of every run by step; None where no run has logged any."""
+    rows, own = [], {row.group.key: row for row in table.rows if row.label == row.group.label}
+    for key, row in own.items():
+        for run in board.collection.by_group[key]:
+            steps, losses = _losses(run)
+            if steps:
+                rows.append({"label": row.label, "seed": run.spec.seed, "step": steps, "loss": losses})
+    if not rows:
+        return None
+    labels = list(dict.fromkeys(str(row["label"]) for row in rows))
+    look = _look(labels, looks)
+    tips = [("label", "encoding"), ("seed", "seed"), ("step", "step"), ("loss", "loss")]
+
+    def spec(scale: str) -> Spec:
+        x = {"field": "step", "type": "quantitative", "axis": {"grid": False, "tickCount": 6}}
+        y = {
+            "field": "loss",
+            "type": "quantitative",
+            "title": "training loss",
+            "scale": {"type": scale, "zero": False, "nice": False},
+            "axis": {"tickCount": 6},
+        }
+        run = {"x": x, "y": y, "color": look["color"], "detail": {"field": "seed", "type": "nominal"}}
+        return {
+            **_base(labels),
+            "data": {"name": "losses"},
+            "transform": [_SHOWN, {"flatten": ["step", "loss"]}],
+            "layer": [
+                {
+                    "mark": {"type": "line", "strokeWidth": 1.2},
+                    "encoding": {**run, "strokeDash": look["strokeDash"], "opacity": _FAINT},
+                },
+                {
+                    "params": [_NEAREST],
+                    "mark": {"type": "point", "size": 12, "opacity": 0},
+                    "encoding": {**run, "tooltip": _tooltip(tips)},
+                },
+            ],
+        }
+
+    return Chart(
+        name=f"{anchor}-training-loss",
+        title=f"{table.title}: training loss",
+        views={"loss": spec("linear"), "loss, logarithmic": spec("log")},
+        datasets={"losses": rows},
+        lines=labels,
+        explained="One line a seed.",
+    )
+
+
+def _losses(run: RunData) -> tuple[list[int], list[float]]:
+    """Steps and losses of a run, thinned out evenly, the last kept."""
+    found: dict[int, float] = {}
+    with suppress(Unreadable):
+        for point in run.points():
+            loss = point.values.get("train/loss")
+            if loss is not None:
+                found.setdefault(point.step, loss)
+    every = max(1, -(-len(found) // _MOST_POINTS))
+    kept = list(found.items())[::-1][::every][::-1]
+    return [step for step, _ in kept], [float(f"{loss:.5g}") for _, loss in kept]
+
+
+def maps(board: Board, table: LeaderboardTable, anchor: str) -> list[Chart]:
+    """A map of every family of metrics, such as accuracy by depth and extent, for each encoding."""
+    found = []
+    for count, family in enumerate(families(board, table), 1):
+        points = [
+            {
+                "label": label,
+                "extent": extent_name(extent),
+                "row": f"{value:g}",
+                "value": mean,
+                "text": number(mean),
+            }
+            for label, fields in family.means.items()
+            for (value, extent), mean in fields.items()
+        ]
+        labels = list(family.means)
+        low, high = family.bounds
+        place = {
+            "x": {
+                "field": "extent",
+                "type": "ordinal",
+                "sort": [extent_name(extent) for extent in table.extents],
+                "title": None,
+                "axis": {"labelAngle": 0},
+            },
+            "y": {
+                "field": "row",
+                "type": "ordinal",
+                "sort": [f"{value:g}" for value in family.rows],
+                "title": family.stem.axis,
+            },
+        }
+        scheme = {"scheme": "viridis", "reverse": not family.higher_is_better}
+        colour = {
+            "field": "value",
+            "type": "quantitative",
+            "scale": {"domain": [low, high], **scheme},
+            "legend": None,
+        }
+        tips = [
+            ("label", "encoding"),
+            ("extent", "extent"),
+            ("row", family.stem.axis),
+            ("text", family.stem.metric),
+        ]
+        base = _base(labels)
+        del base["height"]
+        spec = {
+            **base,
+            "data": {"name": "points"},
+            "transform": [_SHOWN],
+            "facet": {
+                "field": "label",
+                "type": "nominal",
+                "sort": labels,
+                "header": {"title": None, "labelAnchor": "start"},
+            },
+            "usermeta": {"narrowest": 300},
+            "spec": {
+                "height": {"step": 22},
+                "layer": [
+                    {"mark": "rect", "encoding": {**place, "color": colour, "tooltip": _tooltip(tips)}},
+                    {
+                        "mark": {"type": "text", "fontSize": 10},
+                        "encoding": {
+                            **place,
+                            "text": {"field": "text"},
+                            "color": {
+                                "value": "black",
+                                "condition": {
+                                    "test": _dark(family.bounds, family.higher_is_better),
+                                    "value": "white",
+                                },
+                            },
+                        },
+                    },
+                ],
+            },
+        }
+        unit = f" ({family.unit})" if family.unit else ""
+        found.append(
+            Chart(
+                name=f"{anchor}-map-{count}",
+                title=f"{table.title}: {family.stem.metric}{unit} by {family.stem.axis} and extent",
+                views={"each by itself": spec},
+                datasets={"points": points},
+                lines=labels,
+            )
+        )
+    return found
+
+
+def _dark(bounds: tuple[float, float], higher_is_better: bool) -> str:
+    """Whether the field of a value is dark: the lower half of viridis is."""
+    middle = (bounds[0] + bounds[1]) / 2
+    return f"datum.value {'<' if higher_is_better else '>'} {middle:g}"

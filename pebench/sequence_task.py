@@ -1,0 +1,175 @@
+"""Base of the tasks whose sequences are drawn and ask for an answer at some of their positions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple, TypeVar
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pebench.models.batching import TOKENS_AT_ONCE
+from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.plugin_ref import ExtrapolationRef
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
+from pebench.randomness import generator
+from pebench.spec import Frozen, Once
+from pebench.task import Batch, Evaluation, Metric, Task
+
+NOT_ASKED = -1
+"""In place of an answer where a sequence asks for none."""
+
+Length = Annotated[int, Field(ge=2)]
+
+
+class Drawn(NamedTuple):
+    """Sequences with their answers.
+
+    Attributes:
+        tokens: (B, N) integers.
+        answers: (B, N) integers: the token that a model has to name once it has read so far, or `NOT_ASKED`.
+    """
+
+    tokens: Tensor
+    answers: Tensor
+
+
+class SequenceOptions(Frozen):
+    """Options that all these tasks have.
+
+    Attributes:
+        extent: tokens of a training sequence.
+        evaluate: extents to evaluate at; by default 1, 2 and 4 times the trained one.
+        examples: sequences for each extent.
+        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
+            the one that the encoding prefers.
+    """
+
+    extent: Length = 64
+    evaluate: Annotated[tuple[Length, ...], Once] = ()
+    examples: Annotated[int, Field(ge=1)] = 200
+    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+
+    @model_validator(mode="after")
+    def _rise(self) -> SequenceOptions:
+        if sorted(self.evaluate) != list(self.evaluate):
+            raise ValueError("the extents to evaluate at must rise")
+        return self
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The extents to evaluate at."""
+        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4))
+
+
+Options = TypeVar("Options", bound=SequenceOptions)
+
+
+class SequenceTask(Task[Options, DecoderOptions]):
+    """A causal decoder that reads drawn sequences and is trained on their answers alone.
+
+    A task says how many `symbols` there are and how to `draw`.
+    """
+
+    extent_unit = "tokens"
+
+    variants: tuple[str, ...] = ("",)
+    """Kinds of sequences that are evaluated apart, by the ending of their metrics' names. Training draws the
+    first."""
+
+    @property
+    @abstractmethod
+    def symbols(self) -> int:
+        """How many tokens there are."""
+
+    @abstractmethod
+    def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
+        """(count, extent) sequences."""
+
+    def geometry(self) -> Geometry:
+        """The decoder's, for the trained extent."""
+        return self.model.geometry(self.options.extent)
+
+    def extents(self) -> list[tuple[int, ...]]:
+        """The extents to evaluate at."""
+        return [(extent,) for extent in self.options.extents]
+
+    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
+        """Those of its options."""
+        return self.options.extrapolations or ()
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Answers that are right, and sequences all of whose answers are."""
+        names = [f"{name}{variant}" for variant in self.variants for name in ("accuracy", "exact-match")]
+        return tuple(Metric(name, "%", True) for name in names)
+
+    def prepare(self) -> dict[str, str]:
+        """Nothing: sequences are drawn when they are needed."""
+        return {}
+
+    def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
+        """The decoder for the task's symbols."""
+        return Decoder(self.geometry(), self.symbols, encoding, self.model.dropout, seed)
+
+    def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
+        """Sequences of the trained extent."""
+        draws = generator(seed, "batch", split, step)
+        return self.draw(self.options.extent, size, draws, self.variants[0])._asdict()
+
+    def weight(self, batch: Batch) -> float:
+        """Answers asked for."""
+        return float((batch["answers"] != NOT_ASKED).sum())
+
+    def items(self, batch: Batch) -> int:
+        """Tokens read."""
+        return batch["tokens"].numel()
+
+    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
+        """Sum of the negative log-likelihoods of the answers in nats."""
+        assert isinstance(model, Decoder)
+        answers = batch["answers"]
+        losses = model.losses(model(batch["tokens"], table), answers.clamp(min=0))
+        return (losses * (answers != NOT_ASKED)).sum()
+
+    def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
+        """The most likely token at each position that asks for one, in the same sequences for all encodings
+        and seeds."""
+        assert isinstance(model, Decoder)
+        (extent,) = reach.extent
+        device = next(model.parameters()).device
+        table = tabulate(model.encoding, grid((extent,)).to(device), reach)
+        scores: dict[str, float] = {}
+        for variant in self.variants:
+            draws = generator(0, "evaluation", extent, *([variant] if variant else []))
+            drawn = self.draw(extent, self.options.examples, draws, variant)
+            rights, wholes, asked = 0, 0, 0
+            for tokens, answers in zip(
+                *(part.split(max(1, TOKENS_AT_ONCE // extent)) for part in drawn), strict=True
+            ):
+                hidden = model(tokens.to(device), table)
+                best = torch.stack([model.logits(row).float().argmax(-1) for row in hidden]).cpu()
+                wanted = answers != NOT_ASKED
+                right = (best == answers) & wanted
+                rights, asked = rights + int(right.sum()), asked + int(wanted.sum())
+                wholes += int((right == wanted).all(1).sum())
+            scores[f"accuracy{variant}"] = 100 * rights / asked
+            scores[f"exact-match{variant}"] = 100 * wholes / self.options.examples
+        return Evaluation(scores, len(self.variants) * self.options.examples * extent)
+
+
+def questions(asked: Sequence[tuple[Sequence[int], Sequence[int]]], extent: int) -> Drawn:
+    """Sequences of a prompt and an answer behind it, which stand at the first positions.
+
+    Args:
+        asked: prompts and answers, both tokens, together no longer than the extent and one token.
+        extent: N; nothing looks at what is left of it.
+    """
+    tokens = torch.zeros(len(asked), extent, dtype=torch.long)
+    answers = torch.full_like(tokens, NOT_ASKED)
+    for row, (prompt, answer) in enumerate(asked):
+        read = [*prompt, *answer][:-1]
+        tokens[row, : len(read)] = torch.tensor(read)
+        answers[row, len(prompt) - 1 : len(read)] = torch.tensor(answer)
+    return Drawn(tokens, answers)

@@ -1,0 +1,78 @@
+"""Multi-query associative recall: pairs of a key and a value come first, and keys are asked for later."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+
+from pebench.models.decoder import DecoderOptions
+from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+
+
+class AssociativeRecallOptions(SequenceOptions):
+    """Options of the task; the defaults are the smallest published setting.
+
+    Attributes:
+        pairs: of a training sequence. Longer sequences have as many more as they are longer.
+        vocabulary: tokens there are: keys are of the first half, values of the second.
+        spread: exponent of the distances at which keys are asked for: p(x) ∝ x^(spread − 1).
+    """
+
+    pairs: Annotated[int, Field(ge=1)] = 4
+    vocabulary: Annotated[int, Field(ge=4)] = 8192
+    spread: Annotated[float, Field(gt=0)] = 0.01
+
+    @model_validator(mode="after")
+    def _room(self) -> AssociativeRecallOptions:
+        for extent in (self.extent, *self.extents):
+            if 4 * self.pairs_of(extent) > extent:
+                raise ValueError(
+                    f"{self.pairs_of(extent)} pairs and as many questions need "
+                    f"{4 * self.pairs_of(extent)} tokens, and there are {extent}"
+                )
+            if self.pairs_of(extent) >= self.vocabulary // 2:
+                raise ValueError(f"{self.vocabulary} tokens have no {self.pairs_of(extent)} keys")
+        return self
+
+    def pairs_of(self, extent: int) -> int:
+        """Pairs of a sequence."""
+        return max(1, self.pairs * extent // self.extent)
+
+
+class AssociativeRecall(SequenceTask[AssociativeRecallOptions]):
+    """k₁ v₁ k₂ v₂ … and then, between tokens that mean nothing, each key once more, whose value is asked for.
+
+    Source: Arora et al. 2024, https://arxiv.org/abs/2312.04927, whose models read 64 to 512 tokens with 4 to
+    64 pairs. Two layers of attention with `rope` solve it; one layer does not, whatever the encoding.
+    """
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = AssociativeRecallOptions
+    Model = DecoderOptions
+
+    @property
+    def symbols(self) -> int:
+        """Keys and values."""
+        return self.options.vocabulary
+
+    def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
+        """Keys and values without repetition, and tokens drawn at random between the questions."""
+        pairs, half = self.options.pairs_of(extent), self.options.vocabulary // 2
+        keys = _distinct(count, half - 1, pairs, draws) + 1
+        values = _distinct(count, half, pairs, draws) + half
+        tokens = torch.randint(2 * half, (count, extent), generator=draws)
+        tokens[:, : 2 * pairs] = torch.stack((keys, values), dim=-1).flatten(1)
+        places = torch.arange(1, (extent - 2 * pairs) // 2 + 1, dtype=torch.float64)
+        likely = (places ** (self.options.spread - 1)).expand(count, -1)
+        asked = 2 * pairs + 2 * likely.multinomial(pairs, generator=draws)
+        answers = torch.full_like(tokens, NOT_ASKED).scatter(1, asked, values)
+        return Drawn(tokens.scatter(1, asked, keys), answers)
+
+
+def _distinct(count: int, among: int, wanted: int, draws: torch.Generator) -> torch.Tensor:
+    """(count, wanted) numbers below `among`, none twice in a row."""
+    return torch.rand(count, among, generator=draws).topk(wanted).indices

@@ -1,0 +1,61 @@
+"""Dyck words: name the bracket that closes the one which was opened last."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from pebench.models.decoder import DecoderOptions
+from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+
+
+class DyckOptions(SequenceOptions):
+    """Options of the task.
+
+    Attributes:
+        kinds: of brackets. depth: brackets that are open at once, at the most.
+    """
+
+    kinds: Annotated[int, Field(ge=2)] = 8
+    depth: Annotated[int, Field(ge=1)] = 8
+
+
+class Dyck(SequenceTask[DyckOptions]):
+    """Brackets open and close with equal probability; where one closes, its kind is asked for beforehand.
+
+    Source: Hewitt et al. 2020, https://arxiv.org/abs/2010.07515, and Yao et al. 2021,
+    https://arxiv.org/abs/2105.11115: two layers suffice for words of bounded depth if positions are told.
+    `none` has nothing but causality to count depth with.
+    """
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = DyckOptions
+    Model = DecoderOptions
+
+    @property
+    def symbols(self) -> int:
+        """Opening brackets, then closing ones."""
+        return 2 * self.options.kinds
+
+    def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
+        """Beginnings of words: nothing closes what is open at the end."""
+        kinds, most = self.options.kinds, self.options.depth
+        opens = torch.rand(count, extent, generator=draws) < 0.5
+        kind = torch.randint(kinds, (count, extent), generator=draws)
+        tokens = torch.zeros(count, extent, dtype=torch.long)
+        answers = torch.full_like(tokens, NOT_ASKED)
+        rows, depth = torch.arange(count), torch.zeros(count, dtype=torch.long)
+        stack = torch.zeros(count, most + 1, dtype=torch.long)
+        for place in range(extent):
+            opening = (opens[:, place] & (depth < most)) | (depth == 0)
+            closed = kinds + stack[rows, (depth - 1).clamp(min=0)]
+            tokens[:, place] = torch.where(opening, kind[:, place], closed)
+            if place:
+                answers[:, place - 1] = torch.where(opening, NOT_ASKED, closed)
+            stack[rows, depth] = torch.where(opening, kind[:, place], stack[rows, depth])
+            depth += torch.where(opening, 1, -1)
+        return Drawn(tokens, answers)

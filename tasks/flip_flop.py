@@ -1,0 +1,76 @@
+"""Flip-flop language modelling: read the bit that was written last, whatever else stands between."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+
+from pebench.models.decoder import DecoderOptions
+from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+WRITE, READ, IGNORE = 2, 3, 4
+"""Beside the bits 0 and 1."""
+
+
+class FlipFlopOptions(SequenceOptions):
+    """Options of the task; the defaults are the published ones.
+
+    Attributes:
+        extent: tokens of a training sequence, two for each instruction.
+        ignored: share of the instructions to ignore in training.
+        sparse: the same in sequences whose reads and writes are rare. dense: where they are frequent.
+    """
+
+    extent: Annotated[int, Field(ge=4)] = 512
+    ignored: Share = 0.8
+    sparse: Share = 0.98
+    dense: Share = 0.1
+
+    @model_validator(mode="after")
+    def _even(self) -> FlipFlopOptions:
+        odd = [extent for extent in (self.extent, *self.extents) if extent % 2]
+        if odd:
+            raise ValueError(f"every instruction has two tokens, so that {odd[0]} must be even")
+        return self
+
+
+class FlipFlop(SequenceTask[FlipFlopOptions]):
+    """Instructions write, read and ignore, each followed by a bit; after read comes the bit written last.
+
+    Source: Liu et al. 2023, https://arxiv.org/abs/2306.00946: their FFL(T, p), trained at p = 0.8 and tested
+    at 0.8, at 0.98 (`-sparse`) and at 0.1 (`-dense`). Hard attention to the last write solves it; a model
+    that weighs all writes alike, as one layer of `none` does, answers little better than by chance.
+    """
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = FlipFlopOptions
+    Model = DecoderOptions
+    variants = ("", "-sparse", "-dense")
+
+    @property
+    def symbols(self) -> int:
+        """Two bits and three instructions."""
+        return 5
+
+    def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
+        """The first instruction writes, the last one reads; all reads are asked for."""
+        ignored = {"": self.options.ignored, "-sparse": self.options.sparse, "-dense": self.options.dense}[
+            variant
+        ]
+        shape = (count, extent // 2)
+        other = torch.where(torch.rand(shape, generator=draws) < 0.5, WRITE, READ)
+        orders = torch.where(torch.rand(shape, generator=draws) < ignored, IGNORE, other)
+        orders[:, 0], orders[:, -1] = WRITE, READ
+        bits = torch.randint(2, shape, generator=draws)
+        written = torch.where(orders == WRITE, torch.arange(shape[1]), -1).cummax(1).values
+        bits = torch.where(orders == READ, bits.gather(1, written), bits)
+        asked = torch.where(orders == READ, bits, NOT_ASKED)
+        return Drawn(
+            torch.stack((orders, bits), dim=-1).flatten(1),
+            torch.stack((asked, torch.full_like(asked, NOT_ASKED)), dim=-1).flatten(1),
+        )

@@ -1,0 +1,58 @@
+"""N-back recall: at each token, name the one that stood so many tokens before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+
+from pebench.models.decoder import DecoderOptions
+from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+
+
+class NBackOptions(SequenceOptions):
+    """Options of the task.
+
+    Attributes:
+        back: how many tokens lie between a token and the one that it asks for, and one.
+        vocabulary: tokens there are.
+    """
+
+    back: Annotated[int, Field(ge=1)] = 8
+    vocabulary: Annotated[int, Field(ge=2)] = 16
+
+    @model_validator(mode="after")
+    def _room(self) -> NBackOptions:
+        if self.back >= min(self.extent, *self.extents):
+            raise ValueError(
+                f"no token stands {self.back} before another among {min(self.extent, *self.extents)}"
+            )
+        return self
+
+
+class NBack(SequenceTask[NBackOptions]):
+    """Tokens drawn at random, y_i = x_{i−back}: nothing but the distance tells which token is asked for.
+
+    Encodings of relative positions solve it in one layer (`rope`, `t5`); `none` does not in one, since
+    content says nothing and a causal mask alone tells no distances there.
+    """
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = NBackOptions
+    Model = DecoderOptions
+
+    @property
+    def symbols(self) -> int:
+        """As many as there are tokens."""
+        return self.options.vocabulary
+
+    def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
+        """Tokens at random."""
+        back = self.options.back
+        tokens = torch.randint(self.symbols, (count, extent), generator=draws)
+        answers = torch.full_like(tokens, NOT_ASKED)
+        answers[:, back:] = tokens[:, :-back]
+        return Drawn(tokens, answers)

@@ -1,0 +1,80 @@
+"""PhoneBook: a list of names and numbers, and one name whose number is asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+
+from pebench.models.decoder import DecoderOptions
+from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
+
+ASK, END, SYLLABLES = 10, 11, 12
+"""Beside the digits: the mark before the question, the end of the answer, and the first syllable."""
+
+
+class PhoneBookOptions(SequenceOptions):
+    """Options of the task.
+
+    Attributes:
+        syllables: kinds of syllables that names are made of. name: syllables of a name.
+        digits: of a number.
+    """
+
+    extent: int = 128
+    syllables: Annotated[int, Field(ge=2)] = 64
+    name: Annotated[int, Field(ge=1)] = 2
+    digits: Annotated[int, Field(ge=1)] = 4
+
+    @model_validator(mode="after")
+    def _room(self) -> PhoneBookOptions:
+        least, most = min(self.extent, *self.extents), max(self.extent, *self.extents)
+        if self.entries(least) < 1:
+            raise ValueError(
+                f"one entry and the question need {2 * (self.name + self.digits) + 1} tokens, "
+                f"and there are {least}"
+            )
+        if self.entries(most) > self.syllables**self.name:
+            raise ValueError(
+                f"{most} tokens take {self.entries(most)} names, and there are {self.syllables**self.name}"
+            )
+        return self
+
+    def entries(self, extent: int) -> int:
+        """Entries of a book that fills an extent beside question and answer."""
+        entry = self.name + self.digits
+        return (extent - 1 - entry) // entry
+
+
+class PhoneBook(SequenceTask[PhoneBookOptions]):
+    """Entries name number name number …, then a name, whose number is to be written.
+
+    Source: Jelassi et al. 2024, https://arxiv.org/abs/2402.01032, with syllables for words. Two layers with
+    `rope` solve it; one layer does not, as it cannot find an entry by its name and read on behind it.
+    """
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = PhoneBookOptions
+    Model = DecoderOptions
+
+    @property
+    def symbols(self) -> int:
+        """Digits, marks and syllables."""
+        return SYLLABLES + self.options.syllables
+
+    def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
+        """Books without a name that stands twice."""
+        return questions([self._book(self.options.entries(extent), draws) for _ in range(count)], extent)
+
+    def _book(self, entries: int, draws: torch.Generator) -> tuple[list[int], list[int]]:
+        kinds, size = self.options.syllables, self.options.name
+        order = torch.randperm(kinds**size, generator=draws)[:entries]
+        powers = kinds ** torch.arange(size)
+        names = (SYLLABLES + order[:, None] // powers % kinds).tolist()
+        numbers = torch.randint(10, (entries, self.options.digits), generator=draws).tolist()
+        asked = int(torch.randint(entries, (), generator=draws))
+        book = [token for name, number in zip(names, numbers, strict=True) for token in (*name, *number)]
+        return [*book, ASK, *names[asked]], [*numbers[asked], END]

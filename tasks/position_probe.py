@@ -1,0 +1,97 @@
+"""Questions about positions themselves: which token stands where, how many there are, how far apart."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from pebench.models.decoder import DecoderOptions
+from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
+
+PLUS, MINUS, ASK, END = 10, 11, 12, 13
+"""Beside the digits: signs, the mark before what is asked, and the end of an answer."""
+
+LETTERS = 14
+"""The first letter."""
+
+
+class PositionProbeOptions(SequenceOptions):
+    """Options of the task.
+
+    Attributes:
+        question: ``index``: the letter at a place, counted from one. ``indirect``: the letter so many places
+            after (+) or before (−) a given one that stands once. ``count``: how often a letter stands
+            there. ``distance``: from the first of two given letters that stand once to the second.
+        letters: kinds of letters there are.
+    """
+
+    question: Literal["index", "indirect", "count", "distance"] = "indirect"
+    letters: Annotated[int, Field(ge=4)] = 32
+
+    @model_validator(mode="after")
+    def _room(self) -> PositionProbeOptions:
+        least = min(self.extent, *self.extents)
+        if least < 16:
+            raise ValueError(f"letters, question and answer need 16 tokens, and there are {least}")
+        return self
+
+
+class PositionProbe(SequenceTask[PositionProbeOptions]):
+    """Letters, `?`, a question in letters and decimal digits, and an answer that ends with a mark.
+
+    Sources: ``indirect`` after Gopalakrishnan et al. 2025, https://arxiv.org/abs/2509.10534 (there with
+    distances of a few places), the others common probes. `learned` answers ``index`` up to the trained extent
+    and nothing beyond; `none` answers ``count`` and neither ``index`` nor ``indirect``.
+    """
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = PositionProbeOptions
+    Model = DecoderOptions
+
+    @property
+    def symbols(self) -> int:
+        """Digits, marks and letters."""
+        return LETTERS + self.options.letters
+
+    def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
+        """Texts that fill the extent as far as question and answer let them."""
+        digits = len(str(extent))
+        length = extent - 5 - 2 * digits
+        return questions([self._question(length, draws) for _ in range(count)], extent)
+
+    def _question(self, length: int, draws: torch.Generator) -> tuple[list[int], list[int]]:
+        def below(bound: int) -> int:
+            return int(torch.randint(bound, (), generator=draws))
+
+        text = torch.randint(self.options.letters - 2, (length,), generator=draws).add(LETTERS).tolist()
+        # The last two letters stand where they are put alone.
+        marks = [LETTERS + self.options.letters - 2, LETTERS + self.options.letters - 1]
+        match self.options.question:
+            case "index":
+                place = below(length)
+                return [*text, ASK, *written(place + 1)], [text[place], END]
+            case "indirect":
+                source, target = torch.randperm(length, generator=draws)[:2].tolist()
+                text[source] = marks[0]
+                sign = PLUS if target > source else MINUS
+                return [*text, ASK, marks[0], sign, *written(abs(target - source))], [text[target], END]
+            case "count":
+                share = float(torch.rand((), generator=draws))
+                text = [
+                    marks[0] if float(torch.rand((), generator=draws)) < share else letter for letter in text
+                ]
+                return [*text, ASK, marks[0]], [*written(text.count(marks[0])), END]
+            case "distance":
+                one, other = torch.randperm(length, generator=draws)[:2].tolist()
+                text[one], text[other] = marks
+                sign = PLUS if other > one else MINUS
+                return [*text, ASK, *marks], [sign, *written(abs(other - one)), END]
+
+
+def written(number: int) -> list[int]:
+    """Decimal digits, each a token."""
+    return [int(digit) for digit in str(number)]

@@ -1,0 +1,76 @@
+"""Word problems of groups: after each element of a word, name the product of all so far."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import permutations
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pebench.models.decoder import DecoderOptions
+from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask
+
+
+class WordProblemOptions(SequenceOptions):
+    """Options of the task.
+
+    Attributes:
+        group: ``a5`` and ``s5`` are not solvable, ``s3`` is, and ``z60``, sums modulo 60, commutes.
+    """
+
+    extent: int = 16
+    group: Literal["a5", "s5", "s3", "z60"] = "a5"
+
+
+class WordProblem(SequenceTask[WordProblemOptions]):
+    """Elements at random, y_i = x_1 x_2 … x_i, permutations applied from the left one to the right one.
+
+    Source: Merrill et al. 2024, https://arxiv.org/abs/2404.08819. The claims are about depth: a Transformer
+    of fixed depth solves `a5` and `s5` up to a length that grows with its layers, unless attention carries a
+    state along (`path`). `model: {layers: …}` is what to vary.
+    """
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    Options = WordProblemOptions
+    Model = DecoderOptions
+
+    @property
+    def symbols(self) -> int:
+        """Elements of the group."""
+        return len(products(self.options.group))
+
+    def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
+        """Elements at random; every product is asked for."""
+        product = products(self.options.group)
+        tokens = torch.randint(len(product), (count, extent), generator=draws)
+        answers = tokens.clone()
+        for place in range(1, extent):
+            answers[:, place] = product[answers[:, place - 1], tokens[:, place]]
+        return Drawn(tokens, answers)
+
+
+@cache
+def products(group: str) -> Tensor:
+    """(G, G) numbers of the products of the elements of a group, in a fixed order.
+
+    Example:
+        ``products("z60")[59, 2]`` is 1.
+    """
+    if group == "z60":
+        return (torch.arange(60)[:, None] + torch.arange(60)) % 60
+    elements = list(permutations(range(int(group[1]))))
+    if group[0] == "a":
+        elements = [element for element in elements if _is_even(element)]
+    number = {element: place for place, element in enumerate(elements)}
+    return torch.tensor(
+        [[number[tuple(second[i] for i in first)] for second in elements] for first in elements]
+    )
+
+
+def _is_even(element: tuple[int, ...]) -> bool:
+    pairs = ((i, j) for j in range(len(element)) for i in range(j))
+    return sum(element[i] > element[j] for i, j in pairs) % 2 == 0

@@ -1,0 +1,329 @@
+"""Claims about a sweep: read with nearest right answers, answered as their definitions say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from run_folders import Scores, begin, finish, record_sweep, specification
+from scipy import stats
+
+from pebench.cli import main
+from pebench.errors import UserError
+from pebench.examples import Examples, Ratio
+from pebench.leaderboard import claims
+from pebench.leaderboard.answers import Answer, answer
+from pebench.leaderboard.claims import claims_of, read_claims
+from pebench.leaderboard.collect import collect
+from pebench.leaderboard.paired_test import holm
+from pebench.leaderboard.run_data import from_folders
+from pebench.leaderboard.sources import from_runs
+from pebench.leaderboard.written import from_results
+from pebench.resolve import build_task
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+BITS = {
+    "rope": {128: (2.50, 2.51, 2.49), 512: (3.40, 3.55, 3.45)},
+    "alibi": {128: (2.52, 2.532, 2.51), 512: (2.521, 2.528, 2.512)},
+    "none": {128: (2.90, 2.91, 2.93), 512: (2.95, 3.05, 2.99)},
+}
+
+
+def made(runs: Path, bits: Mapping[str, Mapping[int, Sequence[float]]] = BITS) -> None:
+    specs = []
+    for name, by_extent in bits.items():
+        for seed in range(len(next(iter(by_extent.values())))):
+            spec = specification(name, seed)
+            scores: Scores = {("bits-per-byte", e, "extend"): own[seed] for e, own in by_extent.items()}
+            finish(begin(runs, spec), scores)
+            specs.append(spec)
+    record_sweep(runs, specs)
+
+
+def answered(tmp_path: Path, text: str) -> list[Answer]:
+    (tmp_path / "claims.yaml").write_text(text, "utf-8")
+    (collection,) = from_runs(tmp_path / "runs", ["quickstart"])
+    return answer(collection, read_claims(tmp_path / "claims.yaml"))
+
+
+@pytest.fixture
+def place_of_runs(tmp_path: Path) -> Path:
+    (tmp_path / "runs").mkdir()
+    made(tmp_path / "runs")
+    return tmp_path
+
+
+def test_better_is_the_paired_test_against_the_bound(place_of_runs: Path) -> None:
+    (one,) = answered(place_of_runs, "- {claim: ALiBi wins, better: alibi, than: rope, at: 512, by: 0.5}\n")
+    differences = [r - a for r, a in zip(BITS["rope"][512], BITS["alibi"][512], strict=True)]
+    holds = stats.ttest_1samp(differences, 0.5, alternative="greater").pvalue
+    assert one.p_holds == pytest.approx(holds)
+    assert one.p == pytest.approx(2 * holds)
+    assert one.outcome == "shown"
+    assert one.needed == ""
+    assert one.basis == "seeds"
+
+
+def test_each_kind_of_claim_can_be_shown_refuted_and_neither(place_of_runs: Path) -> None:
+    found = answered(
+        place_of_runs,
+        """
+- {claim: a, better: alibi, than: [rope, none], at: beyond}
+- {claim: b, better: rope, than: alibi, at: 512}
+- {claim: c, better: rope, than: alibi, at: [trained, 512]}
+- {claim: d, flat: alibi, from: trained, to: beyond, within: 0.05}
+- {claim: e, flat: rope, from: trained, to: 512, within: 0.05}
+- {claim: f, explodes: rope, from: trained, to: 512, by: 0.5}
+- {claim: g, explodes: none, from: trained, to: 512, by: 1}
+- {claim: h, equal: [alibi, rope], at: trained, within: 0.05}
+- {claim: i, worst: none, at: trained}
+- {claim: j, best: alibi, at: beyond}
+- {claim: k, explodes: none, from: trained, to: 512, by: 0.05}
+- {claim: l, equal: [none, {row: alibi, at: 128}], at: 512, within: 0.1}
+""",
+    )
+    outcomes = {one.claim.claim: one.outcome for one in found}
+    assert outcomes == {
+        "a": "shown",
+        "b": "refuted",
+        "c": "refuted",
+        "d": "shown",
+        "e": "refuted",
+        "f": "shown",
+        "g": "refuted",
+        "h": "shown",
+        "i": "shown",
+        "j": "shown",
+        "k": "not shown",
+        "l": "refuted",
+    }
+    by_name = {one.claim.claim: one for one in found}
+    assert len(by_name["a"].parts) == 2
+    assert by_name["c"].decisive.what == "rope against alibi at 512"
+    assert by_name["l"].parts[0].what == "none at 512 against alibi at 128"
+
+
+def test_the_correction_is_over_all_claims(place_of_runs: Path) -> None:
+    one = "- {claim: a, better: alibi, than: rope, at: 512}\n"
+    (alone,) = answered(place_of_runs, one)
+    several = answered(place_of_runs, one + one.replace("alibi", "none") + one.replace("rope", "none"))
+    assert several[0].p == alone.p == alone.p_holm
+    corrected = holm([one.p for one in several])
+    assert [one.p_holm for one in several] == pytest.approx(corrected.tolist())
+    assert several[0].p_holm > alone.p
+
+
+def test_what_is_not_shown_says_what_would_be_needed(place_of_runs: Path) -> None:
+    near, other, same = answered(
+        place_of_runs,
+        """
+- {claim: near, better: none, than: rope, at: 512, by: 0.43}
+- {claim: other, better: none, than: rope, at: trained}
+- {claim: constant, better: {row: rope, at: 128}, than: rope, at: 128}
+""",
+    )
+    assert near.needed.endswith("seeds, if the differences are what was seen")
+    assert int(near.needed.split()[0]) > 3
+    assert other.outcome == "refuted"
+    assert same.needed == "the two are the same runs, of which nothing is tested"
+    assert math.isnan(same.p)
+    assert same.outcome == "not shown"
+
+
+def test_a_part_that_fails_refutes_a_claim_whose_other_part_cannot_be_tested(place_of_runs: Path) -> None:
+    (one,) = answered(
+        place_of_runs, "- {claim: a, better: rope, than: [alibi, {row: rope, at: 512}], at: 512}\n"
+    )
+    assert one.outcome == "refuted"
+    assert one.decisive.what == "rope against alibi at 512"
+
+
+def test_one_seed_shows_nothing_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    made(tmp_path / "runs", {name: {128: own[128][:1], 512: own[512][:1]} for name, own in BITS.items()})
+    (one,) = answered(tmp_path, "- {claim: a, better: alibi, than: rope, at: 512}\n")
+    assert one.outcome == "not shown"
+    assert one.needed == "2 seeds at the least: one says nothing about chance"
+
+
+def test_text_is_a_part_of_the_uncertainty_where_it_is_known(place_of_runs: Path) -> None:
+    runs = place_of_runs / "runs"
+    text = "- {claim: a, better: alibi, than: rope, at: 512}\n"
+    (alone,) = answered(place_of_runs, text)
+    (collection,) = from_runs(runs, ["quickstart"])
+    for run in collection.runs:
+        folder = begin(runs, run.spec, [])
+        spread = {"rope": (0.9, -0.7, 0.4, -0.6, 0.0), "alibi": (0.1, 0.0, 0.0, 0.0, -0.1)}
+        if run.encoding in spread:
+            score = run.scores["bits-per-byte", (512,), "extend"]
+            values = tuple(score * math.log(2) * 8 + each for each in spread[run.encoding])
+            own = Examples(
+                ratios=(Ratio(metric="bits-per-byte", over="nats", under="bytes", form="bits"),),
+                units=("document",),
+                columns={"document": (0, 1, 2, 3, 4), "bytes": (8,) * 5, "nats": values},
+                counts={"tokens": 40, "documents": 5},
+                extent=(512,),
+                extrapolation="extend",
+            )
+            folder.write_examples([own])
+    (both,) = answered(place_of_runs, text)
+    assert (alone.basis, both.basis) == ("seeds", "seeds and text")
+    first, second = alone.decisive.difference, both.decisive.difference
+    assert first is not None
+    assert second is not None
+    assert second.mean == pytest.approx(first.mean)
+    assert second.by_seed == pytest.approx(first.by_seed)
+    assert second.half_width > first.half_width
+    assert 0 < second.text_share < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("- {claim: a, better: alibbi, than: rope, at: 512}", "unknown row 'alibbi'.*did you mean 'alibi'"),
+        ("- {claim: a, better: alibi, then: rope, at: 512}", "unknown option 'then'.*did you mean 'than'"),
+        ("- {claim: a, beter: alibi, than: rope, at: 512}", "unknown option 'beter'.*did you mean 'better'"),
+        ("- {claim: a, flat: alibi, form: 128, to: 512, within: 1}", "unknown option 'form'.*'from'"),
+        ("- {claim: a, better: alibi, than: rope, at: 511}", "unknown extent '511'.*did you mean '512'"),
+        ("- {claim: a, better: alibi, than: rope, at: behind}", "unknown extent 'behind'.*'beyond'"),
+        ("- {claim: a, better: alibi, than: rope, at: 512, metric: bits-per-bite}", "mean 'bits-per-byte'"),
+        ("- {claim: a, better: alibi, than: rope, at: 512, protocol: slidding}", "'sliding'"),
+        ("- {claim: a, better: alibi, than: rope, at: 512, protocol: sliding}", "was not measured by"),
+        ("- {claim: a, better: alibi, than: rope, at: 512, task: retrieval}", "unknown task 'retrieval'"),
+        ("- {claim: a, better: alibi, at: 512}", "'better' needs 'than' beside it"),
+        ("- {claim: a, better: alibi, than: rope, at: 512, within: 1}", "'within' says nothing beside"),
+        ("- {claim: a, at: 512}", "a claim has one of 'better'"),
+        ("- {better: alibi, than: rope, at: 512}", "needs the option 'claim'"),
+        ("- {claim: a, flat: alibi, from: 128, to: 512, within: -1}", "option 'within'"),
+        ("claim: a", "must hold a list of claims"),
+        ("- {claim: a, better: alibi, than: rope, at: 512", "line 2"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_in_one_sentence_with_the_nearest_right_answer(
+    place_of_runs: Path, capsys: pytest.CaptureFixture[str], text: str, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        answered(place_of_runs, text + "\n")
+    arguments = ["--runs", str(place_of_runs / "runs"), "--claims", str(place_of_runs / "claims.yaml")]
+    assert main(["claims", "quickstart", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert not said.out
+
+
+def test_the_leaderboard_answers_the_claims_in_its_folder_and_in_the_report(
+    place_of_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place_of_runs)
+    folder = Path("results/quickstart")
+    folder.mkdir(parents=True)
+    (folder / "claims.yaml").write_text(
+        "- {claim: ALiBi is flat, flat: alibi, from: 128, to: 512, within: 0.1}\n"
+    )
+    assert main(["leaderboard"]) == 0
+    assert "shown: ALiBi is flat" in " ".join(capsys.readouterr().out.split())
+    assert "| ALiBi is flat" in (folder / "leaderboard.md").read_text()
+    assert "ALiBi is flat" in (folder / "report.html").read_text()
+    (row,) = csv.DictReader(io.StringIO((folder / "claims.csv").read_text()))
+    assert "| ALiBi is flat" in (folder / "claims.md").read_text()
+    assert (row["answer"], row["uncertainty"], row["seeds"]) == ("shown", "seeds", "3")
+    # The same from the files, without a run.
+    found = answer(from_results(folder), claims_of("quickstart", [folder]))
+    assert found[0].outcome == "shown"
+    assert found[0].p == pytest.approx(float(row["p"]), rel=1e-3)
+    (folder / "claims.yaml").unlink()
+    assert main(["leaderboard"]) == 0
+    assert not list(folder.glob("claims.*"))
+    assert main(["claims", "quickstart"]) == 2
+    assert "there are no claims about 'quickstart'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sweep", [path.parent.name for path in RESULTS.glob("*/scores.csv")])
+def test_results_are_read_back_as_the_runs_that_they_name(sweep: str) -> None:
+    collection = from_results(RESULTS / sweep)
+    assert all(run.spec.run_id == run.run_id for run in collection.runs)
+    assert all(run.status == "done" for run in collection.runs)
+    assert {group.trained for group in collection.groups.values()} != {None}
+    # What names no choice was evaluated on the beginning of its split, and is so again where it goes on.
+    for run in collection.runs:
+        said = run.spec.task.options.get("choice", "beginning")
+        assert build_task(run.spec).options.choice == said
+
+
+def committed(sweep: str) -> list[dict[str, str]]:
+    """The rows of the committed answers to the claims about a sweep."""
+    return list(csv.DictReader(io.StringIO((RESULTS / sweep / "claims.csv").read_text("utf-8"))))
+
+
+@pytest.mark.parametrize("sweep", [path.parent.name for path in RESULTS.glob("*/claims.yaml")])
+def test_the_committed_answers_are_to_the_committed_claims_and_scores(
+    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = committed(sweep)
+    written = [claim.claim for claim in read_claims(RESULTS / sweep / "claims.yaml")]
+    assert list(dict.fromkeys(row["claim"] for row in rows)) == written
+    if {row["uncertainty"] for row in rows} != {"seeds"}:
+        # Scores by document are with the runs, and not among the committed files.
+        return
+    folder = tmp_path / sweep
+    folder.mkdir()
+    for path in (RESULTS / sweep).glob("*.*"):
+        if path.suffix in (".csv", ".yaml"):
+            (folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert main(["claims", sweep, "--results", str(tmp_path), "--runs", "nowhere", "--write"]) == 0
+    for name in ("claims.md", "claims.csv"):
+        assert (folder / name).read_text() == (RESULTS / sweep / name).read_text()
+
+
+def statements() -> list[tuple[str, str, str]]:
+    """The rows of the table of claims of the results' page: claim, answer and sweep."""
+    text = (RESULTS / "README.md").read_text("utf-8")
+    _, _, section = text.partition("\n## What is claimed")
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return [(claim, said.strip("* "), where[1:].partition("]")[0]) for claim, said, where in rows[1:]]
+
+
+def test_every_statement_about_the_results_is_an_entry_of_claims() -> None:
+    answers = {
+        (row["claim"], path.parent.name): row["answer"]
+        for path in RESULTS.glob("*/claims.yaml")
+        for row in committed(path.parent.name)
+    }
+    stated = {(claim, where): said for claim, said, where in statements()}
+    assert stated == answers
+
+
+def test_a_claim_beside_several_sweeps_says_which(tmp_path: Path) -> None:
+    (tmp_path / "claims.yaml").write_text(
+        "- {claim: a, best: rope, at: 128, sweep: one}\n- {claim: b, best: rope, at: 128, sweep: other}\n"
+    )
+    assert [claim.claim for claim in claims_of("one", [tmp_path / "none", tmp_path])] == ["a"]
+    assert claims_of("third", [tmp_path]) == []
+
+
+def test_an_unreadable_file_of_examples_costs_the_text_and_nothing_else(place_of_runs: Path) -> None:
+    runs = place_of_runs / "runs"
+    (collection,) = from_runs(runs, ["quickstart"])
+    (runs / collection.runs[0].run_id / "examples.npz").write_bytes(b"damaged")
+    found, warnings = from_folders(runs, collection.sweep)
+    assert len(warnings) == 1
+    assert "come from seeds alone" in warnings[0]
+    assert collect(collection.sweep, found).scores.equals(collection.scores)
+
+
+def test_the_examples_of_the_docs_are_claims(tmp_path: Path) -> None:
+    page = (RESULTS.parent / "docs" / "results.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(- claim.*?)```", page, re.DOTALL)
+    described = textwrap.dedent("".join(re.findall(r"^    .*\n", claims.__doc__ or "", re.MULTILINE)))
+    for number, text in enumerate((block, described)):
+        (tmp_path / f"{number}.yaml").write_text(text)
+        found = read_claims(tmp_path / f"{number}.yaml")
+        assert {claim.verb for claim in found} >= {"better", "equal", "flat", "explodes"}

@@ -1,0 +1,181 @@
+"""Tasks whose sequences are drawn: a reader by the rules answers everything, and draws are those of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pebench.errors import UserError
+from pebench.randomness import generator
+from pebench.registry import tasks
+from pebench.resolve import build_task, resolve
+from pebench.sequence_task import NOT_ASKED, SequenceTask
+
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "associative-recall": [{}, {"extent": 48, "pairs": 8, "vocabulary": 128}],
+    "n-back": [{}, {"back": 3, "vocabulary": 5, "extent": 20}],
+    "flip-flop": [{"extent": 64}, {"extent": 16, "ignored": 0.0}],
+    "word-problem": [{"group": group} for group in ("a5", "s5", "s3", "z60")],
+    "dyck": [{}, {"kinds": 2, "depth": 1}],
+    "position-probe": [{"question": question} for question in ("index", "indirect", "count", "distance")],
+    "phone-book": [{}, {"name": 1, "digits": 2, "extent": 64, "evaluate": [64]}],
+}
+CASES = [(name, options) for name, several in SETTINGS.items() for options in several]
+
+
+def _task(name: str, options: dict[str, Any]) -> SequenceTask[Any]:
+    task = build_task(resolve("none", {name: options}))
+    assert isinstance(task, SequenceTask)
+    return task
+
+
+def _associative_recall(read: list[int], options: Any) -> int | None:
+    pairs = options.pairs_of(options.extent)
+    book = dict(zip(read[0 : 2 * pairs : 2], read[1 : 2 * pairs : 2], strict=True))
+    return book.get(read[-1])
+
+
+def _n_back(read: list[int], options: Any) -> int | None:
+    return read[-1 - options.back]
+
+
+def _flip_flop(read: list[int], options: Any) -> int | None:
+    orders, bits = read[::2], read[1::2]
+    return [bit for order, bit in zip(orders, bits, strict=False) if order == 2][-1]
+
+
+def _word_problem(read: list[int], options: Any) -> int | None:
+    if options.group == "z60":
+        return sum(read) % 60
+    size = int(options.group[1])
+    elements = [e for e in permutations(range(size)) if options.group[0] == "s" or _sign(e) == 1]
+    product = tuple(range(size))
+    for element in read:
+        product = tuple(elements[element][i] for i in product)
+    return elements.index(product)
+
+
+def _sign(element: tuple[int, ...]) -> int:
+    return round(float(torch.linalg.det(torch.eye(len(element), dtype=torch.float64)[list(element)])))
+
+
+def _dyck(read: list[int], options: Any) -> int | None:
+    stack: list[int] = []
+    for token in read:
+        if token >= options.kinds:
+            stack.pop()
+        else:
+            stack.append(token)
+    return stack[-1] + options.kinds
+
+
+def _position_probe(read: list[int], options: Any) -> int | None:
+    ask = read.index(12)
+    text, asked = read[:ask], read[ask + 1 :]
+    mark = 14 + options.letters - 2
+
+    def number(tokens: list[int]) -> int:
+        return int("".join(map(str, tokens)))
+
+    match options.question:
+        case "index":
+            answer = [text[number([t for t in asked if t < 10]) - 1], 13]
+            given = [t for t in asked if t >= 10]
+        case "indirect":
+            places = number([t for t in asked[2:] if t < 10])
+            answer = [text[text.index(mark) + (places if asked[1] == 10 else -places)], 13]
+            given = [t for t in asked[2:] if t >= 10]
+        case "count":
+            answer, given = [*map(int, str(text.count(mark))), 13], asked[1:]
+        case _:
+            apart = text.index(mark + 1) - text.index(mark)
+            answer, given = [10 if apart > 0 else 11, *map(int, str(abs(apart))), 13], asked[2:]
+    return answer[len(given)]
+
+
+def _phone_book(read: list[int], options: Any) -> int | None:
+    ask = read.index(10)
+    entry = options.name + options.digits
+    book = {tuple(read[i : i + options.name]): read[i + options.name : i + entry] for i in range(0, ask, entry)}
+    name, given = tuple(read[ask + 1 :][: options.name]), read[ask + 1 + options.name :]
+    return [*book[name], 11][len(given)]
+
+
+READERS: dict[str, Callable[[list[int], Any], int | None]] = {
+    "associative-recall": _associative_recall,
+    "n-back": _n_back,
+    "flip-flop": _flip_flop,
+    "word-problem": _word_problem,
+    "dyck": _dyck,
+    "position-probe": _position_probe,
+    "phone-book": _phone_book,
+}
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+def test_a_reader_by_the_rules_answers_everything(name: str, options: dict[str, Any]) -> None:
+    task = _task(name, options)
+    for variant in task.variants:
+        drawn = task.draw(task.options.extent, 5, generator(0, "test"), variant)
+        assert drawn.tokens.shape == drawn.answers.shape == (5, task.options.extent)
+        assert int(drawn.tokens.max()) < task.symbols
+        asked = (drawn.answers != NOT_ASKED).nonzero().tolist()
+        assert {row for row, _ in asked} == set(range(5))
+        for row, place in asked:
+            read = drawn.tokens[row, : place + 1].tolist()
+            assert READERS[name](read, task.options) == int(drawn.answers[row, place])
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+def test_batches_are_functions_of_seed_and_step(name: str, options: dict[str, Any]) -> None:
+    task = _task(name, options)
+
+    def batch(seed: int, step: int) -> Tensor:
+        return task.batch(seed, "train", step, 4)["tokens"]
+
+    assert torch.equal(batch(1, 5), batch(1, 5))
+    assert not torch.equal(batch(1, 5), batch(1, 6))
+    assert not torch.equal(batch(1, 5), batch(2, 5))
+
+
+def test_every_sequence_task_is_tried_here() -> None:
+    found = {name for name in tasks.origins() if issubclass(tasks.load(name), SequenceTask)}
+    assert found == set(SETTINGS)
+
+
+def test_questions_of_associative_recall_come_soon_more_often_than_late() -> None:
+    task = _task("associative-recall", {"extent": 256, "pairs": 16, "evaluate": [256]})
+    answers = task.draw(256, 200, generator(0, "test"), "").answers
+    places = (answers != NOT_ASKED).nonzero()[:, 1]
+    assert int((places < 144).sum()) > int((places >= 144).sum())
+    assert set((places % 2).tolist()) == {0}
+
+
+def test_shares_of_ignored_instructions_are_the_published_ones() -> None:
+    task = _task("flip-flop", {})
+    for variant, ignored in zip(task.variants, (0.8, 0.98, 0.1), strict=True):
+        orders = task.draw(512, 50, generator(0, "test"), variant).tokens[:, 2:-2:2]
+        assert float((orders == 4).float().mean()) == pytest.approx(ignored, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ({"associative-recall": {"pairs": 32}}, "need 128 tokens, and there are 64"),
+        ({"n-back": {"back": 64}}, "no token stands 64 before another"),
+        ({"flip-flop": {"extent": 33}}, "33 must be even"),
+        ({"position-probe": {"extent": 8}}, "need 16 tokens"),
+        ({"phone-book": {"extent": 10}}, "need 13 tokens"),
+        ({"phone-book": {"name": 1, "syllables": 4}}, "names, and there are 4"),
+        ({"dyck": {"evaluate": [64, 32]}}, "must rise"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(task: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        resolve("none", task)
