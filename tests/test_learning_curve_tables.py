@@ -121,7 +121,7 @@ def test_files_of_a_sweep_with_curves(board: Board, tmp_path: Path) -> None:
     assert "### By updates, at 512" in text
     assert "2 of 3 pairs changed places between updates 20 and 40 (Kendall's τ −0.33)" in text
     page = (folder / "report.html").read_text()
-    assert "Score against updates" in page
+    assert "language-modeling: score against updates" in page
     assert "is still changing" in page
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     write_leaderboard(board, tmp_path / "results")

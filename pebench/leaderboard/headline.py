@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.paired_test import LEVEL
 from pebench.leaderboard.sections import is_compared
 from pebench.leaderboard.tables import LeaderboardTable, Row
+from pebench.leaderboard.uncertainty import LEVEL
 from pebench.leaderboard.wording import difference_text, entry_text, p_text
 from pebench.scores import extent_name
 

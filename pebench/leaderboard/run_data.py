@@ -81,14 +81,6 @@ class RunData:
         """The scores by place; NaN for an evaluation that gave no number."""
         return by_place(self.result.scores if self.result is not None else ())
 
-
-def by_place(scores: Iterable[Score]) -> dict[Place, float]:
-    """Scores by place; NaN for an evaluation that gave no number."""
-    return {
-        (score.metric, score.extent, score.extrapolation): math.nan if score.value is None else score.value
-        for score in scores
-    }
-
     @cached_property
     def _by_place(self) -> dict[Place, Examples]:
         return {
@@ -115,6 +107,14 @@ def by_place(scores: Iterable[Score]) -> dict[Place, float]:
         known."""
         found = self._by_place.get(place)
         return found.counts if found is not None else {}
+
+
+def by_place(scores: Iterable[Score]) -> dict[Place, float]:
+    """Scores by place; NaN for an evaluation that gave no number."""
+    return {
+        (score.metric, score.extent, score.extrapolation): math.nan if score.value is None else score.value
+        for score in scores
+    }
 
 
 def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
