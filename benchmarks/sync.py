@@ -11,10 +11,11 @@ would by hand, sends the same metrics with `MlflowClient.log_batch`, a run at a 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -26,7 +27,7 @@ from measuring.reporting import Arguments, positive, report
 from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import Cost, MetricRecord, Point, Result, RunFolder, Score, SweepRecord, write_sweep
 from pebench.tracking.mlflow_internals import create_store
-from pebench.tracking.server import HOST, available_port, server
+from pebench.tracking.server import HOST, listening, server
 
 BASELINE = "log_batch by hand"
 
@@ -87,9 +88,16 @@ def _store(runs: Path, folder: Path, name: str, to_server: bool) -> Iterator[str
     """The address of an empty store."""
     uri = f"sqlite:///{folder}/{name}.db"
     create_store(uri)
-    port = available_port(None)
-    with server(runs, uri, port) if to_server else nullcontext():
-        yield f"http://{HOST}:{port}" if to_server else uri
+    if not to_server:
+        yield uri
+        return
+    with server(runs, uri, listening(None)) as pages:
+        # MLflow's clients send it as a bearer token.
+        os.environ["MLFLOW_TRACKING_TOKEN"] = pages.token
+        try:
+            yield f"http://{HOST}:{pages.port}"
+        finally:
+            del os.environ["MLFLOW_TRACKING_TOKEN"]
 
 
 def make_runs(runs: Path, count: int) -> None:

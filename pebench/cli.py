@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ _ORDER = [
     "logs",
     "cancel",
     "retry",
+    "remove",
     "sync",
     "leaderboard",
     "compare",
@@ -73,7 +75,12 @@ def _rank(name: str) -> tuple[int, str]:
     metavar="FILE",
     help="A Python file that defines an encoding or a task. Can be given several times.",
 )
-def pebench(plugins: tuple[Path, ...]) -> None:
+@click.option(
+    "-q", "--quiet", is_flag=True, help="No progress display; mistakes and failures are still told."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print what runs write into their logs on stderr too.")
+@click.pass_context
+def pebench(context: click.Context, plugins: tuple[Path, ...], quiet: bool, verbose: bool) -> None:
     """Compare Transformer position encodings: submit a sweep, browse the runs, regenerate the leaderboard.
 
     \b
@@ -82,11 +89,23 @@ def pebench(plugins: tuple[Path, ...]) -> None:
       pebench submit sweeps/quickstart.yaml --cluster inline
       pebench leaderboard sweeps/quickstart.yaml
     """
+    context.obj = {"quiet": quiet}
+    if verbose:
+        _print_logs()
     if plugins:
         from pebench.registry import load_plugin
 
         for path in plugins:
             load_plugin(path)
+
+
+def _print_logs() -> None:
+    log = logging.getLogger("pebench")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

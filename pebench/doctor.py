@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import platform
 import shutil
+import sqlite3
 import sys
 import tempfile
 import urllib.request
@@ -197,6 +199,11 @@ def _tracking(runs: Path) -> Iterator[Finding]:
     shown = address.without_secrets(uri)
     file = address.database_file(uri)
     if file is not None:
+        if (problem := _problem_of_database(file)) is not None:
+            yield Finding(
+                "tracking store", "absent", f"{shown} cannot be used ({problem}) until that is mended"
+            )
+            return
         finding = next(_folder("tracking store", file.parent))
         yield finding._replace(
             text=f"{shown}{'' if file.exists() else ', made on first use'}: {finding.text}"
@@ -205,6 +212,19 @@ def _tracking(runs: Path) -> Iterator[Finding]:
         yield _server(uri, shown)
     else:
         yield Finding("tracking store", "good", f"{shown}, not asked")
+
+
+def _problem_of_database(file: Path) -> str | None:
+    """Why an SQLite file that is there cannot be read, None if it can."""
+    if not file.exists():
+        return None
+    try:
+        address = f"{file.as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=1)) as database:
+            database.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    return None
 
 
 def _server(uri: str, shown: str) -> Finding:

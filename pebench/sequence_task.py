@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple, TypeVar
@@ -10,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from pebench.examples import Examples, Ratio
 from pebench.models.batching import TOKENS_AT_ONCE
 from pebench.models.decoder import Decoder, DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
@@ -140,23 +142,36 @@ class SequenceTask(Task[Options, DecoderOptions]):
         (extent,) = reach.extent
         device = next(model.parameters()).device
         table = tabulate(model.encoding, grid((extent,)).to(device), reach)
-        scores: dict[str, float] = {}
-        for variant in self.variants:
-            draws = generator(0, "evaluation", extent, *([variant] if variant else []))
-            drawn = self.draw(extent, self.options.examples, draws, variant)
-            rights, wholes, asked = 0, 0, 0
-            for tokens, answers in zip(
-                *(part.split(max(1, TOKENS_AT_ONCE // extent)) for part in drawn), strict=True
-            ):
-                hidden = model(tokens.to(device), table)
-                best = torch.stack([model.logits(row).float().argmax(-1) for row in hidden]).cpu()
-                wanted = answers != NOT_ASKED
-                right = (best == answers) & wanted
-                rights, asked = rights + int(right.sum()), asked + int(wanted.sum())
-                wholes += int((right == wanted).all(1).sum())
-            scores[f"accuracy{variant}"] = 100 * rights / asked
-            scores[f"exact-match{variant}"] = 100 * wholes / self.options.examples
-        return Evaluation(scores, len(self.variants) * self.options.examples * extent)
+        kept = tuple(self._answered(model, table, extent, variant) for variant in self.variants)
+        scores = {name: value for part in kept for name, value in part.scores().items()}
+        return Evaluation(scores, len(self.variants) * self.options.examples * extent, kept)
+
+    def _answered(self, model: Decoder, table: Table, extent: int, variant: str) -> Examples:
+        """How many answers of each sequence are right."""
+        draws = generator(0, "evaluation", extent, *([variant] if variant else []))
+        drawn = self.draw(extent, self.options.examples, draws, variant)
+        parts = (part.split(max(1, TOKENS_AT_ONCE // extent)) for part in drawn)
+        right: list[float] = []
+        asked: list[int] = []
+        for tokens, answers in zip(*parts, strict=True):
+            hidden = model(tokens.to(next(model.parameters()).device), table)
+            best = torch.stack([model.logits(row).float().argmax(-1) for row in hidden]).cpu()
+            wanted = answers != NOT_ASKED
+            hits = ((best == answers) & wanted).sum(1).double()
+            right += hits.where(torch.isfinite(hidden).flatten(1).all(1).cpu(), torch.nan).tolist()
+            asked += wanted.sum(1).tolist()
+        exact = tuple(
+            hits if math.isnan(hits) else float(hits == count)
+            for hits, count in zip(right, asked, strict=True)
+        )
+        return Examples(
+            ratios=(
+                Ratio(metric=f"accuracy{variant}", over="right", under="asked"),
+                Ratio(metric=f"exact-match{variant}", over="exact"),
+            ),
+            columns={"right": tuple(right), "asked": tuple(asked), "exact": exact},
+            counts={"sequences": len(asked)},
+        )
 
 
 def questions(asked: Sequence[tuple[Sequence[int], Sequence[int]]], extent: int) -> Drawn:

@@ -15,6 +15,7 @@ runs/<id>/spec.json         what was asked for, with every default
           checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
           continuation/     the state from which a run with more updates goes on, if its schedule allows that
           failure.json      why the last attempt ended, if it ended badly
+          cancelled         if this cell alone was cancelled; removed when it is started again
           model.safetensors the trained weights
           examples.npz      scores of single documents, questions or pictures; see `pebench.examples`
           result.json       the scores; its presence is what "finished" means
@@ -291,6 +292,11 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def cancelled(self) -> Path:
+        """A file that is there while nobody is to work on the run."""
+        return self.path / "cancelled"
+
+    @property
     def log(self) -> Path:
         """The log."""
         return self.path / "log.txt"
@@ -506,6 +512,11 @@ def write_sweep(runs: Path, record: SweepRecord) -> None:
     folder = runs / ".sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     atomic.write_json(folder / f"{record.name}.json", record.model_dump(mode="json"))
+
+
+def remove_sweep(runs: Path, name: str) -> None:
+    """Forgets what a sweep is made of; its runs stay."""
+    (runs / ".sweeps" / f"{name}.json").unlink(missing_ok=True)
 
 
 def read_sweeps(runs: Path) -> list[SweepRecord]:

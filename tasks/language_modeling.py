@@ -20,7 +20,7 @@ from pebench.data.drawn import Choice, where_limited
 from pebench.data.left_out import noted
 from pebench.data.stretches import Stretch, spread
 from pebench.data.text import TextSource, load_corpus
-from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
+from pebench.data.tokenization import Tokenizer, TokenizerChoice, check_tokenizer, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
@@ -185,12 +185,13 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         return tuple(found)
 
     def check(self) -> None:
-        """Finds the files of the text.
+        """Finds the files of the text and of the tokenizer.
 
         Raises:
-            UserError: there are none.
+            UserError: there are none, or they cannot be read.
         """
-        load_corpus(self.options.data)
+        check_tokenizer(self.options.tokenizer)
+        load_corpus(self.options.data).check()
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless another than bytes is asked for.

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pebench.data.problems import ASK, BEGIN, END, KEYED, MOST_KEYS, PROBLEMS, Question
+from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
 from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
@@ -29,10 +29,8 @@ class LengthGeneralizationOptions(Frozen):
     """Options of the task.
 
     Attributes:
-        problem: what is to be learnt. In ``addition-reversed`` every number begins with its units. Flip-flops
-            ignore 80 % of what they hear, in ``flip-flop-sparse`` 98 % and in ``flip-flop-dense`` 10 %: with
-            `from` a model is trained on one kind and tested on another. ``scan`` is SCAN's length split,
-            whose lengths count actions.
+        problem: what is to be learnt. In ``addition-reversed`` every number begins with its units. ``scan``
+            is SCAN's length split, whose lengths count actions.
         data: for ``scan``, the folder that holds ``tasks_train_length.txt`` and ``tasks_test_length.txt``.
         extent: the longest problem in training; shorter ones are as frequent. For ``scan`` it is 22 unless
             said otherwise, as in the published split.
@@ -52,11 +50,6 @@ class LengthGeneralizationOptions(Frozen):
         "parity",
         "modular-arithmetic",
         "associative-recall",
-        "flip-flop",
-        "flip-flop-sparse",
-        "flip-flop-dense",
-        "word-problem",
-        "indirect-indexing",
         "scan",
     ] = "copy"
     data: str | None = None
@@ -82,9 +75,8 @@ class LengthGeneralizationOptions(Frozen):
         if sorted(self.evaluate) != list(self.evaluate):
             raise ValueError("the lengths to evaluate at must rise")
         longest = max(self.extent, *self.lengths)
-        if self.problem in KEYED and longest > MOST_KEYS:
-            room = f"there are keys for {MOST_KEYS} {PROBLEMS[self.problem].length}"
-            raise ValueError(f"{room}, not for {longest}")
+        if self.problem == "associative-recall" and longest > MOST_PAIRS:
+            raise ValueError(f"there are keys for {MOST_PAIRS} pairs, not for {longest}")
         return self
 
     @property

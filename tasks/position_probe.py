@@ -25,10 +25,12 @@ class PositionProbeOptions(SequenceOptions):
             after (+) or before (−) a given one that stands once. ``count``: how often a letter stands
             there. ``distance``: from the first of two given letters that stand once to the second.
         letters: kinds of letters there are.
+        reach: places that ``indirect`` goes at the most; by default as many as there are.
     """
 
     question: Literal["index", "indirect", "count", "distance"] = "indirect"
     letters: Annotated[int, Field(ge=4)] = 32
+    reach: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _room(self) -> PositionProbeOptions:
@@ -75,7 +77,10 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
                 place = below(length)
                 return [*text, ASK, *written(place + 1)], [text[place], END]
             case "indirect":
-                source, target = torch.randperm(length, generator=draws)[:2].tolist()
+                source = below(length)
+                reach = self.options.reach or length
+                near = [i for i in range(length) if i != source and abs(i - source) <= reach]
+                target = near[below(len(near))]
                 text[source] = marks[0]
                 sign = PLUS if target > source else MINUS
                 return [*text, ASK, marks[0], sign, *written(abs(target - source))], [text[target], END]

@@ -123,12 +123,12 @@ def test_retry_starts_the_failed_cells_alone_where_they_were_and_as_they_were(
     assert main(["retry", "tiny", "--failed"]) == 0
     assert main(["retry", "tiny", "--lost", "--mem", "32G", "--from-scratch"]) == 0
     assert main(["retry", "tiny", "--cluster", "local"]) == 0
-    failed = {"states": frozenset({"failed"}), "from_scratch": False}
+    failed = {"states": frozenset({"failed"}), "from_scratch": False, "only": None}
     assert asked[0] == ("slurm", resources, failed)
     assert asked[1] == (
         "slurm",
         resources.model_copy(update={"mem": 32.0}),
-        {"states": frozenset({"lost"}), "from_scratch": True},
+        {"states": frozenset({"lost"}), "from_scratch": True, "only": None},
     )
     assert asked[2] == ("local", Resources(), failed)
 

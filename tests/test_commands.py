@@ -70,7 +70,7 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--plugin", "broken.py", "list"], "cannot be imported"),
         (["--plugin", "empty.py", "list"], "defines neither a PositionEncoding nor a Task"),
         (["--plugin", "rope.py", "list"], "two encodings are named 'rope'"),
-        (["submit"], "Missing argument 'SWEEP'"),
+        (["submit"], "Missing argument 'SWEEP"),
         (
             ["submit", "quikstart"],
             "unknown sweep 'quikstart': did you mean 'quickstart' or 'images-quickstart'?",

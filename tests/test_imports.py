@@ -17,11 +17,12 @@ COSTLY = ("pydantic", "submitit", "rich", "ruamel.yaml")
 """Not heavy, but together half of the time that `pebench --help` has."""
 
 LAYERS = [
-    {"__init__", "__main__", "api", "cli", "cluster_options", "commands", "doctor", "lm_eval", "parameters"},
+    {"__init__", "__main__", "api", "cli", "cluster_options", "commands", "completion", "doctor", "lm_eval"}
+    | {"parameters"},
     {"exchange", "leaderboard", "submission", "tracking"},
     {"sweeping"},
     {"conformance", "portrait", "running"},
-    {"models", "resolve"},
+    {"models", "resolve", "sequence_task"},
     {"scores", "settings", "task"},
     {"data", "encoding_config", "examples", "store", "task_record"},
     {"attention", "formulas", "packages", "spec"},

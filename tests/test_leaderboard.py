@@ -34,7 +34,6 @@ FILES = {
     *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")),
 }
 MEASURED = {
-    "leaderboard.csv",
     "costs.csv",
     "leaderboard.md",
     "report.html",
@@ -192,10 +191,6 @@ def test_scores_do_not_depend_on_order_interruptions_or_speed(runs: Path, tmp_pa
     for name in FILES - MEASURED:
         assert second[name] == first[name], name
     assert second["costs.csv"] != first["costs.csv"]
-    boards = [pandas.read_csv(io.BytesIO(files["leaderboard.csv"]), dtype=str) for files in (first, second)]
-    assert not boards[0].equals(boards[1])
-    of_machine = [name for name in boards[0] if str(name).endswith(("_per_second", "_bytes"))]
-    assert boards[0].drop(columns=of_machine).equals(boards[1].drop(columns=of_machine))
 
 
 def test_lines_that_lie_on_one_another_are_drawn_once_more_close_up(runs: Path) -> None:
@@ -323,10 +318,7 @@ def test_costs_are_means_over_seeds_by_phase(runs: Path) -> None:
     assert set(costs["kernels"]) == {"fused"}
     row = table(runs.parent / "results" / "quickstart").iloc[0]
     assert (row["parameters"], row["encoding_parameters"], row["kernels"]) == ("123456", "0", "fused")
-    assert (row["item"], row["training_items_per_second"]) == ("tokens", "2000")
-    assert row["evaluation_items_per_second"] == "6000"
-    assert row["training_peak_memory_bytes"] == ""
-    assert row["evaluation_peak_memory_bytes"] == "10000000"
+    assert row["item"] == "tokens"
 
 
 def test_every_score_of_every_run_is_a_row(runs: Path) -> None:

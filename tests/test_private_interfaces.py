@@ -56,6 +56,15 @@ def test_requests_within_a_transaction_are_there_together_or_not_at_all(uri: str
     assert client.get_experiment_by_name("kept") is not None
 
 
+def test_the_server_takes_its_store_from_these_variables() -> None:
+    from mlflow.server import constants
+
+    for name in ("BACKEND_STORE_URI_ENV_VAR", "ARTIFACT_ROOT_ENV_VAR"):
+        assert isinstance(getattr(constants, name, None), str), (
+            f"{MLFLOW}`pebench ui` cannot tell the server which store to show."
+        )
+
+
 def test_metrics_are_rows_of_these_columns(uri: str) -> None:
     from mlflow.store.tracking.dbmodels.models import SqlMetric
 
@@ -75,7 +84,9 @@ def test_experiments_can_be_read_from_the_file_alone(uri: str) -> None:
     assert {"experiment_id", "creation_time", "lifecycle_stage"} <= columns, (
         f"{MLFLOW}a sync with nothing to do imports MLflow all the same."
     )
-    assert mlflow_internals.experiments_of_file(uri), f"{MLFLOW}the default experiment is not found."
+    active = mlflow_internals.active_in_file(uri)
+    assert active is not None, f"{MLFLOW}the tables are not found."
+    assert active.experiments, f"{MLFLOW}the default experiment is not found."
 
 
 def test_a_script_of_sbatch_can_be_had_without_submitting(

@@ -1,4 +1,4 @@
-"""Tasks whose sequences are drawn: a reader by the rules answers everything, and draws are those of the paper."""
+"""Tasks of drawn sequences: a reader by the rules answers everything, and draws are those of the papers."""
 
 from __future__ import annotations
 
@@ -41,12 +41,14 @@ def _associative_recall(read: list[int], options: Any) -> int | None:
 
 
 def _n_back(read: list[int], options: Any) -> int | None:
-    return read[-1 - options.back]
+    back: int = options.back
+    return read[-1 - back]
 
 
 def _flip_flop(read: list[int], options: Any) -> int | None:
     orders, bits = read[::2], read[1::2]
-    return [bit for order, bit in zip(orders, bits, strict=False) if order == 2][-1]
+    found: int = [bit for order, bit in zip(orders, bits, strict=False) if order == 2][-1]
+    return found
 
 
 def _word_problem(read: list[int], options: Any) -> int | None:
@@ -71,7 +73,8 @@ def _dyck(read: list[int], options: Any) -> int | None:
             stack.pop()
         else:
             stack.append(token)
-    return stack[-1] + options.kinds
+    kinds: int = options.kinds
+    return stack[-1] + kinds
 
 
 def _position_probe(read: list[int], options: Any) -> int | None:
@@ -101,7 +104,9 @@ def _position_probe(read: list[int], options: Any) -> int | None:
 def _phone_book(read: list[int], options: Any) -> int | None:
     ask = read.index(10)
     entry = options.name + options.digits
-    book = {tuple(read[i : i + options.name]): read[i + options.name : i + entry] for i in range(0, ask, entry)}
+    book = {
+        tuple(read[i : i + options.name]): read[i + options.name : i + entry] for i in range(0, ask, entry)
+    }
     name, given = tuple(read[ask + 1 :][: options.name]), read[ask + 1 + options.name :]
     return [*book[name], 11][len(given)]
 

@@ -420,7 +420,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return runs
 
 
-@pytest.mark.parametrize("arguments", [["status", "two"], ["status"]])
+@pytest.mark.parametrize("arguments", [["status", "two"], ["status", "two", "two"]])
 def test_in_a_pipe_a_line_is_a_cell(
     sweep: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:

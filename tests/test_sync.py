@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specification, text_scores
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.store import Point, Sample
+from pebench.store import Point, RunFolder, Sample
 from pebench.tracking.address import tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.mlflow_internals import create_store
-from pebench.tracking.retry import StoreUnavailableError
+from pebench.tracking.record import Headline
+from pebench.tracking.retry import Retry, StoreUnavailableError
 from pebench.tracking.sync import sync
+from pebench.tracking.view import TASKS, view
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
@@ -72,15 +74,19 @@ def points(runs: Path, metric: str = "train/loss") -> list[tuple[int, int, float
 def tags(runs: Path) -> dict[str, str]:
     """The tags of the only active run."""
     found = rows(
-        runs, "SELECT key, value FROM tags JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active'"
+        runs,
+        "SELECT key, value FROM tags JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active' "
+        "AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = 'pebench.sweep')",
     )
     assert len(dict(found)) == len(found), "there are several runs"
     return dict(found)
 
 
 def active(runs: Path) -> list[tuple[str, str]]:
-    """Name and status of the active runs."""
-    return rows(runs, "SELECT name, status FROM runs WHERE lifecycle_stage = 'active' ORDER BY name")
+    """Name and status of the active runs, but for those of sweeps themselves."""
+    of_sweep = "SELECT run_uuid FROM tags WHERE key = 'pebench.sweep'"
+    condition = f"lifecycle_stage = 'active' AND run_uuid NOT IN ({of_sweep})"
+    return rows(runs, f"SELECT name, status FROM runs WHERE {condition} ORDER BY name")
 
 
 def sync_in_a_process(runs: Path) -> list[str]:
@@ -104,7 +110,7 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     finish(folder, scores)
     record_sweep(runs, [spec])
     sync(runs)
-    assert active(runs) == [("rope(base=500) · seed 0", "FINISHED")]
+    assert active(runs) == [("rope(base=500) · language-modeling · seed 0", "FINISHED")]
     assert points(runs) == [
         (step, round((BEGAN + step) * 1000), 5.0 - step / 100) for step in (10, 20, 30, 40)
     ]
@@ -124,7 +130,8 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     assert tags(runs)["pebench.run_id"] == spec.run_id
     assert rows(runs, "SELECT name FROM experiments WHERE name != 'Default'") == [("quickstart",)]
     files = {path.name for path in (runs.parent / "mlartifacts" / "quickstart").glob("*/artifacts/*")}
-    assert files == {"spec.json", "provenance.json", "result.json", "plot.png"}
+    of_run = {"spec.json", "provenance.json", "result.json", "plot.png"}
+    assert files == of_run | {"report.html", "leaderboard.csv"}
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -153,13 +160,13 @@ def test_a_second_pass_adds_nothing(runs: Path, remembered: bool) -> None:
 def test_what_a_run_adds_is_noticed(runs: Path) -> None:
     folder = begin(runs, specification(), steps=[10])
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "RUNNING")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "RUNNING")]
     log(folder, [20, 30, 40])
     assert sync(runs).mirrored == 1
     assert [step for step, _, _ in points(runs)] == [10, 20, 30, 40]
     finish(folder, text_scores(2.5, 3.0))
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "FINISHED")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "FINISHED")]
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -177,14 +184,14 @@ def test_the_status_follows_the_run(runs: Path) -> None:
     folder = begin(runs, specification())
     folder.write_failure("out of memory")
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "FAILED")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "FAILED")]
     assert tags(runs)["mlflow.note.content"] == "out of memory"
     folder.clear_failure()
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "RUNNING")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "RUNNING")]
     diverge(folder, step=40)
     sync(runs)
-    assert active(runs) == [("rope · seed 0", "FINISHED")]
+    assert active(runs) == [("rope · language-modeling · seed 0", "FINISHED")]
     assert tags(runs)["status"] == "diverged"
     assert tags(runs)["mlflow.note.content"] == "diverged at step 40"
 
@@ -438,22 +445,180 @@ def test_the_command_says_what_it_did(runs: Path, capsys: pytest.CaptureFixture[
     assert "there is no folder of runs" in capsys.readouterr().err
 
 
-def test_the_pages_answer_and_end_cleanly(runs: Path) -> None:
+def _refusing(error: Exception) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+_LOCKED = sqlite3.OperationalError("database is locked")
+_FULL = sqlite3.OperationalError("database or disk is full")
+_BROKEN = sqlite3.DatabaseError("file is not a database")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OperationalError("SELECT 1", {}, _LOCKED), r"does not answer \(database is locked\)"),
+        (OperationalError("COMMIT", {}, _FULL), r"does not answer \(database or disk is full\)"),
+        (DatabaseError("SELECT 1", {}, _BROKEN), r"cannot be used \(file is not a database\)"),
+        (OSError(28, "No space left on device", "mlartifacts"), r"takes no more \(No space left on device\)"),
+    ],
+)
+def test_what_goes_wrong_in_a_database_is_one_sentence(error: Exception, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        Retry("sqlite:///mlflow.db", 0.01).call(_refusing(error))
+    assert "SQL:" not in str(caught.value)
+
+
+def test_a_file_that_is_no_store_is_said_in_every_place(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec = specification()
     finish(begin(runs, spec), text_scores(2.5, 3.0))
-    record_sweep(runs, [spec])
-    command = [sys.executable, "-m", "pebench", "ui", "--runs", str(runs)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        table = process.stdout.readline()
-        root = first.split()[-1].partition("#")[0]
-        with urllib.request.urlopen(root + "health") as answer:
-            assert answer.read() == b"OK"
-        process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
-        assert process.wait() == 0
-    assert table.startswith(f"  quickstart: {root}#/experiments/1/runs")
-    assert rest == "Ended.\n"
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(root + "health")
+    (runs / spec.run_id / "model.safetensors").write_bytes(b"weights")
+    store = runs.parent / "mlflow.db"
+    store.write_bytes(b"no database" * 1000)
+    monkeypatch.setenv("PEBENCH_TRACKING_URI", f"sqlite:///{store}")
+    commands = (
+        ["sync"],
+        ["ui"],
+        ["register", spec.run_id],
+        ["leaderboard", "--from-mlflow", f"sqlite:///{store}"],
+    )
+    for command in commands:
+        where = [] if command[0] == "leaderboard" else ["--runs", str(runs)]
+        assert main([*command, *where]) == 2
+        sentence = f"the tracking store sqlite:///{store} cannot be used (file is not a database)."
+        assert capsys.readouterr().err == f"pebench: {sentence}\n"
+    main(["doctor", "--runs", str(runs)])
+    assert "cannot be used (file is not a database)" in capsys.readouterr().out
+
+
+def _deleted(runs: Path, *, for_good: bool = False) -> None:
+    """Has every run deleted as MLflow's pages do, or by `mlflow gc`."""
+    connection = sqlite3.connect(runs.parent / "mlflow.db")
+    with connection:
+        if for_good:
+            for table in ("metrics", "latest_metrics", "params", "tags", "runs"):
+                connection.execute(f"DELETE FROM {table}")
+        else:
+            connection.execute("UPDATE runs SET lifecycle_stage = 'deleted'")
+    connection.close()
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+@pytest.mark.parametrize("for_good", [True, False])
+def test_a_run_deleted_in_the_store_comes_back_and_is_there_once(
+    runs: Path, remembered: bool, for_good: bool
+) -> None:
+    folder = begin(runs, specification(), steps=[10])
+    sync(runs)
+    before = rows(runs, "SELECT run_uuid FROM runs")
+    _deleted(runs, for_good=for_good)
+    if not remembered:
+        forget(runs)
+    assert sync(runs).mirrored == 1
+    assert len(active(runs)) == 1
+    assert (rows(runs, "SELECT run_uuid FROM runs") == before) is not for_good, "it is taken out of the bin"
+    assert [step for step, _, _ in points(runs)] == [10]
+    assert sync(runs).unchanged == 1
+    log(folder, [20])
+    sync(runs)
+    assert [step for step, _, _ in points(runs)] == [10, 20]
+
+
+@pytest.mark.parametrize("history", [("a-first", "tiny"), ("tiny", "a-first")])
+def test_where_a_shared_run_stands_does_not_depend_on_what_was_mirrored_first(
+    runs: Path, history: tuple[str, str]
+) -> None:
+    spec = specification()
+    finish(begin(runs, spec), text_scores(2.5, 3.0))
+    for name in history:
+        record_sweep(runs, [spec], name)
+        sync(runs)
+    query = (
+        "SELECT e.name FROM runs r JOIN experiments e USING (experiment_id) "
+        "WHERE r.lifecycle_stage = 'active' AND r.name NOT LIKE 'all of %'"
+    )
+    assert rows(runs, query) == [("a-first",)]
+    assert sync(runs).unchanged == 1
+
+
+def test_the_headline_is_a_curve_over_the_extents(runs: Path) -> None:
+    finish(begin(runs, specification()), text_scores(2.5, 3.0))
+    sync(runs)
+    found = [(step, value) for step, _, value in points(runs, "by-extent/bits-per-byte")]
+    assert found == [(128, 2.5), (512, 3.0)]
+    (last,) = rows(runs, "SELECT value FROM latest_metrics WHERE key = 'by-extent/bits-per-byte'")
+    assert last == (3.0,)
+
+
+def test_the_data_of_a_run_are_its_datasets(runs: Path) -> None:
+    folder = begin(runs, specification())
+    folder.write_provenance({**folder.provenance(), "data": {"train": "0" * 64, "validation": "1" * 64}})
+    sync(runs)
+    log(folder, [50])
+    sync(runs)
+    found = rows(
+        runs, "SELECT name, digest FROM datasets JOIN inputs ON dataset_uuid = source_id ORDER BY name"
+    )
+    assert found == [("train", "0" * 36), ("validation", "1" * 36)]
+
+
+def test_the_table_shows_the_task_and_groups_by_encoding(runs: Path) -> None:
+    finish(begin(runs, specification()), text_scores(2.5, 3.0))
+    sync(runs)
+    ((state,),) = rows(runs, "SELECT value FROM experiment_tags WHERE key = 'mlflow.sharedViewState.pebench'")
+    shown = json.loads(state)
+    assert "tags.`task`" in shown["selectedColumns"]
+    assert shown["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "encoding"}]
+    several = view({TASKS: "retrieval"}, Headline("language-modeling", "bits", ("bits",), False))
+    assert [key["groupByData"] for key in json.loads(several)["groupBy"]["groupByKeys"]] == [
+        "task",
+        "encoding",
+    ]
+
+
+def test_a_sweep_has_a_run_of_its_own_with_its_report_and_its_table(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    finish(begin(runs, specs[0]), text_scores(2.5, 3.0))
+    record_sweep(runs, [specs[0]], "a-first")
+    record_sweep(runs, specs, "tiny")
+    begin(runs, specs[1])
+    sync(runs)
+    query = "SELECT name, status FROM runs WHERE name LIKE 'all of %' ORDER BY name"
+    assert rows(runs, query) == [("all of a-first", "FINISHED"), ("all of tiny", "RUNNING")]
+    files = {path.name for path in (runs.parent / "mlartifacts" / "tiny").glob("*/artifacts/*")}
+    assert {"report.html", "leaderboard.csv"} <= files
+    notes = dict(
+        rows(
+            runs, "SELECT r.name, t.value FROM runs r JOIN tags t USING (run_uuid) WHERE key LIKE '%.note.%'"
+        )
+    )
+    assert notes["all of tiny"] == (
+        "1 of 2 cells are finished. Of cells that other sweeps have too stand 1 in 'a-first'."
+    )
+    before = rows(runs, "SELECT * FROM runs")
+    assert sync(runs).unchanged == 2
+    forget(runs)
+    sync(runs)
+    assert rows(runs, "SELECT * FROM runs") == before
+    finish(RunFolder(runs / specs[1].run_id), text_scores(2.6, 3.1))
+    sync(runs)
+    assert rows(runs, query)[1] == ("all of tiny", "FINISHED")
+    (table,) = (runs.parent / "mlartifacts" / "tiny").glob("*/artifacts/leaderboard.csv")
+    assert ",2.55," in table.read_text()
+
+
+@pytest.mark.parametrize("name", ["a#b", "a%41b", "a?b", "a b", "a\\e", "ü", "n" * 200, "a;b&c=d"])
+def test_a_folder_may_be_called_anything(runs: Path, name: str) -> None:
+    other = runs.parent / name / "runs"
+    other.mkdir(parents=True)
+    shutil.copyfile(runs.parent / "mlflow.db", other.parent / "mlflow.db")
+    finish(begin(other, specification()), text_scores(2.5, 3.0))
+    assert sync(other).mirrored == 1
+    assert len(active(other)) == 1
+    assert not rows(runs, "SELECT * FROM runs")
+    assert list((other.parent / "mlartifacts").rglob("result.json"))

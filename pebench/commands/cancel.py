@@ -6,27 +6,35 @@ from pathlib import Path
 
 import click
 
+from pebench.completion import runs_and_sweeps
 from pebench.parameters import runs_option
 
 
 @click.command("cancel")
-@click.argument("sweep")
+@click.argument("names", nargs=-1, required=True, metavar="SWEEP-or-RUN...", shell_complete=runs_and_sweeps)
 @runs_option
-def command(sweep: str, runs: Path) -> None:
-    """Stop every cell of SWEEP that is queued or running, here or in SLURM.
+def command(names: tuple[str, ...], runs: Path) -> None:
+    """Stop every cell of each SWEEP that is queued or running, here or in SLURM, or one cell by its RUN's id.
 
     What is running finishes its step and writes a checkpoint; 'pebench submit' goes on from there.
 
     \b
-    Example:
+    Examples:
       pebench cancel quickstart
+      pebench cancel quickstart images-quickstart
+      pebench cancel rope-3f
     """
-    from pebench.submission.cancel import cancel
-    from pebench.sweeping.recorded import recorded_sweep
+    from pebench.submission.cancel import cancel, cancel_cell
+    from pebench.sweeping.recorded import named_cell, recorded_sweeps
 
-    record = recorded_sweep(runs, sweep)
-    cancelled = cancel(runs, record)
-    click.echo(f"{record.name}: {len(cancelled.cells)} of {len(record.runs)} cells are being stopped.")
-    for run_id, other in cancelled.left.items():
-        why = f"it runs for sweep '{other}'" if other else "nobody submitted it"
-        click.echo(f"{run_id} goes on: {why}.")
+    cells = {name: run_id for name in names if (run_id := named_cell(runs, name))}
+    for run_id in cells.values():
+        stopping = cancel_cell(runs, run_id)
+        click.echo(f"{run_id} {'is being stopped' if stopping else 'is not under way'}.")
+    sweeps = [name for name in names if name not in cells]
+    for record in recorded_sweeps(runs, sweeps) if sweeps else ():
+        cancelled = cancel(runs, record)
+        click.echo(f"{record.name}: {len(cancelled.cells)} of {len(record.runs)} cells are being stopped.")
+        for run_id, other in cancelled.left.items():
+            why = f"it runs for sweep '{other}'" if other else "nobody submitted it"
+            click.echo(f"{run_id} goes on: {why}.")

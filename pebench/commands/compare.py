@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="What to compare by. [default: the task's own]"
 )
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option(
     "--margin",
     type=click.FloatRange(min=0, min_open=True),
@@ -39,6 +41,7 @@ def command(
     sweep: str | None,
     metrics: tuple[str, ...],
     margin: float | None,
+    as_json: bool,
     runs: Path,
 ) -> None:
     """Say whether A is better than B, and on what evidence.
@@ -60,7 +63,47 @@ def command(
     from pebench.leaderboard.operands import find_operands
 
     collection, operands = find_operands(runs, (first, second), sweep)
-    _print(operands, compare(collection, operands, metrics, margin))
+    found = compare(collection, operands, metrics, margin)
+    if as_json:
+        click.echo(json.dumps(_object(operands, found), indent=1, allow_nan=False))
+        return
+    _print(operands, found)
+
+
+def _object(operands: Operands, found: Comparison) -> dict[str, Any]:
+    """A comparison as JSON has it, where what is not known is null."""
+    from dataclasses import asdict
+
+    from pebench.scores import extent_name
+
+    def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: known(inner) for name, inner in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {
+        **{letter: operand.name for letter, operand in zip("AB", operands, strict=True)},
+        "verdict": found.verdict,
+        "pairs": [
+            {
+                "A": pair.groups[0].label,
+                "B": pair.groups[1].label,
+                "task": pair.groups[0].task,
+                "scores": [
+                    {
+                        "metric": score.metric,
+                        "extent": extent_name(score.extent),
+                        "better": {1: "A", -1: "B", 0: None}[score.shown],
+                        **known(asdict(score.test)),
+                    }
+                    for score in pair.scores
+                ],
+                "notes": pair.notes,
+                "runs": dict(zip("AB", pair.run_ids, strict=True)),
+            }
+            for pair in found.pairs
+        ],
+    }
 
 
 def _print(operands: Operands, found: Comparison) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from pebench.completion import sweeps as sweeps_of_user
 from pebench.errors import UserError
 from pebench.parameters import runs_option
 
 
 @click.command()
-@click.argument("sweeps", nargs=-1, metavar="[SWEEP]...")
+@click.argument("sweeps", nargs=-1, metavar="[SWEEP]...", shell_complete=sweeps_of_user)
 @runs_option
 @click.option(
     "--output",

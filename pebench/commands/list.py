@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -10,7 +11,8 @@ import click
 @click.command("list")
 @click.argument("kind", type=click.Choice(["encodings", "tasks"]), required=False)
 @click.option("--axes", type=click.IntRange(min=1), help="Only what serves so many position axes.")
-def command(kind: str | None, axes: int | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with a list a kind.")
+def command(kind: str | None, axes: int | None, as_json: bool) -> None:
     """List the encodings and the tasks, built-in ones and plugins.
 
     The columns of an encoding: how many position axes it serves, and where it acts: I on the embeddings, R on
@@ -25,8 +27,29 @@ def command(kind: str | None, axes: int | None) -> None:
     from pebench.registry import encodings, tasks
 
     registries = {"encodings": encodings, "tasks": tasks}
-    for title in [kind] if kind else list(registries):
+    titles = [kind] if kind else list(registries)
+    if as_json:
+        click.echo(json.dumps({title: _objects(registries[title], axes) for title in titles}, indent=1))
+        return
+    for title in titles:
         _print(title, registries[title], axes)
+
+
+def _objects(registry: Any, wanted: int | None) -> list[dict[str, Any]]:
+    from pebench.errors import UserError
+
+    found = []
+    for name, origin in registry.origins().items():
+        try:
+            facts = registry.literals(name)
+        except UserError as error:
+            found.append({"name": name, "provider": origin.provider, "problem": str(error)})
+            continue
+        axes = _numbers(facts.get("axes", (1,)))
+        if wanted is None or wanted in axes:
+            told = {key: facts[key] for key in ("acts", "item", "summary") if key in facts}
+            found.append({"name": name, "provider": origin.provider, "axes": axes, **told})
+    return found
 
 
 def _print(title: str, registry: Any, wanted: int | None) -> None:

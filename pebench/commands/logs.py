@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from pebench.completion import runs_and_sweeps
 from pebench.parameters import runs_option
 
 
 @click.command("logs")
-@click.argument("name", metavar="RUN-or-SWEEP")
+@click.argument("name", metavar="RUN-or-SWEEP", shell_complete=runs_and_sweeps)
 @click.option("-f", "--follow", "followed", is_flag=True, help="Go on as the logs grow, until Ctrl-C.")
 @click.option(
     "-n",

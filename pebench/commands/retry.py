@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from pebench.cluster_options import ClusterCommand, requested
+from pebench.completion import runs_and_sweeps
 from pebench.parameters import runs_option
 
 
 @click.command("retry", cls=ClusterCommand)
-@click.argument("sweep")
+@click.argument("sweep", metavar="SWEEP-or-RUN", shell_complete=runs_and_sweeps)
 @click.option("--failed", is_flag=True, help="The failed cells; this is the default.")
 @click.option("--lost", is_flag=True, help="The lost cells.")
 @click.option("--cancelled", is_flag=True, help="The cancelled cells.")
@@ -29,7 +30,7 @@ def command(
     runs: Path,
     **options: Any,
 ) -> int:
-    """Start the failed cells of SWEEP again, and no others.
+    """Start the failed cells of SWEEP again, and no others, or one cell by the id of its RUN.
 
     They go where they went before, with what they were given before, unless options say otherwise. 'pebench
     submit' starts them too, beside all else that is missing.
@@ -39,16 +40,28 @@ def command(
       pebench retry quickstart --failed
       pebench retry quickstart --failed --lost --mem 32G
       pebench retry quickstart --failed --from-scratch
+      pebench retry rope-3f
     """
     from pebench.commands.submit import start
     from pebench.submission.submissions import newest_of
-    from pebench.sweeping.recorded import as_submitted, unchanged_sweep
+    from pebench.sweeping.recorded import as_submitted, named_cell, sweep_of, unchanged_sweep
 
-    record = unchanged_sweep(runs, sweep)
+    cell = named_cell(runs, sweep)
+    record = unchanged_sweep(runs, sweep) if cell is None else sweep_of(runs, cell)
     before = newest_of(runs, record.name)
     where = cluster or ("slurm" if profile else before.cluster if before else "inline")
     earlier = before.resources if before is not None and before.cluster == where else None
     resources = requested(None, where, profile, options, earlier)
     wanted = {name for name, chosen in {"lost": lost, "cancelled": cancelled}.items() if chosen}
+    if cell is not None and not (wanted or failed):
+        wanted = {"failed", "lost", "cancelled"}
     states = frozenset(wanted | ({"failed"} if failed or not wanted else set()))
-    return start(as_submitted(runs, record), runs, where, resources, states=states, from_scratch=from_scratch)
+    return start(
+        as_submitted(runs, record),
+        runs,
+        where,
+        resources,
+        states=states,
+        from_scratch=from_scratch,
+        only=None if cell is None else frozenset([cell]),
+    )

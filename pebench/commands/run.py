@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.completion import encodings, tasks
 from pebench.parameters import Assignment, runs_option
 
 if TYPE_CHECKING:
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 @click.option(
     "--encoding",
     metavar="NAME",
+    shell_complete=encodings,
     help="The encoding; 'pebench list' names them. With --from by default that of the run.",
 )
 @click.option(
     "--task",
     metavar="NAME",
     help="The task, by default language-modeling; with --from that of the run, on its data.",
+    shell_complete=tasks,
 )
 @click.option(
     "--option",
@@ -52,7 +55,8 @@ if TYPE_CHECKING:
     metavar="RUN",
     help="Go on with a run for more updates, --set train.steps=NUMBER in all, if its schedule allows that.",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of every draw, by default 0.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of every draw.  [default: 0]")
+@click.option("--seeds", type=click.IntRange(min=1, max=1000), help="So many runs, with the seeds from 0.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of PyTorch on the CPU.")
 @click.option(
@@ -72,6 +76,7 @@ def command(
     start: str | None,
     longer: str | None,
     seed: int | None,
+    seeds: int | None,
     device: Any,
     threads: int | None,
     ranks: int,
@@ -86,11 +91,13 @@ def command(
     Examples:
       pebench run --encoding rope --set train.steps=100
       pebench run --encoding rope --ranks 2
+      pebench run --encoding rope --seeds 3
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
       pebench run --from rope-3f2a --task retrieval --set train.steps=0
       pebench run --longer rope-3f2a --set train.steps=600
       pebench run --from timm:vit_small_patch16_rope_224 --task image-classification --set train.steps=0
     """
+    from pebench.errors import UserError
     from pebench.resolve import build_task
     from pebench.running.execution import Execution, check_ranks
     from pebench.store import RunFolder
@@ -98,7 +105,7 @@ def command(
     from pebench.submission.progress import display
 
     if longer is not None:
-        if encoding or task or options or start or seed is not None:
+        if encoding or task or options or start or seed is not None or seeds is not None:
             raise click.UsageError(
                 "--longer takes all of the run but its number of updates: --set alone goes with it."
             )
@@ -109,27 +116,35 @@ def command(
         cell = cell.with_value(f"encoding.{key}", value)
     for path, value in settings:
         cell = cell.with_value(path, value)
-    spec = cell.resolve(seed or 0, runs)
+    if seed is not None and seeds is not None:
+        raise UserError("--seed names one seed and --seeds says how many there are: give one.")
+    specs = [cell.resolve(number, runs) for number in (range(seeds) if seeds else [seed or 0])]
     if longer is not None:
-        _refuse_what_cannot_go_on(longer, spec, runs, device, ranks)
-    check_ranks(spec, ranks)
-    build_task(spec).check()
-    folder = RunFolder(runs / spec.run_id)
-    _create(folder, spec)
+        _refuse_what_cannot_go_on(longer, specs[0], runs, device, ranks)
+    check_ranks(specs[0], ranks)
+    build_task(specs[0]).check()
+    for spec in specs:
+        _create(RunFolder(runs / spec.run_id), spec)
     execution = Execution(device=device, threads=threads, compile=compiled, ranks=ranks)
-    outcome = run_all(runs, [spec.run_id], execution, display())
-    result = outcome.finished.get(spec.run_id)
-    if result is not None:
-        _print(folder, result)
-        return 0
+    shown = display(quiet=click.get_current_context().obj["quiet"])
+    outcome = run_all(
+        runs,
+        [spec.run_id for spec in specs],
+        execution,
+        shown,
+    )
+    for run_id, result in outcome.finished.items():
+        _print(RunFolder(runs / run_id), result)
+    for run_id, message in [
+        *outcome.failed.items(),
+        *((run_id, f"{runs / run_id} is being worked on") for run_id in outcome.skipped),
+    ]:
+        click.echo(
+            f"pebench: {message.rstrip('.')}; {RunFolder(runs / run_id).log} has the details.", err=True
+        )
     if outcome.interrupted:
         raise click.Abort
-    for message in [
-        *outcome.failed.values(),
-        *([f"{folder.path} is being worked on"] if outcome.skipped else []),
-    ]:
-        click.echo(f"pebench: {message.rstrip('.')}; {folder.log} has the details.", err=True)
-    return 1
+    return 0 if len(outcome.finished) == len(specs) else 1
 
 
 def _cell(encoding: str | None, task: str | None) -> Cell:
@@ -218,6 +233,7 @@ def _create(folder: Any, spec: Any) -> None:
 
     try:
         folder.create(spec, plugin_files(spec))
+        folder.cancelled.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {error.filename or folder.path}: {error.strerror}.") from error
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Iterable
@@ -10,6 +12,8 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
+
+from pebench.completion import plugins
 
 KERNELS = {
     "fused": "fused (PyTorch's own attention)",
@@ -20,7 +24,7 @@ KERNELS = {
 
 
 @click.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=plugins)
 @click.option(
     "--width", type=click.IntRange(min=1), default=256, show_default=True, help="Channels of a token."
 )
@@ -29,28 +33,86 @@ KERNELS = {
 @click.option(
     "--extent", type=click.IntRange(min=1), default=128, show_default=True, help="Positions an axis."
 )
-def command(name: str, width: int, heads: int, layers: int, extent: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the options as a JSON object.")
+def command(name: str, width: int, heads: int, layers: int, extent: int, as_json: bool) -> None:
     """Show the definition of an encoding or a task, its options with types and defaults, and its source.
 
+    'train', 'execution' and 'sweep' show what may stand in a sweep's file under these keys, and at its top.
     The parameters of an encoding are counted for a model of the given size.
 
     \b
     Examples:
       pebench show rope
+      pebench show train
       pebench show t5 --width 768 --heads 12 --layers 12 --extent 1024
     """
     from pebench.errors import UserError, unknown
     from pebench.registry import encodings, tasks
 
-    if name in encodings.origins():
+    if as_json:
+        click.echo(json.dumps(_object(name), indent=1))
+    elif name in encodings.origins():
         size = {"width": width, "heads": heads, "layers": layers}
         if width % heads:
             raise UserError(f"--width {width} does not divide into --heads {heads}.")
         _show_encoding(name, size, extent)
     elif name in tasks.origins():
         _show_task(name)
+    elif name in _SETTINGS:
+        model = _settings(name)
+        _text(model)
+        _options("options", model, _described(model))
     else:
-        raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins()])
+        raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
+
+
+_SETTINGS = {
+    "train": "pebench.spec:Training",
+    "execution": "pebench.running.execution:Execution",
+    "sweep": "pebench.sweeping.sweep:SweepFile",
+}
+"""What a sweep's file is made of, by the key where it stands."""
+
+
+def _settings(name: str) -> Any:
+    module, _, model = _SETTINGS[name].partition(":")
+    return getattr(importlib.import_module(module), model)
+
+
+def _object(name: str) -> dict[str, Any]:
+    from pebench.errors import unknown
+    from pebench.options import of_signature
+    from pebench.registry import encodings, tasks
+
+    if name in encodings.origins():
+        encoding = encodings.load(name)
+        models = {"options": (of_signature(encoding), encoding)}
+        facts = {"axes": encoding.axes, "acts": encoding.acts, "extrapolations": encoding.extrapolations}
+        facts |= {"source": encoding.source, "version": encoding.version}
+    elif name in tasks.origins():
+        task = tasks.load(name)
+        models = {"options": (task.Options, task.Options), "model": (task.Model, task.Model)}
+        facts = {"axes": task.axes, "causal": task.causal, "item": task.item, "version": task.version}
+    elif name in _SETTINGS:
+        models, facts = {"options": (_settings(name), _settings(name))}, {}
+    else:
+        raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
+    rows = {
+        title: [_row(*field, _described(of)) for field in model.model_fields.items()]
+        for title, (model, of) in models.items()
+    }
+    return {"name": name, **facts, **rows}
+
+
+def _row(name: str, field: Any, described: dict[str, str]) -> dict[str, str]:
+    """An option in the words of `_options`."""
+    default = "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
+    return {
+        "name": name,
+        "type": _type(field.annotation) + _bounds(field.metadata),
+        "default": default,
+        "meaning": field.description or described.get(name, ""),
+    }
 
 
 def _show_encoding(name: str, size: dict[str, int], extent: int) -> None:
@@ -135,11 +197,8 @@ def _options(title: str, model: Any, described: dict[str, str]) -> None:
         table.add_column(heading, overflow="fold")
     table.add_column("meaning", overflow="fold")
     for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
-        meaning = field.description or described.get(name, "")
-        table.add_row(
-            name, Text(_type(field.annotation) + _bounds(field.metadata)), Text(default), Text(meaning)
-        )
+        row = _row(name, field, described)
+        table.add_row(name, *(Text(row[heading]) for heading in ("type", "default", "meaning")))
     plain_console().print(table)
     click.echo()
 

@@ -6,26 +6,31 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pebench.completion import sweeps as sweeps_of_user
 from pebench.parameters import runs_option
 
 
 @click.command("status")
-@click.argument("sweep", required=False)
+@click.argument("sweeps", nargs=-1, metavar="[SWEEP]...", shell_complete=sweeps_of_user)
 @click.option("--summary", "brief", is_flag=True, help="Counts alone, and why cells failed.")
 @click.option("--watch", is_flag=True, help="Look again and again, until nothing is under way.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object a cell.")
 @runs_option
-def command(sweep: str | None, brief: bool, watch: bool, as_json: bool, runs: Path) -> None:
-    """Tell where every cell of SWEEP stands, or every run there is.
+def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, runs: Path) -> int:
+    """Tell where every cell of each SWEEP stands; without one, how far all sweeps are, one a line.
 
     SWEEP is the name of a sweep that was submitted, or its file. A cell is queued, running, requeued (stopped
     at a checkpoint, waiting for its turn again), done, failed, diverged, lost (its worker or job is gone
-    without a word), cancelled or missing (never begun). A failure comes with the name of its log.
+    without a word), cancelled or missing (never begun). A failure comes with the name of its log. A cell that
+    waits in SLURM comes with SLURM's reason, one that runs with its node.
+
+    The exit status is 0; with --watch it is 1 where a cell failed, was lost or cannot be read.
 
     \b
     Examples:
@@ -39,25 +44,46 @@ def command(sweep: str | None, brief: bool, watch: bool, as_json: bool, runs: Pa
         raise click.UsageError("--json prints every cell, once: leave --summary and --watch out.")
     from pebench.submission.status import statuses
 
-    wanted = _wanted(runs, sweep)
+    wanted = _wanted(runs, sweeps)
     if watch:
-        _watch(runs, wanted, brief)
-        return
+        return _watch(runs, wanted, brief)
     cells = statuses(runs, wanted)
     if as_json:
         click.echo(json.dumps([cell.model_dump(mode="json") for cell in cells], indent=1))
-        return
-    _print(cells, brief)
+    elif sweeps:
+        _print(cells, brief)
+    else:
+        _overview(runs, cells, brief)
+    return 0
 
 
-def _wanted(runs: Path, sweep: str | None) -> list[str]:
+def _wanted(runs: Path, sweeps: Sequence[str]) -> list[str]:
     from pebench.store import read_sweeps
-    from pebench.sweeping.recorded import recorded_sweep
+    from pebench.sweeping.recorded import recorded_sweeps
 
-    if sweep is not None:
-        return list(recorded_sweep(runs, sweep).runs)
+    if sweeps:
+        return list(dict.fromkeys(run for record in recorded_sweeps(runs, sweeps) for run in record.runs))
     folders = (path.parent.name for path in sorted(runs.glob("*/spec.json")))
     return list(dict.fromkeys([*(run for record in read_sweeps(runs) for run in record.runs), *folders]))
+
+
+def _overview(runs: Path, cells: Sequence[Any], brief: bool) -> None:
+    """A line a sweep, and one for the runs of none."""
+    from pebench.store import read_sweeps
+    from pebench.submission.status import summary
+
+    by_id = {cell.run: cell for cell in cells}
+    sweeps = {record.name: [by_id[run] for run in record.runs] for record in read_sweeps(runs)}
+    of_sweeps = {cell.run for group in sweeps.values() for cell in group}
+    if alone := [cell for cell in cells if cell.run not in of_sweeps]:
+        sweeps["(no sweep)"] = alone
+    width = max(map(len, sweeps), default=0)
+    for name, group in sweeps.items():
+        click.echo(f"{name:{width}}  {summary(group)}")
+        for line in _reasons(group if brief else [cell for cell in group if cell.state == "unreadable"]):
+            click.echo(f"{'':{width}}  {line}")
+    if not sweeps:
+        click.echo(summary(cells))
 
 
 _STYLES = {
@@ -110,8 +136,12 @@ def _reasons(cells: list[Any]) -> list[str]:
     ]
 
 
-def _watch(runs: Path, wanted: list[str], brief: bool) -> None:
-    """Shows the cells until none is under way, or until Ctrl-C."""
+def _watch(runs: Path, wanted: list[str], brief: bool) -> int:
+    """Shows the cells until none is under way, or until Ctrl-C.
+
+    Returns:
+        The exit status.
+    """
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -121,6 +151,7 @@ def _watch(runs: Path, wanted: list[str], brief: bool) -> None:
     console = Console()
     live = Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext()
     told = ""
+    cells: Sequence[Any] = []
     with contextlib.suppress(KeyboardInterrupt), live:
         while True:
             cells = statuses(runs, wanted)
@@ -131,8 +162,9 @@ def _watch(runs: Path, wanted: list[str], brief: bool) -> None:
                 told = summary(cells)
                 click.echo(told)
             if not any(cell.state in BUSY for cell in cells):
-                return
+                break
             time.sleep(_LOOK_EVERY)
+    return 1 if any(cell.state in ("failed", "lost", "unreadable") for cell in cells) else 0
 
 
 def _cut(cells: list[Any], width: int, height: int) -> Any:
@@ -190,7 +222,9 @@ def _row(cell: Any) -> tuple[str, ...]:
     progress = "" if cell.step is None else f"{cell.step}/{cell.steps}"
     if cell.state == "running" and cell.rate:
         progress += f" {cell.rate:.3g}/s, {duration(cell.seconds_left)} left"
-    detail = cell.detail
+    waits = f"waits: {cell.reason}" if cell.reason else ""
+    on = f"on {cell.node}" if cell.node else ""
+    detail = "; ".join(filter(None, [waits, on, cell.detail]))
     if cell.state in ("failed", "lost") and cell.log:
         detail = f"{detail.rstrip('.')}; see {cell.log}"
     seed = "" if cell.seed is None else str(cell.seed)

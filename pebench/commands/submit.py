@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pebench.cluster_options import ClusterCommand, requested
-from pebench.parameters import runs_option
+from pebench.completion import sweeps as sweeps_of_user
+from pebench.parameters import Assignment, runs_option
 
 
 @click.command("submit", cls=ClusterCommand)
-@click.argument("sweep")
+@click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...", shell_complete=sweeps_of_user)
 @click.option("--dry-run", is_flag=True, help="Print what would be started, and start and write nothing.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    type=Assignment(),
+    metavar="PATH=VALUE",
+    help="A key of the file by its path, in place of what stands there: seeds=1, train.steps=100. Can be "
+    "given several times.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a sweep, a line each.")
 @runs_option
 def command(
-    sweep: str,
+    sweeps: tuple[str, ...],
     cluster: Any,
     profile: str | None,
     runs: Path,
     dry_run: bool,
+    settings: tuple[tuple[str, Any], ...],
+    as_json: bool,
     **options: Any,
 ) -> int:
-    """Start every cell of SWEEP that is neither finished, running nor queued.
+    """Start every cell of each SWEEP that is neither finished, running nor queued.
 
-    SWEEP is a YAML file, or the name of one in 'sweeps/'. Submitting again is safe: finished cells stay
-    as they are, failed and lost ones are started again and go on from their last checkpoint.
+    SWEEP is a YAML file, the name of one in 'sweeps/', or the name of a sweep that was submitted or imported.
+    Submitting again is safe: finished cells stay as they are, failed and lost ones are started again and go
+    on from their last checkpoint.
 
     \b
     Examples:
@@ -36,42 +51,72 @@ def command(
       pebench submit quickstart --cluster slurm --gpus 1 --pack 4 --slurm reservation=spring --dry-run
       pebench submit quickstart --cluster slurm --gpus 4 --nodes 2 --ranks 8
       pebench submit quickstart --profile lab
+      pebench submit quickstart --set name=short --set train.steps=100 --set seeds=1
     """
+    from pebench.sweeping.recorded import startable_sweep
+    from pebench.sweeping.sweep import find, is_there
+
     cluster = cluster or ("slurm" if profile else "inline")
-    from pebench.sweeping.sweep import find, load_sweep
+    loaded = [startable_sweep(runs, sweep, settings) for sweep in sweeps]
+    beside = find(sweeps[0]) if profile and is_there(sweeps[0]) else None
+    resources = requested(beside, cluster, profile, options)
+    if not dry_run:
+        return max(start(sweep, runs, cluster, resources, as_json=as_json) for sweep in loaded)
+    from pebench.submission.dry_run import as_object, lines
+    from pebench.submission.submit import preview
 
-    resources = requested(find(sweep) if profile else None, cluster, profile, options)
-    loaded = load_sweep(sweep, runs)
-    if dry_run:
-        from pebench.submission.dry_run import lines
-        from pebench.submission.submit import preview
-
-        for line in lines(loaded, runs, cluster, resources, preview(loaded, runs, cluster, resources)):
+    for sweep in loaded:
+        found = preview(sweep, runs, cluster, resources)
+        said = [json.dumps(as_object(sweep.name, found.submitted))]
+        for line in said if as_json else lines(sweep, runs, cluster, resources, found):
             click.echo(line)
-        return 0
-    return start(loaded, runs, cluster, resources)
+    return 0
 
 
-def start(sweep: Any, runs: Path, cluster: Any, resources: Any, **choice: Any) -> int:
+RETRIED = ("failed", "lost", "cancelled")
+"""States with an option of ``pebench retry``."""
+
+_LEFT = {
+    "missing": "'pebench submit' starts what has never begun",
+    "unreadable": "'pebench status' says what is damaged",
+}
+
+
+def start(
+    sweep: Any, runs: Path, cluster: Any, resources: Any, *, as_json: bool = False, **choice: Any
+) -> int:
     """Submits a sweep, says what was started, and carries it out where that is to be done here.
 
     Args:
         sweep, runs, cluster, resources, choice: see `pebench.submission.submit.submit`.
+        as_json: whether to say it in JSON.
 
     Returns:
         The exit status.
     """
-    from pebench.submission.submit import execution_of, submit
+    from pebench.submission.dry_run import as_object
+    from pebench.submission.submit import execution_of, idle_devices, submit
 
+    if idle := idle_devices(sweep, resources):
+        click.echo(f"pebench: {idle}", err=True)
     submitted = submit(sweep, runs, cluster, resources, **choice)
+    if as_json:
+        click.echo(json.dumps(as_object(sweep.name, submitted)))
+        return _inline(sweep, runs, submitted, execution_of(sweep, resources)) if cluster == "inline" else 0
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     click.echo(f"{sweep.name}: {len(submitted.started)} of {len(sweep.cells)} cells to start, {known}.")
+    for state, left in submitted.left.items():
+        how = f"'pebench retry {sweep.name} --{state}' starts them" if state in RETRIED else _LEFT[state]
+        click.echo(f"{len(left)} {state} {'is' if len(left) == 1 else 'are'} left: {how}.")
     if cluster == "inline":
         return _inline(sweep, runs, submitted, execution_of(sweep, resources))
     jobs = ", ".join(submission.job for submission in submitted.submissions if submission.job)
     if jobs:
         click.echo(f"SLURM jobs: {jobs}")
-    click.echo(f"pebench status {sweep.name} tells how they go.")
+    if submitted.started or submitted.busy:
+        click.echo(f"pebench status {sweep.name} tells how they go.")
+    else:
+        click.echo(f"pebench leaderboard {sweep.name} writes what they found.")
     return 0
 
 
@@ -81,7 +126,8 @@ def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
 
     if not submitted.started:
         return 0
-    outcome = carry_out(runs, submitted.submissions[0], execution, display())
+    shown = display(quiet=click.get_current_context().obj["quiet"])
+    outcome = carry_out(runs, submitted.submissions[0], execution, shown)
     for run_id, message in outcome.failed.items():
         click.echo(
             f"pebench: {run_id} failed: {message.rstrip('.')}; see {runs / run_id / 'log.txt'}.", err=True

@@ -20,6 +20,9 @@ from pebench.parameters import runs_option
 def command(runs: Path, port: int | None, every: float) -> None:
     """Browse the runs in MLflow, on this machine, kept up to date while they go on.
 
+    The address holds a token, without which the pages let nobody in: others who are logged in here cannot
+    read along. MLflow's assistant, which runs commands, is off.
+
     \b
     Examples:
       pebench ui

@@ -41,6 +41,24 @@ class DatasetRows:
         """Stands for the content of local files, or for the name, version and hash of a set on the hub."""
         return digest([identity(self._builder()), self.split, self.column, self.lines])
 
+    def check(self) -> None:
+        """Reads the first row of a set whose files are named; nothing is fetched.
+
+        Raises:
+            UserError: a file, the split or the column is not there.
+        """
+        named = [path for _, paths in self.files for path in paths]
+        if not named or any("://" in path for path in named):
+            return
+        # What stands for several files is the library's to find.
+        missing = [path for path in named if not set("*?[") & set(path) and not Path(path).exists()]
+        if missing:
+            raise UserError(f"dataset '{self.dataset}': no file at '{missing[0]}'.")
+        with explained(self.dataset):
+            first: dict[str, Any] = next(iter(self._builder().as_streaming_dataset(split=self.split)), {})
+        if self.column not in first:
+            raise unknown(f"column of dataset '{self.dataset}'", self.column, list(first))
+
     def documents(self) -> Iterator[Iterator[str]]:
         """The rows, or all of them as lines of one document; line ends are made one newline."""
         texts = self._texts()

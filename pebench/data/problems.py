@@ -1,15 +1,11 @@
 """Algorithmic problems: questions and answers in symbols, of any length, drawn from a generator.
 
 Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466) compare encodings on most of these; the others are
-common in work on length generalization (Deletang et al. 2023, https://arxiv.org/abs/2207.02098) and on states
-(flip-flops: Liu et al. 2023, https://arxiv.org/abs/2306.00946; products in A5: Merrill et al. 2024,
-https://arxiv.org/abs/2404.08819), or ask for contents by places (Gopalakrishnan et al. 2025,
-https://arxiv.org/abs/2509.10534).
+common in work on length generalization (Deletang et al. 2023, https://arxiv.org/abs/2207.02098).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -99,50 +95,6 @@ def _addition(turned: bool) -> Callable[[int, torch.Generator], Question]:
     return draw
 
 
-def _flip_flop(ignored: float) -> Callable[[int, torch.Generator], Question]:
-    def draw(length: int, draws: torch.Generator) -> Question:
-        """So many instructions with a bit each: the first writes its bit, others write, read what was written
-        last, or are ignored, which so large a share is; and what a last one reads."""
-        kinds, bits = torch.rand(length, generator=draws).tolist(), _drawn(("0", "1"), length, draws)
-        written, stored = ["w", bits[0]], bits[0]
-        for kind, bit in zip(kinds[1:], bits[1:], strict=True):
-            if kind < ignored:
-                written += ["i", bit]
-            elif kind < (1 + ignored) / 2:
-                written += ["w", bit]
-                stored = bit
-            else:
-                written += ["r", stored]
-        return Question((*written, "r"), (stored,))
-
-    return draw
-
-
-def _word_problem(length: int, draws: torch.Generator) -> Question:
-    """The product of so many even permutations of five, each applied to what those before it made."""
-    numbers = torch.randint(len(_EVEN), (length,), generator=draws).tolist()
-    state = tuple(range(5))
-    for number in numbers:
-        state = tuple(_EVEN[number][place] for place in state)
-    return Question(tuple(_ELEMENTS[number] for number in numbers), (_ELEMENTS[_EVEN.index(state)],))
-
-
-def _indirect_indexing(length: int, draws: torch.Generator) -> Question:
-    """So many keys, all different, and the one that stands up to nine places before or behind another."""
-    keys = [_KEYS[number] for number in torch.randperm(len(_KEYS), generator=draws)[:length].tolist()]
-    source = int(torch.randint(length, (), generator=draws))
-    low, high = max(source - 9, 0), min(source + 9, length - 1)
-    place = int(torch.randint(low, high + 1, (), generator=draws))
-    return Question((*keys, "?", keys[source], f"{place - source:+}"), (keys[place],))
-
-
-def _is_even(permutation: tuple[int, ...]) -> bool:
-    return sum(a > b for a, b in itertools.combinations(permutation, 2)) % 2 == 0
-
-
-_EVEN = [permutation for permutation in itertools.permutations(range(5)) if _is_even(permutation)]
-_ELEMENTS = tuple(f"g{number}" for number in range(len(_EVEN)))
-_SHIFTS = tuple(f"{shift:+}" for shift in range(-9, 10))
 _KEYS = tuple(f"k{number}" for number in range(256))
 
 
@@ -155,7 +107,6 @@ def _drawn(symbols: Sequence[str], count: int, draws: torch.Generator) -> tuple[
 
 
 _ADDED = (*_DIGITS, "+")
-_FLIPS = ("w", "r", "i", "0", "1")
 PROBLEMS = {
     "copy": Problem(_LETTERS, "letters", _copy, lambda n: 2 * n, lambda n: n),
     "reverse": Problem(_LETTERS, "letters", _reverse, lambda n: 2 * n, lambda n: n),
@@ -169,17 +120,8 @@ PROBLEMS = {
     "associative-recall": Problem(
         (*_KEYS, *_DIGITS, "?"), "pairs", _associative_recall, lambda n: 2 * n + 3, lambda n: 1
     ),
-    "flip-flop": Problem(_FLIPS, "instructions", _flip_flop(0.8), lambda n: 2 * n + 2, lambda n: 1),
-    "flip-flop-sparse": Problem(_FLIPS, "instructions", _flip_flop(0.98), lambda n: 2 * n + 2, lambda n: 1),
-    "flip-flop-dense": Problem(_FLIPS, "instructions", _flip_flop(0.1), lambda n: 2 * n + 2, lambda n: 1),
-    "word-problem": Problem(_ELEMENTS, "permutations", _word_problem, lambda n: n + 1, lambda n: 1),
-    "indirect-indexing": Problem(
-        (*_KEYS, "?", *_SHIFTS), "places", _indirect_indexing, lambda n: n + 4, lambda n: 1
-    ),
 }
 """Every problem that is generated, by name."""
 
-MOST_KEYS = len(_KEYS)
-"""Keys that associative recall and indirect indexing can have: each stands once."""
-KEYED = ("associative-recall", "indirect-indexing")
-"""The problems with keys."""
+MOST_PAIRS = len(_KEYS)
+"""Pairs that associative recall can have: each key stands once."""

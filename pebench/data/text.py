@@ -136,6 +136,16 @@ class Corpus:
         if self.fingerprint(split) != fingerprint:
             raise UserError(f"split '{split}' of {self.name} changed while it was read: start again.")
 
+    def check(self) -> None:
+        """Looks at the beginning of what is on this machine, as the column of a table.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        for part in self.parts.values():
+            if isinstance(part, DatasetRows):
+                part.check()
+
     def _part(self, split: str) -> Part:
         if split not in self.parts:
             raise UserError(f"{self.name} has no split '{split}': there is {join_and(self.parts)}.")

@@ -180,6 +180,16 @@ class LibraryTokenizer(Tokenizer):
         return definition
 
 
+def check_tokenizer(choice: TokenizerChoice) -> None:
+    """Reads the file of a tokenizer, if it is one of a file.
+
+    Raises:
+        UserError: it is not there or no tokenizer.
+    """
+    if choice.file is not None:
+        _of_file(Path(choice.file).expanduser(), choice.end_of_text)
+
+
 def load_tokenizer(choice: TokenizerChoice, corpus: Corpus) -> Tokenizer:
     """The tokenizer of a choice; a BPE is trained on the corpus unless the cache holds it already.
 

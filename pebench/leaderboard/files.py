@@ -62,13 +62,13 @@ def _curves(collection: Collection) -> pandas.DataFrame:
 def _leaderboard(board: Board) -> pandas.DataFrame:
     """One row a group, metric, extent and extrapolation.
 
-    Throughput and memory differ from one attempt at a run to the next; every other column is the same
-    whenever its runs are carried out.
+    It holds nothing that differs from one attempt at the same runs to the next: times and memory are in
+    `_costs`.
     """
     collection, costs = board.collection, board.costs
     trained, evaluated = (costs[costs["phase"] == phase] for phase in ("training", "evaluation"))
-    trained = trained[["group", *_TRAINED]].rename(columns=_TRAINED)
-    evaluated = evaluated[[*_PLACE, *_EVALUATED]].rename(columns=_EVALUATED)
+    trained = trained[["group", "parameters", "encoding_parameters", "item"]]
+    evaluated = evaluated[[*_PLACE, "kernels"]]
     frame = board.summary.merge(trained, on="group", how="left").merge(evaluated, on=_PLACE, how="left")
     frame = _described(frame, collection)
     places = zip(frame["task"], frame["metric"], strict=True)
@@ -78,8 +78,6 @@ def _leaderboard(board: Board) -> pandas.DataFrame:
     frame["rank"] = frame["rank"].astype("Int64")
     for name in ("parameters", "encoding_parameters"):
         frame[name] = frame[name].astype("Float64")
-    for name in ("training_peak_memory_bytes", "evaluation_peak_memory_bytes"):
-        frame[name] = _whole(frame[name])
     place = ["extrapolation", "metric", "unit", "better", "extent"]
     frame["measured_on"] = [_counts(counts) for counts in frame["measured_on"]]
     means = ["mean", "low", "high", "uncertainty", "text_share", "measured_on"]
@@ -88,25 +86,7 @@ def _leaderboard(board: Board) -> pandas.DataFrame:
     return frame[[*_names(collection), *place, *means, *compared, *_COSTS, "run_ids"]]
 
 
-_TRAINED = {
-    "parameters": "parameters",
-    "encoding_parameters": "encoding_parameters",
-    "item": "item",
-    "items_per_second": "training_items_per_second",
-    "peak_memory_bytes": "training_peak_memory_bytes",
-}
-_EVALUATED = {
-    "items_per_second": "evaluation_items_per_second",
-    "peak_memory_bytes": "evaluation_peak_memory_bytes",
-    "kernels": "kernels",
-}
-"""The columns of `leaderboard.csv` by those of the mean costs: of a group, and of one of its evaluations."""
-
-_COSTS = (
-    *("parameters", "encoding_parameters", "kernels", "item"),
-    *("training_items_per_second", "evaluation_items_per_second"),
-    *("training_peak_memory_bytes", "evaluation_peak_memory_bytes"),
-)
+_COSTS = ["parameters", "encoding_parameters", "kernels", "item"]
 _PLACE = ["group", "extent", "extrapolation"]
 
 

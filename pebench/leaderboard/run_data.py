@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pebench.errors import UserError
 from pebench.examples import ByUnit, Examples
 from pebench.leaderboard.paired_test import ROUNDING, Sample
 from pebench.spec import RunSpec
@@ -138,9 +137,6 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[st
         What each run says, and a sentence for each that says too little. One whose folder or specification is
         gone counts as not begun, if the sweep still says what it was; one with another damage counts as not
         finished.
-
-    Raises:
-        UserError: a cell has no folder, and nothing says what it was.
     """
     found: list[RunData] = []
     warnings: list[str] = []
@@ -154,12 +150,8 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[st
             if run_id in written:
                 warnings.append(f"Cell {run_id} counts as not begun: {error}")
                 found.append(RunData(run_id, written[run_id], None, failure=str(error)))
-            elif folder.path.exists():
-                warnings.append(f"Cell {run_id} is left out: {error}")
             else:
-                raise UserError(
-                    f"run {run_id} of sweep '{sweep.name}' has no folder in '{runs}': submit the sweep again."
-                ) from error
+                warnings.append(f"Cell {run_id} is left out: {error}")
             continue
         try:
             read = _read(folder, spec)

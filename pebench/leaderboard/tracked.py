@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from pebench.sweeping.recorded import name_of
 from pebench.tracking.address import connect, database_file, tracking_uri, without_secrets
 from pebench.tracking.paging import all_pages
 from pebench.tracking.record import RUN_ID
+from pebench.tracking.retry import Retry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,25 +42,20 @@ def read_store(uri: str, wanted: Sequence[str]) -> list[tuple[SweepRecord, list[
     Raises:
         UserError: the store does not answer, has no such sweep, or lacks a file of a run.
     """
-    from mlflow.exceptions import MlflowException
-
     address = tracking_uri(Path("runs"), uri)
     file = database_file(address)
     if file is not None and not file.exists():
         raise UserError(f"there is no tracking store at {file}.")
-    try:
-        client = connect(address)
-        by_sweep = _by_sweep(client)
-        if not by_sweep:
-            raise UserError(f"{without_secrets(address)} holds no sweep: 'pebench sync' fills it.")
-        names = [name_of(text) for text in wanted] or sorted(by_sweep)
-        for name in names:
-            if name not in by_sweep:
-                raise unknown("sweep", name, by_sweep)
-        return [_sweep(client, name, by_sweep[name]) for name in names]
-    except MlflowException as error:
-        reason = str(error.message).partition("\n")[0]
-        raise UserError(f"cannot read {without_secrets(address)}: {reason}.") from error
+    ask = Retry(address, 20.0).call
+    client = ask(lambda: connect(address))
+    by_sweep = ask(lambda: _by_sweep(client))
+    if not by_sweep:
+        raise UserError(f"{without_secrets(address)} holds no sweep: 'pebench sync' fills it.")
+    names = [name_of(text) for text in wanted] or sorted(by_sweep)
+    for name in names:
+        if name not in by_sweep:
+            raise unknown("sweep", name, by_sweep)
+    return [ask(partial(_sweep, client, name, by_sweep[name])) for name in names]
 
 
 def _by_sweep(client: MlflowClient) -> dict[str, list[Run]]:

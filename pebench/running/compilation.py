@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -83,7 +84,9 @@ def compile_whole(
 def begin_step() -> None:
     """Says that results of compiled functions that are replayed from CUDA graphs are needed no more. In one
     step there may be any number of calls, forwards and back, in any order."""
-    torch.compiler.cudagraph_mark_step_begin()
+    # Where nothing was compiled there is nothing to replay, and this would import all of the compiler.
+    if "torch._inductor.cudagraph_trees" in sys.modules:
+        torch.compiler.cudagraph_mark_step_begin()
 
 
 def forget_compiled() -> None:

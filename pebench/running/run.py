@@ -81,6 +81,9 @@ def execute(
         return _lead(folder, spec, execution, observer, stop, ranks)
 
 
+_TELL_EVERY = 60.0
+"""Seconds between lines of the log that say how training goes."""
+
 _GO, _HOME = "go", "home"
 """Messages of the first rank to the others at the beginning."""
 
@@ -165,6 +168,7 @@ class _Run:
     ) -> None:
         self.folder, self.spec, self.execution = folder, spec, execution
         self.log, self.heartbeat, self.observer, self.stop = log, heartbeat, observer, stop
+        self._told = -math.inf
         self.ranks = ranks
         self.device = torch_device(execution.device)
         self.saved = time.monotonic()
@@ -472,6 +476,10 @@ class _Run:
         self._say_step(state.step, rate)
         if self.observer is not None:
             self.observer.training(state.step, self.spec.train.steps, values, rate)
+        if (now := time.monotonic()) - self._told >= _TELL_EVERY or state.step == self.spec.train.steps:
+            self._told = now
+            last, loss = self.spec.train.steps, values.get("train/loss", math.nan)
+            self.log.info("step %d of %d: loss %.4g, %.3g steps/s", state.step, last, loss, rate)
 
 
 def _concluded(task: AnyTask, scores: list[Score]) -> list[Score]:
@@ -515,7 +523,8 @@ class _Log(logging.FileHandler):
 def _logging(folder: RunFolder, level: int) -> Iterator[logging.Logger]:
     log = logging.getLogger(f"pebench.runs.{folder.run_id}")
     log.setLevel(level)
-    log.propagate = False
+    # "pebench --verbose" has a handler above it.
+    log.propagate = bool(logging.getLogger("pebench").handlers)
     handler = _Log(folder.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     # What is said of its data and its requests, without knowing of the run, is for its log as well.

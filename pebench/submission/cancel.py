@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.store import SweepRecord
+from pebench.store import RunFolder, SweepRecord
 from pebench.submission import scheduler, status, submissions
 from pebench.submission.exclusive import exclusive
 from pebench.submission.status import BUSY
@@ -54,6 +54,26 @@ def cancel(runs: Path, record: SweepRecord) -> Cancelled:
         for submission in chosen.values():
             _stop(runs, submission)
         return found
+
+
+def cancel_cell(runs: Path, run_id: str) -> bool:
+    """Stops one cell, wherever it is; the others of its job or its process go on.
+
+    Returns:
+        Whether it was under way.
+    """
+    runs = runs.absolute()
+    with exclusive(runs):
+        (cell,) = status.statuses(runs, [run_id])
+        if cell.state not in BUSY:
+            return False
+        # Whoever works on it sees this within a second, and whoever would begin it leaves it out.
+        RunFolder(runs / run_id).cancelled.touch()
+        job = submissions.jobs(runs, [run_id]).get(run_id)
+        alone = job is not None and job.submission.cluster == "slurm" and job.submission.pack == 1
+        if alone and job is not None and job.state == "pending" and job.number is not None:
+            scheduler.cancel_job(job.number)
+        return True
 
 
 def _stop(runs: Path, submission: Submission) -> None:

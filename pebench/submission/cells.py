@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from pebench.submission.submissions import Submission, end
 if TYPE_CHECKING:
     from pebench.running.execution import Execution, Observer, Stop
     from pebench.running.ranks import Ranks
+
+_LOOK_EVERY = 1.0
 
 STOPPED = "stopped"
 """Outcome of work that a signal stopped at a checkpoint."""
@@ -68,10 +71,27 @@ def execute_cell(
     from pebench.running.launch import execute_here
     from pebench.running.run import execute
 
+    if folder.cancelled.exists():
+        return None
+    stop = _unless_cancelled(folder, stop)
     require_same_code(folder)
     if ranks is None:
         return execute_here(folder, execution, observer=observer, stop=stop)
     return execute(folder, execution, observer=observer, stop=stop, ranks=ranks)
+
+
+def _unless_cancelled(folder: RunFolder, stop: Stop) -> Stop:
+    """Stops where the cell alone was cancelled, too. It looks once a second: a step may take less than that
+    look."""
+    looked, cancelled = time.monotonic(), False
+
+    def either() -> bool:
+        nonlocal looked, cancelled
+        if time.monotonic() - looked > _LOOK_EVERY:
+            looked, cancelled = time.monotonic(), folder.cancelled.exists()
+        return cancelled or stop()
+
+    return either
 
 
 def carry_out_cell(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pebench import quantities
 from pebench.submission import estimate
@@ -11,8 +12,25 @@ from pebench.submission.plan import Array
 from pebench.submission.progress import duration
 from pebench.submission.resources import Resources
 from pebench.submission.submissions import Cluster
-from pebench.submission.submit import Preview, execution_of
+from pebench.submission.submit import Preview, Submitted, execution_of
 from pebench.sweeping.sweep import Sweep
+
+
+def as_object(name: str, submitted: Submitted) -> dict[str, Any]:
+    """What is or would be started, as JSON has it.
+
+    Args:
+        name: of the sweep.
+        submitted: its cells.
+    """
+    return {
+        "sweep": name,
+        "started": submitted.started,
+        "finished": submitted.finished,
+        "busy": submitted.busy,
+        "left": submitted.left,
+        "jobs": [submission.job for submission in submitted.submissions if submission.job],
+    }
 
 
 def lines(

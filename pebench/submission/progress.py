@@ -52,8 +52,14 @@ class Ends(Display):
         sys.stdout.flush()
 
 
-def display() -> Display:
-    """Bars if the standard error output is a terminal, lines if it is not."""
+def display(quiet: bool = False) -> Display:
+    """Bars if the standard error output is a terminal, lines if it is not.
+
+    Args:
+        quiet: whether nothing is to be shown.
+    """
+    if quiet:
+        return Display()
     return Bars() if sys.stderr.isatty() else Lines()
 
 

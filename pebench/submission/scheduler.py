@@ -26,11 +26,15 @@ class QueuedJob(NamedTuple):
         state: SLURM's word for it, as ``RUNNING``.
         started: seconds since the epoch when it began, the last time if it was requeued; None where it has
             not or SLURM does not say.
+        reason: why it waits, in SLURM's word, as ``Priority``; empty where it does not.
+        nodes: where it runs, as ``node[1-2]``; empty where it does not.
     """
 
     number: str
     state: str
     started: float | None = None
+    reason: str = ""
+    nodes: str = ""
 
     @property
     def pending(self) -> bool:
@@ -63,14 +67,15 @@ def queue(names: Iterable[str]) -> dict[tuple[str, int], QueuedJob]:
         "squeue",
         *("--noheader", "--array", "--states=all"),
         f"--name={','.join(wanted)}",
-        "--format=%j|%K|%i|%T|%S",
+        "--format=%j|%K|%i|%T|%S|%r|%N",
     )
     found = {}
     for line in filter(None, lines.splitlines()):
-        name, index, number, state, started = line.strip().split("|")
+        name, index, number, state, started, reason, nodes = [*line.strip().split("|"), "", ""][:7]
         # A job that is no array has no index; it does the work of the first.
         place = int(index) if index.isdigit() else 0
-        found[name, place] = QueuedJob(number, state, _seconds(started))
+        why = "" if reason == "None" else reason
+        found[name, place] = QueuedJob(number, state, _seconds(started), why, nodes)
     return found
 
 

@@ -49,6 +49,8 @@ class CellStatus(Frozen):
         rate: steps a second.
         seconds_left: of training, at that rate.
         job: SLURM's number of its job.
+        node: where it runs, None where that is not known.
+        reason: why its job waits, in SLURM's word, as ``Priority``; None where it does not.
         detail: one sentence on what is wrong, empty if nothing is.
         log: the file to read about it, None before there is one.
     """
@@ -63,6 +65,8 @@ class CellStatus(Frozen):
     rate: float | None = None
     seconds_left: float | None = None
     job: str | None = None
+    node: str | None = None
+    reason: str | None = None
     detail: str = ""
     log: str | None = None
 
@@ -123,10 +127,19 @@ def _status(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:
 def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, object]:
     worker, failure = folder.worker(), folder.failure()
     progress = _progress(worker) | ({"job": job.number} if job and job.state != "gone" else {})
+    if job is not None and job.state == "pending" and job.reason:
+        progress["reason"] = job.reason
     # A worker that has written its failure may live on, with another cell.
     ended = failure is not None and (worker is None or failure.time >= worker.beat)
     if worker is not None and not ended and is_alive(worker):
-        return {"state": "running", **progress}
+        return {"state": "running", **progress, "node": worker.host}
+    if folder.cancelled.exists():
+        detail = f"at step {worker.step}" if worker else ""
+        return {
+            "state": "cancelled",
+            **{k: v for k, v in progress.items() if k != "reason"},
+            "detail": detail,
+        }
     if job is not None and job.state == "unknown":
         return {"state": "queued", **progress, "detail": f"{job.note}, so it is taken for queued"}
     if job is not None and job.state == "pending":

@@ -32,12 +32,14 @@ class Submitted:
         started: ids of the runs that were started.
         finished: ids of the runs that were finished before.
         busy: ids of the runs that had a job or a worker already.
+        left: ids of the runs that are in no state that was asked for, by their states.
         submissions: what carries the started runs out, one entry an array in SLURM.
     """
 
     started: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
+    left: dict[State, list[str]] = field(default_factory=dict)
     submissions: list[submissions.Submission] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -55,6 +57,7 @@ def submit(
     resources: Resources | None = None,
     states: frozenset[State] = IDLE,
     from_scratch: bool = False,
+    only: frozenset[str] | None = None,
 ) -> Submitted:
     """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
 
@@ -68,6 +71,7 @@ def submit(
         resources: what each job gets.
         states: of the cells to start, among those that `pebench.submission.status.IDLE` holds.
         from_scratch: whether these forget their checkpoints and begin anew.
+        only: ids of the runs to look at, None for all.
 
     Raises:
         UserError: the folder cannot be written, or the cluster refuses the jobs.
@@ -79,9 +83,12 @@ def submit(
     resources, largest = _terms(sweep, cluster, resources)
     with exclusive(runs):
         _prepare(sweep, runs)
-        cells = status.statuses(runs, [spec.run_id for spec in sweep.cells])
+        wanted = [spec.run_id for spec in sweep.cells if only is None or spec.run_id in only]
+        cells = status.statuses(runs, wanted)
         found = _sorted_by_need(cells, states)
         _release(runs, [cell for cell in cells if cell.run in found.started])
+        for run_id in found.started:
+            RunFolder(runs / run_id).cancelled.unlink(missing_ok=True)
         if from_scratch:
             for run_id in found.started:
                 RunFolder(runs / run_id).forget_progress()
@@ -126,6 +133,23 @@ def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
     return found
 
 
+def idle_devices(sweep: Sweep, resources: Resources) -> str:
+    """A sentence where the GPUs of a job are more or fewer than the processes that could use them; else
+    empty."""
+    ranks, gpus = execution_of(sweep, resources).ranks // resources.nodes, resources.gpus
+    users = ranks * resources.width
+    if gpus > users:
+        return (
+            f"--gpus {gpus} asks for more GPUs than the {users} of each node that would be used: "
+            f"--ranks {gpus * resources.nodes} shares each batch of a cell between all, --pack runs several "
+            "cells side by side."
+        )
+    if 0 < gpus < ranks:
+        shared = f"{ranks} ranks of a cell share {gpus} GPU{'s' if gpus > 1 else ''} on each node"
+        return f"{shared}: --gpus {ranks} gives each its own."
+    return ""
+
+
 def _check_path(runs: Path, cluster: Cluster) -> None:
     """Refuses a path of which SLURM or submitit would make another one.
 
@@ -144,8 +168,13 @@ def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> tuple[Resour
     resources = resources.model_copy(update={"ranks": execution_of(sweep, resources).ranks})
     _check_ranks(sweep, resources)
     if cluster == "slurm":
-        return slurm.terms(resources)
-    # The nodes of a cluster may see files that the machine of submission does not.
+        resources, largest = slurm.terms(resources)
+        try:
+            _check_data(sweep)
+        except UserError as error:
+            # The nodes of a cluster may see files that the machine of submission does not.
+            sys.stderr.write(f"pebench: on this machine: {error} If it is so where they run, jobs fail.\n")
+        return resources, largest
     _check_data(sweep)
     return resources, 0
 
@@ -177,6 +206,8 @@ def _sorted_by_need(cells: list[CellStatus], states: frozenset[State]) -> Submit
             found.busy.append(cell.run)
         elif cell.state in states:
             found.started.append(cell.run)
+        else:
+            found.left.setdefault(cell.state, []).append(cell.run)
     return found
 
 

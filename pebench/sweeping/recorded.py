@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ from pebench.errors import UserError, unknown
 from pebench.options import validated
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
-from pebench.store import RunFolder, SweepRecord, read_sweeps
+from pebench.store import RunFolder, SweepRecord, find_run, read_sweeps
 from pebench.sweeping import yaml_file
-from pebench.sweeping.sweep import Sweep, SweepFile, resolved
+from pebench.sweeping.sweep import Sweep, SweepFile, is_name, is_there, load_sweep, names, resolved
 
 
 def recorded_sweep(runs: Path, wanted: str) -> SweepRecord:
@@ -90,14 +91,76 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
     )
 
 
+def sweep_of(runs: Path, run_id: str) -> SweepRecord:
+    """The first sweep by name that a run is a cell of.
+
+    Raises:
+        UserError: there is none.
+    """
+    for record in read_sweeps(runs):
+        if run_id in record.runs:
+            return record
+    raise UserError(f"{run_id} is a cell of no sweep: 'pebench run' with what it was given goes on with it.")
+
+
+def startable_sweep(runs: Path, wanted: str, settings: Sequence[tuple[str, Any]] = ()) -> Sweep:
+    """The sweep of a file, or else the one that was submitted or imported under a name, with all its cells.
+
+    Args:
+        runs: the folder of the runs.
+        wanted: a path or a name; a file of that name counts before what was submitted.
+        settings: paths of keys of the file, and what to put there.
+
+    Raises:
+        UserError: there is neither, or something in it does not exist or does not go together.
+    """
+    records = {record.name: record for record in read_sweeps(runs)}
+    if is_there(wanted) or not (wanted in records or is_name(wanted)):
+        return load_sweep(wanted, runs, settings)
+    if wanted not in records:
+        raise unknown("sweep", wanted, [*names(), *records])
+    record = records[wanted]
+    if settings:
+        raise UserError(f"--set changes the file of a sweep, and '{wanted}' has none here any more.")
+    specs = submitted_specs(record, runs)
+    if not set(record.runs) <= specs.keys():
+        return as_submitted(runs, record)
+    file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
+    return Sweep(
+        name=record.name,
+        source=record.source,
+        cells=tuple(specs[run_id] for run_id in record.runs),
+        baseline=record.baseline,
+        execution=file.execution,
+        submitted=record,
+    )
+
+
 def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
-    """Intended cells of a record, by run id, from the text of its file; nothing where that cannot
-    be told any more, as without a plugin."""
+    """Intended cells of a record, by run id, from the text of its file and the plugins in the folders of its
+    runs; nothing where that cannot be told any more, as without a plugin."""
+    for run_id in record.runs:
+        folder = RunFolder(runs / run_id)
+        with contextlib.suppress(UserError):
+            load_plugins(folder, folder.spec())
     try:
         file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
         return {spec.run_id: spec for spec in resolved(file, runs)}
     except UserError:
         return {}
+
+
+def named_cell(runs: Path, text: str) -> str | None:
+    """The id of the run that a text names, None where it is meant as a sweep or as nothing that is there.
+
+    Raises:
+        UserError: several runs begin so.
+    """
+    if means_sweep(text, [record.name for record in read_sweeps(runs)]):
+        return None
+    if not any(path.parent.name.startswith(text) for path in runs.glob("*/spec.json")):
+        return None
+    return find_run(runs, text).run_id
 
 
 def name_of(text: str) -> str:

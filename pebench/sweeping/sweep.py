@@ -32,7 +32,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -246,19 +246,22 @@ class Sweep(Frozen):
         return SweepRecord(name=self.name, source=self.source, runs=runs, baseline=self.baseline)
 
 
-def load_sweep(sweep: str | Path, runs: Path | None = None) -> Sweep:
+def load_sweep(
+    sweep: str | Path, runs: Path | None = None, settings: Sequence[tuple[str, Any]] = ()
+) -> Sweep:
     """A sweep by the path of its file, or by its name.
 
     Args:
         sweep: ``sweeps/mine.yaml``, or ``mine``, which is looked for in ``sweeps/`` of the working folder and
             then among the sweeps that come with the package.
         runs: the folder of the runs that it may start from by their ids.
+        settings: dotted paths of keys of the file, and what to put there in place of what it says.
 
     Raises:
         UserError: it is not there, or something in it does not exist or does not go together.
     """
     path = find(sweep)
-    file, source = read(path)
+    file, source = read(path, settings)
     for plugin in file.plugins:
         load_plugin(path.parent / plugin)
     try:
@@ -278,26 +281,66 @@ def find(sweep: str | Path) -> Path:
     path = Path(sweep)
     if yaml_file.is_named(str(sweep)) or len(path.parts) > 1:
         return path
-    known = {
-        file.stem: file
-        for folder in reversed(_folders())
-        for file in sorted(folder.glob("*.yaml"))
-        if file.name != "claims.yaml"
-    }
+    known = _known()
     if str(sweep) not in known:
         raise unknown("sweep", str(sweep), known)
     return known[str(sweep)]
 
 
-def read(path: Path) -> tuple[SweepFile, str]:
+def names() -> list[str]:
+    """The names of all sweeps that have a file in ``sweeps/`` or come with the package."""
+    return list(_known())
+
+
+def _known() -> dict[str, Path]:
+    return {
+        file.stem: file
+        for folder in reversed(_folders())
+        for file in sorted(folder.glob("*.yaml"))
+        if file.name != "claims.yaml"
+    }
+
+
+def is_name(sweep: str | Path) -> bool:
+    """Whether a text is the name of a sweep, not the path of its file."""
+    return not yaml_file.is_named(str(sweep)) and len(Path(sweep).parts) <= 1
+
+
+def is_there(sweep: str | Path) -> bool:
+    """Whether a path or a name is that of a sweep's file."""
+    path = Path(sweep)
+    if yaml_file.is_named(str(sweep)) or len(path.parts) > 1:
+        return path.exists()
+    return any((folder / f"{sweep}.yaml").exists() for folder in _folders())
+
+
+def read(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> tuple[SweepFile, str]:
     """Contents of a sweep's file, and its text; no name in it is looked up yet.
+
+    Args:
+        path: of the file.
+        settings: see `load_sweep`; the text is that of the changed file then.
 
     Raises:
         UserError: it cannot be read, or a key or a value is wrong.
     """
     values, source = yaml_file.read_mapping(path)
+    if settings:
+        for setting, value in settings:
+            _put(values, setting, value)
+        source = yaml_file.text(values)
     values.setdefault("name", path.stem)
     return validated(SweepFile, values, f"sweep {path}"), source
+
+
+def _put(values: dict[str, Any], setting: str, value: Any) -> None:
+    *before, last = setting.split(".")
+    for key in before:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {setting}: '{key}' of the file holds no keys of its own.")
+        values = inner
+    values[last] = value
 
 
 def _folders() -> list[Path]:

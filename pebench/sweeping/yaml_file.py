@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def parse(text: str, owner: str) -> Any:
         raise UserError(f"{owner}{line}: {problem}.") from None
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{owner}: {' '.join(str(error).split()).rstrip('.')}.") from None
+
+
+def text(values: dict[str, Any]) -> str:
+    """The YAML of a mapping."""
+    written = io.StringIO()
+    YAML(typ="safe", pure=True).dump(values, written)
+    return written.getvalue()
 
 
 def _kind(value: Any) -> str:

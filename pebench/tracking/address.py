@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pebench.errors import UserError, join_or
 
@@ -27,7 +27,8 @@ def tracking_uri(runs: Path, given: str | None = None) -> str:
         UserError: it is not the address of a database or a server.
     """
     environment = os.environ.get("PEBENCH_TRACKING_URI") or os.environ.get("MLFLOW_TRACKING_URI")
-    uri = given or environment or f"sqlite:///{runs.resolve().parent / 'mlflow.db'}"
+    beside = runs.resolve().parent / "mlflow.db"
+    uri = given or environment or address_of_file(beside)
     if _scheme(uri) not in DATABASES + SERVERS:
         kinds = join_or(f"{scheme}://…" for scheme in ("sqlite", "postgresql", "http"))
         raise UserError(f"'{without_secrets(uri)}' is not the address of a tracking store: write {kinds}.")
@@ -36,6 +37,8 @@ def tracking_uri(runs: Path, given: str | None = None) -> str:
 
 def without_secrets(uri: str) -> str:
     """The address as it may be shown: without a user's name and password."""
+    if database_file(uri) is not None:
+        return uri
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
 
@@ -49,7 +52,13 @@ def database_file(uri: str) -> Path | None:
     """The file of an SQLite store, None for every other."""
     if _scheme(uri) != "sqlite":
         return None
-    return Path(urlsplit(uri).path.removeprefix("/")).absolute()
+    # As SQLAlchemy reads it, where '#' begins nothing.
+    return Path(unquote(uri.partition("://")[2].partition("?")[0].removeprefix("/"))).absolute()
+
+
+def address_of_file(file: Path) -> str:
+    """The address of an SQLite store in a file."""
+    return f"sqlite:///{str(file).replace('%', '%25').replace('?', '%3F')}"
 
 
 def experiment_key(experiment_id: str, created: int | None) -> str:

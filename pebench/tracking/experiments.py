@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pebench.tracking.address import artifact_folder, experiment_key
 from pebench.tracking.paging import all_pages
 from pebench.tracking.record import UNSORTED, Headline
-from pebench.tracking.view import TAG, page, view
+from pebench.tracking.view import TAG, TASKS, page, tasks, view
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -64,6 +64,7 @@ class Experiments:
             _PRIMARY: experiment.tags.get(_PRIMARY, headline.metric),
             _GREATER: experiment.tags.get(_GREATER, str(headline.higher_is_better)),
             TAG: view(experiment.tags, headline),
+            TASKS: tasks(experiment.tags, headline),
         }
         for tag, value in tags.items():
             if experiment.tags.get(tag) != value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import tempfile
 import threading
@@ -17,15 +18,18 @@ from typing import TYPE_CHECKING, TypeVar
 from pebench.errors import UserError
 from pebench.tracking.address import connect, database_file, without_secrets
 from pebench.tracking.experiments import Experiments
-from pebench.tracking.mlflow_internals import LogPoints, transaction
+from pebench.tracking.mlflow_internals import Active, LogPoints, transaction
 from pebench.tracking.paging import all_pages
 from pebench.tracking.prepare import Prepared
-from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, Measured, Record
+from pebench.tracking.record import ORIGIN, RESULT, RUN_ID, SWEEP, Measured, Record
 from pebench.tracking.retry import Retry, StoreUnavailableError
 from pebench.tracking.sync_state import SyncedRun
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Dataset, Metric, Run
+    from mlflow.store.entities import PagedList
+
+    from pebench.tracking.sweep_results import SweepResults
 
 _AT_ONCE = 4
 """Runs that a server is given at once. It loses its own database's connections from about 15 requests on."""
@@ -66,15 +70,18 @@ class Mirror:
         self._retry = Retry(uri, retry_seconds).call
         self._client = self._retry(lambda: connect(uri))
         self._experiments = self._retry(lambda: Experiments(self._client, uri))
-        self._seen_experiments = self._experiments.keys()
         self._searching = threading.Lock()
+        self._active_at_start = self._retry(self._look)
         # SQLite has one writer at a time, and one transaction for many runs waits for the disk but once.
         self._in_one_transaction = database_file(uri) is not None
 
     @property
-    def experiments(self) -> frozenset[str]:
-        """The keys of the experiments that were in the store when the pass began, see `Experiments.key`."""
-        return self._seen_experiments
+    def active(self) -> Active:
+        """What was in the store when the pass began."""
+        return self._active_at_start
+
+    def _look(self) -> Active:
+        return Active(self._experiments.keys(), frozenset(self._tracked.values()))
 
     def bring(
         self, batch: Sequence[Prepared], known: Mapping[str, SyncedRun]
@@ -104,6 +111,59 @@ class Mirror:
                 self._to_remember(prepared, outcome) if isinstance(outcome, _Written) else outcome
             )
         return outcomes
+
+    def bring_sweep(self, results: SweepResults, known: SyncedRun | None) -> SyncedRun:
+        """Makes the run of a sweep itself what its results are.
+
+        Args:
+            results: of the sweep.
+            known: what is remembered of that run.
+
+        Raises:
+            UserError: the store does not take it.
+        """
+        place = self._retry(partial(self._experiments.provide, results.sweep))
+        run = self._run_of_sweep(results.sweep, place, known)
+        tags = {"status": f"{results.finished}/{results.cells}", "mlflow.note.content": results.note}
+        for name, text in tags.items():
+            if run.data.tags.get(name) != text:
+                self._retry(partial(self._client.set_tag, run.info.run_id, name, text))
+        for name, text in results.files.items():
+            self._retry(partial(self._client.log_text, run.info.run_id, text, name))
+        status = "FINISHED" if results.finished == results.cells else "RUNNING"
+        if run.info.status != status:
+            self._retry(partial(self._client.update_run, run.info.run_id, status=status))
+        return SyncedRun(
+            tracked=run.info.run_id,
+            experiment=self._experiments.key(place),
+            signature=results.signature,
+            steps={},
+        )
+
+    def _run_of_sweep(self, sweep: str, place: str, known: SyncedRun | None) -> Run:
+        from mlflow.entities import ViewType
+
+        def found(view: int) -> Run | None:
+            condition = f"tags.`{SWEEP}` = '{sweep}'"
+            return next(iter(self._client.search_runs([place], condition, view, max_results=1)), None)
+
+        remembered = self._retry(partial(self._active, known.tracked)) if known is not None else None
+        if remembered is not None:
+            return remembered
+        if (there := self._retry(partial(found, ViewType.ACTIVE_ONLY))) is not None:
+            return there
+        if (binned := self._retry(partial(found, ViewType.DELETED_ONLY))) is not None:
+            self._retry(partial(self._client.restore_run, binned.info.run_id))
+            return self._retry(partial(self._client.get_run, binned.info.run_id))
+        attempts = itertools.count()
+        tags = {SWEEP: sweep, "sweep": sweep, "mlflow.source.name": "pebench"}
+
+        def create() -> Run:
+            # The request before this one got no answer, but the store may have carried it out.
+            made = found(ViewType.ACTIVE_ONLY) if next(attempts) else None
+            return made or self._client.create_run(place, run_name=f"all of {sweep}", tags=tags)
+
+        return self._retry(create)
 
     def _to_remember(self, prepared: Prepared, written: _Written) -> SyncedRun:
         return SyncedRun(
@@ -168,8 +228,15 @@ class Mirror:
         with self._searching:
             tracked = None if remembered else self._tracked.get(record.run_id)
         run = remembered or self._active(tracked)
-        if run is None or _continues(run, record):
-            return run
+        place = self._experiments.provide(record.experiment)
+        if run is None:
+            return self._taken_from_bin(record, place)
+        if _continues(run, record):
+            if run.info.experiment_id == place:
+                return run
+            # Runs cannot be moved. It stands where it would if it were mirrored for the first time.
+            self._client.delete_run(run.info.run_id)
+            return self._taken_from_bin(record, place)
         if remembered is None:
             raise UserError(
                 f"{record.run_id} is in {without_secrets(self._uri)} from another attempt: delete run "
@@ -177,6 +244,16 @@ class Mirror:
             )
         self._client.delete_run(run.info.run_id)
         return None
+
+    def _taken_from_bin(self, record: Record, place: str) -> Run | None:
+        """The run of the folder that somebody deleted in that experiment, which is there again from now on;
+        None if there is none. So it never is there twice, if it is taken out of the bin by hand too."""
+        with self._searching:
+            binned = self._binned.pop((record.run_id, place), None)
+        if binned is None or not _continues(binned, record):
+            return None
+        self._client.restore_run(binned.info.run_id)
+        return self._client.get_run(binned.info.run_id)
 
     def _active(self, tracked: str | None) -> Run | None:
         from mlflow.exceptions import MlflowException
@@ -200,13 +277,23 @@ class Mirror:
                 self._client.delete_run(run.info.run_id)
         return found
 
-    def _search(self, condition: str) -> list[Run]:
+    @cached_property
+    def _binned(self) -> dict[tuple[str, str], Run]:
+        """The deleted runs by run id and experiment, of several the one that was begun last."""
+        from mlflow.entities import ViewType
+
+        found = self._search(f"tags.`{RUN_ID}` != ''", ViewType.DELETED_ONLY)
+        ordered = sorted(found, key=lambda run: (run.info.start_time, str(run.info.run_id)))
+        return {(run.data.tags[RUN_ID], run.info.experiment_id): run for run in ordered}
+
+    def _search(self, condition: str, view: int = 1) -> list[Run]:
+        """Runs of all experiments; 1 is `ViewType.ACTIVE_ONLY`."""
         ids = self._experiments.ids()
-        return list(
-            all_pages(
-                lambda token: self._client.search_runs(ids, condition, max_results=1000, page_token=token)
-            )
-        )
+
+        def search(token: str | None) -> PagedList[Run]:
+            return self._client.search_runs(ids, condition, view, max_results=1000, page_token=token)
+
+        return list(all_pages(search))
 
     def _create(self, record: Record) -> Run:
         attempts = itertools.count()
@@ -233,7 +320,7 @@ class Mirror:
         A point that is logged again after a kill is the same row in the store, for its time is that of the
         file.
         """
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import DatasetInput, Param, RunTag
 
         tracked, there = run.info.run_id, run.data
         tags = [RunTag(name, text) for name, text in record.tags.items() if there.tags.get(name) != text]
@@ -246,6 +333,11 @@ class Mirror:
         ordered = sorted(last.values(), key=lambda metric: metric.key not in scores)
         self._retry(partial(self._client.log_batch, tracked, ordered, parameters, tags))
         log_points(tracked, [metric for metric in metrics if last[metric.key] is not metric])
+        inputs = run.inputs.dataset_inputs if run.inputs is not None else []
+        known = {(each.dataset.name, each.dataset.digest) for each in inputs}
+        if datasets := [data for data in _datasets(record) if (data.name, data.digest) not in known]:
+            used = [DatasetInput(data) for data in datasets]
+            self._retry(partial(self._client.log_inputs, tracked, used))
 
     def _log_points(self, tracked: str, points: Sequence[Metric]) -> None:
         for start in range(0, len(points), _A_REQUEST):
@@ -288,6 +380,16 @@ def _new_metrics(points: Iterable[Measured], past: Mapping[str, int]) -> tuple[d
             steps[point.metric] = point.step
             new.append(Metric(point.metric, point.value, point.time, point.step))
     return steps, new
+
+
+def _datasets(record: Record) -> list[Dataset]:
+    """The data of a run in MLflow's words, which has room for 36 letters of a fingerprint."""
+    from mlflow.entities import Dataset
+
+    return [
+        Dataset(name[:500], fingerprint[:36], "local", json.dumps({"fingerprint": fingerprint}))
+        for name, fingerprint in sorted(record.data.items())
+    ]
 
 
 def _continues(run: Run, record: Record) -> bool:

@@ -1,22 +1,24 @@
 """Everything that pebench uses of MLflow beyond its public interface, tried with version 3.17.
 
-All of it concerns the SQLite store: its file is made at once, looked into without importing MLflow, and
-written to in one transaction for many requests, each of which would wait for the disk alone.
+Most of it concerns the SQLite store: its file is made at once, looked into without importing MLflow, and
+written to in one transaction for many requests, each of which would wait for the disk alone. And the server
+is taken as an application, since it knows no guard before it.
 `tests/test_private_interfaces.py` says what breaks where MLflow changes any of it.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock
 
 from pebench import atomic
-from pebench.tracking.address import artifact_folder, database_file, experiment_key
+from pebench.tracking.address import address_of_file, artifact_folder, database_file, experiment_key
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -29,8 +31,20 @@ LogPoints = Callable[[str, "Sequence[Metric]"], None]
 are not there yet."""
 
 
-def experiments_of_file(uri: str) -> frozenset[str] | None:
-    """The keys of the active experiments of an SQLite store, see `pebench.tracking.address.experiment_key`.
+class Active(NamedTuple):
+    """What is in a store, and not in its bin.
+
+    Attributes:
+        experiments: keys of the experiments, see `pebench.tracking.address.experiment_key`.
+        runs: the store's ids of the runs.
+    """
+
+    experiments: frozenset[str]
+    runs: frozenset[str]
+
+
+def active_in_file(uri: str) -> Active | None:
+    """What is in an SQLite store.
 
     Asked of the file itself, so that a pass with nothing to do need not import MLflow.
 
@@ -45,9 +59,11 @@ def experiments_of_file(uri: str) -> frozenset[str] | None:
             rows = connection.execute(
                 "SELECT experiment_id, creation_time FROM experiments WHERE lifecycle_stage = 'active'"
             ).fetchall()
+            runs = connection.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'").fetchall()
         except sqlite3.DatabaseError:
             return None
-    return frozenset(experiment_key(str(number), created) for number, created in rows)
+    keys = frozenset(experiment_key(str(number), created) for number, created in rows)
+    return Active(keys, frozenset(tracked for (tracked,) in runs))
 
 
 def create_store(uri: str) -> None:
@@ -66,8 +82,27 @@ def create_store(uri: str) -> None:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         with atomic.replacing(file) as temporary:
-            store = SqlAlchemyStore(f"sqlite:///{temporary}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+            store = SqlAlchemyStore(address_of_file(temporary), artifacts.as_uri())  # type: ignore[no-untyped-call]
             store.engine.dispose()
+
+
+def server_application(uri: str, artifacts: str) -> Any:
+    """MLflow's server, with its interface and its pages, as an ASGI application in this process.
+
+    Args:
+        uri: the database.
+        artifacts: address of the folder of artifacts, empty where the store decides.
+    """
+    # It knows by this module that it is a server, and guards against other sites' scripts then.
+    import uvicorn  # noqa: F401
+    from mlflow.server import constants
+
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = uri
+    if artifacts:
+        os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = artifacts
+    from mlflow.server.fastapi_app import app
+
+    return app
 
 
 @contextmanager

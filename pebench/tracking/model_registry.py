@@ -58,7 +58,7 @@ def register(runs: Path, folder: RunFolder, name: str | None, uri: str | None) -
     model = name or f"{spec.task.name}-{spec.encoding.name}"
     address = tracking_uri(runs, uri)
     problems = sync(runs, address).problems
-    seen = sync_state.load(sync_state.state_file(runs, address)).get(folder.run_id)
+    seen = sync_state.load(sync_state.state_file(runs, address)).runs.get(folder.run_id)
     if seen is None:
         raise UserError(f"{folder.run_id} could not be mirrored: {' '.join(problems)}")
     ask = Retry(address, 20.0).call

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pebench.scores import default_extrapolation, extent_name, score_name
+from pebench.scores import default_extrapolation, extent_name, positions, score_name
 from pebench.settings import settings
 from pebench.spec import RunSpec
 from pebench.store import Failure, Point, Result, RunFolder, Sample
@@ -19,6 +19,8 @@ UNSORTED = "pebench"
 RUN_ID = "pebench.run_id"
 ORIGIN = "pebench.origin"
 RESULT = "pebench.result"
+SWEEP = "pebench.sweep"
+"""The tag of the run of a sweep itself, which none of its cells has."""
 
 
 class Measured(NamedTuple):
@@ -34,11 +36,13 @@ class Headline(NamedTuple):
     """The metric that a task is judged by.
 
     Attributes:
+        task: its name.
         metric: its name at the trained extent, or at the first evaluated one.
         scores: its names at every extent, by the encoding's default extrapolation.
         higher_is_better: which way is up.
     """
 
+    task: str
     metric: str
     scores: tuple[str, ...]
     higher_is_better: bool
@@ -55,10 +59,12 @@ class Record:
         parameters: the settings by dotted name.
         tags: what runs are filtered by; `ORIGIN` and `RESULT` among them tell one attempt from another.
         points: the metrics in file order, the final scores last. After a resume a step stands twice. A step
-            is an update; that of a metric `by-tokens/…` a token, that of `system/…` a second; a score has 0.
+            is an update; of `by-tokens/…` it is a token, of `by-extent/…` a position, of `system/…` a second;
+            of a score it is 0.
         status: in MLflow's words.
         start, end: milliseconds since the epoch; no end while the run goes on.
         headline: None before there is a result.
+        data: fingerprints of the data that it read, by name.
     """
 
     run_id: str
@@ -71,6 +77,7 @@ class Record:
     start: int
     end: int | None
     headline: Headline | None
+    data: Mapping[str, str]
 
 
 def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
@@ -92,7 +99,7 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
     item = result.cost.item if result else folder.provenance().get("item")
     return Record(
         run_id=folder.run_id,
-        name=f"{spec.encoding.label or spec.encoding.name} · seed {spec.seed}",
+        name=f"{spec.encoding.label or spec.encoding.name} · {spec.task.name} · seed {spec.seed}",
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
         tags=_tags(folder, spec, result, failure, points, sweeps),
@@ -100,7 +107,8 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
-        headline=_headline(task_record(spec, folder.provenance()), result) if result else None,
+        headline=_headline(spec, task_record(spec, folder.provenance()), result) if result else None,
+        data=folder.provenance().get("data", {}),
     )
 
 
@@ -201,13 +209,19 @@ def _load(samples: Sequence[Sample]) -> list[Measured]:
 def _scores(result: Result, time: int, course: Collection[str]) -> list[Measured]:
     """Those that have a course end it, and are there already."""
     default = default_extrapolation(result)
-    named = ((score_name(score, default), score.value) for score in result.scores)
-    return [
-        Measured(name, 0, time, value) for name, value in named if value is not None and name not in course
-    ]
+    scores = [(score, score.value) for score in result.scores if score.value is not None]
+    named = [(score_name(score, default), value) for score, value in scores]
+    found = [Measured(name, 0, time, value) for name, value in named if name not in course]
+    # The headline once more, a step a position: MLflow draws the score against the extent.
+    headline = next(iter(result.metrics), None)
+    curve = [(score, value) for score, value in scores if score.metric == headline]
+    for score, value in sorted(curve, key=lambda pair: positions(pair[0].extent)):
+        name = score.metric if score.extrapolation == default else f"{score.metric}/{score.extrapolation}"
+        found.append(Measured(f"by-extent/{name}", positions(score.extent), time, value))
+    return found
 
 
-def _headline(task: TaskRecord, result: Result) -> Headline | None:
+def _headline(spec: RunSpec, task: TaskRecord, result: Result) -> Headline | None:
     default = default_extrapolation(result)
     metric = next(iter(result.metrics), None)
     scores = [s for s in result.scores if s.metric == metric and s.extrapolation == default]
@@ -215,7 +229,9 @@ def _headline(task: TaskRecord, result: Result) -> Headline | None:
         return None
     shown = next((score for score in scores if score.extent == task.trained_extent), scores[0])
     names = tuple(score_name(score, default) for score in scores)
-    return Headline(score_name(shown, default), names, result.metrics[metric].higher_is_better)
+    return Headline(
+        spec.task.name, score_name(shown, default), names, result.metrics[metric].higher_is_better
+    )
 
 
 def _milliseconds(seconds: float) -> int:

@@ -38,6 +38,7 @@ class Retry:
             UserError: the store refuses.
         """
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import DatabaseError
         from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
         retrying = Retrying(
@@ -55,18 +56,27 @@ class Retry:
                 ) from error
             if isinstance(error, MlflowException):
                 raise UserError(f"{self._store} refuses: {_reason(error)}.") from error
+            if isinstance(error, DatabaseError):
+                raise UserError(f"{self._store} cannot be used ({_reason(error)}).") from error
+            if isinstance(error, OSError) and error.strerror:
+                raise StoreUnavailableError(
+                    f"{self._store} takes no more ({error.strerror}): nothing is lost, sync again later."
+                ) from error
             raise
 
 
 def _may_pass(error: BaseException) -> bool:
     import requests
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError
 
     if isinstance(error, MlflowException):
         return error.error_code in _PASSING
-    return isinstance(error, requests.RequestException)
+    # MLflow hands SQLAlchemy's errors on as they are when it opens a database: a lock, a full disk, a server
+    # that does not listen.
+    return isinstance(error, requests.RequestException | OperationalError)
 
 
 def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""MLflow's own pages over the tracking store, on this machine alone, with a sync loop behind them."""
+"""MLflow's own pages over the tracking store, for one user of this machine, with a sync loop behind them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pebench.errors import UserError
 from pebench.tracking.address import connect, is_server, tracking_uri, without_secrets
 from pebench.tracking.experiments import Experiments
 from pebench.tracking.mlflow_internals import create_store
-from pebench.tracking.server import HOST, available_port, log_file, server
+from pebench.tracking.retry import Retry
+from pebench.tracking.server import listening, log_file, server
 from pebench.tracking.sync import sync
 
 
@@ -42,18 +43,20 @@ def serve(
         raise UserError(
             f"{shown} has pages of its own: open it, and keep it up to date with `pebench sync --watch 10`."
         )
-    create_store(address)
+    ask = Retry(address, 20.0).call
+    ask(lambda: create_store(address))
     sync(runs, address)
-    chosen = available_port(port)
-    with server(runs, address, chosen) as process:
-        root = f"http://{HOST}:{chosen}/"
-        tables = {name: root + page for name, page in Experiments(connect(address), address).pages().items()}
-        announce(f"{root}#/experiments?workflowType=machine_learning", tables)
-        while process.poll() is None:
+    with server(runs, address, listening(port)) as pages:
+        tables = ask(lambda: Experiments(connect(address), address).pages())
+        announce(
+            pages.address("#/experiments?workflowType=machine_learning"),
+            {name: pages.address(page) for name, page in tables.items()},
+        )
+        while pages.process.poll() is None:
             time.sleep(every)
             try:
                 for problem in sync(runs, address).problems:
                     warn(problem)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 warn(str(error))
     raise UserError(f"MLflow's server ended by itself: {log_file(runs)} says why.")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.store import RunFolder, read_sweeps
-from pebench.tracking import sync_state
+from pebench.store import RunFolder, SweepRecord, read_sweeps
+from pebench.tracking import sweep_results, sync_state
 from pebench.tracking.address import tracking_uri
 from pebench.tracking.mirror import Mirror
-from pebench.tracking.mlflow_internals import experiments_of_file
+from pebench.tracking.mlflow_internals import Active, active_in_file
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
+from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync_state import SyncedRun
 
 _SAVE_EVERY = 5.0
@@ -75,21 +76,37 @@ def sync(
     with _alone(runs):
         path = sync_state.state_file(runs, address)
         known = sync_state.load(path)
-        sweeps = _sweeps_of_runs(runs)
+        records = read_sweeps(runs)
+        sweeps = _sweeps_of_runs(records)
         folders = (RunFolder(path.parent) for path in sorted(runs.glob("*/spec.json")))
         begun = [each for folder in folders if (each := _look(folder, sweeps[folder.run_id]))]
-        there = experiments_of_file(address)
-        if there is not None and not _changed(begun, known, there):
+        there = active_in_file(address)
+        if there is not None and not (
+            _changed(begun, known.runs, there) or sweep_results.changed(runs, records, known.sweeps, there)
+        ):
             return Outcome(unchanged=len(begun))
         mirror = Mirror(address, retry_seconds)
-        known = {name: seen for name, seen in known.items() if seen.experiment in mirror.experiments}
-        changed = _changed(begun, known, mirror.experiments)
+        active = mirror.active
+        there_still = {n: seen for n, seen in known.runs.items() if seen.experiment in active.experiments}
+        known = known.model_copy(update={"runs": there_still})
+        changed = _changed(begun, known.runs, active)
         outcome = Outcome(unchanged=len(begun) - len(changed))
+        save = partial(sync_state.save, path, known)
         try:
-            _bring_all(mirror, changed, known, outcome, partial(sync_state.save, path, known), progress)
+            _bring_all(mirror, changed, known.runs, outcome, save, progress)
+            results = sweep_results.changed(runs, records, known.sweeps, active)
+            for name, (record, signature) in results.items():
+                try:
+                    found = sweep_results.read(runs, record, sweeps, signature)
+                    known.sweeps[name] = mirror.bring_sweep(found, known.sweeps.get(name))
+                except StoreUnavailableError:
+                    raise
+                except UserError as error:
+                    outcome.problems.append(f"the results of sweep '{name}' could not be mirrored: {error}")
         finally:
-            if changed:
-                sync_state.save(path, known)
+            # What ended the pass is more to the point; without the memory the next one takes longer.
+            with suppress(OSError):
+                save()
     return outcome
 
 
@@ -141,14 +158,14 @@ def _look(folder: RunFolder, sweeps: Sequence[str]) -> Changed | None:
     return Changed(folder, sweeps, signature) if signature is not None else None
 
 
-def _changed(
-    begun: Iterable[Changed], known: Mapping[str, SyncedRun], experiments: Collection[str]
-) -> list[Changed]:
-    """The runs that were not mirrored as they are now, or into an experiment that is gone."""
+def _changed(begun: Iterable[Changed], known: Mapping[str, SyncedRun], active: Active) -> list[Changed]:
+    """The runs that were not mirrored as they are now, or were deleted in the store since."""
 
     def is_current(run: Changed) -> bool:
         seen = known.get(run.folder.run_id)
-        return seen is not None and seen.signature == run.signature and seen.experiment in experiments
+        if seen is None or seen.signature != run.signature:
+            return False
+        return seen.experiment in active.experiments and seen.tracked in active.runs
 
     return [run for run in begun if not is_current(run)]
 
@@ -164,9 +181,9 @@ def _alone(runs: Path) -> Iterator[None]:
         yield
 
 
-def _sweeps_of_runs(runs: Path) -> dict[str, list[str]]:
+def _sweeps_of_runs(records: Iterable[SweepRecord]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = defaultdict(list)
-    for sweep in read_sweeps(runs):
+    for sweep in records:
         for run_id in sweep.runs:
             names[run_id].append(sweep.name)
     return names

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pebench import atomic
 from pebench.spec import Frozen
@@ -34,8 +34,16 @@ class SyncedRun(Frozen):
     steps: dict[str, int]
 
 
-class _SyncState(Frozen):
-    runs: Mapping[str, SyncedRun]
+class SyncState(Frozen):
+    """What a store holds.
+
+    Attributes:
+        runs: by run id.
+        sweeps: the runs of the sweeps themselves, by the sweep's name.
+    """
+
+    runs: dict[str, SyncedRun] = Field(default_factory=dict)
+    sweeps: dict[str, SyncedRun] = Field(default_factory=dict)
 
 
 def signature(folder: RunFolder, sweeps: Sequence[str]) -> str | None:
@@ -61,18 +69,18 @@ def state_file(runs: Path, uri: str) -> Path:
     return runs / ".sync" / f"{hashlib.sha256(uri.encode()).hexdigest()[:16]}.json"
 
 
-def load(path: Path) -> dict[str, SyncedRun]:
-    """The saved state by run id; empty where the file is gone or of another version.
+def load(path: Path) -> SyncState:
+    """The saved state; empty where the file is gone or of another version.
 
     All of it can be found again in the folders and in the store.
     """
     try:
-        return dict(_SyncState.model_validate_json(path.read_bytes()).runs)
+        return SyncState.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        return {}
+        return SyncState()
 
 
-def save(path: Path, runs: Mapping[str, SyncedRun]) -> None:
+def save(path: Path, state: SyncState) -> None:
     """Remembers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(path, _SyncState(runs=runs).model_dump_json() + "\n")
+    atomic.write_text(path, state.model_dump_json() + "\n")

@@ -49,14 +49,10 @@ def preempt(node: str) -> None:
 
 
 def leaderboard(place: Path, runs: Path, name: str) -> list[dict[str, str]]:
-    """The rows of the table, digit by digit, without what a run cost in time and memory this time."""
+    """The rows of the table, digit by digit."""
     assert main(["leaderboard", "tiny", "--runs", str(runs), "--output", str(place / name)]) == 0
     with (place / name / "tiny" / "leaderboard.csv").open(newline="") as table:
-        rows = list(csv.DictReader(table))
-    return [
-        {key: text for key, text in row.items() if not key.endswith(("per_second", "memory_bytes"))}
-        for row in rows
-    ]
+        return list(csv.DictReader(table))
 
 
 def twelve(place: Path) -> tuple[Path, Sweep]:

@@ -156,3 +156,27 @@ def test_a_sweep_larger_than_an_array_becomes_several(
     assert [len(submission.cells) for submission in begun] == [2, 2, 1]
     assert len({submission.job for submission in begun}) == 3
     assert set(states(sweep, runs)) <= {"queued", "running"}
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+def test_one_cell_is_cancelled_and_the_others_of_its_job_go_on(
+    slurm: LocalSlurm, place: Path, capsys: pytest.CaptureFixture[str], pack: int
+) -> None:
+    runs, resources = place / "runs", Resources(time=15, cpus=1, pack=pack, max_parallel=1)
+    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
+    sweep = load(place, encodings=["rope", "none"], train={"steps": 250, "batch": 2}, execution=execution)
+    submit(sweep, runs, "slurm", resources)
+    first, second = (RunFolder(runs / run_id) for run_id in sweep.record().runs)
+    until(lambda: is_under_way(first))
+    running, other = cells(sweep, runs)
+    assert running.node
+    if pack == 1:
+        assert other.state == "queued"
+        assert other.reason, "SLURM says why it waits"
+    assert main(["cancel", first.run_id]) == 0
+    assert "is being stopped" in capsys.readouterr().out
+    until(lambda: states(sweep, runs) == ["cancelled", "done"])
+    assert first.checkpoint.is_dir()
+    assert main(["retry", first.run_id]) == 0
+    until(lambda: states(sweep, runs) == ["done", "done"])
+    assert second.result() is not None

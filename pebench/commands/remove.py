@@ -1,0 +1,46 @@
+"""`pebench remove`: take runs and sweeps away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pebench.completion import runs_and_sweeps
+from pebench.parameters import runs_option
+
+
+@click.command("remove")
+@click.argument("names", nargs=-1, required=True, metavar="RUN-or-SWEEP...", shell_complete=runs_and_sweeps)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
+@runs_option
+def command(names: tuple[str, ...], yes: bool, dry_run: bool, runs: Path) -> None:
+    """Remove the folders of runs, or sweeps with their runs, after a question.
+
+    A run is named by its id or the beginning of it. What another sweep uses, or another run begins with, is
+    never touched; nor is what is under way. A run that is removed from a sweep is missing there, and the next
+    'pebench submit' starts it anew.
+
+    \b
+    Examples:
+      pebench remove rope-3f
+      pebench remove my-quickstart --dry-run
+    """
+    from pebench.submission.remove import plan, remove
+
+    removal = plan(runs, list(names))
+    for name in removal.sweeps:
+        click.echo(f"sweep {name}")
+    for run_id in removal.runs:
+        click.echo(f"run {runs / run_id}")
+    for run_id, why in removal.kept.items():
+        click.echo(f"{run_id} stays: {why}.")
+    if dry_run:
+        return
+    if not yes:
+        click.confirm(
+            f"Remove {len(removal.runs)} runs and {len(removal.sweeps)} sweeps for good?", abort=True
+        )
+    remove(runs, removal)
+    click.echo(f"{len(removal.runs)} runs and {len(removal.sweeps)} sweeps removed.")

@@ -1,0 +1,93 @@
+"""A run for each sweep itself, which holds its report and its table; the cells are runs beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pebench.store import SweepRecord
+from pebench.tracking.mlflow_internals import Active
+from pebench.tracking.sync_state import SyncedRun
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """What is mirrored of a sweep.
+
+    Attributes:
+        sweep: its name.
+        cells: how many it has. finished: how many of them are.
+        elsewhere: cells that stand in the experiment of another sweep, by its name.
+        files: texts by their file names.
+        signature: see `signature`.
+    """
+
+    sweep: str
+    cells: int
+    finished: int
+    elsewhere: Mapping[str, int]
+    files: Mapping[str, str]
+    signature: str
+
+    @property
+    def note(self) -> str:
+        """The description of the run."""
+        counted = f"{self.finished} of {self.cells} cells are finished."
+        places = ", ".join(f"{count} in '{name}'" for name, count in sorted(self.elsewhere.items()))
+        return f"{counted} Of cells that other sweeps have too stand {places}." if places else counted
+
+
+def signature(runs: Path, record: SweepRecord) -> str | None:
+    """Changes when a cell finishes or the sweep is submitted anew; None while no cell is finished."""
+    parts = [record.model_dump_json()]
+    for run_id in record.runs:
+        try:
+            stat = (runs / run_id / "result.json").stat()
+        except OSError:
+            continue
+        parts.append(f"{run_id} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if len(parts) > 1 else None
+
+
+def changed(
+    runs: Path, records: Iterable[SweepRecord], known: Mapping[str, SyncedRun], active: Active
+) -> dict[str, tuple[SweepRecord, str]]:
+    """The sweeps whose results were not mirrored as they are now, with their signatures, by name."""
+    found = {}
+    for record in records:
+        now, seen = signature(runs, record), known.get(record.name)
+        current = seen is not None and seen.signature == now and seen.tracked in active.runs
+        if now is not None and not current:
+            found[record.name] = (record, now)
+    return found
+
+
+def read(runs: Path, record: SweepRecord, sweeps: Mapping[str, list[str]], now: str) -> SweepResults:
+    """Computes the results of a sweep.
+
+    Args:
+        runs: the folder of runs.
+        record: of the sweep.
+        sweeps: the names of all sweeps that a run is a part of, sorted, by its id.
+        now: the sweep's signature.
+
+    Raises:
+        UserError: its runs cannot be put into tables.
+    """
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.collect import collect
+    from pebench.leaderboard.files import csv_text, frames
+    from pebench.leaderboard.report import report
+    from pebench.leaderboard.run_data import from_folders
+
+    board = make_board(collect(record, *from_folders(runs, record)))
+    elsewhere: dict[str, int] = {}
+    for run_id in record.runs:
+        first = sweeps[run_id][0]
+        if first != record.name:
+            elsewhere[first] = elsewhere.get(first, 0) + 1
+    finished = sum(run.result is not None for run in board.collection.runs)
+    files = {"report.html": report(board), "leaderboard.csv": csv_text(frames(board)["leaderboard.csv"])}
+    return SweepResults(record.name, len(record.runs), finished, elsewhere, files, now)

@@ -1,0 +1,287 @@
+"""What a user does with sweeps from the first submit to the last cell, at the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_sweeps import load, tiny, write
+from waiting import until
+
+from pebench.cli import main
+from pebench.store import RunFolder
+from pebench.submission.cancel import cancel_cell
+from pebench.submission.cells import carry_out
+from pebench.submission.progress import Ends
+from pebench.submission.resources import Resources
+from pebench.submission.status import statuses
+from pebench.submission.submit import idle_devices, submit
+
+
+@pytest.fixture
+def submitted(place: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The runs of a finished sweep 'tiny' and of a second, 'other', that shares a cell with it."""
+    write(place, tiny(place))
+    write(place, tiny(place, "other", encodings=["none", "alibi"]), "other.yaml")
+    assert main(["submit", "tiny.yaml", "other.yaml"]) == 0
+    capsys.readouterr()
+    return place / "runs"
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    """What a command line prints, on either stream."""
+    assert main(list(arguments)) == status
+    said = capsys.readouterr()
+    return said.out + said.err
+
+
+def the_run(runs: Path, encoding: str) -> RunFolder:
+    (path,) = runs.glob(f"{encoding}-*")
+    return RunFolder(path)
+
+
+def test_without_a_sweep_the_status_is_a_line_a_sweep(
+    submitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = told(capsys, "status").splitlines()
+    assert lines == ["other  2 cells: 2 done", "tiny   2 cells: 2 done"]
+    assert len(told(capsys, "status", "tiny", "other").splitlines()) == 4, "three cells and the summary"
+
+
+def test_a_sweep_can_be_submitted_again_by_its_name_alone(
+    submitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("tiny.yaml").unlink()
+    removed = the_run(submitted, "rope")
+    shutil.rmtree(removed.path)
+    assert "1 of 2 cells to start, 1 finished before" in told(capsys, "submit", "tiny")
+    assert removed.result() is not None
+    assert "has none here any more" in told(capsys, "submit", "tiny", "--set", "seeds=2", status=2)
+
+
+def test_keys_of_a_file_can_be_set_at_the_command_line(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place, tiny(place))
+    arguments = [
+        "submit",
+        "tiny.yaml",
+        "--set",
+        "name=short",
+        "--set",
+        "train.steps=2",
+        "--dry-run",
+        "--json",
+    ]
+    found = json.loads(told(capsys, *arguments))
+    assert found["sweep"] == "short"
+    assert len(found["started"]) == 2
+    assert "unknown option 'stes'" in told(capsys, "submit", "tiny.yaml", "--set", "train.stes=2", status=2)
+    assert "holds no keys" in told(capsys, "submit", "tiny.yaml", "--set", "name.a=2", status=2)
+    assert (
+        main(["submit", "tiny.yaml", "--set", "name=short", "--set", "train.steps=2", "--set", "seeds=1"])
+        == 0
+    )
+    capsys.readouterr()
+    assert {the_run(place / "runs", name).spec().train.steps for name in ("none", "rope")} == {2}
+    assert "2 finished before" in told(capsys, "retry", "short"), "what was set stands in the record"
+
+
+def test_retry_names_what_it_leaves(submitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = the_run(submitted, "rope")
+    (folder.path / "result.json").unlink()
+    said = told(capsys, "retry", "tiny", "--failed")
+    assert "0 of 2 cells to start, 1 finished before" in said
+    assert "1 cancelled is left: 'pebench retry tiny --cancelled' starts them." in said
+
+
+def test_watching_ends_with_a_failure_where_a_cell_has_failed(
+    submitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "tiny", "--watch"]) == 0
+    folder = the_run(submitted, "rope")
+    (folder.path / "result.json").unlink()
+    folder.write_failure("no luck")
+    assert main(["status", "tiny", "--watch"]) == 1
+    assert main(["status", "tiny"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"gpus": 2}, "--ranks 2 shares each batch"),
+        ({"gpus": 2, "ranks": 2}, ""),
+        ({"gpus": 2, "pack": 2}, ""),
+        ({"gpus": 1, "ranks": 2}, "--gpus 2 gives each its own"),
+        ({"gpus": 4, "nodes": 2, "ranks": 2}, "--ranks 8 shares each batch"),
+        ({"ranks": 2}, ""),
+    ],
+)
+def test_gpus_that_nobody_uses_are_told(place: Path, asked: dict[str, Any], said: str) -> None:
+    found = idle_devices(load(place), Resources(**asked))
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+def test_one_cell_is_cancelled_and_retried_alone(submitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = the_run(submitted, "rope")
+    assert "is not under way" in told(capsys, "cancel", folder.run_id)
+    (folder.path / "result.json").unlink()
+    folder.write_failure("no luck")
+    assert "1 of 1 cells to start" in told(capsys, "retry", folder.run_id[:8]).replace("of 2", "of 1")
+    assert folder.result() is not None
+    assert "unknown sweep 'nosuch'" in told(capsys, "cancel", "nosuch", status=2)
+
+
+def test_a_cell_that_was_cancelled_alone_is_left_out_until_it_is_started_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = load(place)
+    begun = submit(sweep, place / "runs", "inline")
+    first, second = begun.started
+    assert cancel_cell(place / "runs", first)
+    assert [cell.state for cell in statuses(place / "runs", begun.started)] == ["cancelled", "queued"]
+    outcome = carry_out(place / "runs", begun.submissions[0], sweep.execution, Ends())
+    assert list(outcome.finished) == [second]
+    assert not outcome.failed
+    assert [cell.state for cell in statuses(place / "runs", begun.started)] == ["cancelled", "done"]
+    again = submit(sweep, place / "runs", "inline")
+    assert again.started == [first]
+    assert list(carry_out(place / "runs", again.submissions[0], sweep.execution, Ends()).finished) == [first]
+
+
+@pytest.mark.filterwarnings("ignore:subprocess", "ignore:Exception ignored in")
+def test_a_cell_that_runs_stops_at_a_checkpoint_when_it_is_cancelled(place: Path) -> None:
+    runs, sweep = place / "runs", load(place, encodings=["none"], train={"steps": 100_000, "batch": 2})
+    begun = submit(sweep, runs, "local")
+    (run_id,) = begun.started
+    until(lambda: (worker := RunFolder(runs / run_id).worker()) is not None and worker.step > 0)
+    assert cancel_cell(runs, run_id)
+    until(lambda: statuses(runs, [run_id])[0].state == "cancelled")
+    assert any(RunFolder(runs / run_id).checkpoint.iterdir())
+
+
+def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
+    submitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, own = the_run(submitted, "none"), the_run(submitted, "rope")
+    assert f"{shared.run_id} stays: sweeps 'other' and 'tiny' use it." in told(
+        capsys, "remove", shared.run_id, status=2
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert "for good?" in told(capsys, "remove", "tiny", status=130)
+    assert own.path.exists()
+    assert f"{shared.run_id} stays: sweep 'other' uses it." in told(capsys, "remove", "tiny", "--dry-run")
+    assert own.path.exists()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert "1 runs and 1 sweeps removed" in told(capsys, "remove", "tiny")
+    assert not own.path.exists()
+    assert shared.result() is not None
+    assert told(capsys, "status") == "other  2 cells: 2 done\n"
+    assert "unknown run 'nosuch'" in told(capsys, "remove", "nosuch", "--yes", status=2)
+    alibi = the_run(submitted, "alibi")
+    told(capsys, "remove", alibi.run_id, "--yes")
+    assert told(capsys, "status") == "other  2 cells: 1 done, 1 missing\n"
+    assert not list(submitted.glob(".removed*"))
+
+
+def test_the_log_tells_of_loss_and_rate(submitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = told(capsys, "logs", the_run(submitted, "rope").run_id)
+    assert re.search(r"step \d of 4: loss \d\.\d+, [\d.e+]+ steps/s", log)
+
+
+def test_programs_can_read_what_commands_say(submitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(told(capsys, "list", "--json"))
+    rope = next(each for each in listed["encodings"] if each["name"] == "rope")
+    assert rope["provider"] == "pebench"
+    assert 1 in rope["axes"]
+    for name in ("rope", "language-modeling", "train", "execution", "sweep"):
+        options = json.loads(told(capsys, "show", name, "--json"))["options"]
+        assert all({"name", "type", "default", "meaning"} == option.keys() for option in options)
+    assert "steps" in told(capsys, "show", "train")
+    compared = json.loads(told(capsys, "compare", "none", "rope", "--json"))
+    assert compared["pairs"][0]["scores"][0]["pairs"] == 1
+    assert compared["pairs"][0]["scores"][0]["p"] is None
+    assert main(["doctor", "--json"]) in (0, 1)
+    assert {"subject", "state", "text"} == json.loads(capsys.readouterr().out)[0].keys()
+
+
+def test_a_run_has_so_many_seeds(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [f"task.data={place / 'text.txt'}", "task.extent=16", "task.evaluate=[16]", "train.steps=2"]
+    settings += ["model.width=16", "model.layers=1", "model.heads=2", "train.batch=2"]
+    arguments = ["run", "--encoding", "none", *(part for setting in settings for part in ("--set", setting))]
+    told(capsys, *arguments, "--seeds", "2")
+    assert sorted(RunFolder(path).spec().seed for path in (place / "runs").glob("none-*")) == [0, 1]
+    assert "give one" in told(capsys, *arguments, "--seeds", "2", "--seed", "1", status=2)
+
+
+def test_names_are_completed(submitted: Path) -> None:
+    for words, expected in (
+        ("pebench status t", "tiny"),
+        ("pebench show ro", "rope"),
+        ("pebench run --encoding al", "alibi"),
+        ("pebench logs rope-", the_run(submitted, "rope").run_id),
+        ("pebench submit oth", "other.yaml"),
+    ):
+        position = str(len(words.split()) - 1)
+        asked = {"_PEBENCH_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": position}
+        command = [sys.executable, "-m", "pebench"]
+        found = subprocess.check_output(command, text=True, env={**os.environ, **asked})
+        assert expected in [line.partition(",")[2] for line in found.splitlines()], words
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tokenizer": {"file": "nosuch.json"}}, "nosuch.json"),
+        (
+            {"data": {"dataset": "json", "files": {"train": "no.jsonl", "validation": "no.jsonl"}}},
+            "no file at 'no.jsonl'",
+        ),
+        (
+            {
+                "data": {
+                    "dataset": "json",
+                    "files": {"train": "a.jsonl", "validation": "a.jsonl"},
+                    "column": "tex",
+                }
+            },
+            "unknown column of dataset 'json' 'tex': did you mean 'text'?",
+        ),
+        ({"data": "nowhere.txt"}, "no text file or folder at 'nowhere.txt'"),
+    ],
+)
+def test_what_needs_no_model_is_checked_before_anything_is_queued(
+    place: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], said: str
+) -> None:
+    Path("a.jsonl").write_text('{"text": "hello there"}\n' * 50)
+    written = tiny(place)
+    written["tasks"][0]["language-modeling"].update(changed)
+    write(place, written)
+    assert said in told(capsys, "submit", "tiny.yaml", "--cluster", "local", status=2)
+    assert not (place / "runs" / ".submitit").exists()
+
+
+def test_quiet_shows_no_progress_and_verbose_shows_the_log(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place, tiny(place, encodings=["none"]))
+    assert "starting" not in told(capsys, "-q", "submit", "tiny.yaml")
+    command = [sys.executable, "-m", "pebench", "-v", "submit", "tiny.yaml", "--set", "name=again"]
+    command += ["--set", "train.steps=2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r"^pebench\.runs\.none-\w+: none, seed 0, from step 0$", done.stderr, re.MULTILINE)
+
+
+def test_a_name_that_nothing_bears_is_told_with_the_nearest_submitted_one(
+    submitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "did you mean 'tiny'?" in told(capsys, "submit", "tinyy", status=2)
