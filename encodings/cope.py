@@ -1,11 +1,13 @@
 """CoPE: a query counts only the tokens it cares for, and looks up a vector for each count."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from pebench.formulas.constants import WholeConstant, constant
+from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -18,11 +20,11 @@ from pebench.position_encoding import (
 
 
 class CopeEncoding(PositionEncoding):
-    """logit + q_i·e[p_ij], with p_ij = Σ_{t=j…i} σ(q_i·k_t), at most p_max.
+    """logit + q_i·e[p_ij], with p_ij = Σ_{t=j…i} σ(q_i·k_t), at most p_max − 1.
 
     Between whole numbers e is interpolated linearly. Gates and lookups take q and k as they are, without the
-    1/√d of the logits. Each layer has vectors e[0]…e[p_max] of its own, shared by its heads, that start at
-    zero.
+    1/√d of the logits. Each layer has p_max vectors e[0]…e[p_max − 1] of its own, shared by its heads, that
+    start at zero.
     """
 
     axes = (1,)
@@ -37,14 +39,31 @@ class CopeEncoding(PositionEncoding):
     claims = ("shift",)
     source = "Golovneva et al. 2024, https://arxiv.org/abs/2405.18719"
 
-    def __init__(self, geometry: Geometry, p_max: Annotated[int, Field(ge=1, le=1_000_000)] = 64) -> None:
+    version = 2
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        p_max: WholeConstant = 64,
+        scaled_gates: Annotated[bool, Added(False)] = False,
+    ) -> None:
         """
         Args:
-            p_max: the largest count that is told apart.
+            p_max: how many counts are told apart, from 0 on; as a number, or as a share of the trained extent
+                (``12.5%``).
+            scaled_gates: whether the gates take q·k/√d, as in the paper's listing, or q·k, as in its formula.
         """
         super().__init__(geometry)
-        self.p_max = p_max
-        self.vectors = nn.Parameter(torch.zeros(geometry.layers, p_max + 1, geometry.head_dim))
+        self.p_max = round(constant(p_max, geometry.extent[0]))
+        if not 2 <= self.p_max <= 1_000_000:
+            raise ValueError(f"'p_max' is from 2 to 1,000,000, not {self.p_max:,}")
+        self.gate_scale = self.scale() if scaled_gates else 1.0
+        self.vectors = nn.Parameter(torch.zeros(geometry.layers, self.p_max, geometry.head_dim))
+
+    @classmethod
+    def former_options(cls, version: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Version 1 told p_max + 1 counts apart."""
+        return dict(options) | ({"p_max": options.get("p_max", 64) + 1} if version < 2 else {})
 
     def table(self, x: TableInputs) -> None:
         """Nothing: positions are counted from content."""
@@ -54,8 +73,8 @@ class CopeEncoding(PositionEncoding):
 
         def values(block: Block) -> Tensor:
             query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
-            gates = (query @ key.transpose(-1, -2)).sigmoid() * block.visible
-            count = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.p_max)
+            gates = (query @ key.transpose(-1, -2) * self.gate_scale).sigmoid() * block.visible
+            count = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.p_max - 1)
             products = query @ self.vectors[x.layer].T
             below = count.detach().floor()
             share = count - below

@@ -1,9 +1,13 @@
 """FIRE: a small network reads the distance, relative to how far the query stands from the start."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
+from pebench.formulas.constants import Constant, constant
 from pebench.formulas.distance import Placed, by_distance, placed
+from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -15,7 +19,6 @@ from pebench.position_encoding import (
 )
 
 HIDDEN = 32
-THRESHOLD = 512.0
 EPSILON = 1e-6
 
 ROWS_AT_ONCE = 16
@@ -27,9 +30,9 @@ class FireEncoding(PositionEncoding):
     """logit + f(ψ(i − j) / (ψ(max(T, i)) + ε)), with ψ(x) = log(|c·x| + 1) and f a network 1 → 32 → H with
     ReLU.
 
-    c starts at 0.1; T is 512 times a learned multiplier that starts at 1. Each layer has its own f, c and T;
-    with `shared` all layers have one (the paper's FIRE-S). Causal alone: only then does the argument of f
-    stay within 0 and 1, which is what lets f go past the trained extent.
+    c starts at 0.1; T is `threshold` times a learned multiplier that starts at 1. Each layer has its own f, c
+    and T; with `shared` all layers have one (the paper's FIRE-S). Causal alone: only then does the argument
+    of f stay within 0 and 1, which is what lets f go past the trained extent.
     """
 
     axes = (1,)
@@ -43,14 +46,21 @@ class FireEncoding(PositionEncoding):
     )
     source = "Li et al. 2024, https://arxiv.org/abs/2310.04418"
 
-    def __init__(self, geometry: Geometry, shared: bool = False) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        shared: bool = False,
+        threshold: Annotated[Constant, Added(512.0)] = 512.0,
+    ) -> None:
         """
         Args:
             shared: whether all layers have the same function.
+            threshold: T at the start; as a number, or as a share of the trained extent (``25%``).
         """
         super().__init__(geometry)
         count = 1 if shared else geometry.layers
-        self.functions = nn.ModuleList(Interpolation(geometry.heads) for _ in range(count))
+        begin = constant(threshold, geometry.extent[0])
+        self.functions = nn.ModuleList(Interpolation(geometry.heads, begin) for _ in range(count))
 
     def table(self, x: TableInputs) -> Placed:
         """The positions."""
@@ -83,15 +93,16 @@ class FireEncoding(PositionEncoding):
 class Interpolation(nn.Module):
     """f(ψ(distance) / (ψ(reach) + ε)) of one layer."""
 
-    def __init__(self, heads: int) -> None:
+    def __init__(self, heads: int, threshold: float) -> None:
         super().__init__()
+        self.begin = threshold
         self.network = nn.Sequential(nn.Linear(1, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, heads))
         self.c = nn.Parameter(torch.tensor(0.1))
         self.multiplier = nn.Parameter(torch.tensor(1.0))
 
     def threshold(self) -> Tensor:
         """T, a scalar that is not negative."""
-        return (self.multiplier * THRESHOLD).abs()
+        return (self.multiplier * self.begin).abs()
 
     def forward(self, distance: Tensor, reach: Tensor) -> Tensor:
         """(…, H) float32 for (…) distances i − j and max(T, i), broadcastable to them."""

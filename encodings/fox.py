@@ -1,7 +1,7 @@
 """Forgetting Transformer: each token lets what came before it fade, by a share read off its content."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import nn
@@ -16,7 +16,7 @@ class FoxEncoding(PositionEncoding):
     since.
 
     x_t is the layer's normed input. Each layer has a Linear D → H of its own, w drawn from N(0, 0.02) and b =
-    5, so that gates start open. w·x is a product like that of the queries, in their precision; all that
+    0, so that gates start half open. w·x is a product like that of the queries, in their precision; all that
     follows is in float32 at least.
     """
 
@@ -27,17 +27,26 @@ class FoxEncoding(PositionEncoding):
     cost = "one channel more a head, three in bfloat16; N·H sums in float64 and a Linear D → H a layer"
     claims = ("shift",)
     source = "Lin et al. 2025, https://arxiv.org/abs/2503.02130"
-    version = 2
+    version = 3
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, gate_bias: float = 0.0) -> None:
+        """
+        Args:
+            gate_bias: b at the start; with 5 gates start open.
+        """
         super().__init__(geometry)
         gates = nn.ModuleList()
         for _ in range(geometry.layers):
             gate = nn.Linear(geometry.width, geometry.heads)
             nn.init.normal_(gate.weight, std=0.02)
-            nn.init.constant_(gate.bias, 5.0)
+            nn.init.constant_(gate.bias, gate_bias)
             gates.append(gate)
         self.gates = cast("Sequence[nn.Linear]", gates)
+
+    @classmethod
+    def former_options(cls, version: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Before version 3 b started at 5."""
+        return ({"gate_bias": 5.0} if version < 3 else {}) | dict(options)
 
     def table(self, x: TableInputs) -> None:
         """Nothing: only the order of the tokens matters."""

@@ -1,9 +1,9 @@
 """LieRE: queries and keys turn by learned rotations of many channels at once, one generator for each axis."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -16,10 +16,9 @@ from pebench.position_encoding import AttentionInputs, Geometry, PositionEncodin
 class LiereEncoding(PositionEncoding):
     """q and k are multiplied by R(p) = exp(Σ_axis p_axis·A_axis), each A being skew-symmetric.
 
-    Every layer and head has an A of its own for each axis. A consists of blocks along the diagonal. Blocks of
-    2 turn pairs of channels, each by x·fx + y·fy, as `rope-mixed` does. What is learned is A times the
-    trained extent of its axis, drawn from U(0, 2π), since in the published code positions run from 0 to 1
-    over the trained extent.
+    Every layer and head has an A of its own for each axis, drawn from U(0, 2π). A consists of blocks along
+    the diagonal. Blocks of 2 turn pairs of channels, each by x·fx + y·fy, as `rope-mixed` does. As in the
+    published code p runs from 0 to 1 over the trained extent L: it is i/(L − 1).
     """
 
     axes = (1, 2, 3)
@@ -33,24 +32,35 @@ class LiereEncoding(PositionEncoding):
     claims = ("grid-row",)
     source = "Ostmeier et al. 2024, https://arxiv.org/abs/2406.10322"
 
-    def __init__(self, geometry: Geometry, block: Annotated[int, Field(ge=2)] = 8) -> None:
+    version = 2
+
+    def __init__(
+        self, geometry: Geometry, block: Annotated[int, Field(ge=2)] = 8, inclusive: bool = True
+    ) -> None:
         """
         Args:
             block: channels that turn together; divides the channels of a head.
+            inclusive: whether the last trained position is at 1, or the one after it: p is i/L then.
         """
         super().__init__(geometry)
         if geometry.head_dim % block:
             raise ValueError(f"{geometry.head_dim} channels a head do not divide into blocks of {block}")
         self.block = block
+        self.lengths = tuple(max(1, size - 1) if inclusive else size for size in geometry.extent)
         blocks, entries = geometry.head_dim // block, block * (block - 1) // 2
         shape = (geometry.axes, geometry.layers, geometry.heads, blocks, entries)
         self.entries = nn.Parameter(torch.rand(shape) * 2 * math.pi)
 
+    @classmethod
+    def former_options(cls, version: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        """In version 1 p was i/L."""
+        return ({"inclusive": False} if version < 2 else {}) | dict(options)
+
     def table(self, x: TableInputs) -> Tensor:
-        """(B|1, N, A) float64 positions in units of the trained extent."""
+        """(B|1, N, A) float64 p, from 0 to 1 over the trained extent."""
         # By numbers that the host knows: a tensor of them would have to be sent to a GPU, and waited for.
-        axes = zip(x.positions.unbind(-1), self.geometry.extent, strict=True)
-        return torch.stack([along.double() / extent for along, extent in axes], dim=-1)
+        axes = zip(x.positions.unbind(-1), self.lengths, strict=True)
+        return torch.stack([along.double() / length for along, length in axes], dim=-1)
 
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both multiplied by the rotations of the layer."""
@@ -65,7 +75,7 @@ class LiereEncoding(PositionEncoding):
         return turn_by_multiples(generators[0], table[:, None, None], like)
 
     def _generators(self, layer: int) -> Tensor:
-        """(A, H, blocks, block, block) skew-symmetric matrices, float64, in units of the trained extent."""
+        """(A, H, blocks, block, block) skew-symmetric matrices, float64."""
         entries = self.entries[:, layer].double()
         row, column = torch.tril_indices(self.block, self.block, offset=-1, device=entries.device)
         lower = entries.new_zeros(*entries.shape[:-1], self.block, self.block)

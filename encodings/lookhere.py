@@ -1,11 +1,13 @@
 """LookHere: each head looks in a direction of its own, sees nothing outside its field of view."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from pebench.formulas.distance import entry
+from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -50,17 +52,23 @@ class LookHereEncoding(PositionEncoding):
     slopes: Tensor
     borders: Tensor
 
-    def __init__(self, geometry: Geometry, view: Literal[45, 90, 180] = 90) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        view: Literal[45, 90, 180] = 90,
+        slope: Annotated[float, Field(ge=0), Added(1.0)] = 1.0,
+    ) -> None:
         """
         Args:
             view: width of the field of view, in degrees.
+            slope: factor on all slopes; half of the published `global_slope`.
         """
         super().__init__(geometry)
         if geometry.heads < 4:
             raise ValueError(f"{geometry.heads} heads cannot look in four directions")
         slopes, borders = _heads(geometry.heads, view)
         layers = torch.linspace(FIRST_LAYER, LAST_LAYER, geometry.layers)
-        self.register_buffer("slopes", layers[:, None] * slopes, persistent=False)
+        self.register_buffer("slopes", slope * layers[:, None] * slopes, persistent=False)
         self.register_buffer("borders", borders, persistent=False)
 
     def table(self, x: TableInputs) -> Tensor:

@@ -39,14 +39,14 @@ class RotaryEncoding(PositionEncoding):
     Past the trained extent L₀, with s = L/L₀: `extend` turns on as it is; `pi` divides positions by s; `ntk`
     raises the base to base·s^(d/(d−2)); `yarn` divides by s only the frequencies that turn less than once in
     the trained extent, none that turn more than 32 times, with a ramp between, and scales cosine and sine by
-    0.1·ln s + 1; `dynamic-ntk` takes s twice, base·(s·L/L₀ − (s−1))^(d/(d−2)). `dynamic`, `llama3` and
-    `longrope` are those of transformers. With options each has the fixed factor of a deployed model, under
-    the names of transformers: ``{yarn: {factor: 4}}``.
+    0.1·ln s + 1. `dynamic`, `llama3` and `longrope` are those of transformers. With options each has the
+    fixed factor of a deployed model, under the names of transformers: ``{yarn: {factor: 4}}``; `dynamic`
+    needs one, and ``{dynamic: {factor: 1}}`` is `ntk`, which the paper of YaRN calls dynamic.
     """
 
     axes = (1,)
     acts = "R"
-    extrapolations = ("extend", "pi", "ntk", "dynamic-ntk", "yarn", "dynamic", "llama3", "longrope")
+    extrapolations = ("extend", "pi", "ntk", "yarn", "dynamic", "llama3", "longrope")
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
     claims = ("shift",)
     source = "Su et al. 2021, https://arxiv.org/abs/2104.09864; frequencies: Barbero et al. 2025, https://arxiv.org/abs/2410.06205"
@@ -77,7 +77,7 @@ class RotaryEncoding(PositionEncoding):
 
     @classmethod
     def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
-        """Those of the frequency map; none for `extend` and `dynamic-ntk`."""
+        """Those of the frequency map; none for `extend`."""
         return MAPS.get(method)
 
     def table(self, x: TableInputs) -> tuple[Tensor, Tensor]:
@@ -98,10 +98,9 @@ class RotaryEncoding(PositionEncoding):
     def _frequencies(self, at: Extrapolation, device: torch.device) -> tuple[Tensor, float]:
         """The (pairs,) angles a position, and the factor on cosine and sine."""
         rotation = Rotation(self.base, self.turning, self.geometry.extent[0], at.extent[0])
-        chosen = at.options or MAPS.get(at.name, FrequencyMap)()
+        plain = Dynamic(factor=1.0) if at.name == "dynamic" else MAPS.get(at.name, FrequencyMap)()
+        chosen = at.options or plain
         assert isinstance(chosen, FrequencyMap)
-        if at.name == "dynamic-ntk":
-            chosen = Dynamic(factor=chosen.scale(rotation))
         frequencies, factor = chosen.apply(rotation)
         frequencies[self.kept :] = 0
         return send(frequencies.float(), device), factor

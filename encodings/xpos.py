@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from pebench.formulas.constants import Constant, constant
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
@@ -31,22 +32,23 @@ class XposEncoding(PositionEncoding):
         self,
         geometry: Geometry,
         base: Annotated[float, Field(gt=1)] = 10000.0,
-        scale_base: Annotated[float, Field(gt=0)] = 512.0,
+        scale_base: Constant = 512.0,
     ) -> None:
         """
         Args:
             base: of the geometric progression of frequencies.
-            scale_base: positions over which pair c shrinks by ζ_c.
+            scale_base: positions over which pair c shrinks by ζ_c; as a number, or as a share of the trained
+                extent (``25%``).
         """
         super().__init__(geometry)
         if geometry.head_dim % 2:
             raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
         self.base = base
-        self.scale_base = scale_base
+        self.scale_base = constant(scale_base, geometry.extent[0])
 
     def limit(self) -> int:
         """The extent up to which the factors of queries and keys stay well inside float32."""
-        return int(128 * self.scale_base)
+        return max(1, int(128 * self.scale_base))
 
     def table(self, x: TableInputs) -> Table:
         """Cosines, sines and scales of queries, each (B|1, N, d/2) float32."""

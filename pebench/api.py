@@ -206,19 +206,22 @@ def results(sweep: str, runs: str | Path | None = None, baseline: str | None = N
     return Results(make_board(collection, baseline))
 
 
-def load(run: str, runs: str | Path | None = None, device: str = "auto") -> FinishedRun:
+def load(
+    run: str, runs: str | Path | None = None, device: str = "auto", step: int | None = None
+) -> FinishedRun:
     """The trained model of a finished run, for use: ``pebench.load("rope-3f").model``.
 
     Args:
         run: its id, or enough of the beginning.
         runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is one.
+        step: an update whose weights were kept (`train.keep_weights`); by default the last.
 
     Raises:
         UserError: there is no such run, it is not finished, or its folder is not complete.
     """
     folder = find_run(Path(runs) if runs is not None else runs_folder(), run)
-    return load_finished(folder, torch_device(device))
+    return load_finished(folder, torch_device(device), step)
 
 
 def encoding(name: str, geometry: Geometry, **options: Any) -> PositionEncoding:

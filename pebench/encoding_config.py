@@ -9,7 +9,7 @@ import torch
 
 from pebench.attention.composition import composed
 from pebench.errors import UserError, join_and
-from pebench.options import label, of_signature, validated
+from pebench.options import label, of_signature, specified, validated
 from pebench.plugin_ref import PluginRef, split
 from pebench.position_encoding import Geometry, PositionEncoding
 from pebench.randomness import derive
@@ -25,7 +25,7 @@ def encoding_config(ref: PluginRef) -> PluginConfig:
     """
     if isinstance(ref, Mapping) and set(ref) >= {"name", "options"}:
         # As a specification holds the parts of a composition.
-        return encoding_config({ref["name"]: ref["options"]})
+        return encoding_config({ref["name"]: current_options(PluginConfig(**_untimed(ref)))})
     name, options = split(ref, "encoding")
     if name in COMPOSITIONS:
         return _composition(name, options)
@@ -34,9 +34,26 @@ def encoding_config(ref: PluginRef) -> PluginConfig:
     return PluginConfig(
         name=name,
         version=encoding_class.version,
-        options=values.model_dump(mode="json"),
+        options=specified(values),
         label=label(name, values),
     )
+
+
+def current_options(config: PluginConfig) -> dict[str, Any]:
+    """The options under which the encoding of a specification computes what it did when that was written.
+
+    Raises:
+        UserError: there is no such encoding.
+    """
+    if config.name in COMPOSITIONS:
+        return config.options
+    cls: type[PositionEncoding] = encodings.load(config.name)
+    return cls.former_options(config.version, config.options)
+
+
+def same_encoding(one: PluginConfig, other: PluginConfig) -> bool:
+    """Whether two specifications, of whatever time, have one encoding."""
+    return (one.name, current_options(one)) == (other.name, current_options(other))
 
 
 def encoding_class(name: str, options: Mapping[str, Any]) -> type[PositionEncoding]:
@@ -163,7 +180,11 @@ def _times(ref: PluginRef) -> tuple[int, PluginRef]:
     times = ref["times"]
     if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 1000:
         raise UserError(f"'times' is the number of layers in a row, from 1 to 1000, not {times!r}.")
-    return times, {key: value for key, value in ref.items() if key != "times"}
+    return times, _untimed(ref)
+
+
+def _untimed(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in part.items() if key != "times"}
 
 
 def _builder(part: PluginConfig, number: int) -> Any:

@@ -23,9 +23,8 @@ class Added:
     the identity, so that the runs from before keep their names.
 
     Args:
-        before: of an option of a task whose default computes something else: the value that computes what was
-            computed before. Specifications leave the option out at this value, and mean it where they lack
-            it.
+        before: of an option of an encoding or a task: the value that computes what was computed before.
+            Specifications leave the option out at this value, and mean it where they lack it.
     """
 
     def __init__(self, before: Any = None) -> None:

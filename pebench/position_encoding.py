@@ -7,7 +7,7 @@ of a head, D width of the model, A axes of a position, r features of a factored 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -287,6 +287,16 @@ class PositionEncoding(nn.Module):
         super().__init__()
         self.geometry = geometry
         self.trained_with = Extrapolation(geometry.extent, self.extrapolations[0])
+
+    @classmethod
+    def former_options(cls, version: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options under which this version computes what an earlier one did, for runs of that time.
+
+        Args:
+            version: that the run was made with.
+            options: of the run.
+        """
+        return dict(options)
 
     @classmethod
     def extrapolation_options(cls, method: str) -> type[BaseModel] | None:

@@ -11,7 +11,14 @@ from typing import Any
 
 import torch
 
-from pebench.encoding_config import build_encoding, encoding_class, encoding_config, require_fit
+from pebench.encoding_config import (
+    build_encoding,
+    current_options,
+    encoding_class,
+    encoding_config,
+    require_fit,
+    same_encoding,
+)
 from pebench.errors import UserError, unknown
 from pebench.models.timm_weights import TimmModel, timm_model
 from pebench.models.vision import VisionOptions
@@ -108,11 +115,11 @@ def start_of(spec: RunSpec | TimmModel, encoding: PluginConfig) -> Start:
     """
     if not isinstance(spec, RunSpec):
         label = spec.reference
-        if not _same_encoding(spec.encoding, encoding):
+        if not same_encoding(spec.encoding, encoding):
             label = f"{spec.encoding.label} on {label}"
         return Start(run=spec.reference, group=spec.reference, label=label, extent=spec.geometry.extent)
     label = f"{spec.task.label or spec.task.name}, {spec.train.steps} steps"
-    if not _same_encoding(spec.encoding, encoding):
+    if not same_encoding(spec.encoding, encoding):
         label = f"{spec.encoding.label or spec.encoding.name} on {label}"
     return Start(
         run=spec.run_id,
@@ -157,7 +164,7 @@ def encoding_of(spec: RunSpec, task: AnyTask) -> PositionEncoding:
         UserError: it does not go together with the task, or offers no such method.
     """
     geometry = encoding_geometry(spec, task)
-    encoding = build_encoding(spec.encoding.name, spec.encoding.options, geometry, spec.seed)
+    encoding = build_encoding(spec.encoding.name, current_options(spec.encoding), geometry, spec.seed)
     if spec.train.extrapolation is not None:
         asked = extrapolation(type(encoding), spec.train.extrapolation)
         encoding.trained_with = asked._replace(extent=geometry.extent)
@@ -216,7 +223,7 @@ def extrapolation(cls: type[PositionEncoding], ref: ExtrapolationRef) -> Extrapo
 def _refuse_impossible(spec: RunSpec) -> None:
     """Builds the encoding without memory and asks it about every extent."""
     task = build_task(spec)
-    name, options = spec.encoding.name, spec.encoding.options
+    name, options = spec.encoding.name, current_options(spec.encoding)
     title = spec.encoding.label or name
     try:
         geometry = encoding_geometry(spec, task)
@@ -268,14 +275,14 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
                 f"run '{start.run_id}' has a model of {what} {one}, and a run that starts from it cannot "
                 f"have {other}."
             )
-    if not _same_encoding(start.encoding, spec.encoding):
+    if not same_encoding(start.encoding, spec.encoding):
         # A conversion: the encoding's parameters are matched by name and shape.
         return
     with torch.device("meta"):
         shapes = [
             {key: value.shape for key, value in encoding.state_dict().items()}
             for encoding in (
-                build_encoding(spec.encoding.name, spec.encoding.options, geometry)
+                build_encoding(spec.encoding.name, current_options(spec.encoding), geometry)
                 for geometry in (there, here)
             )
         ]
@@ -285,10 +292,6 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
             f"encoding '{spec.encoding.name}' has other weights for {sizes[1]} positions than for the "
             f"{sizes[0]} of run '{start.run_id}', so that one cannot be continued here."
         )
-
-
-def _same_encoding(one: PluginConfig, other: PluginConfig) -> bool:
-    return (one.name, one.options) == (other.name, other.options)
 
 
 def _extrapolations(name: str) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class PluginConfig(Frozen):
     Attributes:
         name: as the registry knows it.
         version: that of its results.
-        options: every option, defaults filled in.
+        options: every option, defaults filled in, less each `Added` one at its default.
         label: how tables call it, the name and the options that are not defaults; not part of the identity.
     """
 
@@ -90,8 +90,10 @@ class Training(Frozen):
         accumulate: parts a batch is computed in, one after another, to save memory.
         optimiser: ``adamw`` (Loshchilov & Hutter 2019), or one of timm's by its name: ``lamb``, ``lion`` …
         learning_rate: the highest.
-        schedule: its course after warm-up.
+        schedule: its course after warm-up. A run with ``constant`` or ``warmup-stable-decay``, whose rate
+            comes down at the end alone, is the beginning of one with more steps, which goes on from it.
         warmup: updates of linear warm-up.
+        decay: updates at the end over which ``warmup-stable-decay`` comes down linearly.
         final: the last learning rate as a share of the highest.
         weight_decay: on weight matrices, not on the encoding, norms, biases or embeddings.
         betas: of the optimiser's moments; the first alone is the momentum of those that have but one.
@@ -105,6 +107,9 @@ class Training(Frozen):
             then built for; by default the largest extent of the evaluation.
         extrapolation: the encoding's method that training applies from the start, as fine-tuning with a fixed
             factor does: ``{yarn: {factor: 4}}``. It is then the default of the evaluation too.
+        evaluate_every: updates between evaluations during training; the last is always evaluated.
+        evaluate_at: the updates to evaluate after, in place of that.
+        keep_weights: whether the weights of these moments are kept.
     """
 
     steps: Annotated[int, Field(ge=0)] = 300
@@ -112,8 +117,9 @@ class Training(Frozen):
     accumulate: Annotated[int, Field(ge=1)] = 1
     optimiser: Annotated[str, Added()] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    schedule: Literal["constant", "linear", "cosine", "warmup-stable-decay"] = "cosine"
     warmup: Annotated[int, Field(ge=0)] = 0
+    decay: Annotated[int, Field(ge=0), Added()] = 0
     final: Annotated[float, Field(ge=0, le=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
@@ -123,6 +129,25 @@ class Training(Frozen):
     positions: Literal["own", "shifted", "randomized"] = "own"
     range: Annotated[int, Field(ge=1)] | None = None
     extrapolation: Annotated[ExtrapolationRef | None, Added()] = None
+    evaluate_every: Annotated[Annotated[int, Field(ge=1)] | None, Added()] = None
+    evaluate_at: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Once, Added()] = ()
+    keep_weights: Annotated[bool, Added()] = False
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The updates after which the model is evaluated, the last one included; none where nobody asked."""
+        if self.evaluate_every is None and not self.evaluate_at:
+            return ()
+        every = range(self.evaluate_every, self.steps, self.evaluate_every) if self.evaluate_every else ()
+        return tuple(sorted({*every, *self.evaluate_at, self.steps}))
+
+    @property
+    def steady(self) -> int | None:
+        """The update up to which a run of more steps does the same, None where all rates depend on their
+        number."""
+        if self.schedule == "warmup-stable-decay":
+            return self.steps - self.decay
+        return self.steps if self.schedule == "constant" else None
 
     @field_validator("optimiser")
     @classmethod
@@ -138,6 +163,24 @@ class Training(Frozen):
         if name not in known:
             raise ValueError(str(unknown("optimiser", name, known)).rstrip("."))
         return name
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Training:
+        if self.evaluate_every is not None and self.evaluate_at:
+            raise ValueError("'evaluate_every' and 'evaluate_at' say the same in two ways: keep one of them")
+        late = [step for step in self.evaluate_at if step > self.steps]
+        if late:
+            raise ValueError(f"'evaluate_at' names update {late[0]}, but there are {self.steps}")
+        if self.keep_weights and not self.looks:
+            raise ValueError("'keep_weights' needs 'evaluate_every' or 'evaluate_at', which say when")
+        if (self.schedule == "warmup-stable-decay") != (self.decay > 0) and self.steps:
+            raise ValueError(
+                "'decay' says over how many updates 'warmup-stable-decay' comes down, and nothing else"
+            )
+        if self.steps and self.decay > self.steps - self.warmup:
+            both = f"a 'warmup' of {self.warmup} and a 'decay' of {self.decay}"
+            raise ValueError(f"{both} do not fit into {self.steps} steps")
+        return self
 
     @model_validator(mode="after")
     def _encoding_has_what_the_optimiser_has(self) -> Training:
@@ -214,6 +257,17 @@ class RunSpec(Frozen):
         if self.start is not None:
             identity["start"] = self.start.group
         return f"{self.encoding.stem}-{_digest(identity)}"
+
+    @property
+    def beginning(self) -> str | None:
+        """Equal for runs that do the same as far as each of them is steady, see `Training.steady`; None for
+        one that is the beginning of no other."""
+        if self.train.steady is None:
+            return None
+        identity = self._identity()
+        for name in ("steps", "evaluate_every", "evaluate_at"):
+            identity["train"].pop(name, None)
+        return _digest(identity)
 
     def _identity(self) -> dict[str, Any]:
         identity = _without_additions(self)

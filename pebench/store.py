@@ -7,10 +7,13 @@ runs/<id>/spec.json         what was asked for, with every default
           provenance.json   commit, versions, machine, data fingerprints
           changes.diff      how the code differed from its commit, if it did
           metrics.jsonl     one JSON object a line, only ever appended to
+          curve.jsonl       scores during training, one JSON object a moment, likewise
+          weights/          the weights of these moments, where they were to be kept
           system.jsonl      how busy the machine was, likewise
           log.txt           what a person may want to read
           worker.json       who works on it now, and when it last said so
           checkpoint/       the newest state to go on from; removed when the run is finished, weights kept
+          continuation/     the state from which a run with more updates goes on, if its schedule allows that
           failure.json      why the last attempt ended, if it ended badly
           cancelled         if this cell alone was cancelled; removed when it is started again
           model.safetensors the trained weights
@@ -213,6 +216,20 @@ class Point(Frozen):
     values: dict[str, float | None]
 
 
+class CurvePoint(Frozen):
+    """One line of curve.jsonl: the scores after some updates.
+
+    Attributes:
+        step: updates done.
+        items: tokens or images read.
+        scores: all that the task measures.
+    """
+
+    step: Count
+    items: Count
+    scores: tuple[Score, ...]
+
+
 class Sample(Frozen):
     """One line of system.jsonl.
 
@@ -315,6 +332,20 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def curve_file(self) -> Path:
+        """The scores during training, one JSON object a line."""
+        return self.path / "curve.jsonl"
+
+    @property
+    def continuation(self) -> Path:
+        """Folder of the state from which a run of more updates goes on."""
+        return self.path / "continuation"
+
+    def weights_after(self, step: int) -> Path:
+        """The weights that were kept after an update."""
+        return self.path / "weights" / f"step-{step:08d}.safetensors"
+
+    @property
     def system(self) -> Path:
         """The load of the machine, one JSON object a line."""
         return self.path / "system.jsonl"
@@ -383,6 +414,11 @@ class RunFolder:
         """The load of the machine, in file order."""
         return _lines(self.system, Sample)
 
+    def curve(self) -> list[CurvePoint]:
+        """The scores during training, each moment once, in order."""
+        found = {point.step: point for point in _lines(self.curve_file, CurvePoint)}
+        return [found[step] for step in sorted(found)]
+
     def create(self, spec: RunSpec, plugins: dict[str, bytes]) -> None:
         """Makes the folder, unless it is there already; the specification comes last and makes it
         complete."""
@@ -398,6 +434,11 @@ class RunFolder:
         """Adds a line to the metrics in one write, after mending a line that a crash cut short."""
         finite = {name: _finite(value) for name, value in point.values.items()}
         _append(self.metrics, point.model_copy(update={"values": finite}))
+
+    def append_to_curve(self, point: CurvePoint) -> None:
+        """Adds a line to the scores during training."""
+        scores = tuple(s.model_copy(update={"value": _finite(s.value)}) for s in point.scores)
+        _append(self.curve_file, point.model_copy(update={"scores": scores}))
 
     def append_sample(self, sample: Sample) -> None:
         """Adds a line to the load of the machine."""
@@ -441,8 +482,12 @@ class RunFolder:
 
     def forget_progress(self) -> None:
         """Takes away what a run that is not finished has come to, so that it begins anew; its log stays."""
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
-        for name in ("failure.json", "evaluations.json", "metrics.jsonl", "system.jsonl", "worker.json"):
+        for folder in (self.checkpoint, self.continuation, self.path / "weights"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in (
+            *("failure.json", "evaluations.json", "curve.jsonl"),
+            *("metrics.jsonl", "system.jsonl", "worker.json"),
+        ):
             (self.path / name).unlink(missing_ok=True)
 
     def _read(self, name: str, model: type[Record]) -> Record | None:

@@ -7,9 +7,10 @@ from pebench.registry import encodings
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
     "comrope": [{"kind": "ap", "block": 4}],
-    "cope": [{"p_max": 3}],
+    "cable": [{"bias": False, "scaled": True}],
+    "cope": [{"p_max": 3, "scaled_gates": True}],
     "dinov3": [{"periods": (0.1, 10.0), "normalize": "min"}],
-    "fire": [{"shared": True}],
+    "fire": [{"shared": True, "threshold": "50%"}],
     "grape-a": [{"gate": "both"}],
     "grape-ap": [{"tied": "key", "rotation": "relative"}],
     "grape-m": [{"content": True}],
@@ -39,7 +40,9 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "stick-breaking": [{"attend_current": True}],
     "string": [{"kind": "circulant"}],
     "temperature-tuning": [{"floor": 3, "count": "positions"}, {"floor": 3}],
+    "t5": [{"buckets": 8, "max_distance": 20, "scaled": False}],
     "wall": [{"scalar_gate": True}],
+    "xpos": [{"scale_base": "100%"}],
 }
 """Options that take other paths through an encoding than its defaults do."""
 

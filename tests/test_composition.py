@@ -45,7 +45,7 @@ WRITTEN: dict[str, PluginRef] = {
     "windows in the others": {
         "layers": [{"compose": ["rope", {"window": {"size": 6}}], "times": 2}, {"rope": {"base": 1e6}}]
     },
-    "states apart": {"layers": ["fox", "cable"]},
+    "states apart": {"layers": ["fox", {"cable": {"scaled": True}}]},
     "products of turned queries and keys": "rope + path",
     "places by content alone": "repo + ssmax",
 }
@@ -228,7 +228,7 @@ def test_what_reads_turned_queries_and_keys_is_no_function_of_distances() -> Non
 
 def test_a_version_of_a_part_is_in_the_identity() -> None:
     config = encoding_config("rope + fox")
-    assert [part["version"] for part in config.options["parts"]] == [1, 2]
+    assert [part["version"] for part in config.options["parts"]] == [1, 3]
 
 
 PRICES = [Cost((8,), "parameters", 10, 12, 1.2)]
@@ -269,6 +269,14 @@ def test_a_row_is_called_by_the_settings_that_it_has(tmp_path: Path) -> None:
     assert "| rope [train.encoding.clip=2.0] " in rows
     assert "| rope " in rows
     assert "null" not in rows
+
+
+def test_layers_that_scale_their_logits_differently_are_refused() -> None:
+    parts = ["fox", "cable"]
+    with pytest.raises(UserError, match="all layers scale the logits alike, which its parts do not"):
+        build_encoding("layers", {"parts": parts}, Geometry(64, 4, 4, (24,)))
+    together = build_encoding("compose", {"parts": parts}, Geometry(64, 4, 4, (24,)))
+    assert together.scale() == 1
 
 
 def test_the_patterns_of_published_models_are_sweeps(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pebench.errors import UserError
 from pebench.exchange import export, receive
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.spec import RunSpec
-from pebench.store import RunFolder, Sample, read_sweeps
+from pebench.store import CurvePoint, RunFolder, Sample, read_sweeps
 from pebench.sweeping.recorded import recorded_sweeps
 
 
@@ -35,6 +35,7 @@ def runs(tmp_path: Path) -> Path:
         (folder / spec.run_id / "model.safetensors").write_bytes(b"weights")
         (folder / spec.run_id / "classes.json").write_text('["a", "b"]')
         RunFolder(folder / spec.run_id).append_sample(Sample(time=1.0, values={"cpu-percent": 99.0}))
+        RunFolder(folder / spec.run_id).append_to_curve(CurvePoint(step=10, items=100, scores=()))
     RunFolder(folder / CELLS[3].run_id).create(CELLS[3], {})
     record_sweep(folder, CELLS)
     return folder
@@ -67,15 +68,25 @@ def test_what_is_exported_and_imported_gives_the_same_tables(runs: Path, tmp_pat
         (collection,) = from_runs(folder, ["quickstart"])
         tables.append(files(write_leaderboard(make_board(collection), tmp_path / folder.name / "results")))
     assert tables[0] == tables[1]
-    for kept in ("metrics.jsonl", "system.jsonl", "classes.json", "provenance.json"):
+    for kept in ("metrics.jsonl", "system.jsonl", "curve.jsonl", "classes.json", "provenance.json"):
         assert (there / CELLS[0].run_id / kept).read_bytes() == (runs / CELLS[0].run_id / kept).read_bytes()
     assert not list(there.glob("*/model.safetensors"))
     assert not list(there.glob(".import-*"))
 
 
 def test_weights_travel_when_asked_for(runs: Path, tmp_path: Path) -> None:
+    kept = RunFolder(runs / CELLS[0].run_id).weights_after(10)
+    kept.parent.mkdir()
+    kept.write_bytes(b"earlier weights")
     receive(packed(runs, weights=True), tmp_path / "there")
-    assert (tmp_path / "there" / CELLS[0].run_id / "model.safetensors").read_bytes() == b"weights"
+    there = RunFolder(tmp_path / "there" / CELLS[0].run_id)
+    assert there.weights.read_bytes() == b"weights"
+    assert there.weights_after(10).read_bytes() == b"earlier weights"
+    begun = tmp_path / "begun"
+    for spec in CELLS:
+        RunFolder(begun / spec.run_id).create(spec, {})
+    receive(packed(runs, weights=True), begun)
+    assert RunFolder(begun / CELLS[0].run_id).weights_after(10).read_bytes() == b"earlier weights"
 
 
 def test_an_archive_is_the_same_whenever_it_is_written(runs: Path) -> None:

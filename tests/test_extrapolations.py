@@ -11,11 +11,13 @@ from golden_values import load
 
 from pebench.encoding_config import build_encoding
 from pebench.encodings.rope import MAPS, RotaryEncoding
-from pebench.formulas.frequency_maps import FrequencyMap, Linear, LongRope, Rotation
+from pebench.errors import UserError
+from pebench.formulas.frequency_maps import Dynamic, FrequencyMap, Linear, LongRope, Rotation, Yarn
 from pebench.position_encoding import Extrapolation, Geometry, tabulate
+from pebench.resolve import extrapolation
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0
-METHODS = ("extend", "pi", "ntk", "dynamic-ntk", "yarn")
+METHODS = ("extend", "pi", "ntk", "dynamic", "yarn")
 
 
 def _rope_frequency(base: float, pair: int) -> float:
@@ -39,10 +41,9 @@ def _frequency(method: str, pair: int, scale: float) -> float:
             return _rope_frequency(BASE, pair)
         case "pi":
             return _rope_frequency(BASE, pair) / scale
-        case "ntk":
+        case "ntk" | "dynamic":
+            # The paper of YaRN calls NTK dynamic where the factor is that of the text.
             return _rope_frequency(BASE * scale**power, pair)
-        case "dynamic-ntk":
-            return _rope_frequency(BASE * (scale * scale - (scale - 1)) ** power, pair)
         case "yarn":
             return _yarn_frequency(pair, scale)
     raise AssertionError(method)
@@ -110,6 +111,26 @@ def test_gemma_4s_proportional_frequencies_are_p_rope_with_a_factor(name: str) -
     served = Extrapolation((TRAINED,), "pi", Linear(factor=PROPORTIONAL[name]))
     found, _ = encoding._frequencies(served, torch.device("cpu"))
     torch.testing.assert_close(found, torch.from_numpy(golden[f"{name}.inv_freq"]), rtol=5e-7, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_yarns_ramp_in_turns_is_the_papers(scale: float) -> None:
+    rotation = Rotation(BASE, WIDTH, TRAINED, int(TRAINED * scale))
+    frequencies, _ = Yarn(ramp="turns").apply(rotation)
+    for pair, found in enumerate(frequencies.tolist()):
+        theta = _rope_frequency(BASE, pair)
+        turns = TRAINED * theta / (2 * math.pi)
+        kept = min(max((turns - 1) / (32 - 1), 0.0), 1.0)
+        assert found == pytest.approx((1 - kept) * theta / scale + kept * theta, rel=1e-12)
+    ramped, plain = (Yarn(ramp=ramp).apply(rotation)[0] for ramp in ("turns", "pairs"))
+    assert torch.allclose(ramped, plain) == (scale == 1)
+
+
+def test_dynamic_needs_a_factor() -> None:
+    with pytest.raises(UserError, match="extrapolation 'dynamic' needs the option 'factor'"):
+        extrapolation(RotaryEncoding, "dynamic")
+    wanted = extrapolation(RotaryEncoding, {"dynamic": {"factor": 2}})
+    assert wanted.options == Dynamic(factor=2)
 
 
 def test_longrope_wants_a_factor_for_each_pair() -> None:

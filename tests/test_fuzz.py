@@ -217,7 +217,7 @@ def test_no_mutated_command_line_ends_in_a_traceback(place: Path, capsys: pytest
         ({"plugins": ["x" * 300 + ".py"]}, "File name too long"),
         ({"seeds": 1_000_000}, "a sweep has 1,000 seeds at the most, not 1000000"),
         ({"seeds": 10**30}, "a sweep has 1,000 seeds at the most"),
-        ({"encodings": [{"cope": {"p_max": 10**9}}]}, "less than or equal to 1000000, not 1000000000"),
+        ({"encodings": [{"cope": {"p_max": 10**9}}]}, "'p_max' is from 2 to 1,000,000, not 1,000,000,000"),
         ({"encodings": [{"seqpe": {"base": 10**9}}]}, "less than or equal to 65536"),
         ({"encodings": [{"seqpe": {"width": 10**9}}]}, "less than or equal to 65536"),
         ({"encodings": [{"seqpe": {"layers": 10**6}}]}, "less than or equal to 1024"),

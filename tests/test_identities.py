@@ -137,7 +137,9 @@ def _model_outputs(*models: tuple[str, Mapping[str, Tensor | float]]) -> list[Te
     """Outputs of models that differ in the encoding alone, after setting some of its parameters."""
     outputs = []
     for name, parameters in models:
-        options = {"kind": "power"} if name == "kerple" and "power" in parameters else {}
+        options: dict[str, object] = {"scaled": True} if name == "cable" else {}
+        if "power" in parameters:
+            options["kind"] = "power"
         subject = Subject(name, 1, True, options)
         model = subject.model()
         for parameter, value in parameters.items():
@@ -161,9 +163,9 @@ def test_cope_whose_vectors_are_zero_is_no_encoding() -> None:
 
 @torch.no_grad()
 def test_cable_that_ignores_content_falls_with_the_distance() -> None:
-    """softplus(0) = ln 2, so every token counts for ln 2."""
+    """softplus(0) = ln 2, so every token counts for ln 2. KERPLE scales its logits, CABLE where asked to."""
     outputs = _model_outputs(
-        ("kerple", {"power": 1.0, "p": 1.0, "a": math.log(2)}), ("cable", {"weight": 0.0})
+        ("kerple", {"power": 1.0, "p": 1.0, "a": math.log(2)}), ("cable", {"weight": 0.0, "bias": 0.0})
     )
     torch.testing.assert_close(*outputs, atol=2e-5, rtol=1e-4)
 
@@ -179,8 +181,9 @@ def test_liere_in_blocks_of_two_is_rope_mixed() -> None:
     geometry = Geometry(64, 4, 3, (4, 6), causal=False)
     mixed, liere = _built("rope-mixed", {}, geometry), _built("liere", {"block": 2}, geometry)
     rows, columns = geometry.extent
-    # Frequencies count the column first, generators the row, in units of the trained extent.
-    liere.entries.copy_(torch.stack((mixed.frequencies[1] * rows, mixed.frequencies[0] * columns))[..., None])
+    # Frequencies count the column first, generators the row, and run from 0 to 1 over the trained extent.
+    own = torch.stack((mixed.frequencies[1] * (rows - 1), mixed.frequencies[0] * (columns - 1)))
+    liere.entries.copy_(own[..., None])
     q, k = (torch.randn(2, 4, 24, 16) for _ in range(2))
     positions, reach = grid((4, 6)), Extrapolation((4, 6))
     for layer in range(3):

@@ -40,7 +40,7 @@ EXACT: dict[str, Angles] = {
     "m-rope": lambda encoding, place: place * _geometric(1e6, 32),
     "golden-gate": lambda encoding, place: 2 * place / TRAINED * encoding.waves[0].sum(-1),
     "string": lambda encoding, place: place * _geometric(1e4, 32),
-    "liere": lambda encoding, place: place / TRAINED * encoding.entries[0, 0, 0, :, 0].double(),
+    "liere": lambda encoding, place: place / (TRAINED - 1) * encoding.entries[0, 0, 0, :, 0].double(),
     "comrope": lambda encoding, place: _commuting(encoding, (place + 0.5) / TRAINED),
 }
 

@@ -136,6 +136,23 @@ def test_each_evaluation_is_done_once_and_scores_are_in_order(place: Path, pool:
     assert sorted(evaluated) == [f"bits-per-byte/{extent}" for extent in (32, 48, 64)]
 
 
+def test_ranks_share_the_evaluations_during_training_and_train_on_as_if_there_were_none(
+    place: Path, pool: RankPool
+) -> None:
+    looked_at = _run(place, "looked", evaluate_every=2)
+    plain, stopped = _run(place, "plain"), _run(place, "stopped", evaluate_every=2)
+    pool.execute(looked_at, EXECUTION, 2)
+    pool.execute(plain, EXECUTION, 2)
+    assert _losses(looked_at) == _losses(plain)
+    assert _scores(looked_at) == _scores(plain)
+    one, other = (load_file(folder.weights) for folder in (looked_at, plain))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert [moment.step for moment in looked_at.curve()] == [2, 4, 6]
+    for stop_at in (3, 2, 0):
+        pool.execute(stopped, EXECUTION, 2, stop_at)
+    assert stopped.curve() == looked_at.curve()
+
+
 def test_dropout_of_the_model_differs_between_ranks_and_that_of_the_encoding_does_not(
     place: Path, pool: RankPool
 ) -> None:

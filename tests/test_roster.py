@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pebench.conformance import Subject, subjects
 from pebench.encoding_config import build_encoding
+from pebench.errors import UserError
 from pebench.formulas.distance import by_distance, placed
 from pebench.position_encoding import (
     AttentionInputs,
@@ -134,10 +135,56 @@ def test_parameters_start_as_the_sources_say() -> None:
     assert [float(f.c) for f in fire.functions] == pytest.approx([0.1] * 3)
     assert [float(f.threshold()) for f in fire.functions] == [512.0] * 3
     assert len(_built("fire", {"shared": True}, geometry).functions) == 1
-    assert all((gate.bias == 5).all() and gate.weight.std() < 0.03 for gate in fox.gates)
-    assert all(step.bias is None and step.weight.std() < 0.03 for step in cable.steps)
-    assert cope.vectors.shape == (3, 65, 16)
+    for linear in (*fox.gates, *cable.steps):
+        assert not linear.bias.any()
+        assert 0 < linear.weight.std() < 0.03
+    assert (_built("fox", {"gate_bias": 5}, geometry).gates[0].bias == 5).all()
+    assert _built("cable", {"bias": False}, geometry).steps[0].bias is None
+    assert cope.vectors.shape == (3, 64, 16)
     assert not cope.vectors.any()
+    assert float(_built("t5", {"std": 0.125}, geometry).biases.std()) == pytest.approx(0.125, rel=0.3)
+
+
+def test_logits_are_scaled_as_the_sources_say() -> None:
+    geometry = Geometry(64, 4, 1, (24,))
+    wanted = {"cable": (1.0, {"scaled": True}, 0.25), "t5": (0.25, {"scaled": False}, 1.0)}
+    for name, (default, options, other) in wanted.items():
+        assert _built(name, {}, geometry).scale() == default
+        assert _built(name, options, geometry).scale() == other
+
+
+@pytest.mark.parametrize(("extent", "share"), [(512, "25%"), (256, "50%"), (100, "128%")])
+@torch.no_grad()
+def test_constants_follow_the_trained_extent(extent: int, share: str) -> None:
+    geometry = Geometry(64, 4, 1, (extent,))
+    assert _built("t5", {"max_distance": share}, geometry).max_distance == 128
+    assert float(_built("fire", {"threshold": share}, geometry).functions[0].threshold()) == 128
+    assert _built("xpos", {"scale_base": share}, geometry).scale_base == 128
+    assert _built("cope", {"p_max": share}, geometry).vectors.shape == (1, 128, 16)
+
+
+def test_a_share_of_nothing_and_one_that_leaves_no_distance_are_refused() -> None:
+    geometry = Geometry(64, 4, 1, (24,))
+    with pytest.raises(UserError, match="its first 16 distances have a bucket each"):
+        _built("t5", {"max_distance": "50%"}, geometry)
+    for value in ("0%", "half", "-5%", 0, True, [1]):
+        with pytest.raises(UserError, match="option 'threshold': it is a number above 0, or a share of"):
+            _built("fire", {"threshold": value}, geometry)
+    with pytest.raises(UserError, match="option 'p_max': it is a whole number above 0, or a share of"):
+        _built("cope", {"p_max": 2.5}, geometry)
+    with pytest.raises(UserError, match="'p_max' is from 2 to 1,000,000, not 1"):
+        _built("cope", {"p_max": "4%"}, geometry)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_t5_has_as_many_buckets_as_asked_for(causal: bool) -> None:
+    encoding = _built("t5", {"buckets": 8, "max_distance": 20}, Geometry(16, 2, 1, (64,), causal=causal))
+    assert encoding.biases.shape == (2, 8)
+    found = encoding._bucket(torch.arange(-40, 41)).tolist()
+    assert set(found) == set(range(8)) - (set() if causal else {4})
+    assert found[-1] == found[40 + 20] == (7 if causal else 3)
+    assert found[40 + 19] == (7 if causal else 3)
+    assert [found[40 + n] for n in range(3)] == [0, 1, 2]
 
 
 @torch.no_grad()
@@ -196,16 +243,19 @@ def test_fire(shared: bool, multiplier: float) -> None:
     _assert_is(inputs.bias(encoding), wanted)
 
 
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
 @pytest.mark.parametrize("p_max", [3, 64])
 @torch.no_grad()
-def test_cope(p_max: int) -> None:
-    subject = Subject("cope", 1, True, {"p_max": p_max})
+def test_cope(p_max: int, scaled: bool) -> None:
+    subject = Subject("cope", 1, True, {"p_max": p_max, "scaled_gates": scaled})
     encoding, inputs = _examined(subject)
     vectors = encoding.vectors[LAYER].double()
-    assert len(vectors) == p_max + 1
+    assert len(vectors) == p_max
+    scale = WIDTH**-0.5 if scaled else 1.0
 
     def wanted(head: int, i: int, j: int) -> float:
-        count = min(sum(_sigmoid(inputs.product(head, i, t)) for t in range(j, i + 1)), p_max)
+        gates = (_sigmoid(inputs.product(head, i, t) * scale) for t in range(j, i + 1))
+        count = min(sum(gates), p_max - 1)
         below, above = math.floor(count), math.ceil(count)
         vector = vectors[below] + (count - below) * (vectors[above] - vectors[below])
         return float(inputs.q[0, head, i].double() @ vector)
@@ -226,9 +276,10 @@ def test_fox() -> None:
     _assert_is(inputs.bias(encoding), lambda h, i, j: c(h, i) - c(h, j))
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @torch.no_grad()
-def test_cable() -> None:
-    subject = Subject("cable", 1, True)
+def test_cable(bias: bool) -> None:
+    subject = Subject("cable", 1, True, {"bias": bias})
     encoding, inputs = _examined(subject)
     steps = [_layer_output(encoding.steps[LAYER], x) for x in inputs.hidden[0].tolist()]
 
@@ -335,15 +386,13 @@ def test_rope_mixed_starts_along_two_directions_at_right_angles() -> None:
     assert sum(p.numel() for p in _built("rope-mixed", {}, geometry).parameters()) == 3 * 64
 
 
+@pytest.mark.parametrize("inclusive", [True, False], ids=["ends", "units"])
 @pytest.mark.parametrize("block", [2, 4, 8, 16])
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @torch.no_grad()
-def test_liere(axes: int, block: int) -> None:
-    subject = (
-        next(subjects("liere", {"block": block}))
-        if axes == 1
-        else Subject("liere", axes, False, {"block": block})
-    )
+def test_liere(axes: int, block: int, inclusive: bool) -> None:
+    options = {"block": block, "inclusive": inclusive}
+    subject = next(subjects("liere", options)) if axes == 1 else Subject("liere", axes, False, options)
     encoding, inputs = _examined(subject)
     q, k = encoding.rotate(inputs.layer(encoding))
     for head in range(HEADS):
@@ -355,7 +404,7 @@ def test_liere(axes: int, block: int) -> None:
                 entries = iter(encoding.entries[axis, LAYER, head, number].tolist())
                 for row in range(block):
                     for column in range(row):
-                        generator[row, column] = next(entries) / size
+                        generator[row, column] = next(entries) / (size - 1 if inclusive else size)
                 generators.append(generator - generator.T)
             for i, position in enumerate(inputs.positions[0].tolist()):
                 rotation = torch.from_numpy(
@@ -374,7 +423,7 @@ def test_liere_gradients_are_those_of_the_exponential() -> None:
     turned, _ = encoding.rotate(layer_inputs(encoding, q, q, q, tabulate(encoding, positions, reach), 0))
     (found,) = torch.autograd.grad((turned * weight).sum(), encoding.entries)
     generator = encoding._generators(0)[0, :, 0]
-    rotation = torch.matrix_exp(positions[0, :, 0, None, None, None] / 24 * generator)
+    rotation = torch.matrix_exp(positions[0, :, 0, None, None, None] / 23 * generator)
     plain = torch.einsum("nhcd,bhnd->bhnc", rotation, q)
     (wanted,) = torch.autograd.grad((plain * weight).sum(), encoding.entries)
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
@@ -414,10 +463,10 @@ CENTRES: dict[int, list[list[float]]] = {
 @pytest.mark.parametrize(("heads", "directed"), [(4, 4), (6, 4), (8, 4), (12, 8), (16, 12)])
 @torch.no_grad()
 def test_lookhere(heads: int, directed: int, view: int) -> None:
-    encoding = _built("lookhere", {"view": view}, Geometry(8 * heads, heads, 3, (4, 5)))
+    encoding = _built("lookhere", {"view": view, "slope": 0.5}, Geometry(8 * heads, heads, 3, (4, 5)))
     cells, nothing = grid((4, 5)), torch.empty(1, 1, 20, 0)
     table = tabulate(encoding, cells, Extrapolation((4, 5)))
-    for layer, factor in enumerate((1.5, 1.0, 0.5)):
+    for layer, factor in enumerate((0.75, 0.5, 0.25)):
         bias = encoding.bias(layer_inputs(encoding, nothing, nothing, nothing, table, layer))
         assert isinstance(bias, Dense)
         found = bias.values(Block(slice(0, 20), slice(0, 20), torch.ones(1, 1, 20, 20, dtype=torch.bool)))[0]
@@ -477,8 +526,8 @@ def test_all_but_the_product_with_the_content_is_exact_under_bfloat16(name: str)
     encoding, inputs = _examined(next(subjects(name)))
     inputs.q, inputs.k = inputs.q.bfloat16(), inputs.k.bfloat16()
     linear = (encoding.gates if name == "fox" else encoding.steps)[LAYER]
-    product = F.linear(inputs.hidden.bfloat16(), linear.weight.bfloat16()).double()
-    steps = F.logsigmoid(product + linear.bias.double()) if name == "fox" else -F.softplus(product)
+    product = F.linear(inputs.hidden.bfloat16(), linear.weight.bfloat16()).double() + linear.bias.double()
+    steps = F.logsigmoid(product) if name == "fox" else -F.softplus(product)
     wanted = -steps.transpose(1, 2).cumsum(-1)[0, :, None].expand(-1, COUNT, -1)
     torch.testing.assert_close(_values(inputs.bias(encoding)), wanted, atol=1e-5, rtol=1e-6)
 

@@ -143,6 +143,11 @@ def test_a_dry_run_estimates_from_runs_of_the_same_task_and_size(
         4000 * 2 * 16 / result.cost.items_per_second
     )
     assert estimate.seconds(place / "runs", load(place, model={"width": 32, "heads": 2}).cells) == {}
+    train = {"steps": 4, "batch": 2}
+    often = load(place, train={**train, "evaluate_every": 1}).cells
+    once = load(place, train={**train, "evaluate_at": [4]}).cells
+    four, one = (sum(estimate.seconds(place / "runs", cells).values()) for cells in (often, once))
+    assert four > one > 0
     write(place, tiny(place, train={"steps": 4000, "batch": 2}))
     assert submit("--dry-run") == 0
     assert "from earlier runs" in capsys.readouterr().out

@@ -381,7 +381,7 @@ def test_in_the_tracking_store_trials_have_an_experiment_of_their_own(place: Pat
     assert main(["submit", "tiny.yaml"]) == 0
     runs = place / "runs"
     (record,) = submitted_sweeps(runs)
-    names = _sweeps_of_runs(runs)
+    names = _sweeps_of_runs([record])
     assert {run: names[run] for run in record.reported} == {run: ["tiny"] for run in record.reported}
     assert {run: names[run] for run in record.trials} == {run: ["tiny-trials"] for run in record.trials}
 

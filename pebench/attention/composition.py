@@ -54,6 +54,11 @@ class Composition(PositionEncoding):
         own = {part.scale() for part in self.parts} - {super().scale()}
         if len(own) > 1:
             raise ValueError("two of its parts scale the logits, each in its own way")
+        if own and any(
+            part.scale() not in own and len(layers) < geometry.layers
+            for part, layers in zip(self.parts, self.serves, strict=True)
+        ):
+            raise ValueError("all layers scale the logits alike, which its parts do not")
         drawing = [part for part in self.parts if _draws_positions(part)]
         if len(drawing) > 1:
             raise ValueError("two of its parts choose the positions of training, each in its own way")

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--task",
-    default="language-modeling",
-    show_default=True,
     metavar="NAME",
-    help="The task.",
+    help="The task, by default language-modeling; with --from that of the run, on its data.",
     shell_complete=tasks,
 )
 @click.option(
@@ -52,6 +50,11 @@ if TYPE_CHECKING:
     help="Begin with the weights of a finished run, by its id, or of one of timm's models, as timm:NAME. "
     "Encoding and model are as there; with another --encoding the run is converted.",
 )
+@click.option(
+    "--longer",
+    metavar="RUN",
+    help="Go on with a run for more updates, --set train.steps=NUMBER in all, if its schedule allows that.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of every draw.  [default: 0]")
 @click.option("--seeds", type=click.IntRange(min=1, max=1000), help="So many runs, with the seeds from 0.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -67,10 +70,11 @@ if TYPE_CHECKING:
 @runs_option
 def command(
     encoding: str | None,
-    task: str,
+    task: str | None,
     options: tuple[tuple[str, Any], ...],
     settings: tuple[tuple[str, Any], ...],
     start: str | None,
+    longer: str | None,
     seed: int | None,
     seeds: int | None,
     device: Any,
@@ -90,6 +94,7 @@ def command(
       pebench run --encoding rope --seeds 3
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
       pebench run --from rope-3f2a --task retrieval --set train.steps=0
+      pebench run --longer rope-3f2a --set train.steps=600
       pebench run --from timm:vit_small_patch16_rope_224 --task image-classification --set train.steps=0
     """
     from pebench.errors import UserError
@@ -99,7 +104,14 @@ def command(
     from pebench.submission.cells import run_all
     from pebench.submission.progress import display
 
-    cell = _cell(encoding, task) if start is None else _continued(encoding, task, start, runs)
+    if longer is not None:
+        if encoding or task or options or start or seed is not None or seeds is not None:
+            raise click.UsageError(
+                "--longer takes all of the run but its number of updates: --set alone goes with it."
+            )
+        cell, seed = _longer(longer, dict(settings), runs)
+    else:
+        cell = _cell(encoding, task) if start is None else _continued(encoding, task, start, runs)
     for key, value in options:
         cell = cell.with_value(f"encoding.{key}", value)
     for path, value in settings:
@@ -107,6 +119,8 @@ def command(
     if seed is not None and seeds is not None:
         raise UserError("--seed names one seed and --seeds says how many there are: give one.")
     specs = [cell.resolve(number, runs) for number in (range(seeds) if seeds else [seed or 0])]
+    if longer is not None:
+        _refuse_what_cannot_go_on(longer, specs[0], runs, device, ranks)
     check_ranks(specs[0], ranks)
     build_task(specs[0]).check()
     for spec in specs:
@@ -133,18 +147,20 @@ def command(
     return 0 if len(outcome.finished) == len(specs) else 1
 
 
-def _cell(encoding: str | None, task: str) -> Cell:
+def _cell(encoding: str | None, task: str | None) -> Cell:
     from pebench.errors import UserError
     from pebench.sweeping.cell import Cell
 
     if encoding is None:
         raise UserError("--encoding names what to train; 'pebench list' lists all there is.")
-    return Cell(encoding, task)
+    return Cell(encoding, task or "language-modeling")
 
 
-def _continued(encoding: str | None, task: str, start: str, runs: Path) -> Cell:
-    """A cell that begins with the weights of a run. They fit no other model, and encoding and model are those
-    of the run where nothing else is asked for; so is the size of the images of a published model."""
+def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -> Cell:
+    """A cell that begins with the weights of a run. They fit no other model, and encoding, task with its data
+    and extents, and model are those of the run where nothing else is asked for; so is the size of the images
+    of a published model."""
+    from pebench.encoding_config import current_options
     from pebench.errors import UserError
     from pebench.models.timm_weights import TimmModel
     from pebench.models.vision import VisionOptions
@@ -159,15 +175,56 @@ def _continued(encoding: str | None, task: str, start: str, runs: Path) -> Cell:
             "model": {"name": begun.architecture},
             "task": {"extent": list(begun.image)},
         }
+        task = task or "language-modeling"
         if tasks.load(task).Model is not VisionOptions:
             raise UserError(f"'{begun.reference}' classifies images, which task '{task}' does not.")
         return Cell(encoding or begun.encoding.name, task, places, start=begun.reference)
+    task = task or begun.task.name
     same_model = tasks.load(task).Model is tasks.load(begun.task.name).Model
     own = {
-        "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},
+        "encoding": current_options(begun.encoding) if encoding in (None, begun.encoding.name) else {},
+        "task": begun.task.options if task == begun.task.name else {},
         "model": begun.model if same_model else {},
     }
     return Cell(encoding or begun.encoding.name, task, own, start=begun.run_id)
+
+
+def _longer(wanted: str, settings: dict[str, Any], runs: Path) -> tuple[Cell, int]:
+    """The cell of a run as it is, and its seed.
+
+    Raises:
+        UserError: more updates make another run of it, or how many is not said.
+    """
+    from pebench.running.longer import refuse_other_run
+    from pebench.running.plugins import load_plugins
+    from pebench.store import find_run
+    from pebench.sweeping.cell import Cell
+
+    folder = find_run(runs, wanted)
+    spec = folder.spec()
+    steps = settings.get("train.steps", 0)
+    refuse_other_run(spec, steps if isinstance(steps, int) else 0)
+    load_plugins(folder, spec)
+    own = {
+        "encoding": spec.encoding.options,
+        "task": spec.task.options,
+        "model": spec.model,
+        "train": spec.train.model_dump(mode="json"),
+    }
+    start = None if spec.start is None else spec.start.run
+    return Cell(spec.encoding.name, spec.task.name, own, start=start), spec.seed
+
+
+def _refuse_what_cannot_go_on(wanted: str, spec: Any, runs: Path, device: str, ranks: int) -> None:
+    """
+    Raises:
+        UserError: the settings make another run of it, or it cannot go on here.
+    """
+    from pebench.running.execution import torch_device
+    from pebench.running.longer import refuse_going_on
+    from pebench.store import find_run
+
+    refuse_going_on(find_run(runs, wanted), spec, torch_device(device), ranks)
 
 
 def _create(folder: Any, spec: Any) -> None:

@@ -5,6 +5,7 @@ sweeps/<name>.json        which runs a sweep is made of
 choices/<key>/<file>      settings that a sweep tuned, see `pebench.choices`
 runs/<id>/<file>          what `pebench.store` keeps of a run, without what only its own machine needs
 runs/<id>/plugins/<file>
+runs/<id>/weights/<file>  those kept during training
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ FORMAT = 1
 
 WEIGHTS = ("model.safetensors",)
 FINISHED = (
-    *("provenance.json", "changes.diff", "metrics.jsonl", "system.jsonl", "log.txt", "classes.json"),
-    *("tokenizer.json", "examples.npz", "result.json"),
+    *("provenance.json", "changes.diff", "metrics.jsonl", "system.jsonl", "curve.jsonl", "log.txt"),
+    *("classes.json", "tokenizer.json", "examples.npz", "result.json"),
 )
 """Files of a finished run beside its specification, the result last; not every run has each of them."""
 
@@ -36,7 +37,8 @@ MANIFEST = "manifest.json"
 
 _FILE = "|".join(re.escape(name) for name in ("spec.json", "failure.json", *FINISHED, *WEIGHTS))
 _MEMBER = re.compile(
-    rf"runs/(?P<run>[a-z0-9][a-z0-9_-]{{0,200}})/(?P<file>{_FILE}|plugins/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,200}})"
+    rf"runs/(?P<run>[a-z0-9][a-z0-9_-]{{0,200}})/(?P<file>{_FILE}|plugins/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,200}}"
+    r"|weights/step-[0-9]{8}\.safetensors)"
     r"|choices/[a-z0-9][a-z0-9_-]{0,200}/(candidates|chosen)\.json"
     r"|sweeps/(?P<sweep>[a-z0-9]+(-[a-z0-9]+)*)\.json"
 )

@@ -85,7 +85,9 @@ def _files(folder: RunFolder, weights: bool) -> Iterator[tuple[str, Path]]:
         )
     names = ["spec.json", *(f"plugins/{path.name}" for path in sorted(folder.plugins.glob("*.py")))]
     if (folder.path / "result.json").exists():
-        names += [*(WEIGHTS if weights else ()), *FINISHED]
+        kept = sorted((folder.path / "weights").glob("step-*.safetensors"))
+        names += [*WEIGHTS, *(f"weights/{path.name}" for path in kept)] if weights else []
+        names += FINISHED
     else:
         names.append("failure.json")
     for name in names:

@@ -210,7 +210,9 @@ def _same(mine: Result, theirs: Result) -> bool:
 
 def _complete(arrived: Path, own: Path) -> None:
     """Adds the files of a finished run to a folder in which nobody has begun, the result last."""
-    (own / "plugins").mkdir(exist_ok=True)
+    for name in ("plugins", "weights"):
+        if (arrived / name).is_dir():
+            (own / name).mkdir(exist_ok=True)
     files = sorted(path for path in arrived.rglob("*") if path.is_file() and path.name != "spec.json")
     for path in sorted(files, key=lambda path: path.name == "result.json"):
         path.rename(own / path.relative_to(arrived))

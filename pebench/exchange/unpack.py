@@ -16,7 +16,7 @@ from typing import IO, cast
 from pydantic import ValidationError
 
 from pebench.errors import UserError
-from pebench.exchange.archive import FORMAT, MANIFEST, WEIGHTS, Content, Manifest, decompressed, is_member
+from pebench.exchange.archive import FORMAT, MANIFEST, Content, Manifest, decompressed, is_member
 
 _CHUNK = 2**20
 _HEADERS = 2**20
@@ -25,6 +25,7 @@ _HEADERS = 2**20
 _MOST = {
     "metrics.jsonl": 2**30,
     "system.jsonl": 2**28,
+    "curve.jsonl": 2**28,
     "log.txt": 2**28,
     "result.json": 2**26,
     "tokenizer.json": 2**28,
@@ -136,7 +137,8 @@ def _write(
     archive: tarfile.TarFile, bounded: _Bounded, entry: tarfile.TarInfo, content: Content, folder: Path
 ) -> None:
     name = entry.name.rpartition("/")[2]
-    if entry.size != content.size or (name not in WEIGHTS and entry.size > _MOST.get(name, _MOST_OTHERS)):
+    weights = name.endswith(".safetensors")
+    if entry.size != content.size or (not weights and entry.size > _MOST.get(name, _MOST_OTHERS)):
         raise Hostile(f"{_shown(entry.name)} in it is too large.")
     bounded.allowed = entry.size + _HEADERS
     target = folder / entry.name

@@ -8,7 +8,7 @@ served and L₀ the trained one.
 from __future__ import annotations
 
 import math
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -86,8 +86,14 @@ class Ntk(FrequencyMap):
 class Dynamic(FrequencyMap):
     """Dynamic NTK as transformers has it: base·(s·L/L₀ − (s − 1))^(w/(w−2)) for L > L₀, else plain RoPE.
 
-    Here L is the extent that is served and not the tokens so far.
+    L is the extent that is served. In transformers it is the number of tokens so far, so that cached keys
+    keep the base of the text when it was shorter. With a factor of 1 this is `Ntk`.
+
+    Attributes:
+        factor: s, a constant.
     """
+
+    factor: Factor
 
     def apply(self, rotation: Rotation) -> tuple[Tensor, float]:
         """See the class."""
@@ -100,17 +106,19 @@ class Yarn(FrequencyMap):
     """YaRN (Peng et al. 2024, https://arxiv.org/abs/2309.00071): θ·(1 − r) + θ/s·r, and a magnitude.
 
     r rises from 0 to 1 between the pairs that turn beta_fast and beta_slow times in L₀, linearly in the index
-    of the pair, as in the published code; the paper's is linear in the number of turns.
+    of the pair, as in the published code, or in the number of turns, as in the paper.
 
     Attributes:
+        ramp: in what r is linear.
         beta_fast: turns from which a pair keeps its frequency.
         beta_slow: turns up to which a pair is stretched in full.
-        truncate: whether the ends of the ramp are whole pairs.
+        truncate: whether the ends of the ramp in pairs are whole ones.
         attention_factor: the magnitude; by default 0.1·ln s + 1.
         mscale: with mscale_all_dim, magnitude (0.1·mscale·ln s + 1)/(0.1·mscale_all_dim·ln s + 1).
         mscale_all_dim: see mscale; one of them alone says nothing.
     """
 
+    ramp: Literal["pairs", "turns"] = "pairs"
     beta_fast: Positive = 32.0
     beta_slow: Positive = 1.0
     truncate: bool = True
@@ -120,7 +128,16 @@ class Yarn(FrequencyMap):
 
     def apply(self, rotation: Rotation) -> tuple[Tensor, float]:
         """See the class."""
-        scale, width = self.scale(rotation), rotation.width
+        scale, frequencies = self.scale(rotation), rotation.frequencies()
+        stretched = self._by_turns(rotation) if self.ramp == "turns" else self._by_pairs(rotation)
+        return frequencies * (1 - stretched) + frequencies / scale * stretched, self._magnitude(scale)
+
+    def _by_turns(self, rotation: Rotation) -> Tensor:
+        turns = self.original(rotation) * rotation.frequencies() / (2 * math.pi)
+        return ((self.beta_fast - turns) / ((self.beta_fast - self.beta_slow) or 1e-3)).clamp(0, 1)
+
+    def _by_pairs(self, rotation: Rotation) -> Tensor:
+        width = rotation.width
 
         def pair_that_turns(times: float) -> float:
             turns = self.original(rotation) / (times * 2 * math.pi)
@@ -131,9 +148,7 @@ class Yarn(FrequencyMap):
             low, high = math.floor(low), math.ceil(high)
         low, high = max(low, 0), min(high, width - 1)
         pairs = torch.arange(width // 2, dtype=torch.float64)
-        stretched = ((pairs - low) / ((high - low) or 1e-3)).clamp(0, 1)
-        frequencies = rotation.frequencies()
-        return frequencies * (1 - stretched) + frequencies / scale * stretched, self._magnitude(scale)
+        return ((pairs - low) / ((high - low) or 1e-3)).clamp(0, 1)
 
     def _magnitude(self, scale: float) -> float:
         def of(multiple: float) -> float:

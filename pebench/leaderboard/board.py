@@ -9,6 +9,7 @@ from pebench.leaderboard.answers import Answer, answer
 from pebench.leaderboard.claims import Claim
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.costs import mean_costs
+from pebench.leaderboard.learning_curves import LearningCurves, learning_curves
 from pebench.leaderboard.overall import OverallRow, overall
 from pebench.leaderboard.published import Figure, Match, matches
 from pebench.leaderboard.summary import summarise
@@ -32,6 +33,8 @@ class Board:
         tables: one a task.
         overall: over all tables; empty for a sweep of one table, which it would only repeat.
         published: the figures of others beside those of the sweep, None where nobody asked for them.
+        curves: of each table, at the trained and at the largest extent; empty where nothing was evaluated
+            during training.
         answers: to the claims about the sweep; empty where there are none.
     """
 
@@ -42,6 +45,7 @@ class Board:
     tables: list[LeaderboardTable]
     overall: list[OverallRow]
     published: list[Match] | None
+    curves: list[LearningCurves]
     answers: list[Answer]
 
 
@@ -73,5 +77,6 @@ def make_board(
         tables=tables,
         overall=overall(tables) if len(tables) > 1 else [],
         published=matches(collection, summary, figures) if figures is not None else None,
+        curves=[curves for table in tables for curves in learning_curves(collection, table)],
         answers=answer(collection, claims),
     )

@@ -12,6 +12,7 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.published import Match
+from pebench.leaderboard.run_data import by_place
 from pebench.scores import extent_name
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def frames(board: Board) -> dict[str, pandas.DataFrame]:
     }
     if board.collection.tuned:
         found["tuning.csv"] = _tuning(board)
+    if board.curves:
+        found["curves.csv"] = _curves(board.collection)
     if board.overall:
         found["overall.csv"] = _overall(board)
     if board.answers:
@@ -41,6 +44,21 @@ def _scores(collection: Collection) -> pandas.DataFrame:
     """One row a run, metric, extent and extrapolation."""
     frame = _described(collection.scores, collection)
     return frame[[*_names(collection), "seed", "metric", "extent", "extrapolation", "value", "run_id"]]
+
+
+def _curves(collection: Collection) -> pandas.DataFrame:
+    """One row a run, look, metric, extent and extrapolation."""
+    import pandas
+
+    rows = [
+        (run.run_id, run.group, run.spec.seed, moment.step, moment.items, *place, value)
+        for run in collection.runs
+        for moment in run.curve
+        for place, value in by_place(moment.scores).items()
+    ]
+    names = ["run_id", "group", "seed", "update", "items", "metric", "extent", "extrapolation", "value"]
+    frame = _described(pandas.DataFrame(rows, columns=names), collection)
+    return frame[[*_names(collection), *names[2:], "run_id"]]
 
 
 def _leaderboard(board: Board) -> pandas.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 from pebench.examples import ByUnit, Examples
 from pebench.leaderboard.paired_test import ROUNDING, Sample
 from pebench.spec import RunSpec
-from pebench.store import Point, Result, RunFolder, SweepRecord, Unreadable
+from pebench.store import CurvePoint, Point, Result, RunFolder, Score, SweepRecord, Unreadable
 from pebench.sweeping.recorded import submitted_specs
 from pebench.task_record import TaskRecord, task_record
 
@@ -36,6 +36,7 @@ class RunData:
         examples: scores of single examples; empty for a run that kept none.
         rounding: of its scores, relative to them; two that are closer are equal.
         points: reads what it logged, in order; see `pebench.store.RunFolder.points`.
+        curve: its scores during training, in order; empty where nobody asked for them.
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class RunData:
     examples: tuple[Examples, ...] = ()
     rounding: float = ROUNDING
     points: Callable[[], Iterable[Point]] = tuple
+    curve: tuple[CurvePoint, ...] = ()
 
     @cached_property
     def group(self) -> str:
@@ -76,10 +78,7 @@ class RunData:
     @cached_property
     def scores(self) -> dict[Place, float]:
         """The scores by place; NaN for an evaluation that gave no number."""
-        found = self.result.scores if self.result is not None else ()
-        places = [(score.metric, score.extent, score.extrapolation) for score in found]
-        values = [math.nan if score.value is None else score.value for score in found]
-        return dict(zip(places, values, strict=True))
+        return by_place(self.result.scores if self.result is not None else ())
 
     @cached_property
     def _by_place(self) -> dict[Place, Examples]:
@@ -107,6 +106,14 @@ class RunData:
         known."""
         found = self._by_place.get(place)
         return found.counts if found is not None else {}
+
+
+def by_place(scores: Iterable[Score]) -> dict[Place, float]:
+    """Scores by place; NaN for an evaluation that gave no number."""
+    return {
+        (score.metric, score.extent, score.extrapolation): math.nan if score.value is None else score.value
+        for score in scores
+    }
 
 
 def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
@@ -164,7 +171,15 @@ def _read(folder: RunFolder, spec: RunSpec) -> RunData:
     result = folder.result()
     failure = folder.failure() if result is None else None
     message = failure.message if failure is not None else ""
-    return RunData(folder.run_id, spec, result, folder.provenance(), message, points=folder.points)
+    return RunData(
+        folder.run_id,
+        spec,
+        result,
+        folder.provenance(),
+        message,
+        points=folder.points,
+        curve=tuple(folder.curve()),
+    )
 
 
 def _examples(folder: RunFolder) -> tuple[tuple[Examples, ...], str]:

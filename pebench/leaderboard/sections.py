@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pebench.leaderboard.answers import Answer, difference_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
+from pebench.leaderboard.learning_curves import LearningCurves
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.tuning import TUNED, TunedRow
 from pebench.leaderboard.wording import (
@@ -147,6 +148,7 @@ def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
     """The sections below the scores of a task: what they are of, its costs and the published figures."""
     found = [
         Section("Behind each score", _behind(table), _BEHIND.format(table.material)),
+        *(_curves(curves) for curves in board.curves if curves.table is table),
         Section("Tuning", _tuning(board, table), TUNED),
         Section("Cost", _costs(board, table)),
         Section("Published figures", _published(board, table), PUBLISHED),
@@ -244,6 +246,23 @@ def _behind(table: LeaderboardTable) -> Table:
             texts = ["" if math.isnan(share) else f"{100 * share:.0f} %" for share in shares]
             rows.append([Value(f"share of the {table.material}, {row.label}"), *map(Value, texts, shares)])
     return Table(["measured on", *extent_headings(table)], rows)
+
+
+def _curves(curves: LearningCurves) -> Section:
+    """The means at no more than eight of the looks, the last of which are among them."""
+    chosen = sorted({curves.updates[-1 - back * (len(curves.updates) - 1) // 7] for back in range(8)})
+    if len(curves.updates) > 1:
+        chosen = sorted({*chosen, curves.updates[-2]})
+    rows = []
+    for label, own in curves.means.items():
+        means = [own.get(update, math.nan) for update in chosen]
+        rows.append([Value(label), *(Value("" if math.isnan(m) else number(m), m) for m in means)])
+    order = curves.order
+    return Section(
+        f"By updates, at {extent_name(curves.extent)}",
+        Table(["encoding", *(f"{update:,}" for update in chosen)], rows, "curves.csv"),
+        order.sentence(curves.extent) if order is not None else "",
+    )
 
 
 def _costs(board: Board, table: LeaderboardTable) -> Table:

@@ -59,6 +59,9 @@ def print_board(board: Board, console: Console | None = None) -> None:
         _print_table(scores_table(table), console)
         for note in notes(board.collection, table):
             console.print(Text(f"- {note.replace('`', '')}"))
+        for order, curves in ((c.order, c) for c in board.curves if c.table is table):
+            if order is not None:
+                console.print(Text(f"- {order.sentence(curves.extent)}"))
         for section in further_sections(board, table):
             _print_published(section, console)
     if board.answers:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SPEC, _RESULT, _PROVENANCE, _POINTS = "spec.json", "result.json", "provenance.json", "metrics.jsonl"
 _EXAMPLES = "examples.npz"
+_CURVE = "curve.jsonl"
 
 
 def read_store(uri: str, wanted: Sequence[str]) -> list[tuple[SweepRecord, list[RunData]]]:
@@ -84,11 +85,12 @@ def _read(client: MlflowClient, run: Run) -> RunData:
     tags = run.data.tags
     run_id = tags[RUN_ID]
     with tempfile.TemporaryDirectory() as folder:
-        asked, said, came_from, _, kept = (
+        asked, said, came_from, _, kept, _ = (
             _content(client, run, name, Path(folder))
-            for name in (_SPEC, _RESULT, _PROVENANCE, _POINTS, _EXAMPLES)
+            for name in (_SPEC, _RESULT, _PROVENANCE, _POINTS, _EXAMPLES, _CURVE)
         )
         points = list(RunFolder(Path(folder)).points())
+        curve = tuple(RunFolder(Path(folder)).curve())
     if asked is None:
         raise UserError(f"run {run_id} has no {_SPEC} in the tracking store: sync it again.")
     try:
@@ -105,7 +107,7 @@ def _read(client: MlflowClient, run: Run) -> RunData:
             f"run {run_id} has finished but has no {_RESULT} in the tracking store: sync it again."
         )
     failure = tags.get("mlflow.note.content", "") if tags.get("status") == "failed" else ""
-    return RunData(run_id, spec, result, provenance, failure, examples, points=lambda: points)
+    return RunData(run_id, spec, result, provenance, failure, examples, points=lambda: points, curve=curve)
 
 
 def _content(client: MlflowClient, run: Run, name: str, folder: Path) -> bytes | None:

@@ -46,8 +46,15 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
 
 
 _OCCASIONAL = {
-    *("claims.csv", "claims.md", "overall.csv", "published.csv", "leaderboard.tex"),
-    *("grid.png", "grid.svg"),
-    *("tuning.csv", "tuning.png", "tuning.svg"),
+    *(
+        "claims.csv",
+        "claims.md",
+        "overall.csv",
+        "published.csv",
+        "curves.csv",
+        "tuning.csv",
+        "leaderboard.tex",
+    ),
+    *(f"{name}.{kind}" for name in ("grid", "score-by-update", "tuning") for kind in ("png", "svg")),
 }
 """Files that not every sweep or call has."""

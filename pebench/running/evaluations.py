@@ -20,22 +20,29 @@ class Evaluations(BaseModel):
     """Some evaluations.
 
     Attributes:
+        step: the update after which they were made, None in files of versions that evaluated at the end
+            alone.
         scores: that were found.
         costs: one an evaluation.
         metrics: what the scores mean, by metric name.
         examples: scores of single examples.
     """
 
+    step: int | None = None
     scores: list[Score] = []
     costs: list[EvaluationCost] = []
     metrics: dict[str, MetricRecord] = {}
     examples: list[Examples] = []
 
     @staticmethod
-    def read(folder: RunFolder) -> Evaluations:
-        """Those of earlier attempts at a run."""
+    def read(folder: RunFolder, step: int) -> Evaluations:
+        """Those of earlier attempts at a run after an update."""
         path = folder.path / _FILE
-        return Evaluations.model_validate_json(path.read_bytes()) if path.exists() else Evaluations()
+        if path.exists():
+            found = Evaluations.model_validate_json(path.read_bytes())
+            if found.step in (step, None):
+                return found
+        return Evaluations(step=step)
 
     def write(self, folder: RunFolder) -> None:
         """Keeps them for later attempts."""

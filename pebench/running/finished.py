@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -38,25 +39,29 @@ class FinishedRun(NamedTuple):
         return f"FinishedRun({self.folder.run_id}: {asked})"
 
 
-def load_finished(folder: RunFolder, device: torch.device) -> FinishedRun:
+def load_finished(folder: RunFolder, device: torch.device, step: int | None = None) -> FinishedRun:
     """The model of a finished run.
+
+    Args:
+        folder: of the run.
+        device: that the model is to be on.
+        step: the update whose weights were kept, None for the last.
 
     Raises:
         UserError: the run is not finished, diverged, or something in its folder is missing or changed.
     """
     spec = folder.spec()
     require_weights(folder)
+    weights = folder.weights if step in (None, spec.train.steps) else _kept_weights(folder, step)
     load_plugins(folder, spec)
     task = build_task(spec)
     _restore(task, folder)
     encoding = encoding_of(spec, task)
     model = task.build(encoding, spec.seed)
     try:
-        model.load_state_dict(load_file(folder.weights))
+        model.load_state_dict(load_file(weights))
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(
-            f"{folder.weights} cannot be read: {str(error).splitlines()[0].rstrip('.:')}."
-        ) from error
+        raise UserError(f"{weights} cannot be read: {str(error).splitlines()[0].rstrip('.:')}.") from error
     return FinishedRun(folder, spec, task, model.to(device).eval().requires_grad_(False))
 
 
@@ -75,6 +80,19 @@ def require_weights(folder: RunFolder) -> None:
         )
     if not folder.weights.is_file():
         raise UserError(f"run '{folder.run_id}' has no weights: {folder.weights} is not there.")
+
+
+def _kept_weights(folder: RunFolder, step: int | None) -> Path:
+    """
+    Raises:
+        UserError: none were kept after that update.
+    """
+    last = folder.spec().train.steps
+    kept = [moment for moment in folder.spec().train.looks if folder.weights_after(moment).is_file()]
+    if step not in kept:
+        others = ", ".join(str(moment) for moment in dict.fromkeys([*kept, last]))
+        raise UserError(f"run '{folder.run_id}' kept no weights after update {step}, but after {others}.")
+    return folder.weights_after(step)
 
 
 def _restore(task: AnyTask, folder: RunFolder) -> None:

@@ -26,6 +26,8 @@ def learning_rate(train: Training, step: int, highest: float | None = None) -> f
     match train.schedule:
         case "constant":
             left = 1.0
+        case "warmup-stable-decay":
+            left = 1 - max(0, step - (train.steps - train.decay)) / train.decay
         case "linear":
             left = 1 - progress
         case "cosine":

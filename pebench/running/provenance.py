@@ -28,10 +28,15 @@ def describe(device: torch.device) -> dict[str, Any]:
             "processor": _processor(),
             "cores": os.cpu_count(),
         },
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device_name(device),
         "cuda": torch.version.cuda,
         "threads": torch.get_num_threads(),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _processor() -> str:

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torch import nn
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.resolve import build_task, encoding_of, evaluations
-from pebench.running import checkpoint, peak_memory, provenance, source_code
+from pebench.running import checkpoint, longer, peak_memory, provenance, source_code
 from pebench.running.checkpoint import State
 from pebench.running.compilation import forget_compiled, share_compiled_kernels
 from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
@@ -33,9 +34,9 @@ from pebench.running.plugins import load_plugins
 from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.train import Progress, train
 from pebench.running.warm_start import check_vocabulary, describe_task, load_start, start_of_run
-from pebench.scores import evaluation_name
+from pebench.scores import evaluation_name, score_name
 from pebench.spec import RunSpec
-from pebench.store import Cost, Point, Result, RunFolder, Score
+from pebench.store import Cost, CurvePoint, Point, Result, RunFolder, Score
 from pebench.task import AnyTask
 from pebench.task_record import TaskRecord
 
@@ -171,6 +172,8 @@ class _Run:
         self.ranks = ranks
         self.device = torch_device(execution.device)
         self.saved = time.monotonic()
+        self.looked: set[int] = set()
+        self.peak = 0
 
     def work(self) -> Result | None:
         """See `execute`."""
@@ -195,6 +198,10 @@ class _Run:
         model, optimiser = self._build(task)
         if self.spec.start is not None and start is not None:
             self.log.info("starts from %s, %s", self.spec.start.run, load_start(start, self.spec, model))
+        if self.ranks.is_main:
+            self._go_on_from_a_shorter_run(fingerprints)
+            self.looked = {point.step for point in self.folder.curve()}
+        self.looked = set(json.loads(self.ranks.broadcast_object("looked", json.dumps([*self.looked]))))
         newest = self.ranks.broadcast_object("checkpoint", checkpoint.newest(self.folder.checkpoint))
         state = checkpoint.load(self.folder.checkpoint, newest, model, optimiser, self.device)
         self._say_step(state.step)
@@ -227,6 +234,8 @@ class _Run:
     ) -> State:
         """Trains until the budget is spent, the loss stops being a number, or `stop` says so."""
         started = state.step, time.monotonic()
+        if self._is_to_be_looked_at(state) and not self._look(model, task, state):
+            return state
         updates = train(
             model,
             task,
@@ -235,7 +244,7 @@ class _Run:
             self.spec.seed,
             state,
             self.device,
-            self._logged,
+            self._wanted,
             self.execution.compile,
             self.ranks,
         )
@@ -247,13 +256,71 @@ class _Run:
                 self._log_losses(progress, task.item, optimiser, rate)
             due = time.monotonic() - self.saved >= self.execution.checkpoint_every
             stopping = self.ranks.any(self.stop())
-            if self.ranks.is_main and (due or stopping or over):
+            looking = self._is_to_be_looked_at(state)
+            if self.ranks.is_main and state.step == self.spec.train.steady and state.diverged_at is None:
+                checkpoint.save(self.folder.continuation, model, optimiser, state)
+            if self.ranks.is_main and (due or stopping or over or looking):
                 self._say_step(state.step)
                 checkpoint.save(self.folder.checkpoint, model, optimiser, state)
                 self.saved = time.monotonic()
             if stopping and not over:
                 break
+            if looking and not self._look(model, task, state):
+                break
         return state
+
+    def _wanted(self, step: int) -> bool:
+        training = self.spec.train
+        return self._logged(step) or step in training.looks or step == training.steady
+
+    def _is_to_be_looked_at(self, state: State) -> bool:
+        """Whether the model is evaluated now and trained on after that."""
+        training = self.spec.train
+        return (
+            state.step in training.looks
+            and state.step < training.steps
+            and state.step not in self.looked
+            and state.diverged_at is None
+        )
+
+    def _look(self, model: nn.Module, task: AnyTask, state: State) -> bool:
+        """Evaluates in the midst of training, which goes on as if nothing had been; False if `stop` ended
+        it."""
+        self.peak = max(self.peak, peak_memory.read(self.device) or 0)
+        if self.ranks.is_main and self.spec.train.keep_weights:
+            self._keep_weights(self.folder.weights_after(state.step), model, state)
+        evaluated = self._evaluate(model, task, state)
+        model.train()
+        peak_memory.reset(self.device)
+        # The first rank alone knows whether all is there.
+        if self.ranks.any(self.ranks.is_main and evaluated is None):
+            return False
+        if evaluated is not None and self.ranks.is_main:
+            self._add_to_curve(task, state, evaluated)
+            Evaluations.clear(self.folder)
+        self.looked.add(state.step)
+        return True
+
+    def _add_to_curve(self, task: AnyTask, state: State, evaluated: Evaluations) -> None:
+        concluded = _concluded(task, evaluated.scores)
+        default = evaluated.scores[0].extrapolation if evaluated.scores else None
+        values = {score_name(score, default): score.value for score in concluded}
+        if values:
+            self.folder.append(Point(step=state.step, items=state.items, time=time.time(), values=values))
+        scores = (*evaluated.scores, *concluded)
+        self.folder.append_to_curve(CurvePoint(step=state.step, items=state.items, scores=scores))
+
+    def _keep_weights(self, path: Path, model: nn.Module, state: State) -> None:
+        path.parent.mkdir(exist_ok=True)
+        checkpoint.save_weights(path, model, {"run": self.folder.run_id, "step": str(state.step)})
+
+    def _go_on_from_a_shorter_run(self, fingerprints: dict[str, str]) -> None:
+        """Begins a run where another one with the same beginning and fewer updates ended."""
+        if self.ranks.count == 1 and not checkpoint.newest(self.folder.checkpoint):
+            shorter = longer.shorter_run(self.folder, self.spec, fingerprints, self.device)
+            if shorter is not None:
+                step = longer.take_over(self.folder, shorter, self.spec)
+                self.log.info("goes on from %s, step %d", shorter.run_id, step)
 
     def _evaluate(self, model: nn.Module, task: AnyTask, state: State) -> Evaluations | None:
         """Every evaluation that is not done yet, each by one of the ranks; None if `stop` ended it. The first
@@ -263,18 +330,20 @@ class _Run:
         places = [
             evaluation_name(reach.extent, reach.method, encoding.trained_with.method) for reach in wanted
         ]
-        evaluated = Evaluations.read(self.folder) if self.ranks.is_main else Evaluations()
+        evaluated = Evaluations.read(self.folder, state.step) if self.ranks.is_main else Evaluations()
         done = {(cost.extent, cost.extrapolation) for cost in evaluated.costs}
         open_ones = [
             number for number, reach in enumerate(wanted) if (reach.extent, reach.method) not in done
         ]
-        pieces: list[int] = json.loads(self.ranks.broadcast_object("evaluations", json.dumps(open_ones)))
+        # An exchange between ranks takes place once by each name.
+        dealt = f"evaluations {state.step}"
+        pieces: list[int] = json.loads(self.ranks.broadcast_object(dealt, json.dumps(open_ones)))
         awaited = set(pieces)
 
         def collect() -> None:
             """Takes in what other ranks have found meanwhile."""
             for number in sorted(awaited) if self.ranks.is_main else ():
-                note = self.ranks.get(f"evaluation {number}")
+                note = self.ranks.get(f"{dealt} {number}")
                 if note is not None:
                     take(number, Evaluations.model_validate_json(note))
 
@@ -283,7 +352,7 @@ class _Run:
             evaluated.take(found)
             self._record_evaluation(evaluated, found, places[number], state)
 
-        for number in self.ranks.divide("evaluations", pieces):
+        for number in self.ranks.divide(dealt, pieces):
             if self.stop():
                 self.ranks.set("stopping", "")
             if self.stop() or self.ranks.get("stopping") is not None:
@@ -294,9 +363,9 @@ class _Run:
             if self.ranks.is_main:
                 take(number, found)
             else:
-                self.ranks.set(f"evaluation {number}", found.model_dump_json())
+                self.ranks.set(f"{dealt} {number}", found.model_dump_json())
             collect()
-        self.ranks.gather("evaluated", "", collect)
+        self.ranks.gather(f"evaluated {state.step}", "", collect)
         collect()
         if awaited:
             self.log.info("stopped before the evaluation at %s", places[min(awaited)])
@@ -327,9 +396,9 @@ class _Run:
             scores=tuple(scores),
             cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
         )
-        checkpoint.save_weights(
-            self.folder.weights, model, {"run": self.folder.run_id, "step": str(state.step)}
-        )
+        self._keep_weights(self.folder.weights, model, state)
+        if self.spec.train.looks and not diverged:
+            self._add_to_curve(task, state, evaluated)
         self._say_step(state.step)
         self.folder.write_examples(evaluated.examples)
         self.folder.write_result(result)
@@ -340,7 +409,8 @@ class _Run:
 
     def _training_cost(self, model: nn.Module, task: AnyTask, state: State) -> dict[str, Any]:
         own = model.encoding.parameters()  # type: ignore[union-attr]
-        peaks = self.ranks.gather("memory", str(peak_memory.read(self.device) or ""))
+        peak = peak_memory.read(self.device)
+        peaks = self.ranks.gather("memory", str(max(peak, self.peak) if peak is not None else ""))
         return {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "encoding_parameters": sum(parameter.numel() for parameter in own),
@@ -383,6 +453,7 @@ class _Run:
                 "job": _job(),
                 "started": time.time(),
             }
+            | ({"continues": before["continues"]} if "continues" in before else {})
         )
 
     def _say_step(self, step: int, rate: float | None = None) -> None:

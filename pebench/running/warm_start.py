@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pebench.encoding_config import same_encoding
 from pebench.errors import UserError
 from pebench.models.timm_weights import TimmModel, timm_model, trained_weights
 from pebench.running.finished import require_weights
@@ -137,7 +138,7 @@ def load_start(start: RunFolder | TimmModel, spec: RunSpec, model: nn.Module) ->
         UserError: they cannot be read, or are not those of such a model.
     """
     weights, digest, name_of_start, begun = _weights(start)
-    converts = (begun.name, begun.options) != (spec.encoding.name, spec.encoding.options)
+    converts = not same_encoding(begun, spec.encoding)
     anew = (ENCODING,) if converts else ()
     if isinstance(start, TimmModel) and spec.train.steps:
         anew = (*anew, HEAD)

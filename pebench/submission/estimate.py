@@ -38,7 +38,8 @@ def seconds(runs: Path, cells: Iterable[RunSpec]) -> dict[str, float]:
         own, any_encoding = paces[spec.encoding.name, kind], paces["", kind]
         if like := own or any_encoding:
             update, evaluation = (median(values) for values in zip(*like, strict=True))
-            found[spec.run_id] = spec.train.steps * update + evaluation
+            times = max(1, len(spec.train.looks))
+            found[spec.run_id] = spec.train.steps * update + times * evaluation
     return found
 
 

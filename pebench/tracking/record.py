@@ -94,7 +94,8 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
     result, failure = folder.result(), folder.failure()
     began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
     ended = _end(points, result, failure, began)
-    scores = _scores(result, _milliseconds(ended or began)) if result else []
+    course = _with_course(points, spec.train.steps)
+    scores = _scores(result, _milliseconds(ended or began), course) if result else []
     item = result.cost.item if result else folder.provenance().get("item")
     return Record(
         run_id=folder.run_id,
@@ -102,7 +103,7 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
         tags=_tags(folder, spec, result, failure, points, sweeps),
-        points=_measured(points, spec.train.steps) + _by_items(points, item) + _load(samples) + scores,
+        points=_measured(points, course) + _by_items(points, item) + _load(samples) + scores,
         status="FINISHED" if result else "FAILED" if failure else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
@@ -160,22 +161,24 @@ def _end(
     return failure.time if failure is not None else None
 
 
-def _measured(points: Sequence[Point], updates: int) -> list[Measured]:
-    """A value that is no number has nothing to draw; the status tells of it.
+def _with_course(points: Sequence[Point], updates: int) -> set[str]:
+    """The metrics that are measured before the last update too. What is measured only after it has no course:
+    at step 0 MLflow draws it as a bar."""
+    return {name for point in points if point.step < updates for name in point.values}
 
-    What is measured only after the last update has no course: at step 0 MLflow draws it as a bar.
-    """
-    with_course = {name for point in points if point.step < updates for name in point.values}
+
+def _measured(points: Sequence[Point], course: Collection[str]) -> list[Measured]:
+    """A value that is no number has nothing to draw; the status tells of it."""
     return [
-        Measured(name, point.step if _in_training(name, with_course) else 0, _milliseconds(point.time), value)
+        Measured(name, point.step if _in_training(name, course) else 0, _milliseconds(point.time), value)
         for point in points
         for name, value in point.values.items()
         if value is not None
     ]
 
 
-def _in_training(name: str, with_course: Collection[str]) -> bool:
-    return name in with_course or name.startswith("train/")
+def _in_training(name: str, course: Collection[str]) -> bool:
+    return name in course or name.startswith("train/")
 
 
 def _by_items(points: Sequence[Point], item: str | None) -> list[Measured]:
@@ -203,10 +206,12 @@ def _load(samples: Sequence[Sample]) -> list[Measured]:
     ]
 
 
-def _scores(result: Result, time: int) -> list[Measured]:
+def _scores(result: Result, time: int, course: Collection[str]) -> list[Measured]:
+    """Those that have a course end it, and are there already."""
     default = default_extrapolation(result)
     scores = [(score, score.value) for score in result.scores if score.value is not None]
-    found = [Measured(score_name(score, default), 0, time, value) for score, value in scores]
+    named = [(score_name(score, default), value) for score, value in scores]
+    found = [Measured(name, 0, time, value) for name, value in named if name not in course]
     # The headline once more, a step a position: MLflow draws the score against the extent.
     headline = next(iter(result.metrics), None)
     curve = [(score, value) for score, value in scores if score.metric == headline]

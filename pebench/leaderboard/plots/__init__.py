@@ -5,13 +5,14 @@ from __future__ import annotations
 from types import ModuleType
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots import curves, grid, heat_map, sensitivity, trade_off
+from pebench.leaderboard.plots import curves, grid, heat_map, sensitivity, trade_off, updates
 from pebench.leaderboard.plots.style import plain, rendered
 
 PICTURES: dict[str, ModuleType] = {
     "score-by-extent": curves,
     "heat-map": heat_map,
     "cost-against-quality": trade_off,
+    "score-by-update": updates,
     "grid": grid,
     "tuning": sensitivity,
 }

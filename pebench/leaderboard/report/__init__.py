@@ -198,6 +198,7 @@ def _task(board: Board, table: LeaderboardTable, look: Mapping[str, Look], ancho
             Grid(section.table),
         ]
     blocks += charts.maps(board, table, anchor)
+    blocks.append(charts.score_by_update(board, table, look, anchor))
     blocks.append(charts.training_losses(board, table, look, anchor))
     seeds = seeds_table(table)
     blocks.append(Grid(seeds, fold="Every seed") if seeds.rows else None)

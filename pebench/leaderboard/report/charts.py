@@ -466,6 +466,51 @@ def training_losses(
     )
 
 
+def score_by_update(
+    board: Board, table: LeaderboardTable, looks: Mapping[str, Look], anchor: str
+) -> Chart | None:
+    """The means by update, a view an extent; None where nothing was evaluated during training."""
+    own = [curves for curves in board.curves if curves.table is table]
+    if not own:
+        return None
+    labels = [label for label in own[0].means if any(curves.means[label] for curves in own)]
+    look = _look(labels, looks)
+    title = metric_heading(table.metric, table.record)
+    tips = [("label", "encoding"), ("update", "update"), ("text", table.metric)]
+    views, datasets = {}, {}
+    for curves in own:
+        name = extent_name(curves.extent)
+        datasets[f"curves-{name}"] = [
+            {"label": label, "update": update, "mean": mean, "text": number(mean)}
+            for label, means in curves.means.items()
+            for update, mean in means.items()
+        ]
+        x = {"field": "update", "type": "quantitative", "axis": {"grid": False, "tickCount": 6}}
+        y = {"field": "mean", "type": "quantitative", "title": title, "scale": {"zero": False}}
+        line = {"x": x, "y": y, "color": look["color"]}
+        views[f"at {name}"] = {
+            **_base(labels),
+            "data": {"name": f"curves-{name}"},
+            "transform": [_SHOWN],
+            "layer": [
+                {"mark": {"type": "line"}, "encoding": {**line, "strokeDash": look["strokeDash"]}},
+                {
+                    "params": [_NEAREST],
+                    "mark": {"type": "point", "size": 12},
+                    "encoding": {**line, "tooltip": _tooltip(tips)},
+                },
+            ],
+        }
+    return Chart(
+        name=f"{anchor}-score-by-update",
+        title=f"{table.title}: score against updates",
+        views=views,
+        datasets=datasets,
+        lines=labels,
+        explained="Means over the seeds.",
+    )
+
+
 def _losses(run: RunData) -> tuple[list[int], list[float]]:
     """Steps and losses of a run, thinned out evenly, the last kept."""
     found: dict[int, float] = {}
