@@ -18,7 +18,7 @@ from pebench.formulas.frequency_maps import (
 )
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import AttentionInputs, Extrapolation, Geometry, PositionEncoding, TableInputs
-from pebench.transfer import send
+from pebench.to_device import send
 
 MAPS: dict[str, type[FrequencyMap]] = {
     "pi": Linear,

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ValidationError
 
 from pebench import atomic
 from pebench.errors import UserError
+from pebench.flat_spec import setting_text
 from pebench.scores import Extent, default_extrapolation, extent_name
-from pebench.settings import setting_text
 from pebench.spec import Frozen, RunSpec
 from pebench.store import MetricRecord, RunFolder, SweepRecord, Unreadable, read_sweeps
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.click_types import SbatchParameter
 from pebench.errors import UserError
-from pebench.parameters import SbatchParameter
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

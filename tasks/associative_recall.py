@@ -45,7 +45,7 @@ class AssociativeRecall(SequenceTask[AssociativeRecallOptions]):
     """k₁ v₁ k₂ v₂ … and then, between tokens that mean nothing, each key once more, whose value is asked for.
 
     Source: Arora et al. 2024, https://arxiv.org/abs/2312.04927, whose models read 64 to 512 tokens with 4 to
-    64 pairs. Two layers of attention with `rope` solve it; one layer does not, whatever the encoding.
+    64 pairs. Two layers of attention solve it there, one layer does not.
     """
 
     axes = 1

@@ -26,8 +26,7 @@ class Dyck(SequenceTask[DyckOptions]):
     """Brackets open and close with equal probability; where one closes, its kind is asked for beforehand.
 
     Source: Hewitt et al. 2020, https://arxiv.org/abs/2010.07515, and Yao et al. 2021,
-    https://arxiv.org/abs/2105.11115: two layers suffice for words of bounded depth if positions are told.
-    `none` has nothing but causality to count depth with.
+    https://arxiv.org/abs/2105.11115: two layers suffice for words of bounded depth where positions are told.
     """
 
     axes = 1

@@ -34,8 +34,8 @@ class NBackOptions(SequenceOptions):
 class NBack(SequenceTask[NBackOptions]):
     """Tokens drawn at random, y_i = x_{i−back}: nothing but the distance tells which token is asked for.
 
-    Encodings of relative positions solve it in one layer (`rope`, `t5`); `none` does not in one, since
-    content says nothing and a causal mask alone tells no distances there.
+    `rope` and `t5` solve it in one layer; `none` does not, since content says nothing and a causal mask
+    alone tells no distances there.
     """
 
     axes = 1

@@ -50,8 +50,8 @@ class PhoneBookOptions(SequenceOptions):
 class PhoneBook(SequenceTask[PhoneBookOptions]):
     """Entries name number name number …, then a name, whose number is to be written.
 
-    Source: Jelassi et al. 2024, https://arxiv.org/abs/2402.01032, with syllables for words. Two layers with
-    `rope` solve it; one layer does not, as it cannot find an entry by its name and read on behind it.
+    Source: Jelassi et al. 2024, https://arxiv.org/abs/2402.01032, with syllables for words. To find an
+    entry by its name and read on behind it takes two layers of attention.
     """
 
     axes = 1

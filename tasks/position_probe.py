@@ -44,8 +44,7 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
     """Letters, `?`, a question in letters and decimal digits, and an answer that ends with a mark.
 
     Sources: ``indirect`` after Gopalakrishnan et al. 2025, https://arxiv.org/abs/2509.10534 (there with
-    distances of a few places), the others common probes. `learned` answers ``index`` up to the trained extent
-    and nothing beyond; `none` answers ``count`` and neither ``index`` nor ``indirect``.
+    distances of a few places), the others are common probes.
     """
 
     axes = 1

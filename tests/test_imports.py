@@ -18,17 +18,17 @@ COSTLY = ("pydantic", "submitit", "rich", "ruamel.yaml")
 
 LAYERS = [
     {"__init__", "__main__", "api", "cli", "cluster_options", "commands", "completion", "doctor", "lm_eval"}
-    | {"parameters"},
+    | {"click_types"},
     {"exchange", "leaderboard", "submission", "tracking"},
     {"sweeping"},
     {"conformance", "portrait", "running"},
     {"models", "resolve", "sequence_task"},
-    {"choices", "scores", "settings", "task"},
+    {"choices", "flat_spec", "scores", "task"},
     {"data", "encoding_config", "examples", "store", "task_record"},
     {"attention", "formulas", "packages", "spec"},
     {"options", "plugin_ref", "position_encoding", "registry", "text_file"},
     {"atomic", "attention_mask", "console", "die_with_parent", "encodings", "errors", "numbers_of_json"}
-    | {"quantities", "randomness", "tasks", "torchvision_operators", "transfer", "unicode"},
+    | {"quantities", "randomness", "tasks", "torchvision_operators", "to_device", "unicode"},
 ]
 """From the top: a module imports from its own layer and those below."""
 

@@ -22,7 +22,7 @@ from pebench.position_encoding import (
     TableInputs,
     grid,
 )
-from pebench.transfer import send
+from pebench.to_device import send
 
 WINDOWS = 320
 """Shifted training windows that are drawn once, and used again and again."""

@@ -25,7 +25,7 @@ from pebench.position_encoding import (
     Table,
     TableInputs,
 )
-from pebench.transfer import send
+from pebench.to_device import send
 
 Build = Callable[[Geometry], PositionEncoding]
 """Makes one part for the layers that it serves."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.parameters import Assignment
+from pebench.click_types import Assignment
 
 if TYPE_CHECKING:
     from rich.console import Console

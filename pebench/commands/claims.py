@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pebench.click_types import runs_option
 from pebench.errors import UserError
-from pebench.parameters import runs_option
 
 if TYPE_CHECKING:
     from pebench.leaderboard.collect import Collection

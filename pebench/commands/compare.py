@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.parameters import runs_option
+from pebench.click_types import runs_option
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from pebench.click_types import runs_option
 from pebench.completion import sweeps as sweeps_of_user
 from pebench.errors import UserError
-from pebench.parameters import runs_option
 
 
 @click.command()

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from pebench.click_types import runs_option
 from pebench.errors import UserError, unknown
-from pebench.parameters import runs_option
 
 _OTHERS = ("ls", "validate")
 """Subcommands of lm-eval's command line beside evaluating."""

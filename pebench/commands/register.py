@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pebench.parameters import runs_option
+from pebench.click_types import runs_option
 
 
 @click.command()

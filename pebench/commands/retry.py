@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from pebench.click_types import runs_option
 from pebench.cluster_options import ClusterCommand, requested
 from pebench.completion import runs_and_sweeps
-from pebench.parameters import runs_option
 
 
 @click.command("retry", cls=ClusterCommand)

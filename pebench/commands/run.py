@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.click_types import Assignment, runs_option
 from pebench.completion import encodings, tasks
-from pebench.parameters import Assignment, runs_option
 
 if TYPE_CHECKING:
     from pebench.sweeping.cell import Cell

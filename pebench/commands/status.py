@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from pebench.click_types import runs_option
 from pebench.completion import sweeps as sweeps_of_user
-from pebench.parameters import runs_option
 
 
 @click.command("status")

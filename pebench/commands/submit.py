@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from pebench.click_types import Assignment, runs_option
 from pebench.cluster_options import ClusterCommand, requested
 from pebench.completion import sweeps as sweeps_of_user
-from pebench.parameters import Assignment, runs_option
 
 
 @click.command("submit", cls=ClusterCommand)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from pebench.click_types import runs_option
 from pebench.errors import UserError
-from pebench.parameters import runs_option
 
 
 @click.command()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from pebench.errors import UserError, join_and, unknown
+from pebench.flat_spec import settings
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.operands import Operand, Operands
@@ -16,7 +17,6 @@ from pebench.leaderboard.run_data import RunData, sample
 from pebench.leaderboard.uncertainty import LEVEL
 from pebench.leaderboard.wording import gaps
 from pebench.scores import Extent, extent_name, inside, positions
-from pebench.settings import settings
 from pebench.store import MetricRecord
 
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from pebench.flat_spec import settings
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow
 from pebench.scores import default_extrapolation
-from pebench.settings import settings
 from pebench.spec import RunSpec
 
 

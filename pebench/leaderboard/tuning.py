@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from pebench.choices import Choice, Chosen, Tuning, is_slot, read_choice
 from pebench.errors import UserError
+from pebench.flat_spec import setting_text
 from pebench.leaderboard.run_data import RunData
-from pebench.settings import setting_text
 from pebench.store import RunFolder, SweepRecord
 
 TUNED = (

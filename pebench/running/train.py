@@ -23,7 +23,7 @@ from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
 from pebench.spec import Training
 from pebench.task import AnyTask, Batch
-from pebench.transfer import send
+from pebench.to_device import send
 
 Loss = Callable[[nn.Module, Batch, Table], Tensor]
 """`Task.loss`, compiled or not."""

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pebench.flat_spec import settings
 from pebench.scores import default_extrapolation, extent_name, positions, score_name
-from pebench.settings import settings
 from pebench.spec import RunSpec
 from pebench.store import Failure, Point, Result, RunFolder, Sample
 from pebench.task_record import TaskRecord, task_record

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from pebench.flat_spec import setting_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots.style import panels
 from pebench.leaderboard.sections import tuned_rows
 from pebench.leaderboard.tuning import TunedRow
-from pebench.settings import setting_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
