@@ -86,6 +86,12 @@ class Choice(Frozen):
         """What stands for the cells of the second stage until it is made."""
         return tuple(f"{self.key}.{number}" for number in range(len(self.candidates[0].cells)))
 
+    def reports(self, candidate: int) -> frozenset[str]:
+        """Ids of the runs that a candidate is reported by, without those that these start from."""
+        cells = self.candidates[candidate].cells
+        starts = {spec.start.run for spec in cells if spec.start is not None}
+        return frozenset(spec.run_id for spec in cells if spec.run_id not in starts)
+
     @property
     def trials(self) -> tuple[str, ...]:
         """Ids of all trials."""
@@ -200,8 +206,10 @@ def _read(path: Path, model: type[Record]) -> Record | None:
 
 
 def with_choices(runs: Path, cells: Iterable[str]) -> tuple[str, ...]:
-    """Cells with the id of a run in place of every slot whose choice is made."""
-    found, known = [], {}
+    """Cells with the id of a run in place of every slot whose choice is made, each once: choices that start
+    from the same run stand for it too."""
+    found: list[str] = []
+    known: dict[str, Chosen | None] = {}
     for cell in cells:
         if is_slot(cell):
             key = choice_of(cell)
@@ -210,7 +218,7 @@ def with_choices(runs: Path, cells: Iterable[str]) -> tuple[str, ...]:
             chosen = known[key]
             cell = chosen.cells.get(cell, cell) if chosen is not None else cell
         found.append(cell)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def submitted_sweeps(runs: Path) -> list[SweepRecord]:

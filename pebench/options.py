@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -168,7 +168,13 @@ def _model_at(model: type[BaseModel], place: list[Any]) -> type[BaseModel] | Non
     for part in place:
         field = model.model_fields.get(str(part))
         annotation = field.annotation if field is not None else None
-        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+        # An option that may be left out is the union of a model and None.
+        models = [
+            each
+            for each in (annotation, *get_args(annotation))
+            if inspect.isclass(each) and issubclass(each, BaseModel)
+        ]
+        if len(models) != 1:
             return None
-        model = annotation
+        model = models[0]
     return model

@@ -17,7 +17,16 @@ from fake_slurm import FakeSlurm
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
-from pebench.choices import NoChoice, choose, decide, is_slot, read_chosen, submitted_sweeps, with_choices
+from pebench.choices import (
+    NoChoice,
+    choose,
+    decide,
+    is_slot,
+    read_chosen,
+    submitted_sweeps,
+    with_choices,
+    write_choice,
+)
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs
@@ -119,6 +128,7 @@ def test_options_of_the_encoding_and_several_settings_make_every_combination(pla
         ({"tune": {**RATES, "metric": "accuracy"}}, "unknown metric 'accuracy' of task 'language-modeling'"),
         ({"tune": {**RATES, "extent": 64}}, "judges the candidates at 64, but task 'language-modeling' is"),
         ({"tune": {**RATES, "seed": 1}}, "unknown option 'seed' of 'tune' of sweep"),
+        ({"tune": {**RATES, "setings": 1}}, "did you mean 'settings' or 'seeds'?"),
         ({"tune": {**RATES, "seeds": [3, 3]}}, "a seed stands twice"),
         (
             {"tune": {"settings": {"train.learning_rate": [1e-3, 0.001]}}},
@@ -317,11 +327,44 @@ def test_options_that_a_start_has_too_are_chosen_with_it(place: Path) -> None:
     sweep = load_sweep(path)
     (choice,) = sweep.choices
     assert len(choice.slots) == 2, "the start, whose base is chosen, and what begins with it"
+    write_choice(runs, choice)
+    first, later_task = (cell.task for cell in statuses(runs, choice.slots))
+    assert (first, later_task) == tuple(spec.task.label for spec in choice.candidates[0].cells)
+    assert first != later_task
     assert len(sweep.cells) == 2 + 4
     assert main(["submit", str(path)]) == 0
     cells = statuses(runs, with_choices(runs, sweep.record().runs))
     assert [cell.state for cell in cells] == ["done"] * 8
     assert RunFolder(runs / cells[-1].run).spec().start is not None
+
+
+def test_choices_that_begin_with_the_same_start_share_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (task,) = tiny(place)["tasks"]
+    later = {**task, "from": {**task, "train": {"steps": 3}}}
+    settings = {"encoding.base": [500, 10000]}
+    changes: dict[str, Any] = {"encodings": ["rope"], "tasks": [later], "tune": {"settings": settings}}
+    write(place, tiny(place, **changes, grid={"train.batch": [2, 3]}, seeds=1))
+    assert main(["submit", "tiny.yaml", "--cluster", "inline"]) == 0
+    (sweep,) = submitted_sweeps(place / "runs")
+    assert len(sweep.choices) == 2
+    reported = [RunFolder(place / "runs" / run).spec() for run in sweep.reported]
+    assert len(reported) in (3, 4), "a start where both choose the same base, else two"
+    assert len({spec.run_id for spec in reported}) == len(reported)
+    capsys.readouterr()
+    assert main(["submit", "tiny.yaml", "--cluster", "inline"]) == 0
+    assert f"0 of {len(sweep.runs)} cells to start" in capsys.readouterr().out
+    (collection,) = from_runs(place / "runs", ["tiny"])
+    starts = [group for group in collection.groups.values() if "train.steps=3" in group.label]
+    others = [group for group in collection.groups.values() if group not in starts]
+    assert starts, "a start has a row of its own"
+    assert not any(group.tuned for group in starts), "and its settings were not chosen"
+    assert len(others) == 2
+    assert all(group.tuned for group in others)
+    write(place, tiny(place, **changes, grid={"train.batch": [2, 2]}, seeds=1))
+    assert main(["submit", "tiny.yaml", "--cluster", "inline"]) == 2
+    assert "is the same run as cell" in capsys.readouterr().err
 
 
 def test_an_archive_holds_what_was_chosen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

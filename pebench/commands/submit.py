@@ -104,8 +104,7 @@ def start(
         click.echo(json.dumps(as_object(sweep.name, submitted)))
         return _inline(sweep, runs, submitted, execution_of(sweep, resources)) if cluster == "inline" else 0
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
-    total = len(sweep.record().runs)
-    click.echo(f"{sweep.name}: {len(submitted.started)} of {total} cells to start, {known}.")
+    click.echo(f"{sweep.name}: {len(submitted.started)} of {submitted.total} cells to start, {known}.")
     for state, left in submitted.left.items():
         how = f"'pebench retry {sweep.name} --{state}' starts them" if state in RETRIED else _LEFT[state]
         click.echo(f"{len(left)} {state} {'is' if len(left) == 1 else 'are'} left: {how}.")

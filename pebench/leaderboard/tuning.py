@@ -81,7 +81,7 @@ def tunings(runs: Path, sweep: SweepRecord) -> tuple[list[Tuning], list[str]]:
             over = sum((RunFolder(runs / run).path / "result.json").exists() for run in trials)
             warnings.append(
                 f"{tuning.choice.encoding} on {tuning.choice.task} has no row, for its setting is not "
-                f"chosen: {over} of {len(trials)} trials have ended."
+                f"chosen: {over} of {len(trials)} trials have a result."
             )
     return found, warnings
 
@@ -92,12 +92,12 @@ def reported(sweep: SweepRecord) -> SweepRecord:
 
 
 def by_group(found: Iterable[Tuning], runs: Iterable[RunData]) -> Mapping[str, TunedRow]:
-    """The choice behind each group of runs that has one."""
+    """The choice behind each group of runs that has one; none for what these start from."""
     groups = {run.run_id: run.group for run in runs}
     return {
         groups[run_id]: TunedRow(tuning.choice, tuning.chosen)
         for tuning in found
         if tuning.chosen is not None
-        for run_id in tuning.chosen.cells.values()
+        for run_id in sorted(tuning.choice.reports(tuning.chosen.candidate))
         if run_id in groups
     }

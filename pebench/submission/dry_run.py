@@ -39,7 +39,7 @@ def lines(
     """The plan, one fact a line, and at the end the script for sbatch."""
     submitted = preview.submitted
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
-    yield f"{sweep.name}: {len(submitted.started)} of {len(sweep.record().runs)} cells to start, {known}."
+    yield f"{sweep.name}: {len(submitted.started)} of {submitted.total} cells to start, {known}."
     specs = sweep.specs_of(submitted.started)
     like = estimate.seconds(runs, specs.values())
     times = {cell: like[spec.run_id] for cell, spec in specs.items() if spec.run_id in like}

@@ -131,7 +131,12 @@ def _waiting_cell(
     over = sum(trial.state in FINISHED for trial in trials)
     detail = f"for the choice among {len(choice.candidates)} candidates: {over} of {len(trials)} trials ended"
     cell = CellStatus(
-        run=slot, encoding=choice.encoding, task=choice.task, seed=spec.seed, state="missing", detail=detail
+        run=slot,
+        encoding=choice.encoding,
+        task=spec.task.label,
+        seed=spec.seed,
+        state="missing",
+        detail=detail,
     )
     # In SLURM the choice has a job of its own, without which that of the cell has nothing to wait for.
     own = [job] if job is None or job.submission.cluster != "slurm" else [job, chooser]

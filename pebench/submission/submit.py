@@ -43,6 +43,11 @@ class Submitted:
     left: dict[State, list[str]] = field(default_factory=dict)
     submissions: list[submissions.Submission] = field(default_factory=list)
 
+    @property
+    def total(self) -> int:
+        """How many cells were looked at."""
+        return sum(map(len, (self.started, self.finished, self.busy, *self.left.values())))
+
     def __repr__(self) -> str:
         """How many cells there are of each kind."""
         counts = (

@@ -477,7 +477,7 @@ def _tuned(file: SweepFile, tune: Tune, runs: Path | None) -> Resolved:
     for entry, cell in file.cells_of_encodings():
         tried = [(values, with_values(cell, values)) for values in candidates(file.tried(entry))]
         found = stage(cell, tried, tune, file.seeds, lambda cell, seeds: _chains(cell, seeds, runs))
-        for spec in found.choice.candidates[0].cells:
+        for spec in found.reported:
             _refuse_twice(numbers, spec)
         trials |= {spec.run_id: spec for spec in found.trials}
         known |= {spec.run_id: spec for spec in found.known}

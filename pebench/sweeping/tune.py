@@ -89,11 +89,13 @@ class Stage(NamedTuple):
     Attributes:
         trials: what the candidates are judged by, with what these start from.
         known: what the cells of the second stage start from whatever is chosen.
+        reported: the cells of the second stage themselves, with the settings of the first candidate.
         choice: the rest.
     """
 
     trials: list[RunSpec]
     known: list[RunSpec]
+    reported: list[RunSpec]
     choice: Choice
 
 
@@ -126,6 +128,7 @@ def stage(
     splits = _splits(cell, tune)
     trials: dict[str, RunSpec] = {}
     judged: list[tuple[str, ...]] = []
+    reported: list[RunSpec] = []
     final: list[list[RunSpec]] = []
     for number, (settings, own) in enumerate(tried, 1):
         found = chains(_on(own, splits, 0), tune.seeds)
@@ -136,7 +139,9 @@ def stage(
                 f"candidate {number} of {cell.encoding} is the same run as candidate "
                 f"{judged.index(judged[-1]) + 1}: a value stands twice ({settings})."
             )
-        final.append([spec for chain in chains(_on(own, splits, 1), seeds) for spec in chain])
+        second = chains(_on(own, splits, 1), seeds)
+        reported = reported or [chain[-1] for chain in second]
+        final.append([spec for chain in second for spec in chain])
     places = list(zip(*final, strict=True))
     open_places = [n for n, specs in enumerate(places) if len({spec.run_id for spec in specs}) > 1]
     known = [specs[0] for n, specs in enumerate(places) if n not in set(open_places)]
@@ -157,7 +162,7 @@ def stage(
         ),
     )
     key = f"{final[0][-1].encoding.stem}-{_digest(choice)}"
-    return Stage(list(trials.values()), known, choice.model_copy(update={"key": key}))
+    return Stage(list(trials.values()), known, reported, choice.model_copy(update={"key": key}))
 
 
 def _splits(cell: Cell, tune: Tune) -> tuple[str, ...]:

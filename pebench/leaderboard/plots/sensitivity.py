@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from pebench.flat_spec import setting_text
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_PANELS = 24
+
+_LETTERS = 54
+"""In a line of a title, which would be wider than its panel otherwise."""
 
 _ROOM = 0.06
 """Of the range of scores, above and below."""
@@ -44,7 +48,7 @@ def _scores(row: TunedRow) -> list[float]:
 
 
 def _panel(axes: Axes, label: str, row: TunedRow) -> None:
-    axes.set_title(label, loc="left", fontsize=9)
+    axes.set_title(fill(label, _LETTERS), loc="left", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     path, others = _axis(row)
     values = list(dict.fromkeys(setting_text(c.settings[path]) for c in row.choice.candidates))
