@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -183,7 +184,7 @@ def read_choice(runs: Path, key: str, folder: str = FOLDER) -> Tuning:
     place = runs / folder / key
     choice = _read(place / "candidates.json", Choice)
     if choice is None:
-        raise Unreadable(f"{place / 'candidates.json'} is not there: submit the sweep again.")
+        raise Unreadable(f"{place / 'candidates.json'} is not there: submit the file of its sweep again.")
     return Tuning(choice, _read(place / "chosen.json", Chosen))
 
 
@@ -207,14 +208,19 @@ def _read(path: Path, model: type[Record]) -> Record | None:
 
 def with_choices(runs: Path, cells: Iterable[str]) -> tuple[str, ...]:
     """Cells with the id of a run in place of every slot whose choice is made, each once: choices that start
-    from the same run stand for it too."""
+    from the same run stand for it too.
+
+    One whose file is damaged counts as not made: the state of its cells tells of it, and hides no other.
+    """
     found: list[str] = []
     known: dict[str, Chosen | None] = {}
     for cell in cells:
         if is_slot(cell):
             key = choice_of(cell)
             if key not in known:
-                known[key] = read_chosen(runs, key)
+                known[key] = None
+                with suppress(Unreadable):
+                    known[key] = read_chosen(runs, key)
             chosen = known[key]
             cell = chosen.cells.get(cell, cell) if chosen is not None else cell
         found.append(cell)

@@ -123,6 +123,7 @@ def test_longer_on_the_command_line(place: Path, capsys: pytest.CaptureFixture[s
     assert str(longer.path.name) in capsys.readouterr().out
     for more, sentence in (
         (["train.steps=6"], "has 6 updates: name more of them with --set train.steps=NUMBER"),
+        (["train.step=12"], "unknown option 'step' of 'train': did you mean"),
         (["train.steps=9", "--set", "train.batch=3"], "it is another run than"),
         (["train.steps=9", "--seed", "3"], "--longer takes all of the run but its number of updates"),
     ):

@@ -367,6 +367,30 @@ def test_choices_that_begin_with_the_same_start_share_it(
     assert "is the same run as cell" in capsys.readouterr().err
 
 
+def test_a_damaged_choice_hides_no_other_cell_and_no_other_sweep(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = place / "runs"
+    write(place, tiny(place, tune=RATES, encodings=["none", "rope"], seeds=1, train={"steps": 2, "batch": 2}))
+    write(place, tiny(place, name="plain", encodings=["none"], seeds=1), "plain.yaml")
+    for name in ("tiny.yaml", "plain.yaml"):
+        assert main(["submit", name, "--cluster", "inline"]) == 0
+    none, rope = recorded_sweep(runs, "tiny").choices
+    path = runs / ".choices" / rope / "chosen.json"
+    path.write_text("{")
+    capsys.readouterr()
+    assert main(["status", "plain"]) == 0
+    assert main(["status", "tiny"]) == 0
+    told = capsys.readouterr().out
+    assert "7 done, 1 unreadable" in told
+    assert f"{rope}/chosen.json cannot be read: remove it, and submit the sweep again." in told
+    assert main(["leaderboard", "tiny"]) == 0
+    assert f"The choice {rope} is left out" in capsys.readouterr().err
+    path.unlink()
+    assert main(["submit", "tiny.yaml", "--cluster", "inline"]) == 0
+    assert all(cell.state == "done" for cell in statuses(runs, recorded_sweep(runs, "tiny").runs))
+
+
 def test_an_archive_holds_what_was_chosen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(place, tiny(place, tune=RATES, encodings=["rope"], seeds=2, train={"steps": 2, "batch": 2}))
     assert main(["submit", "tiny.yaml"]) == 0

@@ -109,7 +109,7 @@ def command(
             raise click.UsageError(
                 "--longer takes all of the run but its number of updates: --set alone goes with it."
             )
-        cell, seed = _longer(longer, dict(settings), runs)
+        cell, seed = _longer(longer, runs)
     else:
         cell = _cell(encoding, task) if start is None else _continued(encoding, task, start, runs)
     for key, value in options:
@@ -189,21 +189,18 @@ def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -
     return Cell(encoding or begun.encoding.name, task, own, start=begun.run_id)
 
 
-def _longer(wanted: str, settings: dict[str, Any], runs: Path) -> tuple[Cell, int]:
+def _longer(wanted: str, runs: Path) -> tuple[Cell, int]:
     """The cell of a run as it is, and its seed.
 
     Raises:
-        UserError: more updates make another run of it, or how many is not said.
+        UserError: the run is not there or cannot be read.
     """
-    from pebench.running.longer import refuse_other_run
     from pebench.running.plugins import load_plugins
     from pebench.store import find_run
     from pebench.sweeping.cell import Cell
 
     folder = find_run(runs, wanted)
     spec = folder.spec()
-    steps = settings.get("train.steps", 0)
-    refuse_other_run(spec, steps if isinstance(steps, int) else 0)
     load_plugins(folder, spec)
     own = {
         "encoding": spec.encoding.options,
@@ -218,13 +215,16 @@ def _longer(wanted: str, settings: dict[str, Any], runs: Path) -> tuple[Cell, in
 def _refuse_what_cannot_go_on(wanted: str, spec: Any, runs: Path, device: str, ranks: int) -> None:
     """
     Raises:
-        UserError: the settings make another run of it, or it cannot go on here.
+        UserError: the settings make another run of it, there are no more updates in them, or it cannot go on
+            here.
     """
     from pebench.running.execution import torch_device
-    from pebench.running.longer import refuse_going_on
+    from pebench.running.longer import refuse_going_on, refuse_other_run
     from pebench.store import find_run
 
-    refuse_going_on(find_run(runs, wanted), spec, torch_device(device), ranks)
+    folder = find_run(runs, wanted)
+    refuse_other_run(folder.spec(), spec.train.steps)
+    refuse_going_on(folder, spec, torch_device(device), ranks)
 
 
 def _create(folder: Any, spec: Any) -> None:
