@@ -375,7 +375,7 @@ def test_a_damaged_choice_hides_no_other_cell_and_no_other_sweep(
     write(place, tiny(place, name="plain", encodings=["none"], seeds=1), "plain.yaml")
     for name in ("tiny.yaml", "plain.yaml"):
         assert main(["submit", name, "--cluster", "inline"]) == 0
-    none, rope = recorded_sweep(runs, "tiny").choices
+    _, rope = recorded_sweep(runs, "tiny").choices
     path = runs / ".choices" / rope / "chosen.json"
     path.write_text("{")
     capsys.readouterr()
