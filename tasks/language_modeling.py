@@ -78,7 +78,7 @@ class LanguageModelingOptions(Frozen):
     tail: Annotated[int, Field(ge=1)] | None = None
     tokens: Size | None = None
     choice: Annotated[Choice, Added(before="beginning")] = "spread"
-    offsets: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once, Added()] = ()
+    offsets: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once, Added(before=[])] = ()
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     _settled = model_validator(mode="before")(where_limited("tokens"))
