@@ -48,5 +48,6 @@ def from_store(uri: str, wanted: Sequence[str]) -> Iterator[Collection]:
 
 STORED = (
     "Read from a tracking store, which does not know the cells that nobody has begun: an encoding is "
-    "expected to have every seed that its task has, and one of which no run has begun is not there."
+    "expected to have every seed that its task has, and one of which no run has begun is not there. "
+    "Nor does it know what a sweep that tunes has chosen, so rows do not name it."
 )
