@@ -284,6 +284,16 @@ def test_doctor_fails_for_what_is_essential(
     assert told.err == "2 essential things broken.\n"
 
 
+@pytest.mark.parametrize("arguments", [["list"], ["show", "rope"]], ids=["rich", "click"])
+def test_a_reader_that_has_gone_is_told_by_the_usual_status(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "pebench", *arguments]
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_signs_that_a_terminal_lacks_are_replaced(place: Path, encoding: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
