@@ -107,10 +107,12 @@ def test_watching_ends_with_a_failure_where_a_cell_has_failed(
     submitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status", "tiny", "--watch"]) == 0
+    assert capsys.readouterr().out.endswith("pebench leaderboard tiny writes what they found.\n")
     folder = the_run(submitted, "rope")
     (folder.path / "result.json").unlink()
     folder.write_failure("no luck")
     assert main(["status", "tiny", "--watch"]) == 1
+    assert "leaderboard" not in capsys.readouterr().out
     assert main(["status", "tiny"]) == 0
 
 
