@@ -111,6 +111,10 @@ def test_watching_ends_with_a_failure_where_a_cell_has_failed(
     folder = the_run(submitted, "rope")
     (folder.path / "result.json").unlink()
     folder.write_failure("no luck")
+    before = {path: path.stat().st_mtime_ns for path in submitted.rglob("*")}
+    assert main(["retry", "tiny", "--dry-run"]) == 0
+    assert "1 of 2 cells to start, 1 finished before, 0 under way.\n" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in submitted.rglob("*")} == before
     assert main(["status", "tiny", "--watch"]) == 1
     assert "leaderboard" not in capsys.readouterr().out
     assert main(["status", "tiny"]) == 0
