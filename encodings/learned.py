@@ -1,5 +1,7 @@
 """A learned vector for every position, added to the token embeddings."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,21 +31,28 @@ class LearnedEncoding(PositionEncoding):
 
     def table(self, x: TableInputs) -> Tensor:
         """(B|1, N, D): the row of each position."""
-        rows = self._resampled(x.extent)
+        rows = _resampled(self.rows, x.extent)
         return rows[tuple(x.positions.unbind(-1))]
+
+    def refitted(self, weights: Mapping[str, Tensor], extent: tuple[int, ...]) -> dict[str, Tensor]:
+        """P resampled to the extent that is trained at, as it would be to evaluate there."""
+        return {"rows": _resampled(weights["rows"], self.geometry.extent)}
 
     def embed(self, table: Tensor) -> Tensor:
         """The rows."""
         return table
 
-    def _resampled(self, extent: tuple[int, ...]) -> Tensor:
-        trained = self.geometry.extent
-        if extent == trained or (len(extent) == 1 and extent < trained):
-            return self.rows
-        channels_first = self.rows.movedim(-1, 0)[None]
-        if len(extent) == 2:
-            resampled = F.interpolate(channels_first, size=extent, mode="bicubic", antialias=True)
-        else:
-            mode = "linear" if len(extent) == 1 else "trilinear"
-            resampled = F.interpolate(channels_first, size=extent, mode=mode)
-        return resampled[0].movedim(0, -1)
+
+def _resampled(rows: Tensor, extent: tuple[int, ...]) -> Tensor:
+    trained = tuple(rows.shape[:-1])
+    if len(extent) == 1 and extent <= trained:
+        return rows[: extent[0]]
+    if extent == trained:
+        return rows
+    channels_first = rows.movedim(-1, 0)[None]
+    if len(extent) == 2:
+        resampled = F.interpolate(channels_first, size=extent, mode="bicubic", antialias=True)
+    else:
+        mode = "linear" if len(extent) == 1 else "trilinear"
+        resampled = F.interpolate(channels_first, size=extent, mode=mode)
+    return resampled[0].movedim(0, -1)

@@ -298,6 +298,15 @@ class PositionEncoding(nn.Module):
         """
         return dict(options)
 
+    def refitted(self, weights: Mapping[str, Tensor], extent: tuple[int, ...]) -> dict[str, Tensor]:
+        """Its weights, made of those of the same encoding that was trained for another extent, where a run
+        goes on at its own from such a one; by default they are as they were.
+
+        Args:
+            weights: by their names in `state_dict`. extent: that they were trained for.
+        """
+        return dict(weights)
+
     @classmethod
     def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
         """The model of a method's options, each with a default; None for a method without options.

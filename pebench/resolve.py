@@ -279,13 +279,12 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
         # A conversion: the encoding's parameters are matched by name and shape.
         return
     with torch.device("meta"):
-        shapes = [
-            {key: value.shape for key, value in encoding.state_dict().items()}
-            for encoding in (
-                build_encoding(spec.encoding.name, current_options(spec.encoding), geometry)
-                for geometry in (there, here)
-            )
-        ]
+        trained, own = (
+            build_encoding(spec.encoding.name, current_options(spec.encoding), geometry)
+            for geometry in (there, here)
+        )
+        refitted = own.refitted(trained.state_dict(), there.extent)
+        shapes = [{key: value.shape for key, value in each.items()} for each in (refitted, own.state_dict())]
     if shapes[0] != shapes[1]:
         sizes = ["x".join(str(size) for size in geometry.extent) for geometry in (there, here)]
         raise UserError(

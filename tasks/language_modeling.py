@@ -62,6 +62,8 @@ class LanguageModelingOptions(Frozen):
         choice: which tokens these are. They are those of stretches of the largest extent that are spread over
             all documents of the split, drawn once for all runs and recorded with the scores; or the first of
             the split, as in runs from before there was the choice.
+        offsets: positions at which the non-overlapping windows of the trained extent begin as well. Only the
+            places change, so that an encoding of distances scores the same at all of them.
         extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
             the one that the encoding prefers.
     """
@@ -76,6 +78,7 @@ class LanguageModelingOptions(Frozen):
     tail: Annotated[int, Field(ge=1)] | None = None
     tokens: Size | None = None
     choice: Annotated[Choice, Added(before="beginning")] = "spread"
+    offsets: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once, Added(before=[])] = ()
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     _settled = model_validator(mode="before")(where_limited("tokens"))
@@ -182,6 +185,9 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             found.append(Metric(f"perplexity{suffix}", "per token", False))
             if protocol == "non-overlapping" and (not self._streams or self._has_words):
                 found.append(Metric("word-perplexity", "per word", False))
+        for offset in self.options.offsets:
+            found.append(Metric(f"bits-per-byte-offset-{offset}", "bits/byte", False))
+            found.append(Metric(f"perplexity-offset-{offset}", "per token", False))
         return tuple(found)
 
     def check(self) -> None:
@@ -284,10 +290,26 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         for protocol in self.options.protocols:
             windows = list(self._windows(protocol, extent))
             items += sum(window.stop - window.start for window in windows)
-            found, further = self._judged(protocol, windows, self._score(model, table, windows))
+            parts = self._score(model, table, windows)
+            found, further = self._judged(self._suffix(protocol), windows, parts)
+            scores |= found.scores() | further
+            examples.append(found)
+        for offset in self._offsets(model.encoding, extent):
+            windows = list(self._windows("non-overlapping", extent))
+            items += sum(window.stop - window.start for window in windows)
+            there = reach._replace(extent=(offset + extent,))
+            table = tabulate(model.encoding, grid(reach.extent).to(device) + offset, there)
+            found, further = self._judged(f"-offset-{offset}", windows, self._score(model, table, windows))
             scores |= found.scores() | further
             examples.append(found)
         return Evaluation(scores, items, tuple(examples))
+
+    def _offsets(self, encoding: PositionEncoding, extent: int) -> list[int]:
+        """The offsets that an encoding can serve, at the trained extent alone."""
+        if extent != self.options.extent:
+            return []
+        limit = encoding.limit()
+        return [offset for offset in self.options.offsets if limit is None or offset + extent <= limit]
 
     def _stretches(self) -> list[Stretch]:
         """The stretches of the stream that are evaluated, in its order."""
@@ -342,10 +364,10 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         return found
 
     def _judged(
-        self, protocol: Protocol, windows: list[_Window], parts: _Parts
+        self, suffix: str, windows: list[_Window], parts: _Parts
     ) -> tuple[Examples, dict[str, float]]:
         """The losses by document, and the scores that are no sums over documents."""
-        suffix, stream = self._suffix(protocol), self._evaluated
+        stream = self._evaluated
         documents, stretches = (tuple(keys) for keys in zip(*sorted(parts), strict=True))
         of = [parts[key] for key in sorted(parts)]
         tokens, sizes, nats = (tuple(getattr(p, name) for p in of) for name in ("tokens", "bytes", "nats"))
@@ -361,7 +383,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             ratios.remove(bits)
             if whole and stream.bytes:
                 further[bits.metric] = bits.value(math.fsum(nats), stream.bytes)
-        if whole and protocol == "non-overlapping" and self._has_words:
+        if whole and not suffix and self._has_words:
             further["word-perplexity"] = _exp(math.fsum(nats) / stream.words)
         found = Examples(
             ratios=tuple(ratios),

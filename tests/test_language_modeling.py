@@ -86,6 +86,28 @@ def test_the_fixed_tail_scores_the_same_tokens_under_every_extent(place: Path) -
         )
 
 
+@pytest.mark.parametrize("encoding", ["none", "alibi", "rope", "t5", "xpos", "fox"])
+def test_where_a_window_stands_is_nothing_to_an_encoding_of_distances(place: Path, encoding: str) -> None:
+    task, model = _task(place, encoding, protocols=["non-overlapping"], offsets=[0, 1000])
+    scores = _scores(task, model, 16)
+    assert scores["bits-per-byte-offset-0"] == scores["bits-per-byte"]
+    assert scores["bits-per-byte-offset-1000"] == pytest.approx(scores["bits-per-byte"], rel=1e-4)
+    assert not any("offset" in name for name in _scores(task, model, 24))
+
+
+def test_sinusoids_are_others_elsewhere(place: Path) -> None:
+    task, model = _task(place, "sinusoidal", protocols=["non-overlapping"], offsets=[1000])
+    scores = _scores(task, model, 16)
+    assert scores["perplexity-offset-1000"] != pytest.approx(scores["perplexity"], rel=1e-4)
+
+
+def test_offsets_beyond_what_an_encoding_can_name_are_left_out(place: Path) -> None:
+    task, model = _task(place, "seqpe", protocols=["non-overlapping"], offsets=[100, 10**6])
+    scores = _scores(task, model, 16)
+    assert "perplexity-offset-100" in scores
+    assert "perplexity-offset-1000000" not in scores
+
+
 def test_a_model_that_knows_nothing_needs_eight_bits_and_a_little_for_a_byte(place: Path) -> None:
     task, model = _task(place, "none", tokens=480, choice="beginning", protocols=["non-overlapping"])
     with torch.no_grad():

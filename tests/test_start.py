@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from tiny_sweeps import load, tiny
 
@@ -63,7 +64,7 @@ def test_the_identity_covers_the_start_and_is_what_it_was_without_one(place: Pat
     assert plain.run_id in ids
     quickstart = pebench.load_sweep("quickstart")
     committed = Path(__file__).parents[1] / "results" / "quickstart" / "leaderboard.csv"
-    assert any(spec.run_id in committed.read_text() for spec in quickstart.cells)
+    assert any(run_id in committed.read_text() for run_id in quickstart.possible())
 
 
 def test_runs_that_differ_in_the_seed_of_their_start_too_are_one_group(place: Path) -> None:
@@ -112,24 +113,31 @@ def test_nothing_to_start_from_and_no_steps_is_refused(place: Path) -> None:
         resolve("rope", _entry(place), train={"steps": 0})
 
 
-@pytest.mark.parametrize(
-    ("start", "own", "reason"),
-    [
-        ({"model": {**MODEL, "layers": 2}}, {}, "a model of layers 2, and a run that starts"),
-        (
-            {"encoding": "learned"},
-            {"encoding": "learned", "extent": 24},
-            "'learned' has other weights for 24",
-        ),
-    ],
-)
-def test_a_start_that_does_not_fit_is_refused_before_anything_runs(
-    place: Path, start: dict[str, Any], own: dict[str, Any], reason: str
-) -> None:
-    first = resolve(start.get("encoding", "rope"), _entry(place), model=start.get("model", MODEL))
-    task = _entry(place, extent=own.get("extent", 16), evaluate=[24])
-    with pytest.raises(UserError, match=reason):
-        resolve(own.get("encoding", "rope"), task, model=MODEL, start=first)
+def test_a_start_that_does_not_fit_is_refused_before_anything_runs(place: Path) -> None:
+    first = resolve("rope", _entry(place), model={**MODEL, "layers": 2})
+    with pytest.raises(UserError, match="a model of layers 2, and a run that starts"):
+        resolve("rope", _entry(place), model=MODEL, start=first)
+
+
+@pytest.mark.parametrize("encoding", ["learned", "learned + rope"])
+def test_learned_rows_go_on_resampled_at_another_extent(place: Path, encoding: str) -> None:
+    later = {**_entry(place, extent=24, evaluate=[24]), "from": _entry(place, extent=16, evaluate=[16])}
+    sweep = load(
+        place, tasks=[later], encodings=[encoding], train={"steps": 1, "batch": 2, "learning_rate": 1e-9}
+    )
+    assert not _carry_out(place, sweep).failed
+    rows = [
+        next(
+            value
+            for name, value in load_file(place / "runs" / cell.run_id / "model.safetensors").items()
+            if name.endswith("rows")
+        )
+        for cell in sweep.cells
+    ]
+    assert [len(each) for each in rows] == [16, 24]
+    wanted = F.interpolate(rows[0].T[None], size=24, mode="linear")[0].T
+    torch.testing.assert_close(rows[1], wanted, atol=1e-6, rtol=0)
+    assert "refitted: encoding." in (place / "runs" / sweep.cells[1].run_id / "log.txt").read_text()
 
 
 def test_another_tokenizer_is_refused(place: Path) -> None:

@@ -73,6 +73,15 @@ class Composition(PositionEncoding):
         """The layers that a part acts in: all of them."""
         return list(range(layers))
 
+    def refitted(self, weights: Mapping[str, Tensor], extent: tuple[int, ...]) -> dict[str, Tensor]:
+        """Those of each part."""
+        found: dict[str, Tensor] = {}
+        for number, part in enumerate(self.parts):
+            own = f"parts.{number}."
+            theirs = {name[len(own) :]: tensor for name, tensor in weights.items() if name.startswith(own)}
+            found |= {own + name: tensor for name, tensor in part.refitted(theirs, extent).items()}
+        return found
+
     @classmethod
     def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
         """Those of the parts that have the method."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pebench.encoding_config import same_encoding
 from pebench.errors import UserError
 from pebench.models.timm_weights import TimmModel, timm_model, trained_weights
+from pebench.position_encoding import PositionEncoding
 from pebench.running.finished import require_weights
 from pebench.spec import PluginConfig, RunSpec, Start
 from pebench.store import RunFolder
@@ -110,16 +111,19 @@ class Loaded(NamedTuple):
         digest: SHA-256 of the file that they came from.
         anew: names of the encoding's parameters that begin anew, for that run has no such weights.
         dropped: names of that run's encoding's parameters that this one has no use for.
+        refitted: names of those that were made for this run's extent of that one's.
     """
 
     digest: str
     anew: tuple[str, ...]
     dropped: tuple[str, ...]
+    refitted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"weights {self.digest[:12]}"]
         parts += [f"anew: {', '.join(self.anew)}"] if self.anew else []
         parts += [f"dropped: {', '.join(self.dropped)}"] if self.dropped else []
+        parts += [f"refitted: {', '.join(self.refitted)}"] if self.refitted else []
         return "; ".join(parts)
 
 
@@ -143,6 +147,9 @@ def load_start(start: RunFolder | TimmModel, spec: RunSpec, model: nn.Module) ->
     if isinstance(start, TimmModel) and spec.train.steps:
         anew = (*anew, HEAD)
     own = model.state_dict()
+    refitted: tuple[str, ...] = ()
+    if isinstance(start, RunFolder) and spec.start is not None and not converts:
+        weights, refitted = _refitted(model, weights, spec.start.extent)
     fits = {name for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
     free = {name for name in own.keys() | weights.keys() if name.startswith(anew)}
     for name in sorted((own.keys() | weights.keys()) - fits - free):
@@ -154,7 +161,21 @@ def load_start(start: RunFolder | TimmModel, spec: RunSpec, model: nn.Module) ->
         where = "that run has no such weights" if name in own else "this one has no such weights"
         raise UserError(f"a run cannot start from '{name_of_start}': {where} as '{name}'.")
     model.load_state_dict(own | {name: weights[name] for name in fits})
-    return Loaded(digest, tuple(sorted(own.keys() - fits)), tuple(sorted(weights.keys() - fits)))
+    return Loaded(digest, tuple(sorted(own.keys() - fits)), tuple(sorted(weights.keys() - fits)), refitted)
+
+
+def _refitted(
+    model: nn.Module, weights: Mapping[str, Tensor], extent: tuple[int, ...]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Weights of a model whose encoding was built for an extent, as this one's needs them, and the names of
+    those that are not what they were."""
+    encoding = model.encoding
+    assert isinstance(encoding, PositionEncoding)
+    theirs = {name[len(ENCODING) :]: part for name, part in weights.items() if name.startswith(ENCODING)}
+    found = {ENCODING + name: part for name, part in encoding.refitted(theirs, extent).items()}
+    others = {name: part for name, part in weights.items() if not name.startswith(ENCODING)}
+    changed = sorted(name for name, part in found.items() if part.shape != weights[name].shape)
+    return others | found, tuple(changed)
 
 
 def _weights(start: RunFolder | TimmModel) -> tuple[Mapping[str, Tensor], str, str, PluginConfig]:
