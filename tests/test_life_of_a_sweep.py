@@ -103,6 +103,18 @@ def test_retry_names_what_it_leaves(submitted: Path, capsys: pytest.CaptureFixtu
     assert "1 cancelled is left: 'pebench retry tiny --cancelled' starts them." in said
 
 
+def test_a_cell_that_cannot_be_read_stops_no_other_from_being_tried_again(
+    submitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed, damaged = (the_run(submitted, name) for name in ("rope", "none"))
+    (failed.path / "result.json").unlink()
+    failed.write_failure("no luck")
+    (damaged.path / "spec.json").write_bytes(b"\xff{")
+    assert "spec.json cannot be read" in told(capsys, "retry", "tiny")
+    assert failed.result() is not None
+    assert "1 unreadable is left" in told(capsys, "submit", "tiny", "--cluster", "inline")
+
+
 def test_watching_ends_with_a_failure_where_a_cell_has_failed(
     submitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pebench.click_types import runs_option
 from pebench.cluster_options import ClusterCommand, requested
 from pebench.completion import runs_and_sweeps
+
+if TYPE_CHECKING:
+    from pebench.submission.status import State
 
 
 @click.command("retry", cls=ClusterCommand)
@@ -56,10 +59,9 @@ def command(
     where = cluster or ("slurm" if profile else before.cluster if before else "inline")
     earlier = before.resources if before is not None and before.cluster == where else None
     resources = requested(None, where, profile, options, earlier)
-    wanted = {name for name, chosen in {"lost": lost, "cancelled": cancelled}.items() if chosen}
-    if cell is not None and not (wanted or failed):
-        wanted = {"failed", "lost", "cancelled"}
-    states = frozenset(wanted | ({"failed"} if failed or not wanted else set()))
+    choice: dict[State, bool] = {"failed": failed, "lost": lost, "cancelled": cancelled}
+    wanted = {state for state, chosen in choice.items() if chosen}
+    states = frozenset(wanted or ({"failed"} if cell is None else choice))
     only = None if cell is None else frozenset([cell])
     again = as_submitted(runs, record)
     if dry_run:
