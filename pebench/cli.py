@@ -112,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Returns:
-        The exit status: 0 done, 1 a run failed, 2 a mistake of the user, 130 interrupted.
+        The exit status: 0 done, 1 a run failed, 2 a mistake of the user, 130 interrupted, 141 the reader of a
+        pipe has gone.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -144,8 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         click.echo("pebench: interrupted.", err=True)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except SystemExit as end:
+        # With 1 Click and Rich end where nobody reads on; completion of names ends with 0.
+        if end.code != 1:
+            raise
         return 141
     except OSError as error:
         if error.strerror is None:

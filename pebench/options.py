@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import ErrorDetails
 
 from pebench.errors import UserError, shown, unknown
 from pebench.numbers_of_json import beyond_numbers
@@ -151,13 +152,21 @@ def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> Use
         return unknown("option", str(place[-1]), known, f"{inside}{owner}")
     where = ".".join(str(part) for part in place)
     message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:].rstrip(".")
+    message = (message[:1].lower() + message[1:].rstrip(".")).replace("a valid tuple", "a list")
     if first["type"] == "missing":
         return UserError(f"{owner} needs the option '{where}'.")
     if not where:
         return UserError(_ended(f"{owner}: {message}"))
     given = "" if first["type"] == "value_error" else f", not {shown(first['input'])}"
+    if first["type"] in ("too_short", "too_long"):
+        message, given = _count_expected(first), f", not {first['ctx']['actual_length']}"
     return UserError(_ended(f"{owner}, option '{where}': {message}{given}"))
+
+
+def _count_expected(error: ErrorDetails) -> str:
+    bound, way = ("min_length", "least") if error["type"] == "too_short" else ("max_length", "most")
+    number = error["ctx"][bound]
+    return f"should hold at {way} {number} {'entry' if number == 1 else 'entries'}"
 
 
 def _ended(sentence: str) -> str:

@@ -228,6 +228,19 @@ def test_run_prints_scores_and_the_second_time_the_same(
     assert capsys.readouterr().out == first
 
 
+def test_a_dry_run_prints_every_setting_and_runs_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(place.rglob("*"))
+    arguments = ["--set", "train.steps=7", "--option", "base=500", "--seed", "3", "--dry-run"]
+    assert main([*RUN, *arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["train"]["steps"], told["encoding"]["options"]["base"], told["seed"]) == (7, 500, 3)
+    assert told["task"]["options"]["extent"]
+    assert told["run"].startswith("rope-")
+    assert set(place.rglob("*")) == before
+
+
 def test_run_ends_with_status_1_and_names_the_log_if_the_run_fails(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,6 +295,16 @@ def test_doctor_fails_for_what_is_essential(
     broken = [line for line in told.out.splitlines() if line.startswith("NO")]
     assert ["half-written" in line or "tracking store" in line for line in broken] == [True, True]
     assert told.err == "2 essential things broken.\n"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["show", "rope"]], ids=["rich", "click"])
+def test_a_reader_that_has_gone_is_told_by_the_usual_status(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "pebench", *arguments]
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -372,6 +372,7 @@ def test_a_narrow_terminal_cuts_neither_names_nor_numbers(runs: Path) -> None:
         assert isinstance(console.file, io.StringIO)
         texts.append(console.file.getvalue())
     narrow, wide = texts
+    assert "mean ± half the width of the 95 % interval over the seeds" in wide
     assert "sinusoidal" in narrow
     assert "…" not in narrow
     for figure in re.findall(r"\d\.\d{3}", wide):

@@ -103,14 +103,32 @@ def test_retry_names_what_it_leaves(submitted: Path, capsys: pytest.CaptureFixtu
     assert "1 cancelled is left: 'pebench retry tiny --cancelled' starts them." in said
 
 
+def test_a_cell_that_cannot_be_read_stops_no_other_from_being_tried_again(
+    submitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed, damaged = (the_run(submitted, name) for name in ("rope", "none"))
+    (failed.path / "result.json").unlink()
+    failed.write_failure("no luck")
+    (damaged.path / "spec.json").write_bytes(b"\xff{")
+    assert "spec.json cannot be read" in told(capsys, "retry", "tiny")
+    assert failed.result() is not None
+    assert "1 unreadable is left" in told(capsys, "submit", "tiny", "--cluster", "inline")
+
+
 def test_watching_ends_with_a_failure_where_a_cell_has_failed(
     submitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status", "tiny", "--watch"]) == 0
+    assert capsys.readouterr().out.endswith("pebench leaderboard tiny writes what they found.\n")
     folder = the_run(submitted, "rope")
     (folder.path / "result.json").unlink()
     folder.write_failure("no luck")
+    before = {path: path.stat().st_mtime_ns for path in submitted.rglob("*")}
+    assert main(["retry", "tiny", "--dry-run"]) == 0
+    assert "1 of 2 cells to start, 1 finished before, 0 under way.\n" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in submitted.rglob("*")} == before
     assert main(["status", "tiny", "--watch"]) == 1
+    assert "leaderboard" not in capsys.readouterr().out
     assert main(["status", "tiny"]) == 0
 
 

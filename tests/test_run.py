@@ -236,6 +236,23 @@ def test_data_that_changed_since_the_run_began_is_refused(place: Path) -> None:
         execute(folder, EXECUTION)
 
 
+def test_what_goes_on_says_from_where_before_anything_is_loaded(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _run(place)
+    assert execute(folder, EXECUTION, stop=lambda: True) is None
+    seen = []
+    write = RunFolder.write_worker
+
+    def told(self: RunFolder, worker: Any) -> None:
+        seen.append(worker.step)
+        write(self, worker)
+
+    monkeypatch.setattr(RunFolder, "write_worker", told)
+    execute(folder, EXECUTION)
+    assert seen[0] == 1
+
+
 def test_an_unreadable_checkpoint_is_named(place: Path) -> None:
     folder = _run(place)
     assert execute(folder, EXECUTION, stop=lambda: True) is None

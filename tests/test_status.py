@@ -305,6 +305,22 @@ def test_how_a_job_ended_is_told_by_the_queue_or_by_the_accounts(
     assert (cell.state, cell.detail) == (state, detail)
 
 
+def test_of_a_worker_that_was_killed_the_log_of_its_job_is_named(
+    folder: RunFolder, squeue: Answer, dead: int
+) -> None:
+    begun = submitted(folder, "slurm", job="77")
+    log = begun.folder(folder.path.parent) / "77_0_log.err"
+    log.write_text("srun: error: node1: task 0: Killed\n")
+    folder.log.write_text("from step 0\n")
+    squeue(f"{begun.name}|N/A|77|FAILED|1700000000")
+    work(folder, dead, job="77")
+    cell = status(folder)
+    assert (cell.state, cell.log) == ("lost", str(log))
+    assert cell.detail.endswith("ended without a word at step 40: its job ended with an error")
+    log.write_text("")
+    assert status(folder).log == str(folder.log)
+
+
 def test_a_job_that_could_not_even_start_python_is_lost_with_its_last_words(
     folder: RunFolder, squeue: Answer
 ) -> None:

@@ -120,7 +120,10 @@ def test_a_dry_run_elsewhere_touches_nothing_either(
     write(place, tiny(place))
     before = files(place)
     assert main(["submit", "tiny.yaml", "--cluster", cluster, "--dry-run"]) == 0
-    assert "2 of 2 cells to start" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "2 of 2 cells to start" in told
+    assert "  run\tencoding\ttask\tseed\ttime\n" in told
+    assert f"({cluster})" in told
     assert files(place) == before
 
 

@@ -190,7 +190,9 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"seeds": [-1]}, "option 'seeds.0'"),
         ({"seeds": True}, "option 'seeds'"),
         ({"seeds": "three"}, "option 'seeds'"),
-        ({"seeds": "="}, "option 'seeds': input should be a valid tuple, not '='."),
+        ({"encodings": []}, "option 'encodings': should hold at least 1 entry, not 0."),
+        ({"tasks": []}, "option 'tasks': should hold at least 1 entry, not 0."),
+        ({"seeds": "="}, "option 'seeds': input should be a list, not '='."),
         ({"name": "My Sweep"}, "as 'my-sweep'"),
         ({"baseline": "ropee"}, "unknown baseline 'ropee': did you mean 'rope'"),
         (

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pebench.click_types import runs_option
 from pebench.cluster_options import ClusterCommand, requested
 from pebench.completion import runs_and_sweeps
+
+if TYPE_CHECKING:
+    from pebench.submission.status import State
 
 
 @click.command("retry", cls=ClusterCommand)
@@ -18,6 +21,7 @@ from pebench.completion import runs_and_sweeps
 @click.option("--lost", is_flag=True, help="The lost cells.")
 @click.option("--cancelled", is_flag=True, help="The cancelled cells.")
 @click.option("--from-scratch", is_flag=True, help="Forget their checkpoints and begin anew.")
+@click.option("--dry-run", is_flag=True, help="Name the cells that would be started, and start none.")
 @runs_option
 def command(
     sweep: str,
@@ -25,6 +29,7 @@ def command(
     lost: bool,
     cancelled: bool,
     from_scratch: bool,
+    dry_run: bool,
     cluster: Any,
     profile: str | None,
     runs: Path,
@@ -37,13 +42,15 @@ def command(
 
     \b
     Examples:
-      pebench retry quickstart --failed
+      pebench retry quickstart --dry-run
       pebench retry quickstart --failed --lost --mem 32G
       pebench retry quickstart --failed --from-scratch
       pebench retry rope-3f
     """
     from pebench.commands.submit import start
+    from pebench.submission.dry_run import lines
     from pebench.submission.submissions import newest_of
+    from pebench.submission.submit import preview
     from pebench.sweeping.recorded import as_submitted, named_cell, sweep_of, unchanged_sweep
 
     cell = named_cell(runs, sweep)
@@ -52,16 +59,15 @@ def command(
     where = cluster or ("slurm" if profile else before.cluster if before else "inline")
     earlier = before.resources if before is not None and before.cluster == where else None
     resources = requested(None, where, profile, options, earlier)
-    wanted = {name for name, chosen in {"lost": lost, "cancelled": cancelled}.items() if chosen}
-    if cell is not None and not (wanted or failed):
-        wanted = {"failed", "lost", "cancelled"}
-    states = frozenset(wanted | ({"failed"} if failed or not wanted else set()))
-    return start(
-        as_submitted(runs, record),
-        runs,
-        where,
-        resources,
-        states=states,
-        from_scratch=from_scratch,
-        only=None if cell is None else frozenset([cell]),
-    )
+    choice: dict[State, bool] = {"failed": failed, "lost": lost, "cancelled": cancelled}
+    wanted = {state for state, chosen in choice.items() if chosen}
+    states = frozenset(wanted or ({"failed"} if cell is None else choice))
+    only = None if cell is None else frozenset([cell])
+    again = as_submitted(runs, record)
+    if dry_run:
+        for line in lines(
+            again, runs, where, resources, preview(again, runs, where, resources, states, only)
+        ):
+            click.echo(line)
+        return 0
+    return start(again, runs, where, resources, states=states, from_scratch=from_scratch, only=only)

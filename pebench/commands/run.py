@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     help="Processes that share each batch.",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model with torch.compile.")
+@click.option("--dry-run", is_flag=True, help="Print every setting of the run as JSON, and run nothing.")
 @runs_option
 def command(
     encoding: str | None,
@@ -81,6 +83,7 @@ def command(
     threads: int | None,
     ranks: int,
     compiled: bool,
+    dry_run: bool,
     runs: Path,
 ) -> int:
     """Train and evaluate one encoding, with a progress display, and print its scores.
@@ -91,6 +94,7 @@ def command(
     Examples:
       pebench run --encoding rope --set train.steps=100
       pebench run --encoding rope --ranks 2
+      pebench run --encoding rope --dry-run
       pebench run --encoding rope --seeds 3
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
       pebench run --from rope-3f2a --task retrieval --set train.steps=0
@@ -123,6 +127,10 @@ def command(
         _refuse_what_cannot_go_on(longer, specs[0], runs, device, ranks)
     check_ranks(specs[0], ranks)
     build_task(specs[0]).check()
+    if dry_run:
+        for spec in specs:
+            click.echo(json.dumps({"run": spec.run_id, **spec.model_dump(mode="json")}, indent=1))
+        return 0
     for spec in specs:
         _create(RunFolder(runs / spec.run_id), spec)
     execution = Execution(device=device, threads=threads, compile=compiled, ranks=ranks)

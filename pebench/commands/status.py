@@ -47,7 +47,7 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
 
     wanted = _wanted(runs, sweeps)
     if watch:
-        return _watch(runs, wanted, brief)
+        return _watch(runs, wanted, brief, sweeps)
     cells = statuses(runs, wanted)
     if as_json:
         click.echo(json.dumps([cell.model_dump(mode="json") for cell in cells], indent=1))
@@ -142,8 +142,8 @@ def _reasons(cells: list[Any]) -> list[str]:
     ]
 
 
-def _watch(runs: Path, wanted: list[str], brief: bool) -> int:
-    """Shows the cells until none is under way, or until Ctrl-C.
+def _watch(runs: Path, wanted: list[str], brief: bool, sweeps: Sequence[str]) -> int:
+    """Shows the cells until none is under way, or until Ctrl-C, and names what comes next once all finished.
 
     Returns:
         The exit status.
@@ -152,7 +152,7 @@ def _watch(runs: Path, wanted: list[str], brief: bool) -> int:
     from rich.live import Live
     from rich.text import Text
 
-    from pebench.submission.status import BUSY, statuses, summary
+    from pebench.submission.status import BUSY, FINISHED, statuses, summary
 
     console = Console()
     live = Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext()
@@ -170,6 +170,8 @@ def _watch(runs: Path, wanted: list[str], brief: bool) -> int:
             if not any(cell.state in BUSY for cell in cells):
                 break
             time.sleep(_LOOK_EVERY)
+    if sweeps and cells and all(cell.state in FINISHED for cell in cells):
+        click.echo(f"pebench leaderboard {' '.join(sweeps)} writes what they found.")
     return 1 if any(cell.state in ("failed", "lost", "unreadable") for cell in cells) else 0
 
 

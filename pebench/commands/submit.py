@@ -108,15 +108,19 @@ def start(
     for state, left in submitted.left.items():
         how = f"'pebench retry {sweep.name} --{state}' starts them" if state in RETRIED else _LEFT[state]
         click.echo(f"{len(left)} {state} {'is' if len(left) == 1 else 'are'} left: {how}.")
+    whole = f"pebench leaderboard {sweep.name} writes what they found."
     if cluster == "inline":
-        return _inline(sweep, runs, submitted, execution_of(sweep, resources))
+        status = _inline(sweep, runs, submitted, execution_of(sweep, resources))
+        if status == 0 and not submitted.busy:
+            click.echo(whole)
+        return status
     jobs = ", ".join(submission.job for submission in submitted.submissions if submission.job)
     if jobs:
         click.echo(f"SLURM jobs: {jobs}")
     if submitted.started or submitted.busy:
         click.echo(f"pebench status {sweep.name} tells how they go.")
     else:
-        click.echo(f"pebench leaderboard {sweep.name} writes what they found.")
+        click.echo(whole)
     return 0
 
 

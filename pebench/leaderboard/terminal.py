@@ -19,7 +19,7 @@ from pebench.leaderboard.sections import (
     scores_table,
 )
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.wording import heading, notes, p_text
+from pebench.leaderboard.wording import heading, interval_over, notes, p_text
 from pebench.store import runs_folder
 
 if TYPE_CHECKING:
@@ -56,7 +56,11 @@ def print_board(board: Board, console: Console | None = None) -> None:
     for table in board.tables:
         console.print(Text(f"{name} · {table.title}", style="bold"))
         console.print(Text(heading(table)))
-        _print_table(scores_table(table), console)
+        scores = scores_table(table)
+        _print_table(scores, console)
+        if any(" ± " in value.text for row in scores.rows for value in row):
+            over = interval_over(table)
+            console.print(Text(f"- mean ± half the width of the 95 % interval over {over}"))
         for note in notes(board.collection, table):
             console.print(Text(f"- {note.replace('`', '')}"))
         for order, curves in ((c.order, c) for c in board.curves if c.table is table):
@@ -74,6 +78,10 @@ def print_board(board: Board, console: Console | None = None) -> None:
         # Each task's own rank and score stand in overall.csv: a terminal is not so wide.
         whole = overall_table(board)
         _print_table(Table(whole.headings[:3], [row[:3] for row in whole.rows]), console)
+        if any(math.isnan(row.rank) for row in board.overall):
+            console.print(Text("- what is missing in one task has no mean over all"))
+        if any(math.isnan(row.relative) and not math.isnan(row.rank) for row in board.overall):
+            console.print(Text("- no relative score where the best of an extent is 0 or a score below 0"))
 
 
 _STYLES = {"shown": "bold green", "refuted": "red", "not shown": ""}

@@ -69,6 +69,11 @@ def newest(folder: Path) -> str:
     return max((path.name for path in folder.glob("step-*")), default="")
 
 
+def step_of(name: str) -> int:
+    """The updates done at a checkpoint, by its name as `newest` has it; none before the first."""
+    return int(name.removeprefix("step-") or 0)
+
+
 def load(
     folder: Path, name: str, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> State:

@@ -32,12 +32,13 @@ class Heartbeat:
     On leaving the context the file says that the work is over.
     """
 
-    def __init__(self, folder: RunFolder, steps: int, job: str | None) -> None:
+    def __init__(self, folder: RunFolder, steps: int, job: str | None, step: int = 0) -> None:
         """
         Args:
             folder: of the run.
             steps: it goes to.
             job: the scheduler's id, None without a scheduler.
+            step: it begins at, until the first report.
         """
         self._folder = folder
         self._worker = Worker(
@@ -46,7 +47,7 @@ class Heartbeat:
             pid=os.getpid(),
             job=job,
             beat=time.time(),
-            step=0,
+            step=step,
             steps=steps,
         )
         self._load = MachineLoad()

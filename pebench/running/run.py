@@ -101,12 +101,13 @@ def _lead(
         _dismiss(ranks)
         return result
     folder.clear_failure()
+    begun = checkpoint.step_of(checkpoint.newest(folder.checkpoint))
     with _logging(folder, logging.INFO) as log:
         try:
             with (
                 ranks,
                 _one_order_of_sums(execution),
-                Heartbeat(folder, spec.train.steps, _job()) as heartbeat,
+                Heartbeat(folder, spec.train.steps, _job(), begun) as heartbeat,
             ):
                 ranks.broadcast_object("beginning", _GO)
                 result = _Run(folder, spec, execution, log, heartbeat, observer, stop, ranks).work()

@@ -43,6 +43,8 @@ def lines(
     specs = sweep.specs_of(submitted.started)
     like = estimate.seconds(runs, specs.values())
     times = {cell: like[spec.run_id] for cell, spec in specs.items() if spec.run_id in like}
+    if specs:
+        yield "  run\tencoding\ttask\tseed\ttime"
     for run_id, spec in specs.items():
         time = duration(times[run_id]) if run_id in times else "-"
         yield f"  {run_id}\t{spec.encoding.label}\t{spec.task.label}\tseed {spec.seed}\t{time}"
@@ -54,10 +56,19 @@ def lines(
             chosen = _count(preview.choices, "choice")
             yield f"between them a job that makes {chosen}, which the later arrays wait for"
         yield f"each job: {_each(resources, sweep)}"
+    else:
+        yield _HERE[cluster]
     yield _time(submitted.started, times, cluster, resources)
     if preview.script:
         yield ""
         yield preview.script.rstrip()
+
+
+_HERE: dict[Cluster, str] = {
+    "inline": "one after another in this terminal (inline)",
+    "local": "on this machine, in the background (local)",
+    "slurm": "",
+}
 
 
 def _jobs(arrays: list[Array], resources: Resources) -> Iterator[str]:
@@ -91,10 +102,10 @@ def _time(started: list[str], times: dict[str, float], cluster: Cluster, resourc
     if at_once is None:
         share = f"{duration(max(known))} if all jobs run at once"
     elif at_once == 1:
-        return f"time: about {duration(total)}, {basis}"
+        return f"time: about {duration(total)}, {basis}, without their starts"
     else:
         share = f"{duration(max(max(known), total / at_once))} with {_count(at_once, 'job')} at a time"
-    return f"time: about {duration(total)} of work, {share}, {basis}"
+    return f"time: about {duration(total)} of work, {share}, {basis}, without their starts"
 
 
 def _count(number: int, what: str) -> str:

@@ -234,13 +234,14 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
     if _is_cancelled(worker, job):
         return {"state": "cancelled", **progress, "detail": f"at step {worker.step}" if worker else ""}
     end = _ENDS.get(job.note, "") if job is not None else ""
+    printed = _printed(job, runs)
     if worker is not None:
         how = "stopped" if worker.over else "ended without a word"
         detail = f"process {worker.pid} on {worker.host} {how} at step {worker.step}"
-        return {"state": "lost", **progress, "detail": f"{detail}: its job {end}" if end else detail}
+        # Who was killed has written nothing into its own log; SLURM's says so.
+        told = {} if worker.over or not printed else {"log": str(printed[0])}
+        return {"state": "lost", **progress, "detail": f"{detail}: its job {end}" if end else detail, **told}
     if job is not None and job.submission.job is not None:
-        logs = submissions.printed(runs, job.submission, job.number)
-        printed = [path for path in logs if path.stat().st_size]
         detail = f"its job {job.number or job.submission.job} {end or 'is gone without a word'}"
         return {
             "state": "lost",
@@ -248,6 +249,14 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
             "log": str(printed[0] if printed else job.submission.folder(runs)),
         }
     return {"state": "missing"}
+
+
+def _printed(job: Job | None, runs: Path) -> list[Path]:
+    """The files of a job of SLURM that hold anything, what went wrong first."""
+    if job is None or job.submission.job is None:
+        return []
+    logs = submissions.printed(runs, job.submission, job.number)
+    return [path for path in logs if path.is_file() and path.stat().st_size]
 
 
 def _is_cancelled(worker: Worker | None, job: Job | None) -> bool:

@@ -130,8 +130,18 @@ def _stages(cells: list[str]) -> tuple[list[str], list[str]]:
     return [cell for cell in cells if not is_slot(cell)], [cell for cell in cells if is_slot(cell)]
 
 
-def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) -> Preview:
+def preview(
+    sweep: Sweep,
+    runs: Path,
+    cluster: Cluster,
+    resources: Resources,
+    states: frozenset[State] = IDLE,
+    only: frozenset[str] | None = None,
+) -> Preview:
     """Finds out what `submit` would do, and touches no file.
+
+    Args:
+        sweep, runs, cluster, resources, states, only: see `submit`.
 
     Raises:
         UserError: as `submit`.
@@ -144,9 +154,9 @@ def preview(sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources) ->
     cells = with_choices(runs, sweep.record().runs)
     chosen = [cell for cell in cells if cell not in known and _is_on_record(runs, cell)]
     known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
-    found = Preview(
-        _sorted_by_need([known.get(cell) or CellStatus(run=cell, state="missing") for cell in cells], IDLE)
-    )
+    looked_at = [cell for cell in cells if only is None or cell in only]
+    states_of = [known.get(cell) or CellStatus(run=cell, state="missing") for cell in looked_at]
+    found = Preview(_sorted_by_need(states_of, states))
     if cluster == "slurm":
         stages = _stages(found.submitted.started)
         for stage in stages:

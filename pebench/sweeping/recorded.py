@@ -13,7 +13,7 @@ from pebench.errors import UserError, unknown
 from pebench.options import validated
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
-from pebench.store import RunFolder, SweepRecord, find_run
+from pebench.store import RunFolder, SweepRecord, Unreadable, find_run
 from pebench.sweeping import yaml_file
 from pebench.sweeping.sweep import Sweep, SweepFile, is_name, is_there, load_sweep, names, resolved
 
@@ -67,11 +67,11 @@ def unchanged_sweep(runs: Path, wanted: str) -> SweepRecord:
 def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
     """The sweep of a record, from the folders of its runs; its file need not be there any more.
 
-    The plugins of the runs are loaded from the copies in their folders. A run whose folder is gone is left
-    out, and a line on stderr says so.
+    The plugins of the runs are loaded from the copies in their folders. A run whose folder is gone or whose
+    specification cannot be read is left out, and a line on stderr says so.
 
     Raises:
-        UserError: a file of a run cannot be read, or a plugin is not what it was.
+        UserError: a plugin is not what it was.
     """
     file = validated(SweepFile, _submitted(record), f"sweep '{record.name}'")
     folders = [RunFolder(runs / run_id) for run_id in record.runs if not is_slot(run_id)]
@@ -79,13 +79,19 @@ def as_submitted(runs: Path, record: SweepRecord) -> Sweep:
     if len(there) < len(folders):
         gone = f"{len(folders) - len(there)} of {len(folders)} runs of sweep '{record.name}' have no folder"
         sys.stderr.write(f"pebench: {gone} any more; 'pebench submit' with its file makes them again.\n")
-    cells = tuple(folder.spec() for folder in there)
-    for folder, spec in zip(there, cells, strict=True):
+    cells = []
+    for folder in there:
+        try:
+            spec = folder.spec()
+        except Unreadable as error:
+            sys.stderr.write(f"pebench: {error}\n")
+            continue
         load_plugins(folder, spec)
+        cells.append(spec)
     return Sweep(
         name=record.name,
         source=record.source,
-        cells=cells,
+        cells=tuple(cells),
         trials=record.trials,
         choices=tuple(read_choice(runs, key).choice for key in record.choices),
         baseline=record.baseline,
