@@ -18,7 +18,7 @@ class ChunkEncoding(PositionEncoding):
     acts = "W"
     kernels = ("fused", "flex")
     cost = "O(N·size·D) time a layer instead of O(N·K·D): kernels skip what no query sees"
-    claims = ("shift",)
+    claims = ("shift", "reversal")
     source = "Llama 4 2025, https://ai.meta.com/blog/llama-4-multimodal-intelligence/"
 
     def __init__(self, geometry: Geometry, size: Annotated[int, Field(ge=2, le=1 << 24)] = 512) -> None:

@@ -343,9 +343,8 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
 
     def _score(self, model: Decoder, table: Table, windows: list[_Window]) -> _Parts:
         """The scored targets of all windows."""
-        assert self._tokenizer is not None
         tokens, documents = self._evaluated.tokens, self._evaluated.documents
-        lengths = self._tokenizer.byte_lengths
+        lengths = None if self._tokenizer is None else self._tokenizer.byte_lengths
         found: _Parts = defaultdict(_Part)
         device = next(model.parameters()).device
         for group in _groups(windows, TOKENS_AT_ONCE[device.type]):

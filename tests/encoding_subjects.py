@@ -6,6 +6,7 @@ from pebench.conformance import Subject, subjects
 from pebench.registry import encodings
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
+    "chunk": [{"size": 7}],
     "comrope": [{"kind": "ap", "block": 4}],
     "cable": [{"bias": False, "scaled": True}],
     "cope": [{"p_max": 3, "scaled_gates": True}],
@@ -42,6 +43,7 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "temperature-tuning": [{"floor": 3, "count": "positions"}, {"floor": 3}],
     "t5": [{"buckets": 8, "max_distance": 20, "scaled": False}],
     "wall": [{"scalar_gate": True}],
+    "window": [{"size": 5}],
     "xpos": [{"scale_base": "100%"}],
 }
 """Options that take other paths through an encoding than its defaults do."""

@@ -89,7 +89,8 @@ def test_batches_change_no_answer(offline: Path, encoding: str) -> None:
 
 def test_rolling_likelihood_of_a_text_is_our_own_perplexity(offline: Path) -> None:
     windows = 12
-    run = trained(offline, protocols=["non-overlapping"], tokens=32 * windows, evaluate=[16, 32])
+    options: dict[str, Any] = {"protocols": ["non-overlapping"], "tokens": 32 * windows, "choice": "beginning"}
+    run = trained(offline, evaluate=[16, 32], **options)
     task: Any = pebench.load(run.run_id, device="cpu").task
     task.prepare()
     text = bytes(task._evaluated.tokens[1 : 32 * windows + 1].astype(np.uint8)).decode()

@@ -60,9 +60,6 @@ def random_text(extent: int, size: str, vocabulary: int, evaluated: tuple[int, .
             draw = generator(seed, "batch", split, step % 8)
             return {"tokens": torch.randint(vocabulary, (size, extent + 1), generator=draw)}
 
-        def _bytes(self, windows: list[Any]) -> int:
-            return sum(window.scored for window in windows)
-
         @property
         def _evaluated(self) -> TokenStream:
             count = max(evaluated) + 1
