@@ -89,7 +89,11 @@ def test_batches_change_no_answer(offline: Path, encoding: str) -> None:
 
 def test_rolling_likelihood_of_a_text_is_our_own_perplexity(offline: Path) -> None:
     windows = 12
-    options: dict[str, Any] = {"protocols": ["non-overlapping"], "tokens": 32 * windows, "choice": "beginning"}
+    options: dict[str, Any] = {
+        "protocols": ["non-overlapping"],
+        "tokens": 32 * windows,
+        "choice": "beginning",
+    }
     run = trained(offline, evaluate=[16, 32], **options)
     task: Any = pebench.load(run.run_id, device="cpu").task
     task.prepare()

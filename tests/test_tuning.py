@@ -427,7 +427,9 @@ def test_the_leaderboard_names_the_choice_marks_the_edge_and_draws_the_sensitivi
     assert board["seeds"].eq(2).all()
     for kind in ("png", "svg"):
         assert (folder / f"tuning.{kind}").stat().st_size > 1000
-    assert "to the chosen" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "to the chosen" in page
+    assert "what the tuned settings decide" in page
     capsys.readouterr()
     rope = next(name for name in set(board["encoding"]) if name.startswith("rope"))
     assert main(["compare", rope, "none"]) == 0

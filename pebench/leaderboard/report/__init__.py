@@ -197,6 +197,7 @@ def _task(board: Board, table: LeaderboardTable, look: Mapping[str, Look], ancho
             Text(section.explained) if section.explained else None,
             Grid(section.table),
         ]
+    blocks.append(charts.sensitivity(board, table, look, anchor))
     blocks += charts.maps(board, table, anchor)
     blocks.append(charts.score_by_update(board, table, look, anchor))
     blocks.append(charts.training_losses(board, table, look, anchor))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from pebench.flat_spec import setting_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
 from pebench.leaderboard.plots.curves import cluster
@@ -18,6 +19,7 @@ from pebench.leaderboard.plots.grid import families
 from pebench.leaderboard.plots.style import WIDE_RANGE, Look
 from pebench.leaderboard.report.blocks import Chart, Spec
 from pebench.leaderboard.run_data import RunData
+from pebench.leaderboard.sections import tuned_rows
 from pebench.leaderboard.tables import Entry, LeaderboardTable, Row
 from pebench.leaderboard.wording import (
     difference_heading,
@@ -463,6 +465,82 @@ def training_losses(
         datasets={"losses": rows},
         lines=labels,
         explained="One line a seed.",
+    )
+
+
+def sensitivity(
+    board: Board, table: LeaderboardTable, looks: Mapping[str, Look], anchor: str
+) -> Chart | None:
+    """The scores of the trials by what was tried, a picture an encoding; None where nothing was tuned."""
+    tuned = [(label, row) for label, row in tuned_rows(board, table) if label in looks]
+    means: list[dict[str, Any]] = []
+    for label, row in tuned:
+        for place, candidate in enumerate(row.choice.candidates):
+            tried = ", ".join(setting_text(value) for value in candidate.settings.values())
+            mean, chosen = row.mean(place), place == row.chosen.candidate
+            common = {"label": label, "tried": tried, "order": place, "chosen": chosen}
+            if math.isfinite(mean):
+                means.append({**common, "score": mean, "text": number(mean)})
+    if not means:
+        return None
+    labels = list(dict.fromkeys(str(each["label"]) for each in means))
+    paths = dict.fromkeys(path for _, row in tuned for path in row.chosen.settings)
+    record = tuned[0][1].chosen.record
+    x = {
+        "field": "tried",
+        "type": "nominal",
+        "sort": {"field": "order"},
+        "axis": {"labelAngle": 0, "title": None},
+    }
+    y = {
+        "field": "score",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"zero": False},
+        "axis": {"tickCount": 4},
+    }
+    look = _look(labels, looks)
+    tips = [("label", "encoding"), ("tried", ", ".join(paths)), ("text", tuned[0][1].choice.metric)]
+    base = _base(labels)
+    del base["height"]
+    size = {"condition": {"test": "datum.chosen", "value": 160}, "value": 40}
+    shared = {"x": x, "y": y, "color": look["color"]}
+    better = "higher" if record.higher_is_better else "lower"
+    spec = {
+        **base,
+        "title": {
+            "text": f"{tuned[0][1].choice.metric} of the trials by {', '.join(paths)}, {better} is better",
+            "anchor": "start",
+            "fontWeight": "normal",
+        },
+        "data": {"name": "means"},
+        "transform": [_SHOWN],
+        "facet": {
+            "field": "label",
+            "type": "nominal",
+            "sort": labels,
+            "header": {"title": None, "labelAnchor": "start"},
+        },
+        "resolve": {"scale": {"x": "independent"}},
+        "usermeta": {"narrowest": _NARROW},
+        "spec": {
+            "height": 110,
+            "layer": [
+                {"mark": {"type": "line", "strokeWidth": 1.5}, "encoding": shared},
+                {
+                    "mark": {"type": "point", "filled": True, "opacity": 1},
+                    "encoding": {**shared, "size": size, "tooltip": _tooltip(tips)},
+                },
+            ],
+        },
+    }
+    return Chart(
+        name=f"{anchor}-sensitivity",
+        title=f"{table.title}: what the tuned settings decide",
+        views={"trials": spec},
+        datasets={"means": means},
+        lines=labels,
+        explained="The large mark is what was chosen. tuning.csv has every trial.",
     )
 
 
