@@ -51,7 +51,7 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length * 2 // 3]} … {text[-length // 3 :]}"
 
 
-def unknown(kind: str, name: str, known: Iterable[str], owner: str = "") -> UserError:
+def unknown(kind: str, name: str, known: Iterable[str], owner: str = "", listed: int = _LISTED) -> UserError:
     """The error for a name that nothing bears, with the nearest names that exist.
 
     Args:
@@ -59,6 +59,7 @@ def unknown(kind: str, name: str, known: Iterable[str], owner: str = "") -> User
         name: the name as it was written.
         known: every name that would have been right.
         owner: what it should have belonged to, for example ``"encoding 'rope'"``.
+        listed: how many names are all told where none is near.
     """
     names = sorted(known)
     # Papers write RoPE and ALiBi: capitals are no distance.
@@ -68,7 +69,7 @@ def unknown(kind: str, name: str, known: Iterable[str], owner: str = "") -> User
     ]
     if near:
         hint = f"did you mean {join_or(near)}?"
-    elif len(names) > _LISTED:
+    elif len(names) > listed:
         hint = f"there are {len(names)}, among them {join_and(names[:3])}."
     elif names:
         hint = f"there is {join_and(names)}."

@@ -529,7 +529,7 @@ def find_run(runs: Path, name: str) -> RunFolder:
         return RunFolder(runs / matches[0])
     if matches:
         raise UserError(f"'{name}' begins the ids of {len(matches)} runs: give more of it.")
-    raise unknown("run", name, ids)
+    raise unknown("run", name, ids, listed=5)
 
 
 def write_sweep(runs: Path, record: SweepRecord) -> None:

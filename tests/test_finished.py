@@ -15,6 +15,7 @@ from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation
 from pebench.running.finished import FinishedRun
+from pebench.store import find_run
 
 
 def forget_data(place: Path) -> None:
@@ -98,3 +99,11 @@ def test_a_file_that_is_no_tokenizer_is_told_in_one_sentence(tmp_path: Path, con
     path.write_text(content)
     with pytest.raises(UserError, match="holds no tokenizer"):
         read_tokenizer(path)
+
+
+def test_of_many_runs_few_are_named(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"rope-{number}").mkdir()
+        (tmp_path / f"rope-{number}" / "spec.json").touch()
+    with pytest.raises(UserError, match="there are 8, among them 'rope-0', 'rope-1' and 'rope-2'"):
+        find_run(tmp_path, "nosuch")
