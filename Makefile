@@ -31,7 +31,8 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 quickstart: install ## Compare seven encodings on the CPU, minutes on two cores
-	$(BIN)/pebench submit sweeps/quickstart.yaml --cluster inline
+	$(BIN)/pebench submit sweeps/quickstart.yaml --cluster local --max-parallel 2
+	$(BIN)/pebench status quickstart --watch --summary
 	$(BIN)/pebench sync
 	$(BIN)/pebench leaderboard quickstart
 	@echo "$$NEXT_STEPS"
