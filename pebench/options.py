@@ -4,11 +4,10 @@ right one."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic_core import ErrorDetails
 
 from pebench.errors import UserError, shown, unknown
 from pebench.numbers_of_json import beyond_numbers
@@ -163,7 +162,7 @@ def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> Use
     return UserError(_ended(f"{owner}, option '{where}': {message}{given}"))
 
 
-def _count_expected(error: ErrorDetails) -> str:
+def _count_expected(error: Mapping[str, Any]) -> str:
     bound, way = ("min_length", "least") if error["type"] == "too_short" else ("max_length", "most")
     number = error["ctx"][bound]
     return f"should hold at {way} {number} {'entry' if number == 1 else 'entries'}"
