@@ -11,6 +11,8 @@ import pytest
 from hypothesis import settings
 from tracking_server import TrackingServer
 
+from pebench.registry import encodings, tasks
+
 # A busy machine is no reason to fail: what is slow is for the eye to see, not for a deadline.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -18,6 +20,15 @@ settings.load_profile("patient")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background jobs so, and every process tested here would ignore interrupts too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _plugins_of_one_test() -> Iterator[None]:
+    """What a test adds to the registries no other finds there."""
+    before = [(registry, dict(registry._files)) for registry in (encodings, tasks)]
+    yield
+    for registry, files in before:
+        registry._files = files
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from notebook import executed
 
-from pebench.registry import encodings
-
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "python.ipynb"
 
 
@@ -17,8 +15,6 @@ def test_the_notebook_runs_and_shows_what_its_cells_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
-    # The encoding that the notebook adds is to be known to no other test.
-    monkeypatch.setattr(encodings, "_files", dict(encodings._files))
     monkeypatch.delenv("PEBENCH_RUNS", raising=False)
     written = json.loads(NOTEBOOK.read_text("utf-8"))
     assert (written["nbformat"], written["nbformat_minor"]) == (4, 5)

@@ -223,7 +223,10 @@ def test_the_command_says_what_it_starts_and_fails_if_a_cell_does(
     _, broken = load_sweep(path).record().runs
     assert main(["submit", str(path)]) == 0
     told = capsys.readouterr()
-    assert told.out == "tiny: 2 of 2 cells to start, 0 finished before, 0 under way.\n"
+    assert told.out.splitlines() == [
+        "tiny: 2 of 2 cells to start, 0 finished before, 0 under way.",
+        "pebench leaderboard tiny writes what they found.",
+    ]
     assert "[2/2] rope, seed 0: done" in told.err
     assert main(["submit", str(path)]) == 0
     assert "0 of 2 cells to start, 2 finished before" in capsys.readouterr().out
