@@ -151,6 +151,25 @@ _NEAREST = {
 _FAINT = {"condition": {"param": "nearest", "value": 1}, "value": 0.15}
 
 
+def _by_label(labels: Sequence[str], narrowest: int = _NARROW, title: str = "") -> Spec:
+    """A small picture of every line, side by side as far as each has `narrowest` pixels."""
+    base = _base(labels)
+    del base["height"]
+    written = {"title": {"text": title, "anchor": "start", "fontWeight": "normal"}} if title else {}
+    return {
+        **base,
+        **written,
+        "transform": [_SHOWN],
+        "facet": {
+            "field": "label",
+            "type": "nominal",
+            "sort": list(labels),
+            "header": {"title": None, "labelAnchor": "start"},
+        },
+        "usermeta": {"narrowest": narrowest},
+    }
+
+
 def _look(labels: Sequence[str], looks: Mapping[str, Look]) -> dict[str, Spec]:
     """The channels of a line's colour, dashes and marker."""
 
@@ -312,20 +331,9 @@ def _multiples(
         for extent in table.extents
         if row.at(extent).known
     ]
-    base = _base(labels)
-    del base["height"]
     return {
-        **base,
-        "title": {"text": title, "anchor": "start", "fontWeight": "normal"},
+        **_by_label(labels, title=title),
         "data": {"name": "points"},
-        "transform": [_SHOWN],
-        "facet": {
-            "field": "label",
-            "type": "nominal",
-            "sort": list(labels),
-            "header": {"title": None, "labelAnchor": "start"},
-        },
-        "usermeta": {"narrowest": _NARROW},
         "spec": {
             "height": 110,
             "layer": [
@@ -501,28 +509,14 @@ def sensitivity(
     }
     look = _look(labels, looks)
     tips = [("label", "encoding"), ("tried", ", ".join(paths)), ("text", tuned[0][1].choice.metric)]
-    base = _base(labels)
-    del base["height"]
     size = {"condition": {"test": "datum.chosen", "value": 160}, "value": 40}
     shared = {"x": x, "y": y, "color": look["color"]}
     better = "higher" if record.higher_is_better else "lower"
+    title = f"{tuned[0][1].choice.metric} of the trials by {', '.join(paths)}, {better} is better"
     spec = {
-        **base,
-        "title": {
-            "text": f"{tuned[0][1].choice.metric} of the trials by {', '.join(paths)}, {better} is better",
-            "anchor": "start",
-            "fontWeight": "normal",
-        },
+        **_by_label(labels, title=title),
         "data": {"name": "means"},
-        "transform": [_SHOWN],
-        "facet": {
-            "field": "label",
-            "type": "nominal",
-            "sort": labels,
-            "header": {"title": None, "labelAnchor": "start"},
-        },
         "resolve": {"scale": {"x": "independent"}},
-        "usermeta": {"narrowest": _NARROW},
         "spec": {
             "height": 110,
             "layer": [
@@ -647,19 +641,9 @@ def maps(board: Board, table: LeaderboardTable, anchor: str) -> list[Chart]:
             ("row", family.stem.axis),
             ("text", family.stem.metric),
         ]
-        base = _base(labels)
-        del base["height"]
         spec = {
-            **base,
+            **_by_label(labels, narrowest=300),
             "data": {"name": "points"},
-            "transform": [_SHOWN],
-            "facet": {
-                "field": "label",
-                "type": "nominal",
-                "sort": labels,
-                "header": {"title": None, "labelAnchor": "start"},
-            },
-            "usermeta": {"narrowest": 300},
             "spec": {
                 "height": {"step": 22},
                 "layer": [
