@@ -71,7 +71,7 @@ def run(
     Args:
         spec: a specification, or a mapping with the keys encoding, task, model, train, seed, plugins (files
             that define encodings or tasks) and from (the id of a finished run whose weights it begins with,
-            or ``timm:`` and the name of a model), as in
+            or a published model as ``timm:NAME`` or ``hf:PATH_OR_NAME``), as in
             ``{"encoding": {"rope": {"base": 500}}, "task": "language-modeling", "train": {"steps": 100}}``.
         runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
         execution: device, threads, ranks and the like, which do not change the result.

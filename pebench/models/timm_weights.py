@@ -49,6 +49,9 @@ class TimmModel(NamedTuple):
         """As a user writes it."""
         return TIMM + self.name
 
+    label = reference
+    """How tables call it."""
+
 
 @functools.cache
 def timm_model(reference: str) -> TimmModel:

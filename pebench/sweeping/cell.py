@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pebench.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from pebench.models.timm_weights import TimmModel
+    from pebench.pretrained.published import Published
     from pebench.spec import RunSpec
 
 PLACES = ("encoding", "task", "model", "train")
@@ -25,8 +25,8 @@ class Cell:
     Attributes:
         encoding, task: names.
         options: what was written for each of `PLACES`; it is never changed in place.
-        start: the cell whose weights it begins with, the id of a run, or ``timm:`` and the name of a model;
-            None for initial weights.
+        start: the cell whose weights it begins with, the id of a run, or ``timm:`` or ``hf:`` and a published
+            model; None for initial weights.
     """
 
     encoding: str
@@ -82,7 +82,7 @@ class Cell:
         from pebench.store import runs_folder
 
         before = self.start.chain(seed, runs) if isinstance(self.start, Cell) else []
-        start: RunSpec | TimmModel | None = before[-1] if before else None
+        start: RunSpec | Published | None = before[-1] if before else None
         if isinstance(self.start, str):
             start = start_named(runs or runs_folder(), self.start)
         own = resolve(
