@@ -250,7 +250,7 @@ _ALL = (
         options=_gpt2_options,
         encoding=lambda config: "learned",
         entries=_gpt2_entries,
-        buffers=("attn.bias", "attn.masked_bias"),
+        buffers=(".attn.bias", ".attn.masked_bias"),
     ),
     Architecture(
         kind="gpt_neox",
@@ -265,7 +265,7 @@ _ALL = (
         options=_neox_options,
         encoding=_rope,
         entries=_neox_entries,
-        buffers=("attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"),
+        buffers=(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
     ),
 )
 

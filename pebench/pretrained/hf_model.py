@@ -101,14 +101,17 @@ class HfModel(NamedTuple):
             return ours_of(entries, theirs)
 
 
-@functools.cache
 def hf_model(reference: str) -> HfModel:
     """The published model of a reference; reads no weights but for their fingerprint.
 
     Raises:
         UserError: it is not there, or it is of an architecture, or has a setting, that cannot be followed here.
     """
-    source = find_source(reference)
+    return _model(find_source(reference))
+
+
+@functools.cache
+def _model(source: Source) -> HfModel:
     config = _config(source)
     architecture = architecture_of(config, source.label)
     refuse_unfollowed(config, architecture, source.label)

@@ -5,6 +5,7 @@ Only files are read, no code of a model's own, and weights as safetensors alone.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ class Source(NamedTuple):
             UserError: there are none, or they cannot be had.
         """
         if self.digest is None:
-            _, folder = _snapshot(self.reference.removeprefix(HF), [WEIGHTS, INDEX, "model-*.safetensors"])
+            _, folder = _snapshot(self.reference.removeprefix(HF), (WEIGHTS, INDEX, "model-*.safetensors"))
             return weight_files(folder, self.label)
         return weight_files(self.folder, self.label)
 
@@ -84,7 +85,7 @@ def find_source(reference: str) -> Source:
         raise UserError(f"there is no folder {quoted(written)} of a model, as '{HF}' wants to have one.")
     if path is None:
         name = written.partition("@")[0]
-        commit, folder = _snapshot(written, [CONFIG, *TOKENIZER_FILES])
+        commit, folder = _snapshot(written, (CONFIG, *TOKENIZER_FILES))
         return Source(f"{HF}{name}@{commit}", HF + name, folder, None)
     folder = path.resolve()
     if not (folder / CONFIG).is_file():
@@ -120,8 +121,10 @@ def _digest(files: Sequence[Path]) -> str:
     return digest([[file.name, content.sha256] for file, content in zip(files, contents, strict=True)])
 
 
-def _snapshot(name: str, patterns: Sequence[str]) -> tuple[str, Path]:
-    """A commit of a repository of the hub, and the folder with those of its files that are asked for."""
+@functools.cache
+def _snapshot(name: str, patterns: tuple[str, ...]) -> tuple[str, Path]:
+    """A commit of a repository of the hub, and the folder with those of its files that are asked for; the same
+    one as long as this process lives."""
     from huggingface_hub import snapshot_download
 
     repository, _, revision = name.partition("@")
