@@ -42,7 +42,7 @@ from measuring.training import (
 )
 from torch import Tensor, nn
 
-from pebench.models.decoder import SIZES
+from pebench.models.host import SIZES
 from pebench.spec import Training
 
 BASELINE = "plain loop, learned"

@@ -43,6 +43,7 @@ class Geometry:
         causal: whether a query sees only its own key and those before it.
         prefix_tokens: leading tokens without a position, such as a class token. Attention calls the hooks
             with the other tokens alone, and adds nothing to the logits of these.
+        head_dim: d, channels of a head; 0, the default, stands for width / heads.
     """
 
     width: int
@@ -51,17 +52,20 @@ class Geometry:
     extent: tuple[int, ...]
     causal: bool = True
     prefix_tokens: int = 0
+    head_dim: int = 0
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
+        if not self.head_dim:
+            if self.width % self.heads:
+                raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
+            object.__setattr__(self, "head_dim", self.width // self.heads)
         if not self.extent or min(self.extent) < 1:
             raise ValueError(f"an extent needs at least one position an axis, not {self.extent}")
 
     @property
-    def head_dim(self) -> int:
-        """d, channels of a head."""
-        return self.width // self.heads
+    def channels(self) -> int:
+        """H·d, channels of all heads: the width, unless heads have one of their own."""
+        return self.heads * self.head_dim
 
     @property
     def axes(self) -> int:

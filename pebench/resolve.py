@@ -20,7 +20,7 @@ from pebench.encoding_config import (
     same_encoding,
 )
 from pebench.errors import UserError, unknown
-from pebench.models.decoder import DecoderOptions
+from pebench.models.host import DecoderOptions, Host
 from pebench.models.timm_weights import TimmModel
 from pebench.models.vision import VisionOptions
 from pebench.options import label, specified, validated, values_before
@@ -83,7 +83,7 @@ def resolve(
             options=specified(task_values),
             label=label(task_name, task_values),
         ),
-        model=model_values.model_dump(mode="json"),
+        model=specified(model_values),
         train=training,
         seed=seed,
         plugins={
@@ -193,7 +193,8 @@ def build_task(spec: RunSpec) -> AnyTask:
     task_class = tasks.load(spec.task.name)
     written = values_before(task_class.Options) | spec.task.options
     options = validated(task_class.Options, written, f"task '{spec.task.name}'")
-    model = validated(task_class.Model, spec.model, f"the model of task '{spec.task.name}'")
+    written = values_before(task_class.Model) | spec.model
+    model = validated(task_class.Model, written, f"the model of task '{spec.task.name}'")
     task: AnyTask = task_class(options, model)
     task.trains = spec.train.steps > 0
     return task
@@ -327,12 +328,17 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
     """Refuses a start whose weights cannot be those of the run. That of its data shows when they are read."""
     there = encoding_geometry(start, build_task(start))
     here = encoding_geometry(spec, build_task(spec))
-    for what in ("width", "heads", "layers", "axes", "causal"):
-        one, other = getattr(there, what), getattr(here, what)
-        if one != other:
+    facts = ("width", "heads", "head_dim", "layers", "axes", "causal")
+    theirs, ours = ({what: getattr(one, what) for what in facts} for one in (there, here))
+    models = build_task(start).model, build_task(spec).model
+    if isinstance(models[0], Host) and isinstance(models[1], Host):
+        theirs |= models[0].layout(there)._asdict() | {"tied": models[0].tied}
+        ours |= models[1].layout(here)._asdict() | {"tied": models[1].tied}
+    for what, value in ours.items():
+        if theirs.get(what, value) != value:
             raise UserError(
-                f"run '{start.run_id}' has a model of {what} {one}, and a run that starts from it cannot "
-                f"have {other}."
+                f"run '{start.run_id}' has a model of {what} {theirs[what]}, and a run that starts from it "
+                f"cannot have {value}."
             )
     if not same_encoding(start.encoding, spec.encoding):
         # A conversion: the encoding's parameters are matched by name and shape.

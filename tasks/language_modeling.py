@@ -25,7 +25,8 @@ from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_to
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
+from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
@@ -252,7 +253,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         """The decoder for the tokenizer's vocabulary."""
         assert self._tokenizer is not None, "prepare() or restore() comes first"
         size = self._tokenizer.vocabulary_size
-        return Decoder(self.geometry(), size, encoding, self.model.dropout, seed)
+        return Decoder(self.geometry(), size, encoding, self.model, seed)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """(B, extent + 1) tokens from random places of the stream."""

@@ -43,18 +43,25 @@ class EncodedPositions(NamedTuple):
         layer: int,
         causal: bool,
         cache: LayerCache | None = None,
+        *,
+        window: int | None = None,
+        softcap: float | None = None,
     ) -> Attended:
         """Attention of one layer: rotation, temperature and bias of the encoding, then the kernel.
 
         Args:
             q: (B, H, N, d) queries of the new tokens.
-            k: (B, H, N, d) keys of the new tokens.
-            v: (B, H, N, d) values of the new tokens.
+            k: (B, G, N, d) keys of the new tokens; each head serves H/G heads of queries in a row.
+            v: (B, G, N, d) values of the new tokens.
             hidden: (B, N, D) normed input of the layer.
             layer: number of the layer, from 0.
             causal: whether a query sees only its own key and those before it.
             cache: takes in the new keys and values, and holds those before them.
+            window: of the model, beside that of the encoding: tokens that a query sees, None for all.
+            softcap: c, for logits c·tanh(x/c) before the bias; None for none.
         """
+        # An encoding may turn the keys of each head in a way of its own.
+        k, v = _for_each_head(k, q.shape[1]), _for_each_head(v, q.shape[1])
         encoding, state = self.encoding, {} if cache is None else cache.state
         length = k.shape[2] + (0 if cache is None else cache.length)
         mask = AttentionMask(
@@ -63,7 +70,7 @@ class EncodedPositions(NamedTuple):
             causal,
             q.device,
             self.key_mask,
-            _within(encoding.window(layer), length),
+            _within(_narrower(encoding.window(layer), window), length),
             _within(encoding.chunk(layer), length),
         )
         with torch.autocast(q.device.type, enabled=False):
@@ -77,7 +84,7 @@ class EncodedPositions(NamedTuple):
                 exact = torch.promote_types(q.dtype, torch.float32)
                 q = (q.to(exact) * temperature[..., None]).to(q.dtype)
             bias = prefix_tokens.bias(encoding, x)
-            return attend(q, k, v, bias, mask=mask, scale=encoding.scale())
+            return attend(q, k, v, bias, mask=mask, scale=encoding.scale(), softcap=softcap)
 
 
 def encoded_positions(encoding: PositionEncoding, table: Table) -> EncodedPositions:
@@ -93,6 +100,18 @@ def encoded_positions(encoding: PositionEncoding, table: Table) -> EncodedPositi
         prefix = encoding.prefix_table() if encoding.geometry.prefix_tokens else None
         whole = prefix_tokens.joined(prefix, table)
     return EncodedPositions(encoding, whole, whole)
+
+
+def _for_each_head(x: Tensor, heads: int) -> Tensor:
+    """(B, G, N, d) to (B, H, N, d), each head H/G times in a row."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+
+
+def _narrower(one: int | None, other: int | None) -> int | None:
+    """The narrower of two windows, None for none."""
+    if one is None or other is None:
+        return one or other
+    return min(one, other)
 
 
 def _within(size: int | None, length: int) -> int | None:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pebench.attention.dense import NOTHING, dense
 from pebench.attention.flex import attend_by_score
 from pebench.attention.kept import attend_keeping_weights, is_faster
 from pebench.attention_mask import AttentionMask
@@ -116,7 +117,14 @@ def _has_triton() -> bool:
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None = None, *, mask: AttentionMask, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Bias | None = None,
+    *,
+    mask: AttentionMask,
+    scale: float,
+    softcap: float | None = None,
 ) -> Attended:
     """Attention of the queries over the keys, outside of autocast.
 
@@ -127,8 +135,11 @@ def attend(
         bias: added to the logits scale·q·k.
         mask: which keys each query sees. Padded rows are finite; ignore them.
         scale: of the logits, see `PositionEncoding.scale`.
+        softcap: c, for logits c·tanh(scale·q·k/c) before the bias; None for none.
     """
     dtype = q.dtype
+    if softcap is not None:
+        bias = NOTHING if bias is None else dense(bias)
     if q.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         # On CPUs attention in half precision is slower than in float32, and less exact.
         q, k, v = q.float(), k.float(), v.float()
@@ -142,9 +153,9 @@ def attend(
             case Factored():
                 out = _factored(q, k, v, mask, bias, scale)
             case Dense(score=score) if kernel == "flex" and score is not None:
-                out = attend_by_score(q, k, v, score, mask=mask, scale=scale)
+                out = attend_by_score(q, k, v, score, mask=mask, scale=scale, softcap=softcap)
             case Dense():
-                out = _blocked(q, k, v, mask, bias, scale)
+                out = _blocked(q, k, v, mask, bias, scale, softcap)
     return Attended(out.to(dtype), kernel)
 
 
@@ -265,11 +276,19 @@ def _apart(rows: Tensor, blocks: int, texts: int) -> Tensor:
     return folded
 
 
-def _blocked(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Dense, scale: float) -> Tensor:
+def _blocked(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: AttentionMask,
+    bias: Dense,
+    scale: float,
+    softcap: float | None = None,
+) -> Tensor:
     keep = not torch.is_grad_enabled() or mask.queries <= RECOMPUTE_ABOVE
 
     def part(rows: slice, keys: slice) -> Tensor:
-        block = partial(_block, bias.values, Block(rows, keys, mask.visible(rows, keys)), scale)
+        block = partial(_block, bias.values, Block(rows, keys, mask.visible(rows, keys)), scale, softcap)
         parts = q[:, :, rows], k[:, :, keys], v[:, :, keys]
         out: Tensor = block(*parts) if keep else checkpoint(block, *parts, use_reentrant=False)
         return out
@@ -278,10 +297,18 @@ def _blocked(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Dense, 
 
 
 def _block(
-    values: Callable[[Block], Tensor], block: Block, scale: float, q: Tensor, k: Tensor, v: Tensor
+    values: Callable[[Block], Tensor],
+    block: Block,
+    scale: float,
+    softcap: float | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
 ) -> Tensor:
     exact = torch.promote_types(q.dtype, torch.float32)
     logits = q.to(exact) @ k.to(exact).transpose(-1, -2) * scale
+    if softcap is not None:
+        logits = softcap * (logits / softcap).tanh()
     logits = (logits + values(block)).masked_fill(~block.visible, float("-inf"))
     out: Tensor = logits.softmax(-1).to(v.dtype) @ v
     return out

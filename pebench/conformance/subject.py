@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pebench.encoding_config import build_encoding, encoding_class
 from pebench.models.decoder import Decoder
+from pebench.models.host import Host
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, grid, tabulate
 from pebench.randomness import generator
 
@@ -61,7 +62,7 @@ class Subject:
     def model(self, layers: int = 3) -> Decoder:
         """A model in evaluation mode whose attention is far from uniform."""
         encoding = self.encoding(layers)
-        model = Decoder(encoding.geometry, VOCABULARY, encoding, dropout=0.0, seed=0)
+        model = Decoder(encoding.geometry, VOCABULARY, encoding, Host(), seed=0)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.ndim >= 2 and not name.startswith("encoding."):
