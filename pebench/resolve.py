@@ -116,7 +116,9 @@ def _own_encoding(encoding: PluginRef, start: RunSpec | Published | None) -> Plu
     if name != OWN:
         return encoding
     if start is None:
-        raise UserError(f"the encoding '{OWN}' is that of what a run starts from, and this one starts from nothing.")
+        raise UserError(
+            f"the encoding '{OWN}' is that of what a run starts from, and this one starts from nothing."
+        )
     own = current_options(start.encoding)
     return {start.encoding.name: {**own, **options}}
 

@@ -9,6 +9,8 @@ import torch
 
 from pebench.torchvision_operators import declare_missing
 
+ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+
 TEXT = "The raven sat on the bough, and the fox below it praised its voice. " * 30
 
 
@@ -44,7 +46,7 @@ def build(name: str, **settings: Any) -> Any:
     transformers = library()
     kind = getattr(transformers, f"{name}ForCausalLM", None) or getattr(transformers, f"{name}LMHeadModel")
     torch.manual_seed(0)
-    network = kind(getattr(transformers, f"{name}Config")(**{"vocab_size": 320, **settings}))
+    network = kind(getattr(transformers, f"{name}Config")(**{"vocab_size": 320, **ENDS, **settings}))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for label, parameter in network.named_parameters():

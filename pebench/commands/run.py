@@ -186,7 +186,9 @@ def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -
             "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},
             "task": {"extent": begun.geometry.extent[0]},
         }
-        return Cell(encoding or begun.encoding.name, task or "language-modeling", places, start=begun.reference)
+        return Cell(
+            encoding or begun.encoding.name, task or "language-modeling", places, start=begun.reference
+        )
     if isinstance(begun, TimmModel):
         places = {
             "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},

@@ -42,17 +42,16 @@ _HARMLESS = {
     *("output_attentions", "output_hidden_states", "return_dict", "is_decoder", "vocab_size"),
     *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
     *("summary_use_proj", "n_ctx", "reorder_and_upcast_attn", "pretraining_tp", "is_llama_config"),
-    *("rope_interleaved", "transformers.js_config", "max_window_layers", "auto_map", "chunk_size_feed_forward"),
+    *(
+        "rope_interleaved",
+        "transformers.js_config",
+        "max_window_layers",
+        "auto_map",
+        "chunk_size_feed_forward",
+    ),
     *("rope_theta", "rope_scaling", "rotary_pct", "rotary_emb_base", "partial_rotary_factor"),
 }
 """Settings that change no logit of a model that is evaluated, or that transformers has read into others."""
-
-_LLAMA = {
-    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"),
-    *("intermediate_size", "hidden_act", "rms_norm_eps", "attention_bias", "mlp_bias", "tie_word_embeddings"),
-    *("max_position_embeddings", "rope_parameters"),
-}
-_WINDOWS = {"sliding_window", "use_sliding_window", "layer_types"}
 
 
 class Architecture(NamedTuple):
@@ -130,7 +129,9 @@ def extrapolation_of(config: Any, label: str) -> ExtrapolationRef | None:
     if kind == "default":
         return None
     if kind not in MAPS:
-        raise UserError(f"'{label}' has RoPE of the type '{kind}', which no frequency map here is: {join_and(MAPS)} are.")
+        raise UserError(
+            f"'{label}' has RoPE of the type '{kind}', which no frequency map here is: {join_and(MAPS)} are."
+        )
     given = {name: value for name, value in rope.items() if value is not None}
     original = given.get("original_max_position_embeddings")
     if kind in ("yarn", "longrope") and "factor" not in given and original:
@@ -188,14 +189,16 @@ def _neox_options(config: Any) -> Options:
 def _neox_entries(options: Options, turning: int) -> Iterator[Entry]:
     heads = options["heads"]
     shape = HeadShape(heads, heads, pairs_side_by_side(options["width"] // heads, turning))
-    biased = options.get("attention_bias") != "none"
+    biased = options["attention_bias"] != "none"
     yield same("token_embedding.weight", "gpt_neox.embed_in.weight")
     for layer in range(options["layers"]):
         here, there = f"blocks.{layer}", f"gpt_neox.layers.{layer}"
         yield from _norm(f"{here}.attention_norm", f"{there}.input_layernorm")
         yield from _norm(f"{here}.perceptron_norm", f"{there}.post_attention_layernorm")
-        for part in ("weight", "bias") if biased else ("weight",):
-            yield by_head(f"{here}.attention.input.{part}", f"{there}.attention.query_key_value.{part}", shape)
+        for part in _parts(biased):
+            yield by_head(
+                f"{here}.attention.input.{part}", f"{there}.attention.query_key_value.{part}", shape
+            )
             yield same(f"{here}.attention.output.{part}", f"{there}.attention.dense.{part}")
         for part in ("weight", "bias"):
             yield same(f"{here}.expand.{part}", f"{there}.mlp.dense_h_to_4h.{part}")
@@ -204,11 +207,82 @@ def _neox_entries(options: Options, turning: int) -> Iterator[Entry]:
     yield from _head(options, "embed_out.weight")
 
 
+def _llama_options(config: Any) -> Options:
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return {
+        "block": "llama",
+        "width": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "head_dim": width,
+        "key_value_heads": config.num_key_value_heads,
+        "inner": config.intermediate_size,
+        "activation": _activation(config.hidden_act),
+        "attention_bias": "all" if getattr(config, "attention_bias", False) else "none",
+        "perceptron_bias": getattr(config, "mlp_bias", False),
+        "norm_epsilon": config.rms_norm_eps,
+        "qk_norm": False,
+        "windows": _windows(config),
+        "tied": config.tie_word_embeddings,
+    }
+
+
+def _qwen2_options(config: Any) -> Options:
+    return _llama_options(config) | {"attention_bias": "inputs"}
+
+
+def _qwen3_options(config: Any) -> Options:
+    return _llama_options(config) | {"qk_norm": True}
+
+
+def _windows(config: Any) -> list[int | None]:
+    """The window of each layer, empty where every layer sees all."""
+    size = getattr(config, "sliding_window", None)
+    if not size or not getattr(config, "use_sliding_window", True):
+        return []
+    kinds = getattr(config, "layer_types", None)
+    found = [size] if kinds is None else [size if kind == "sliding_attention" else None for kind in kinds]
+    return found if any(found) else []
+
+
+def _llama_entries(options: Options, turning: int) -> Iterator[Entry]:
+    order = pairs_side_by_side(options["head_dim"], turning)
+    shape = HeadShape(options["heads"], options["key_value_heads"], order)
+    inputs = _parts(options["attention_bias"] != "none")
+    yield same("token_embedding.weight", "model.embed_tokens.weight")
+    for layer in range(options["layers"]):
+        here, there = f"blocks.{layer}", f"model.layers.{layer}"
+        yield same(f"{here}.attention_norm.weight", f"{there}.input_layernorm.weight")
+        yield same(f"{here}.perceptron_norm.weight", f"{there}.post_attention_layernorm.weight")
+        here, there = f"{here}.attention", f"{there}.self_attn"
+        for part in inputs:
+            query, key, value = (f"{there}.{letter}_proj.{part}" for letter in "qkv")
+            yield separate(f"{here}.input.{part}", (query, key, value), shape)
+        for part in _parts(options["attention_bias"] == "all"):
+            yield same(f"{here}.output.{part}", f"{there}.o_proj.{part}")
+        for ours, theirs in (("query", "q"), ("key", "k")) if options["qk_norm"] else ():
+            yield ordered(f"{here}.{ours}_norm.weight", f"{there}.{theirs}_norm.weight", order)
+        here, there = f"blocks.{layer}", f"model.layers.{layer}.mlp"
+        for part in _parts(options["perceptron_bias"]):
+            for ours, theirs in (("gate", "gate_proj"), ("expand", "up_proj"), ("contract", "down_proj")):
+                yield same(f"{here}.{ours}.{part}", f"{there}.{theirs}.{part}")
+    yield same("final_norm.weight", "model.norm.weight")
+    yield from _head(options, "lm_head.weight")
+
+
+def _parts(biased: bool) -> tuple[str, ...]:
+    """The tensors of a projection."""
+    return ("weight", "bias") if biased else ("weight",)
+
+
 def _rope(config: Any) -> PluginRef:
     """RoPE, in every layer or in those that a pattern says."""
     written = config.rope_parameters
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    turning = int(width * written.get("partial_rotary_factor", 1.0))
+    share = written.get("partial_rotary_factor", 1.0)
+    if share != 1.0 and config.model_type != "gpt_neox":
+        raise UserError(f"a partial_rotary_factor of {share} is followed in GPT-NeoX alone.")
+    turning = int(width * share)
     options: Options = {"base": float(written["rope_theta"])}
     if turning < width:
         options["rotated"] = turning / width
@@ -237,7 +311,43 @@ def _activation(name: str) -> str:
     return ACTIVATIONS[name]
 
 
+def _of_llama(
+    kind: str,
+    name: str,
+    options: Callable[[Any], Options] = _llama_options,
+    further: frozenset[str] = frozenset(),
+) -> Architecture:
+    """An architecture with Llama's blocks."""
+    return Architecture(
+        kind=kind,
+        name=name,
+        prefix="model.",
+        head="lm_head.weight",
+        followed=frozenset(
+            {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"}
+            | {"intermediate_size", "hidden_act", "rms_norm_eps", "attention_bias", "tie_word_embeddings"}
+            | {"max_position_embeddings", "rope_parameters"}
+        )
+        | further,
+        options=options,
+        encoding=_rope,
+        entries=_llama_entries,
+        buffers=(".rotary_emb.inv_freq",),
+    )
+
+
+_WINDOWS = frozenset({"sliding_window", "use_sliding_window", "layer_types"})
+
 _ALL = (
+    _of_llama("llama", "LlamaForCausalLM", further=frozenset({"mlp_bias"})),
+    _of_llama("mistral", "MistralForCausalLM", further=frozenset({"sliding_window"})),
+    _of_llama("qwen2", "Qwen2ForCausalLM", _qwen2_options, _WINDOWS),
+    _of_llama("qwen3", "Qwen3ForCausalLM", _qwen3_options, _WINDOWS),
+    _of_llama(
+        "smollm3",
+        "SmolLM3ForCausalLM",
+        further=_WINDOWS | {"mlp_bias", "no_rope_layers", "no_rope_layer_interval"},
+    ),
     Architecture(
         kind="gpt2",
         name="GPT2LMHeadModel",

@@ -14,6 +14,7 @@ from torch import Tensor
 from pebench.data.tokenization import Tokenizer
 from pebench.encoding_config import encoding_config
 from pebench.errors import UserError
+from pebench.models.host import DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Geometry
 from pebench.pretrained.architectures import (
@@ -94,10 +95,14 @@ class HfModel(NamedTuple):
             theirs = _Files(self, stack)
             missing = sorted({*wanted} - theirs.keys())
             if missing:
-                raise UserError(f"'{self.label}' has no weights '{missing[0]}', which its configuration asks for.")
+                raise UserError(
+                    f"'{self.label}' has no weights '{missing[0]}', which its configuration asks for."
+                )
             left = sorted(theirs.keys() - {*wanted})
             if left:
-                raise UserError(f"'{self.label}' has weights '{left[0]}', which no model here has a place for.")
+                raise UserError(
+                    f"'{self.label}' has weights '{left[0]}', which no model here has a place for."
+                )
             return ours_of(entries, theirs)
 
 
@@ -126,12 +131,7 @@ def _model(source: Source) -> HfModel:
         encoding=encoding_config(encoding),
         extrapolation=extrapolation_of(config, source.label),
         options=options,
-        geometry=Geometry(
-            options["width"],
-            options["heads"],
-            options["layers"],
-            (_trained_extent(config),),
-        ),
+        geometry=DecoderOptions.model_validate(options).geometry(_trained_extent(config)),
     )
 
 

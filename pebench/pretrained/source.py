@@ -92,7 +92,9 @@ def find_source(reference: str) -> Source:
         raise UserError(f"'{path}' holds no model of transformers: there is no {CONFIG} in it.")
     label = HF + folder.name
     tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return Source(HF + str(folder), label, folder, _digest([folder / CONFIG, *tokenizer, *weight_files(folder, label)]))
+    return Source(
+        HF + str(folder), label, folder, _digest([folder / CONFIG, *tokenizer, *weight_files(folder, label)])
+    )
 
 
 def weight_files(folder: Path, label: str) -> list[Path]:

@@ -47,7 +47,9 @@ def start_of_run(runs: Path, start: Start | None) -> RunFolder | Published | Non
         return start_folder(runs, start)
     found = published_model(start.run)
     if isinstance(found, HfModel) and found.source.digest != start.digest:
-        raise UserError(f"the files of '{start.run}' have changed since this run was asked for: ask for it again.")
+        raise UserError(
+            f"the files of '{start.run}' have changed since this run was asked for: ask for it again."
+        )
     return found
 
 
