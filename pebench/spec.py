@@ -271,6 +271,12 @@ class RunSpec(Frozen):
         return f"{self.encoding.stem}-{_digest(identity)}"
 
     @property
+    def keeps_weights(self) -> bool:
+        """Whether its folder holds its weights: not where they are a language model's of transformers as they
+        are, which may be large and are read from there again."""
+        return self.train.steps > 0 or self.start is None or not self.start.run.startswith(HF)
+
+    @property
     def beginning(self) -> str | None:
         """Equal for runs that do the same as far as each of them is steady, see `Training.steady`; None for
         one that is the beginning of no other."""

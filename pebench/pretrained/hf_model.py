@@ -27,6 +27,7 @@ from pebench.pretrained.source import Source, find_source
 from pebench.pretrained.tokenizer import tokenizer_folder, tokenizer_of
 from pebench.pretrained.weight_names import ours_of
 from pebench.spec import PluginConfig
+from pebench.torchvision_operators import declare_missing
 
 
 class HfModel(NamedTuple):
@@ -150,7 +151,7 @@ def _config(source: Source) -> Any:
         return transformers.AutoConfig.from_pretrained(
             str(source.folder), local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         kind = written.get("model_type")
         known = f"a model {kind!r}" if kind else "no model that names its 'model_type'"
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
@@ -163,6 +164,8 @@ def transformers_library() -> Any:
     Raises:
         UserError: it is not installed.
     """
+    # Its configurations import torchvision.
+    declare_missing()
     try:
         import transformers
     except ModuleNotFoundError as error:

@@ -402,7 +402,8 @@ class _Run:
             scores=tuple(scores),
             cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
         )
-        self._keep_weights(self.folder.weights, model, state)
+        if self.spec.keeps_weights:
+            self._keep_weights(self.folder.weights, model, state)
         if self.spec.train.looks and not diverged:
             self._add_to_curve(task, state, evaluated)
         self._say_step(state.step)

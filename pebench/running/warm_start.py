@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from pebench.models.timm_weights import TimmModel, trained_weights
 from pebench.position_encoding import PositionEncoding
 from pebench.pretrained.hf_model import HfModel
 from pebench.pretrained.published import Published, published_model
-from pebench.running.finished import require_weights
+from pebench.running.finished import load_finished, require_weights
 from pebench.spec import PluginConfig, RunSpec, Start
 from pebench.store import RunFolder
 from pebench.task import AnyTask
@@ -214,6 +215,10 @@ def _weights(start: RunFolder | Published) -> tuple[Mapping[str, Tensor], str, s
         return *trained_weights(start), start.reference, start.encoding
     if isinstance(start, HfModel):
         return start.weights(), start.fingerprint, start.label, start.encoding
+    spec = start.spec()
+    if spec.start is not None and not spec.keeps_weights:
+        found = load_finished(start, torch.device("cpu")).model.state_dict()
+        return found, spec.start.identity, start.run_id, spec.encoding
     try:
         digest = hashlib.sha256(start.weights.read_bytes()).hexdigest()
         return load_file(start.weights), digest, start.run_id, start.spec().encoding
