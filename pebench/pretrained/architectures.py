@@ -280,13 +280,13 @@ def _rope(config: Any) -> PluginRef:
     written = config.rope_parameters
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     share = written.get("partial_rotary_factor", 1.0)
-    if share != 1.0 and config.model_type != "gpt_neox":
+    if share not in (None, 1.0) and config.model_type != "gpt_neox":
         raise UserError(f"a partial_rotary_factor of {share} is followed in GPT-NeoX alone.")
-    turning = int(width * share)
+    turning = int(width * (1.0 if share is None else share))
     options: Options = {"base": float(written["rope_theta"])}
     if turning < width:
         options["rotated"] = turning / width
-    rope: PluginRef = {"rope": options}
+    rope: PluginRef = {"rope": options} if turning else "none"
     turns = getattr(config, "no_rope_layers", None)
     if not turns or all(turns):
         return rope

@@ -77,7 +77,10 @@ def configuration(model: Model) -> Written:
             architecture.kind, vocab_size=model.vocabulary, **ends, **settings
         )
         options = architecture.options(config)
-        encoding = encoding_config(architecture.encoding(config))
+        try:
+            encoding = encoding_config(architecture.encoding(config))
+        except UserError:
+            continue
         there = DecoderOptions.model_validate(options)
         if _facts(there, encoding, model.geometry) == _facts(model.options, model.encoding, model.geometry):
             config.architectures = [architecture.name]
@@ -99,12 +102,13 @@ def rope_parameters(base: float, share: float, way: Extrapolation, geometry: Geo
         UserError: transformers has no such map.
     """
     turning = round(geometry.head_dim * share)
-    found: dict[str, Any] = {"rope_theta": base, "rope_type": "default"}
-    if turning < geometry.head_dim:
-        # They round down.
-        found["partial_rotary_factor"] = (
-            share if int(geometry.head_dim * share) == turning else ((turning + 0.5) / geometry.head_dim)
-        )
+    # They round down.
+    exact = int(geometry.head_dim * share) == turning
+    found: dict[str, Any] = {
+        "rope_theta": base,
+        "rope_type": "default",
+        "partial_rotary_factor": share if exact else (turning + 0.5) / geometry.head_dim,
+    }
     given = _given(way.options)
     if way.name == "extend":
         return found
@@ -159,7 +163,9 @@ def _settings(kind: str, model: Model) -> dict[str, Any] | None:
         return None
     rope = model.rope
     turns = [part.name == "rope" for part in _by_layer(model.encoding, geometry.layers)]
-    base, share = (rope.options["base"], rope.options["rotated"]) if rope is not None else (10000.0, 1.0)
+    # GPT-NeoX turns a share of the channels, so it can turn none.
+    share = 0.0 if kind == "gpt_neox" else 1.0
+    base, share = (rope.options["base"], rope.options["rotated"]) if rope is not None else (10000.0, share)
     common |= {
         "hidden_size": geometry.width,
         "num_hidden_layers": geometry.layers,
