@@ -30,6 +30,7 @@ class Subject:
     Attributes:
         name: as the registry knows it. axes: number of position axes. causal: kind of attention.
         options: of the encoding. extent: trained; empty for that of `EXTENTS`. device: it is examined on.
+        host: the kind of model around it. head_dim: channels of a head there, 0 for a share of the width.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Subject:
     options: Mapping[str, Any] = field(default_factory=dict)
     extent: tuple[int, ...] = ()
     device: str = "cpu"
+    host: Host = field(default_factory=Host)
+    head_dim: int = 0
 
     @property
     def declared(self) -> type[PositionEncoding]:
@@ -47,7 +50,8 @@ class Subject:
     @property
     def geometry(self) -> Geometry:
         """A model of three layers and four heads."""
-        return Geometry(64, 4, 3, self.extent or EXTENTS[self.axes], self.causal)
+        extent = self.extent or EXTENTS[self.axes]
+        return Geometry(64, 4, 3, extent, self.causal, head_dim=self.head_dim)
 
     def encoding(self, layers: int = 3, seed: int = 0) -> PositionEncoding:
         """The encoding, every parameter moved off its initial value: what starts at zero hides mistakes."""
@@ -62,7 +66,7 @@ class Subject:
     def model(self, layers: int = 3) -> Decoder:
         """A model in evaluation mode whose attention is far from uniform."""
         encoding = self.encoding(layers)
-        model = Decoder(encoding.geometry, VOCABULARY, encoding, Host(), seed=0)
+        model = Decoder(encoding.geometry, VOCABULARY, encoding, self.host, seed=0)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.ndim >= 2 and not name.startswith("encoding."):
