@@ -36,7 +36,12 @@ EXPORTED: dict[str, tuple[str, PluginRef, dict[str, Any], Any]] = {
     "mistral": ("MistralForCausalLM", "rope", {**GROUPED, "windows": [5]}, None),
     "qwen2": ("Qwen2ForCausalLM", "rope", QWEN2, None),
     "qwen3": ("Qwen3ForCausalLM", "rope", {**GROUPED, "qk_norm": True, "attention_bias": "all"}, None),
-    "smollm3": ("SmolLM3ForCausalLM", {"layers": [{"rope": {}, "times": 3}, "none"]}, {"block": "llama"}, None),
+    "smollm3": (
+        "SmolLM3ForCausalLM",
+        {"layers": [{"rope": {}, "times": 3}, "none"]},
+        {"block": "llama"},
+        None,
+    ),
     "none, llama": ("SmolLM3ForCausalLM", "none", LLAMA, None),
     "pi": ("LlamaForCausalLM", "rope", LLAMA, {"pi": {"factor": 2.0}}),
     "ntk": ("LlamaForCausalLM", "rope", LLAMA, {"ntk": {"factor": 2.0}}),

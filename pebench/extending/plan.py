@@ -108,7 +108,7 @@ def plan(
     common = {
         "extent": trained,
         "evaluate": list(wanted),
-        "extrapolations": [_reference(method) for method in methods[1:]],
+        "extrapolations": [_reference(method) for method in methods],
     }
     text = {"data": {"validation": str(_text(data))}, "protocols": ["fixed-tail", "non-overlapping"]}
     text |= {"tail": min(TAIL, *wanted)} | ({"tokens": tokens} if tokens else {})
