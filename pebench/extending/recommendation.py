@@ -63,6 +63,11 @@ def recommend(evidence: Evidence) -> Recommendation:
             f"{trained}: {_times(evidence, (chosen, longest), (own, trained))} of the perplexity."
         )
     sentences.append(_cost(evidence, chosen))
+    if chosen.name == "dynamic":
+        sentences.append(
+            "Its frequencies are here those of the extent that is served; transformers changes them as a text grows, "
+            "so that keys in its cache keep those of a shorter one."
+        )
     sentences += _middle(evidence, chosen)
     sentences += _retrieval(evidence, chosen, longest)
     return Recommendation(
@@ -72,8 +77,10 @@ def recommend(evidence: Evidence) -> Recommendation:
 
 def _answer(evidence: Evidence, chosen: Method, best: Method, alike: list[Method]) -> str:
     longest = evidence.plan.extents[-1]
+    own = evidence.plan.methods[0]
+    use = f"Leave it as it is, {own.label}," if chosen is own else f"Use {chosen.label}"
     text = (
-        f"Use {chosen.label} for all lengths up to {longest} tokens: its perplexity there is "
+        f"{use} for all lengths up to {longest} tokens: its perplexity there is "
         f"{evidence.perplexity(chosen, longest):.4g}"
     )
     if len(alike) == 1:

@@ -102,13 +102,11 @@ def rope_parameters(base: float, share: float, way: Extrapolation, geometry: Geo
         UserError: transformers has no such map.
     """
     turning = round(geometry.head_dim * share)
-    # They round down.
-    exact = int(geometry.head_dim * share) == turning
-    found: dict[str, Any] = {
-        "rope_theta": base,
-        "rope_type": "default",
-        "partial_rotary_factor": share if exact else (turning + 0.5) / geometry.head_dim,
-    }
+    found: dict[str, Any] = {"rope_theta": base, "rope_type": "default"}
+    if turning < geometry.head_dim:
+        # They round down.
+        exact = int(geometry.head_dim * share) == turning
+        found["partial_rotary_factor"] = share if exact else (turning + 0.5) / geometry.head_dim
     given = _given(way.options)
     if way.name == "extend":
         return found
@@ -176,6 +174,7 @@ def _settings(kind: str, model: Model) -> dict[str, Any] | None:
         "rope_parameters": rope_parameters(base, share, model.way, geometry),
     }
     if kind == "gpt_neox":
+        common["rope_parameters"].setdefault("partial_rotary_factor", 1.0)
         return common | {
             "layer_norm_eps": layout.norm_epsilon,
             "use_parallel_residual": layout.parallel,
