@@ -93,7 +93,7 @@ def test_the_best_at_the_largest_extent_is_recommended_with_its_cost(asked: Plan
     assert answer.sentences[0].startswith("Use yarn(factor=4.0) for all lengths up to 256 tokens")
     assert "predicts better the same tokens" in answer.sentences[1]
     (cost,) = (sentence for sentence in answer.sentences if sentence.startswith("At 64 tokens it changes"))
-    assert f"{(math.exp(0.1) - 1) * 100:+.0f}"[:3] in cost
+    assert "+10.41 % (95 % interval +10." in cost
     assert '"rope_type": "yarn"' in answer.settings
 
 
@@ -172,7 +172,7 @@ def test_one_command_asks_and_answers(
         "--examples",
         "1",
     ]
-    assert main(["-q", *asked]) == 2
+    assert main(["-q", *asked]) == 1
     assert "needles and question need" in capsys.readouterr().err
     asked = [*asked[:-1], "0"]
     assert main(["-q", *asked]) == 0
