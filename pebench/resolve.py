@@ -34,7 +34,6 @@ from pebench.spec import PluginConfig, RunSpec, Start, Training
 from pebench.store import find_run
 from pebench.task import AnyTask
 
-
 OWN = "own"
 """In place of an encoding: that of the run or of the published model that a run starts from."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pebench.encoding_config import build_encoding
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
-from pebench.position_encoding import Extrapolation, grid, tabulate
+from pebench.position_encoding import grid, tabulate
 from pebench.pretrained.hf_model import HfModel, hf_model
 from pebench.resolve import extrapolation
 

@@ -24,6 +24,7 @@ from pebench.resolve import resolve
 from pebench.running.finished import load_finished
 from pebench.store import RunFolder, find_run
 from pebench.sweeping.sweep import load_sweep
+from pebench.tasks.language_modeling import LanguageModeling
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -79,6 +80,7 @@ def test_perplexity_is_that_of_transformers(models: Path, place: Path) -> None:
     folder = RunFolder(place / "runs" / spec["run"])
     assert not folder.weights.exists()
     finished = load_finished(folder, torch.device("cpu"))
+    assert isinstance(finished.task, LanguageModeling)
     finished.task.prepare()
     stream = finished.task._streams["validation"].tokens
     network = folders.library().AutoModelForCausalLM.from_pretrained(models / "llama")

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     "--from",
     "start",
     metavar="RUN",
-    help="Begin with the weights of a finished run, by its id; of one of timm's models, as timm:NAME; or of a "
-    "language model of transformers, as hf:FOLDER or hf:OWNER/NAME. Encoding and model are as there; with "
+    help="Begin with the weights of a finished run, by its id; of one of timm's models, as timm:NAME; or of "
+    "a language model of transformers, as hf:FOLDER or hf:OWNER/NAME. Encoding and model are as there; with "
     "another --encoding the run is converted.",
 )
 @click.option(

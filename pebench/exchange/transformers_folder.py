@@ -73,7 +73,7 @@ def _save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def _library(tokenizer: Tokenizer) -> tuple[Any, str]:
-    """The object of the `tokenizers` library that encodes as a tokenizer here, and the token that ends a text."""
+    """An object of the `tokenizers` library that encodes as a tokenizer here; the token that ends a text."""
     from tokenizers import AddedToken, decoders, models, pre_tokenizers
     from tokenizers import Tokenizer as Library
 
@@ -90,8 +90,8 @@ def _library(tokenizer: Tokenizer) -> tuple[Any, str]:
 
 
 def _letters_of_bytes() -> list[str]:
-    """The letter that a byte-level tokenizer writes for each byte: itself where it is visible in Latin-1, else
-    one of those from 256 on, in turn."""
+    """The letter that a byte-level tokenizer writes for each byte: itself where it is visible in Latin-1,
+    else one of those from 256 on, in turn."""
     visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
     spare = iter(range(256, 512))
     return [chr(byte if byte in visible else next(spare)) for byte in range(256)]

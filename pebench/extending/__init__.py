@@ -1,1 +1,1 @@
-"""Which extension a trained model should use: a sweep made for the question, and the answer with its evidence."""
+"""Which extension a trained model should use: a sweep made for the question, and the answer."""

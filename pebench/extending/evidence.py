@@ -18,14 +18,20 @@ from pebench.store import RunFolder
 
 Value = TypeVar("Value")
 
+Stretches = Mapping[tuple[int, int], tuple[float, int]]
+"""Nats and tokens by document and begin of a stretch."""
+
+Tails = dict[tuple[str, int], Stretches]
+"""By the label of a method and the extent."""
+
 
 class Difference(NamedTuple):
     """How far one perplexity is above another.
 
     Attributes:
         ratio: the first over the second.
-        low, high: the 95 % interval of the ratio over the choice of the text; NaN where one stretch says nothing
-            of it.
+        low, high: the 95 % interval of the ratio over the choice of the text; NaN where one stretch says
+            nothing of it.
     """
 
     ratio: float
@@ -54,7 +60,7 @@ class Evidence:
     """
 
     plan: Plan
-    tails: Mapping[tuple[str, int], Mapping[tuple[int, int], tuple[float, int]]]
+    tails: Tails
     accuracy: Mapping[tuple[str, int], float]
 
     def perplexity(self, method: Method, extent: int) -> float:
@@ -88,7 +94,7 @@ def read(plan: Plan, text: RunFolder, retrieval: RunFolder | None) -> Evidence:
         plan: what they are of. text: the run on text. retrieval: the other, None where there is none.
     """
     metric = f"perplexity-tail-{plan.tail}"
-    tails = {
+    tails: Tails = {
         (one.extrapolation, one.extent[0]): _stretches(one)
         for one in text.examples()
         if any(ratio.metric == metric for ratio in one.ratios)
@@ -112,7 +118,7 @@ def _within(plan: Plan, found: dict[tuple[str, int], Value]) -> dict[tuple[str, 
     return found
 
 
-def _stretches(one: Examples) -> dict[tuple[int, int], tuple[float, int]]:
+def _stretches(one: Examples) -> Stretches:
     columns = (one.columns[name] for name in ("document", "stretch", "nats", "tokens"))
     return {
         (int(document), int(stretch)): (float(nats), int(tokens))
@@ -120,16 +126,12 @@ def _stretches(one: Examples) -> dict[tuple[int, int], tuple[float, int]]:
     }
 
 
-def _total(found: Mapping[tuple[int, int], tuple[float, int]]) -> float:
+def _total(found: Stretches) -> float:
     """Nats a token."""
     return math.fsum(nats for nats, _ in found.values()) / sum(tokens for _, tokens in found.values())
 
 
-def _error(
-    first: Mapping[tuple[int, int], tuple[float, int]],
-    second: Mapping[tuple[int, int], tuple[float, int]],
-    mean: float,
-) -> tuple[float, float]:
+def _error(first: Stretches, second: Stretches, mean: float) -> tuple[float, float]:
     """Standard error of the difference of nats a token over stretches, and its degrees of freedom."""
     tokens = sum(count for _, count in first.values())
     weights = [count / tokens for _, count in first.values()]

@@ -14,11 +14,11 @@ from pebench.errors import UserError
 from pebench.plugin_ref import ExtrapolationRef, split
 from pebench.position_encoding import Extrapolation
 from pebench.pretrained.hf_model import HfModel
-from pebench.resolve import OWN, extrapolation
 from pebench.registry import encodings
+from pebench.resolve import OWN, extrapolation
 
 TAIL = 256
-"""Tokens at the end of each stretch that are scored under every extent, or fewer where an extent is smaller."""
+"""Tokens at the end of each stretch that are scored under every extent; fewer where an extent is smaller."""
 
 _CONSTANT = ("pi", "ntk", "yarn", "llama3", "dynamic")
 """Maps that take a constant factor; `longrope` needs lists that a search has found."""
@@ -96,7 +96,8 @@ def plan(
     (trained,) = model.geometry.extent
     if not any(part.name == "rope" for part in model.encoding.parts):
         raise UserError(
-            f"'{model.label}' has the encoding '{model.encoding.label}', and RoPE alone has frequencies to map."
+            f"'{model.label}' has the encoding '{model.encoding.label}', and RoPE alone has frequencies to "
+            "map."
         )
     if not any(extent > trained for extent in extents):
         raise UserError(
@@ -110,7 +111,10 @@ def plan(
         "evaluate": list(wanted),
         "extrapolations": [_reference(method) for method in methods],
     }
-    text = {"data": {"validation": str(_text(data))}, "protocols": ["fixed-tail", "non-overlapping"]}
+    text: dict[str, Any] = {
+        "data": {"validation": str(_text(data))},
+        "protocols": ["fixed-tail", "non-overlapping"],
+    }
     text |= {"tail": min(TAIL, *wanted)} | ({"tokens": tokens} if tokens else {})
     tasks: list[dict[str, Any]] = [{"language-modeling": common | text, "from": model.reference}]
     if examples:
@@ -129,7 +133,7 @@ def plan(
 
 
 def _methods(model: HfModel, factors: Sequence[float]) -> list[Method]:
-    """What the model was trained with, and every map with every factor, on top of what it was trained with."""
+    """What the model was trained with, and every map with every factor on top of that."""
     cls = encodings.load("rope")
     own = model.extrapolation or "extend"
     name, options = split(own, "extrapolation")

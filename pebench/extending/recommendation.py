@@ -1,4 +1,4 @@
-"""The answer: which setting for all lengths, at what cost at short ones, and whether any extension is worth it."""
+"""The answer: which setting for all lengths, its cost at short ones, and whether extending is worth it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Recommendation:
 def recommend(evidence: Evidence) -> Recommendation:
     """The answer that the evidence gives.
 
-    At the largest extent the method with the lowest perplexity wins, on tokens that every extent scores; among
-    those that the text does not tell from it, the one that costs least at the trained extent.
+    At the largest extent the method with the lowest perplexity wins, on tokens that every extent scores;
+    among those that the text does not tell from it, the one that costs least at the trained extent.
     """
     plan = evidence.plan
     longest, trained = plan.extents[-1], plan.trained
@@ -51,22 +51,23 @@ def recommend(evidence: Evidence) -> Recommendation:
     sentences = [_answer(evidence, chosen, best, alike)]
     if gain.above:
         sentences = [
-            f"Keep {plan.model.label} at {trained} tokens: of {len(known)} settings none predicts the same tokens "
-            f"as well with {longest} tokens before them as what it was trained with does with {trained} "
-            f"(the best, {best.label}, has {_times(evidence, (best, longest), (own, trained))} of its perplexity).",
+            f"Keep {plan.model.label} at {trained} tokens: of {len(known)} settings none predicts the same "
+            f"tokens as well with {longest} tokens before them as what it was trained with does with "
+            f"{trained} (the best, {best.label}, has {_times(evidence, (best, longest), (own, trained))} of its "
+            "perplexity).",
             f"If {longest} tokens must be read all the same: {sentences[0]}",
         ]
     else:
-        worth = "predicts better" if gain.below else "predicts neither better nor worse"
+        worth = "better than" if gain.below else "neither better nor worse than"
         sentences.append(
-            f"With {longest} tokens before them it {worth} the same tokens than what it was trained with does with "
-            f"{trained}: {_times(evidence, (chosen, longest), (own, trained))} of the perplexity."
+            f"With {longest} tokens before them it predicts the same tokens {worth} what it was trained with "
+            f"does with {trained}: {_times(evidence, (chosen, longest), (own, trained))} of the perplexity."
         )
     sentences.append(_cost(evidence, chosen))
     if chosen.name == "dynamic":
         sentences.append(
-            "Its frequencies are here those of the extent that is served; transformers changes them as a text grows, "
-            "so that keys in its cache keep those of a shorter one."
+            "Its frequencies are here those of the extent that is served; transformers changes them as a "
+            "text grows, so that keys in its cache keep those of a shorter one."
         )
     sentences += _middle(evidence, chosen)
     sentences += _retrieval(evidence, chosen, longest)
@@ -108,7 +109,8 @@ def _cost(evidence: Evidence, chosen: Method) -> str:
         return f"At {trained} tokens it changes the perplexity by {told}."
     low, high = ((bound - 1) * 100 for bound in (difference.low, difference.high))
     shown = "" if difference.above or difference.below else ", which is not shown to be any difference"
-    return f"At {trained} tokens it changes the perplexity by {told} (95 % interval {low:+.2f} to {high:+.2f} %){shown}."
+    interval = f"95 % interval {low:+.2f} to {high:+.2f} %"
+    return f"At {trained} tokens it changes the perplexity by {told} ({interval}){shown}."
 
 
 def _middle(evidence: Evidence, chosen: Method) -> list[str]:
@@ -139,14 +141,14 @@ def _retrieval(evidence: Evidence, chosen: Method, longest: int) -> list[str]:
             f"{base:.0f} % of the hidden numbers."
         ]
     found = [
-        f"Of numbers hidden in {longest} tokens it writes {here:.0f} %, and of those in {plan.trained} tokens "
-        f"{evidence.retrieved(chosen, plan.trained):.0f} %."
+        f"Of numbers hidden in {longest} tokens it writes {here:.0f} %, and of those in {plan.trained} "
+        f"tokens {evidence.retrieved(chosen, plan.trained):.0f} %."
     ]
     best = max(plan.methods, key=lambda method: _or(evidence.retrieved(method, longest), -1.0))
     if evidence.retrieved(best, longest) >= here + 10:
         found.append(
-            f"By retrieval alone {best.label} would be the choice, with {evidence.retrieved(best, longest):.0f} % "
-            f"at {longest} tokens."
+            f"By retrieval alone {best.label} would be the choice, with "
+            f"{evidence.retrieved(best, longest):.0f} % at {longest} tokens."
         )
     return found
 

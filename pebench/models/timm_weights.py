@@ -49,8 +49,10 @@ class TimmModel(NamedTuple):
         """As a user writes it."""
         return TIMM + self.name
 
-    label = reference
-    """How tables call it."""
+    @property
+    def label(self) -> str:
+        """How tables call it."""
+        return self.reference
 
 
 @functools.cache

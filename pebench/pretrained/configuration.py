@@ -113,8 +113,8 @@ def rope_parameters(base: float, share: float, way: Extrapolation, geometry: Geo
     names = {ours: theirs for theirs, ours in MAPS.items()}
     if "factor" not in given:
         raise UserError(
-            f"the frequency map '{way.method}' grows with the extent that is served, and transformers has it with a "
-            f"constant factor alone: {{{way.name}: {{factor: 4}}}}."
+            f"the frequency map '{way.method}' grows with the extent that is served, and transformers has it "
+            f"with a constant factor alone: {{{way.name}: {{factor: 4}}}}."
         )
     if way.name == "ntk":
         return found | {"rope_theta": base * given["factor"] ** (turning / (turning - 2))}
@@ -138,7 +138,7 @@ def _settings(kind: str, model: Model) -> dict[str, Any] | None:
     """The configuration of a model for an architecture, None where the encoding alone rules it out."""
     options, geometry = model.options, model.geometry
     layout = options.layout(geometry)
-    common = {"tie_word_embeddings": options.tied}
+    common: dict[str, Any] = {"tie_word_embeddings": options.tied}
     if kind == "gpt2":
         return (
             None
@@ -239,8 +239,8 @@ def _refuse_encoding(model: Model) -> None:
     names = {part.name for part in model.encoding.parts}
     if model.encoding.name == "alibi":
         raise UserError(
-            "transformers has ALiBi in blocks of its own alone: BLOOM's norm their embeddings, and MPT's have no "
-            "biases, so that neither computes what this model does."
+            "transformers has ALiBi in blocks of its own alone: BLOOM's norm their embeddings, and MPT's "
+            "have no biases, so that neither computes what this model does."
         )
     if model.encoding.name == "compose" or names - {"rope", "none", "learned"} or names > {"learned"}:
         raise UserError(f"transformers has no architecture with the encoding '{model.encoding.label}'.")

@@ -111,7 +111,7 @@ def hf_model(reference: str) -> HfModel:
     """The published model of a reference; reads no weights but for their fingerprint.
 
     Raises:
-        UserError: it is not there, or it is of an architecture, or has a setting, that cannot be followed here.
+        UserError: it is not there, or is of an architecture, or has a setting, that cannot be followed here.
     """
     return _model(find_source(reference))
 
@@ -179,6 +179,7 @@ def transformers_library() -> Any:
 def _trained_extent(config: Any) -> int:
     """Positions that it was trained for, with its frequency map if it has one."""
     found = getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
+    assert found is not None
     return int(found)
 
 

@@ -125,8 +125,8 @@ def _digest(files: Sequence[Path]) -> str:
 
 @functools.cache
 def _snapshot(name: str, patterns: tuple[str, ...]) -> tuple[str, Path]:
-    """A commit of a repository of the hub, and the folder with those of its files that are asked for; the same
-    one as long as this process lives."""
+    """A commit of a repository of the hub, and the folder with those of its files that are asked for; the
+    same one as long as this process lives."""
     from huggingface_hub import snapshot_download
 
     repository, _, revision = name.partition("@")

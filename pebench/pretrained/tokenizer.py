@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from pebench.data.cache import digest, entry
@@ -29,8 +30,8 @@ def tokenizer_of(source: Source, config: Any) -> LibraryTokenizer:
     vocabulary: dict[str, int] = inner.get_vocab(with_added_tokens=True)
     if not vocabulary or max(vocabulary.values()) >= config.vocab_size:
         raise UserError(
-            f"the tokenizer of '{source.label}' has ids up to {max(vocabulary.values(), default=-1)}, and its "
-            f"model tells {config.vocab_size} apart."
+            f"the tokenizer of '{source.label}' has ids up to {max(vocabulary.values(), default=-1)}, and "
+            f"its model tells {config.vocab_size} apart."
         )
     settle(inner)
     end = _end_of_text(source, config, vocabulary)
@@ -38,7 +39,7 @@ def tokenizer_of(source: Source, config: Any) -> LibraryTokenizer:
     return LibraryTokenizer(inner, end, digest(marks), config.vocab_size)
 
 
-def tokenizer_folder(source: Source, config: Any) -> Any:
+def tokenizer_folder(source: Source, config: Any) -> Path:
     """A folder of the cache with the tokenizer as runs keep theirs.
 
     Raises:
@@ -46,7 +47,7 @@ def tokenizer_folder(source: Source, config: Any) -> Any:
     """
     tokenizer = tokenizer_of(source, config)
 
-    def write(folder: Any) -> dict[str, Any]:
+    def write(folder: Path) -> dict[str, Any]:
         write_tokenizer(folder / TOKENIZER_FILE, tokenizer)
         return {"model": source.label}
 

@@ -1,4 +1,4 @@
-"""How the weights of one architecture of transformers are those of a decoder here, one entry a tensor of ours,
+"""How the weights of an architecture of transformers are those of a decoder here, one entry a tensor of ours,
 to be read in both directions."""
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def separate(ours: str, theirs: tuple[str, str, str], shape: HeadShape) -> Entry
 
 
 def by_head(ours: str, theirs: str, shape: HeadShape) -> Entry:
-    """The weight or bias of our one projection, of theirs in which each head has its query, key and value side
-    by side."""
+    """The weight or bias of our one projection, of theirs in which each head has its query, key and value
+    side by side."""
 
     def join(parts: Sequence[Tensor]) -> Tensor:
         query, key, value = parts[0].unflatten(0, (shape.heads, 3, -1)).unbind(1)
@@ -91,8 +91,8 @@ def by_head(ours: str, theirs: str, shape: HeadShape) -> Entry:
 
 
 def pairs_side_by_side(width: int, turning: int) -> Tensor:
-    """(width,) the channel of theirs that each of ours is: they turn channel c with c + turning/2, and we with
-    the one beside it."""
+    """(width,) the channel of theirs that each of ours is: they turn channel c with c + turning/2, and we
+    with the one beside it."""
     order = torch.arange(width)
     order[:turning] = order[:turning].unflatten(0, (2, -1)).T.flatten()
     return order

@@ -95,6 +95,7 @@ def check_vocabulary(folder: RunFolder | Published | None, vocabulary: str | Non
     """
     if folder is None or isinstance(folder, TimmModel):
         return
+    trained: str | None
     if isinstance(folder, HfModel):
         trained, name = folder.tokenizer.fingerprint, f"'{folder.label}'"
         if vocabulary is None:

@@ -12,7 +12,7 @@
       - &text {language-modeling: {extent: 128}}
       - {question-answering: {extent: 128}, from: *text}      # begins with the weights of that cell
       - {question-answering: {data: squad}, from: {run: rope-3f2a}}               # or of any run
-      - {retrieval: {}, from: hf:models/smollm}        # or of a published model, whose encoding 'own' stands for
+      - {retrieval: {}, from: hf:models/smollm}        # or of a published model; its encoding is 'own'
       - {language-modeling: {}, from: {language-modeling: {}, encoding: rope}}    # converted from RoPE
     seeds: 3                          # a number of seeds, or a list of them
     model: {size: tiny}
@@ -67,7 +67,7 @@ _OVERRIDES = ("model", "train")
 
 
 class StartRun(Frozen):
-    """A finished run by its id or by enough of its beginning, or ``timm:`` or ``hf:`` and a published model."""
+    """A finished run by its id or enough of its beginning, or ``timm:`` or ``hf:`` and a published model."""
 
     run: str
 
@@ -77,8 +77,8 @@ class Entry(Frozen):
 
     It is written as ``name``, as ``{name: {option: value}}``, or as ``{name: …, train: …, model: …}`` where
     the training or the model of its cells differs from that of the sweep. A task may have ``from`` beside it,
-    another such task, ``{run: ID}`` or a published model, with whose weights its cells begin; beside that task
-    ``encoding`` may name another encoding than the cell's, from which the cell is converted.
+    another such task, ``{run: ID}`` or a published model, with whose weights its cells begin; beside that
+    task ``encoding`` may name another encoding than the cell's, from which the cell is converted.
 
     Attributes:
         name, options: as the registry and the plugin know them.
