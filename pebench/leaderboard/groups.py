@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from pebench.flat_spec import settings
+from pebench.flat_spec import setting_text, settings
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow
+from pebench.options import values_before
+from pebench.registry import tasks
 from pebench.scores import default_extrapolation
 from pebench.spec import RunSpec
 
@@ -99,13 +101,14 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
         key: {name: value for name, value in _comparable(spec).items() if not _is_below(name, tuned)}
         for key, spec in first.items()
     }
+    unsaid = {key: _unsaid(spec) for key, spec in first.items()}
     varied: dict[str, dict[str, str]] = {}
     for task in {spec.task.name for spec in first.values()}:
         members = [key for key, spec in first.items() if spec.task.name == task]
         names = sorted({name for key in members for name in flat[key]})
         differing = [name for name in names if len({flat[key].get(name, "") for key in members}) > 1]
         for key in members:
-            varied[key] = {name: flat[key].get(name, "") for name in differing}
+            varied[key] = {name: flat[key].get(name, unsaid[key].get(name, "")) for name in differing}
     taken = Counter(_name(spec, varied[key]) for key, spec in first.items())
     for key, spec in first.items():
         if taken[_name(spec, varied[key])] > 1:
@@ -128,6 +131,15 @@ def _comparable(spec: RunSpec) -> dict[str, str]:
         for name, value in settings(spec).items()
         if not name.startswith(("encoding.", "plugins.")) and name not in ("seed", "task.name", "task.label")
     }
+
+
+def _unsaid(spec: RunSpec) -> dict[str, str]:
+    """The options of the model that a specification leaves out and that are something there, such as the kind
+    of block."""
+    if spec.task.name not in tasks.origins():
+        return {}
+    before = values_before(tasks.load(spec.task.name).Model)
+    return {f"model.{name}": setting_text(value) for name, value in before.items() if value}
 
 
 def _encoding(spec: RunSpec) -> str:
