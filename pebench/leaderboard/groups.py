@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pebench.flat_spec import setting_text, settings
+from pebench.flat_spec import settings
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow
 from pebench.options import values_before
@@ -29,6 +29,8 @@ class Group:
         trained: the trained extent, None where the task has none.
         default: the encoding's default extrapolation, None while no run has finished.
         tuned: the values that were chosen for it, empty where none were.
+        implied: settings of the model that the name of the row leaves out, for another one tells the same
+            rows apart: those that go with ``model.block=llama`` in all rows.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Group:
     trained: tuple[int, ...] | None
     default: str | None
     tuned: str = ""
+    implied: frozenset[str] = frozenset()
 
     @property
     def table(self) -> tuple[str, ...]:
@@ -50,7 +53,11 @@ class Group:
     def label(self) -> str:
         """The name of its row; settings that are not set for it say nothing in it."""
         own = {name: value for name, value in self.settings.items() if value not in ("", "null")}
-        others = [f"{name}={value}" for name, value in own.items() if not _of_task(name)]
+        others = [
+            f"{name}={value}"
+            for name, value in own.items()
+            if not _of_task(name) and name not in self.implied
+        ]
         return f"{self.encoding} [{', '.join(others)}]" if others else self.encoding
 
 
@@ -74,6 +81,10 @@ def group(
     tuned = tuned or {}
     paths = {path for row in tuned.values() for path in row.chosen.settings}
     varied = _varied({key: run.spec for key, run in first.items()}, paths)
+    implied = {
+        task: _implied([varied[key] for key, run in first.items() if run.spec.task.name == task])
+        for task in {run.spec.task.name for run in first.values()}
+    }
     groups = [
         Group(
             key=key,
@@ -84,6 +95,7 @@ def group(
             trained=run.task.trained_extent,
             default=default_extrapolation(run.result) if run.result is not None else None,
             tuned=tuned[key].label if key in tuned else "",
+            implied=implied[run.spec.task.name],
         )
         for key, run in first.items()
     ]
@@ -116,6 +128,24 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
     return varied
 
 
+def _implied(varied: Sequence[Mapping[str, str]]) -> frozenset[str]:
+    """The settings of the model that tell the same rows of a task apart as one before them."""
+    names = sorted((name for name in varied[0] if name.startswith("model.")), key=_block_first)
+    seen: set[tuple[int, ...]] = set()
+    implied: set[str] = set()
+    for name in names:
+        values = [row[name] for row in varied]
+        division = tuple(values.index(value) for value in values)
+        if division in seen:
+            implied.add(name)
+        seen.add(division)
+    return frozenset(implied)
+
+
+def _block_first(name: str) -> tuple[bool, str]:
+    return name != "model.block", name
+
+
 def _is_below(name: str, paths: Iterable[str]) -> bool:
     return any(name == path or name.startswith(f"{path}.") for path in paths)
 
@@ -134,12 +164,11 @@ def _comparable(spec: RunSpec) -> dict[str, str]:
 
 
 def _unsaid(spec: RunSpec) -> dict[str, str]:
-    """The options of the model that a specification leaves out and that are something there, such as the kind
-    of block."""
+    """The options of the model that a specification leaves out and that choose by name, as the block does."""
     if spec.task.name not in tasks.origins():
         return {}
     before = values_before(tasks.load(spec.task.name).Model)
-    return {f"model.{name}": setting_text(value) for name, value in before.items() if value}
+    return {f"model.{name}": value for name, value in before.items() if isinstance(value, str)}
 
 
 def _encoding(spec: RunSpec) -> str:
