@@ -8,6 +8,7 @@ import pytest
 import torch
 from encoding_subjects import title
 
+from pebench.attention.cache import Cache
 from pebench.attention.encoded_positions import encoded_positions
 from pebench.conformance import Subject, contracts, run_forward, subjects
 from pebench.encoding_config import build_encoding
@@ -15,7 +16,7 @@ from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.models.host import SIZES, DecoderOptions, Host
 from pebench.options import specified, validated
-from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, grid, layer_inputs, tabulate
 from pebench.registry import encodings
 
 MODERN = Host(
@@ -55,6 +56,29 @@ def test_shared_keys_and_values_are_those_of_each_head(subject: Subject) -> None
     arguments = subject.tokens(24), subject.grid(), subject.reach()
     found, wanted = run_forward(grouped, *arguments), run_forward(whole, *arguments)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [name for name in encodings.origins() if encodings.load(name).shared_keys])
+def test_an_encoding_that_takes_shared_keys_turns_all_heads_alike(name: str) -> None:
+    subject = next(subjects(name))
+    encoding, k = subject.encoding(), torch.randn(2, 2, 24, 16)
+    assert set(encoding.acts) <= {"R"}
+    table, hidden = tabulate(encoding, subject.grid(), subject.reach()), torch.empty(0)
+    q, each = k.repeat_interleave(2, dim=1), k.repeat_interleave(2, dim=1)
+    _, shared = encoding.rotate(layer_inputs(encoding, q, k, hidden, table))
+    _, whole = encoding.rotate(layer_inputs(encoding, q, each, hidden, table))
+    assert torch.equal(shared.repeat_interleave(2, dim=1), whole)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "heads"), [("rope", 2), ("learned", 2), ("alibi", 2), ("carope", 4)])
+def test_a_cache_holds_shared_keys_once_where_heads_turn_alike(name: str, heads: int) -> None:
+    subject = replace(next(subjects(name)), host=MODERN, head_dim=32)
+    model, cache = subject.model(), Cache(3)
+    model(subject.tokens(24), tabulate(model.encoding, subject.grid(), subject.reach()), None, cache)
+    keys, values = cache.layers[0].append(torch.empty(2, heads, 0, 32), torch.empty(2, 2, 0, 32))
+    assert (keys.shape, values.shape) == ((2, heads, 24, 32), (2, 2, 24, 32))
 
 
 @torch.no_grad()
