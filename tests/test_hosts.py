@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from encoding_subjects import title
 
+import pebench
 from pebench.attention.cache import Cache
 from pebench.attention.encoded_positions import encoded_positions
+from pebench.cli import main
 from pebench.conformance import Subject, contracts, run_forward, subjects
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
@@ -147,3 +151,32 @@ def test_a_specification_leaves_out_what_is_gpt2s() -> None:
 def test_heads_that_share_nothing_are_refused() -> None:
     with pytest.raises(UserError, match=r"^the model: 4 heads do not share 3 of keys and values\.$"):
         validated(DecoderOptions, {"key_value_heads": 3}, "the model")
+
+
+def test_a_run_in_a_modern_host_is_read_again_and_begun_with_alone_by_its_like(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, runs = str(place / "text.txt"), ["--runs", str(place / "runs")]
+    host = {"block": "llama", "key_value_heads": 1, "qk_norm": True, "windows": [8, None], "tied": False}
+    settings = {"model.width": 16, "model.heads": 2, "model.layers": 2, "model.head_dim": 12}
+    settings |= {f"model.{name}": json.dumps(value) for name, value in host.items()}
+    settings |= {"task.data": text, "task.extent": 16, "task.evaluate": "[16, 32]", "train.steps": 2}
+    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    begun = ["run", "--encoding", "rope", "--task", "language-modeling", *sets, *runs]
+    assert main(begun) == 0
+    (folder,) = (place / "runs").glob("rope-*")
+    finished = pebench.load(folder.name, place / "runs", device="cpu")
+    assert isinstance(finished.model, Decoder)
+    attention = finished.model.blocks[1].attention
+    assert attention.input.weight.shape == (2 * 12 + 2 * 12, 16)
+    assert (attention.window, finished.model.blocks[0].attention.window) == (None, 8)
+    assert finished.model.head is not None
+    capsys.readouterr()
+    retrieval = ["run", "--from", folder.name, "--task", "retrieval", *runs]
+    retrieval += ["--set", "task.extent=256", "--set", "task.evaluate=[256]", "--set", "train.steps=0"]
+    assert main([*retrieval, "--set", "task.examples=2"]) == 0
+    capsys.readouterr()
+    assert main([*retrieval, "--set", "model.key_value_heads=2"]) == 2
+    assert "has a model of key_value_heads 1, and a run that starts from it cannot have 2." in (
+        capsys.readouterr().err
+    )
