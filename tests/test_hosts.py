@@ -148,6 +148,13 @@ def test_a_specification_leaves_out_what_is_gpt2s() -> None:
     assert specified(changed) == specified(DecoderOptions()) | {"block": "llama", "windows": [4, None]}
 
 
+def test_every_option_of_the_model_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "language-modeling", "--json"]) == 0
+    options = {row["name"]: row["meaning"] for row in json.loads(capsys.readouterr().out)["model"]}
+    assert set(options) == set(DecoderOptions.model_fields)
+    assert all(options.values())
+
+
 def test_heads_that_share_nothing_are_refused() -> None:
     with pytest.raises(UserError, match=r"^the model: 4 heads do not share 3 of keys and values\.$"):
         validated(DecoderOptions, {"key_value_heads": 3}, "the model")

@@ -113,14 +113,15 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
         key: {name: value for name, value in _comparable(spec).items() if not _is_below(name, tuned)}
         for key, spec in first.items()
     }
-    unsaid = {key: _unsaid(spec) for key, spec in first.items()}
     varied: dict[str, dict[str, str]] = {}
     for task in {spec.task.name for spec in first.values()}:
         members = [key for key, spec in first.items() if spec.task.name == task]
         names = sorted({name for key in members for name in flat[key]})
         differing = [name for name in names if len({flat[key].get(name, "") for key in members}) > 1]
+        # Where models are equal, no task is imported.
+        unsaid = _unsaid(task) if any(name.startswith("model.") for name in differing) else {}
         for key in members:
-            varied[key] = {name: flat[key].get(name, unsaid[key].get(name, "")) for name in differing}
+            varied[key] = {name: flat[key].get(name, unsaid.get(name, "")) for name in differing}
     taken = Counter(_name(spec, varied[key]) for key, spec in first.items())
     for key, spec in first.items():
         if taken[_name(spec, varied[key])] > 1:
@@ -163,11 +164,12 @@ def _comparable(spec: RunSpec) -> dict[str, str]:
     }
 
 
-def _unsaid(spec: RunSpec) -> dict[str, str]:
-    """The options of the model that a specification leaves out and that choose by name, as the block does."""
-    if spec.task.name not in tasks.origins():
+def _unsaid(task: str) -> dict[str, str]:
+    """The options of a task's model that specifications leave out and that choose by name, as the block
+    does."""
+    if task not in tasks.origins():
         return {}
-    before = values_before(tasks.load(spec.task.name).Model)
+    before = values_before(tasks.load(task).Model)
     return {f"model.{name}": value for name, value in before.items() if isinstance(value, str)}
 
 
