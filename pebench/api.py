@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from pebench.attention.encoded_positions import encoded_positions
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs, make_board
 from pebench.leaderboard.results import Results
 from pebench.options import validated
-from pebench.position_encoding import Geometry, PositionEncoding
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, grid, tabulate
 from pebench.registry import load_plugin as _load_plugin
 from pebench.resolve import plugin_files, resolve, start_named
 from pebench.running.execution import Execution, Observer, torch_device
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
+    "Extrapolation",
     "Geometry",
+    "encoded_positions",
     "encoding",
+    "grid",
     "load",
     "load_plugin",
     "load_sweep",
@@ -44,6 +48,7 @@ __all__ = [
     "run",
     "status",
     "submit",
+    "tabulate",
 ]
 
 

@@ -239,6 +239,8 @@ class PositionEncoding(nn.Module):
         host_positions: whether `table` is given positions on the CPU where the caller has them there, because
             it inspects values; on CUDA that would force a synchronisation.
         widens_heads: whether `rotate` gives queries and keys another width.
+        shared_keys: whether `rotate` does the same to every head, so that it takes keys of fewer heads,
+            (B, G, N, d), where several heads of queries share each.
         head_width_only: whether its hooks take queries and keys of d channels alone, so that it cannot stand
             in a composition behind one that widens them, nor beside one if its bias reads them.
         tf32: whether its products of float32 matrices, and those of their backward pass, may be computed in
@@ -268,6 +270,7 @@ class PositionEncoding(nn.Module):
     claims: ClassVar[tuple[str, ...]] = ()
     host_positions: ClassVar[bool] = False
     widens_heads: ClassVar[bool] = False
+    shared_keys: ClassVar[bool] = False
     head_width_only: ClassVar[bool] = False
     tf32: ClassVar[bool] = False
     autocast: ClassVar[bool] = False

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from encoding_subjects import title
 
+import pebench
+from pebench.attention.cache import Cache
 from pebench.attention.encoded_positions import encoded_positions
+from pebench.cli import main
 from pebench.conformance import Subject, contracts, run_forward, subjects
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.models.host import SIZES, DecoderOptions, Host
 from pebench.options import specified, validated
-from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, grid, layer_inputs, tabulate
 from pebench.registry import encodings
 
 MODERN = Host(
@@ -55,6 +60,29 @@ def test_shared_keys_and_values_are_those_of_each_head(subject: Subject) -> None
     arguments = subject.tokens(24), subject.grid(), subject.reach()
     found, wanted = run_forward(grouped, *arguments), run_forward(whole, *arguments)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [name for name in encodings.origins() if encodings.load(name).shared_keys])
+def test_an_encoding_that_takes_shared_keys_turns_all_heads_alike(name: str) -> None:
+    subject = next(subjects(name))
+    encoding, k = subject.encoding(), torch.randn(2, 2, 24, 16)
+    assert set(encoding.acts) <= {"R"}
+    table, hidden = tabulate(encoding, subject.grid(), subject.reach()), torch.empty(0)
+    q, each = k.repeat_interleave(2, dim=1), k.repeat_interleave(2, dim=1)
+    _, shared = encoding.rotate(layer_inputs(encoding, q, k, hidden, table))
+    _, whole = encoding.rotate(layer_inputs(encoding, q, each, hidden, table))
+    assert torch.equal(shared.repeat_interleave(2, dim=1), whole)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "heads"), [("rope", 2), ("learned", 2), ("alibi", 2), ("carope", 4)])
+def test_a_cache_holds_shared_keys_once_where_heads_turn_alike(name: str, heads: int) -> None:
+    subject = replace(next(subjects(name)), host=MODERN, head_dim=32)
+    model, cache = subject.model(), Cache(3)
+    model(subject.tokens(24), tabulate(model.encoding, subject.grid(), subject.reach()), None, cache)
+    keys, values = cache.layers[0].append(torch.empty(2, heads, 0, 32), torch.empty(2, 2, 0, 32))
+    assert (keys.shape, values.shape) == ((2, heads, 24, 32), (2, 2, 24, 32))
 
 
 @torch.no_grad()
@@ -120,6 +148,42 @@ def test_a_specification_leaves_out_what_is_gpt2s() -> None:
     assert specified(changed) == specified(DecoderOptions()) | {"block": "llama", "windows": [4, None]}
 
 
+def test_every_option_of_the_model_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "language-modeling", "--json"]) == 0
+    options = {row["name"]: row["meaning"] for row in json.loads(capsys.readouterr().out)["model"]}
+    assert set(options) == set(DecoderOptions.model_fields)
+    assert all(options.values())
+
+
 def test_heads_that_share_nothing_are_refused() -> None:
     with pytest.raises(UserError, match=r"^the model: 4 heads do not share 3 of keys and values\.$"):
         validated(DecoderOptions, {"key_value_heads": 3}, "the model")
+
+
+def test_a_run_in_a_modern_host_is_read_again_and_begun_with_alone_by_its_like(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, runs = str(place / "text.txt"), ["--runs", str(place / "runs")]
+    host = {"block": "llama", "key_value_heads": 1, "qk_norm": True, "windows": [8, None], "tied": False}
+    settings = {"model.width": 16, "model.heads": 2, "model.layers": 2, "model.head_dim": 12}
+    settings |= {f"model.{name}": json.dumps(value) for name, value in host.items()}
+    settings |= {"task.data": text, "task.extent": 16, "task.evaluate": "[16, 32]", "train.steps": 2}
+    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    begun = ["run", "--encoding", "rope", "--task", "language-modeling", *sets, *runs]
+    assert main(begun) == 0
+    (folder,) = (place / "runs").glob("rope-*")
+    finished = pebench.load(folder.name, place / "runs", device="cpu")
+    assert isinstance(finished.model, Decoder)
+    attention = finished.model.blocks[1].attention
+    assert attention.input.weight.shape == (2 * 12 + 2 * 12, 16)
+    assert (attention.window, finished.model.blocks[0].attention.window) == (None, 8)
+    assert finished.model.head is not None
+    capsys.readouterr()
+    retrieval = ["run", "--from", folder.name, "--task", "retrieval", *runs]
+    retrieval += ["--set", "task.extent=256", "--set", "task.evaluate=[256]", "--set", "train.steps=0"]
+    assert main([*retrieval, "--set", "task.examples=2"]) == 0
+    capsys.readouterr()
+    assert main([*retrieval, "--set", "model.key_value_heads=2"]) == 2
+    assert "has a model of key_value_heads 1, and a run that starts from it cannot have 2." in (
+        capsys.readouterr().err
+    )

@@ -252,6 +252,28 @@ def test_other_settings_are_never_merged_into_one_row(runs: Path) -> None:
     assert "| rope [train.learning_rate=0.002] |" in (folder / "leaderboard.md").read_text()
 
 
+def test_rows_say_which_host_they_are_in_and_are_compared_there(runs: Path) -> None:
+    specs = [
+        specification(name, seed, model=host)
+        for host in ({}, {"block": "llama", "qk_norm": True, "key_value_heads": 2})
+        for name in ("rope", "alibi")
+        for seed in (0, 1)
+    ]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    board = make_board(collection, "rope")
+    assert {group.label for group in collection.groups.values()} == {
+        f"{name} [model.block={block}]" for name in ("rope", "alibi") for block in ("gpt2", "llama")
+    }
+    rows = board.summary
+    compared = rows[rows["baseline"] != ""]
+    labels = [collection.groups[key].label for key in compared["group"]]
+    assert set(zip(labels, compared["baseline"], strict=True)) == {
+        (f"alibi [model.block={block}]", f"rope [model.block={block}]") for block in ("gpt2", "llama")
+    }
+
+
 def test_rows_that_would_have_one_name_are_told_apart(runs: Path) -> None:
     one = specification("rope")
     other = one.model_copy(update={"encoding": one.encoding.model_copy(update={"version": 2})})

@@ -252,6 +252,15 @@ def composed(
     return type("LayerPattern", (LayerPattern,), facts | own)
 
 
+def parts_of(encoding: PositionEncoding) -> Iterator[PositionEncoding]:
+    """The encodings that act: those that a composition is made of, and any other itself."""
+    if isinstance(encoding, Composition):
+        for part in encoding.parts:
+            yield from parts_of(part)
+    else:
+        yield encoding
+
+
 def _least(bounds: Sequence[int | None]) -> int | None:
     there = [bound for bound in bounds if bound is not None]
     return min(there) if there else None

@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_flatten
 
 from pebench.attention import prefix_tokens
 from pebench.attention.cache import LayerCache
-from pebench.attention.kernels import Attended, attend
+from pebench.attention.composition import parts_of
+from pebench.attention.kernels import Attended, attend, for_each_head
 from pebench.attention_mask import AttentionMask
 from pebench.position_encoding import AttentionInputs, PositionEncoding, Table
 
@@ -60,8 +61,7 @@ class EncodedPositions(NamedTuple):
             window: of the model, beside that of the encoding: tokens that a query sees, None for all.
             softcap: c, for logits c·tanh(x/c) before the bias; None for none.
         """
-        # An encoding may turn the keys of each head in a way of its own.
-        k, v = _for_each_head(k, q.shape[1]), _for_each_head(v, q.shape[1])
+        heads = q.shape[1]
         encoding, state = self.encoding, {} if cache is None else cache.state
         length = k.shape[2] + (0 if cache is None else cache.length)
         mask = AttentionMask(
@@ -74,10 +74,14 @@ class EncodedPositions(NamedTuple):
             _within(encoding.chunk(layer), length),
         )
         with torch.autocast(q.device.type, enabled=False):
+            if not all(_takes_shared_keys(part) for part in parts_of(encoding)):
+                k = for_each_head(k, heads)
             x = AttentionInputs(q, k, hidden, self.table, self.table, layer, state, mask)
             q, k = prefix_tokens.rotate(encoding, x)
             if cache is not None:
                 k, v = cache.append(k, v)
+            if any(_acts_on_logits(part) for part in parts_of(encoding)):
+                k = for_each_head(k, heads)
             x = x._replace(q=q, k=k, k_table=self.key_table)
             temperature = prefix_tokens.temperature(encoding, x)
             if temperature is not None:
@@ -102,9 +106,14 @@ def encoded_positions(encoding: PositionEncoding, table: Table) -> EncodedPositi
     return EncodedPositions(encoding, whole, whole)
 
 
-def _for_each_head(x: Tensor, heads: int) -> Tensor:
-    """(B, G, N, d) to (B, H, N, d), each head H/G times in a row."""
-    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+def _takes_shared_keys(encoding: PositionEncoding) -> bool:
+    return encoding.shared_keys or type(encoding).rotate is PositionEncoding.rotate
+
+
+def _acts_on_logits(encoding: PositionEncoding) -> bool:
+    """Whether it has a hook that may read the keys of all heads."""
+    kind = type(encoding)
+    return kind.bias is not PositionEncoding.bias or kind.temperature is not PositionEncoding.temperature
 
 
 def _narrower(one: int | None, other: int | None) -> int | None:

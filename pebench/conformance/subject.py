@@ -42,6 +42,10 @@ class Subject:
     host: Host = field(default_factory=Host)
     head_dim: int = 0
 
+    def __str__(self) -> str:
+        """The setting: axes and kind of attention."""
+        return f"{self.axes}-D, {'causal' if self.causal else 'bidirectional'}"
+
     @property
     def declared(self) -> type[PositionEncoding]:
         """The class of the encoding, with what it says of itself."""

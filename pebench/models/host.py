@@ -128,7 +128,9 @@ class DecoderOptions(Host):
 
     Attributes:
         size: gives width, layers and heads where these are not given.
-        width, layers, heads: override the size.
+        width: overrides that of the size.
+        layers: override those of the size.
+        heads: override those of the size.
         head_dim: channels of a head; by default width / heads.
     """
 

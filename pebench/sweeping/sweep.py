@@ -19,6 +19,7 @@
     train: {steps: 300}
     grid:                             # every combination of these values
       train.learning_rate: [1e-3, 3e-4]
+      model: [{block: gpt2}, {block: llama, qk_norm: true}]
     tune:                             # settings that are chosen for each encoding, by trials
       settings: {train.learning_rate: [1e-3, 3e-3, 1e-2]}
     baseline: rope                    # what the others are compared with
@@ -254,7 +255,7 @@ def with_values(cell: Cell, values: Mapping[str, Any]) -> Cell:
 
 def _with_value(cell: Cell, path: str, value: Any) -> Cell:
     """The cell with a value of the grid; those for the encoding and the model hold for its start as well."""
-    if isinstance(cell.start, Cell) and path.startswith(("encoding.", "model.")):
+    if isinstance(cell.start, Cell) and path.partition(".")[0] in ("encoding", "model"):
         cell = replace(cell, start=_with_value(cell.start, path, value))
     return cell.with_value(path, value)
 
