@@ -12,7 +12,7 @@ import pytest
 
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.extending.evidence import Evidence
+from pebench.extending.evidence import Evidence, Tails
 from pebench.extending.plan import Plan, plan
 from pebench.extending.recommendation import recommend
 from pebench.pretrained.hf_model import hf_model
@@ -52,7 +52,7 @@ def evidence(
     asked: Plan, nats: Mapping[tuple[str, int], float], accuracy: Mapping[tuple[str, int], float]
 ) -> Evidence:
     """Scores of four stretches around these losses, of which methods differ by as much on each."""
-    found = {}
+    found: Tails = {}
     for method in asked.methods:
         for extent in asked.extents:
             mean = nats.get((method.name, extent), 3.0)
@@ -144,7 +144,7 @@ def test_the_interval_is_over_the_stretches(asked: Plan) -> None:
     certain = found.compared((yarn, 256), (dynamic, 256))
     assert certain.low < certain.ratio < certain.high < 1
     assert certain.ratio == pytest.approx(math.exp(-0.5 - 0.0015), rel=1e-6)
-    single = {key: dict(list(value.items())[:1]) for key, value in found.tails.items()}
+    single: Tails = {key: dict(list(value.items())[:1]) for key, value in found.tails.items()}
     alone = Evidence(asked, single, {}).compared((yarn, 256), (dynamic, 256))
     assert math.isnan(alone.low)
     assert not alone.above

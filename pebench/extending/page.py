@@ -17,8 +17,8 @@ NAME = "extension.html"
 
 _HOW = (
     "Under every extent the same tokens are scored, {tail} at the end of each stretch of {longest} tokens, "
-    "so that a longer extent only gives them more to look back at. An interval is over the choice of the text, "
-    "each by itself: with {count} settings some of the differences that seem shown are chance. Factors "
+    "so that a longer extent only gives them more to look back at. An interval is over the choice of the "
+    "text, each by itself: with {count} settings some of the differences that seem shown are chance. Factors "
     "stretch what the model was trained with, {trained} tokens."
 )
 

@@ -53,8 +53,8 @@ def recommend(evidence: Evidence) -> Recommendation:
         sentences = [
             f"Keep {plan.model.label} at {trained} tokens: of {len(known)} settings none predicts the same "
             f"tokens as well with {longest} tokens before them as what it was trained with does with "
-            f"{trained} (the best, {best.label}, has {_times(evidence, (best, longest), (own, trained))} of its "
-            "perplexity).",
+            f"{trained} (the best, {best.label}, has {_times(evidence, (best, longest), (own, trained))} "
+            "of its perplexity).",
             f"If {longest} tokens must be read all the same: {sentences[0]}",
         ]
     else:
