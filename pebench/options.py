@@ -7,15 +7,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
 
 from pebench.errors import UserError, shown, unknown
 from pebench.numbers_of_json import beyond_numbers
 from pebench.unicode import whole
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class Added:
@@ -41,7 +42,7 @@ class Added:
 def values_before(model: type[BaseModel]) -> dict[str, Any]:
     """The values that options which came later have in specifications that lack them; see `Added`."""
     return {
-        name: to_jsonable_python(mark.value(field))
+        name: _ANY.dump_python(mark.value(field), mode="json")
         for name, field in model.model_fields.items()
         for mark in field.metadata
         if isinstance(mark, Added)

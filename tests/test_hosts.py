@@ -165,7 +165,12 @@ def test_a_run_in_a_modern_host_is_read_again_and_begun_with_alone_by_its_like(
 ) -> None:
     text, runs = str(place / "text.txt"), ["--runs", str(place / "runs")]
     host = {"block": "llama", "key_value_heads": 1, "qk_norm": True, "windows": [8, None], "tied": False}
-    settings = {"model.width": 16, "model.heads": 2, "model.layers": 2, "model.head_dim": 12}
+    settings: dict[str, object] = {
+        "model.width": 16,
+        "model.heads": 2,
+        "model.layers": 2,
+        "model.head_dim": 12,
+    }
     settings |= {f"model.{name}": json.dumps(value) for name, value in host.items()}
     settings |= {"task.data": text, "task.extent": 16, "task.evaluate": "[16, 32]", "train.steps": 2}
     sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
