@@ -182,7 +182,8 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         found = []
         for protocol in self.options.protocols:
             suffix = self._suffix(protocol)
-            found.append(Metric(f"bits-per-byte{suffix}", "bits/byte", False))
+            if self._tells_bytes(protocol):
+                found.append(Metric(f"bits-per-byte{suffix}", "bits/byte", False))
             found.append(Metric(f"perplexity{suffix}", "per token", False))
             if protocol == "non-overlapping" and (not self._streams or self._has_words):
                 found.append(Metric("word-perplexity", "per word", False))
@@ -402,6 +403,13 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
     @property
     def _has_words(self) -> bool:
         return 0 < self._evaluated.bytes <= BYTES_OF_WORDS * self._evaluated.words
+
+    def _tells_bytes(self, protocol: Protocol) -> bool:
+        """Whether it is known how many bytes are scored: of each token, or as all of the split's."""
+        if self._tokenizer is None or not self._streams or self._tokenizer.byte_lengths is not None:
+            return True
+        targets = len(self._evaluated.tokens) - 1
+        return protocol != "fixed-tail" and (self.options.tokens or targets) >= targets
 
     @property
     def _evaluated(self) -> TokenStream:

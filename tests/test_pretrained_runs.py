@@ -123,6 +123,40 @@ def test_every_task_of_text_asks_it_without_training(models: Path, place: Path) 
     assert ("answer-perplexity", 512, "extend") in scores(answered["run"])
 
 
+def test_lm_eval_asks_it_as_transformers_does(models: Path, place: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    import pebench.lm_eval
+
+    spec = run("--from", f"hf:{models / 'llama'}", *EVALUATE, "--set", "task.evaluate=[96]")
+    model = pebench.lm_eval.RunLM(spec["run"], device="cpu", max_length=96)
+    asked = "The raven sat", " on the bough"
+    request = Instance(request_type="loglikelihood", doc={}, arguments=asked, idx=0)
+    ((found, _),) = model.loglikelihood([request], disable_tqdm=True)
+    transformers = folders.library()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(models / "llama" / "tokenizer.json"))
+    tokens = torch.tensor([tokenizer("".join(asked))["input_ids"]])
+    context = len(tokenizer(asked[0])["input_ids"])
+    network = transformers.AutoModelForCausalLM.from_pretrained(models / "llama")
+    with torch.no_grad():
+        scores_of_next = network(tokens).logits[0, :-1].log_softmax(-1)
+    wanted = scores_of_next.gather(1, tokens[0, 1:, None])[context - 1 :].sum()
+    assert found == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_a_tokenizer_that_does_not_tell_bytes_is_judged_by_perplexity(models: Path, place: Path) -> None:
+    """As one that normalizes, like Llama's: bits a byte are none of its metrics."""
+    shutil.copytree(models / "llama", place / "mine")
+    path = place / "mine" / "tokenizer.json"
+    definition = json.loads(path.read_bytes()) | {"normalizer": {"type": "NFC"}}
+    path.write_text(json.dumps(definition), "utf-8")
+    asked = ("--set", "task.protocols=[fixed-tail]", "--set", "task.evaluate=[96,192]")
+    spec = run("--from", "hf:mine", "--set", "train.steps=0", "--set", "task.data=text", *asked)
+    result = RunFolder(place / "runs" / spec["run"]).result()
+    assert result is not None
+    assert list(result.metrics) == ["perplexity-tail-96"]
+
+
 def test_maps_and_factors_are_rows_without_training(models: Path, place: Path) -> None:
     ways = "task.extrapolations=[extend,pi,{yarn: {factor: 2}}]"
     spec = run(

@@ -111,10 +111,7 @@ def plan(
         "evaluate": list(wanted),
         "extrapolations": [_reference(method) for method in methods],
     }
-    text: dict[str, Any] = {
-        "data": {"validation": str(_text(data))},
-        "protocols": ["fixed-tail", "non-overlapping"],
-    }
+    text: dict[str, Any] = {"data": {"validation": str(_text(data))}, "protocols": ["fixed-tail"]}
     text |= {"tail": min(TAIL, *wanted)} | ({"tokens": tokens} if tokens else {})
     tasks: list[dict[str, Any]] = [{"language-modeling": common | text, "from": model.reference}]
     if examples:
