@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,16 @@ def test_what_cannot_be_followed_is_one_sentence(
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         hf_model(_changed(models, tmp_path, **settings))
+
+
+def test_without_transformers_a_sentence_says_what_to_install(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models / "gpt2", tmp_path / "unread")
+    (tmp_path / "unread" / "note.txt").write_text("another folder", "utf-8")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install 'pebench\[hf\]'"):
+        hf_model(f"hf:{tmp_path / 'unread'}")
 
 
 def test_weights_that_do_not_map_are_one_sentence(models: Path, tmp_path: Path) -> None:
