@@ -149,6 +149,9 @@ def test_the_interval_is_over_the_stretches(asked: Plan) -> None:
     assert math.isnan(alone.low)
     assert not alone.above
     assert not alone.below
+    answer = recommend(Evidence(asked, single, {}))
+    assert answer.alike == (yarn,)
+    assert "give it more text" in answer.sentences[-1]
 
 
 def test_one_command_asks_and_answers(

@@ -104,6 +104,13 @@ def logits(decoder: Decoder, tokens: Tensor) -> Tensor:
     return found
 
 
+def test_layers_without_positions_are_a_pattern(tmp_path: Path) -> None:
+    kind, settings = MODELS["smollm3"]
+    layers = settings | {"num_hidden_layers": 8}
+    model = hf_model(f"hf:{folders.save(folders.build(kind, **layers), tmp_path / 'small')}")
+    assert model.encoding.label == "3 × rope(base=2000000.0) / none"
+
+
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:

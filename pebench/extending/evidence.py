@@ -44,6 +44,11 @@ class Difference(NamedTuple):
         return self.low > 1
 
     @property
+    def known(self) -> bool:
+        """Whether it is known how certain it is."""
+        return not math.isnan(self.low)
+
+    @property
     def below(self) -> bool:
         """Whether the first is shown to be below the second."""
         return self.high < 1

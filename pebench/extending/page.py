@@ -108,7 +108,8 @@ def _perplexity(evidence: Evidence, method: Method, extent: int, best: Method) -
     value = evidence.perplexity(method, extent)
     if math.isnan(value):
         return Value("", value)
-    alike = method is best or not evidence.compared((method, extent), (best, extent)).above
+    difference = evidence.compared((method, extent), (best, extent))
+    alike = method is best or (difference.known and not difference.above)
     return Value(number(value), value, best=alike)
 
 

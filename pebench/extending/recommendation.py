@@ -45,7 +45,12 @@ def recommend(evidence: Evidence) -> Recommendation:
     if not known:
         return Recommendation(None, (), (f"At {longest} tokens no method gave a number.",))
     best = min(known, key=lambda method: evidence.perplexity(method, longest))
-    alike = [method for method in known if not evidence.compared((method, longest), (best, longest)).above]
+    certain = evidence.compared((best, longest), (own, trained)).known
+    alike = [
+        method
+        for method in known
+        if method is best or (certain and not evidence.compared((method, longest), (best, longest)).above)
+    ]
     chosen = min(alike, key=lambda method: _short(evidence, method))
     gain = evidence.compared((chosen, longest), (own, trained))
     sentences = [_answer(evidence, chosen, best, alike)]
@@ -70,6 +75,10 @@ def recommend(evidence: Evidence) -> Recommendation:
             "text grows, so that keys in its cache keep those of a shorter one."
         )
     sentences += _middle(evidence, chosen)
+    if not certain:
+        sentences.append(
+            f"How certain this is, one stretch of {longest} tokens does not say: give it more text."
+        )
     sentences += _retrieval(evidence, chosen, longest)
     return Recommendation(
         None if gain.above else chosen, tuple(alike), tuple(sentences), _settings(evidence, chosen)

@@ -3,6 +3,7 @@ names."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -292,7 +293,21 @@ def _rope(config: Any) -> PluginRef:
         return rope
     if not any(turns):
         return "none"
-    return {"layers": [rope if one else "none" for one in turns]}
+    return {"layers": _pattern(options, [bool(one) for one in turns])}
+
+
+def _pattern(options: Options, turns: list[bool]) -> list[PluginRef]:
+    """The shortest pattern that goes on as the layers do."""
+    period = next(
+        count
+        for count in range(2, len(turns) + 1)
+        if all(one == turns[layer % count] for layer, one in enumerate(turns))
+    )
+    found: list[PluginRef] = []
+    for one, run in itertools.groupby(turns[:period]):
+        times = {"times": count} if (count := len(list(run))) > 1 else {}
+        found.append({"rope": options, **times} if one else {"none": {}, **times})
+    return found
 
 
 def _norm(ours: str, theirs: str) -> Iterator[Entry]:
