@@ -19,7 +19,7 @@ from measuring.reporting import Arguments, positive, report
 from measuring.training import labelled, random_text
 
 from pebench.attention import kernels
-from pebench.models.decoder import SIZES
+from pebench.models.host import SIZES
 from pebench.position_encoding import Extrapolation
 from pebench.running.evaluate import evaluate
 from pebench.task import AnyTask

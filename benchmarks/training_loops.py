@@ -21,7 +21,7 @@ import gc
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from itertools import chain
@@ -30,11 +30,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from measuring.alternation import Row, alternate, device, timed
+from measuring.plain_loop import Conditions, Loop, plain_updates
 from measuring.preparation import prepare
 from measuring.reporting import Arguments, in_one_line, positive, report
 from measuring.training import (
     add_model_arguments,
-    allow_many_compilations,
     flops_of_a_token,
     random_text,
     steps,
@@ -42,34 +42,16 @@ from measuring.training import (
 )
 from torch import Tensor, nn
 
-from pebench.models.decoder import SIZES
+from pebench.models.host import SIZES
 from pebench.spec import Training
 
 BASELINE = "plain loop, learned"
 STEPS = 4
 """Updates in one measurement."""
 
-Loop = Iterator[object]
-"""A training; each element is an update."""
-
 ENCODINGS = ("none", "learned", "rope", "alibi")
 OPTION = {"rope": "rotary_pos_emb", "alibi": "alibi_pos_bias"}
 """How x-transformers' decoder calls them; learned positions are a choice of the model around it."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The setting that both sides compute in.
-
-    Attributes:
-        half: bfloat16 under autocast. compiled: through `torch.compile`. fused: the optimiser and, where it
-            is a choice, attention. flush: denormal numbers are taken for zero.
-    """
-
-    half: bool
-    compiled: bool
-    fused: bool
-    flush: bool
 
 
 class PlainBlock(nn.Module):
@@ -140,37 +122,6 @@ def other_model(encoding: str, chosen: argparse.Namespace, fused: bool) -> nn.Mo
         use_abs_pos_emb=encoding == "learned",
     )
     return model
-
-
-def plain_updates(model: nn.Module, chosen: argparse.Namespace, how: Conditions) -> Loop:
-    """Endless training: cross entropy of all logits, gradients clipped at norm 1, AdamW."""
-    where = device()
-    if how.compiled:
-        allow_many_compilations()
-    model = model.to(where).train()
-    parameters = list(model.parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=how.fused)
-
-    def loss_of(tokens: Tensor) -> Tensor:
-        logits = model(tokens[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-
-    compiled = torch.compile(loss_of, dynamic=False) if how.compiled else loss_of
-    generator = torch.Generator().manual_seed(0)
-    batches = [
-        torch.randint(chosen.vocabulary, (chosen.batch, chosen.extent + 1), generator=generator)
-        for _ in range(8)
-    ]
-    batches = [batch.pin_memory() for batch in batches] if where.type == "cuda" else batches
-    while True:
-        for batch in batches:
-            with torch.autocast(where.type, torch.bfloat16, enabled=how.half):
-                loss = compiled(batch.to(where, non_blocking=True))
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            yield loss.detach()
 
 
 def rivals(chosen: argparse.Namespace, sides: dict[str, Conditions]) -> dict[str, Callable[[], Loop]]:

@@ -24,6 +24,7 @@ class DinoV3Encoding(PositionEncoding):
 
     axes = (2,)
     acts = "R"
+    shared_keys = True
     head_width_only = True
     extrapolations = ("interpolate",)
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"

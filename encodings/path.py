@@ -29,12 +29,12 @@ class PathLayer(nn.Module):
 
     def __init__(self, geometry: Geometry, rank: int | None, width: int | None) -> None:
         super().__init__()
-        channels = geometry.width
-        sizes = [channels, channels] if rank is None else [channels, rank, channels]
+        channels = geometry.channels
+        sizes = [geometry.width, *([] if rank is None else [rank]), channels]
         maps = [projection(*pair) for pair in itertools.pairwise(sizes)]
         self.maps = cast("Sequence[nn.Linear]", nn.ModuleList(maps))
         self.filters = nn.Parameter(torch.randn(channels, width) * 0.02) if width else None
-        self.step = projection(channels, geometry.heads, bias=0.0)
+        self.step = projection(geometry.width, geometry.heads, bias=0.0)
 
 
 class PathEncoding(PositionEncoding):

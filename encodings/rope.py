@@ -46,6 +46,7 @@ class RotaryEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "R"
+    shared_keys = True
     extrapolations = ("extend", "pi", "ntk", "yarn", "dynamic", "llama3", "longrope")
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
     claims = ("shift",)

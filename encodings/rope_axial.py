@@ -21,6 +21,7 @@ class AxialRotaryEncoding(PositionEncoding):
 
     axes = (2, 3)
     acts = "R"
+    shared_keys = True
     head_width_only = True
     cost = "O(N·D) time a layer; N·d cosines and sines, made once a forward pass"
     claims = ("shift",)

@@ -24,7 +24,7 @@ class AngleReader(nn.Module):
 
     def __init__(self, geometry: Geometry, rank: int, width: int | None, gate: bool, constant: bool) -> None:
         super().__init__()
-        half = geometry.width // 2
+        half = geometry.channels // 2
         self.down = projection(geometry.width, rank)
         self.up = projection(rank, half)
         if width is None:
@@ -78,6 +78,8 @@ class SelectiveRopeEncoding(PositionEncoding):
         super().__init__(geometry)
         if geometry.head_dim % 2:
             raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
+        if geometry.width % geometry.heads:
+            raise ValueError(f"width {geometry.width} does not divide into slices for {geometry.heads} heads")
         # Then the angle is a function of the token alone.
         self.orderless = convolution is None and not (gate or constant)
         layers, pairs = geometry.layers, geometry.head_dim // 2

@@ -48,7 +48,7 @@ class WallEncoding(PositionEncoding):
         """
         super().__init__(geometry)
         layers = range(geometry.layers)
-        decays = nn.ModuleList(projection(geometry.width, geometry.width, bias=8.0) for _ in layers)
+        decays = nn.ModuleList(projection(geometry.width, geometry.channels, bias=8.0) for _ in layers)
         self.decays = cast("Sequence[nn.Linear]", decays)
         gates = nn.ModuleList(
             projection(geometry.width, geometry.heads, bias=8.0) for _ in layers if scalar_gate

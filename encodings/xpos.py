@@ -22,6 +22,7 @@ class XposEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "R"
+    shared_keys = True
     head_width_only = True
     causal_only = True
     cost = "O(N·D) time a layer; 1.5·N·d cosines, sines and scales, made once a forward pass"

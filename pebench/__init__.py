@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pebench.api import (
+        Extrapolation,
         Geometry,
+        encoded_positions,
         encoding,
+        grid,
         load,
         load_plugin,
         load_sweep,
@@ -15,11 +18,15 @@ if TYPE_CHECKING:
         run,
         status,
         submit,
+        tabulate,
     )
 
 __all__ = [
+    "Extrapolation",
     "Geometry",
+    "encoded_positions",
     "encoding",
+    "grid",
     "load",
     "load_plugin",
     "load_sweep",
@@ -27,6 +34,7 @@ __all__ = [
     "run",
     "status",
     "submit",
+    "tabulate",
 ]
 __version__ = "0.1.0"
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from pebench.attention.encoded_positions import encoded_positions
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs, make_board
 from pebench.leaderboard.results import Results
 from pebench.options import validated
-from pebench.position_encoding import Geometry, PositionEncoding
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, grid, tabulate
 from pebench.registry import load_plugin as _load_plugin
 from pebench.resolve import plugin_files, resolve, start_named
 from pebench.running.execution import Execution, Observer, torch_device
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
+    "Extrapolation",
     "Geometry",
+    "encoded_positions",
     "encoding",
+    "grid",
     "load",
     "load_plugin",
     "load_sweep",
@@ -44,6 +48,7 @@ __all__ = [
     "run",
     "status",
     "submit",
+    "tabulate",
 ]
 
 
@@ -71,7 +76,7 @@ def run(
     Args:
         spec: a specification, or a mapping with the keys encoding, task, model, train, seed, plugins (files
             that define encodings or tasks) and from (the id of a finished run whose weights it begins with,
-            or ``timm:`` and the name of a model), as in
+            or a published model as ``timm:NAME`` or ``hf:PATH_OR_NAME``), as in
             ``{"encoding": {"rope": {"base": 500}}, "task": "language-modeling", "train": {"steps": 100}}``.
         runs: the folder of the runs; by default PEBENCH_RUNS or `runs` in the working folder.
         execution: device, threads, ranks and the like, which do not change the result.

@@ -54,6 +54,7 @@ _ORDER = [
     "sync",
     "leaderboard",
     "compare",
+    "extend",
     "claims",
     "ui",
     "register",

@@ -30,6 +30,7 @@ _PACKAGES = (
     "scipy",
     "matplotlib",
 )
+_OPTIONAL = {"transformers": "language models in its format need it: 'pip install pebench[hf]'"}
 _ENOUGH_DISK = 2 * 10**9
 _PATIENCE = 5.0
 
@@ -57,6 +58,9 @@ def examine(runs: Path) -> Iterator[Finding]:
     yield Finding("Python", "good", f"{platform.python_version()} at {sys.executable}")
     for package in _PACKAGES:
         yield _package(package)
+    for package, purpose in _OPTIONAL.items():
+        found = _package(package)
+        yield found if found.state == "good" else Finding(package, "absent", f"not installed; {purpose}")
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("torch", _torch),
         ("SLURM", _slurm),

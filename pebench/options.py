@@ -7,13 +7,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from pebench.errors import UserError, shown, unknown
 from pebench.numbers_of_json import beyond_numbers
 from pebench.unicode import whole
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class Added:
@@ -23,23 +26,27 @@ class Added:
     the identity, so that the runs from before keep their names.
 
     Args:
-        before: of an option of an encoding or a task: the value that computes what was computed before.
-            Specifications leave the option out at this value, and mean it where they lack it.
+        before: of an option of an encoding, a task or its model: the value that computes what was computed
+            before, where that is not the default. Specifications leave the option out at this value, and mean
+            it where they lack it.
     """
 
     def __init__(self, before: Any = None) -> None:
         self.before = before
 
+    def value(self, field: FieldInfo) -> Any:
+        """The value that computes what was computed before there was the field."""
+        return field.get_default(call_default_factory=True) if self.before is None else self.before
+
 
 def values_before(model: type[BaseModel]) -> dict[str, Any]:
     """The values that options which came later have in specifications that lack them; see `Added`."""
-    marks = {
-        name: mark.before
+    return {
+        name: _ANY.dump_python(mark.value(field), mode="json")
         for name, field in model.model_fields.items()
         for mark in field.metadata
         if isinstance(mark, Added)
     }
-    return {name: before for name, before in marks.items() if before is not None}
 
 
 def validated(model: type[Model], values: Any, owner: str) -> Model:

@@ -43,6 +43,7 @@ class Geometry:
         causal: whether a query sees only its own key and those before it.
         prefix_tokens: leading tokens without a position, such as a class token. Attention calls the hooks
             with the other tokens alone, and adds nothing to the logits of these.
+        head_dim: d, channels of a head; 0, the default, stands for width / heads.
     """
 
     width: int
@@ -51,17 +52,20 @@ class Geometry:
     extent: tuple[int, ...]
     causal: bool = True
     prefix_tokens: int = 0
+    head_dim: int = 0
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
+        if not self.head_dim:
+            if self.width % self.heads:
+                raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
+            object.__setattr__(self, "head_dim", self.width // self.heads)
         if not self.extent or min(self.extent) < 1:
             raise ValueError(f"an extent needs at least one position an axis, not {self.extent}")
 
     @property
-    def head_dim(self) -> int:
-        """d, channels of a head."""
-        return self.width // self.heads
+    def channels(self) -> int:
+        """H·d, channels of all heads: the width, unless heads have one of their own."""
+        return self.heads * self.head_dim
 
     @property
     def axes(self) -> int:
@@ -235,6 +239,8 @@ class PositionEncoding(nn.Module):
         host_positions: whether `table` is given positions on the CPU where the caller has them there, because
             it inspects values; on CUDA that would force a synchronisation.
         widens_heads: whether `rotate` gives queries and keys another width.
+        shared_keys: whether `rotate` does the same to every head, so that it takes keys of fewer heads,
+            (B, G, N, d), where several heads of queries share each.
         head_width_only: whether its hooks take queries and keys of d channels alone, so that it cannot stand
             in a composition behind one that widens them, nor beside one if its bias reads them.
         tf32: whether its products of float32 matrices, and those of their backward pass, may be computed in
@@ -264,6 +270,7 @@ class PositionEncoding(nn.Module):
     claims: ClassVar[tuple[str, ...]] = ()
     host_positions: ClassVar[bool] = False
     widens_heads: ClassVar[bool] = False
+    shared_keys: ClassVar[bool] = False
     head_width_only: ClassVar[bool] = False
     tf32: ClassVar[bool] = False
     autocast: ClassVar[bool] = False

@@ -20,16 +20,22 @@ from pebench.encoding_config import (
     same_encoding,
 )
 from pebench.errors import UserError, unknown
-from pebench.models.timm_weights import TimmModel, timm_model
+from pebench.models.host import DecoderOptions, Host
+from pebench.models.timm_weights import TimmModel
 from pebench.models.vision import VisionOptions
 from pebench.options import label, specified, validated, values_before
 from pebench.packages import packages
 from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
+from pebench.pretrained.hf_model import HfModel
+from pebench.pretrained.published import Published, is_published, published_model
 from pebench.registry import encodings, tasks
-from pebench.spec import TIMM, PluginConfig, RunSpec, Start, Training
+from pebench.spec import PluginConfig, RunSpec, Start, Training
 from pebench.store import find_run
 from pebench.task import AnyTask
+
+OWN = "own"
+"""In place of an encoding: that of the run or of the published model that a run starts from."""
 
 
 def resolve(
@@ -39,14 +45,14 @@ def resolve(
     model: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     seed: int = 0,
-    start: RunSpec | TimmModel | None = None,
+    start: RunSpec | Published | None = None,
 ) -> RunSpec:
     """The specification of one run.
 
     Args:
-        encoding: see `PluginRef`.
+        encoding: see `PluginRef`; or ``own`` for that of the start.
         task: likewise.
-        model: options of the task's model.
+        model: options of the task's model. What a language model of transformers settles need not be there.
         train: see `pebench.spec.Training`.
         seed: a whole number, not negative.
         start: the run whose weights it is to begin with, or a published model.
@@ -54,12 +60,18 @@ def resolve(
     Raises:
         UserError: something in it does not exist or does not go together.
     """
-    chosen = encoding_config(encoding)
+    chosen = encoding_config(_own_encoding(encoding, start))
     task_name, task_options = split(task, "task")
     task_class = tasks.load(task_name)
     task_values = validated(task_class.Options, task_options, f"task '{task_name}'")
-    model_values = validated(task_class.Model, dict(model or {}), f"the model of task '{task_name}'")
-    training = validated(Training, dict(train or {}), "'train'")
+    model, train = dict(model or {}), dict(train or {})
+    if isinstance(start, HfModel):
+        if task_class.Model is not DecoderOptions:
+            raise UserError(f"'{start.label}' is a language model, which task '{task_name}' has no use for.")
+        model = _with_settled(model, start)
+        train = _with_trained_map(train, chosen, start)
+    model_values = validated(task_class.Model, model, f"the model of task '{task_name}'")
+    training = validated(Training, train, "'train'")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"a seed is a whole number that is not negative, not {seed!r}.")
     spec = RunSpec(
@@ -70,7 +82,7 @@ def resolve(
             options=specified(task_values),
             label=label(task_name, task_values),
         ),
-        model=model_values.model_dump(mode="json"),
+        model=specified(model_values),
         train=training,
         seed=seed,
         plugins={
@@ -93,20 +105,61 @@ def resolve(
     return spec
 
 
-def start_named(runs: Path, name: str) -> RunSpec | TimmModel:
+def _own_encoding(encoding: PluginRef, start: RunSpec | Published | None) -> PluginRef:
+    """The reference to an encoding with the name of one in place of ``own``.
+
+    Raises:
+        UserError: there is no start that has one.
+    """
+    name, options = split(encoding, "encoding")
+    if name != OWN:
+        return encoding
+    if start is None:
+        raise UserError(
+            f"the encoding '{OWN}' is that of what a run starts from, and this one starts from nothing."
+        )
+    own = current_options(start.encoding)
+    return {start.encoding.name: {**own, **options}}
+
+
+def _with_settled(model: dict[str, Any], start: HfModel) -> dict[str, Any]:
+    """Options of the model, with those that a published model has.
+
+    Raises:
+        UserError: another one is asked for.
+    """
+    for name, value in model.items():
+        if name in start.options and value != start.options[name]:
+            raise UserError(
+                f"'{start.label}' has a model of {name} {start.options[name]}, and a run that starts from it "
+                f"cannot have {value}."
+            )
+    return model | start.options
+
+
+def _with_trained_map(train: dict[str, Any], chosen: PluginConfig, start: HfModel) -> dict[str, Any]:
+    """Settings of the training, with the frequency map that a published model was trained with unless another
+    one, or another encoding, is asked for."""
+    if start.extrapolation is None or "extrapolation" in train or not same_encoding(chosen, start.encoding):
+        return train
+    return train | {"extrapolation": start.extrapolation}
+
+
+def start_named(runs: Path, name: str) -> RunSpec | Published:
     """What a run is to begin with.
 
     Args:
         runs: the folder of the runs.
-        name: an id, enough of its beginning, or ``timm:`` and the name of a model.
+        name: an id, enough of its beginning, ``timm:`` and the name of a model, or ``hf:`` and its folder or
+            name.
 
     Raises:
         UserError: there is no such run, or no such model.
     """
-    return timm_model(name) if name.startswith(TIMM) else find_run(runs, name).spec()
+    return published_model(name) if is_published(name) else find_run(runs, name).spec()
 
 
-def start_of(spec: RunSpec | TimmModel, encoding: PluginConfig) -> Start:
+def start_of(spec: RunSpec | Published, encoding: PluginConfig) -> Start:
     """A run, or a published model, as the one that another begins with.
 
     Args:
@@ -114,10 +167,17 @@ def start_of(spec: RunSpec | TimmModel, encoding: PluginConfig) -> Start:
         encoding: of the other; where it is another encoding, the label says from which one it is converted.
     """
     if not isinstance(spec, RunSpec):
-        label = spec.reference
+        label, digest = spec.label, spec.source.digest if isinstance(spec, HfModel) else None
         if not same_encoding(spec.encoding, encoding):
             label = f"{spec.encoding.label} on {label}"
-        return Start(run=spec.reference, group=spec.reference, label=label, extent=spec.geometry.extent)
+        found = Start(
+            run=spec.reference,
+            group=spec.reference,
+            label=label,
+            extent=spec.geometry.extent,
+            digest=digest,
+        )
+        return found.model_copy(update={"group": found.identity})
     label = f"{spec.task.label or spec.task.name}, {spec.train.steps} steps"
     if not same_encoding(spec.encoding, encoding):
         label = f"{spec.encoding.label or spec.encoding.name} on {label}"
@@ -134,7 +194,8 @@ def build_task(spec: RunSpec) -> AnyTask:
     task_class = tasks.load(spec.task.name)
     written = values_before(task_class.Options) | spec.task.options
     options = validated(task_class.Options, written, f"task '{spec.task.name}'")
-    model = validated(task_class.Model, spec.model, f"the model of task '{spec.task.name}'")
+    written = values_before(task_class.Model) | spec.model
+    model = validated(task_class.Model, written, f"the model of task '{spec.task.name}'")
     task: AnyTask = task_class(options, model)
     task.trains = spec.train.steps > 0
     return task
@@ -268,12 +329,17 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
     """Refuses a start whose weights cannot be those of the run. That of its data shows when they are read."""
     there = encoding_geometry(start, build_task(start))
     here = encoding_geometry(spec, build_task(spec))
-    for what in ("width", "heads", "layers", "axes", "causal"):
-        one, other = getattr(there, what), getattr(here, what)
-        if one != other:
+    facts = ("width", "heads", "head_dim", "layers", "axes", "causal")
+    theirs, ours = ({what: getattr(one, what) for what in facts} for one in (there, here))
+    models = build_task(start).model, build_task(spec).model
+    if isinstance(models[0], Host) and isinstance(models[1], Host):
+        theirs |= models[0].layout(there)._asdict() | {"tied": models[0].tied}
+        ours |= models[1].layout(here)._asdict() | {"tied": models[1].tied}
+    for what, value in ours.items():
+        if theirs.get(what, value) != value:
             raise UserError(
-                f"run '{start.run_id}' has a model of {what} {one}, and a run that starts from it cannot "
-                f"have {other}."
+                f"run '{start.run_id}' has a model of {what} {theirs[what]}, and a run that starts from it "
+                f"cannot have {value}."
             )
     if not same_encoding(start.encoding, spec.encoding):
         # A conversion: the encoding's parameters are matched by name and shape.

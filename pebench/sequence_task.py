@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pebench.examples import Examples, Ratio
 from pebench.models.batching import TOKENS_AT_ONCE
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
+from pebench.models.host import DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
@@ -113,7 +114,7 @@ class SequenceTask(Task[Options, DecoderOptions]):
 
     def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
         """The decoder for the task's symbols."""
-        return Decoder(self.geometry(), self.symbols, encoding, self.model.dropout, seed)
+        return Decoder(self.geometry(), self.symbols, encoding, self.model, seed)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Sequences of the trained extent."""

@@ -195,27 +195,39 @@ class Training(Frozen):
 TIMM = "timm:"
 """Beginning of what stands for weights that timm publishes, in place of the id of a run."""
 
+HF = "hf:"
+"""Beginning of what stands for a causal language model in the format of transformers, likewise."""
+
+PUBLISHED = (TIMM, HF)
+
 
 class Start(Frozen):
     """The finished run whose weights a run begins with, or published weights.
 
     Attributes:
         run: its id, which stands for everything that decided its weights; or ``timm:`` and the name of a
-            model.
+            model; or ``hf:`` and the folder of one, or its name on the hub with the commit.
         group: see `RunSpec.group`.
         label: how tables call it.
         extent: positions an axis that its encoding was built for.
+        digest: SHA-256 of the files of a folder, which stands for its weights wherever it lies.
     """
 
     run: str
     group: str
     label: str
     extent: tuple[int, ...]
+    digest: Annotated[str | None, Added()] = None
 
     @property
     def is_run(self) -> bool:
         """Whether it is a run, which has a folder and may have to be waited for."""
-        return not self.run.startswith(TIMM)
+        return not self.run.startswith(PUBLISHED)
+
+    @property
+    def identity(self) -> str:
+        """What stands for its weights."""
+        return self.run if self.digest is None else HF + self.digest
 
 
 class RunSpec(Frozen):
@@ -259,6 +271,12 @@ class RunSpec(Frozen):
         return f"{self.encoding.stem}-{_digest(identity)}"
 
     @property
+    def keeps_weights(self) -> bool:
+        """Whether its folder holds its weights: not where they are a language model's of transformers as they
+        are, which may be large and are read from there again."""
+        return self.train.steps > 0 or self.start is None or not self.start.run.startswith(HF)
+
+    @property
     def beginning(self) -> str | None:
         """Equal for runs that do the same as far as each of them is steady, see `Training.steady`; None for
         one that is the beginning of no other."""
@@ -274,7 +292,7 @@ class RunSpec(Frozen):
         for choice in ("encoding", "task"):
             del identity[choice]["label"]
         if self.start is not None:
-            identity["start"] = self.start.run
+            identity["start"] = self.start.identity
         return identity
 
 

@@ -25,7 +25,8 @@ from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_to
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
+from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
@@ -181,7 +182,8 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         found = []
         for protocol in self.options.protocols:
             suffix = self._suffix(protocol)
-            found.append(Metric(f"bits-per-byte{suffix}", "bits/byte", False))
+            if self._tells_bytes(protocol):
+                found.append(Metric(f"bits-per-byte{suffix}", "bits/byte", False))
             found.append(Metric(f"perplexity{suffix}", "per token", False))
             if protocol == "non-overlapping" and (not self._streams or self._has_words):
                 found.append(Metric("word-perplexity", "per word", False))
@@ -252,7 +254,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         """The decoder for the tokenizer's vocabulary."""
         assert self._tokenizer is not None, "prepare() or restore() comes first"
         size = self._tokenizer.vocabulary_size
-        return Decoder(self.geometry(), size, encoding, self.model.dropout, seed)
+        return Decoder(self.geometry(), size, encoding, self.model, seed)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """(B, extent + 1) tokens from random places of the stream."""
@@ -401,6 +403,13 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
     @property
     def _has_words(self) -> bool:
         return 0 < self._evaluated.bytes <= BYTES_OF_WORDS * self._evaluated.words
+
+    def _tells_bytes(self, protocol: Protocol) -> bool:
+        """Whether it is known how many bytes are scored: of each token, or as all of the split's."""
+        if self._tokenizer is None or not self._streams or self._tokenizer.byte_lengths is not None:
+            return True
+        targets = len(self._evaluated.tokens) - 1
+        return protocol != "fixed-tail" and (self.options.tokens or targets) >= targets
 
     @property
     def _evaluated(self) -> TokenStream:

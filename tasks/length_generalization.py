@@ -14,7 +14,8 @@ from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
+from pebench.models.host import DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
@@ -169,7 +170,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
 
     def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
         """The decoder for the problem's symbols."""
-        return Decoder(self.geometry(), len(self._ids), encoding, self.model.dropout, seed)
+        return Decoder(self.geometry(), len(self._ids), encoding, self.model, seed)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Problems of random lengths up to the trained one."""

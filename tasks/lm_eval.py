@@ -21,7 +21,8 @@ from pebench.data.tokenization import Tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError, unknown
 from pebench.examples import Examples, Ratio
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
+from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
@@ -161,7 +162,7 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
             raise UserError(
                 f"the model was trained for {trained} tokens: give task 'lm-eval' extent: {trained}."
             )
-        return Decoder(self.geometry(), self._tokenizer.vocabulary_size, encoding, self.model.dropout, seed)
+        return Decoder(self.geometry(), self._tokenizer.vocabulary_size, encoding, self.model, seed)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """There is none."""

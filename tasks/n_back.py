@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.decoder import DecoderOptions
+from pebench.models.host import DecoderOptions
 from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 

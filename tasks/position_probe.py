@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.decoder import DecoderOptions
+from pebench.models.host import DecoderOptions
 from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
 
 PLUS, MINUS, ASK, END = 10, 11, 12, 13

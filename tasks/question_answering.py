@@ -35,8 +35,9 @@ from pebench.models.answers import (
     answer_prompts,
     answer_weight,
 )
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
 from pebench.models.generation import NoNumber, Stop
+from pebench.models.host import DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
@@ -213,7 +214,7 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         """The decoder for the tokenizer's vocabulary."""
         assert self._tokenizer is not None, "prepare() or restore() comes first"
         size = self._tokenizer.vocabulary_size
-        return Decoder(self.geometry(), size, encoding, self.model.dropout, seed)
+        return Decoder(self.geometry(), size, encoding, self.model, seed)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Random questions with random distractors, the gold paragraph at a random depth."""

@@ -19,8 +19,9 @@ from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_to
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
 from pebench.models.generation import NoNumber, Stop, generate
+from pebench.models.host import DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.randomness import generator
@@ -159,7 +160,7 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
         """The decoder for the tokenizer's vocabulary."""
         assert self._tokenizer is not None, "prepare() or restore() comes first"
         size = self._tokenizer.vocabulary_size
-        return Decoder(self.geometry(), size, encoding, self.model.dropout, seed)
+        return Decoder(self.geometry(), size, encoding, self.model, seed)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Texts with needles at random depths."""

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pebench.models.decoder import DecoderOptions
+from pebench.models.host import DecoderOptions
 from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask
 
 

@@ -41,7 +41,14 @@ def scored() -> list[Subject]:
 SCORED = scored()
 
 
-def compare(subject: Subject, count: int, mask: Tensor | None, dtype: torch.dtype, device: str) -> None:
+def compare(
+    subject: Subject,
+    count: int,
+    mask: Tensor | None,
+    dtype: torch.dtype,
+    device: str,
+    softcap: float | None = None,
+) -> None:
     """Outputs and all gradients against those of blocks in float32."""
     # Each side has an encoding of its own, equal to the other's: compiled kernels are gone back through once.
     (bias, parameters), (other_bias, other_parameters) = (bias_of(subject, count, device) for _ in range(2))
@@ -54,9 +61,9 @@ def compare(subject: Subject, count: int, mask: Tensor | None, dtype: torch.dtyp
     )
     seen = AttentionMask(count, count, subject.causal, q.device, mask)
     scale = q.shape[-1] ** -0.5
-    found = attend_by_score(q, k, v, bias.score, mask=seen, scale=scale)
+    found = attend_by_score(q, k, v, bias.score, mask=seen, scale=scale, softcap=softcap)
     exact = [x.detach().float().requires_grad_() for x in (q, k, v)]
-    wanted = kernels._blocked(exact[0], exact[1], exact[2], seen, other_bias, scale)
+    wanted = kernels._blocked(exact[0], exact[1], exact[2], seen, other_bias, scale, softcap)
     half = dtype != torch.float32
     tolerance = 3e-2 if half else 1e-5
     torch.testing.assert_close(found.float(), wanted, atol=tolerance, rtol=tolerance)

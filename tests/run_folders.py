@@ -39,6 +39,7 @@ def specification(
     task: str = "language-modeling",
     task_options: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
 ) -> RunSpec:
     """A specification of a run on text, trained at 128 positions unless said otherwise."""
     return RunSpec(
@@ -48,7 +49,7 @@ def specification(
             options={"data": "python-docs", "extent": 128, "evaluate": [128, 512], **(task_options or {})},
             label=task,
         ),
-        model={"size": "tiny", "width": 64},
+        model={"size": "tiny", "width": 64, **(model or {})},
         train=Training.model_validate({"steps": 40, **(train or {})}),
         seed=seed,
     )

@@ -62,6 +62,18 @@ def test_agrees_with_float64(shape: tuple[int, int], kind: str, causal: bool, ma
     torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["none", "dense", "product", "key"])
+def test_logits_are_capped_before_the_bias(kind: str) -> None:
+    q, k, v = (8 * x for x in _inputs(40, 300))
+    bias, values = _biases(40, 300)[kind]
+    mask = AttentionMask(40, 300, True, q.device)
+    found = kernels.attend(q, k, v, bias, mask=mask, scale=0.25, softcap=5.0)
+    capped = 5 * (0.25 * q.double() @ k.double().mT / 5).tanh()
+    wanted = reference(0 * q, k, v, capped if values is None else capped + values, causal=True)
+    assert float(capped.abs().max()) > 4.9
+    torch.testing.assert_close(found.values.double(), wanted, atol=1e-4, rtol=1e-5)
+
+
 @pytest.mark.parametrize("length", [512, 2048])
 def test_alibi_keeps_float32_precision_at_length(length: int) -> None:
     encoding = build_encoding("alibi", {}, Geometry(64, 4, 1, (128,)))

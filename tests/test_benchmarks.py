@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from pebench.cli import main
+from pebench.encoding_config import build_encoding
 from pebench.encodings.seqpe.encoder import Strings, Tokens
+from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, grid, tabulate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,6 +30,7 @@ SMALLEST = {
         *("--processes", "1", "2", "--seconds", "0.1", "--warmup", "1", "--encodings", "seqpe:positions=200"),
     ],
     "evaluation": ["--extents", "16", "32", "--size", "tiny", "--vocabulary", "32"],
+    "host-training": [*TEXT, "--no-compile"],
     "position-encoder": ["--positions", "32", "--width", "16", "--heads", "2"],
     "side-by-side": [*TEXT, "--processes", "1", "2", "--seconds", "0.1"],
     "sync": ["--runs", "2"],
@@ -47,6 +50,7 @@ ROWS = {
     "attention-paths": {"fused, no bias", "factored, alibi", "blocked, t5", "whole matrix, t5"},
     "encodings-side-by-side": {"none", "seqpe:positions=200"},
     "evaluation": {"fused, none", "fused, rope", "factored, alibi", "factored, seqpe", "blocked, t5"},
+    "host-training": {"plain loop", "pebench"},
     "position-encoder": {"plain", "read-out only", "shared prefixes", "plain, dropout", "tensor code"},
     "side-by-side": {"1 process", "2 processes"},
     "sync": {"log_batch by hand", "pebench sync", "pebench sync, idle"},
@@ -211,3 +215,15 @@ def test_x_transformers_turns_as_much_of_a_head_as_pebench_does(monkeypatch: pyt
     width, _, heads = loops.SIZES["tiny"]
     model = loops.other_model("rope", chosen, fused=False)
     assert 2 * model.attn_layers.rotary_pos_emb.inv_freq.numel() == width // heads
+
+
+def test_the_plain_loop_of_a_host_has_the_decoders_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    training = importlib.import_module("host_training")
+    for host in training.HOSTS:
+        chosen = training.options(host, "tiny")
+        geometry = chosen.geometry(16)
+        ours = Decoder(geometry, 32, build_encoding("rope", {}, geometry), chosen, seed=0)
+        plain = training.PlainModel(chosen, 16, 32)
+        counts = [sum(weight.numel() for weight in model.parameters()) for model in (ours, plain)]
+        assert counts[0] == counts[1]

@@ -7,7 +7,8 @@ import torch
 
 from pebench.encoding_config import build_encoding
 from pebench.models import decoder
-from pebench.models.decoder import Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
+from pebench.models.host import DecoderOptions, Host
 from pebench.options import validated
 from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
 from pebench.registry import encodings
@@ -16,7 +17,7 @@ GEOMETRY = Geometry(32, 4, 2, (16,))
 
 
 def _model(name: str, seed: int = 0) -> Decoder:
-    return Decoder(GEOMETRY, 50, build_encoding(name, {}, GEOMETRY, seed), dropout=0.0, seed=seed)
+    return Decoder(GEOMETRY, 50, build_encoding(name, {}, GEOMETRY, seed), Host(), seed=seed)
 
 
 def test_every_weight_that_is_not_the_encodings_is_the_same_for_every_encoding() -> None:
@@ -36,7 +37,7 @@ def test_another_seed_gives_other_weights() -> None:
 
 
 def test_initial_weights_have_gpt2s_deviations() -> None:
-    model = Decoder(Geometry(256, 4, 8, (16,)), 500, build_encoding("none", {}, GEOMETRY), 0.0, 0)
+    model = Decoder(Geometry(256, 4, 8, (16,)), 500, build_encoding("none", {}, GEOMETRY), Host(), 0)
     block = model.blocks[0]
     assert block.expand.weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert block.contract.weight.std().item() == pytest.approx(0.02 / 4, rel=0.02)

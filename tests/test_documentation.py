@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+import pretrained_folders
 import pytest
 import yaml
 
@@ -100,6 +101,10 @@ def test_sweeps_in_the_documentation_can_be_read(
         monkeypatch.setattr(encodings, "_files", {})
         for plugin in written.get("plugins", []):
             (tmp_path / plugin).write_text(next(filter(defines_encoding, blocks("python"))).text, "utf-8")
+        if "hf:models/smollm" in block.text:
+            sizes = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2}
+            small = pretrained_folders.build("Llama", intermediate_size=16, **sizes)
+            pretrained_folders.save(small, tmp_path / "models" / "smollm")
         file = tmp_path / "sweep.yaml"
         file.write_text(block.text, encoding="utf-8")
         assert load_sweep(file).cells

@@ -42,6 +42,11 @@ def test_flex_agrees_with_blocks_in_outputs_and_gradients(subject: Subject, mask
     compare(subject, 150, mask, torch.float32, "cpu")
 
 
+@pytest.mark.usefixtures("uncompiled")
+def test_flex_caps_logits_before_the_bias_as_blocks_do() -> None:
+    compare(Subject("t5", 1, True), 150, None, torch.float32, "cpu", softcap=0.5)
+
+
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "bidirectional"])
 @pytest.mark.parametrize("masked", [False, True], ids=["open", "padded"])
 @pytest.mark.parametrize("length", [1, 127, 128, 129, 700])

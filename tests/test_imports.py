@@ -19,10 +19,10 @@ COSTLY = ("pydantic", "submitit", "rich", "ruamel.yaml")
 LAYERS = [
     {"__init__", "__main__", "api", "cli", "cluster_options", "commands", "completion", "doctor", "lm_eval"}
     | {"click_types"},
-    {"exchange", "leaderboard", "submission", "tracking"},
+    {"exchange", "extending", "leaderboard", "submission", "tracking"},
     {"sweeping"},
     {"conformance", "portrait", "running"},
-    {"models", "resolve", "sequence_task"},
+    {"models", "pretrained", "resolve", "sequence_task"},
     {"choices", "flat_spec", "scores", "task"},
     {"data", "encoding_config", "examples", "store", "task_record"},
     {"attention", "formulas", "packages", "spec"},

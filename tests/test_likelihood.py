@@ -9,6 +9,7 @@ from torch import Tensor
 from pebench.encoding_config import build_encoding, serving
 from pebench.models import likelihood
 from pebench.models.decoder import LOGITS_AT_ONCE, Decoder
+from pebench.models.host import Host
 from pebench.models.likelihood import Continuation, Likelihood, likelihoods
 from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
 
@@ -19,7 +20,7 @@ REACH = Extrapolation((32,))
 def decoder(encoding: str, vocabulary: int = 13) -> Decoder:
     """A small decoder whose weights are large enough for its likelihoods to differ."""
     geometry = Geometry(width=16, heads=2, layers=2, extent=(16,))
-    model = Decoder(geometry, vocabulary, build_encoding(encoding, {}, geometry), 0.0, seed=1).eval()
+    model = Decoder(geometry, vocabulary, build_encoding(encoding, {}, geometry), Host(), seed=1).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4)

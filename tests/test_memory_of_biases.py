@@ -17,6 +17,7 @@ import sys
 import torch
 
 from pebench.models.decoder import Decoder
+from pebench.models.host import Host
 from pebench.position_encoding import Geometry, Extrapolation, grid, tabulate
 from pebench.encoding_config import build_encoding
 
@@ -24,7 +25,7 @@ from pebench.encoding_config import build_encoding
 def evaluate(name, options, extent):
     geometry = Geometry(64, 4, 1, (16,) * len(extent), causal=len(extent) == 1)
     encoding = build_encoding(name, options, geometry)
-    model = Decoder(geometry, 256, encoding, 0.0, 0).eval()
+    model = Decoder(geometry, 256, encoding, Host(), 0).eval()
     positions = grid(extent)
     tokens = torch.zeros(1, positions.shape[1], dtype=torch.long)
     model(tokens, tabulate(encoding, positions, Extrapolation(extent, encoding.extrapolations[0])))

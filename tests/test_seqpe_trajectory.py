@@ -25,6 +25,7 @@ from pebench.encoding_config import build_encoding
 from pebench.encodings.seqpe import SeqPE
 from pebench.encodings.seqpe.comparisons import Comparisons
 from pebench.models.decoder import Decoder
+from pebench.models.host import Host
 from pebench.position_encoding import Geometry, StepRNG, grid
 from pebench.registry import tasks
 from pebench.running.checkpoint import State
@@ -39,7 +40,7 @@ CPU = torch.device("cpu")
 def _model(golden: dict[str, Any]) -> Decoder:
     geometry = Geometry(32, 2, 2, (EXTENT,))
     options = {"positions": 400, "dropout": 0.0, "pivots": 8, "draws": 4, "windows": 4}
-    model = Decoder(geometry, VOCABULARY, build_encoding("seqpe", options, geometry), 0.0, 0)
+    model = Decoder(geometry, VOCABULARY, build_encoding("seqpe", options, geometry), Host(), 0)
     weights = {key: torch.from_numpy(value) for key, value in golden.items() if "." in key}
     encoder = {k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")}
     state = {f"encoding.encoder.{key}": value for key, value in encoder_weights(encoder, 1, 2).items()}

@@ -55,6 +55,20 @@ def test_merging_takes_the_new_value_and_changes_neither(old: dict[str, Any], ne
     assert all(both[key] == new[key] for key in new if not isinstance(new[key], dict))
 
 
+def test_a_grid_crosses_whole_models(place: Path) -> None:
+    hosts: list[dict[str, Any]] = [{"block": "gpt2"}, {"block": "llama", "key_value_heads": 1}]
+    plain = load(place).cells
+    cells = load(place, grid={"model": hosts}).cells
+    assert [(spec.encoding.name, spec.model.get("block")) for spec in cells] == [
+        ("none", None),
+        ("none", "llama"),
+        ("rope", None),
+        ("rope", "llama"),
+    ]
+    assert [spec.run_id for spec in cells[::2]] == [spec.run_id for spec in plain]
+    assert cells[1].model == plain[0].model | hosts[1]
+
+
 def test_a_cell_is_the_run_that_the_command_line_would_name(place: Path) -> None:
     sweep = load(place, encodings=["rope"])
     written = tiny(place)
@@ -183,7 +197,9 @@ def test_everything_but_the_seed_is_looked_up_once(place: Path, monkeypatch: pyt
         ({"grid": {"train.batch": []}}, "option 'grid.train.batch'"),
         ({"grid": {"train.btach": [2]}}, "unknown option 'btach' of 'train': did you mean 'batch'"),
         ({"grid": {"trian.batch": [2]}}, "unknown place 'trian.batch': did you mean 'train"),
-        ({"grid": {"train": [2]}}, "'train' names no option"),
+        ({"grid": {"train": [2]}}, "'train' takes 'option: value', not 2"),
+        ({"grid": {"task": [{"extent": 8}]}}, "the grid sets 'task', and so does the entry"),
+        ({"grid": {"model": [{"blok": "llama"}]}}, "unknown option 'blok' of the model of task"),
         ({"grid": {"task.extent": [8, 16]}}, "the grid sets 'task.extent', and so does the entry"),
         ({"seeds": 0}, "at least one seed"),
         ({"seeds": [1, 1]}, "a seed stands twice"),

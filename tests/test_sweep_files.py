@@ -31,6 +31,13 @@ def test_the_models_that_answer_questions_are_those_of_the_text_sweep() -> None:
     assert len(starts) == 15
 
 
+def test_the_runs_in_blocks_of_gpt2_are_those_of_the_sweep_on_novels() -> None:
+    known = {spec.run_id for spec in load_sweep(FOLDER / "novels.yaml").cells}
+    hosts = load_sweep(FOLDER / "hosts.yaml").cells
+    assert {spec.run_id in known for spec in hosts if "block" not in spec.model} == {True}
+    assert sum("block" in spec.model for spec in hosts) == len(hosts) / 2 == 15
+
+
 @pytest.mark.parametrize("name", [name for name in SWEEPS if name.endswith("-smoke")])
 def test_smoke_sweeps_run(name: str, place: Path) -> None:
     sweep = load_sweep(FOLDER / f"{name}.yaml")

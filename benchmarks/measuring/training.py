@@ -13,7 +13,8 @@ from measuring.reporting import positive
 
 from pebench.data.tokens import TokenStream
 from pebench.encoding_config import build_encoding
-from pebench.models.decoder import SIZES, Decoder, DecoderOptions
+from pebench.models.decoder import Decoder
+from pebench.models.host import SIZES, DecoderOptions
 from pebench.position_encoding import PositionEncoding
 from pebench.randomness import generator
 from pebench.registry import tasks
@@ -54,7 +55,7 @@ def random_text(extent: int, size: str, vocabulary: int, evaluated: tuple[int, .
 
     class RandomText(base):  # type: ignore[misc]
         def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
-            return Decoder(self.geometry(), vocabulary, encoding, 0.0, seed)
+            return Decoder(self.geometry(), vocabulary, encoding, self.model, seed)
 
         def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
             draw = generator(seed, "batch", split, step % 8)

@@ -170,7 +170,9 @@ class SeqPE(PositionEncoding):
         if width % heads:
             raise ValueError(f"width {width} does not divide into {heads} heads")
         self.vector_heads = geometry.heads if multi_head else 1
-        channels = self.vector_heads * geometry.head_dim
+        channels = geometry.width if self.how == "input" else self.vector_heads * geometry.head_dim
+        if channels % self.vector_heads:
+            raise ValueError(f"width {channels} does not divide into {self.vector_heads} heads")
         self.encoder = DigitEncoder(
             axes=geometry.axes,
             base=base,

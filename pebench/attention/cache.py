@@ -49,7 +49,7 @@ class Growing:
 
 
 class LayerCache:
-    """Keys (B, H, K, d') and values (B, H, K, d) of a layer, and the state of its encoding."""
+    """Keys (B, H|G, K, d') and values (B, G, K, d) of a layer, and the state of its encoding."""
 
     def __init__(self) -> None:
         self._keys = Growing(dim=2)

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from pebench.attention import prefix_tokens
+from pebench.attention.dense import dense
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
-    Block,
     Compile,
     Dense,
     Extrapolation,
@@ -252,6 +252,15 @@ def composed(
     return type("LayerPattern", (LayerPattern,), facts | own)
 
 
+def parts_of(encoding: PositionEncoding) -> Iterator[PositionEncoding]:
+    """The encodings that act: those that a composition is made of, and any other itself."""
+    if isinstance(encoding, Composition):
+        for part in encoding.parts:
+            yield from parts_of(part)
+    else:
+        yield encoding
+
+
 def _least(bounds: Sequence[int | None]) -> int | None:
     there = [bound for bound in bounds if bound is not None]
     return min(there) if there else None
@@ -297,7 +306,7 @@ def _sum(one: Bias, other: Bias) -> Bias:
         if one.query is not None and other.query is not None:
             return Factored(_beside(one.key, other.key), _beside(one.query, other.query))
     # A bias of the key alone is exact in any precision, which beside features of queries it would not be.
-    first, second = _dense(one), _dense(other)
+    first, second = dense(one), dense(other)
     return Dense(
         lambda block: first.values(block) + second.values(block), _score_of_sum(first.score, second.score)
     )
@@ -307,21 +316,6 @@ def _score_of_sum(one: Score | None, other: Score | None) -> Score | None:
     if one is None or other is None:
         return None
     return lambda *place: one(*place) + other(*place)
-
-
-def _dense(bias: Bias) -> Dense:
-    """A bias by its values, in float64 where they come from features that may be large sums."""
-    if isinstance(bias, Dense):
-        return bias
-    key, query = bias.key, bias.query
-
-    def values(block: Block) -> Tensor:
-        keys = key[:, :, block.keys].double()
-        if query is None:
-            return keys.sum(-1)[:, :, None]
-        return query[:, :, block.rows].double() @ keys.transpose(-1, -2)
-
-    return Dense(values)
 
 
 def _beside(one: Tensor, other: Tensor) -> Tensor:

@@ -25,7 +25,14 @@ and at any length. PyTorch's own bound of 8 serves one encoding; past the bound 
 
 
 def attend_by_score(
-    q: Tensor, k: Tensor, v: Tensor, score: Score | None, *, mask: AttentionMask, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    score: Score | None,
+    *,
+    mask: AttentionMask,
+    scale: float,
+    softcap: float | None = None,
 ) -> Tensor:
     """(B, H, N, v) attention; no tensor of queries × keys is made, forward or backward.
 
@@ -36,12 +43,14 @@ def attend_by_score(
         score: the bias, number by number; None for none.
         mask: which keys each query sees. Blocks that no query sees are skipped.
         scale: of the logits q·k.
+        softcap: c, for logits c·tanh(scale·q·k/c) before the bias; None for none.
     """
     biased = None
     if score is not None:
 
         def biased(logit: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return logit + score(batch, head, query, key)
+            content = logit if softcap is None else softcap * torch.tanh(logit / softcap)
+            return content + score(batch, head, query, key)
 
     return compiled()(q, k, v, score_mod=biased, block_mask=visible_blocks(mask), scale=scale)
 

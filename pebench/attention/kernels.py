@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pebench.attention.dense import NOTHING, dense
 from pebench.attention.flex import attend_by_score
 from pebench.attention.kept import attend_keeping_weights, is_faster
 from pebench.attention_mask import AttentionMask
@@ -116,23 +117,35 @@ def _has_triton() -> bool:
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None = None, *, mask: AttentionMask, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Bias | None = None,
+    *,
+    mask: AttentionMask,
+    scale: float,
+    softcap: float | None = None,
 ) -> Attended:
     """Attention of the queries over the keys, outside of autocast.
 
     Args:
         q: (B, H, N, d).
-        k: (B, H, K, d).
-        v: (B, H, K, v).
+        k: (B, G, K, d); each head serves H/G heads of queries in a row.
+        v: (B, G', K, v), likewise.
         bias: added to the logits scale·q·k.
         mask: which keys each query sees. Padded rows are finite; ignore them.
         scale: of the logits, see `PositionEncoding.scale`.
+        softcap: c, for logits c·tanh(scale·q·k/c) before the bias; None for none.
     """
     dtype = q.dtype
+    if softcap is not None:
+        bias = NOTHING if bias is None else dense(bias)
     if q.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         # On CPUs attention in half precision is slower than in float32, and less exact.
         q, k, v = q.float(), k.float(), v.float()
     kernel = choose_kernel(bias, q, k, mask)
+    if kernel != "fused" or not _takes_shared(q, k, v, mask):
+        k, v = for_each_head(k, q.shape[1]), for_each_head(v, q.shape[1])
     with torch.autocast(q.device.type, enabled=False):
         match bias:
             case None if kernel == "flex":
@@ -142,10 +155,25 @@ def attend(
             case Factored():
                 out = _factored(q, k, v, mask, bias, scale)
             case Dense(score=score) if kernel == "flex" and score is not None:
-                out = attend_by_score(q, k, v, score, mask=mask, scale=scale)
+                out = attend_by_score(q, k, v, score, mask=mask, scale=scale, softcap=softcap)
             case Dense():
-                out = _blocked(q, k, v, mask, bias, scale)
+                out = _blocked(q, k, v, mask, bias, scale, softcap)
     return Attended(out.to(dtype), kernel)
+
+
+def for_each_head(x: Tensor, heads: int) -> Tensor:
+    """(B, G, N, d) to (B, H, N, d), each head H/G times in a row."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+
+
+def _takes_shared(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask) -> bool:
+    """Whether PyTorch's kernel is fast with keys and values that heads share. On CUDA only one of its kernels
+    takes them, which is for half precision and takes no mask; there it would fall back to the N×K form."""
+    if k.shape[1] != v.shape[1]:
+        return False
+    whole = slice(0, mask.queries), slice(0, mask.keys)
+    plain = mask.is_plain_causal(*whole) or mask.is_open(*whole)
+    return q.device.type == "cpu" or (q.dtype in (torch.bfloat16, torch.float16) and plain)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, scale: float) -> Tensor:
@@ -156,10 +184,12 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, scale: float) -
     def part(rows: slice, keys: slice) -> Tensor:
         return _fused_part(q[:, :, rows], k[:, :, keys], v[:, :, keys], mask, rows, keys, scale)
 
-    return _in_blocks(part, mask, ROWS, v)
+    return _in_blocks(part, mask, ROWS, q, v)
 
 
-def _in_blocks(part: Callable[[slice, slice], Tensor], mask: AttentionMask, size: int, v: Tensor) -> Tensor:
+def _in_blocks(
+    part: Callable[[slice, slice], Tensor], mask: AttentionMask, size: int, q: Tensor, v: Tensor
+) -> Tensor:
     """(B, H, N, d) outputs of all blocks of queries, computed one after another.
 
     Without gradients they are written into one tensor, the longest rows first. Blocks that grow, with outputs
@@ -168,7 +198,7 @@ def _in_blocks(part: Callable[[slice, slice], Tensor], mask: AttentionMask, size
     blocks = list(mask.blocks(size))
     if torch.is_grad_enabled():
         return torch.cat([part(rows, keys) for rows, keys in blocks], dim=2)
-    out = v.new_empty(*v.shape[:2], mask.queries, v.shape[3])
+    out = v.new_empty(*q.shape[:2], mask.queries, v.shape[3])
     for rows, keys in reversed(blocks):
         out[:, :, rows] = part(rows, keys)
     return out
@@ -177,10 +207,11 @@ def _in_blocks(part: Callable[[slice, slice], Tensor], mask: AttentionMask, size
 def _fused_part(
     q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, rows: slice, keys: slice, scale: float
 ) -> Tensor:
+    shared = k.shape[1] != q.shape[1]
     if mask.is_plain_causal(rows, keys):
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=shared)
     visible = None if mask.is_open(rows, keys) else mask.visible(rows, keys)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale, enable_gqa=shared)
 
 
 def _factored(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Factored, scale: float) -> Tensor:
@@ -247,7 +278,7 @@ def _centred(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, features: Ten
         return joined[:, :, :count]
 
     together = max(1, CENTRED_BLOCKS.get(q.device.type, 1) // texts)
-    return _in_blocks(part, mask, CENTRED_ROWS * together, v)[..., :width]
+    return _in_blocks(part, mask, CENTRED_ROWS * together, q, v)[..., :width]
 
 
 def _repeated(x: Tensor, keys: slice, blocks: int) -> Tensor:
@@ -265,23 +296,39 @@ def _apart(rows: Tensor, blocks: int, texts: int) -> Tensor:
     return folded
 
 
-def _blocked(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Dense, scale: float) -> Tensor:
+def _blocked(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: AttentionMask,
+    bias: Dense,
+    scale: float,
+    softcap: float | None = None,
+) -> Tensor:
     keep = not torch.is_grad_enabled() or mask.queries <= RECOMPUTE_ABOVE
 
     def part(rows: slice, keys: slice) -> Tensor:
-        block = partial(_block, bias.values, Block(rows, keys, mask.visible(rows, keys)), scale)
+        block = partial(_block, bias.values, Block(rows, keys, mask.visible(rows, keys)), scale, softcap)
         parts = q[:, :, rows], k[:, :, keys], v[:, :, keys]
         out: Tensor = block(*parts) if keep else checkpoint(block, *parts, use_reentrant=False)
         return out
 
-    return _in_blocks(part, mask, ROWS, v)
+    return _in_blocks(part, mask, ROWS, q, v)
 
 
 def _block(
-    values: Callable[[Block], Tensor], block: Block, scale: float, q: Tensor, k: Tensor, v: Tensor
+    values: Callable[[Block], Tensor],
+    block: Block,
+    scale: float,
+    softcap: float | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
 ) -> Tensor:
     exact = torch.promote_types(q.dtype, torch.float32)
     logits = q.to(exact) @ k.to(exact).transpose(-1, -2) * scale
+    if softcap is not None:
+        logits = softcap * (logits / softcap).tanh()
     logits = (logits + values(block)).masked_fill(~block.visible, float("-inf"))
     out: Tensor = logits.softmax(-1).to(v.dtype) @ v
     return out

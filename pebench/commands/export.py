@@ -1,4 +1,4 @@
-"""`pebench export`."""
+"""`pebench export`: the runs of sweeps as an archive, or the model of one run as a folder of transformers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,60 @@ from pebench.errors import UserError
 
 
 @click.command()
-@click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...")
+@click.argument("names", nargs=-1, required=True, metavar="SWEEP...|RUN")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
     help="The archive to write: FILE.tar.zst, FILE.tar.xz or FILE.tar.gz.",
 )
 @runs_option
 @click.option("--weights", is_flag=True, help="Add the weights of the finished models.")
-def command(sweeps: tuple[str, ...], output: Path, runs: Path, weights: bool) -> None:
-    """Write the runs of sweeps as one archive for others to import.
+@click.option(
+    "--hf",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write the model of RUN as a folder that transformers loads, in place of an archive.",
+)
+def command(
+    names: tuple[str, ...], output: Path | None, runs: Path, weights: bool, folder: Path | None
+) -> None:
+    """Write the runs of sweeps as one archive for others to import, or one language model for transformers.
 
     SWEEP is the name of a submitted sweep, or its file. The archive holds what was asked for, what came out,
-    and where it comes from, so every number stays traceable.
+    and where it comes from, so every number stays traceable. RUN is a finished run, by its id or enough of
+    its beginning; where transformers has no architecture that computes the same, nothing is written.
 
     \b
     Examples:
       pebench export quickstart -o quickstart.tar.zst
+      pebench export rope-3f2a --hf my-model
     """
+    if (folder is None) == (output is None):
+        raise UserError(
+            "--output names the archive to write, and --hf the folder of a model: give one of them."
+        )
+    if folder is not None:
+        _write_model(names, folder, runs, weights)
+    elif output is not None:
+        _write_archive(names, output, runs, weights)
+
+
+def _write_model(names: tuple[str, ...], folder: Path, runs: Path, weights: bool) -> None:
+    from pebench.exchange.transformers_folder import write_transformers_folder
+    from pebench.store import find_run
+
+    if len(names) != 1 or weights:
+        raise UserError("--hf writes the model of one run, with its weights and nothing else.")
+    try:
+        architecture = write_transformers_folder(find_run(runs, names[0]), folder)
+    except OSError as error:
+        raise UserError(f"cannot read or write {error.filename or folder}: {error.strerror}.") from error
+    click.echo(f"{folder}: {architecture}, which transformers loads with AutoModelForCausalLM")
+
+
+def _write_archive(sweeps: tuple[str, ...], output: Path, runs: Path, weights: bool) -> None:
     from pebench.exchange import export
     from pebench.sweeping.recorded import recorded_sweeps
 

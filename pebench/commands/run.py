@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     "--from",
     "start",
     metavar="RUN",
-    help="Begin with the weights of a finished run, by its id, or of one of timm's models, as timm:NAME. "
-    "Encoding and model are as there; with another --encoding the run is converted.",
+    help="Begin with the weights of a finished run, by its id; of one of timm's models, as timm:NAME; or of "
+    "a language model of transformers, as hf:FOLDER or hf:OWNER/NAME. Encoding and model are as there; with "
+    "another --encoding the run is converted.",
 )
 @click.option(
     "--longer",
@@ -100,6 +101,7 @@ def command(
       pebench run --from rope-3f2a --task retrieval --set train.steps=0
       pebench run --longer rope-3f2a --set train.steps=600
       pebench run --from timm:vit_small_patch16_rope_224 --task image-classification --set train.steps=0
+      pebench run --from hf:models/smollm --set train.steps=0 --set task.evaluate=[2048,4096]
     """
     from pebench.errors import UserError
     from pebench.resolve import build_task
@@ -172,13 +174,23 @@ def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -
     from pebench.errors import UserError
     from pebench.models.timm_weights import TimmModel
     from pebench.models.vision import VisionOptions
+    from pebench.pretrained.hf_model import HfModel
     from pebench.registry import tasks
     from pebench.resolve import start_named
     from pebench.sweeping.cell import Cell
 
     begun = start_named(runs, start)
+    places: dict[str, Any]
+    if isinstance(begun, HfModel):
+        places = {
+            "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},
+            "task": {"extent": begun.geometry.extent[0]},
+        }
+        return Cell(
+            encoding or begun.encoding.name, task or "language-modeling", places, start=begun.reference
+        )
     if isinstance(begun, TimmModel):
-        places: dict[str, Any] = {
+        places = {
             "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},
             "model": {"name": begun.architecture},
             "task": {"extent": list(begun.image)},

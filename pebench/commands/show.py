@@ -233,9 +233,13 @@ def _bounds(metadata: Iterable[Any]) -> str:
 
 
 def _described(cls: type) -> dict[str, str]:
-    """Descriptions of options in the docstrings of a module, a class and its constructor, by name."""
+    """Descriptions of options in the docstrings of a module, a class, models that it extends and its
+    constructor, by name."""
+    from pebench.spec import Frozen
+
     found: dict[str, str] = {}
-    for thing in (inspect.getmodule(cls), cls, cls.__init__):  # type: ignore[misc]
+    extended = [base for base in reversed(cls.__mro__[1:]) if issubclass(base, Frozen)]
+    for thing in (inspect.getmodule(cls), *extended, cls, cls.__init__):  # type: ignore[misc]
         section = re.search(
             r"^(?:Args|Attributes|Options):\n((?:[ ]+.*\n?|\n)+)", inspect.getdoc(thing) or "", re.MULTILINE
         )

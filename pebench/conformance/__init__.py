@@ -7,7 +7,7 @@ one, `cost` prices it, and `movement` says how far training can move it.
 
 from pebench.conformance.contracts import CONTRACTS, Contract
 from pebench.conformance.cost import Cost, costs
-from pebench.conformance.examination import Finding, examine
+from pebench.conformance.examination import Check, Finding, checks, examine
 from pebench.conformance.identities import IDENTITIES
 from pebench.conformance.movement import Moved, Movement, movement
 from pebench.conformance.subject import VOCABULARY, Subject, assert_close, run_forward, subjects
@@ -16,6 +16,7 @@ __all__ = [
     "CONTRACTS",
     "IDENTITIES",
     "VOCABULARY",
+    "Check",
     "Contract",
     "Cost",
     "Finding",
@@ -23,6 +24,7 @@ __all__ = [
     "Movement",
     "Subject",
     "assert_close",
+    "checks",
     "costs",
     "examine",
     "movement",

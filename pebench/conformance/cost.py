@@ -13,6 +13,7 @@ from torch import nn
 
 from pebench.encoding_config import build_encoding
 from pebench.models.decoder import Decoder
+from pebench.models.host import Host
 from pebench.position_encoding import Extrapolation, Geometry, StepRNG, grid, tabulate
 from pebench.randomness import generator
 
@@ -74,7 +75,7 @@ class _Works(NamedTuple):
 
 def _works(name: str, options: Mapping[str, Any], geometry: Geometry, device: str) -> _Works:
     encoding = build_encoding(name, options, geometry)
-    model: nn.Module = Decoder(geometry, 256, encoding, dropout=0.0, seed=0).to(device)
+    model: nn.Module = Decoder(geometry, 256, encoding, Host(), seed=0).to(device)
     positions = grid(geometry.extent)
     rows = max(1, TOKENS // positions.shape[1])
     tokens = torch.randint(256, (rows, positions.shape[1]), generator=generator(0, "cost")).to(device)

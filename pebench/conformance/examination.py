@@ -10,6 +10,41 @@ from pebench.conformance.subject import Subject, subjects
 from pebench.errors import UserError
 
 
+class Check(NamedTuple):
+    """A contract on an encoding in one setting.
+
+    Attributes:
+        contract: raises an AssertionError that says what is wrong. subject: the encoding in its setting.
+    """
+
+    contract: Contract
+    subject: Subject
+
+    def __call__(self) -> None:
+        """
+        Raises:
+            AssertionError: the encoding does not keep the contract.
+        """
+        self.contract(self.subject)
+
+    def __str__(self) -> str:
+        """Its name, for a list of tests."""
+        return f"{self.contract.__name__} ({self.subject})"
+
+
+def checks(name: str, options: Mapping[str, Any] | None = None, device: str = "cpu") -> list[Check]:
+    """Every contract on an encoding in every setting it serves, for a test of one's own:
+    ``@pytest.mark.parametrize("check", checks("mine"), ids=str)``, of which each is called.
+
+    Args:
+        name: as the registry knows it. options: of the encoding. device: to examine it on.
+
+    Raises:
+        UserError: there is no such encoding, or an option is wrong.
+    """
+    return [Check(contract, subject) for subject in subjects(name, options, device) for contract in CONTRACTS]
+
+
 class Finding(NamedTuple):
     """The outcome of one contract.
 
@@ -25,17 +60,14 @@ class Finding(NamedTuple):
 
 def examine(name: str, options: Mapping[str, Any] | None = None, device: str = "cpu") -> Iterator[Finding]:
     """Runs every contract on an encoding in every setting it serves, on a device."""
-    for subject in subjects(name, options, device):
-        kind = "causal" if subject.causal else "bidirectional"
-        setting = f"{subject.axes}-D, {kind}"
-        for contract in CONTRACTS:
-            title = " ".join((contract.__doc__ or contract.__name__).split())
-            yield Finding(title, setting, _fault(contract, subject))
+    for check in checks(name, options, device):
+        title = " ".join((check.contract.__doc__ or check.contract.__name__).split())
+        yield Finding(title, str(check.subject), _fault(check))
 
 
-def _fault(contract: Contract, subject: Subject) -> str | None:
+def _fault(check: Check) -> str | None:
     try:
-        contract(subject)
+        check()
     except AssertionError as error:
         return str(error)
     except UserError as error:

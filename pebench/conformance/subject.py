@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pebench.encoding_config import build_encoding, encoding_class
 from pebench.models.decoder import Decoder
+from pebench.models.host import Host
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, grid, tabulate
 from pebench.randomness import generator
 
@@ -29,6 +30,7 @@ class Subject:
     Attributes:
         name: as the registry knows it. axes: number of position axes. causal: kind of attention.
         options: of the encoding. extent: trained; empty for that of `EXTENTS`. device: it is examined on.
+        host: the kind of model around it. head_dim: channels of a head there, 0 for a share of the width.
     """
 
     name: str
@@ -37,6 +39,12 @@ class Subject:
     options: Mapping[str, Any] = field(default_factory=dict)
     extent: tuple[int, ...] = ()
     device: str = "cpu"
+    host: Host = field(default_factory=Host)
+    head_dim: int = 0
+
+    def __str__(self) -> str:
+        """The setting: axes and kind of attention."""
+        return f"{self.axes}-D, {'causal' if self.causal else 'bidirectional'}"
 
     @property
     def declared(self) -> type[PositionEncoding]:
@@ -46,7 +54,8 @@ class Subject:
     @property
     def geometry(self) -> Geometry:
         """A model of three layers and four heads."""
-        return Geometry(64, 4, 3, self.extent or EXTENTS[self.axes], self.causal)
+        extent = self.extent or EXTENTS[self.axes]
+        return Geometry(64, 4, 3, extent, self.causal, head_dim=self.head_dim)
 
     def encoding(self, layers: int = 3, seed: int = 0) -> PositionEncoding:
         """The encoding, every parameter moved off its initial value: what starts at zero hides mistakes."""
@@ -61,7 +70,7 @@ class Subject:
     def model(self, layers: int = 3) -> Decoder:
         """A model in evaluation mode whose attention is far from uniform."""
         encoding = self.encoding(layers)
-        model = Decoder(encoding.geometry, VOCABULARY, encoding, dropout=0.0, seed=0)
+        model = Decoder(encoding.geometry, VOCABULARY, encoding, self.host, seed=0)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.ndim >= 2 and not name.startswith("encoding."):

@@ -29,7 +29,7 @@ Ids = NDArray[np.unsignedinteger[Any]]
 _BYTES = 256
 _FORMAT = 1
 _END_OF_TEXT = "<|endoftext|>"
-_KNOWN_ENDS = (_END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]")
+KNOWN_ENDS = (_END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]")
 
 
 class TokenizerChoice(Frozen):
@@ -148,18 +148,21 @@ class LibraryTokenizer(Tokenizer):
         inner: the library's object.
         end_of_text: the token between documents.
         fingerprint: of the files that define it.
+        vocabulary_size: ids that the model tells apart, where that is more than there are tokens.
     """
 
-    def __init__(self, inner: Any, end_of_text: str, fingerprint: str) -> None:
+    def __init__(
+        self, inner: Any, end_of_text: str, fingerprint: str, vocabulary_size: int | None = None
+    ) -> None:
         vocabulary: dict[str, int] = inner.get_vocab(with_added_tokens=True)
         inner.encode_special_tokens = True
         inner.no_truncation()
         inner.no_padding()
         self._inner = inner
-        self.vocabulary_size = max(vocabulary.values()) + 1
+        self.vocabulary_size = max(max(vocabulary.values()) + 1, vocabulary_size or 0)
         self.end_of_text_name = end_of_text
         self.end_of_text = vocabulary[end_of_text]
-        self.byte_lengths = _byte_lengths(inner, vocabulary, self.end_of_text)
+        self.byte_lengths = _byte_lengths(inner, vocabulary, self.vocabulary_size, self.end_of_text)
         self.fingerprint = fingerprint
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
@@ -283,7 +286,7 @@ def settle(inner: Any) -> bool:
 
 
 def _end_of_text(inner: Any, path: Path, given: str | None) -> str:
-    names = _KNOWN_ENDS if given is None else (given,)
+    names = KNOWN_ENDS if given is None else (given,)
     found = next((name for name in names if inner.token_to_id(name) is not None), None)
     if found is None:
         hint = (
@@ -301,11 +304,13 @@ def _byte_level(inner: Any) -> Any:
     return inner
 
 
-def _byte_lengths(inner: Any, vocabulary: dict[str, int], end_of_text: int) -> NDArray[np.int64] | None:
+def _byte_lengths(
+    inner: Any, vocabulary: dict[str, int], size: int, end_of_text: int
+) -> NDArray[np.int64] | None:
     """The bytes of each token of a byte-level tokenizer, whose tokens are spelt with one character a byte."""
     if not _keeps_bytes(json.loads(inner.to_str()), vocabulary):
         return None
-    lengths = np.zeros(max(vocabulary.values()) + 1, np.int64)
+    lengths = np.zeros(size, np.int64)
     for token, number in vocabulary.items():
         lengths[number] = len(token)
     for number, token in inner.get_added_tokens_decoder().items():

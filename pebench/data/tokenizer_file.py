@@ -24,6 +24,7 @@ def write_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
             "kind": "tokenizers",
             "end_of_text": tokenizer.end_of_text_name,
             "fingerprint": tokenizer.fingerprint,
+            "vocabulary_size": tokenizer.vocabulary_size,
             "definition": tokenizer.definition(),
         }
     else:
@@ -46,7 +47,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
         inner = Tokenizer.from_str(json.dumps(content["definition"]))
         settle(inner)
-        return LibraryTokenizer(inner, content["end_of_text"], content["fingerprint"])
+        # Files from before there were larger vocabularies than tokens say nothing of them.
+        size = content.get("vocabulary_size")
+        return LibraryTokenizer(inner, content["end_of_text"], content["fingerprint"], size)
     except OSError as error:
         raise UserError(f"the tokenizer file '{path}' cannot be read: {error.strerror}.") from error
     except Exception as error:  # the library raises bare exceptions

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pebench.flat_spec import settings
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow
+from pebench.options import values_before
+from pebench.registry import tasks
 from pebench.scores import default_extrapolation
 from pebench.spec import RunSpec
 
@@ -27,6 +29,8 @@ class Group:
         trained: the trained extent, None where the task has none.
         default: the encoding's default extrapolation, None while no run has finished.
         tuned: the values that were chosen for it, empty where none were.
+        implied: settings of the model that the name of the row leaves out, for another one tells the same
+            rows apart: those that go with ``model.block=llama`` in all rows.
     """
 
     key: str
@@ -37,6 +41,7 @@ class Group:
     trained: tuple[int, ...] | None
     default: str | None
     tuned: str = ""
+    implied: frozenset[str] = frozenset()
 
     @property
     def table(self) -> tuple[str, ...]:
@@ -48,7 +53,11 @@ class Group:
     def label(self) -> str:
         """The name of its row; settings that are not set for it say nothing in it."""
         own = {name: value for name, value in self.settings.items() if value not in ("", "null")}
-        others = [f"{name}={value}" for name, value in own.items() if not _of_task(name)]
+        others = [
+            f"{name}={value}"
+            for name, value in own.items()
+            if not _of_task(name) and name not in self.implied
+        ]
         return f"{self.encoding} [{', '.join(others)}]" if others else self.encoding
 
 
@@ -72,6 +81,10 @@ def group(
     tuned = tuned or {}
     paths = {path for row in tuned.values() for path in row.chosen.settings}
     varied = _varied({key: run.spec for key, run in first.items()}, paths)
+    implied = {
+        task: _implied([varied[key] for key, run in first.items() if run.spec.task.name == task])
+        for task in {run.spec.task.name for run in first.values()}
+    }
     groups = [
         Group(
             key=key,
@@ -82,6 +95,7 @@ def group(
             trained=run.task.trained_extent,
             default=default_extrapolation(run.result) if run.result is not None else None,
             tuned=tuned[key].label if key in tuned else "",
+            implied=implied[run.spec.task.name],
         )
         for key, run in first.items()
     ]
@@ -104,13 +118,33 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
         members = [key for key, spec in first.items() if spec.task.name == task]
         names = sorted({name for key in members for name in flat[key]})
         differing = [name for name in names if len({flat[key].get(name, "") for key in members}) > 1]
+        # Where models are equal, no task is imported.
+        unsaid = _unsaid(task) if any(name.startswith("model.") for name in differing) else {}
         for key in members:
-            varied[key] = {name: flat[key].get(name, "") for name in differing}
+            varied[key] = {name: flat[key].get(name, unsaid.get(name, "")) for name in differing}
     taken = Counter(_name(spec, varied[key]) for key, spec in first.items())
     for key, spec in first.items():
         if taken[_name(spec, varied[key])] > 1:
             varied[key] = {**varied[key], "group": key}
     return varied
+
+
+def _implied(varied: Sequence[Mapping[str, str]]) -> frozenset[str]:
+    """The settings of the model that tell the same rows of a task apart as one before them."""
+    names = sorted((name for name in varied[0] if name.startswith("model.")), key=_block_first)
+    seen: set[tuple[int, ...]] = set()
+    implied: set[str] = set()
+    for name in names:
+        values = [row[name] for row in varied]
+        division = tuple(values.index(value) for value in values)
+        if division in seen:
+            implied.add(name)
+        seen.add(division)
+    return frozenset(implied)
+
+
+def _block_first(name: str) -> tuple[bool, str]:
+    return name != "model.block", name
 
 
 def _is_below(name: str, paths: Iterable[str]) -> bool:
@@ -128,6 +162,15 @@ def _comparable(spec: RunSpec) -> dict[str, str]:
         for name, value in settings(spec).items()
         if not name.startswith(("encoding.", "plugins.")) and name not in ("seed", "task.name", "task.label")
     }
+
+
+def _unsaid(task: str) -> dict[str, str]:
+    """The options of a task's model that specifications leave out and that choose by name, as the block
+    does."""
+    if task not in tasks.origins():
+        return {}
+    before = values_before(tasks.load(task).Model)
+    return {f"model.{name}": value for name, value in before.items() if isinstance(value, str)}
 
 
 def _encoding(spec: RunSpec) -> str:

@@ -1,33 +1,23 @@
-"""A causal Transformer decoder of GPT-2's proportions: pre-LayerNorm, GELU, tied embeddings (Radford et al.
-2019)."""
+"""A causal Transformer decoder: blocks behind norms, and beside residuals, between an embedding of tokens and
+the scores of the next one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pebench.attention.cache import Cache, LayerCache
+from pebench.attention.cache import Cache
 from pebench.attention.encoded_positions import EncodedPositions
-from pebench.attention.self_attention import SelfAttention
+from pebench.models.decoder_block import DecoderBlock, norm
+from pebench.models.host import Host
 from pebench.position_encoding import Geometry, PositionEncoding, Table
 from pebench.randomness import generator
-from pebench.spec import Frozen
-
-SIZES = {
-    "tiny": (128, 4, 4),
-    "mini": (256, 6, 4),
-    "small": (512, 8, 8),
-    "gpt2-small": (768, 12, 12),
-    "gpt2-medium": (1024, 24, 16),
-}
-"""Width, layers and heads by name."""
 
 LOGITS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}
 """Numbers in a chunk of logits, by device: at a large vocabulary all logits of a batch would be most of its
@@ -38,73 +28,28 @@ LOGITS_AT_ONCE_COMPILED = 1 << 31
 that are not computed twice, and takes no more memory."""
 
 
-class DecoderOptions(Frozen):
-    """Options of the decoder.
-
-    Attributes:
-        size: gives width, layers and heads where these are not given.
-        width, layers, heads: override the size.
-        dropout: on the embeddings and on both residual branches.
-    """
-
-    size: Literal["tiny", "mini", "small", "gpt2-small", "gpt2-medium"] = "tiny"
-    width: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    layers: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    heads: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    def geometry(self, extent: int) -> Geometry:
-        """Geometry of a decoder trained on so many tokens.
-
-        Raises:
-            ValueError: the width does not divide into the heads.
-        """
-        width, layers, heads = SIZES[self.size]
-        return Geometry(self.width or width, self.heads or heads, self.layers or layers, (extent,))
-
-
-class DecoderBlock(nn.Module):
-    """Attention and a two-layer perceptron, each behind a norm and beside a residual."""
-
-    def __init__(self, geometry: Geometry, layer: int, dropout: float) -> None:
-        super().__init__()
-        width = geometry.width
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = SelfAttention(geometry, layer)
-        self.perceptron_norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, hidden: Tensor, here: EncodedPositions, cache: LayerCache | None) -> Tensor:
-        """(B, N, D) to (B, N, D); see `SelfAttention.forward` for the rest."""
-        attended = self.attention(self.attention_norm(hidden), here, cache)
-        hidden = hidden + self.dropout(attended)
-        inner = F.gelu(self.expand(self.perceptron_norm(hidden)), approximate="tanh")
-        out: Tensor = hidden + self.dropout(self.contract(inner))
-        return out
-
-
 class Decoder(nn.Module):
     """A language model around a position encoding."""
 
     def __init__(
-        self, geometry: Geometry, vocabulary_size: int, encoding: PositionEncoding, dropout: float, seed: int
+        self, geometry: Geometry, vocabulary_size: int, encoding: PositionEncoding, host: Host, seed: int
     ) -> None:
         """
         Args:
             geometry: sizes. vocabulary_size: tokens there are.
             encoding: the encoding, already initialised.
-            dropout: on the embeddings and on both residual branches.
+            host: kind of its blocks.
             seed: decides every weight that is not the encoding's, whatever the encoding is.
         """
         super().__init__()
         self.geometry = geometry
         self.token_embedding = nn.Embedding(vocabulary_size, geometry.width)
-        self.dropout = nn.Dropout(dropout)
-        blocks = nn.ModuleList(DecoderBlock(geometry, layer, dropout) for layer in range(geometry.layers))
+        self.dropout = nn.Dropout(host.dropout)
+        blocks = nn.ModuleList(DecoderBlock(geometry, layer, host) for layer in range(geometry.layers))
         self.blocks = cast("Sequence[DecoderBlock]", blocks)
-        self.final_norm = nn.LayerNorm(geometry.width)
+        self.final_norm = norm(geometry.width, host.layout(geometry))
+        self.head = None if host.tied else nn.Linear(geometry.width, vocabulary_size, bias=False)
+        self.logit_softcap = host.logit_softcap
         initialise(self, geometry.layers, seed)
         self.encoding = encoding
 
@@ -137,7 +82,9 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, vocabulary) scores of the next token, from (…, D) hidden states."""
-        return F.linear(hidden, self.token_embedding.weight)
+        scores = F.linear(hidden, (self.head or self.token_embedding).weight)
+        cap = self.logit_softcap
+        return scores if cap is None else cap * (scores / cap).tanh()
 
     def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Negative log-likelihoods in nats, (B, N) float32, of the (B, N) targets; never all logits at

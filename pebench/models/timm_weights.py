@@ -49,6 +49,11 @@ class TimmModel(NamedTuple):
         """As a user writes it."""
         return TIMM + self.name
 
+    @property
+    def label(self) -> str:
+        """How tables call it."""
+        return self.reference
+
 
 @functools.cache
 def timm_model(reference: str) -> TimmModel:

@@ -58,10 +58,14 @@ def load_finished(folder: RunFolder, device: torch.device, step: int | None = No
     _restore(task, folder)
     encoding = encoding_of(spec, task)
     model = task.build(encoding, spec.seed)
-    try:
-        model.load_state_dict(load_file(weights))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{weights} cannot be read: {str(error).splitlines()[0].rstrip('.:')}.") from error
+    if spec.keeps_weights:
+        try:
+            model.load_state_dict(load_file(weights))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0].rstrip(".:")
+            raise UserError(f"{weights} cannot be read: {reason}.") from error
+    else:
+        _take_published(folder, spec, model)
     return FinishedRun(folder, spec, task, model.to(device).eval().requires_grad_(False))
 
 
@@ -78,8 +82,21 @@ def require_weights(folder: RunFolder) -> None:
         raise UserError(
             f"run '{folder.run_id}' diverged at step {result.diverged_at}: its weights are no model."
         )
-    if not folder.weights.is_file():
+    if folder.spec().keeps_weights and not folder.weights.is_file():
         raise UserError(f"run '{folder.run_id}' has no weights: {folder.weights} is not there.")
+
+
+def _take_published(folder: RunFolder, spec: RunSpec, model: nn.Module) -> None:
+    """Gives a model the weights of the published one that the run evaluated.
+
+    Raises:
+        UserError: they are not there any more, or have changed.
+    """
+    from pebench.running.warm_start import load_start, start_of_run
+
+    start = start_of_run(folder.path.parent, spec.start)
+    assert start is not None
+    load_start(start, spec, model)
 
 
 def _kept_weights(folder: RunFolder, step: int | None) -> Path:

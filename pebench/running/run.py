@@ -33,7 +33,13 @@ from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
 from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.train import Progress, train
-from pebench.running.warm_start import check_vocabulary, describe_task, load_start, start_of_run
+from pebench.running.warm_start import (
+    check_vocabulary,
+    describe_task,
+    load_start,
+    start_of_run,
+    take_over_tokenizer,
+)
 from pebench.scores import evaluation_name, score_name
 from pebench.spec import RunSpec
 from pebench.store import Cost, CurvePoint, Point, Result, RunFolder, Score
@@ -184,8 +190,7 @@ class _Run:
         load_plugins(self.folder, self.spec)
         task = build_task(self.spec)
         start = start_of_run(self.folder.path.parent, self.spec.start)
-        if isinstance(start, RunFolder):
-            task.inherit(start.path)
+        take_over_tokenizer(task, start)
         fingerprints = task.prepare()
         record = describe_task(task, fingerprints, start)
         check_vocabulary(start, record.vocabulary)
@@ -397,7 +402,8 @@ class _Run:
             scores=tuple(scores),
             cost=Cost(**cost, evaluations=tuple(evaluated.costs)),
         )
-        self._keep_weights(self.folder.weights, model, state)
+        if self.spec.keeps_weights:
+            self._keep_weights(self.folder.weights, model, state)
         if self.spec.train.looks and not diverged:
             self._add_to_curve(task, state, evaluated)
         self._say_step(state.step)

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pebench.encoding_config import same_encoding
 from pebench.errors import UserError
-from pebench.models.timm_weights import TimmModel, timm_model, trained_weights
+from pebench.models.timm_weights import TimmModel, trained_weights
 from pebench.position_encoding import PositionEncoding
-from pebench.running.finished import require_weights
+from pebench.pretrained.hf_model import HfModel
+from pebench.pretrained.published import Published, published_model
+from pebench.running.finished import load_finished, require_weights
 from pebench.spec import PluginConfig, RunSpec, Start
 from pebench.store import RunFolder
 from pebench.task import AnyTask
@@ -32,15 +35,35 @@ class StartMissing(UserError):
     """The run to start from has no weights, and gets none by waiting."""
 
 
-def start_of_run(runs: Path, start: Start | None) -> RunFolder | TimmModel | None:
+def start_of_run(runs: Path, start: Start | None) -> RunFolder | Published | None:
     """What a run starts from, ready for use; None for initial weights.
 
     Raises:
         StartMissing: see `start_folder`.
+        UserError: it cannot be had, or has changed.
     """
     if start is None:
         return None
-    return start_folder(runs, start) if start.is_run else timm_model(start.run)
+    if start.is_run:
+        return start_folder(runs, start)
+    found = published_model(start.run)
+    if isinstance(found, HfModel) and found.source.digest != start.digest:
+        raise UserError(
+            f"the files of '{start.run}' have changed since this run was asked for: ask for it again."
+        )
+    return found
+
+
+def take_over_tokenizer(task: AnyTask, start: RunFolder | Published | None) -> None:
+    """Gives a task what its start reads text with.
+
+    Raises:
+        UserError: it cannot be read, or the task reads none.
+    """
+    if isinstance(start, RunFolder):
+        task.inherit(start.path)
+    elif isinstance(start, HfModel):
+        task.inherit(start.tokenizer_folder())
 
 
 def start_folder(runs: Path, start: Start) -> RunFolder:
@@ -60,7 +83,7 @@ def start_folder(runs: Path, start: Start) -> RunFolder:
     return folder
 
 
-def check_vocabulary(folder: RunFolder | TimmModel | None, vocabulary: str | None) -> None:
+def check_vocabulary(folder: RunFolder | Published | None, vocabulary: str | None) -> None:
     """Refuses data whose tokens mean something else to the weights.
 
     Args:
@@ -70,18 +93,25 @@ def check_vocabulary(folder: RunFolder | TimmModel | None, vocabulary: str | Non
     Raises:
         UserError: the vocabularies differ.
     """
-    if not isinstance(folder, RunFolder):
+    if folder is None or isinstance(folder, TimmModel):
         return
-    trained = task_record(folder.spec(), folder.provenance()).vocabulary
+    trained: str | None
+    if isinstance(folder, HfModel):
+        trained, name = folder.tokenizer.fingerprint, f"'{folder.label}'"
+        if vocabulary is None:
+            raise UserError(f"{name} reads text, and this task has tokens of its own.")
+    else:
+        trained = task_record(folder.spec(), folder.provenance()).vocabulary
+        name = f"run '{folder.run_id}'"
     if trained is not None and vocabulary not in (None, trained):
         raise UserError(
-            f"run '{folder.run_id}' was trained with another tokenizer than this one: leave the option "
+            f"{name} was trained with another tokenizer than this one: leave the option "
             "'tokenizer' out to take over the one of that run."
         )
 
 
 def describe_task(
-    task: AnyTask, fingerprints: dict[str, str], start: RunFolder | TimmModel | None
+    task: AnyTask, fingerprints: dict[str, str], start: RunFolder | Published | None
 ) -> TaskRecord:
     """The record of a task that is ready.
 
@@ -93,6 +123,8 @@ def describe_task(
     trained: tuple[int, ...] | None = task.trained_extent()
     if isinstance(start, TimmModel) and not task.trains:
         trained = start.image
+    elif isinstance(start, HfModel) and not task.trains:
+        trained = start.geometry.extent
     elif isinstance(start, RunFolder) and not task.trains:
         result = start.result()
         alike = result is not None and result.extent_unit == task.extent_unit
@@ -108,7 +140,7 @@ class Loaded(NamedTuple):
     """The weights of another run, taken over.
 
     Attributes:
-        digest: SHA-256 of the file that they came from.
+        digest: SHA-256 of the file that they came from, or the commit.
         anew: names of the encoding's parameters that begin anew, for that run has no such weights.
         dropped: names of that run's encoding's parameters that this one has no use for.
         refitted: names of those that were made for this run's extent of that one's.
@@ -127,7 +159,7 @@ class Loaded(NamedTuple):
         return "; ".join(parts)
 
 
-def load_start(start: RunFolder | TimmModel, spec: RunSpec, model: nn.Module) -> Loaded:
+def load_start(start: RunFolder | Published, spec: RunSpec, model: nn.Module) -> Loaded:
     """Gives a model the weights of a finished run, or published ones: all that are not the encoding's, and of
     its own those that agree in name and shape, which in a run with the same encoding is all of them.
 
@@ -148,7 +180,7 @@ def load_start(start: RunFolder | TimmModel, spec: RunSpec, model: nn.Module) ->
         anew = (*anew, HEAD)
     own = model.state_dict()
     refitted: tuple[str, ...] = ()
-    if isinstance(start, RunFolder) and spec.start is not None and not converts:
+    if not isinstance(start, TimmModel) and spec.start is not None and not converts:
         weights, refitted = _refitted(model, weights, spec.start.extent)
     fits = {name for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
     free = {name for name in own.keys() | weights.keys() if name.startswith(anew)}
@@ -178,10 +210,16 @@ def _refitted(
     return others | found, tuple(changed)
 
 
-def _weights(start: RunFolder | TimmModel) -> tuple[Mapping[str, Tensor], str, str, PluginConfig]:
+def _weights(start: RunFolder | Published) -> tuple[Mapping[str, Tensor], str, str, PluginConfig]:
     """The weights, their SHA-256, how messages call where they come from, and the encoding that they had."""
     if isinstance(start, TimmModel):
         return *trained_weights(start), start.reference, start.encoding
+    if isinstance(start, HfModel):
+        return start.weights(), start.fingerprint, start.label, start.encoding
+    spec = start.spec()
+    if spec.start is not None and not spec.keeps_weights:
+        found = load_finished(start, torch.device("cpu")).model.state_dict()
+        return found, spec.start.identity, start.run_id, spec.encoding
     try:
         digest = hashlib.sha256(start.weights.read_bytes()).hexdigest()
         return load_file(start.weights), digest, start.run_id, start.spec().encoding

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pebench.errors import UserError, unknown
+from pebench.errors import UserError, shown, unknown
 
 if TYPE_CHECKING:
-    from pebench.models.timm_weights import TimmModel
+    from pebench.pretrained.published import Published
     from pebench.spec import RunSpec
 
 PLACES = ("encoding", "task", "model", "train")
@@ -25,8 +25,8 @@ class Cell:
     Attributes:
         encoding, task: names.
         options: what was written for each of `PLACES`; it is never changed in place.
-        start: the cell whose weights it begins with, the id of a run, or ``timm:`` and the name of a model;
-            None for initial weights.
+        start: the cell whose weights it begins with, the id of a run, or ``timm:`` or ``hf:`` and a published
+            model; None for initial weights.
     """
 
     encoding: str
@@ -39,7 +39,8 @@ class Cell:
         return replace(self, options={**self.options, place: merged(self.options.get(place, {}), values)})
 
     def with_value(self, path: str, value: Any) -> Cell:
-        """The cell with one option set by its dotted path, as ``train.learning_rate``.
+        """The cell with one option set by its dotted path, as ``train.learning_rate``; or with several, by
+        the ``model`` or ``train`` that they belong to and a mapping of them.
 
         Raises:
             UserError: the path does not begin with one of `PLACES`, or names no option.
@@ -47,6 +48,10 @@ class Cell:
         place, *keys = path.split(".")
         if place not in PLACES:
             raise unknown("place", path, [f"{known}.…" for known in PLACES])
+        if path in ("model", "train"):
+            if not isinstance(value, Mapping):
+                raise UserError(f"'{path}' takes 'option: value', not {shown(value)}.")
+            return self.updated(path, value)
         if not keys or not all(keys):
             raise UserError(f"'{path}' names no option: write '{place}.option'.")
         for key in reversed(keys):
@@ -82,7 +87,7 @@ class Cell:
         from pebench.store import runs_folder
 
         before = self.start.chain(seed, runs) if isinstance(self.start, Cell) else []
-        start: RunSpec | TimmModel | None = before[-1] if before else None
+        start: RunSpec | Published | None = before[-1] if before else None
         if isinstance(self.start, str):
             start = start_named(runs or runs_folder(), self.start)
         own = resolve(

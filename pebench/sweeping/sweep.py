@@ -12,12 +12,14 @@
       - &text {language-modeling: {extent: 128}}
       - {question-answering: {extent: 128}, from: *text}      # begins with the weights of that cell
       - {question-answering: {data: squad}, from: {run: rope-3f2a}}               # or of any run
+      - {retrieval: {}, from: hf:models/smollm}        # or of a published model; its encoding is 'own'
       - {language-modeling: {}, from: {language-modeling: {}, encoding: rope}}    # converted from RoPE
     seeds: 3                          # a number of seeds, or a list of them
     model: {size: tiny}
     train: {steps: 300}
     grid:                             # every combination of these values
       train.learning_rate: [1e-3, 3e-4]
+      model: [{block: gpt2}, {block: llama, qk_norm: true}]
     tune:                             # settings that are chosen for each encoding, by trials
       settings: {train.learning_rate: [1e-3, 3e-3, 1e-2]}
     baseline: rope                    # what the others are compared with
@@ -47,7 +49,7 @@ from pebench.options import validated
 from pebench.plugin_ref import split
 from pebench.registry import load_plugin
 from pebench.running.execution import Execution
-from pebench.spec import Frozen, RunSpec
+from pebench.spec import PUBLISHED, Frozen, RunSpec
 from pebench.store import SweepRecord
 from pebench.sweeping import yaml_file
 from pebench.sweeping.cell import Cell
@@ -66,7 +68,7 @@ _OVERRIDES = ("model", "train")
 
 
 class StartRun(Frozen):
-    """A finished run by its id or by enough of its beginning, or ``timm:`` and the name of a model."""
+    """A finished run by its id or enough of its beginning, or ``timm:`` or ``hf:`` and a published model."""
 
     run: str
 
@@ -76,8 +78,8 @@ class Entry(Frozen):
 
     It is written as ``name``, as ``{name: {option: value}}``, or as ``{name: …, train: …, model: …}`` where
     the training or the model of its cells differs from that of the sweep. A task may have ``from`` beside it,
-    another such task or ``{run: ID}``, with whose weights its cells begin; beside that task ``encoding`` may
-    name another encoding than the cell's, from which the cell is converted.
+    another such task, ``{run: ID}`` or a published model, with whose weights its cells begin; beside that
+    task ``encoding`` may name another encoding than the cell's, from which the cell is converted.
 
     Attributes:
         name, options: as the registry and the plugin know them.
@@ -116,7 +118,9 @@ class Entry(Frozen):
                 f"'encoding', not {written}"
             )
         start = value.get("from")
-        if isinstance(start, Mapping) and "run" in start:
+        if isinstance(start, str) and start.startswith(PUBLISHED):
+            start = StartRun(run=start)
+        elif isinstance(start, Mapping) and "run" in start:
             start = StartRun.model_validate(start)
         elif start is not None:
             start = Entry.model_validate(start)
@@ -251,7 +255,7 @@ def with_values(cell: Cell, values: Mapping[str, Any]) -> Cell:
 
 def _with_value(cell: Cell, path: str, value: Any) -> Cell:
     """The cell with a value of the grid; those for the encoding and the model hold for its start as well."""
-    if isinstance(cell.start, Cell) and path.startswith(("encoding.", "model.")):
+    if isinstance(cell.start, Cell) and path.partition(".")[0] in ("encoding", "model"):
         cell = replace(cell, start=_with_value(cell.start, path, value))
     return cell.with_value(path, value)
 

@@ -18,6 +18,7 @@ from pebench.encoding_config import build_encoding
 from pebench.encodings.alibi import slopes
 from pebench.models.decoder import Decoder
 from pebench.models.generation import generate
+from pebench.models.host import Host
 from pebench.position_encoding import Bias, Dense, Extrapolation, Factored, Geometry
 from pebench.randomness import generator
 from pebench.registry import encodings
@@ -171,7 +172,7 @@ def test_a_long_bias_by_position_takes_flex(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", ["rope", "alibi", "t5", "cope", "fox", "seqpe"])
 def test_the_cache_changes_no_text(name: str) -> None:
     geometry = Geometry(64, 4, 3, (24,))
-    model = Decoder(geometry, VOCABULARY, build_encoding(name, {}, geometry), 0.0, 0).eval().cuda()
+    model = Decoder(geometry, VOCABULARY, build_encoding(name, {}, geometry), Host(), 0).eval().cuda()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if parameter.ndim >= 2 and not key.startswith("encoding."):

@@ -56,6 +56,17 @@ _ENVIRONMENT = ("pebench", "commit", "dirty", "python", "device", "cuda", "threa
 
 def report(board: Board) -> str:
     """The text of the file, the same for the same runs."""
+    return page(board, _sentences(board), [chapter for make in CHAPTERS for chapter in make(board)])
+
+
+def page(board: Board, sentences: Sequence[str], chapters: Sequence[Chapter]) -> str:
+    """A page about a sweep.
+
+    Args:
+        board: its results.
+        sentences: what came out, a paragraph each.
+        chapters: from top to bottom; those of `report` are made by `CHAPTERS`.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -71,12 +82,11 @@ def report(board: Board) -> str:
     loader = environment.loader
     assert loader is not None
     style, script = (loader.get_source(environment, f"page.{kind}")[0] for kind in ("css", "js"))
-    chapters = [chapter for make in CHAPTERS for chapter in make(board)]
     drawn = any(isinstance(block, Chart) for chapter in chapters for block in chapter.blocks)
     text = environment.get_template("report.html.jinja").render(
         name=board.collection.sweep.name,
         finished=_finished(board),
-        sentences=_sentences(board),
+        sentences=sentences,
         warnings=board.collection.warnings,
         chapters=chapters,
         style=style,

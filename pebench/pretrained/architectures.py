@@ -1,0 +1,398 @@
+"""The architectures of transformers that are decoders here: what their configurations say, and their weights'
+names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from pebench.errors import UserError, join_and, shown
+from pebench.plugin_ref import ExtrapolationRef, PluginRef
+from pebench.pretrained.weight_names import (
+    Entry,
+    HeadShape,
+    by_head,
+    ordered,
+    pairs_side_by_side,
+    same,
+    separate,
+    transposed,
+)
+
+Options = dict[str, Any]
+
+ACTIVATIONS = {
+    "gelu_new": "gelu-tanh",
+    "gelu_pytorch_tanh": "gelu-tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+"""Names of transformers, and ours."""
+
+MAPS = {"linear": "pi", "dynamic": "dynamic", "yarn": "yarn", "llama3": "llama3", "longrope": "longrope"}
+"""Names of transformers for frequency maps, and ours."""
+
+_HARMLESS = {
+    *("architectures", "model_type", "transformers_version", "_name_or_path", "dtype", "torch_dtype"),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
+    *("use_cache", "initializer_range", "id2label", "label2id", "problem_type", "task_specific_params"),
+    *("attention_dropout", "hidden_dropout", "classifier_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop"),
+    *("output_attentions", "output_hidden_states", "return_dict", "is_decoder", "vocab_size"),
+    *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
+    *("summary_use_proj", "n_ctx", "reorder_and_upcast_attn", "pretraining_tp", "is_llama_config"),
+    *(
+        "rope_interleaved",
+        "transformers.js_config",
+        "max_window_layers",
+        "auto_map",
+        "chunk_size_feed_forward",
+    ),
+    *("rope_theta", "rope_scaling", "rotary_pct", "rotary_emb_base", "partial_rotary_factor"),
+}
+"""Settings that change no logit of a model that is evaluated, or that transformers has read into others."""
+
+
+class Architecture(NamedTuple):
+    """One of transformers' models.
+
+    Attributes:
+        kind: its ``model_type``.
+        name: of its class.
+        prefix: before the names of all weights but the head's; some files leave it out.
+        head: name of the weights that score the next token.
+        followed: settings of its configuration that `options`, `encoding` and `entries` follow.
+        options: of the model here.
+        encoding: of the model.
+        entries: its weights, given our options and how many channels of a head turn.
+        buffers: ends of the names of tensors in its files that are no weights.
+    """
+
+    kind: str
+    name: str
+    prefix: str
+    head: str
+    followed: frozenset[str]
+    options: Callable[[Any], Options]
+    encoding: Callable[[Any], PluginRef]
+    entries: Callable[[Options, int], Iterator[Entry]]
+    buffers: tuple[str, ...] = ()
+
+
+def architecture_of(config: Any, label: str) -> Architecture:
+    """The architecture of a configuration.
+
+    Args:
+        config: as transformers reads it. label: what the model is called.
+
+    Raises:
+        UserError: there is none such here.
+    """
+    found = ARCHITECTURES.get(config.model_type)
+    if found is None:
+        raise UserError(
+            f"'{label}' is a model '{config.model_type}', which cannot be followed here: take one of "
+            f"{join_and(ARCHITECTURES)}."
+        )
+    return found
+
+
+def refuse_unfollowed(config: Any, architecture: Architecture, label: str) -> None:
+    """
+    Args:
+        config: as transformers reads it. architecture: of it. label: what the model is called.
+
+    Raises:
+        UserError: it says something that changes the logits and that no model here does.
+    """
+    usual = type(config)().to_dict()
+    for name, value in config.to_dict().items():
+        if name in architecture.followed or name in _HARMLESS or name.startswith("_"):
+            continue
+        if value != usual.get(name) and value not in (None, False):
+            raise UserError(
+                f"the configuration of '{label}' says {name}={shown(value)}, which no model here follows."
+            )
+
+
+def extrapolation_of(config: Any, label: str) -> ExtrapolationRef | None:
+    """The frequency map that a model was trained with, None for plain RoPE.
+
+    Raises:
+        UserError: there is none such here.
+    """
+    rope = dict(getattr(config, "rope_parameters", None) or {})
+    kind = rope.pop("rope_type", "default")
+    for done in ("rope_theta", "partial_rotary_factor", "type"):
+        rope.pop(done, None)
+    if kind == "default":
+        return None
+    if kind not in MAPS:
+        raise UserError(
+            f"'{label}' has RoPE of the type '{kind}', which no frequency map here is: {join_and(MAPS)} are."
+        )
+    given = {name: value for name, value in rope.items() if value is not None}
+    original = given.get("original_max_position_embeddings")
+    if kind in ("yarn", "longrope") and "factor" not in given and original:
+        given["factor"] = config.max_position_embeddings / original
+    return {MAPS[kind]: given}
+
+
+def _gpt2_options(config: Any) -> Options:
+    return {
+        "block": "gpt2",
+        "width": config.n_embd,
+        "layers": config.n_layer,
+        "heads": config.n_head,
+        "inner": config.n_inner or 4 * config.n_embd,
+        "activation": _activation(config.activation_function),
+        "norm_epsilon": config.layer_norm_epsilon,
+        "tied": config.tie_word_embeddings,
+    }
+
+
+def _gpt2_entries(options: Options, turning: int) -> Iterator[Entry]:
+    yield same("token_embedding.weight", "transformer.wte.weight")
+    yield same("encoding.rows", "transformer.wpe.weight")
+    for layer in range(options["layers"]):
+        here, there = f"blocks.{layer}", f"transformer.h.{layer}"
+        yield from _norm(f"{here}.attention_norm", f"{there}.ln_1")
+        yield from _norm(f"{here}.perceptron_norm", f"{there}.ln_2")
+        for ours, theirs in (
+            ("attention.input", "attn.c_attn"),
+            ("attention.output", "attn.c_proj"),
+            ("expand", "mlp.c_fc"),
+            ("contract", "mlp.c_proj"),
+        ):
+            yield transposed(f"{here}.{ours}.weight", f"{there}.{theirs}.weight")
+            yield same(f"{here}.{ours}.bias", f"{there}.{theirs}.bias")
+    yield from _norm("final_norm", "transformer.ln_f")
+    yield from _head(options, "lm_head.weight")
+
+
+def _neox_options(config: Any) -> Options:
+    return {
+        "block": "gpt2",
+        "width": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "inner": config.intermediate_size,
+        "activation": _activation(config.hidden_act),
+        "attention_bias": "all" if config.attention_bias else "none",
+        "norm_epsilon": config.layer_norm_eps,
+        "parallel": config.use_parallel_residual,
+        "tied": config.tie_word_embeddings,
+    }
+
+
+def _neox_entries(options: Options, turning: int) -> Iterator[Entry]:
+    heads = options["heads"]
+    shape = HeadShape(heads, heads, pairs_side_by_side(options["width"] // heads, turning))
+    biased = options["attention_bias"] != "none"
+    yield same("token_embedding.weight", "gpt_neox.embed_in.weight")
+    for layer in range(options["layers"]):
+        here, there = f"blocks.{layer}", f"gpt_neox.layers.{layer}"
+        yield from _norm(f"{here}.attention_norm", f"{there}.input_layernorm")
+        yield from _norm(f"{here}.perceptron_norm", f"{there}.post_attention_layernorm")
+        for part in _parts(biased):
+            yield by_head(
+                f"{here}.attention.input.{part}", f"{there}.attention.query_key_value.{part}", shape
+            )
+            yield same(f"{here}.attention.output.{part}", f"{there}.attention.dense.{part}")
+        for part in ("weight", "bias"):
+            yield same(f"{here}.expand.{part}", f"{there}.mlp.dense_h_to_4h.{part}")
+            yield same(f"{here}.contract.{part}", f"{there}.mlp.dense_4h_to_h.{part}")
+    yield from _norm("final_norm", "gpt_neox.final_layer_norm")
+    yield from _head(options, "embed_out.weight")
+
+
+def _llama_options(config: Any) -> Options:
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return {
+        "block": "llama",
+        "width": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "head_dim": width,
+        "key_value_heads": config.num_key_value_heads,
+        "inner": config.intermediate_size,
+        "activation": _activation(config.hidden_act),
+        "attention_bias": "all" if getattr(config, "attention_bias", False) else "none",
+        "perceptron_bias": getattr(config, "mlp_bias", False),
+        "norm_epsilon": config.rms_norm_eps,
+        "qk_norm": False,
+        "windows": _windows(config),
+        "tied": config.tie_word_embeddings,
+    }
+
+
+def _qwen2_options(config: Any) -> Options:
+    return _llama_options(config) | {"attention_bias": "inputs"}
+
+
+def _qwen3_options(config: Any) -> Options:
+    return _llama_options(config) | {"qk_norm": True}
+
+
+def _windows(config: Any) -> list[int | None]:
+    """The window of each layer, empty where every layer sees all."""
+    size = getattr(config, "sliding_window", None)
+    if not size or not getattr(config, "use_sliding_window", True):
+        return []
+    kinds = getattr(config, "layer_types", None)
+    found = [size] if kinds is None else [size if kind == "sliding_attention" else None for kind in kinds]
+    return found if any(found) else []
+
+
+def _llama_entries(options: Options, turning: int) -> Iterator[Entry]:
+    order = pairs_side_by_side(options["head_dim"], turning)
+    shape = HeadShape(options["heads"], options["key_value_heads"], order)
+    inputs = _parts(options["attention_bias"] != "none")
+    yield same("token_embedding.weight", "model.embed_tokens.weight")
+    for layer in range(options["layers"]):
+        here, there = f"blocks.{layer}", f"model.layers.{layer}"
+        yield same(f"{here}.attention_norm.weight", f"{there}.input_layernorm.weight")
+        yield same(f"{here}.perceptron_norm.weight", f"{there}.post_attention_layernorm.weight")
+        here, there = f"{here}.attention", f"{there}.self_attn"
+        for part in inputs:
+            query, key, value = (f"{there}.{letter}_proj.{part}" for letter in "qkv")
+            yield separate(f"{here}.input.{part}", (query, key, value), shape)
+        for part in _parts(options["attention_bias"] == "all"):
+            yield same(f"{here}.output.{part}", f"{there}.o_proj.{part}")
+        for ours, theirs in (("query", "q"), ("key", "k")) if options["qk_norm"] else ():
+            yield ordered(f"{here}.{ours}_norm.weight", f"{there}.{theirs}_norm.weight", order)
+        here, there = f"blocks.{layer}", f"model.layers.{layer}.mlp"
+        for part in _parts(options["perceptron_bias"]):
+            for ours, theirs in (("gate", "gate_proj"), ("expand", "up_proj"), ("contract", "down_proj")):
+                yield same(f"{here}.{ours}.{part}", f"{there}.{theirs}.{part}")
+    yield same("final_norm.weight", "model.norm.weight")
+    yield from _head(options, "lm_head.weight")
+
+
+def _parts(biased: bool) -> tuple[str, ...]:
+    """The tensors of a projection."""
+    return ("weight", "bias") if biased else ("weight",)
+
+
+def _rope(config: Any) -> PluginRef:
+    """RoPE, in every layer or in those that a pattern says."""
+    written = config.rope_parameters
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    share = written.get("partial_rotary_factor", 1.0)
+    if share not in (None, 1.0) and config.model_type != "gpt_neox":
+        raise UserError(f"a partial_rotary_factor of {share} is followed in GPT-NeoX alone.")
+    turning = int(width * (1.0 if share is None else share))
+    options: Options = {"base": float(written["rope_theta"])}
+    if turning < width:
+        options["rotated"] = turning / width
+    rope: PluginRef = {"rope": options} if turning else "none"
+    turns = getattr(config, "no_rope_layers", None)
+    if not turns or all(turns):
+        return rope
+    if not any(turns):
+        return "none"
+    return {"layers": _pattern(options, [bool(one) for one in turns])}
+
+
+def _pattern(options: Options, turns: list[bool]) -> list[PluginRef]:
+    """The shortest pattern that goes on as the layers do."""
+    period = next(
+        count
+        for count in range(2, len(turns) + 1)
+        if all(one == turns[layer % count] for layer, one in enumerate(turns))
+    )
+    found: list[PluginRef] = []
+    for one, run in itertools.groupby(turns[:period]):
+        times = {"times": count} if (count := len(list(run))) > 1 else {}
+        found.append({"rope": options, **times} if one else {"none": {}, **times})
+    return found
+
+
+def _norm(ours: str, theirs: str) -> Iterator[Entry]:
+    for part in ("weight", "bias"):
+        yield same(f"{ours}.{part}", f"{theirs}.{part}")
+
+
+def _head(options: Options, theirs: str) -> Iterator[Entry]:
+    if not options["tied"]:
+        yield same("head.weight", theirs)
+
+
+def _activation(name: str) -> str:
+    if name not in ACTIVATIONS:
+        raise UserError(f"the activation '{name}' is none of those here: {join_and(ACTIVATIONS)} are.")
+    return ACTIVATIONS[name]
+
+
+def _of_llama(
+    kind: str,
+    name: str,
+    options: Callable[[Any], Options] = _llama_options,
+    further: frozenset[str] = frozenset(),
+) -> Architecture:
+    """An architecture with Llama's blocks."""
+    return Architecture(
+        kind=kind,
+        name=name,
+        prefix="model.",
+        head="lm_head.weight",
+        followed=frozenset(
+            {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"}
+            | {"intermediate_size", "hidden_act", "rms_norm_eps", "attention_bias", "tie_word_embeddings"}
+            | {"max_position_embeddings", "rope_parameters"}
+        )
+        | further,
+        options=options,
+        encoding=_rope,
+        entries=_llama_entries,
+        buffers=(".rotary_emb.inv_freq",),
+    )
+
+
+_WINDOWS = frozenset({"sliding_window", "use_sliding_window", "layer_types"})
+
+_ALL = (
+    _of_llama("llama", "LlamaForCausalLM", further=frozenset({"mlp_bias"})),
+    _of_llama("mistral", "MistralForCausalLM", further=frozenset({"sliding_window"})),
+    _of_llama("qwen2", "Qwen2ForCausalLM", _qwen2_options, _WINDOWS),
+    _of_llama("qwen3", "Qwen3ForCausalLM", _qwen3_options, _WINDOWS),
+    _of_llama(
+        "smollm3",
+        "SmolLM3ForCausalLM",
+        further=_WINDOWS | {"mlp_bias", "no_rope_layers", "no_rope_layer_interval"},
+    ),
+    Architecture(
+        kind="gpt2",
+        name="GPT2LMHeadModel",
+        prefix="transformer.",
+        head="lm_head.weight",
+        followed=frozenset(
+            {"n_embd", "n_layer", "n_head", "n_inner", "n_positions", "activation_function"}
+            | {"layer_norm_epsilon", "tie_word_embeddings"}
+        ),
+        options=_gpt2_options,
+        encoding=lambda config: "learned",
+        entries=_gpt2_entries,
+        buffers=(".attn.bias", ".attn.masked_bias"),
+    ),
+    Architecture(
+        kind="gpt_neox",
+        name="GPTNeoXForCausalLM",
+        prefix="gpt_neox.",
+        head="embed_out.weight",
+        followed=frozenset(
+            {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"}
+            | {"layer_norm_eps", "use_parallel_residual", "tie_word_embeddings", "attention_bias"}
+            | {"max_position_embeddings", "rope_parameters"}
+        ),
+        options=_neox_options,
+        encoding=_rope,
+        entries=_neox_entries,
+        buffers=(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
+    ),
+)
+
+ARCHITECTURES = {each.kind: each for each in _ALL}
+"""All that can be followed, by their ``model_type``."""

@@ -1,0 +1,359 @@
+"""Runs that start from language models of transformers, by the command line and by sweeps."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pretrained_folders as folders
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import pebench
+from pebench.cli import main
+from pebench.errors import UserError
+from pebench.models.decoder import Decoder
+from pebench.models.generation import generate
+from pebench.position_encoding import Extrapolation
+from pebench.pretrained.hf_model import hf_model
+from pebench.resolve import resolve
+from pebench.running.finished import load_finished
+from pebench.store import RunFolder, find_run
+from pebench.sweeping.sweep import load_sweep
+from pebench.tasks.language_modeling import LanguageModeling
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 56,
+    "max_position_embeddings": 96,
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("models")
+    folders.save(folders.build("Llama", **SIZES), place / "llama")
+    scaling = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 48}
+    folders.save(folders.build("Llama", **SIZES, rope_scaling=scaling), place / "yarn")
+    folders.save(folders.build("GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=96), place / "gpt2")
+    return place
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PEBENCH_CACHE", str(tmp_path / "cache"))
+    text = tmp_path / "text"
+    text.mkdir()
+    for number in range(4):
+        (text / f"{number}.txt").write_text(folders.TEXT[number * 7 :], "utf-8")
+    return tmp_path
+
+
+def run(*arguments: str) -> dict[str, Any]:
+    """Carries a run out and returns its specification."""
+    before = {path.name for path in Path("runs").glob("*-*")} if Path("runs").is_dir() else set()
+    assert main(["-q", "run", *arguments]) == 0
+    (found,) = {path.name for path in Path("runs").glob("*-*")} - before
+    spec: dict[str, Any] = json.loads((Path("runs") / found / "spec.json").read_bytes())
+    return spec | {"run": found}
+
+
+def scores(run_id: str) -> Mapping[tuple[str, int, str], float | None]:
+    result = RunFolder(Path("runs") / run_id).result()
+    assert result is not None
+    return {(score.metric, score.extent[0], score.extrapolation): score.value for score in result.scores}
+
+
+EVALUATE = ("--set", "train.steps=0", "--set", "task.data=text", "--set", "task.protocols=[non-overlapping]")
+
+
+def test_perplexity_is_that_of_transformers(models: Path, place: Path) -> None:
+    spec = run("--from", f"hf:{models / 'llama'}", *EVALUATE, "--set", "task.evaluate=[96,192]")
+    folder = RunFolder(place / "runs" / spec["run"])
+    assert not folder.weights.exists()
+    finished = load_finished(folder, torch.device("cpu"))
+    assert isinstance(finished.task, LanguageModeling)
+    finished.task.prepare()
+    stream = finished.task._streams["validation"].tokens
+    network = folders.library().AutoModelForCausalLM.from_pretrained(models / "llama")
+    count, nats = (len(stream) - 1) // 192 * 192, 0.0
+    with torch.no_grad():
+        for start in range(0, len(stream) - 1, 192):
+            row = torch.tensor(stream[start : start + 193].astype("int64"))[None]
+            logits = network(row[:, :-1]).logits[0]
+            nats += float(torch.nn.functional.cross_entropy(logits, row[0, 1:], reduction="sum"))
+    assert count
+    wanted = float(torch.tensor(nats / (len(stream) - 1)).exp())
+    assert scores(spec["run"])["perplexity", 192, "extend"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_decoding_is_that_of_transformers(models: Path, place: Path) -> None:
+    spec = run("--from", f"hf:{models / 'llama'}", *EVALUATE, "--set", "task.evaluate=[96]")
+    decoder = load_finished(find_run(Path("runs"), spec["run"]), torch.device("cpu")).model
+    assert isinstance(decoder, Decoder)
+    prompts = [list(range(5, 25)), list(range(60, 67))]
+    written = generate(decoder, prompts, Extrapolation((96,)), 12)
+    network = folders.library().AutoModelForCausalLM.from_pretrained(models / "llama")
+    for prompt, found in zip(prompts, written, strict=True):
+        tokens = torch.tensor([prompt])
+        whole = network.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=None,
+        )
+        assert whole[0, len(prompt) :].tolist() == found
+
+
+def test_every_task_of_text_asks_it_without_training(models: Path, place: Path) -> None:
+    start = ("--from", f"hf:{models / 'llama'}", "--set", "train.steps=0", "--set", "task.extent=512")
+    retrieval = run(*start, "--task", "retrieval", "--set", "task.evaluate=[96]", "--set", "task.examples=1")
+    assert scores(retrieval["run"])["accuracy", 96, "extend"] == 0
+    asked = ("--set", "task.questions=2", "--set", "task.evaluate=[512]")
+    answered = run(*start, "--task", "question-answering", *asked)
+    assert ("answer-perplexity", 512, "extend") in scores(answered["run"])
+
+
+def test_lm_eval_asks_it_as_transformers_does(models: Path, place: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    import pebench.lm_eval
+
+    spec = run("--from", f"hf:{models / 'llama'}", *EVALUATE, "--set", "task.evaluate=[96]")
+    model = pebench.lm_eval.RunLM(spec["run"], device="cpu", max_length=96)
+    asked = "The raven sat", " on the bough"
+    request = Instance(request_type="loglikelihood", doc={}, arguments=asked, idx=0)
+    ((found, _),) = model.loglikelihood([request], disable_tqdm=True)
+    transformers = folders.library()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(models / "llama" / "tokenizer.json"))
+    tokens = torch.tensor([tokenizer("".join(asked))["input_ids"]])
+    context = len(tokenizer(asked[0])["input_ids"])
+    network = transformers.AutoModelForCausalLM.from_pretrained(models / "llama")
+    with torch.no_grad():
+        scores_of_next = network(tokens).logits[0, :-1].log_softmax(-1)
+    wanted = scores_of_next.gather(1, tokens[0, 1:, None])[context - 1 :].sum()
+    assert found == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_a_tokenizer_that_does_not_tell_bytes_is_judged_by_perplexity(models: Path, place: Path) -> None:
+    """As one that normalizes, like Llama's: bits a byte are none of its metrics."""
+    shutil.copytree(models / "llama", place / "mine")
+    path = place / "mine" / "tokenizer.json"
+    definition = json.loads(path.read_bytes()) | {"normalizer": {"type": "NFC"}}
+    path.write_text(json.dumps(definition), "utf-8")
+    asked = ("--set", "task.protocols=[fixed-tail]", "--set", "task.evaluate=[96,192]")
+    spec = run("--from", "hf:mine", "--set", "train.steps=0", "--set", "task.data=text", *asked)
+    result = RunFolder(place / "runs" / spec["run"]).result()
+    assert result is not None
+    assert list(result.metrics) == ["perplexity-tail-96"]
+
+
+def test_maps_and_factors_are_rows_without_training(models: Path, place: Path) -> None:
+    ways = "task.extrapolations=[extend,pi,{yarn: {factor: 2}}]"
+    spec = run(
+        "--from", f"hf:{models / 'llama'}", *EVALUATE, "--set", "task.evaluate=[96,192]", "--set", ways
+    )
+    found = scores(spec["run"])
+    rows = {(extent, way) for metric, extent, way in found if metric == "perplexity"}
+    fixed = "yarn(factor=2.0)"
+    assert rows == {(96, "extend"), (96, fixed), (192, "extend"), (192, "pi"), (192, fixed)}
+    assert len({found["perplexity", *row] for row in rows}) == 5
+
+
+def test_its_own_map_is_what_it_is_evaluated_with(models: Path, place: Path) -> None:
+    spec = run("--from", f"hf:{models / 'yarn'}", *EVALUATE, "--set", "task.evaluate=[96]")
+    assert spec["train"]["extrapolation"] == {"yarn": {"factor": 2.0, "original_max_position_embeddings": 48}}
+    (way,) = {way for _, _, way in scores(spec["run"])}
+    assert way.startswith("yarn(")
+    plain = run(
+        "--from",
+        f"hf:{models / 'yarn'}",
+        *EVALUATE,
+        "--set",
+        "task.evaluate=[96]",
+        "--set",
+        "train.extrapolation=extend",
+    )
+    (way,) = {way for _, _, way in scores(plain["run"])}
+    assert way == "extend"
+
+
+def test_it_is_trained_on_and_converted(models: Path, place: Path) -> None:
+    train = ("--set", "task.data=text", "--set", "train.steps=2", "--set", "task.extent=32")
+    evaluated = ("--set", "task.evaluate=[32]", "--set", "task.protocols=[non-overlapping]")
+    tuned = run("--from", f"hf:{models / 'llama'}", *train, *evaluated)
+    dropped = run("--from", f"hf:{models / 'llama'}", "--encoding", "none", *train, *evaluated)
+    assert dropped["start"]["label"] == "rope on hf:llama"
+    resized = run("--from", f"hf:{models / 'gpt2'}", *train, *evaluated)
+    log = (place / "runs" / resized["run"] / "log.txt").read_text("utf-8")
+    assert "refitted: encoding.rows" in log
+    again = run("--from", tuned["run"], *EVALUATE, "--set", "task.evaluate=[32]")
+    perplexity = ("perplexity", 32, "extend")
+    assert scores(again["run"])[perplexity] == pytest.approx(scores(tuned["run"])[perplexity])
+
+
+def test_a_run_may_start_from_one_that_only_evaluated(models: Path, place: Path) -> None:
+    first = run("--from", f"hf:{models / 'llama'}", *EVALUATE, "--set", "task.evaluate=[96]")
+    second = run(
+        "--from", first["run"], "--set", "task.protocols=[non-overlapping,sliding]", "--set", "train.steps=0"
+    )
+    perplexity = ("perplexity", 96, "extend")
+    assert scores(second["run"])[perplexity] == scores(first["run"])[perplexity]
+
+
+def test_the_weights_are_the_identity_wherever_they_lie(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "llama", tmp_path / "elsewhere")
+    train = {"steps": 0}
+
+    def run_id() -> str:
+        return resolve(
+            "own", "language-modeling", train=train, start=hf_model(f"hf:{tmp_path / 'elsewhere'}")
+        ).run_id
+
+    before = run_id()
+    there = resolve("own", "language-modeling", train=train, start=hf_model(f"hf:{models / 'llama'}"))
+    assert before == there.run_id
+    weights = load_file(tmp_path / "elsewhere" / "model.safetensors")
+    weights["model.norm.weight"][0] += 1
+    save_file(weights, tmp_path / "elsewhere" / "model.safetensors", {"format": "pt"})
+    assert run_id() != before
+
+
+def test_a_folder_that_changed_since_is_refused(models: Path, place: Path) -> None:
+    shutil.copytree(models / "llama", place / "mine")
+    spec = resolve(
+        "own",
+        {"language-modeling": {"data": "text", "evaluate": [96]}},
+        train={"steps": 0},
+        start=hf_model("hf:mine"),
+    )
+    config = json.loads((place / "mine" / "config.json").read_bytes())
+    (place / "mine" / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}), "utf-8")
+    with pytest.raises(UserError, match="have changed since this run was asked for"):
+        pebench.run(spec, progress=False)
+
+
+def test_a_sweep_starts_from_it(models: Path, tmp_path: Path) -> None:
+    file = tmp_path / "extended.yaml"
+    file.write_text(
+        "encodings: [own, {rope: {base: 500}}, none]\n"
+        f"tasks: [{{language-modeling: {{extent: 96}}, from: 'hf:{models / 'yarn'}'}}]\n"
+        "train: {steps: 0}\nseeds: 1\nbaseline: rope\n",
+        "utf-8",
+    )
+    sweep = load_sweep(file)
+    labels = {spec.encoding.label: spec.start.label for spec in sweep.cells if spec.start is not None}
+    assert labels == {"rope": "hf:yarn", "rope(base=500.0)": "rope on hf:yarn", "none": "rope on hf:yarn"}
+    assert [spec.train.extrapolation is not None for spec in sweep.cells] == [True, False, False]
+    assert all(spec.model["block"] == "llama" for spec in sweep.cells)
+
+
+def _changed(models: Path, place: Path, **settings: Any) -> str:
+    shutil.copytree(models / "llama", place / "changed")
+    path = place / "changed" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | settings), "utf-8")
+    return f"hf:{place / 'changed'}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"model_type": "gemma3_text"}, "is a model 'gemma3_text', which cannot be followed here"),
+        ({"model_type": "nonsense"}, "transformers cannot read"),
+        ({"hidden_act": "tanh"}, "the activation 'tanh' is none of those here"),
+        ({"clip_qkv": 8.0}, "says clip_qkv=8.0, which no model here follows"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "says quantization_config="),
+        ({"partial_rotary_factor": 0.5}, "is followed in GPT-NeoX alone"),
+        (
+            {"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4}},
+            "RoPE of the type 'proportional'",
+        ),
+    ],
+)
+def test_what_cannot_be_followed_is_one_sentence(
+    models: Path, tmp_path: Path, settings: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        hf_model(_changed(models, tmp_path, **settings))
+
+
+def test_without_transformers_a_sentence_says_what_to_install(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models / "gpt2", tmp_path / "unread")
+    (tmp_path / "unread" / "note.txt").write_text("another folder", "utf-8")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install 'pebench\[hf\]'"):
+        hf_model(f"hf:{tmp_path / 'unread'}")
+
+
+def test_weights_that_do_not_map_are_one_sentence(models: Path, tmp_path: Path) -> None:
+    reference = _changed(models, tmp_path)
+    path = tmp_path / "changed" / "model.safetensors"
+    weights = load_file(path)
+    save_file({**weights, "model.layers.0.adapter.weight": torch.ones(2)}, path, {"format": "pt"})
+    with pytest.raises(UserError, match=r"has weights 'model.layers.0.adapter.weight', which no model here"):
+        hf_model(reference).weights()
+    del weights["model.norm.weight"]
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(UserError, match=r"has no weights 'model.norm.weight'"):
+        hf_model(reference).weights()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--from", "hf:./nothing"), "there is no folder './nothing' of a model"),
+        (("--from", "hf:text"), "holds no model of transformers"),
+        (("--from", "hf:LLAMA", "--task", "n-back"), "reads text, and this task has tokens of its own"),
+        (("--from", "hf:LLAMA", "--task", "image-classification"), "is a language model"),
+        (("--from", "hf:LLAMA", "--set", "model.layers=3"), "has a model of layers 2"),
+        (("--from", "hf:LLAMA", "--set", "task.tokenizer=bpe-300"), "was trained with another tokenizer"),
+        (
+            (
+                "--encoding",
+                "own",
+            ),
+            "starts from nothing",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(
+    models: Path, place: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+) -> None:
+    written = [argument.replace("LLAMA", str(models / "llama")) for argument in arguments]
+    steps = [] if "own" in written else ["--set", "train.steps=0"]
+    data = [] if "--task" in written else ["--set", "task.data=text", "--set", "task.evaluate=[96]"]
+    assert main(["-q", "run", *written, *steps, *data]) in (1, 2)
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert "Traceback" not in told
+
+
+def test_a_name_on_the_hub_is_its_commit(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a cache that holds it, without a network."""
+    commit = "0" * 39 + "1"
+    folder = tmp_path / "models--someone--llama"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    shutil.copytree(models / "llama", folder / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model = hf_model("hf:someone/llama")
+    assert (model.reference, model.label) == (f"hf:someone/llama@{commit}", "hf:someone/llama")
+    assert hf_model(model.reference).reference == model.reference
+    assert model.weights().keys() == hf_model(f"hf:{models / 'llama'}").weights().keys()
+    with pytest.raises(UserError, match="cannot be had from the hub"):
+        hf_model("hf:someone/else")

@@ -1,0 +1,125 @@
+"""A run's language model is loaded by transformers, with equal logits, or refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pretrained_folders as folders
+import pytest
+import torch
+from run_folders import finish
+from safetensors.torch import save_file
+
+from pebench.data.tokenization import ByteTokenizer
+from pebench.data.tokenizer_file import TOKENIZER_FILE, write_tokenizer
+from pebench.errors import UserError
+from pebench.exchange.transformers_folder import write_transformers_folder
+from pebench.models.decoder import Decoder
+from pebench.plugin_ref import PluginRef
+from pebench.position_encoding import grid, tabulate
+from pebench.pretrained.hf_model import hf_model
+from pebench.resolve import build_task, encoding_of, resolve
+from pebench.store import RunFolder
+
+LLAMA: dict[str, Any] = {"block": "llama", "tied": False}
+GROUPED = {**LLAMA, "key_value_heads": 2, "head_dim": 12, "inner": 40}
+QWEN2 = {**LLAMA, "attention_bias": "inputs", "windows": [None, 5]}
+YARN = {"yarn": {"factor": 2.0}}
+
+EXPORTED: dict[str, tuple[str, PluginRef, dict[str, Any], Any]] = {
+    "learned": ("GPT2LMHeadModel", "learned", {"inner": 40}, None),
+    "rope": ("GPTNeoXForCausalLM", "rope", {}, None),
+    "rope, parallel": ("GPTNeoXForCausalLM", {"rope": {"rotated": 0.5}}, {"parallel": True}, None),
+    "none": ("GPTNeoXForCausalLM", "none", {}, None),
+    "llama": ("LlamaForCausalLM", {"rope": {"base": 50.0}}, GROUPED, None),
+    "mistral": ("MistralForCausalLM", "rope", {**GROUPED, "windows": [5]}, None),
+    "qwen2": ("Qwen2ForCausalLM", "rope", QWEN2, None),
+    "qwen3": ("Qwen3ForCausalLM", "rope", {**GROUPED, "qk_norm": True, "attention_bias": "all"}, None),
+    "smollm3": (
+        "SmolLM3ForCausalLM",
+        {"layers": [{"rope": {}, "times": 3}, "none"]},
+        {"block": "llama"},
+        None,
+    ),
+    "none, llama": ("SmolLM3ForCausalLM", "none", LLAMA, None),
+    "pi": ("LlamaForCausalLM", "rope", LLAMA, {"pi": {"factor": 2.0}}),
+    "ntk": ("LlamaForCausalLM", "rope", LLAMA, {"ntk": {"factor": 2.0}}),
+    "dynamic": ("GPTNeoXForCausalLM", "rope", {}, {"dynamic": {"factor": 2.0}}),
+    "yarn": ("GPTNeoXForCausalLM", "rope", {}, YARN),
+    "llama3": ("LlamaForCausalLM", "rope", LLAMA, {"llama3": {"factor": 2.0}}),
+}
+"""Architecture, encoding, model and frequency map."""
+
+REFUSED: dict[str, tuple[PluginRef, dict[str, Any], Any, str]] = {
+    "alibi": ("alibi", {}, None, "ALiBi in blocks of its own alone"),
+    "t5": ("t5", {}, None, "no architecture with the encoding 't5'"),
+    "compose": ("rope + ssmax", {}, None, r"no architecture with the encoding 'rope \+ ssmax'"),
+    "p-rope": ({"rope": {"frequencies": 0.5}}, {}, None, "drops its lowest frequencies"),
+    "learned, llama": ("learned", LLAMA, None, "no architecture of transformers has room for 'learned'"),
+    "softcap": ("rope", {"logit_softcap": 30.0}, None, "has room for 'rope' in such blocks"),
+    "growing": ("rope", {}, "yarn", "with a constant factor alone"),
+    "turns": ("rope", {}, {"yarn": {"factor": 2.0, "ramp": "turns"}}, "ramp in pairs alone"),
+}
+
+
+def finished(runs: Path, encoding: PluginRef, model: dict[str, Any], way: Any) -> RunFolder:
+    """A run whose weights are random, and matter."""
+    train = {"steps": 1, **({} if way is None else {"extrapolation": way})}
+    sizes = {"width": 32, "layers": 4, "heads": 4, **model}
+    spec = resolve(encoding, {"language-modeling": {"extent": 16}}, model=sizes, train=train)
+    folder = RunFolder(runs / spec.run_id)
+    folder.create(spec, {})
+    write_tokenizer(folder.path / TOKENIZER_FILE, ByteTokenizer())
+    task = build_task(spec)
+    task.restore(folder.path)
+    decoder = task.build(encoding_of(spec, task), 0)
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in decoder.state_dict().items():
+        noise = torch.randn(parameter.shape, generator=generator) * 0.15
+        parameter.copy_(1 + noise if name.endswith("norm.weight") else noise)
+    save_file(decoder.state_dict(), folder.weights)
+    finish(folder, {("bits-per-byte", 16, "extend"): 1.0})
+    return folder
+
+
+def our_logits(folder: RunFolder, tokens: torch.Tensor) -> torch.Tensor:
+    from pebench.running.finished import load_finished
+
+    decoder = load_finished(folder, torch.device("cpu")).model
+    assert isinstance(decoder, Decoder)
+    reach = decoder.encoding.trained_with._replace(extent=(tokens.shape[1],))
+    return decoder.logits(decoder(tokens, tabulate(decoder.encoding, grid((tokens.shape[1],)), reach)))
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+@torch.no_grad()
+def test_transformers_loads_it_with_equal_logits(name: str, tmp_path: Path) -> None:
+    architecture, encoding, model, way = EXPORTED[name]
+    run = finished(tmp_path / "runs", encoding, model, way)
+    place = tmp_path / "exported"
+    assert write_transformers_folder(run, place) == architecture
+    transformers = folders.library()
+    network, info = transformers.AutoModelForCausalLM.from_pretrained(place, output_loading_info=True)
+    assert type(network).__name__ == architecture
+    assert not any(info.values())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+    assert tokenizer("Naïve 🐑")["input_ids"] == list("Naïve 🐑".encode())
+    assert tokenizer.decode(list("Naïve 🐑".encode())) == "Naïve 🐑"
+    for length in (1, 16) if name == "learned" else (1, 16, 32):
+        tokens = torch.randint(257, (2, length), generator=torch.Generator().manual_seed(length))
+        wanted = our_logits(run, tokens)
+        torch.testing.assert_close(network(tokens).logits, wanted, atol=1e-5, rtol=1e-5)
+    if name not in ("ntk", "none", "none, llama"):
+        back = hf_model(f"hf:{place}")
+        assert back.encoding.name == run.spec().encoding.name
+        assert (back.extrapolation is None) == (way is None)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_transformers_does_not_have_is_one_sentence(name: str, tmp_path: Path) -> None:
+    encoding, model, way, sentence = REFUSED[name]
+    run = finished(tmp_path / "runs", encoding, model, way)
+    with pytest.raises(UserError, match=sentence):
+        write_transformers_folder(run, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
