@@ -18,9 +18,10 @@ from torch.utils._pytree import tree_map_only
 
 from pebench.data.drawn import Choice, where_limited
 from pebench.data.left_out import noted
+from pebench.data.needed import Needed
 from pebench.data.stretches import Stretch, spread
 from pebench.data.text import TextSource, load_corpus
-from pebench.data.tokenization import Tokenizer, TokenizerChoice, check_tokenizer, load_tokenizer
+from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
@@ -190,14 +191,13 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             found.append(Metric(f"perplexity-offset-{offset}", "per token", False))
         return tuple(found)
 
-    def check(self) -> None:
-        """Finds the files of the text and of the tokenizer.
-
-        Raises:
-            UserError: there are none, or they cannot be read.
-        """
-        check_tokenizer(self.options.tokenizer)
-        load_corpus(self.options.data).check()
+    def needed(self) -> tuple[Needed, ...]:
+        """The files of the text and of the tokenizer."""
+        values = self.options.model_dump(mode="json", include={"data", "tokenizer"})
+        return (
+            Needed(look="pebench.data.tokenization:check_tokenizer", at=values["tokenizer"]),
+            Needed(look="pebench.data.text:check_text", at=values["data"]),
+        )
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless another than bytes is asked for.
