@@ -104,7 +104,7 @@ def _object(name: str) -> dict[str, Any]:
 def _rows(model: Any, of: Any) -> list[dict[str, str]]:
     """The options of a model, described where the docstrings of a class say what they mean."""
     described = _described(of)
-    return [_row(*field, described) for field in model.model_fields.items()]
+    return [_row(name, field, described) for name, field in model.model_fields.items()]
 
 
 def _row(name: str, field: Any, described: dict[str, str]) -> dict[str, str]:
