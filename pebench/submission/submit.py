@@ -338,8 +338,7 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     # A local job cannot do without a limit.
     executor.update_parameters(timeout_min=_YEAR)
     execution = _with_threads(execution_of(sweep, resources), resources)
-    workers = min(resources.max_parallel or 1, len(cells))
-    devices = devices_of(workers, execution.ranks)
+    devices = devices_of(begun.workers, execution.ranks)
     with _detached(folder / "workers.log"):
         jobs = [
             executor.submit(Worker(), str(folder), number, execution.model_dump_json(), device)
