@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -121,7 +122,8 @@ def test_an_idle_process_that_is_gone_takes_no_cell_with_it(place: Path) -> None
         own.begin(folder)
         until(lambda: own.ended() is not None)
         os.kill(pid_of(folder), signal.SIGKILL)
-        until(lambda: psutil.Process(pid_of(folder)).status() == psutil.STATUS_ZOMBIE)
+        gone = psutil.Process(pid_of(folder))
+        until(partial(lambda process: process.status() == psutil.STATUS_ZOMBIE, gone))
     own.close()
     assert all(folder.result() is not None for folder in folders)
 
