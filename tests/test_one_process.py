@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tiny_sweeps import load
 
@@ -43,6 +44,7 @@ def test_the_order_of_cells_changes_no_result(place: Path) -> None:
     assert forwards == backwards
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_what_a_run_compiled_serves_the_next_seed_and_changes_no_result(place: Path) -> None:
     from torch._dynamo.utils import counters
 

@@ -1,0 +1,54 @@
+"""The source tree that a benchmark belongs to and another one, whose programs take turns."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from measuring.processes import Spent, spent
+
+HERE = Path(__file__).resolve().parents[2]
+"""The tree of this file."""
+
+OTHER = "the other tree"
+"""Name of rows that were measured there, as the baseline."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A source tree with a cache of its own.
+
+    Attributes:
+        name: of its rows.
+        root: the folder that holds the package.
+        cache: the folder of its cache.
+    """
+
+    name: str
+    root: Path
+    cache: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        """A command of pebench, to be run in any folder."""
+        environment = [f"PYTHONPATH={self.root}", f"PEBENCH_CACHE={self.cache}"]
+        return ["env", *environment, sys.executable, "-m", "pebench", *arguments]
+
+    def python(self, code: str, *arguments: str) -> list[str]:
+        """A program that imports its package and its benchmarks."""
+        places = f"{self.root}{os.pathsep}{self.root / 'benchmarks'}"
+        return ["env", f"PYTHONPATH={places}", sys.executable, "-c", code, *arguments]
+
+    def spent(self, *arguments: str) -> Spent:
+        """The costs of a command of pebench."""
+        return spent(self.command(*arguments))
+
+
+def trees(other: Path | None, folder: Path) -> list[Tree]:
+    """The other tree first, where one is named, and this one, with caches in a folder."""
+    named = {} if other is None else {OTHER: other.resolve()}
+    places = {**named, "this tree": HERE}
+    return [
+        Tree(name, root, folder / f"cache-{number}") for number, (name, root) in enumerate(places.items())
+    ]
