@@ -30,9 +30,19 @@ TWELVE = {
     "seeds": 2,
 }
 
-MAKE = (
-    "import pathlib, sys; from sync import make_runs; make_runs(pathlib.Path(sys.argv[1]), int(sys.argv[2]))"
-)
+MAKE = """
+import pathlib, sys
+from sync import make_runs
+make_runs(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
+"""
+"""A program that makes finished runs, by the code of the tree that is to read them."""
+
+CREATE = """
+import sys
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore(*sys.argv[1:])
+"""
+"""A program that makes an empty store."""
 
 
 def show(tree: Tree, folder: Path) -> float:
@@ -55,10 +65,8 @@ def sync(tree: Tree, folder: Path, count: int) -> float:
     """Processor seconds of the first mirroring of finished runs into a store that is there."""
     runs, store = folder / "runs", f"sqlite:///{folder}/store.db"
     subprocess.run(tree.python(MAKE, str(runs), str(count)), check=True)
-    create = "import sys; from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as S; S(*sys.argv[1:])"
-    subprocess.run(
-        tree.python(create, store, str(folder / "artifacts")), check=True, stderr=subprocess.DEVNULL
-    )
+    made = tree.python(CREATE, store, str(folder / "artifacts"))
+    subprocess.run(made, check=True, stderr=subprocess.DEVNULL)
     return tree.spent("sync", "--runs", str(runs), "--to", store).processor
 
 

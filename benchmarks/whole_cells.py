@@ -49,7 +49,7 @@ def stages(run: Path, begun: float, ended: float) -> Stages:
         ended: when the process had ended, or the result was there.
     """
     with (run / "log.txt").open(encoding="utf-8") as log:
-        first = datetime.strptime(log.readline()[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+        first = datetime.fromisoformat(log.readline()[:23]).timestamp()
     points = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     trained = [
         point["time"] for point in points if any(name.startswith("train/") for name in point["values"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pebench.running import cores
@@ -13,7 +15,7 @@ from pebench.submission.submissions import draft
 
 @pytest.fixture(autouse=True)
 def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
@@ -53,7 +55,7 @@ def test_a_job_has_the_cores_that_slurm_gives_it(
 def test_the_compilers_of_processes_side_by_side_share_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS")
     sharing(Execution(device="cpu"), 2)
-    assert cores.os.environ["TORCHINDUCTOR_COMPILE_THREADS"] == "2"
+    assert os.environ["TORCHINDUCTOR_COMPILE_THREADS"] == "2"
 
 
 @pytest.mark.parametrize(("parallel", "workers"), [(None, 1), (2, 2), (9, 3)])

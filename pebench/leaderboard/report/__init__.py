@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
 from pebench import atomic
@@ -102,7 +103,7 @@ def _vega() -> str:
     """Vega, Vega-Lite and vega-embed in one script, fit to stand within a page."""
     import vl_convert
 
-    name = f"vega-{digest([vl_convert.__version__, VEGA_LITE, _CALL])}.js"
+    name = f"vega-{digest([version('vl-convert-python'), VEGA_LITE, _CALL])}.js"
     kept = cache_folder() / "scripts" / name
     # Making it takes two seconds. Where the cache cannot be read or written it is made each time.
     with suppress(OSError, UnicodeDecodeError):
