@@ -101,13 +101,13 @@ VEGA_LITE = "6.1"
 @functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and vega-embed in one script, fit to stand within a page."""
-    import vl_convert
-
-    name = f"vega-{digest([version('vl-convert-python'), VEGA_LITE, _CALL])}.js"
-    kept = cache_folder() / "scripts" / name
+    made_of = digest([version("vl-convert-python"), VEGA_LITE, _CALL])
+    kept = cache_folder() / "scripts" / f"vega-{made_of}.js"
     # Making it takes two seconds. Where the cache cannot be read or written it is made each time.
     with suppress(OSError, UnicodeDecodeError):
         return kept.read_text("utf-8")
+    import vl_convert
+
     script = vl_convert.javascript_bundle(_CALL, VEGA_LITE).replace("</script", "<\\/script")
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
