@@ -546,17 +546,11 @@ def _one_order_of_sums(execution: Execution) -> Iterator[None]:
     """Lets no operation of a run on the CPU add numbers in an order that depends on which thread comes first:
     a run that is resumed, or run again, would end with other digits. For a run on CUDA nothing is changed."""
     before = torch.are_deterministic_algorithms_enabled()
-    # The former imports the whole compiler to tell it too.
-    choose = torch.use_deterministic_algorithms if execution.compile else _without_compiler
-    choose(before or torch_device(execution.device).type == "cpu")
+    torch.use_deterministic_algorithms(before or torch_device(execution.device).type == "cpu")
     try:
         yield
     finally:
-        choose(before)
-
-
-def _without_compiler(deterministic: bool) -> None:
-    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+        torch.use_deterministic_algorithms(before)
 
 
 THREADS_ON_CUDA = 1
