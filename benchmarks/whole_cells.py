@@ -22,12 +22,14 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from measuring.alternation import Row, compared
 from measuring.reporting import Arguments, positive, report
 from measuring.trees import OTHER, Tree, trees
 
 from pebench.models.decoder import SIZES
+from pebench.sweeping.yaml_file import read_mapping
 
 APART = "a process a cell"
 STAGES = ("start", "first steps", "training", "evaluation", "leaving")
@@ -59,30 +61,36 @@ def stages(run: Path, begun: float, ended: float) -> Stages:
     return {name: stop - start for name, start, stop in zip(STAGES, moments[:-1], moments[1:], strict=True)}
 
 
-def write_sweep(path: Path, chosen: object, encodings: list[str], seeds: list[int]) -> Path:
-    """The file of a sweep, in JSON, which is YAML."""
-    extents = [chosen.extent * times for times in (1, 2, 4, 8)]  # type: ignore[attr-defined]
-    options = vars(chosen)
+def content(chosen: Any) -> dict[str, Any]:
+    """The keys of the sweep's file that its cells are of: of --sweep, or of a small text model."""
+    execution = {"device": chosen.device, "compile": chosen.compile}
+    if chosen.sweep is not None:
+        values, _ = read_mapping(chosen.sweep)
+        values.pop("baseline", None)
+        train = dict(values["train"])
+        if chosen.steps is not None:
+            train |= {"steps": chosen.steps, "warmup": min(train.get("warmup", 0), chosen.steps)}
+        return {**values, "train": train, "execution": execution}
     task = {
         "data": "python-docs",
-        "extent": options["extent"],
-        "evaluate": extents,
-        "tokens": options["tokens"],
+        "extent": chosen.extent,
+        "evaluate": [chosen.extent * times for times in (1, 2, 4, 8)],
+        "tokens": chosen.tokens,
     }
-    content = {
-        "name": "cells",
-        "encodings": encodings,
+    precision = "bfloat16" if chosen.device == "cuda" else "float32"
+    return {
         "tasks": [{"language-modeling": task}],
-        "model": {"size": options["size"]},
-        "train": {
-            "steps": options["steps"],
-            "batch": options["batch"],
-            "precision": "bfloat16" if options["device"] == "cuda" else "float32",
-        },
-        "seeds": seeds,
-        "execution": {"device": options["device"], "compile": options["compile"]},
+        "model": {"size": chosen.size},
+        "train": {"steps": chosen.steps or 20, "batch": chosen.batch, "precision": precision},
+        "execution": execution,
     }
-    path.write_text(json.dumps(content))
+
+
+def write_sweep(path: Path, keys: dict[str, Any], encodings: list[str], seeds: list[int]) -> Path:
+    """The file of a sweep, in JSON, which is YAML."""
+    path.write_text(
+        json.dumps(keys | {"name": "cells", "encodings": encodings, "seeds": seeds}, default=float)
+    )
     return path
 
 
@@ -132,20 +140,20 @@ def _over(found: list[Stages]) -> Stages:
     return {name: median(each[name] for each in found) for name in STAGES}
 
 
-def measure(chosen: object, folder: Path) -> Iterator[Row]:
+def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     """Rows of one cell and of a sweep, by tree or by how the cells are shared out among processes."""
-    options = vars(chosen)
-    encodings, seeds = options["encodings"], list(range(options["seeds"]))
-    known = trees(options["other"], folder)
-    cell = write_sweep(folder / "cell.yaml", chosen, encodings[:1], [0])
-    sweep = write_sweep(folder / "sweep.yaml", chosen, encodings, seeds)
-    count = options["side_by_side"]
+    encodings, seeds = chosen.encodings, list(range(chosen.seeds))
+    known = trees(chosen.other, folder)
+    keys = content(chosen)
+    cell = write_sweep(folder / "cell.yaml", keys, encodings[:1], [0])
+    sweep = write_sweep(folder / "sweep.yaml", keys, encodings, seeds)
+    count = chosen.side_by_side
     Work = Callable[[Tree, Path], Whole]
     works: dict[str, dict[str, tuple[Tree, Work]]] = {}
-    if options["other"] is None:
+    if chosen.other is None:
         (tree,) = known
         parts = [
-            write_sweep(folder / f"{encoding.replace(' ', '')}-{seed}.yaml", chosen, [encoding], [seed])
+            write_sweep(folder / f"{encoding.replace(' ', '')}-{seed}.yaml", keys, [encoding], [seed])
             for encoding in encodings
             for seed in seeds
         ]
@@ -155,23 +163,24 @@ def measure(chosen: object, folder: Path) -> Iterator[Row]:
         }
     else:
         works["cell"] = {t.name: (t, lambda tree, runs: one_after_another(tree, cell, runs)) for t in known}
-        works["sweep"] = {
-            t.name: (t, lambda tree, runs: side_by_side(tree, sweep, runs, count)) for t in known
-        }
-    settings = {"model": options["size"], "extent": options["extent"], "steps": options["steps"]}
-    settings |= {"device": options["device"], "compiled": str(options["compile"])}
-    settings |= {"cache": "empty" if options["cold"] else "filled"}
+        if not chosen.cell_only:
+            works["sweep"] = {
+                t.name: (t, lambda tree, runs: side_by_side(tree, sweep, runs, count)) for t in known
+            }
+    model = chosen.sweep.stem if chosen.sweep is not None else f"{chosen.size}, {chosen.extent}"
+    settings = {"cells of": model, "steps": keys["train"]["steps"], "device": chosen.device}
+    settings |= {"compiled": str(chosen.compile), "cache": "empty" if chosen.cold else "filled"}
     for what, named in works.items():
         cells = 1 if what == "cell" else len(encodings) * len(seeds)
-        beside = count if what == "sweep" and options["other"] is not None else 1
+        beside = count if what == "sweep" and chosen.other is not None else 1
         setting = {"what": what, "cells": cells, "side by side": beside, **settings}
         found: dict[str, list[Whole]] = {name: [] for name in named}
-        for number in range(options["rounds"] + (not options["cold"])):
+        for number in range(chosen.rounds + (not chosen.cold)):
             for name, (tree, work) in named.items():
-                if options["cold"]:
+                if chosen.cold:
                     shutil.rmtree(tree.cache, ignore_errors=True)
                 whole = work(tree, folder / f"runs-{what}-{name.replace(' ', '-')}-{number}")
-                if options["cold"] or number:
+                if chosen.cold or number:
                     found[name].append(whole)
         base = [seconds for seconds, _ in next(iter(found.values()))]
         for name, own in found.items():
@@ -190,12 +199,14 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--compile", action="store_true", help="train through torch.compile")
     parser.add_argument("--cold", action="store_true", help="nothing is in the cache")
+    parser.add_argument("--sweep", type=Path, help="a file, whose tasks, model and training are taken")
+    parser.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
     parser.add_argument("--encodings", nargs="+", default=["rope", "t5"])
     parser.add_argument("--seeds", type=positive, default=2)
     parser.add_argument("--side-by-side", type=positive, default=2, help="workers of a sweep, with --other")
     parser.add_argument("--size", choices=list(SIZES), default="tiny")
     parser.add_argument("--extent", type=positive, default=128)
-    parser.add_argument("--steps", type=positive, default=20)
+    parser.add_argument("--steps", type=positive, help="by default 20, or those of the file")
     parser.add_argument("--batch", type=positive, default=8)
     parser.add_argument("--tokens", type=positive, default=8192, help="that are evaluated")
     parser.set_defaults(rounds=3)
