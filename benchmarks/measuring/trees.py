@@ -45,8 +45,14 @@ class Tree:
         return spent(self.command(*arguments))
 
 
-def trees(other: Path | None, folder: Path) -> list[Tree]:
-    """The other tree first, where one is named, and this one, with caches in a folder."""
+def trees(other: Path | None, folder: Path, beginning: Path | None = None) -> list[Tree]:
+    """The other tree first, where one is named, and this one.
+
+    Args:
+        other: its root.
+        folder: of their caches.
+        beginning: a cache of which theirs are copies, None for empty ones.
+    """
     named = {} if other is None else {OTHER: other.resolve()}
     places = {**named, "this tree": HERE}
     return [
