@@ -143,7 +143,7 @@ def _over(found: list[Stages]) -> Stages:
 def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     """Rows of one cell and of a sweep, by tree or by how the cells are shared out among processes."""
     encodings, seeds = chosen.encodings, list(range(chosen.seeds))
-    known = trees(chosen.other, folder)
+    known = trees(chosen.other, folder, chosen.cache)
     keys = content(chosen)
     cell = write_sweep(folder / "cell.yaml", keys, encodings[:1], [0])
     sweep = write_sweep(folder / "sweep.yaml", keys, encodings, seeds)
@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="nothing is in the cache")
     parser.add_argument("--sweep", type=Path, help="a file, whose tasks, model and training are taken")
     parser.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
+    parser.add_argument("--cache", type=Path, help="a folder of which the caches begin as copies")
     parser.add_argument("--encodings", nargs="+", default=["rope", "t5"])
     parser.add_argument("--seeds", type=positive, default=2)
     parser.add_argument("--side-by-side", type=positive, default=2, help="workers of a sweep, with --other")

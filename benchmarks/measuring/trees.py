@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,9 @@ def trees(other: Path | None, folder: Path, beginning: Path | None = None) -> li
     """
     named = {} if other is None else {OTHER: other.resolve()}
     places = {**named, "this tree": HERE}
-    return [
-        Tree(name, root, folder / f"cache-{number}") for number, (name, root) in enumerate(places.items())
-    ]
+    numbered = enumerate(places.items())
+    found = [Tree(name, root, folder / f"cache-{number}") for number, (name, root) in numbered]
+    for tree in found:
+        if beginning is not None:
+            shutil.copytree(beginning, tree.cache)
+    return found
