@@ -34,12 +34,12 @@ class Tree:
     def command(self, *arguments: str) -> list[str]:
         """A command of pebench, to be run in any folder."""
         environment = [f"PYTHONPATH={self.root}", f"PEBENCH_CACHE={self.cache}"]
-        return ["env", *environment, sys.executable, "-m", "pebench", *arguments]
+        return ["env", *environment, sys.executable, "-P", "-m", "pebench", *arguments]
 
     def python(self, code: str, *arguments: str) -> list[str]:
         """A program that imports its package and its benchmarks."""
         places = f"{self.root}{os.pathsep}{self.root / 'benchmarks'}"
-        return ["env", f"PYTHONPATH={places}", sys.executable, "-c", code, *arguments]
+        return ["env", f"PYTHONPATH={places}", sys.executable, "-P", "-c", code, *arguments]
 
     def spent(self, *arguments: str) -> Spent:
         """The costs of a command of pebench."""
