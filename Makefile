@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 quickstart: install ## Compare seven encodings on the CPU, minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/pebench submit sweeps/quickstart.yaml --cluster local --max-parallel 2
+	$(BIN)/pebench submit sweeps/quickstart.yaml --cluster local --max-parallel 2
 	$(BIN)/pebench status quickstart --watch --summary
 	$(BIN)/pebench sync
 	$(BIN)/pebench leaderboard quickstart

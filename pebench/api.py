@@ -14,9 +14,10 @@ from pebench.errors import UserError
 from pebench.leaderboard import from_runs, make_board
 from pebench.leaderboard.results import Results
 from pebench.options import validated
+from pebench.plugin_files import plugin_files
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, grid, tabulate
 from pebench.registry import load_plugin as _load_plugin
-from pebench.resolve import plugin_files, resolve, start_named
+from pebench.resolve import resolve, start_named
 from pebench.running.execution import Execution, Observer, torch_device
 from pebench.running.finished import FinishedRun, load_finished
 from pebench.running.launch import execute_here

@@ -25,6 +25,7 @@ from pebench.models.timm_weights import TimmModel
 from pebench.models.vision import VisionOptions
 from pebench.options import label, specified, validated, values_before
 from pebench.packages import packages
+from pebench.plugin_files import contents
 from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
 from pebench.pretrained.hf_model import HfModel
@@ -86,8 +87,7 @@ def resolve(
         train=training,
         seed=seed,
         plugins={
-            file: hashlib.sha256(content).hexdigest()
-            for file, content in _plugin_contents(chosen, task_name).items()
+            file: hashlib.sha256(content).hexdigest() for file, content in contents(chosen, task_name).items()
         },
         start=None if start is None else start_of(start, chosen),
         packages=packages([part.name for part in chosen.parts], task_name),
@@ -361,13 +361,3 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
 
 def _extrapolations(name: str) -> tuple[str, ...]:
     return tuple(encodings.literals(name).get("extrapolations", ("extend",)))
-
-
-def plugin_files(spec: RunSpec) -> dict[str, bytes]:
-    """The contents of the plugin files that a specification names, by file name."""
-    return _plugin_contents(spec.encoding, spec.task.name)
-
-
-def _plugin_contents(encoding: PluginConfig, task: str) -> dict[str, bytes]:
-    origins = [*(encodings.origin(part.name) for part in encoding.parts), tasks.origin(task)]
-    return {o.file.name: o.file.read_bytes() for o in origins if o.provider == "file" and o.file is not None}

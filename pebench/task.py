@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from pebench.data.needed import Needed
 from pebench.examples import Examples
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
@@ -141,13 +142,19 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics it reports, the headline first."""
 
+    def needed(self) -> tuple[Needed, ...]:
+        """Data that can be looked for without reading any, and without the task; none by default."""
+        return ()
+
     def check(self) -> None:
         """Refuses data that can be seen to be missing, without reading any; called where the run will take
-        place.
+        place. By default it looks for what is `needed`, and whoever has the list may do so in its place.
 
         Raises:
             UserError: it is not there.
         """
+        for data in self.needed():
+            data.find()
 
     def inherit(self, folder: Path) -> None:
         """Takes over what the task of another run wrote with `keep`, for a run that starts from that one's

@@ -23,6 +23,7 @@ from pebench.data.images.soundness import sift
 from pebench.data.images.source import ImageSource, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
 from pebench.data.left_out import noted
+from pebench.data.needed import Needed
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
 from pebench.models.vision import VisionModel, VisionOptions
@@ -159,14 +160,12 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         """Accuracy of the first and of the first five guesses."""
         return tuple(Metric(self._metric(guesses), "%", True) for guesses in (1, 5))
 
-    def check(self) -> None:
-        """Finds the pictures.
-
-        Raises:
-            UserError: there are none.
-        """
-        if self.options.data.dataset is None:
-            find_pictures(self.options.data)
+    def needed(self) -> tuple[Needed, ...]:
+        """The pictures, but for those of a set, which would be fetched."""
+        source = self.options.data
+        if source.dataset is not None:
+            return ()
+        return (Needed(look="pebench.data.images.source:find_pictures", at=source.model_dump(mode="json")),)
 
     def prepare(self) -> dict[str, str]:
         """Finds the pictures, and opens each once to see that it can be read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -18,9 +18,10 @@ from torch.utils._pytree import tree_map_only
 
 from pebench.data.drawn import Choice, where_limited
 from pebench.data.left_out import noted
+from pebench.data.needed import Needed
 from pebench.data.stretches import Stretch, spread
 from pebench.data.text import TextSource, load_corpus
-from pebench.data.tokenization import Tokenizer, TokenizerChoice, check_tokenizer, load_tokenizer
+from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
@@ -192,14 +193,13 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             found.append(Metric(f"perplexity-offset-{offset}", "per token", False))
         return tuple(found)
 
-    def check(self) -> None:
-        """Finds the files of the text and of the tokenizer.
-
-        Raises:
-            UserError: there are none, or they cannot be read.
-        """
-        check_tokenizer(self.options.tokenizer)
-        load_corpus(self.options.data).check()
+    def needed(self) -> tuple[Needed, ...]:
+        """The files of the text and of the tokenizer."""
+        values = self.options.model_dump(mode="json", include={"data", "tokenizer"})
+        return (
+            Needed(look="pebench.data.tokenization:check_tokenizer", at=values["tokenizer"]),
+            Needed(look="pebench.data.text:check_text", at=values["data"]),
+        )
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless another than bytes is asked for.
@@ -286,24 +286,28 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         (extent,) = reach.extent
         device = next(model.parameters()).device
         table = tabulate(model.encoding, grid(reach.extent).to(device), reach)
+        asked = {
+            self._suffix(protocol): list(self._windows(protocol, extent))
+            for protocol in self.options.protocols
+        }
         scores: dict[str, float] = {}
         examples = []
-        items = 0
-        for protocol in self.options.protocols:
-            windows = list(self._windows(protocol, extent))
-            items += sum(window.stop - window.start for window in windows)
-            parts = self._score(model, table, windows)
-            found, further = self._judged(self._suffix(protocol), windows, parts)
-            scores |= found.scores() | further
-            examples.append(found)
-        for offset in self._offsets(model.encoding, extent):
-            windows = list(self._windows("non-overlapping", extent))
-            items += sum(window.stop - window.start for window in windows)
+
+        def judge(asked: Mapping[str, list[_Window]], table: Table) -> int:
+            parts = self._score(model, table, asked)
+            for suffix, windows in asked.items():
+                found, further = self._judged(suffix, windows, parts[suffix])
+                scores.update(found.scores() | further)
+                examples.append(found)
+            return sum(stop - start for start, stop in _places(asked))
+
+        items = judge(asked, table)
+        offsets = self._offsets(model.encoding, extent)
+        windows = list(self._windows("non-overlapping", extent)) if offsets else []
+        for offset in offsets:
             there = reach._replace(extent=(offset + extent,))
-            table = tabulate(model.encoding, grid(reach.extent).to(device) + offset, there)
-            found, further = self._judged(f"-offset-{offset}", windows, self._score(model, table, windows))
-            scores |= found.scores() | further
-            examples.append(found)
+            moved = tabulate(model.encoding, grid(reach.extent).to(device) + offset, there)
+            items += judge({f"-offset-{offset}": windows}, moved)
         return Evaluation(scores, items, tuple(examples))
 
     def _offsets(self, encoding: PositionEncoding, extent: int) -> list[int]:
@@ -343,25 +347,25 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
                 stretch = done - (done - begin) % longest
                 yield _Window(end - extent, stop, stop - done, stretch)
 
-    def _score(self, model: Decoder, table: Table, windows: list[_Window]) -> _Parts:
-        """The scored targets of all windows."""
+    def _score(self, model: Decoder, table: Table, asked: Mapping[str, list[_Window]]) -> dict[str, _Parts]:
+        """The scored targets of all windows of each protocol. What several protocols read is read once."""
         tokens, documents = self._evaluated.tokens, self._evaluated.documents
         lengths = None if self._tokenizer is None else self._tokenizer.byte_lengths
-        found: _Parts = defaultdict(_Part)
+        found: dict[str, _Parts] = {suffix: defaultdict(_Part) for suffix in asked}
+        places = _places(asked)
         device = next(model.parameters()).device
-        for group in _groups(windows, TOKENS_AT_ONCE[device.type]):
-            length = group[0].stop - group[0].start
-            block = _stack(tokens, [(window.start, window.stop + 1) for window in group]).to(device)
-            part = _leading(table, length)
+        for group in _groups(places, TOKENS_AT_ONCE[device.type]):
+            (start, stop), *_ = group
+            block = _stack(tokens, [(start, stop + 1) for start, stop in group]).to(device)
+            part = _leading(table, stop - start)
             losses = model.losses(model(block[:, :-1], part), block[:, 1:])
-            scored = torch.tensor([window.scored for window in group], device=device)
-            counted = torch.arange(length, device=device) >= length - scored[:, None]
-            for window, row in zip(group, (losses.double() * counted).cpu().numpy(), strict=True):
-                for first, last, document in _by_document(window, documents):
-                    part = found[document, window.stretch]
-                    part.tokens += last - first
-                    part.bytes += 0 if lengths is None else int(lengths[tokens[first:last]].sum())
-                    part.nats += float(row[first - window.start - 1 : last - window.start - 1].sum())
+            for place, row in zip(group, losses.double().cpu().numpy(), strict=True):
+                for suffix, window in places[place]:
+                    for first, last, document in _by_document(window, documents):
+                        of = found[suffix][document, window.stretch]
+                        of.tokens += last - first
+                        of.bytes += 0 if lengths is None else int(lengths[tokens[first:last]].sum())
+                        of.nats += float(row[first - window.start - 1 : last - window.start - 1].sum())
         return found
 
     def _judged(
@@ -446,16 +450,26 @@ def _stack(tokens: np.ndarray, places: list[tuple[int, int]]) -> Tensor:
     return torch.from_numpy(np.stack([tokens[start:stop] for start, stop in places]).astype(np.int64))
 
 
-def _groups(windows: list[_Window], tokens: int) -> Iterator[list[_Window]]:
-    """Neighbouring windows of equal length, as many as fit into a batch of so many tokens."""
-    group: list[_Window] = []
-    for window in windows:
-        length = window.stop - window.start
+def _places(asked: Mapping[str, list[_Window]]) -> dict[tuple[int, int], list[tuple[str, _Window]]]:
+    """Where windows begin and end, each place once with all the windows there and whose they are. Those of
+    equal length stand together, the longest first, in the order of the stream."""
+    found: dict[tuple[int, int], list[tuple[str, _Window]]] = {}
+    for suffix, windows in asked.items():
+        for window in windows:
+            found.setdefault((window.start, window.stop), []).append((suffix, window))
+    return {place: found[place] for place in sorted(found, key=lambda place: (place[0] - place[1], place[0]))}
+
+
+def _groups(places: Iterable[tuple[int, int]], tokens: int) -> Iterator[list[tuple[int, int]]]:
+    """Neighbouring places of equal length, as many as fit into a batch of so many tokens."""
+    group: list[tuple[int, int]] = []
+    for start, stop in places:
+        length = stop - start
         full = group and (len(group) + 1) * length > tokens
-        if group and (full or length != group[0].stop - group[0].start):
+        if group and (full or length != group[0][1] - group[0][0]):
             yield group
             group = []
-        group.append(window)
+        group.append((start, stop))
     if group:
         yield group
 

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from pebench.data.needed import Needed
 from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
 from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
@@ -137,14 +138,10 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         """Exact match of greedy decoding, and the symbols that are right after a right beginning."""
         return (Metric("exact-match", "%", True), Metric("symbol-accuracy", "%", True))
 
-    def check(self) -> None:
-        """Finds the files of SCAN.
-
-        Raises:
-            UserError: they are not there.
-        """
-        if self.options.data is not None:
-            scan_files(self.options.data)
+    def needed(self) -> tuple[Needed, ...]:
+        """The files of SCAN."""
+        folder = self.options.data
+        return () if folder is None else (Needed(look="pebench.data.scan:scan_files", at=folder),)
 
     def prepare(self) -> dict[str, str]:
         """Reads SCAN; the other problems are drawn when they are needed.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pebench.data.answer_scores import contains, exact_match, f1
 from pebench.data.haystack import placed, tokenized
 from pebench.data.left_out import noted
+from pebench.data.needed import Needed
 from pebench.data.questions import (
     Question,
     QuestionSet,
@@ -152,13 +153,10 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
             *(m._replace(name=f"{m.name}-depth-{at}") for m in _METRICS for at in self.options.depths),
         )
 
-    def check(self) -> None:
-        """Finds the files of the questions.
-
-        Raises:
-            UserError: there are none.
-        """
-        find_questions(self.options.data)
+    def needed(self) -> tuple[Needed, ...]:
+        """The files of the questions."""
+        source = self.options.data.model_dump(mode="json")
+        return (Needed(look="pebench.data.questions:find_questions", at=source),)
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless one is asked for.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401 - so that no test, which may have patched the code, is answered from memory
 from hypothesis import settings
 from tracking_server import TrackingServer
 

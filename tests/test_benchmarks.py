@@ -25,6 +25,7 @@ TEXT = ["--size", "tiny", "--extent", "16", "--batch", "2", "--vocabulary", "32"
 SMALLEST = {
     "aggregation": ["--runs", "10"],
     "attention-paths": ["--lengths", "16", "--heads", "4", "--tokens", "16", "--encodings", "t5"],
+    "commands": ["--runs", "2"],
     "encodings-side-by-side": [
         *TEXT,
         *("--processes", "1", "2", "--seconds", "0.1", "--warmup", "1", "--encodings", "seqpe:positions=200"),
@@ -44,10 +45,12 @@ SMALLEST = {
         "rope",
         "seqpe:dropout=0,unshared",
     ],
+    "whole-cells": ["--encodings", "none", "--extent", "16", "--steps", "2", "--tokens", "128"],
 }
 ROWS = {
     "aggregation": {"reading the files", "pebench leaderboard"},
     "attention-paths": {"fused, no bias", "factored, alibi", "blocked, t5", "whole matrix, t5"},
+    "commands": {"show", "submit of 12 cells", "first sync of 2 runs"},
     "encodings-side-by-side": {"none", "seqpe:positions=200"},
     "evaluation": {"fused, none", "fused, rope", "factored, alibi", "factored, seqpe", "blocked, t5"},
     "host-training": {"plain loop", "pebench"},
@@ -56,6 +59,7 @@ ROWS = {
     "sync": {"log_batch by hand", "pebench sync", "pebench sync, idle"},
     "training-loops": {"plain loop, learned", "pebench, none", "pebench, alibi"},
     "training-step": {"none", "rope", "seqpe:dropout=0,unshared"},
+    "whole-cells": {"a process a cell", "one process"},
 }
 """Rows that must be there."""
 

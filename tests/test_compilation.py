@@ -92,9 +92,9 @@ def test_compiled_kernels_of_one_process_serve_the_next(
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     code = (
         "import torch;"
-        "import torch; from pebench.running.execution import Execution;"
+        "from types import SimpleNamespace; from pebench.running.execution import Execution;"
         "from pebench.running.run import _prepare_process;"
-        "_prepare_process(Execution(compile=True), torch.device('cpu'));"
+        "_prepare_process(SimpleNamespace(group=''), Execution(compile=True), torch.device('cpu'));"
         "from torch._dynamo.utils import counters; torch.compile(lambda x: x.sin() + 1)(torch.ones(8));"
         "print(counters['inductor']['fxgraph_cache_hit'] + counters['aot_autograd']['autograd_cache_hit'])"
     )

@@ -24,8 +24,8 @@ LAYERS = [
     {"conformance", "portrait", "running"},
     {"models", "pretrained", "resolve", "sequence_task"},
     {"choices", "flat_spec", "scores", "task"},
-    {"data", "encoding_config", "examples", "store", "task_record"},
-    {"attention", "formulas", "packages", "spec"},
+    {"data", "encoding_config", "examples", "memo", "store", "task_record"},
+    {"attention", "formulas", "packages", "plugin_files", "spec"},
     {"options", "plugin_ref", "position_encoding", "registry", "text_file"},
     {"atomic", "attention_mask", "console", "die_with_parent", "encodings", "errors", "numbers_of_json"}
     | {"quantities", "randomness", "tasks", "torchvision_operators", "to_device", "unicode"},
@@ -33,14 +33,18 @@ LAYERS = [
 """From the top: a module imports from its own layer and those below."""
 
 
-def imported(*arguments: str) -> set[str]:
+def imported(*arguments: str, cache: Path | None = None) -> set[str]:
     """The heavy packages that a command line imports."""
     code = (
         "import sys; from pebench.cli import main; status = main(sys.argv[1:]);"
         f"sys.stderr.write('IMPORTED ' + ' '.join({{*{HEAVY!r}}} & {{*sys.modules}})); sys.exit(status)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **({} if cache is None else {"PEBENCH_CACHE": str(cache)})},
     )
     assert done.returncode == 0, done.stderr
     return set(done.stderr.rpartition("IMPORTED ")[2].split())
@@ -62,8 +66,27 @@ def test_a_command_that_trains_nothing_imports_nothing_heavy(arguments: list[str
     assert imported(*arguments) == set()
 
 
-def test_the_check_sees_an_import() -> None:
-    assert "torch" in imported("show", "rope")
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "rope"], ["show", "language-modeling"], ["show", "rope", "--json"]],
+    ids=" ".join,
+)
+def test_what_was_shown_before_is_shown_again_without_torch(arguments: list[str], tmp_path: Path) -> None:
+    assert "torch" in imported(*arguments, cache=tmp_path)
+    assert imported(*arguments, cache=tmp_path) == set()
+
+
+def test_a_sweep_that_was_looked_up_is_submitted_and_told_of_without_torch(tmp_path: Path) -> None:
+    runs = ["--runs", str(tmp_path / "runs")]
+    preview, real = (
+        ["submit", "drope-smoke", "--set", "tasks=[dyck]", "--set", "baseline=none", *more, *runs]
+        for more in (["--dry-run"], ["--cluster", "local"])
+    )
+    assert "torch" in imported(*preview, cache=tmp_path)
+    assert imported(*preview, cache=tmp_path) == set()
+    assert imported(*real, cache=tmp_path) == set()
+    assert imported("status", "drope-smoke", *runs, cache=tmp_path) == set()
+    assert imported("cancel", "drope-smoke", *runs, cache=tmp_path) == set()
 
 
 def test_the_package_alone_imports_nothing_heavy() -> None:

@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from tiny_sweeps import load
 from waiting import until
 
 from pebench.store import RunFolder
-from pebench.submission import submissions
+from pebench.submission import pack, submissions
 from pebench.submission.resources import Resources
 from pebench.submission.submit import submit
 from pebench.submission.submitit_internals import REQUEUE_SIGNAL
@@ -80,6 +82,8 @@ def test_a_job_carries_out_its_own_cells(place: Path, width: int) -> None:
     assert told.endswith("done\n")
     done = [(place / "runs" / run / "result.json").exists() for run in sweep.record().runs]
     assert done == [True, True, False]
+    first, second, _ = (RunFolder(place / "runs" / run) for run in sweep.record().runs)
+    assert (pid_of(first) == pid_of(second)) == (width == 1), "a process carries out one after another"
 
 
 def test_neither_a_failure_nor_a_death_touches_the_other_cells(place: Path) -> None:
@@ -107,6 +111,21 @@ def test_neither_a_failure_nor_a_death_touches_the_other_cells(place: Path) -> N
         told, _ = process.communicate(timeout=120)
     assert told.endswith("done\n")
     assert failing.result() is None
+
+
+def test_an_idle_process_that_is_gone_takes_no_cell_with_it(place: Path) -> None:
+    sweep = slow(place, ["none", "rope"], steps=3)
+    submit(sweep, place / "runs", "inline")
+    folders = [RunFolder(place / "runs" / run) for run in sweep.record().runs]
+    own = pack._Place(sweep.execution, None)
+    for folder in folders:
+        own.begin(folder)
+        until(lambda: own.ended() is not None)
+        os.kill(pid_of(folder), signal.SIGKILL)
+        gone = psutil.Process(pid_of(folder))
+        until(partial(lambda process: process.status() == psutil.STATUS_ZOMBIE, gone))
+    own.close()
+    assert all(folder.result() is not None for folder in folders)
 
 
 def test_one_signal_stops_every_cell_at_a_checkpoint(place: Path) -> None:

@@ -16,8 +16,9 @@ from tiny_sweeps import tiny, write
 
 from pebench.cli import main
 from pebench.errors import UserError
+from pebench.plugin_files import plugin_files
 from pebench.registry import encodings, load_plugin, tasks
-from pebench.resolve import plugin_files, resolve
+from pebench.resolve import resolve
 from pebench.store import RunFolder, read_sweeps
 from pebench.sweeping.sweep import load_sweep
 

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from tiny_sweeps import tiny, write
 
 from pebench.cli import main
-from pebench.resolve import plugin_files, resolve
+from pebench.plugin_files import plugin_files
+from pebench.resolve import resolve
 from pebench.running import ranks as ranks_module
 from pebench.running.execution import Execution
 from pebench.running.heartbeat import AlreadyRunning

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
 
 from pebench.errors import UserError
-from pebench.resolve import plugin_files, resolve
+from pebench.plugin_files import plugin_files
+from pebench.resolve import resolve
 from pebench.running import checkpoint, heartbeat
 from pebench.running.execution import Execution
 from pebench.running.heartbeat import AlreadyRunning

@@ -281,7 +281,7 @@ def test_resources_are_checked() -> None:
 def test_local_workers_take_the_gpus_in_turn(
     chosen: str | None, gpus: int, expected: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("pebench.submission.devices._count", lambda: gpus)
     if chosen is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:

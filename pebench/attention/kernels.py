@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pebench.attention.constant_result import constant_result
 from pebench.attention.dense import NOTHING, dense
-from pebench.attention.flex import attend_by_score
 from pebench.attention.kept import attend_keeping_weights, is_faster
 from pebench.attention_mask import AttentionMask
 from pebench.position_encoding import Bias, Block, Dense, Factored
@@ -110,7 +110,7 @@ def _flex_is_faster(q: Tensor, k: Tensor) -> bool:
     return least is not None and q.shape[2] >= least and _has_triton()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_result
 def _has_triton() -> bool:
     """Whether kernels can be compiled for the GPU here."""
     return importlib.util.find_spec("triton") is not None
@@ -146,6 +146,9 @@ def attend(
     kernel = choose_kernel(bias, q, k, mask)
     if kernel != "fused" or not _takes_shared(q, k, v, mask):
         k, v = for_each_head(k, q.shape[1]), for_each_head(v, q.shape[1])
+    if kernel == "flex":
+        # It imports the whole compiler, which nothing else waits for.
+        from pebench.attention.flex import attend_by_score
     with torch.autocast(q.device.type, enabled=False):
         match bias:
             case None if kernel == "flex":
@@ -242,7 +245,7 @@ def _fused_of_any_width(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, sc
     return _fused(q, k, _pad(v, q), mask, scale)[..., : v.shape[-1]]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_result
 def _takes_narrow_values(device: torch.device) -> tuple[torch.dtype, ...]:
     """The dtypes in which the kernel that PyTorch prefers on a device is fast with values of fewer channels
     than queries: cuDNN's, which it prefers on Hopper and Blackwell."""

@@ -249,7 +249,7 @@ def _refuse_what_cannot_go_on(wanted: str, spec: Any, runs: Path, device: str, r
 
 def _create(folder: Any, spec: Any) -> None:
     from pebench.errors import UserError
-    from pebench.resolve import plugin_files
+    from pebench.plugin_files import plugin_files
 
     try:
         folder.create(spec, plugin_files(spec))

@@ -47,21 +47,22 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
       pebench show t5 --width 768 --heads 12 --layers 12 --extent 1024
     """
     from pebench.errors import UserError, unknown
+    from pebench.memo import remembered
     from pebench.registry import encodings, tasks
 
     if as_json:
-        click.echo(json.dumps(_object(name), indent=1))
+        click.echo(json.dumps(remembered("object", name, lambda: _object(name)), indent=1))
     elif name in encodings.origins():
         size = {"width": width, "heads": heads, "layers": layers}
         if width % heads:
             raise UserError(f"--width {width} does not divide into --heads {heads}.")
-        _show_encoding(name, size, extent)
+        page = remembered("encoding", [name, size, extent], lambda: _of_encoding(name, size, extent))
+        _print(page, _origin(encodings.origin(name)))
     elif name in tasks.origins():
-        _show_task(name)
+        _print(remembered("task", name, lambda: _of_task(name)), _origin(tasks.origin(name)))
     elif name in _SETTINGS:
         model = _settings(name)
-        _text(model)
-        _options("options", model, _described(model))
+        _print(_page(model, {"options": _rows(model, model)}), {})
     else:
         raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
 
@@ -97,11 +98,13 @@ def _object(name: str) -> dict[str, Any]:
         models, facts = {"options": (_settings(name), _settings(name))}, {}
     else:
         raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
-    rows = {
-        title: [_row(*field, _described(of)) for field in model.model_fields.items()]
-        for title, (model, of) in models.items()
-    }
-    return {"name": name, **facts, **rows}
+    return {"name": name, **facts, **{title: _rows(*two) for title, two in models.items()}}
+
+
+def _rows(model: Any, of: Any) -> list[dict[str, str]]:
+    """The options of a model, described where the docstrings of a class say what they mean."""
+    described = _described(of)
+    return [_row(name, field, described) for name, field in model.model_fields.items()]
 
 
 def _row(name: str, field: Any, described: dict[str, str]) -> dict[str, str]:
@@ -115,48 +118,48 @@ def _row(name: str, field: Any, described: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _show_encoding(name: str, size: dict[str, int], extent: int) -> None:
+def _page(cls: type, tables: dict[str, list[dict[str, str]]], **facts: str) -> dict[str, Any]:
+    """All that is printed of a thing: paragraphs, tables of options, and facts by name."""
+    return {"paragraphs": _paragraphs(cls), "tables": tables, "facts": facts}
+
+
+def _of_encoding(name: str, size: dict[str, int], extent: int) -> dict[str, Any]:
     from pebench.options import of_signature
     from pebench.registry import encodings
 
     encoding = encodings.load(name)
-    _text(encoding)
-    _options("options", of_signature(encoding), _described(encoding))
     axes = encoding.axes
     shape = (extent,) * min(axes)
     at = ", ".join(f"{key} {value}" for key, value in size.items())
-    _facts(
-        {
-            "axes": " or ".join(str(number) for number in axes),
-            "acts on": _places(encoding.acts),
-            "causal only": "yes" if encoding.causal_only else "no",
-            "extrapolations": ", ".join(encoding.extrapolations),
-            "parameters": f"{_parameters(name, size, shape)} ({at}, extent {'×'.join(map(str, shape))})",
-            "kernel path": _kernels(encoding.kernels),
-            "cost": encoding.cost,
-            "compiles": f"no: {encoding.graph_break}" if encoding.graph_break else "yes, as one graph",
-            "identities": _identities(encoding.claims),
-            "source": encoding.source,
-            **_origin(encodings.origin(name)),
-        }
-    )
+    facts = {
+        "axes": " or ".join(str(number) for number in axes),
+        "acts on": _places(encoding.acts),
+        "causal only": "yes" if encoding.causal_only else "no",
+        "extrapolations": ", ".join(encoding.extrapolations),
+        "parameters": f"{_parameters(name, size, shape)} ({at}, extent {'×'.join(map(str, shape))})",
+        "kernel path": _kernels(encoding.kernels),
+        "cost": encoding.cost,
+        "compiles": f"no: {encoding.graph_break}" if encoding.graph_break else "yes, as one graph",
+        "identities": _identities(encoding.claims),
+        "source": encoding.source,
+    }
+    return _page(encoding, {"options": _rows(of_signature(encoding), encoding)}, **facts)
 
 
-def _show_task(name: str) -> None:
+def _of_task(name: str) -> dict[str, Any]:
     from pebench.registry import tasks
 
     task = tasks.load(name)
-    _text(task)
-    _options("options", task.Options, _described(task.Options))
-    _options("model", task.Model, _described(task.Model))
-    _facts(
-        {
-            "axes": str(task.axes),
-            "attention": "causal" if task.causal else "bidirectional",
-            "counts": task.item,
-            **_origin(tasks.origin(name)),
-        }
-    )
+    tables = {"options": _rows(task.Options, task.Options), "model": _rows(task.Model, task.Model)}
+    attention = "causal" if task.causal else "bidirectional"
+    return _page(task, tables, axes=str(task.axes), attention=attention, counts=task.item)
+
+
+def _print(page: dict[str, Any], origin: dict[str, str]) -> None:
+    click.echo("\n\n".join(map(_wrapped, page["paragraphs"])) + "\n")
+    for title, rows in page["tables"].items():
+        _options(title, rows)
+    _facts(page["facts"] | origin)
 
 
 def _facts(facts: dict[str, str]) -> None:
@@ -175,30 +178,29 @@ def _wrapped(text: str, indent: str = "") -> str:
     )
 
 
-def _text(cls: type) -> None:
+def _paragraphs(cls: type) -> list[str]:
     """The first line of the file, and the definition that the class gives."""
     summary = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n")[0]
     definition = re.split(r"\n+Attributes:\n", inspect.getdoc(cls) or "")[0].strip()
-    paragraphs = [" ".join(part.split()) for part in (summary, *definition.split("\n\n"))]
-    click.echo("\n\n".join(_wrapped(paragraph) for paragraph in paragraphs if paragraph) + "\n")
+    paragraphs = (" ".join(part.split()) for part in (summary, *definition.split("\n\n")))
+    return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _options(title: str, model: Any, described: dict[str, str]) -> None:
+def _options(title: str, rows: list[dict[str, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from pebench.console import plain_console
 
-    if not model.model_fields:
+    if not rows:
         click.echo(f"{title}: none\n")
         return
+    headings = ("name", "type", "default", "meaning")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for heading in ("name", "type", "default"):
+    for heading in headings:
         table.add_column(heading, overflow="fold")
-    table.add_column("meaning", overflow="fold")
-    for name, field in model.model_fields.items():
-        row = _row(name, field, described)
-        table.add_row(name, *(Text(row[heading]) for heading in ("type", "default", "meaning")))
+    for row in rows:
+        table.add_row(row["name"], *(Text(row[heading]) for heading in headings[1:]))
     plain_console().print(table)
     click.echo()
 

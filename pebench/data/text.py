@@ -152,6 +152,15 @@ class Corpus:
         return self.parts[split]
 
 
+def check_text(source: TextSource) -> None:
+    """Finds the files of a source, and sees that they can be read.
+
+    Raises:
+        UserError: there are none, or they cannot.
+    """
+    load_corpus(source).check()
+
+
 def load_corpus(source: TextSource) -> Corpus:
     """The documents of a source. Finds files, but reads none before it is asked for text or a fingerprint.
 

@@ -189,7 +189,7 @@ def paired_t(difference: ArrayLike, scores: ArrayLike) -> TTest:
         wins are no certainty.
     """
     import numpy
-    from scipy import stats
+    from scipy.special import stdtr
 
     difference, scores = numpy.asarray(difference, dtype=float), numpy.asarray(scores, dtype=float)
     known = ~numpy.isnan(difference)
@@ -200,7 +200,7 @@ def paired_t(difference: ArrayLike, scores: ArrayLike) -> TTest:
     rounding = ROUNDING * numpy.where(known, numpy.abs(scores), 0.0).max(axis=1, initial=0.0)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         t = numpy.abs(mean) / (deviation / numpy.sqrt(count))
-    p = 2.0 * stats.t.sf(t, count - 1)
+    p = 2.0 * stdtr(count - 1, -t)
     unspread = numpy.where(numpy.abs(mean) <= rounding, 1.0, numpy.nan)
     p = numpy.where(deviation <= rounding, unspread, p)
     return TTest(mean, half_width(deviation, count), p)
@@ -217,11 +217,11 @@ def half_width(deviation: ArrayLike, count: ArrayLike) -> Array:
         An array of their shape; NaN for a sample of one, which says nothing about its spread.
     """
     import numpy
-    from scipy import stats
+    from scipy.special import stdtrit
 
     count = numpy.asarray(count, dtype=float)
     freedom = numpy.where(count > 1, count - 1, numpy.nan)
-    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)
+    quantile = stdtrit(freedom, 0.5 + CONFIDENCE / 2)
     width: Array = quantile * numpy.asarray(deviation, dtype=float) / numpy.sqrt(count)
     return width
 

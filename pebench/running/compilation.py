@@ -89,11 +89,23 @@ def begin_step() -> None:
         torch.compiler.cudagraph_mark_step_begin()
 
 
-def forget_compiled() -> None:
-    """Drops what earlier runs of this process compiled. Each had a form of the training step of its own,
-    PyTorch bounds their number, and past the bound a step would run uncompiled with no more than a
-    warning."""
-    torch.compiler.reset()
+def compile_for(group: str) -> None:
+    """Drops what earlier runs of this process compiled, unless they differ from the next in the seed alone.
+
+    Each kind of run has a form of the training step of its own, PyTorch bounds their number, and past the
+    bound a step would run uncompiled with no more than a warning.
+
+    Args:
+        group: of the next run, see `RunSpec.group`.
+    """
+    global _compiled_for
+    if _compiled_for != group:
+        torch.compiler.reset()
+    _compiled_for = group
+
+
+_compiled_for: str | None = None
+"""The group of the last run that this process compiled."""
 
 
 def _instructions() -> list[str]:

@@ -19,8 +19,8 @@ class Execution(Frozen):
 
     Attributes:
         device: ``auto`` takes CUDA where there is one.
-        threads: of PyTorch on the CPU; None for one beside CUDA, where more do nothing, else for PyTorch's
-            own choice.
+        threads: of PyTorch on the CPU; None for one beside CUDA, where more do nothing, else for all cores,
+            of which cells side by side have equal shares.
         compile: whether training goes through `torch.compile`; evaluation, whose lengths differ, does not.
         ranks: processes that share each batch of a run.
         log_every: steps between lines of metrics.

@@ -9,7 +9,8 @@ import sys
 import time
 from types import TracebackType
 
-from pebench.running.execution import Execution, Observer, Stop, torch_device
+from pebench.running.cores import sharing
+from pebench.running.execution import Execution, Observer, Stop
 from pebench.running.ranks import ALONE, JoinedRanks
 from pebench.running.run import execute
 from pebench.store import Result, RunFolder
@@ -39,18 +40,9 @@ def execute_here(
     execution = execution or Execution()
     if execution.ranks == 1 or folder.result() is not None:
         return execute(folder, execution, observer=observer, stop=stop, ranks=ALONE)
-    if execution.threads is None and torch_device(execution.device).type == "cpu":
-        # By default each process would take every core.
-        share = max(1, _cores() // execution.ranks)
-        execution = execution.model_copy(update={"threads": share})
+    execution = sharing(execution, execution.ranks)
     ranks = LocalRanks(folder, execution)
     return execute(folder, execution, observer=observer, stop=stop, ranks=ranks)
-
-
-def _cores() -> int:
-    with contextlib.suppress(AttributeError):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class LocalRanks(JoinedRanks):

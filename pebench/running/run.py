@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import math
@@ -24,7 +25,7 @@ from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.resolve import build_task, encoding_of, evaluations
 from pebench.running import checkpoint, longer, peak_memory, provenance, source_code
 from pebench.running.checkpoint import State
-from pebench.running.compilation import forget_compiled, share_compiled_kernels
+from pebench.running.compilation import compile_for, share_compiled_kernels
 from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.heartbeat import AlreadyRunning, Heartbeat
@@ -184,7 +185,7 @@ class _Run:
 
     def work(self) -> Result | None:
         """See `execute`."""
-        _prepare_process(self.execution, self.device)
+        _prepare_process(self.spec, self.execution, self.device)
         self.device = self.ranks.start(self.device)
         check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
@@ -563,15 +564,19 @@ THREADS_ON_CUDA = 1
 keep all cores busy, and runs side by side would wait for each other."""
 
 
-def _prepare_process(execution: Execution, device: torch.device) -> None:
+def _prepare_process(spec: RunSpec, execution: Execution, device: torch.device) -> None:
     # Strong biases make weights so small that the processor handles them an order of magnitude more slowly.
     torch.set_flush_denormal(True)
     threads = execution.threads or (THREADS_ON_CUDA if device.type == "cuda" else None)
     if threads is not None:
         torch.set_num_threads(threads)
+    # What the run before this one in the process left behind is in its way.
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     if execution.compile:
         share_compiled_kernels()
-        forget_compiled()
+        compile_for(spec.group)
 
 
 def _job() -> str | None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
+
+_DEVICES = "nvidia[0-9]*"
+"""Files in ``/dev`` that stand for the GPUs of a machine, by which its driver is reached."""
 
 
 def devices_of(workers: int, ranks: int = 1) -> list[str | None]:
@@ -14,9 +19,7 @@ def devices_of(workers: int, ranks: int = 1) -> list[str | None]:
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        import torch
-
-        visible = [str(number) for number in range(torch.cuda.device_count())]
+        visible = [str(number) for number in range(_count())]
     else:
         visible = [name for name in chosen.split(",") if name] or [""]
     if not visible:
@@ -26,3 +29,12 @@ def devices_of(workers: int, ranks: int = 1) -> list[str | None]:
         [visible[(worker * each + rank) % len(visible)] for rank in range(each)] for worker in range(workers)
     ]
     return [",".join(turn) for turn in turns]
+
+
+def _count() -> int:
+    """GPUs of this machine that PyTorch sees; where there is no driver, none, and it is not asked."""
+    if sys.platform == "linux" and not any(Path("/dev").glob(_DEVICES)):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()

@@ -80,6 +80,11 @@ class Submission(Frozen):
         """Where its files are."""
         return submissions_folder(runs) / self.name
 
+    @property
+    def workers(self) -> int:
+        """Workers on this machine that carry it out side by side."""
+        return min(self.resources.max_parallel or 1, len(self.cells))
+
     def cells_of_job(self, number: int) -> tuple[str, ...]:
         """The cells of one job of its array."""
         return self.cells[number * self.pack : (number + 1) * self.pack]

@@ -7,11 +7,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pebench.choices import choice_of, choices_folder, choose, is_slot, with_choices, write_choice
+from pebench.data.needed import Needed
 from pebench.errors import UserError
+from pebench.memo import remembered
 from pebench.running.execution import Execution, check_ranks
+from pebench.spec import RunSpec
 from pebench.store import RunFolder, write_sweep
 from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.devices import devices_of
@@ -262,19 +267,40 @@ def _release(runs: Path, cells: list[CellStatus]) -> None:
 
 
 def _check_data(sweep: Sweep) -> None:
-    """Lets each task look for its data once.
+    """Looks for the data of each task once.
 
     Raises:
         UserError: it is not there.
     """
-    from pebench.resolve import build_task
-
     for spec in {spec.task.model_dump_json(): spec for spec in sweep.possible().values()}.values():
-        build_task(spec).check()
+        needed = remembered("needed", _of_the_task(spec), partial(_needed, spec))
+        if needed is None:
+            from pebench.resolve import build_task
+
+            build_task(spec).check()
+            continue
+        for data in needed:
+            Needed.model_validate(data).find()
+
+
+def _of_the_task(spec: RunSpec) -> list[Any]:
+    """All that decides the task of a specification; see `pebench.resolve.build_task`."""
+    return [spec.task.model_dump(mode="json"), spec.model, spec.train.steps > 0]
+
+
+def _needed(spec: RunSpec) -> list[dict[str, Any]] | None:
+    """The data of a task, as a JSON value; None where the task alone can look for them."""
+    from pebench.resolve import build_task
+    from pebench.task import Task
+
+    task = build_task(spec)
+    if type(task).check is not Task.check:
+        return None
+    return [data.model_dump(mode="json") for data in task.needed()]
 
 
 def _prepare(sweep: Sweep, runs: Path) -> None:
-    from pebench.resolve import plugin_files
+    from pebench.plugin_files import plugin_files
 
     known: dict[tuple[str, str], dict[str, bytes]] = {}
     for spec in sweep.cells:
@@ -312,8 +338,7 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     # A local job cannot do without a limit.
     executor.update_parameters(timeout_min=_YEAR)
     execution = _with_threads(execution_of(sweep, resources), resources)
-    workers = min(resources.max_parallel or 1, len(cells))
-    devices = devices_of(workers, execution.ranks)
+    devices = devices_of(begun.workers, execution.ranks)
     with _detached(folder / "workers.log"):
         jobs = [
             executor.submit(Worker(), str(folder), number, execution.model_dump_json(), device)

@@ -55,6 +55,7 @@ class Worker:
         Returns:
             How it ended, for the job's log.
         """
+        from pebench.running.cores import sharing
         from pebench.running.execution import Execution
 
         how = Execution.model_validate_json(execution)
@@ -65,6 +66,7 @@ class Worker:
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
             if device is not None:
                 os.environ["CUDA_VISIBLE_DEVICES"] = device
+            how = sharing(how, record.workers * how.ranks)
             return interruptible(lambda stop: _free_cells(runs, record, number, how, stop))
         folders, told = _folders(runs, record.cells_of_job(number))
         if not folders:
@@ -74,7 +76,8 @@ class Worker:
         def work(stop: StopOnSignal) -> str:
             if record.pack == 1:
                 return carry_out_cell(folders[0], how, stop, ranks)
-            failed = pack.carry_out(folders, record, how, stop)
+            beside = min(record.resources.width, len(folders))
+            failed = pack.carry_out(folders, record, sharing(how, beside), stop)
             return STOPPED if stop() else _ended(failed)
 
         return _requeued(work, folders, record, ranks)

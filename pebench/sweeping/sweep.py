@@ -44,7 +44,9 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
 from pebench.choices import Choice
+from pebench.data.files import existing
 from pebench.errors import UserError, join_and, quoted, shown, unknown
+from pebench.memo import remembered
 from pebench.options import validated
 from pebench.plugin_ref import split
 from pebench.registry import load_plugin
@@ -452,9 +454,58 @@ class Resolved(NamedTuple):
 def resolved(file: SweepFile, runs: Path | None) -> Resolved:
     """The specifications of all cells, in the order of the file.
 
+    They are remembered, see `pebench.memo`, unless a cell starts from a run that is named by its id.
+
     Raises:
         UserError: something in it does not exist, does not go together or stands twice.
     """
+    if any(_names_a_run(entry) for entry in file.tasks):
+        return looked_up(file, runs)
+    # What a file says may depend on which of the places that it names are there.
+    question = [repr(file), [text for text in _texts(file.model_dump()) if existing(text) is not None]]
+    found = remembered("sweep", question, lambda: as_object(looked_up(file, runs)))
+    return from_object(found)
+
+
+def as_object(found: Resolved) -> dict[str, Any]:
+    """The cells of a sweep's file as a JSON value."""
+    return {
+        "cells": [spec.model_dump(mode="json") for spec in found.cells],
+        "trials": list(found.trials),
+        "choices": [choice.model_dump(mode="json") for choice in found.choices],
+    }
+
+
+def from_object(found: dict[str, Any]) -> Resolved:
+    """The cells of a sweep's file; see `as_object`."""
+    return Resolved(
+        tuple(RunSpec.model_validate(spec) for spec in found["cells"]),
+        tuple(found["trials"]),
+        tuple(Choice.model_validate(choice) for choice in found["choices"]),
+    )
+
+
+def _names_a_run(entry: Entry) -> bool:
+    match entry.start:
+        case StartRun():
+            return True
+        case Entry():
+            return _names_a_run(entry.start)
+    return False
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, but for the keys of its mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from itertools.chain.from_iterable(map(_texts, value.values()))
+    elif isinstance(value, list | tuple):
+        yield from itertools.chain.from_iterable(map(_texts, value))
+
+
+def looked_up(file: SweepFile, runs: Path | None) -> Resolved:
+    """As `resolved`, nothing remembered."""
     count = math.prod(map(len, (file.encodings, file.tasks, *file.grid.values())))
     tried = len(candidates(file.tried(file.encodings[0])))
     count *= len(file.seeds) + (tried * len(file.tune.seeds) if file.tune is not None else 0)

@@ -361,6 +361,9 @@ class Mirror:
                         shutil.copyfile(prepared.changed.folder.path / file, Path(name) / file)
                 if prepared.picture is not None:
                     (Path(name) / "plot.png").write_bytes(prepared.picture)
+                if self._in_one_transaction:
+                    self._retry(partial(self._client.log_artifacts, written.tracked, name))
+                    return written
                 # One by one: a server that fails now and then might never take all of them in one go.
                 for path in sorted(Path(name).iterdir()):
                     self._retry(partial(self._client.log_artifact, written.tracked, str(path)))

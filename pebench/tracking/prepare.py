@@ -16,7 +16,7 @@ from pebench.store import RunFolder
 from pebench.tracking import plot
 from pebench.tracking.record import RESULT, Record, read_record
 
-_WORTH_A_PROCESS = 16
+_WORTH_A_PROCESS = 20
 """Runs that take longer to draw than a process takes to start."""
 
 _AHEAD = 24
@@ -70,12 +70,13 @@ def prepare_all(changed: Sequence[Changed]) -> Iterator[Prepared | UserError | O
     Yields:
         Each run, or why it cannot be read.
     """
-    if len(changed) < _WORTH_A_PROCESS:
+    count = min(4, os.cpu_count() or 1, len(changed) // _WORTH_A_PROCESS)
+    if count < 2:
         for each in changed:
             yield _attempt(each)
         return
     with ProcessPoolExecutor(
-        max_workers=min(4, os.cpu_count() or 1),
+        max_workers=count,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin_process,
         initargs=(os.getpid(),),

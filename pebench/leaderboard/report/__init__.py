@@ -11,8 +11,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
+from pebench import atomic
+from pebench.data.cache import cache_folder, digest
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.headline import headline
 from pebench.leaderboard.plots.style import WIDE_RANGE, Look, looks
@@ -97,6 +101,9 @@ def page(board: Board, sentences: Sequence[str], chapters: Sequence[Chapter]) ->
     return text + "\n"
 
 
+_CALL = "window.vegaEmbed = vegaEmbed;"
+"""The script that is bundled with what it calls."""
+
 VEGA_LITE = "6.1"
 """Version of Vega-Lite. In 6.4 what is nearest to the pointer says "undefined" for every value."""
 
@@ -104,10 +111,18 @@ VEGA_LITE = "6.1"
 @functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and vega-embed in one script, fit to stand within a page."""
+    made_of = digest([version("vl-convert-python"), VEGA_LITE, _CALL])
+    kept = cache_folder() / "scripts" / f"vega-{made_of}.js"
+    # Making it takes two seconds. Where the cache cannot be read or written it is made each time.
+    with suppress(OSError, UnicodeDecodeError):
+        return kept.read_text("utf-8")
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
-    return bundle.replace("</script", "<\\/script")
+    script = vl_convert.javascript_bundle(_CALL, VEGA_LITE).replace("</script", "<\\/script")
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(kept, script)
+    return script
 
 
 def _embedded(value: Any) -> str:

@@ -1,0 +1,64 @@
+"""The source tree that a benchmark belongs to and another one, whose programs take turns."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from measuring.processes import Spent, spent
+
+HERE = Path(__file__).resolve().parents[2]
+"""The tree of this file."""
+
+OTHER = "the other tree"
+"""Name of rows that were measured there, as the baseline."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A source tree with a cache of its own.
+
+    Attributes:
+        name: of its rows.
+        root: the folder that holds the package.
+        cache: the folder of its cache.
+    """
+
+    name: str
+    root: Path
+    cache: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        """A command of pebench, to be run in any folder."""
+        environment = [f"PYTHONPATH={self.root}", f"PEBENCH_CACHE={self.cache}"]
+        return ["env", *environment, sys.executable, "-P", "-m", "pebench", *arguments]
+
+    def python(self, code: str, *arguments: str) -> list[str]:
+        """A program that imports its package and its benchmarks."""
+        places = f"{self.root}{os.pathsep}{self.root / 'benchmarks'}"
+        return ["env", f"PYTHONPATH={places}", sys.executable, "-P", "-c", code, *arguments]
+
+    def spent(self, *arguments: str) -> Spent:
+        """The costs of a command of pebench."""
+        return spent(self.command(*arguments))
+
+
+def trees(other: Path | None, folder: Path, beginning: Path | None = None) -> list[Tree]:
+    """The other tree first, where one is named, and this one.
+
+    Args:
+        other: its root.
+        folder: of their caches.
+        beginning: a cache of which theirs are copies, None for empty ones.
+    """
+    named = {} if other is None else {OTHER: other.resolve()}
+    places = {**named, "this tree": HERE}
+    numbered = enumerate(places.items())
+    found = [Tree(name, root, folder / f"cache-{number}") for number, (name, root) in numbered]
+    for tree in found:
+        if beginning is not None:
+            shutil.copytree(beginning, tree.cache)
+    return found

@@ -1,0 +1,221 @@
+"""Whole cells and whole sweeps: the wall time from the command to its end, stage by stage.
+
+A cell is a language model of `--size` on the documentation of Python, carried out by `pebench submit` in the
+foreground; a sweep is one such cell by encoding and seed, carried out by `--side-by-side` workers. The stages
+are read from the files that the runs leave: `start` ends with the first line of a run's log, `first steps`
+with the first line of its metrics, `training` with the last one of training, `evaluation` with the last one,
+and `leaving` with the end of the process, in a sweep with the result. Those of a sweep are medians over its
+cells. Each tree has a cache of its own, filled before by the same work; with `--cold` it is empty each time.
+
+With `--other` a worktree of another commit takes turns with this one and is the baseline. Without it the
+baseline is a process for each cell of the sweep, and beside it stands one process for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from measuring.alternation import Row, compared
+from measuring.reporting import Arguments, positive, report
+from measuring.trees import OTHER, Tree, trees
+
+from pebench.models.decoder import SIZES
+from pebench.sweeping.yaml_file import read_mapping
+
+APART = "a process a cell"
+STAGES = ("start", "first steps", "training", "evaluation", "leaving")
+_LOOK_EVERY = 0.05
+_MOST = 3600.0
+"""Seconds that a sweep may take."""
+
+Stages = dict[str, float]
+Whole = tuple[float, Stages]
+"""Seconds by the wall clock, and those of the stages."""
+
+
+def stages(run: Path, begun: float, ended: float) -> Stages:
+    """The seconds of each stage of a finished run.
+
+    Args:
+        run: its folder.
+        begun: when the command was given, or the process was free for the run.
+        ended: when the process had ended, or the result was there.
+    """
+    with (run / "log.txt").open(encoding="utf-8") as log:
+        first = datetime.fromisoformat(log.readline()[:23]).timestamp()
+    points = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    trained = [
+        point["time"] for point in points if any(name.startswith("train/") for name in point["values"])
+    ]
+    last = max(point["time"] for point in points)
+    moments = [begun, first, trained[0], trained[-1], last, ended]
+    return {name: stop - start for name, start, stop in zip(STAGES, moments[:-1], moments[1:], strict=True)}
+
+
+def content(chosen: Any) -> dict[str, Any]:
+    """The keys of the sweep's file that its cells are of: of --sweep, or of a small text model."""
+    execution = {"device": chosen.device, "compile": chosen.compile}
+    if chosen.sweep is not None:
+        values, _ = read_mapping(chosen.sweep)
+        values.pop("baseline", None)
+        train = dict(values["train"])
+        if chosen.steps is not None:
+            train |= {"steps": chosen.steps, "warmup": min(train.get("warmup", 0), chosen.steps)}
+        return {**values, "train": train, "execution": execution}
+    task = {
+        "data": "python-docs",
+        "extent": chosen.extent,
+        "evaluate": [chosen.extent * times for times in (1, 2, 4, 8)],
+        "tokens": chosen.tokens,
+    }
+    precision = "bfloat16" if chosen.device == "cuda" else "float32"
+    return {
+        "tasks": [{"language-modeling": task}],
+        "model": {"size": chosen.size},
+        "train": {"steps": chosen.steps or 20, "batch": chosen.batch, "precision": precision},
+        "execution": execution,
+    }
+
+
+def write_sweep(path: Path, keys: dict[str, Any], encodings: list[str], seeds: list[int]) -> Path:
+    """The file of a sweep, in JSON, which is YAML."""
+    path.write_text(
+        json.dumps(keys | {"name": "cells", "encodings": encodings, "seeds": seeds}, default=float)
+    )
+    return path
+
+
+def one_after_another(tree: Tree, sweep: Path, runs: Path) -> Whole:
+    """A sweep by one command in the foreground; of several cells the stages are those of the median one."""
+    begun = time.time()
+    seconds = tree.spent("submit", str(sweep), "--runs", str(runs)).seconds
+    return seconds, _medians(runs, begun, begun + seconds)
+
+
+def side_by_side(tree: Tree, sweep: Path, runs: Path, count: int) -> Whole:
+    """A sweep by workers in the background, from the command to the last result."""
+    begun = time.time()
+    arguments = ["submit", str(sweep), "--runs", str(runs), "--cluster", "local"]
+    tree.spent(*arguments, "--max-parallel", str(count))
+    cells = len(list(runs.glob("*/spec.json")))
+    while len(list(runs.glob("*/result.json"))) < cells:
+        failed = next(iter(runs.glob("*/failure.json")), None)
+        if failed is not None or time.time() - begun > _MOST:
+            raise RuntimeError(failed.read_text() if failed else "the sweep has not ended")
+        time.sleep(_LOOK_EVERY)
+    ended = max(path.stat().st_mtime for path in runs.glob("*/result.json"))
+    return ended - begun, _medians(runs, begun, None)
+
+
+def apart(tree: Tree, sweeps: list[Path], runs: Path) -> Whole:
+    """The cells of a sweep by a command each."""
+    found = [one_after_another(tree, sweep, runs / sweep.stem) for sweep in sweeps]
+    return sum(seconds for seconds, _ in found), _over([each for _, each in found])
+
+
+def _medians(runs: Path, begun: float, ended: float | None) -> Stages:
+    """The median of each stage over the runs of a folder. A run begins where the one before it in the same
+    process ended."""
+    free: dict[int, float] = {}
+    found = []
+    for result in sorted(runs.glob("*/result.json"), key=lambda path: path.stat().st_mtime):
+        process = json.loads((result.parent / "worker.json").read_bytes())["pid"]
+        over = result.stat().st_mtime
+        alone = ended is not None and len(list(runs.glob("*/result.json"))) == 1
+        found.append(stages(result.parent, free.get(process, begun), ended if alone and ended else over))
+        free[process] = over
+    return _over(found)
+
+
+def _over(found: list[Stages]) -> Stages:
+    return {name: median(each[name] for each in found) for name in STAGES}
+
+
+def measure(chosen: Any, folder: Path) -> Iterator[Row]:
+    """Rows of one cell and of a sweep, by tree or by how the cells are shared out among processes."""
+    encodings, seeds = chosen.encodings, list(range(chosen.seeds))
+    known = trees(chosen.other, folder, chosen.cache)
+    keys = content(chosen)
+    cell = write_sweep(folder / "cell.yaml", keys, encodings[:1], [0])
+    sweep = write_sweep(folder / "sweep.yaml", keys, encodings, seeds)
+    count = chosen.side_by_side
+    Work = Callable[[Tree, Path], Whole]
+    works: dict[str, dict[str, tuple[Tree, Work]]] = {}
+    if chosen.other is None:
+        (tree,) = known
+        parts = [
+            write_sweep(folder / f"{encoding.replace(' ', '')}-{seed}.yaml", keys, [encoding], [seed])
+            for encoding in encodings
+            for seed in seeds
+        ]
+        works["sweep"] = {
+            APART: (tree, lambda tree, runs: apart(tree, parts, runs)),
+            "one process": (tree, lambda tree, runs: one_after_another(tree, sweep, runs)),
+        }
+    else:
+        works["cell"] = {t.name: (t, lambda tree, runs: one_after_another(tree, cell, runs)) for t in known}
+        if not chosen.cell_only:
+            works["sweep"] = {
+                t.name: (t, lambda tree, runs: side_by_side(tree, sweep, runs, count)) for t in known
+            }
+    model = chosen.sweep.stem if chosen.sweep is not None else f"{chosen.size}, {chosen.extent}"
+    settings = {"cells of": model, "steps": keys["train"]["steps"], "device": chosen.device}
+    settings |= {"compiled": str(chosen.compile), "cache": "empty" if chosen.cold else "filled"}
+    for what, named in works.items():
+        cells = 1 if what == "cell" else len(encodings) * len(seeds)
+        beside = count if what == "sweep" and chosen.other is not None else 1
+        setting = {"what": what, "cells": cells, "side by side": beside, **settings}
+        found: dict[str, list[Whole]] = {name: [] for name in named}
+        for number in range(chosen.rounds + (not chosen.cold)):
+            for name, (tree, work) in named.items():
+                if chosen.cold:
+                    shutil.rmtree(tree.cache, ignore_errors=True)
+                whole = work(tree, folder / f"runs-{what}-{name.replace(' ', '-')}-{number}")
+                if chosen.cold or number:
+                    found[name].append(whole)
+        base = [seconds for seconds, _ in next(iter(found.values()))]
+        for name, own in found.items():
+            row = compared(name, setting, [seconds for seconds, _ in own], base)
+            by_stage: dict[str, float | str | None] = {
+                f"{stage} s": median(each[stage] for _, each in own) for stage in STAGES
+            }
+            by_stage["beyond training s"] = median(whole - each["training"] for whole, each in own)
+            yield replace(row, more=by_stage if cells == 1 else {**by_stage, "beyond training s": None})
+
+
+def main() -> None:
+    """Measures and reports."""
+    parser = Arguments(__doc__)
+    parser.add_argument("--other", type=Path, metavar="WORKTREE", help="of the commit to compare with")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--compile", action="store_true", help="train through torch.compile")
+    parser.add_argument("--cold", action="store_true", help="nothing is in the cache")
+    parser.add_argument("--sweep", type=Path, help="a file, whose tasks, model and training are taken")
+    parser.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
+    parser.add_argument("--cache", type=Path, help="a folder of which the caches begin as copies")
+    parser.add_argument("--encodings", nargs="+", default=["rope", "t5"])
+    parser.add_argument("--seeds", type=positive, default=2)
+    parser.add_argument("--side-by-side", type=positive, default=2, help="workers of a sweep, with --other")
+    parser.add_argument("--size", choices=list(SIZES), default="tiny")
+    parser.add_argument("--extent", type=positive, default=128)
+    parser.add_argument("--steps", type=positive, help="by default 20, or those of the file")
+    parser.add_argument("--batch", type=positive, default=8)
+    parser.add_argument("--tokens", type=positive, default=8192, help="that are evaluated")
+    parser.set_defaults(rounds=3)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pebench-benchmark-") as name:
+        baseline = APART if chosen.other is None else OTHER
+        report("Whole cells and sweeps", baseline, measure(chosen, Path(name)), chosen.output)
+
+
+if __name__ == "__main__":
+    main()
