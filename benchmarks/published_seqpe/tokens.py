@@ -1,6 +1,6 @@
 """Writes the tokens that a sweep trains and is evaluated on, for the published code to train on the same.
 
-    PYTHONPATH=benchmarks python -m published_seqpe.tokens sweeps/seqpe-beside-published.yaml tokens.npz
+PYTHONPATH=benchmarks python -m published_seqpe.tokens sweeps/seqpe-beside-published.yaml tokens.npz
 """
 
 from __future__ import annotations
@@ -45,12 +45,16 @@ def write(sweep: Path, output: Path) -> str:
         # A token more, which is predicted alone.
         heldout = heldout[: options.tokens + 1]
     np.savez(output, train=train, heldout=heldout, vocabulary=tokenizer.vocabulary_size)
-    return f"{len(train):,} tokens to train on, {len(heldout):,} held out, {tokenizer.vocabulary_size:,} kinds"
+    return (
+        f"{len(train):,} tokens to train on, {len(heldout):,} held out, {tokenizer.vocabulary_size:,} kinds"
+    )
 
 
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sweep", type=Path, metavar="SWEEP.yaml", help="the file of the sweep")
     parser.add_argument("output", type=Path, metavar="TOKENS.npz", help="the file to write")
     chosen = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Trains the published SeqPE code on tokens of ours, with its own draws and dropout, in the order of its `train.py`.
+"""Trains the published SeqPE code on tokens of ours, with its own draws and dropout, as its `train.py` does.
 
     PYTHONPATH=benchmarks python -m published_seqpe.train seqpe tokens.npz published.json
 
 The sizes are by default those of sweeps/seqpe-beside-published.yaml. The seeds are trained side by side, a
-process each, on CUDA where there is a device. The JSON file has under `seeds`, by seed, `losses`: updates done,
-the loss on the training text, the contrastive loss, both means over 10 updates, and the distillation loss of the
-last of them or null; `heldout`: updates, extent and nats a token; and `seconds` of training.
+process each, on CUDA where there is a device. The JSON file has under `seeds`, by seed, `losses`: updates
+done, the loss on the training text, the contrastive loss, both means over 10 updates, and the distillation
+loss of the last of them or null; `heldout`: updates, extent and nats a token; and `seconds` of training.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from published_seqpe.modules import Published, Setting, load
+from torch import Tensor
 
 MEAN_OVER = 10
 """Updates that a recorded loss is the mean of."""
@@ -35,7 +34,7 @@ MOST_TOKENS = 16384
 
 
 class Samplers:
-    """What the published code draws in each step: windows of positions, and what its two objectives compare."""
+    """Published draws of each step: windows of positions, and what the two objectives compare."""
 
     def __init__(self, code: Published, chosen: argparse.Namespace, setting: Setting, seed: int) -> None:
         """
@@ -97,7 +96,7 @@ def train(chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
     model = code.model(setting).to(device).train()
     encoder = code.encoder(setting).to(device).train()
     samplers = Samplers(code, chosen, setting, theirs)
-    contrast, distillation = code.contrast(), code.distillation(setting)
+    contrast, distillation = code.criteria(setting)
     updates = torch.optim.AdamW(
         [*model.parameters(), *encoder.parameters()],
         lr=chosen.learning_rate,
@@ -164,9 +163,7 @@ def learning_rate(chosen: argparse.Namespace, step: int) -> float:
 
 
 @torch.no_grad()
-def nats(
-    code: Published, setting: Setting, model: nn.Module, encoder: nn.Module, text: Any, extent: int
-) -> float:
+def nats(code: Published, setting: Setting, model: Any, encoder: Any, text: Any, extent: int) -> float:
     """Nats a token over windows that do not overlap, in float32.
 
     Args:
@@ -197,7 +194,9 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Reads the command line, trains the seeds and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("checkout", type=Path, metavar="CHECKOUT", help="a checkout of github.com/ghrua/seqpe at 4c4b908")
     add("tokens", type=Path, metavar="TOKENS.npz", help="what published_seqpe.tokens wrote")

@@ -2,8 +2,8 @@
 
     PYTHONPATH=benchmarks:. python -m published_seqpe.trajectory seqpe tests/golden/seqpe_trajectory.npz
 
-Weights are rounded to float32 and kept, tokens are of an artificial language, positions and comparisons are drawn
-by SeqPE here, dropout is off. tests/test_seqpe_trajectory.py says what was done beside that.
+Weights are rounded to float32 and kept, tokens are of an artificial language, positions and comparisons are
+drawn by SeqPE here, dropout is off. tests/test_seqpe_trajectory.py says what was done beside that.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from published_seqpe.modules import Published, Setting, load
+from torch import Tensor
 
 from pebench.encoding_config import build_encoding
 from pebench.encodings.seqpe import SeqPE
 from pebench.position_encoding import Geometry, StepRNG
 from pebench.running.optimisation import learning_rate
 from pebench.spec import Training
-from published_seqpe.modules import Published, Setting, load
 
 EXTENT, DRAWS, GROUPS = 16, 4, 4
 SETTING = Setting(vocabulary=48, width=32, layers=2, heads=2, longest=64, places=400, dropout=0.0)
@@ -57,16 +57,18 @@ def make(checkout: Path) -> dict[str, Any]:
     code = load(checkout)
     _mask_in_float64(code)
     model, encoder, weights = _weights(code)
-    contrast, distillation = code.contrast(), code.distillation(SETTING)
-    ours = build_encoding("seqpe", ENCODING, Geometry(SETTING.width, SETTING.heads, SETTING.layers, (EXTENT,)))
+    contrast, distillation = code.criteria(SETTING)
+    ours = build_encoding(
+        "seqpe", ENCODING, Geometry(SETTING.width, SETTING.heads, SETTING.layers, (EXTENT,))
+    )
     assert isinstance(ours, SeqPE)
     tokens = _language()
     # Their loop clips the projection with the model that holds it; here it is the encoding's.
-    projection = model.get_submodule("transformer.pe_qk")
-    own = {id(parameter) for parameter in projection.parameters()}
+    projection = list(model.transformer.pe_qk.parameters())
+    moved = set(map(id, projection))
     clipped = (
-        [parameter for parameter in model.parameters() if id(parameter) not in own],
-        [*encoder.parameters(), *projection.parameters()],
+        [parameter for parameter in model.parameters() if id(parameter) not in moved],
+        [*encoder.parameters(), *projection],
     )
     updates = torch.optim.AdamW([*model.parameters(), *encoder.parameters()], lr=1.0, weight_decay=0.0)
     record: dict[str, list[Any]] = defaultdict(list)
@@ -76,8 +78,8 @@ def make(checkout: Path) -> dict[str, Any]:
         compared, shifted = ours.drawing.of(draw), len(positions) > 1
         parts = [positions, compared.pivots, compared.candidates, *([] if shifted else [compared.outside])]
         spelt = [code.spelt(part.flatten().tolist(), SETTING) for part in parts]
-        read = encoder(torch.cat([strings for strings, _ in spelt]), torch.cat([padding for _, padding in spelt]))
-        vectors = read.split([len(strings) for strings, _ in spelt])
+        strings, padding = map(torch.cat, zip(*spelt, strict=True))
+        vectors = encoder(strings, padding).split([len(own) for own, _ in spelt])
         pe = vectors[0].reshape(len(positions), -1, SETTING.width)
         task = model(
             input_ids=tokens[step, :, :-1],
@@ -90,7 +92,7 @@ def make(checkout: Path) -> dict[str, Any]:
         loss, distilled = task + contrastive, math.nan
         if not shifted:
             part = 0.1 * distillation(pe, DRAWS, compared.offsets.flatten(), vectors[3])
-            loss, distilled = loss + part, float(part)
+            loss, distilled = loss + part, float(part.detach())
         loss.backward()
         for parameters in clipped:
             torch.nn.utils.clip_grad_norm_(parameters, TRAINING.clip or math.inf)
@@ -99,12 +101,10 @@ def make(checkout: Path) -> dict[str, Any]:
         updates.step()
         updates.zero_grad()
         starts = positions[:, 0, 0] if shifted else torch.zeros(GROUPS, dtype=torch.long)
-        for name, value in {"starts": starts, **compared._asdict()}.items():
-            record[name].append(value.numpy())
-        for name, number in (("shifted", shifted), ("loss", float(task.detach()))):
-            record[name].append(number)
-        record["contrastive"].append(float(contrastive.detach()))
-        record["distillation"].append(distilled)
+        drawn = {"starts": starts, "shifted": shifted, **compared._asdict()}
+        losses = {"loss": task.detach(), "contrastive": contrastive.detach(), "distillation": distilled}
+        for name, value in (drawn | losses).items():
+            record[name].append(np.asarray(value))
     arrays = {name: np.stack(values) for name, values in record.items()}
     arrays |= {name: arrays[name].astype(np.int16) for name in SMALL}
     return {"tokens": tokens.numpy().astype(np.uint8), **arrays, **weights}
@@ -121,14 +121,14 @@ def _mask_in_float64(code: Published) -> None:
     code.sequential_pe.PeUtils.get_seqpe_mask = staticmethod(double)
 
 
-def _weights(code: Published) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
+def _weights(code: Published) -> tuple[Any, Any, dict[str, Any]]:
     """The GPT-2 and the encoder in float64, and their initial weights in float32."""
     model, encoder = code.model(SETTING), code.encoder(SETTING)
     with torch.no_grad():
         # Away from the initial values, at which norms and biases do nothing.
         for parameter in [*model.parameters(), *encoder.parameters()]:
             parameter.add_(torch.randn_like(parameter) * 0.02)
-    weights = {}
+    weights: dict[str, Any] = {}
     for part, module in (("model", model), ("encoder", encoder)):
         state = {key: value for key, value in module.state_dict().items() if key != "lm_head.weight"}
         weights |= {f"{part}.{key}": value.numpy().copy() for key, value in state.items()}
@@ -149,11 +149,11 @@ def _language() -> Tensor:
 
 def main() -> None:
     """Reads the command line and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "checkout", type=Path, metavar="CHECKOUT", help="a checkout of github.com/ghrua/seqpe at 4c4b908"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("output", type=Path, metavar="OUTPUT.npz", help="the file to write")
+    parser.add_argument("checkout", type=Path, help="a checkout of github.com/ghrua/seqpe at 4c4b908")
+    parser.add_argument("output", type=Path, help="the file to write")
     chosen = parser.parse_args()
     np.savez_compressed(chosen.output, **make(chosen.checkout))
 
