@@ -310,7 +310,7 @@ class JoinedRanks(Ranks):
         pause = _LOOK_EVERY
         while True:
             # A rank may say it and leave at once, so whether it has left is asked first.
-            gone = {rank for rank in late if self.get(f"left/{rank}") is not None}
+            gone = {rank for rank in late if self._has_left(rank)}
             said |= {rank: note for rank in late if (note := self.get(f"{name}/{rank}")) is not None}
             late = [rank for rank in late if rank not in said]
             if not late:
@@ -325,6 +325,9 @@ class JoinedRanks(Ranks):
             meanwhile()
             time.sleep(pause)
             pause = min(1.0, pause * 1.1)
+
+    def _has_left(self, rank: int) -> bool:
+        return self.get(f"left/{rank}") is not None
 
     def _listen(self, rank: int, heard: dict[int, tuple[str, float]], silence: float) -> None:
         """Raises if a rank has stopped beating; `heard` keeps its last beat and when that was first seen."""
