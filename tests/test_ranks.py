@@ -184,7 +184,7 @@ def _talk(ranks: JoinedRanks) -> dict[str, Any]:
         ranks.start(torch.device("cpu"))
         number = torch.tensor(float(ranks.index + 1))
         copies = [torch.tensor(ranks.index + 1), torch.tensor(ranks.index, dtype=torch.float64)]
-        ranks.all_reduce([number])
+        ranks.begin_sum(number).wait()
         ranks.broadcast(copies)
         return {
             "sum": float(number),
