@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,7 +185,7 @@ def _talk(ranks: JoinedRanks) -> dict[str, Any]:
         ranks.start(torch.device("cpu"))
         number = torch.tensor(float(ranks.index + 1))
         copies = [torch.tensor(ranks.index + 1), torch.tensor(ranks.index, dtype=torch.float64)]
-        ranks.all_reduce([number])
+        ranks.begin_sum(number).wait()
         ranks.broadcast(copies)
         return {
             "sum": float(number),
@@ -264,6 +266,16 @@ def test_a_rank_that_never_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     ranks = JoinedRanks(0, 3, 0, "127.0.0.1", 0)
     with pytest.raises(RankLost, match="of 3 ranks, 1, 2 have not come in 0 seconds"), ranks:
         ranks.start(torch.device("cpu"))
+
+
+def test_a_rank_on_this_machine_that_ends_before_it_comes_is_not_waited_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, started = _run(place, "2"), time.monotonic()
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(RankLost, match="rank 1 has left"):
+        execute_here(folder, EXECUTION.model_copy(update={"ranks": 2}))
+    assert time.monotonic() - started < 30
 
 
 def test_a_rank_without_a_sign_of_life_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

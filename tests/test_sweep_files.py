@@ -38,6 +38,14 @@ def test_the_runs_in_blocks_of_gpt2_are_those_of_the_sweep_on_novels() -> None:
     assert sum("block" in spec.model for spec in hosts) == len(hosts) / 2 == 15
 
 
+def test_the_full_text_sweep_is_the_text_sweep_with_a_batch_in_one_part() -> None:
+    text, full = (load_sweep(FOLDER / f"seqpe-{name}.yaml").cells for name in ("text", "text-full"))
+    known = {spec.run_id for spec in text}
+    in_parts = [spec.train.model_copy(update={"accumulate": 4}) for spec in full]
+    assert {spec.model_copy(update={"train": train}).run_id for spec, train in zip(full, in_parts, strict=True)} <= known
+    assert [spec.encoding.name for spec in full] == ["seqpe", "rope", "alibi", "learned", "none"]
+
+
 @pytest.mark.parametrize("name", [name for name in SWEEPS if name.endswith("-smoke")])
 def test_smoke_sweeps_run(name: str, place: Path) -> None:
     sweep = load_sweep(FOLDER / f"{name}.yaml")

@@ -23,7 +23,7 @@ def follow(folder: str, execution: str, rank: str, port: str, parent: str) -> No
         port: where the first rank listens.
         parent: process id of the first rank, without which this one ends too.
     """
-    # A terminal sends interrupts to all its processes. The first rank decides, and the others agree.
+    # Whoever ends a job may tell all its processes. The first rank decides, and the others agree.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     die_with_parent(int(parent))

@@ -59,8 +59,16 @@ class LocalRanks(JoinedRanks):
         execution = self._execution.model_dump_json()
         for rank in range(1, self.count):
             place = [str(rank), str(self.port), str(os.getpid())]
-            self._others.append(subprocess.Popen([*command, execution, *place], stdin=subprocess.DEVNULL))
+            # A session of its own: a terminal or a time limit tells a whole group of processes to end, and this one
+            # could not yet leave it to the first rank.
+            started = subprocess.Popen(
+                [*command, execution, *place], stdin=subprocess.DEVNULL, start_new_session=True
+            )
+            self._others.append(started)
         return self
+
+    def _has_left(self, rank: int) -> bool:
+        return super()._has_left(rank) or (rank > 0 and self._others[rank - 1].poll() is not None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -38,6 +38,17 @@ class RankLost(RuntimeError):
     """Another rank is gone, or does not answer."""
 
 
+class Sum:
+    """A sum over the ranks that is under way, and its implementation where there is one rank: it is there."""
+
+    def wait(self) -> None:
+        """Makes what is computed from now on find the sum; the host does not wait for a device.
+
+        Raises:
+            RankLost: another rank is gone.
+        """
+
+
 class Ranks:
     """The interface of ranks, and its implementation for a run in one process.
 
@@ -65,7 +76,7 @@ class Ranks:
         return None
 
     def start(self, device: torch.device) -> torch.device:
-        """Starts the process group for `all_reduce`, `broadcast` and `any`.
+        """Starts the process group for `begin_sum`, `broadcast` and `any`.
 
         Args:
             device: that the run asks for.
@@ -79,8 +90,10 @@ class Ranks:
         """This rank's shard of a batch."""
         return batch
 
-    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
-        """Sums each tensor over the ranks, in place; all ranks get the same bits."""
+    def begin_sum(self, tensor: Tensor) -> Sum:
+        """Begins to sum a tensor over the ranks, in place; all ranks get the same bits. All of them begin their
+        sums in one order, and leave the tensor alone until then."""
+        return Sum()
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Copies each tensor of the first rank to the others, in place."""
@@ -210,13 +223,13 @@ class JoinedRanks(Ranks):
         """Consecutive examples, equally many for each rank."""
         return {name: values.chunk(self.count)[self.index] for name, values in batch.items()}
 
-    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
-        """One message for many tensors."""
-        for bucket in _buckets(tensors):
-            flat = torch.cat([tensor.flatten() for tensor in bucket])
-            with _others():
-                dist.all_reduce(flat)
-            _spread(flat, bucket)
+    def begin_sum(self, tensor: Tensor) -> Sum:
+        """
+        Raises:
+            RankLost: another rank is gone.
+        """
+        with _others():
+            return _PendingSum(dist.all_reduce(tensor, async_op=True))
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """One message for many tensors."""
@@ -310,7 +323,7 @@ class JoinedRanks(Ranks):
         pause = _LOOK_EVERY
         while True:
             # A rank may say it and leave at once, so whether it has left is asked first.
-            gone = {rank for rank in late if self.get(f"left/{rank}") is not None}
+            gone = {rank for rank in late if self._has_left(rank)}
             said |= {rank: note for rank in late if (note := self.get(f"{name}/{rank}")) is not None}
             late = [rank for rank in late if rank not in said]
             if not late:
@@ -325,6 +338,9 @@ class JoinedRanks(Ranks):
             meanwhile()
             time.sleep(pause)
             pause = min(1.0, pause * 1.1)
+
+    def _has_left(self, rank: int) -> bool:
+        return self.get(f"left/{rank}") is not None
 
     def _listen(self, rank: int, heard: dict[int, tuple[str, float]], silence: float) -> None:
         """Raises if a rank has stopped beating; `heard` keeps its last beat and when that was first seen."""
@@ -343,6 +359,15 @@ class JoinedRanks(Ranks):
             while not self._over.wait(_BEAT_EVERY if beat else 0):
                 store.set(f"beat/{self.index}", str(beat))
                 beat += 1
+
+
+class _PendingSum(Sum):
+    def __init__(self, work: dist.Work) -> None:
+        self._work = work
+
+    def wait(self) -> None:
+        with _others():
+            self._work.wait()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from pebench.position_encoding import PositionEncoding, StepRNG, Table, tabulate
 from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
 from pebench.running.compilation import begin_step, compile_whole
+from pebench.running.gradient_buckets import GradientBuckets
 from pebench.running.optimisation import Clipping, set_rates
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
@@ -131,8 +132,7 @@ class _Update:
         self.half = training.precision == "bfloat16"
         self.extent = task.geometry().extent
         self.served = self.encoding.trained_with
-        # A walk through all modules costs the host as much as a layer does, and finds the same each time.
-        self.parameters = list(model.parameters())
+        self.buckets = GradientBuckets(model, self.encoding, ranks)
         self.clip = Clipping(model, self.encoding, training)
 
     def positions(self, step: int, batch: Batch) -> Tensor:
@@ -157,7 +157,7 @@ class _Update:
             ):
                 auxiliary = self.encoding.auxiliary_losses(positions, table, draw)
             _finish_backward(leaves, copies, auxiliary, self.ranks.count)
-        self.ranks.all_reduce([total, *(p.grad for p in self.parameters if p.grad is not None)])
+        self.buckets.sum([total])
         norm = self.clip()
         set_rates(self.optimiser, self.training, step)
         self.optimiser.step()
@@ -171,12 +171,14 @@ class _Update:
         weight = self.task.weight(batch)
         if groups > 1:
             batch = batch | {_GROUP: torch.arange(_examples(batch)) % groups}
-        for part in _parts(self.ranks.share(batch), self.training.accumulate):
+        parts = list(_parts(self.ranks.share(batch), self.training.accumulate))
+        for number, part in enumerate(parts, 1):
             on_device = {name: send(value, self.device) for name, value in part.items()}
             own = table if groups == 1 else _rows(table, on_device.pop(_GROUP), groups)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 loss = self.loss_of(self.model, on_device, own) / weight
-            loss.backward()
+            with self.buckets.filling() if number == len(parts) else nullcontext():
+                loss.backward()
             total += loss.detach()
         return total
 
