@@ -28,7 +28,7 @@ from measuring.alternation import Row, compared
 from measuring.reporting import Arguments, positive, report
 from measuring.trees import OTHER, Tree, trees
 
-from pebench.models.decoder import SIZES
+from pebench.models.host import SIZES
 from pebench.sweeping.yaml_file import read_mapping
 
 APART = "a process a cell"

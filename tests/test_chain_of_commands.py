@@ -1,4 +1,4 @@
-"""A sweep that takes longer than its machine is lent goes on from one command to the next, to the same result."""
+"""A sweep that takes longer than its machine is lent goes on in the next command, to the same result."""
 
 from __future__ import annotations
 

@@ -61,8 +61,9 @@ def of_runs(folders: list[Path]) -> tuple[pandas.DataFrame, pandas.DataFrame]:
 def means(losses: pandas.DataFrame) -> pandas.DataFrame:
     """One row a side, a seed and 50 updates, named by the last of them; what is left over is left out."""
     ends = -(-losses["update"] // TOGETHER) * TOGETHER
-    found = losses.assign(update=ends).groupby(LOSSES[:3], as_index=False)["loss"].mean()
-    return found[found["update"] <= losses["update"].max()]
+    found = losses.assign(update=ends).groupby(LOSSES[:3])["loss"].mean().reset_index()
+    kept: pandas.DataFrame = found[found["update"] <= losses["update"].max()]
+    return kept
 
 
 def draw(losses: pandas.DataFrame, heldout: pandas.DataFrame) -> dict[str, bytes]:
@@ -83,7 +84,7 @@ def draw(losses: pandas.DataFrame, heldout: pandas.DataFrame) -> dict[str, bytes
         late, inset = int(0.6 * end), left.inset_axes((0.36, 0.4, 0.62, 0.52))
         for axes, begin in ((left, 0), (inset, late)):
             for (side, _), own in losses[losses["update"] >= begin].groupby(["side", "seed"]):
-                axes.plot(own["update"], own["loss"], color=colours[side], linewidth=1.0)
+                axes.plot(own["update"], own["loss"], color=colours[str(side)], linewidth=1.0)
             axes.grid(axis="y", alpha=0.25)
             axes.xaxis.set_major_formatter("{x:,.0f}")
         left.axvspan(late, end, ymax=0.3, color="black", alpha=0.08, linewidth=0)

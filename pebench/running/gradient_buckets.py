@@ -25,8 +25,8 @@ class GradientBuckets:
     def __init__(self, model: nn.Module, encoding: nn.Module, ranks: Ranks) -> None:
         """
         Args:
-            model: all parameters. encoding: whose gradients are there last, since it is gone back through once
-                for all parts of a batch.
+            model: all parameters.
+            encoding: whose gradients are there last, as it is gone back through once for all parts of a batch.
             ranks: that sum.
         """
         self.ranks = ranks

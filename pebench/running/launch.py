@@ -59,8 +59,8 @@ class LocalRanks(JoinedRanks):
         execution = self._execution.model_dump_json()
         for rank in range(1, self.count):
             place = [str(rank), str(self.port), str(os.getpid())]
-            # A session of its own: a terminal or a time limit tells a whole group of processes to end, and this one
-            # could not yet leave it to the first rank.
+            # A session of its own: a terminal or a time limit tells a whole group of processes to end, and
+            # this one could not yet leave it to the first rank.
             started = subprocess.Popen(
                 [*command, execution, *place], stdin=subprocess.DEVNULL, start_new_session=True
             )

@@ -91,8 +91,9 @@ class Ranks:
         return batch
 
     def begin_sum(self, tensor: Tensor) -> Sum:
-        """Begins to sum a tensor over the ranks, in place; all ranks get the same bits. All of them begin their
-        sums in one order, and leave the tensor alone until then."""
+        """Begins to sum a tensor over the ranks, in place; all ranks get the same bits.
+
+        All of them begin their sums in one order, and leave the tensor alone until then."""
         return Sum()
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
