@@ -26,7 +26,7 @@ class GradientBuckets:
         """
         Args:
             model: all parameters.
-            encoding: whose gradients are there last, as it is gone back through once for all parts of a batch.
+            encoding: whose gradients are there last, since it is gone back through once for a batch.
             ranks: that sum.
         """
         self.ranks = ranks
