@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -83,10 +82,9 @@ def compile_whole(
 
 def begin_step() -> None:
     """Says that results of compiled functions that are replayed from CUDA graphs are needed no more. In one
-    step there may be any number of calls, forwards and back, in any order."""
-    # Where nothing was compiled there is nothing to replay, and this would import all of the compiler.
-    if "torch._inductor.cudagraph_trees" in sys.modules:
-        torch.compiler.cudagraph_mark_step_begin()
+    step there may be any number of calls, forwards and back, in any order: before the very first as well,
+    since PyTorch otherwise takes each call after a backward pass for a new step."""
+    torch.compiler.cudagraph_mark_step_begin()
 
 
 def compile_for(group: str) -> None:
