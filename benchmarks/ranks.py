@@ -1,12 +1,10 @@
 """Training by several ranks, a GPU each: tokens a second, and the share that they reach of so many times one.
 
-The batch is the same for any number of ranks, as it is in runs; each has its share. Measured are the steps of
-a run, its data, its sums of gradients and its question whether any rank is to stop included, on random tokens.
-The baseline is one rank. `1 of 8 ranks` is a rank that computes its share and sums with nobody: what eight
-would reach if their connection took no time, for which one GPU is enough. `1 of 8 ranks, in one part` is the
-same with a step that `torch.compile` has left whole, whose gradients are there all at once: it shows what it
-costs that the others can be summed while the rest is gone back through. Ranks together are measured where each
-has a GPU; on a CPU they share its cores.
+The batch is the same for any number of ranks, as it is in runs; each has its share. Measured are the steps
+of a run, its data, its sums of gradients and its question whether any rank is to stop included, on random
+tokens. The baseline is one rank. `1 of 8 ranks` is a rank that computes its share and sums with nobody:
+what eight would reach if their connection took no time, for which one GPU is enough. Ranks together are
+measured where each has a GPU; on a CPU they share its cores.
 
 An encoding may have a label such as `seqpe:dropout=0`. The published text recipe on eight GPUs, or as far as
 one shows it, where three rounds take a minute and a half, most of which is compilation:
@@ -34,7 +32,6 @@ from measuring.alternation import Row, compared, device, wait
 from measuring.reporting import Arguments, positive, report
 from measuring.training import add_model_arguments, flops_of_a_token, random_text, steps, utilisation
 
-from pebench.running import train
 from pebench.running.execution import Execution
 from pebench.running.ranks import ALONE, JoinedRanks, Ranks
 from pebench.spec import Training
@@ -52,7 +49,7 @@ class Side:
 
     Attributes:
         name: of its row. encoding: its label. count: ranks that share a batch. together: whether all of them
-            are there. whole: whether a compiled step is one part.
+            are there.
         size, extent, batch, vocabulary, dropout, precision, compiled: of the training.
         warmup: updates before anything is measured.
     """
@@ -61,7 +58,6 @@ class Side:
     encoding: str
     count: int
     together: bool
-    whole: bool
     size: str
     extent: int
     batch: int
@@ -138,7 +134,8 @@ def measure(encoding: str, chosen: argparse.Namespace) -> list[Row]:
         used = utilisation(rate * flops_of_a_token(task, chosen.vocabulary) / side.count)
         rows.append(
             replace(
-                row, more={"tokens/s": rate, "of so many times one": row.ratio / side.count, "utilisation": used}
+                row,
+                more={"tokens/s": rate, "of so many times one": row.ratio / side.count, "utilisation": used},
             )
         )
     return rows
@@ -157,15 +154,11 @@ def _sides(encoding: str, chosen: argparse.Namespace) -> list[Side]:
         compiled=chosen.compile,
         warmup=chosen.warmup,
     )
-    found = [side(BASELINE, count=1, together=True, whole=True)]
+    found = [side(BASELINE, count=1, together=True)]
     for count in chosen.ranks:
-        found.append(side(f"1 of {count} ranks", count=count, together=False, whole=False))
-        if chosen.compile:
-            found.append(
-                side(f"1 of {count} ranks, in one part", count=count, together=False, whole=True)
-            )
+        found.append(side(f"1 of {count} ranks", count=count, together=False))
         if device().type == "cpu" or torch.cuda.device_count() >= count:
-            found.append(side(f"{count} ranks", count=count, together=True, whole=False))
+            found.append(side(f"{count} ranks", count=count, together=True))
         else:
             sys.stderr.write(f"{count} ranks left out: {torch.cuda.device_count()} GPUs are here\n")
     return found
@@ -203,9 +196,6 @@ def _processes(side: Side) -> Iterator[list[Connection]]:
 
 def _work(orders: Connection, side: Side, rank: int, port: int) -> None:
     torch.set_num_threads(1)
-    if side.whole:
-        whole = train.compile_whole
-        train.compile_whole = lambda *a, **options: whole(*a, **{**options, "part_bytes": None})  # type: ignore[assignment]
     joined = JoinedRanks(rank, side.count, rank, "127.0.0.1", port)
     ranks = joined if side.together and side.count > 1 else Forsaken(side.count) if side.count > 1 else ALONE
     with ranks:
@@ -213,9 +203,7 @@ def _work(orders: Connection, side: Side, rank: int, port: int) -> None:
             orders.send(joined.port)
         ranks.start(device())
         task = random_text(side.extent, side.size, side.vocabulary, dropout=side.dropout)
-        training = Training.model_validate(
-            {"steps": 10**9, "batch": side.batch, "precision": side.precision}
-        )
+        training = Training.model_validate({"steps": 10**9, "batch": side.batch, "precision": side.precision})
         loop = steps(side.encoding, task, training, side.compiled, ranks)
 
         def advance(count: int) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pebench.running import gradient_buckets
-from pebench.running.compilation import compile_whole
 from pebench.running.gradient_buckets import GradientBuckets
 from pebench.running.ranks import Ranks, Sum
 
@@ -55,10 +52,6 @@ class Model(nn.Module):
 
 def loss(model: Model, x: Tensor) -> Tensor:
     return model(x).square().mean()
-
-
-def in_two_parts(function: Callable[[Model, Tensor], Tensor]) -> Callable[[Model, Tensor], Tensor]:
-    return compile_whole(function, "aot_eager", part_bytes=3 * LAYER)
 
 
 @pytest.fixture(autouse=True)
@@ -110,33 +103,6 @@ def test_a_bucket_leaves_before_the_rest_is_gone_back_through() -> None:
     assert len(ranks.begun) == 3
     buckets.sum()
     assert ranks.begun == [2 * WIDTH * WIDTH] * 3 + [WIDTH]
-
-
-def test_a_graph_in_parts_gives_the_gradients_of_the_whole() -> None:
-    torch.compiler.reset()
-    x = torch.randn(6, WIDTH)
-    found = []
-    for function in (loss, compile_whole(loss, "aot_eager"), in_two_parts(loss)):
-        model = Model()
-        function(model, x).backward()
-        found.append([p.grad for p in model.parameters() if p.grad is not None])
-    for gradients in zip(*found, strict=True):
-        assert torch.equal(gradients[0], gradients[1])
-        assert torch.equal(gradients[0], gradients[2])
-
-
-def test_a_graph_in_parts_is_gone_back_through_part_by_part() -> None:
-    torch.compiler.reset()
-    counts = []
-    for function in (compile_whole(loss, "aot_eager"), in_two_parts(loss)):
-        steps, waiting = set(), [function(Model(), torch.randn(6, WIDTH)).grad_fn]
-        while waiting:
-            step = waiting.pop()
-            if step is not None and step not in steps:
-                steps.add(step)
-                waiting += [before for before, _ in step.next_functions]
-        counts.append(sum("CompiledFunction" in step.name() for step in steps))
-    assert counts == [1, 2]
 
 
 def test_one_rank_has_no_buckets() -> None:

@@ -35,7 +35,9 @@ def test_the_full_text_sweep_is_the_text_sweep_with_a_batch_in_one_part() -> Non
     text, full = (load_sweep(FOLDER / f"seqpe-{name}.yaml").cells for name in ("text", "text-full"))
     known = {spec.run_id for spec in text}
     in_parts = [spec.train.model_copy(update={"accumulate": 4}) for spec in full]
-    assert {spec.model_copy(update={"train": train}).run_id for spec, train in zip(full, in_parts, strict=True)} <= known
+    assert {
+        spec.model_copy(update={"train": train}).run_id for spec, train in zip(full, in_parts, strict=True)
+    } <= known
     assert [spec.encoding.name for spec in full] == ["seqpe", "rope", "alibi", "learned", "none"]
 
 

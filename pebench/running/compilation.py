@@ -8,9 +8,8 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, cast
+from typing import ParamSpec
 
 import torch
 import torch._functorch.config
@@ -54,10 +53,7 @@ def share_compiled_kernels() -> None:
 
 
 def compile_whole(
-    function: Callable[P, Tensor],
-    backend: str = "inductor",
-    graphs: bool = False,
-    part_bytes: int | None = None,
+    function: Callable[P, Tensor], backend: str = "inductor", graphs: bool = False
 ) -> Callable[P, Tensor]:
     """A function compiled for the lengths that it is called with, whose gradients are computed as uncompiled.
 
@@ -71,9 +67,6 @@ def compile_whole(
         graphs: whether its kernels are recorded as CUDA graphs, and replayed: a host takes longer to launch
             those of a small model one by one than a GPU to compute them. What the function returned in one
             step is overwritten in the next, which `begin_step` announces.
-        part_bytes: parameters of about so many bytes make a part that is gone back through by itself, so that
-            hooks on their gradients are called before the parts in front of it are gone back through. None
-            for one part.
     """
     # Takes half a second to import, which a run that is not compiled need not wait for.
     import torch._inductor.config as inductor
@@ -84,37 +77,8 @@ def compile_whole(
     inductor.realize_reads_threshold = MOST_READS
     # What a function keeps for its next call is not kept in a compiled one, which computes it once anyway.
     warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`", UserWarning)
-    if part_bytes is not None:
-        return torch.compile(function, dynamic=False, backend=_InParts(backend, graphs, part_bytes))
     mode = "reduce-overhead" if graphs else None
     return torch.compile(function, dynamic=False, backend=backend, mode=mode)
-
-
-class _InParts:
-    """A backend of `torch.compile` that cuts a graph where PyTorch does for DistributedDataParallel."""
-
-    def __init__(self, backend: str, graphs: bool, part_bytes: int) -> None:
-        from torch._dynamo.backends.distributed import DDPOptimizer
-        from torch._dynamo.backends.registry import lookup_backend
-
-        self._compiler: Any = lookup_backend(backend)
-        if graphs:
-            self._compiler = partial(self._compiler, config_patches={"triton.cudagraphs": True})
-        self._graphs = graphs
-        self._cutter = DDPOptimizer(part_bytes, self._compiler, part_bytes)
-
-    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
-        # Functions within a graph, as of flex attention, are what PyTorch before 2.13 cannot cut around.
-        if any(isinstance(part, torch.fx.GraphModule) for part in graph.children()):
-            return cast("Callable[..., Any]", self._compiler(graph, inputs))
-        return self._cutter.compile_fn(graph, inputs)
-
-    def reset(self) -> None:
-        """Forgets recorded graphs; `torch.compiler.reset` calls it."""
-        if self._graphs:
-            from torch._inductor.cudagraph_trees import reset_cudagraph_trees
-
-            reset_cudagraph_trees()
 
 
 def begin_step() -> None:

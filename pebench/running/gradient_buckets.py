@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pebench.running.ranks import Ranks, Sum
 
-BUCKET_BYTES = 64 << 20
+BUCKET_BYTES = 32 << 20
 """Of gradients in one message: large enough for the speed of the connection, small enough that the last one,
 which nothing overlaps, is short."""
 

@@ -18,7 +18,7 @@ from pebench.position_encoding import PositionEncoding, StepRNG, Table, tabulate
 from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
 from pebench.running.compilation import begin_step, compile_whole
-from pebench.running.gradient_buckets import BUCKET_BYTES, GradientBuckets
+from pebench.running.gradient_buckets import GradientBuckets
 from pebench.running.optimisation import Clipping, set_rates
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
@@ -126,7 +126,7 @@ class _Update:
         self.replays = compiled and device.type == "cuda"
         if compiled:
             compiler = partial(compile_whole, graphs=self.replays)
-            self.loss_of = compiler(task.loss, part_bytes=BUCKET_BYTES if ranks.count > 1 else None)
+            self.loss_of = compiler(task.loss)
             self.encoding.compile_training(compiler)
         self.compiled = compiled
         self.half = training.precision == "bfloat16"
