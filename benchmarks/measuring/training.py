@@ -21,6 +21,7 @@ from pebench.registry import tasks
 from pebench.running.checkpoint import State
 from pebench.running.compilation import share_compiled_kernels
 from pebench.running.optimisation import optimiser
+from pebench.running.ranks import ALONE, Ranks
 from pebench.running.train import Progress, train
 from pebench.spec import Training
 from pebench.task import AnyTask, Batch
@@ -44,12 +45,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", type=positive, default=50304 if here else 4096)
 
 
-def random_text(extent: int, size: str, vocabulary: int, evaluated: tuple[int, ...] = ()) -> AnyTask:
+def random_text(
+    extent: int, size: str, vocabulary: int, evaluated: tuple[int, ...] = (), dropout: float = 0.0
+) -> AnyTask:
     """Language modelling on tokens drawn at random.
 
     Args:
         extent: tokens of a training sequence. size: of the model. vocabulary: tokens there are.
         evaluated: extents to evaluate at, on one stretch of the largest of them.
+        dropout: of the model.
     """
     base: type[Any] = tasks.load("language-modeling")
 
@@ -68,10 +72,14 @@ def random_text(extent: int, size: str, vocabulary: int, evaluated: tuple[int, .
             return TokenStream(tokens, count, 0, np.zeros(1, np.int64), "random")
 
     options = {"extent": extent, "evaluate": evaluated, "protocols": ("non-overlapping",)}
-    return RandomText(base.Options(**options), DecoderOptions.model_validate({"size": size}))
+    return RandomText(
+        base.Options(**options), DecoderOptions.model_validate({"size": size, "dropout": dropout})
+    )
 
 
-def steps(label: str, task: AnyTask, training: Training, compiled: bool) -> Iterator[Progress]:
+def steps(
+    label: str, task: AnyTask, training: Training, compiled: bool, ranks: Ranks = ALONE
+) -> Iterator[Progress]:
     """An endless training of a model around the encoding that a label such as ``seqpe:dropout=0`` names."""
     torch.set_flush_denormal(True)  # as every run does
     if compiled:
@@ -80,7 +88,7 @@ def steps(label: str, task: AnyTask, training: Training, compiled: bool) -> Iter
     where = device()
     model = task.build(encoding, 0).to(where)
     updates = optimiser(model, encoding, training)
-    return train(model, task, updates, training, 0, State(), where, lambda step: False, compiled)
+    return train(model, task, updates, training, 0, State(), where, lambda step: False, compiled, ranks)
 
 
 def labelled(label: str, task: AnyTask) -> PositionEncoding:
