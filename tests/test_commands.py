@@ -129,7 +129,7 @@ def test_a_mistake_gets_one_sentence(
 def test_a_run_folder_that_cannot_be_read_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "runs" / "rope-1").mkdir(parents=True)
     (place / "runs" / "rope-1" / "spec.json").write_text("{")
-    assert main(["status"]) == 0
+    assert main(["status"]) == 1
     told = capsys.readouterr().out
     assert "unreadable" in told
     assert "rope-1/spec.json cannot be read" in told

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment
+from pebench.click_types import Assignment, encoding_ref
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -214,7 +214,7 @@ def _split(encoding: str) -> tuple[str, dict[str, Any]]:
 
     path = Path(encoding)
     if path.suffix != ".py" and not path.exists():
-        name, options = split(encoding, "encoding")
+        name, options = split(encoding_ref(encoding), "encoding")
         return (name, options) if options else (encodings.origin(name).name, {})
     added = encodings.add_file(path)
     if added is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment, runs_option
+from pebench.click_types import Assignment, encoding_ref, runs_option
 from pebench.completion import encodings, tasks
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     "--encoding",
     metavar="NAME",
     shell_complete=encodings,
-    help="The encoding; 'pebench list' names them. With --from by default that of the run.",
+    help="The encoding; 'pebench list' names them, and compositions are written as in a sweep. With --from by "
+    "default that of the run.",
 )
 @click.option(
     "--task",
@@ -93,7 +94,7 @@ def command(
     \b
     Examples:
       pebench run --encoding rope --set train.steps=100
-      pebench run --encoding rope --ranks 2
+      pebench run --encoding 'learned + rope' --ranks 2
       pebench run --encoding rope --dry-run
       pebench run --encoding rope --seeds 3
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
@@ -102,6 +103,7 @@ def command(
       pebench run --from timm:vit_small_patch16_rope_224 --task image-classification --set train.steps=0
     """
     from pebench.errors import UserError
+    from pebench.plugin_ref import split
     from pebench.resolve import build_task
     from pebench.running.execution import Execution, check_ranks
     from pebench.store import RunFolder
@@ -115,7 +117,9 @@ def command(
             )
         cell, seed = _longer(longer, runs)
     else:
-        cell = _cell(encoding, task) if start is None else _continued(encoding, task, start, runs)
+        name, written = (None, {}) if encoding is None else split(encoding_ref(encoding), "encoding")
+        cell = _cell(name, task) if start is None else _continued(name, task, start, runs)
+        cell = cell.updated("encoding", written)
     for key, value in options:
         cell = cell.with_value(f"encoding.{key}", value)
     for path, value in settings:

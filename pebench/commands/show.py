@@ -7,13 +7,18 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
+from pebench.click_types import encoding_ref
 from pebench.completion import plugins
+
+if TYPE_CHECKING:
+    from pebench.plugin_ref import PluginRef
+    from pebench.spec import PluginConfig
 
 KERNELS = {
     "fused": "fused (PyTorch's own attention)",
@@ -37,12 +42,15 @@ KERNELS = {
 def command(name: str, width: int, heads: int, layers: int, extent: int, as_json: bool) -> None:
     """Show the definition of an encoding or a task, its options with types and defaults, and its source.
 
-    'train', 'execution' and 'sweep' show what may stand in a sweep's file under these keys, and at its top.
-    The parameters of an encoding are counted for a model of the given size.
+    A composition is written as in a sweep. 'train', 'execution' and 'sweep' show what may stand in a sweep's
+    file under these keys, and at its top. The parameters of an encoding are counted for a model of the given
+    size.
 
     \b
     Examples:
       pebench show rope
+      pebench show 'learned + rope'
+      pebench show '{layers: [{compose: [rope, {window: {size: 512}}], times: 3}, none]}'
       pebench show train
       pebench show t5 --width 768 --heads 12 --layers 12 --extent 1024
     """
@@ -51,11 +59,11 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
 
     if as_json:
         click.echo(json.dumps(_object(name), indent=1))
-    elif name in encodings.origins():
+    elif (ref := _encoding(name)) is not None:
         size = {"width": width, "heads": heads, "layers": layers}
         if width % heads:
             raise UserError(f"--width {width} does not divide into --heads {heads}.")
-        _show_encoding(name, size, extent)
+        _show_encoding(ref, size, extent)
     elif name in tasks.origins():
         _show_task(name)
     elif name in _SETTINGS:
@@ -64,6 +72,14 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
         _options("options", model, _described(model))
     else:
         raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
+
+
+def _encoding(name: str) -> PluginRef | None:
+    """What names an encoding or a composition, None for what does not."""
+    from pebench.registry import encodings
+
+    ref = encoding_ref(name)
+    return ref if name in encodings.origins() or not isinstance(ref, str) or "+" in name else None
 
 
 _SETTINGS = {
@@ -80,15 +96,23 @@ def _settings(name: str) -> Any:
 
 
 def _object(name: str) -> dict[str, Any]:
+    from pebench.encoding_config import encoding_class, encoding_config
     from pebench.errors import unknown
     from pebench.options import of_signature
     from pebench.registry import encodings, tasks
+    from pebench.spec import COMPOSITIONS
 
-    if name in encodings.origins():
-        encoding = encodings.load(name)
-        models = {"options": (of_signature(encoding), encoding)}
-        facts = {"axes": encoding.axes, "acts": encoding.acts, "extrapolations": encoding.extrapolations}
+    if (ref := _encoding(name)) is not None:
+        config = encoding_config(ref)
+        encoding = encoding_class(config.name, config.options)
+        parts = config.parts if config.name in COMPOSITIONS else ()
+        own = {} if parts else {"options": (of_signature(encoding), encoding)}
+        models: dict[str, tuple[Any, type]] = own
+        facts: dict[str, Any] = {"name": config.label if parts else name}
+        facts |= {"axes": encoding.axes, "acts": encoding.acts, "extrapolations": encoding.extrapolations}
         facts |= {"source": encoding.source, "version": encoding.version}
+        if parts:
+            facts["parts"] = [{"name": part.name, "options": part.options} for part in parts]
     elif name in tasks.origins():
         task = tasks.load(name)
         models = {"options": (task.Options, task.Options), "model": (task.Model, task.Model)}
@@ -115,13 +139,22 @@ def _row(name: str, field: Any, described: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _show_encoding(name: str, size: dict[str, int], extent: int) -> None:
+def _show_encoding(ref: PluginRef, size: dict[str, int], extent: int) -> None:
+    from pebench.encoding_config import encoding_class, encoding_config
     from pebench.options import of_signature
     from pebench.registry import encodings
+    from pebench.spec import COMPOSITIONS
 
-    encoding = encodings.load(name)
-    _text(encoding)
-    _options("options", of_signature(encoding), _described(encoding))
+    config = encoding_config(ref)
+    encoding = encoding_class(config.name, config.options)
+    composed = config.name in COMPOSITIONS
+    if composed:
+        click.echo(_wrapped(f"{config.label}: {_TOGETHER[config.name]}.") + "\n")
+    for part in {(part.name, repr(part.options)): part for part in config.parts}.values():
+        cls = encodings.load(part.name)
+        _text(cls)
+        title = f"options of {part.name}" if composed else "options"
+        _options(title, of_signature(cls), _described(cls), part.options)
     axes = encoding.axes
     shape = (extent,) * min(axes)
     at = ", ".join(f"{key} {value}" for key, value in size.items())
@@ -131,15 +164,18 @@ def _show_encoding(name: str, size: dict[str, int], extent: int) -> None:
             "acts on": _places(encoding.acts),
             "causal only": "yes" if encoding.causal_only else "no",
             "extrapolations": ", ".join(encoding.extrapolations),
-            "parameters": f"{_parameters(name, size, shape)} ({at}, extent {'×'.join(map(str, shape))})",
+            "parameters": f"{_parameters(config, size, shape)} ({at}, extent {'×'.join(map(str, shape))})",
             "kernel path": _kernels(encoding.kernels),
             "cost": encoding.cost,
             "compiles": f"no: {encoding.graph_break}" if encoding.graph_break else "yes, as one graph",
             "identities": _identities(encoding.claims),
             "source": encoding.source,
-            **_origin(encodings.origin(name)),
+            **({} if composed else _origin(encodings.origin(config.name))),
         }
     )
+
+
+_TOGETHER = {"compose": "all of them in every layer", "layers": "each in layers of its own, again and again"}
 
 
 def _show_task(name: str) -> None:
@@ -183,7 +219,10 @@ def _text(cls: type) -> None:
     click.echo("\n\n".join(_wrapped(paragraph) for paragraph in paragraphs if paragraph) + "\n")
 
 
-def _options(title: str, model: Any, described: dict[str, str]) -> None:
+def _options(
+    title: str, model: Any, described: dict[str, str], chosen: Mapping[str, Any] | None = None
+) -> None:
+    """A table of options, with a column for the values that were chosen where some are not the defaults."""
     from rich.table import Table
     from rich.text import Text
 
@@ -193,12 +232,16 @@ def _options(title: str, model: Any, described: dict[str, str]) -> None:
         click.echo(f"{title}: none\n")
         return
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for heading in ("name", "type", "default"):
+    rows = [_row(name, field, described) for name, field in model.model_fields.items()]
+    values = {row["name"]: row["default"] for row in rows}
+    values |= {name: _value(value) for name, value in (chosen or {}).items()}
+    headings = ["name", "type", "default", "meaning"]
+    if any(values[row["name"]] != row["default"] for row in rows):
+        headings.insert(3, "chosen")
+    for heading in headings:
         table.add_column(heading, overflow="fold")
-    table.add_column("meaning", overflow="fold")
-    for name, field in model.model_fields.items():
-        row = _row(name, field, described)
-        table.add_row(name, *(Text(row[heading]) for heading in ("type", "default", "meaning")))
+    for row in rows:
+        table.add_row(*(Text((row | {"chosen": values[row["name"]]})[heading]) for heading in headings))
     plain_console().print(table)
     click.echo()
 
@@ -261,7 +304,7 @@ def _places(acts: str) -> str:
     return ", ".join(names[letter] for letter in acts) or "nothing"
 
 
-def _parameters(name: str, size: dict[str, int], extent: tuple[int, ...]) -> str:
+def _parameters(config: PluginConfig, size: dict[str, int], extent: tuple[int, ...]) -> str:
     import torch
 
     from pebench.encoding_config import build_encoding
@@ -270,9 +313,8 @@ def _parameters(name: str, size: dict[str, int], extent: tuple[int, ...]) -> str
 
     try:
         with torch.device("meta"):
-            encoding = build_encoding(
-                name, {}, Geometry(size["width"], size["heads"], size["layers"], extent)
-            )
+            geometry = Geometry(size["width"], size["heads"], size["layers"], extent)
+            encoding = build_encoding(config.name, config.options, geometry)
     except UserError as error:
         return f"unknown: {error}"
     return f"{sum(weight.numel() for weight in encoding.parameters()):,}"

@@ -81,7 +81,8 @@ class Mirror:
         return self._active_at_start
 
     def _look(self) -> Active:
-        return Active(self._experiments.keys(), frozenset(self._tracked.values()))
+        of_sweeps = {run.info.run_id for run in self._search(f"tags.`{SWEEP}` != ''")}
+        return Active(self._experiments.keys(), frozenset({*self._tracked.values(), *of_sweeps}))
 
     def bring(
         self, batch: Sequence[Prepared], known: Mapping[str, SyncedRun]
