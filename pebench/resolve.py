@@ -118,7 +118,7 @@ def start_of(spec: RunSpec | TimmModel, encoding: PluginConfig) -> Start:
         if not same_encoding(spec.encoding, encoding):
             label = f"{spec.encoding.label} on {label}"
         return Start(run=spec.reference, group=spec.reference, label=label, extent=spec.geometry.extent)
-    label = f"{spec.task.label or spec.task.name}, {spec.train.steps} steps"
+    label = f"{spec.task.label or spec.task.name} after {spec.train.steps} steps"
     if not same_encoding(spec.encoding, encoding):
         label = f"{spec.encoding.label or spec.encoding.name} on {label}"
     return Start(

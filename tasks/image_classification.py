@@ -20,7 +20,7 @@ from pebench.data.images.batches import Recipe, TrainingBatches, evaluation_batc
 from pebench.data.images.mixing import Mixing
 from pebench.data.images.pictures import BadImages, Item, Pictures
 from pebench.data.images.soundness import sift
-from pebench.data.images.source import ImageSource, find_pictures
+from pebench.data.images.source import ImageSource, check_pictures, find_pictures
 from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
 from pebench.data.left_out import noted
 from pebench.errors import UserError
@@ -165,8 +165,9 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         Raises:
             UserError: there are none.
         """
-        if self.options.data.dataset is None:
-            find_pictures(self.options.data)
+        check_pictures(
+            self.options.data, ("train", self.options.split) if self.trains else (self.options.split,)
+        )
 
     def prepare(self) -> dict[str, str]:
         """Finds the pictures, and opens each once to see that it can be read.

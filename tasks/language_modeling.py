@@ -190,6 +190,11 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             found.append(Metric(f"perplexity-offset-{offset}", "per token", False))
         return tuple(found)
 
+    @property
+    def _splits(self) -> tuple[str, ...]:
+        """The splits that are read."""
+        return ("train", self.options.split) if self.trains else (self.options.split,)
+
     def check(self) -> None:
         """Finds the files of the text and of the tokenizer.
 
@@ -197,7 +202,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             UserError: there are none, or they cannot be read.
         """
         check_tokenizer(self.options.tokenizer)
-        load_corpus(self.options.data).check()
+        load_corpus(self.options.data).check(self._splits)
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless another than bytes is asked for.
@@ -216,8 +221,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         corpus = load_corpus(self.options.data)
         taken_over = self._inherited if self.options.tokenizer.name == "bytes" else None
         self._tokenizer = taken_over or load_tokenizer(self.options.tokenizer, corpus)
-        splits = ("train", self.options.split) if self.trains else (self.options.split,)
-        self._streams = {split: token_stream(corpus, self._tokenizer, split) for split in splits}
+        self._streams = {split: token_stream(corpus, self._tokenizer, split) for split in self._splits}
         needed = {"train": self.options.extent, self.options.split: max(self.options.extents)}
         for split, stream in self._streams.items():
             if len(stream.tokens) <= needed[split]:

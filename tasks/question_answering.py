@@ -19,11 +19,12 @@ from pebench.data.questions import (
     QuestionSet,
     QuestionSource,
     QuestionText,
+    check_questions,
     find_questions,
     load_questions,
 )
 from pebench.data.text import Corpus
-from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
+from pebench.data.tokenization import Tokenizer, TokenizerChoice, check_tokenizer, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
@@ -151,13 +152,20 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
             *(m._replace(name=f"{m.name}-depth-{at}") for m in _METRICS for at in self.options.depths),
         )
 
+    @property
+    def _splits(self) -> tuple[str, ...]:
+        """The splits that are read."""
+        return ("train", self.options.split) if self.trains else (self.options.split,)
+
     def check(self) -> None:
-        """Finds the files of the questions.
+        """Finds the files of the questions and of the tokenizer.
 
         Raises:
             UserError: there are none.
         """
-        find_questions(self.options.data)
+        if self.options.tokenizer is not None:
+            check_tokenizer(self.options.tokenizer)
+        check_questions(self.options.data, self._splits)
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless one is asked for.
@@ -175,15 +183,13 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         Raises:
             UserError: they are not there, or none fits.
         """
-        splits = ("train", self.options.split) if self.trains else (self.options.split,)
-        self._sets = {split: load_questions(self.options.data, split) for split in splits}
+        self._sets = {split: load_questions(self.options.data, split) for split in self._splits}
         corpus = Corpus("the questions", {split: QuestionText(found) for split, found in self._sets.items()})
         choice = self.options.tokenizer or TokenizerChoice.model_validate("bytes")
         self._tokenizer = self._inherited or load_tokenizer(choice, corpus)
         smallest = {"train": self.options.extent, self.options.split: min(self.options.extents)}
         found = {"tokenizer": self._tokenizer.fingerprint}
-        for split in splits:
-            own = self._sets[split]
+        for split, own in self._sets.items():
             self._passages[split] = tokenized(self._tokenizer, [p.text + "\n\n" for p in own.passages])
             self._titles[split] = frozenset(passage.title for passage in own.passages)
             fitting = [q for q in own.questions if self._fits(q, split, smallest[split])]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pebench.data.haystack import placed, tokenized
 from pebench.data.needles import HAY, NUMBERS, draw_needles
 from pebench.data.text import Corpus
-from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
+from pebench.data.tokenization import Tokenizer, TokenizerChoice, check_tokenizer, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
@@ -118,6 +118,15 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
             Metric("effective-length", self.item, True),
             *(Metric(f"accuracy-depth-{depth}", "%", True) for depth in self.options.depths),
         )
+
+    def check(self) -> None:
+        """Finds the file of the tokenizer.
+
+        Raises:
+            UserError: it is not there or no tokenizer.
+        """
+        if self.options.tokenizer is not None:
+            check_tokenizer(self.options.tokenizer)
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless one is asked for.

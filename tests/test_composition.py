@@ -146,7 +146,10 @@ def test_one_part_draws_nothing_of_another() -> None:
         ({"compose": ["rope"]}, "'compose' takes two encodings or more, not 1"),
         ({"compose": {"parts": 3}}, "write 'compose: "),
         ({"layers": [{"rope": {}, "times": 0}, "none"]}, "'times' is the number of layers in a row"),
-        ({"layers": ["learned", "none"]}, "'learned' acts on the embeddings alone, which no layer has of its own"),
+        (
+            {"layers": ["learned", "none"]},
+            "'learned' acts on the embeddings alone, which no layer has",
+        ),
         ("t5 + lookhere", "serve no number of position axes in common"),
         ({"compose": [{"rope": {"bas": 3}}, "none"]}, "unknown option 'bas' of encoding 'rope'"),
         ("pope + path", "'path' takes heads of the model's width, which 'pope' before it widens"),

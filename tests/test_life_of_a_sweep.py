@@ -272,7 +272,7 @@ def test_names_are_completed(submitted: Path) -> None:
                     "column": "tex",
                 }
             },
-            "unknown column of dataset 'json' 'tex': did you mean 'text'?",
+            "unknown column 'tex' of dataset 'json': did you mean 'text'?",
         ),
         ({"data": "nowhere.txt"}, "no text file or folder at 'nowhere.txt'"),
     ],

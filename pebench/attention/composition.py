@@ -65,9 +65,7 @@ class Composition(PositionEncoding):
         for part, layers in zip(self.written, self.serves, strict=True):
             parts.append(part.build(geometry.with_layers(len(layers))))
         self.parts = cast("Sequence[PositionEncoding]", nn.ModuleList(parts))
-        scaling = {
-            part.scale(): one.label for part, one in zip(self.parts, self.written, strict=True)
-        }
+        scaling = {part.scale(): one.label for part, one in zip(self.parts, self.written, strict=True)}
         own = set(scaling) - {super().scale()}
         if len(own) > 1:
             both = join_and(scaling[scale] for scale in sorted(own))
@@ -300,9 +298,13 @@ def _refuse_misfit_of_widths(parts: Sequence[Part]) -> None:
         before = [part.label for part in parts[:number] if part.encoding.widens_heads]
         after = [part.label for part in parts[number + 1 :] if part.encoding.widens_heads]
         if before:
-            raise ValueError(f"'{label}' takes heads of the model's width, which '{before[0]}' before it widens")
+            raise ValueError(
+                f"'{label}' takes heads of the model's width, which '{before[0]}' before it widens"
+            )
         if after and "C" in one.acts:
-            raise ValueError(f"the bias of '{label}' takes heads of the model's width, which '{after[0]}' widens")
+            raise ValueError(
+                f"the bias of '{label}' takes heads of the model's width, which '{after[0]}' widens"
+            )
 
 
 def _draws_positions(part: PositionEncoding) -> bool:

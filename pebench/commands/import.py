@@ -14,7 +14,9 @@ from pebench.errors import UserError
 @click.argument("file", type=click.Path(path_type=Path))
 @runs_option
 @click.option("--name", help="What to call its sweep here. [default: as it was called there]")
-@click.option("--dry-run", is_flag=True, help="Check the archive, print what would be added, and add nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check the archive, print what would be added, and add nothing."
+)
 @click.option("--keep-own", is_flag=True, help="Leave runs of other content as they are, and add the rest.")
 @click.option(
     "--most",
@@ -56,7 +58,9 @@ def command(file: Path, runs: Path, name: str | None, dry_run: bool, keep_own: b
             click.echo(f"sweep {sweep}")
         click.echo(f"{runs}: {added} runs would be added, {len(received.known)} are here already")
         if received.kept:
-            click.echo(f"{len(received.kept)} have other content here and would be left as they are", err=True)
+            click.echo(
+                f"{len(received.kept)} have other content here and would be left as they are", err=True
+            )
         return
     click.echo(f"{runs}: {added} runs added, {len(received.known)} were here already")
     if received.kept:

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 )
 @click.option("--latex", is_flag=True, help="Write leaderboard.tex too, for papers.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print a JSON list with one object a sweep, in place of the tables."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON list with one object a sweep, in place of the tables.",
 )
 @click.option(
     "--from-mlflow", "uri", metavar="URI", help="Read a tracking store in place of the run folders."

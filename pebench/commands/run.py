@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     "--encoding",
     metavar="NAME",
     shell_complete=encodings,
-    help="The encoding; 'pebench list' names them, and compositions are written as in a sweep. With --from by "
-    "default that of the run.",
+    help="The encoding; 'pebench list' names them, and compositions are written as in a sweep. With --from "
+    "by default that of the run.",
 )
 @click.option(
     "--task",

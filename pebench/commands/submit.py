@@ -106,12 +106,13 @@ def start(
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     click.echo(f"{sweep.name}: {len(submitted.started)} of {submitted.total} cells to start, {known}.")
     for state, left in submitted.left.items():
-        how = f"'pebench retry {sweep.name} --{state}' starts them" if state in RETRIED else _LEFT[state]
+        them = "it" if len(left) == 1 else "them"
+        how = f"'pebench retry {sweep.name} --{state}' starts {them}" if state in RETRIED else _LEFT[state]
         click.echo(f"{len(left)} {state} {'is' if len(left) == 1 else 'are'} left: {how}.")
     whole = f"pebench leaderboard {sweep.name} writes what they found."
     if cluster == "inline":
         status = _inline(sweep, runs, submitted, execution_of(sweep, resources))
-        if status == 0 and not submitted.busy:
+        if status == 0 and not submitted.busy and not submitted.left:
             click.echo(whole)
         return status
     jobs = ", ".join(submission.job for submission in submitted.submissions if submission.job)
@@ -119,7 +120,7 @@ def start(
         click.echo(f"SLURM jobs: {jobs}")
     if submitted.started or submitted.busy:
         click.echo(f"pebench status {sweep.name} tells how they go.")
-    else:
+    elif not submitted.left:
         click.echo(whole)
     return 0
 

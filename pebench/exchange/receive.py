@@ -73,7 +73,7 @@ def receive(
 def preview(
     path: Path, runs: Path, *, name: str | None = None, keep_own: bool = False, most: int = 20 * 2**30
 ) -> Received:
-    """Checks an archive as `receive` does, and says what that would add; the folder of runs stays as it is."""
+    """Checks an archive as `receive` does, and says what that would add; the runs stay as they are."""
     with tempfile.TemporaryDirectory(prefix="pebench-import-") as folder:
         return _checked(path, Path(folder), runs, name, keep_own, most)[0]
 

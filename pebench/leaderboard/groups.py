@@ -10,7 +10,7 @@ from pebench.flat_spec import settings
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow
 from pebench.scores import default_extrapolation
-from pebench.spec import RunSpec
+from pebench.spec import OBSERVING, RunSpec
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def group(
 def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[str, dict[str, str]]:
     """The settings in which the groups of a task differ, by group; those with a path that was tuned are none.
 
-    Rows that would still have one name, such as two versions of an encoding, are told apart by their groups.
+    Settings that change no result are named where rows differ in nothing else. Rows that would still have one
+    name, such as two versions of an encoding, are told apart by their groups.
     """
     flat = {
         key: {name: value for name, value in _comparable(spec).items() if not _is_below(name, tuned)}
@@ -105,12 +106,22 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
         names = sorted({name for key in members for name in flat[key]})
         differing = [name for name in names if len({flat[key].get(name, "") for key in members}) > 1]
         for key in members:
-            varied[key] = {name: flat[key].get(name, "") for name in differing}
-    taken = Counter(_name(spec, varied[key]) for key, spec in first.items())
-    for key, spec in first.items():
-        if taken[_name(spec, varied[key])] > 1:
-            varied[key] = {**varied[key], "group": key}
+            varied[key] = {name: flat[key].get(name, "") for name in differing if name not in _OBSERVING}
+        for key in _of_one_name({key: first[key] for key in members}, varied):
+            varied[key] |= {name: flat[key].get(name, "") for name in differing if name in _OBSERVING}
+    for key in _of_one_name(first, varied):
+        varied[key]["group"] = key
     return varied
+
+
+_OBSERVING = tuple(f"train.{name}" for name in OBSERVING)
+
+
+def _of_one_name(specs: Mapping[str, RunSpec], varied: Mapping[str, dict[str, str]]) -> list[str]:
+    """The groups whose rows have a name that another has too."""
+    names = {key: _name(spec, varied[key]) for key, spec in specs.items()}
+    taken = Counter(names.values())
+    return [key for key, name in names.items() if taken[name] > 1]
 
 
 def _is_below(name: str, paths: Iterable[str]) -> bool:

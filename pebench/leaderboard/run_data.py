@@ -142,8 +142,10 @@ class Folders(NamedTuple):
 
 
 def from_folders(runs: Path, sweep: SweepRecord) -> Folders:
-    """Reads the folders of a sweep's runs. A run whose folder or specification is gone counts as not begun, if
-    the sweep still says what it was; one with another damage counts as not finished.
+    """Reads the folders of a sweep's runs.
+
+    A run whose folder or specification is gone counts as not begun, if the sweep still says what it was; one
+    with another damage counts as not finished.
 
     Args:
         runs: the folder of runs. sweep: which of them.

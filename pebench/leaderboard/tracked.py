@@ -1,7 +1,7 @@
 """Reads sweeps from a tracking store, where `pebench sync` has mirrored them.
 
-The files of a run that are kept there are those of its folder, and the run of the sweep itself knows the cells
-that nobody has begun and what was chosen, so the tables are the same to the last digit.
+The files of a run that are kept there are those of its folder, and the run of the sweep itself knows the
+cells that nobody has begun and what was chosen, so the tables are the same to the last digit.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _CURVE = "curve.jsonl"
 
 
 UNFINISHED = (
-    "Read from a tracking store, which knows nothing of a sweep but its runs until one of them has finished and "
-    "was mirrored: an encoding is expected to have every seed that its task has."
+    "Read from a tracking store, which knows nothing of a sweep but its runs until one of them has finished "
+    "and was mirrored: an encoding is expected to have every seed that its task has."
 )
 
 
@@ -126,8 +126,8 @@ def _contents(client: MlflowClient) -> dict[str, SweepContents]:
             found[name] = SweepContents.model_validate_json(text)
         except ValidationError as error:
             raise UserError(
-                f"{CONTENTS} of sweep '{name}' in the tracking store cannot be read: delete that run there, and "
-                "sync again."
+                f"{CONTENTS} of sweep '{name}' in the tracking store cannot be read: delete that run there, "
+                "and sync again."
             ) from error
     return found
 
@@ -141,14 +141,12 @@ def _sweep(client: MlflowClient, said: SweepContents, runs: list[Run], ended: Co
             data.append(_read(client, there[run_id]))
         elif run_id in said.unfinished:
             data.append(RunData(run_id, said.unfinished[run_id], None))
-    return StoredSweep(
-        shown, data, said.tunings, tuple(unchosen(said.tunings, lambda trial: trial in ended))
-    )
+    return StoredSweep(shown, data, said.tunings, tuple(unchosen(said.tunings, lambda trial: trial in ended)))
 
 
 def _unfinished_sweep(client: MlflowClient, name: str, runs: list[Run]) -> StoredSweep:
-    """A sweep of which no cell had finished when it was mirrored, or that was mirrored before sweeps had a run
-    of their own."""
+    """A sweep of which no cell had finished when it was mirrored, or that was mirrored before sweeps had
+    a run of their own."""
     data = [_read(client, run) for run in runs]
     data += _missing(data)
     ids = tuple(sorted(each.run_id for each in data))

@@ -37,7 +37,10 @@ _AT_ONCE = 4
 _A_REQUEST = 1000
 """Metrics that MLflow takes together."""
 
-_FILES = ("spec.json", "provenance.json", "examples.npz", "curve.jsonl", "result.json", "log.txt")
+_FILES = (
+    *("spec.json", "provenance.json", "metrics.jsonl", "examples.npz"),
+    *("curve.jsonl", "result.json", "log.txt"),
+)
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field
+
 from pebench.choices import Tuning
 from pebench.spec import Frozen, RunSpec
 from pebench.store import SweepRecord
@@ -27,7 +29,7 @@ class SweepContents(Frozen):
 
     record: SweepRecord
     tunings: tuple[Tuning, ...] = ()
-    unfinished: dict[str, RunSpec] = {}
+    unfinished: dict[str, RunSpec] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
