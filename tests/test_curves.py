@@ -73,3 +73,28 @@ def test_a_long_caption_stays_inside_the_figure() -> None:
     caption = axes.xaxis.label.get_window_extent()
     assert caption.x0 >= 0
     assert caption.x1 <= figure.bbox.x1
+
+
+def test_a_name_says_what_tells_it_from_others_of_its_encoding() -> None:
+    from pebench.leaderboard.plots.style import short_names
+
+    def settings(rate: str) -> str:
+        return f" [train.encoding.clip=5.0, train.learning_rate={rate}]"
+
+    one, two = ("seqpe(positions=20000, mix=[1, 2])" + settings(rate) for rate in ("3e-4", "6e-4"))
+    labels = [one, two, "rope(base=5)", "alibi", "t5(far=1), yarn", "t5(far=2), yarn"]
+    assert short_names(labels) == {
+        one: "seqpe [train.learning_rate=3e-4]",
+        two: "seqpe [train.learning_rate=6e-4]",
+        "rope(base=5)": "rope",
+        "alibi": "alibi",
+        "t5(far=1), yarn": "t5(far=1), yarn",
+        "t5(far=2), yarn": "t5(far=2), yarn",
+    }
+
+
+def test_names_of_several_lines_do_not_overlap() -> None:
+    from pebench.leaderboard.plots.style import spread
+
+    assert spread([0.0, 0.0, 1.0], [10.0, 30.0, 10.0], 0.0, 100.0) == [0.0, 20.0, 40.0]
+    assert spread([99.0, 99.0], [10.0, 30.0], 0.0, 100.0) == [80.0, 100.0]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pebench.leaderboard.tables import LeaderboardTable
@@ -135,11 +136,12 @@ class End(NamedTuple):
 def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
     """Writes the names of lines beside their panel, pushed apart so that no two of them overlap."""
     figure.draw_without_rendering()
-    gap = 13.0 * figure.dpi / 72.0
+    line = 13.0 * figure.dpi / 72.0
     for axes, own in ends.items():
         names = short_names([end.label for end in own])
         placed = sorted((float(axes.transData.transform((end.x, end.y))[1]), end) for end in own)
-        places = spread([height for height, _ in placed], gap, axes.bbox.y0, axes.bbox.y1)
+        sizes = [line * (1 + names[end.label].count("\n")) for _, end in placed]
+        places = spread([height for height, _ in placed], sizes, axes.bbox.y0, axes.bbox.y1)
         for place, (_, end) in zip(places, placed, strict=True):
             colour, dash, marker = end.look
             height = axes.transAxes.inverted().transform((0.0, place))[1]
@@ -173,25 +175,68 @@ def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
 
 
 def short_names(labels: list[str]) -> dict[str, str]:
-    """Labels without their options, where they can be told apart so."""
-    bare = Counter(_bare(label) for label in labels)
-    return {
-        label: _bare(label) if bare[_bare(label)] == 1 else "\n".join(textwrap.wrap(label, _LABEL_WIDTH))
-        for label in labels
-    }
+    """Labels without what all labels of an encoding share: its options, and the settings of its training."""
+    parts = {label: _parts(label) for label in labels}
+    alike: dict[tuple[str, str], list[set[str]]] = {}
+    for each in parts.values():
+        alike.setdefault((each.name, each.protocol), []).append({*each.options, *each.settings})
+    short = {}
+    for label, each in parts.items():
+        shared = set.intersection(*alike[each.name, each.protocol])
+        options, settings = (
+            ", ".join(item for item in items if item not in shared) for items in (each.options, each.settings)
+        )
+        said = (
+            each.name
+            + (f"({options})" if options else "")
+            + each.protocol
+            + (f" [{settings}]" if settings else "")
+        )
+        short[label] = "\n".join(textwrap.wrap(said, _LABEL_WIDTH))
+    return short
 
 
-def _bare(label: str) -> str:
-    return label.partition("(")[0]
+class _Parts(NamedTuple):
+    name: str
+    protocol: str
+    options: list[str]
+    settings: list[str]
 
 
-def spread(heights: list[float], gap: float, lowest: float, highest: float) -> list[float]:
-    """Ascending heights, moved until they are `gap` apart, and inside the bounds if there is room."""
+_LABEL = re.compile(
+    r"(?P<name>[^(\[]+)(\((?P<options>.*)\))?(?P<protocol>[^()\[\]]*?)( \[(?P<settings>.*)\])?"
+)
+
+
+def _parts(label: str) -> _Parts:
+    """A label `name(option, option), protocol [setting, setting]` in its parts."""
+    found = _LABEL.fullmatch(label)
+    if not found or ")" in re.sub(r"\(.*?\)", "", found["options"] or ""):
+        return _Parts(label, "", [], [])
+    options, settings = (_items(found[part] or "") for part in ("options", "settings"))
+    return _Parts(found["name"], found["protocol"], options, settings)
+
+
+def _items(text: str) -> list[str]:
+    """What commas part outside of brackets."""
+    items, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return [item.strip() for item in items if item.strip()]
+
+
+def spread(heights: list[float], sizes: list[float], lowest: float, highest: float) -> list[float]:
+    """Ascending heights, moved until things of these sizes do not overlap, in the bounds if there is room."""
+    gaps = [(below + above) / 2 for below, above in pairwise(sizes)]
     places: list[float] = []
-    for height in heights:
+    for height, gap in zip(heights, [0.0, *gaps], strict=True):
         places.append(max(height, places[-1] + gap if places else lowest))
     ceiling = highest
     for index in reversed(range(len(places))):
         places[index] = min(places[index], ceiling)
-        ceiling = places[index] - gap
+        ceiling = places[index] - (gaps[index - 1] if index else 0.0)
     return places
