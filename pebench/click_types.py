@@ -64,6 +64,17 @@ class Assignment(click.ParamType[tuple[str, Any]]):
         return key, yaml_file.parse(text, f"'{value}'")
 
 
+encoding_options = click.option(
+    "--option",
+    "options",
+    multiple=True,
+    type=Assignment(),
+    metavar="KEY=VALUE",
+    help="An option of the encoding.",
+)
+"""``--option KEY=VALUE``, any number of times."""
+
+
 def encoding_ref(text: str) -> PluginRef:
     """An encoding on the command line: a name, ``learned + rope``, or the YAML of a sweep, as ``{compose:
     [learned, {rope: {base: 500}}]}`` or ``{layers: [{rope: {}, times: 3}, none]}``.

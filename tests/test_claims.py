@@ -314,7 +314,7 @@ def test_an_unreadable_file_of_examples_costs_the_text_and_nothing_else(place_of
     runs = place_of_runs / "runs"
     (collection,) = from_runs(runs, ["quickstart"])
     (runs / collection.runs[0].run_id / "examples.npz").write_bytes(b"damaged")
-    found, warnings = from_folders(runs, collection.sweep)
+    found, warnings, _ = from_folders(runs, collection.sweep)
     assert len(warnings) == 1
     assert "come from seeds alone" in warnings[0]
     assert collect(collection.sweep, found).scores.equals(collection.scores)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment, encoding_ref
+from pebench.click_types import Assignment, encoding_options, encoding_ref
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("encoding")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    type=Assignment(),
-    metavar="KEY=VALUE",
-    help="An option of the encoding.",
-)
+@encoding_options
 @click.option(
     "--set",
     "settings",

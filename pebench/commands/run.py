@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment, encoding_ref, runs_option
+from pebench.click_types import Assignment, encoding_options, encoding_ref, runs_option
 from pebench.completion import encodings, tasks
 
 if TYPE_CHECKING:
@@ -29,14 +29,7 @@ if TYPE_CHECKING:
     help="The task, by default language-modeling; with --from that of the run, on its data.",
     shell_complete=tasks,
 )
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    type=Assignment(),
-    metavar="KEY=VALUE",
-    help="An option of the encoding.",
-)
+@encoding_options
 @click.option(
     "--set",
     "settings",

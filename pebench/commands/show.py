@@ -122,7 +122,7 @@ def _object(name: str) -> dict[str, Any]:
     else:
         raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
     rows = {
-        title: [_row(*field, _described(of)) for field in model.model_fields.items()]
+        title: [_row(name, field, _described(of)) for name, field in model.model_fields.items()]
         for title, (model, of) in models.items()
     }
     return {"name": name, **facts, **rows}

@@ -66,11 +66,20 @@ def command(
     from pebench.submission.submit import preview
 
     for sweep in loaded:
+        warn_of_idle_devices(sweep, resources)
         found = preview(sweep, runs, cluster, resources)
         said = [json.dumps(as_object(sweep.name, found.submitted))]
         for line in said if as_json else lines(sweep, runs, cluster, resources, found):
             click.echo(line)
     return 0
+
+
+def warn_of_idle_devices(sweep: Any, resources: Any) -> None:
+    """Says where GPUs are asked for that nobody would use."""
+    from pebench.submission.submit import idle_devices
+
+    if idle := idle_devices(sweep, resources):
+        click.echo(f"pebench: {idle}", err=True)
 
 
 RETRIED = ("failed", "lost", "cancelled")
@@ -95,10 +104,9 @@ def start(
         The exit status.
     """
     from pebench.submission.dry_run import as_object
-    from pebench.submission.submit import execution_of, idle_devices, submit
+    from pebench.submission.submit import execution_of, submit
 
-    if idle := idle_devices(sweep, resources):
-        click.echo(f"pebench: {idle}", err=True)
+    warn_of_idle_devices(sweep, resources)
     submitted = submit(sweep, runs, cluster, resources, **choice)
     if as_json:
         click.echo(json.dumps(as_object(sweep.name, submitted)))

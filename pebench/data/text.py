@@ -175,12 +175,6 @@ def load_corpus(source: TextSource) -> Corpus:
     )
 
 
-def count_words(text: str) -> int:
-    """Words as WikiText counts them: what white space separates, and an end of line for each line."""
-    unfinished_line = bool(text) and not text.endswith("\n")
-    return len(text.split()) + text.count("\n") + unfinished_line
-
-
 def _rows(source: TextSource, split: str) -> DatasetRows:
     assert source.dataset is not None
     files = tuple((name, _as_tuple(paths)) for name, paths in (source.files or {}).items())
