@@ -417,6 +417,7 @@ def test_names_beside_a_plot_do_not_overlap() -> None:
     assert spread([1.0, 5.0, 9.0], [2.0] * 3, 0.0, 10.0) == [1.0, 5.0, 9.0]
     assert spread([5.0, 5.0, 5.5], [2.0] * 3, 0.0, 10.0) == [5.0, 7.0, 9.0]
     assert spread([9.0, 9.5, 10.0], [2.0] * 3, 0.0, 10.0) == [6.0, 8.0, 10.0]
+    assert spread([], [], 0.0, 10.0) == []
 
 
 def test_the_command_prints_the_rows_of_the_csv_file_as_json(

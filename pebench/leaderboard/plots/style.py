@@ -233,8 +233,8 @@ def spread(heights: list[float], sizes: list[float], lowest: float, highest: flo
     """Ascending heights, moved until things of these sizes do not overlap, in the bounds if there is room."""
     gaps = [(below + above) / 2 for below, above in pairwise(sizes)]
     places: list[float] = []
-    for height, gap in zip(heights, [0.0, *gaps], strict=True):
-        places.append(max(height, places[-1] + gap if places else lowest))
+    for index, height in enumerate(heights):
+        places.append(max(height, places[-1] + gaps[index - 1] if places else lowest))
     ceiling = highest
     for index in reversed(range(len(places))):
         places[index] = min(places[index], ceiling)
