@@ -231,12 +231,12 @@ def _items(text: str) -> list[str]:
 
 def spread(heights: list[float], sizes: list[float], lowest: float, highest: float) -> list[float]:
     """Ascending heights, moved until things of these sizes do not overlap, in the bounds if there is room."""
-    gaps = [(below + above) / 2 for below, above in pairwise(sizes)]
+    gaps = [0.0, *((below + above) / 2 for below, above in pairwise(sizes))]
     places: list[float] = []
-    for index, height in enumerate(heights):
-        places.append(max(height, places[-1] + gaps[index - 1] if places else lowest))
+    for height, gap in zip(heights, gaps, strict=False):
+        places.append(max(height, places[-1] + gap if places else lowest))
     ceiling = highest
     for index in reversed(range(len(places))):
         places[index] = min(places[index], ceiling)
-        ceiling = places[index] - (gaps[index - 1] if index else 0.0)
+        ceiling = places[index] - gaps[index]
     return places
