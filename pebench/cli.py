@@ -51,6 +51,7 @@ _ORDER = [
     "cancel",
     "retry",
     "remove",
+    "rename",
     "sync",
     "leaderboard",
     "compare",

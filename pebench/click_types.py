@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from pebench.plugin_ref import PluginRef
 
 
 def _runs_folder() -> Path:
@@ -59,3 +62,29 @@ class Assignment(click.ParamType[tuple[str, Any]]):
         from pebench.sweeping import yaml_file
 
         return key, yaml_file.parse(text, f"'{value}'")
+
+
+encoding_options = click.option(
+    "--option",
+    "options",
+    multiple=True,
+    type=Assignment(),
+    metavar="KEY=VALUE",
+    help="An option of the encoding.",
+)
+"""``--option KEY=VALUE``, any number of times."""
+
+
+def encoding_ref(text: str) -> PluginRef:
+    """An encoding on the command line: a name, ``learned + rope``, or the YAML of a sweep, as ``{compose:
+    [learned, {rope: {base: 500}}]}`` or ``{layers: [{rope: {}, times: 3}, none]}``.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    from pebench.sweeping import yaml_file
+
+    if not text.lstrip().startswith("{"):
+        return text
+    ref: PluginRef = yaml_file.parse(text, f"'{text}'")
+    return ref

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pebench.attention.composition import composed
+from pebench.attention.composition import Part, composed
 from pebench.errors import UserError, join_and
 from pebench.options import label, of_signature, specified, validated
 from pebench.plugin_ref import PluginRef, split
@@ -67,15 +67,16 @@ def encoding_class(name: str, options: Mapping[str, Any]) -> type[PositionEncodi
         return plugin
     config = encoding_config({name: dict(options)})
     parts = [encoding_config(part) for part in config.options["parts"]]
-    classes = [
-        (encoding_class(part.name, part.options), _builder(part, number)) for number, part in enumerate(parts)
+    built = [
+        Part(part.label, encoding_class(part.name, part.options), _builder(part, number))
+        for number, part in enumerate(parts)
     ]
     pattern = None
     if name == "layers":
         times = [part.get("times", 1) for part in config.options["parts"]]
         pattern = [number for number, count in enumerate(times) for _ in range(count)]
     try:
-        return composed(classes, pattern)
+        return composed(built, pattern)
     except ValueError as error:
         raise UserError(f"encoding '{config.label}': {error}.") from error
 

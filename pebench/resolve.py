@@ -178,7 +178,7 @@ def start_of(spec: RunSpec | Published, encoding: PluginConfig) -> Start:
             digest=digest,
         )
         return found.model_copy(update={"group": found.identity})
-    label = f"{spec.task.label or spec.task.name}, {spec.train.steps} steps"
+    label = f"{spec.task.label or spec.task.name} after {spec.train.steps} steps"
     if not same_encoding(spec.encoding, encoding):
         label = f"{spec.encoding.label or spec.encoding.name} on {label}"
     return Start(

@@ -81,6 +81,10 @@ class EncodingTraining(Frozen):
     clip: Annotated[float, Field(ge=0)] | None = None
 
 
+OBSERVING = ("evaluate_every", "evaluate_at", "keep_weights")
+"""Settings of `Training` that look at it, and leave what comes out as it is."""
+
+
 class Training(Frozen):
     """Optimiser, schedule and budget.
 

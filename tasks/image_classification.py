@@ -161,11 +161,10 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         return tuple(Metric(self._metric(guesses), "%", True) for guesses in (1, 5))
 
     def needed(self) -> tuple[Needed, ...]:
-        """The pictures, but for those of a set, which would be fetched."""
-        source = self.options.data
-        if source.dataset is not None:
-            return ()
-        return (Needed(look="pebench.data.images.source:find_pictures", at=source.model_dump(mode="json")),)
+        """The pictures, and the columns of a set."""
+        splits = ("train", self.options.split) if self.trains else (self.options.split,)
+        at = {"source": self.options.data.model_dump(mode="json"), "splits": splits}
+        return (Needed(look="pebench.data.images.source:check_pictures", at=at),)
 
     def prepare(self) -> dict[str, str]:
         """Finds the pictures, and opens each once to see that it can be read.

@@ -193,12 +193,19 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
             found.append(Metric(f"perplexity-offset-{offset}", "per token", False))
         return tuple(found)
 
+    @property
+    def _splits(self) -> tuple[str, ...]:
+        """The splits that are read."""
+        return ("train", self.options.split) if self.trains else (self.options.split,)
+
     def needed(self) -> tuple[Needed, ...]:
         """The files of the text and of the tokenizer."""
         values = self.options.model_dump(mode="json", include={"data", "tokenizer"})
         return (
-            Needed(look="pebench.data.tokenization:check_tokenizer", at=values["tokenizer"]),
-            Needed(look="pebench.data.text:check_text", at=values["data"]),
+            Needed(look="pebench.data.tokenization:check_tokenizer", at={"choice": values["tokenizer"]}),
+            Needed(
+                look="pebench.data.text:check_text", at={"source": values["data"], "splits": self._splits}
+            ),
         )
 
     def inherit(self, folder: Path) -> None:
@@ -218,8 +225,7 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         corpus = load_corpus(self.options.data)
         taken_over = self._inherited if self.options.tokenizer.name == "bytes" else None
         self._tokenizer = taken_over or load_tokenizer(self.options.tokenizer, corpus)
-        splits = ("train", self.options.split) if self.trains else (self.options.split,)
-        self._streams = {split: token_stream(corpus, self._tokenizer, split) for split in splits}
+        self._streams = {split: token_stream(corpus, self._tokenizer, split) for split in self._splits}
         needed = {"train": self.options.extent, self.options.split: max(self.options.extents)}
         for split, stream in self._streams.items():
             if len(stream.tokens) <= needed[split]:

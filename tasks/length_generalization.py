@@ -141,7 +141,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
     def needed(self) -> tuple[Needed, ...]:
         """The files of SCAN."""
         folder = self.options.data
-        return () if folder is None else (Needed(look="pebench.data.scan:scan_files", at=folder),)
+        return () if folder is None else (Needed(look="pebench.data.scan:scan_files", at={"folder": folder}),)
 
     def prepare(self) -> dict[str, str]:
         """Reads SCAN; the other problems are drawn when they are needed.

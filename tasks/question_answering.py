@@ -153,10 +153,22 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
             *(m._replace(name=f"{m.name}-depth-{at}") for m in _METRICS for at in self.options.depths),
         )
 
+    @property
+    def _splits(self) -> tuple[str, ...]:
+        """The splits that are read."""
+        return ("train", self.options.split) if self.trains else (self.options.split,)
+
     def needed(self) -> tuple[Needed, ...]:
-        """The files of the questions."""
-        source = self.options.data.model_dump(mode="json")
-        return (Needed(look="pebench.data.questions:find_questions", at=source),)
+        """The files of the questions and of the tokenizer."""
+        values = self.options.model_dump(mode="json", include={"data", "tokenizer"})
+        questions = Needed(
+            look="pebench.data.questions:check_questions",
+            at={"source": values["data"], "splits": self._splits},
+        )
+        if values["tokenizer"] is None:
+            return (questions,)
+        tokenizer = {"choice": values["tokenizer"]}
+        return Needed(look="pebench.data.tokenization:check_tokenizer", at=tokenizer), questions
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless one is asked for.
@@ -174,15 +186,13 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         Raises:
             UserError: they are not there, or none fits.
         """
-        splits = ("train", self.options.split) if self.trains else (self.options.split,)
-        self._sets = {split: load_questions(self.options.data, split) for split in splits}
+        self._sets = {split: load_questions(self.options.data, split) for split in self._splits}
         corpus = Corpus("the questions", {split: QuestionText(found) for split, found in self._sets.items()})
         choice = self.options.tokenizer or TokenizerChoice.model_validate("bytes")
         self._tokenizer = self._inherited or load_tokenizer(choice, corpus)
         smallest = {"train": self.options.extent, self.options.split: min(self.options.extents)}
         found = {"tokenizer": self._tokenizer.fingerprint}
-        for split in splits:
-            own = self._sets[split]
+        for split, own in self._sets.items():
             self._passages[split] = tokenized(self._tokenizer, [p.text + "\n\n" for p in own.passages])
             self._titles[split] = frozenset(passage.title for passage in own.passages)
             fitting = [q for q in own.questions if self._fits(q, split, smallest[split])]

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pebench.data.haystack import placed, tokenized
+from pebench.data.needed import Needed
 from pebench.data.needles import HAY, NUMBERS, draw_needles
 from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
@@ -119,6 +120,13 @@ class Retrieval(Task[RetrievalOptions, DecoderOptions]):
             Metric("effective-length", self.item, True),
             *(Metric(f"accuracy-depth-{depth}", "%", True) for depth in self.options.depths),
         )
+
+    def needed(self) -> tuple[Needed, ...]:
+        """The file of the tokenizer."""
+        if self.options.tokenizer is None:
+            return ()
+        choice = self.options.tokenizer.model_dump(mode="json")
+        return (Needed(look="pebench.data.tokenization:check_tokenizer", at={"choice": choice}),)
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless one is asked for.

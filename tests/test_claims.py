@@ -310,11 +310,28 @@ def test_a_claim_beside_several_sweeps_says_which(tmp_path: Path) -> None:
     assert claims_of("third", [tmp_path]) == []
 
 
+def test_the_claims_beside_the_file_that_is_named_come_before_those_of_the_folder_of_sweeps(
+    place_of_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place_of_runs)
+    for folder in ("sweeps", "away"):
+        (place_of_runs / folder).mkdir()
+        (place_of_runs / folder / "claims.yaml").write_text(
+            f"- {{claim: of {folder}, best: rope, at: trained}}\n"
+        )
+    (place_of_runs / "away" / "mine.yaml").write_text("name: quickstart\n")
+    for sweep, claim in (("quickstart", "of sweeps"), ("away/mine.yaml", "of away")):
+        main(["leaderboard", sweep, "--runs", str(place_of_runs / "runs")])
+        assert f"{claim}: " in capsys.readouterr().out
+        main(["claims", sweep, "--runs", str(place_of_runs / "runs")])
+        assert f"{claim}: " in capsys.readouterr().out
+
+
 def test_an_unreadable_file_of_examples_costs_the_text_and_nothing_else(place_of_runs: Path) -> None:
     runs = place_of_runs / "runs"
     (collection,) = from_runs(runs, ["quickstart"])
     (runs / collection.runs[0].run_id / "examples.npz").write_bytes(b"damaged")
-    found, warnings = from_folders(runs, collection.sweep)
+    found, warnings, _ = from_folders(runs, collection.sweep)
     assert len(warnings) == 1
     assert "come from seeds alone" in warnings[0]
     assert collect(collection.sweep, found).scores.equals(collection.scores)

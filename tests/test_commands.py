@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,9 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["show"], "Missing argument 'NAME'"),
         (["show", "rpoe"], "unknown encoding or task 'rpoe': did you mean 'rope'"),
         (["show", "rope", "--width", "wide"], "'wide' is not a valid integer"),
+        (["show", "learned + rpoe"], "unknown encoding 'rpoe': did you mean 'rope'"),
+        (["show", "{rope: [}"], "'{rope: [}', line 1: "),
+        (["show", "pope + path"], "'path' takes heads of the model's width, which 'pope' before it widens"),
         (["show", "rope", "--width", "10"], "--width 10 does not divide into --heads 4"),
         (["run"], "--encoding names what to train"),
         (["run", "--encoding", "rpoe"], "unknown encoding 'rpoe': did you mean 'rope'"),
@@ -129,7 +133,7 @@ def test_a_mistake_gets_one_sentence(
 def test_a_run_folder_that_cannot_be_read_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "runs" / "rope-1").mkdir(parents=True)
     (place / "runs" / "rope-1" / "spec.json").write_text("{")
-    assert main(["status"]) == 0
+    assert main(["status"]) == 1
     told = capsys.readouterr().out
     assert "unreadable" in told
     assert "rope-1/spec.json cannot be read" in told
@@ -199,6 +203,21 @@ def test_show_tells_all_of_a_plugin(name: str, parts: list[str], capsys: pytest.
     assert main(["show", name]) == 0
     told = capsys.readouterr().out
     assert [part for part in parts if part not in told] == []
+
+
+def test_show_tells_all_of_a_composition(capsys: pytest.CaptureFixture[str]) -> None:
+    written = "{layers: [{compose: [rope, {window: {size: 16}}], times: 3}, learned + rope]}"
+    assert main(["show", written]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("3 × (rope + window(size=16)) / learned + rope: each in layers of its own")
+    assert told.count("options of rope") == 1
+    assert re.search(r"^size .* 512 +16 ", told, re.MULTILINE), "the default and what was chosen"
+    assert main(["show", "learned + rope", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [part["name"] for part in found["parts"]] == ["learned", "rope"]
+    assert (found["name"], found["acts"]) == ("learned + rope", "IR")
+    assert main(["run", "--encoding", "{compose: [learned, {rope: {base: 500}}]}", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["encoding"]["label"] == "learned + rope(base=500.0)"
 
 
 def test_show_counts_parameters_for_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -358,6 +358,12 @@ def test_the_commands_hand_results_on(runs: Path, tmp_path: Path, capsys: pytest
     archive, there = str(tmp_path / "out.tar.gz"), str(tmp_path / "there")
     assert main(["export", "quickstart", "-o", archive, "--runs", str(runs)]) == 0
     assert "4 runs, 3 of them finished" in capsys.readouterr().out
+    assert main(["import", archive, "--runs", there, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert f"run {CELLS[0].run_id}\n" in told
+    assert "sweep quickstart\n" in told
+    assert "4 runs would be added, 0 are here already" in told
+    assert not (tmp_path / "there").exists()
     assert main(["import", archive, "--runs", there]) == 0
     assert "4 runs added" in capsys.readouterr().out
     assert main(["export", "quickstart", "-o", "out.zip", "--runs", str(runs)]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import random
 import re
 import shutil
@@ -252,6 +253,23 @@ def test_other_settings_are_never_merged_into_one_row(runs: Path) -> None:
     assert "| rope [train.learning_rate=0.002] |" in (folder / "leaderboard.md").read_text()
 
 
+def test_what_only_looks_at_training_is_in_a_name_where_rows_differ_in_nothing_else(runs: Path) -> None:
+    specs = [specification("rope", train={"evaluate_every": 10}), specification("alibi")]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    assert {group.label for group in collection.groups.values()} == {"alibi", "rope"}
+    other = specification("rope", train={"evaluate_at": [20]})
+    finish_all(runs, [other])
+    record_sweep(runs, [*specs, other])
+    (collection,) = from_runs(runs, ["quickstart"])
+    assert {group.label for group in collection.groups.values()} == {
+        "alibi",
+        "rope [train.evaluate_at=[], train.evaluate_every=10]",
+        "rope [train.evaluate_at=[20]]",
+    }
+
+
 def test_rows_that_would_have_one_name_are_told_apart(runs: Path) -> None:
     one = specification("rope")
     other = one.model_copy(update={"encoding": one.encoding.model_copy(update={"version": 2})})
@@ -399,3 +417,28 @@ def test_names_beside_a_plot_do_not_overlap() -> None:
     assert spread([1.0, 5.0, 9.0], [2.0] * 3, 0.0, 10.0) == [1.0, 5.0, 9.0]
     assert spread([5.0, 5.0, 5.5], [2.0] * 3, 0.0, 10.0) == [5.0, 7.0, 9.0]
     assert spread([9.0, 9.5, 10.0], [2.0] * 3, 0.0, 10.0) == [6.0, 8.0, 10.0]
+    assert spread([], [], 0.0, 10.0) == []
+
+
+def test_the_command_prints_the_rows_of_the_csv_file_as_json(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = [specification(name, seed) for name in ("rope", "alibi") for seed in (0, 1)]
+    finish_all(runs, specs[:3])
+    record_sweep(runs, specs)
+    begin(runs, specs[3])
+    (runs / specs[3].run_id / "result.json").write_text("{")
+    results = runs.parent / "results"
+    command = ["leaderboard", "--runs", str(runs), "--output", str(results), "--json"]
+    assert main(command) == 1, "a damaged run is left out"
+    said = capsys.readouterr()
+    (told,) = json.loads(said.out)
+    assert (told["sweep"], told["written"]) == ("quickstart", str(results / "quickstart"))
+    assert told["unreadable"] == [specs[3].run_id]
+    assert specs[3].run_id in told["warnings"][0]
+    assert told["warnings"][0] in said.err
+    frame = pandas.read_csv(results / "quickstart" / "leaderboard.csv")
+    assert [row["mean"] for row in told["leaderboard"]] == pytest.approx(
+        [None if math.isnan(mean) else mean for mean in frame["mean"]]
+    )
+    assert told["leaderboard"][0].keys() == set(frame.columns)

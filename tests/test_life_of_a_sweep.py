@@ -23,7 +23,9 @@ from pebench.submission.cells import carry_out
 from pebench.submission.progress import Ends
 from pebench.submission.resources import Resources
 from pebench.submission.status import statuses
+from pebench.submission.submissions import newest_of
 from pebench.submission.submit import idle_devices, submit
+from pebench.sweeping.recorded import recorded_sweep
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_retry_names_what_it_leaves(submitted: Path, capsys: pytest.CaptureFixtu
     (folder.path / "result.json").unlink()
     said = told(capsys, "retry", "tiny", "--failed")
     assert "0 of 2 cells to start, 1 finished before" in said
-    assert "1 cancelled is left: 'pebench retry tiny --cancelled' starts them." in said
+    assert "1 cancelled is left: 'pebench retry tiny --cancelled' starts it." in said
 
 
 def test_a_cell_that_cannot_be_read_stops_no_other_from_being_tried_again(
@@ -211,6 +213,29 @@ def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
     assert not list(submitted.glob(".removed*"))
 
 
+def test_a_sweep_gets_another_name_and_stays_what_it_was(
+    submitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "submit", "tiny.yaml", "--cluster", "local", "--set", "seeds=1", "--set", "name=moved")
+    until(lambda: all(cell.state == "done" for cell in statuses(submitted, recorded(submitted, "moved"))))
+    assert "there is a sweep 'other' already" in told(capsys, "rename", "moved", "other", status=2)
+    assert "a-z, 0-9 and hyphens, as 'my-name'" in told(capsys, "rename", "moved", "My name", status=2)
+    assert told(capsys, "rename", "moved", "august", "--dry-run") == "moved would be august now: 2 cells\n"
+    assert "moved" in told(capsys, "status")
+    cells = recorded(submitted, "moved")
+    told(capsys, "rename", "moved", "august")
+    assert recorded(submitted, "august") == cells
+    assert "unknown sweep 'moved'" in told(capsys, "status", "moved", status=2)
+    newest = newest_of(submitted, "august")
+    assert newest is None or newest.cluster == "local"
+    assert "2 finished before" in told(capsys, "submit", "august")
+    assert "bits-per-byte" in told(capsys, "leaderboard", "august")
+
+
+def recorded(runs: Path, sweep: str) -> tuple[str, ...]:
+    return recorded_sweep(runs, sweep).runs
+
+
 def test_the_log_tells_of_loss_and_rate(submitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = told(capsys, "logs", the_run(submitted, "rope").run_id)
     assert re.search(r"step \d of 4: loss \d\.\d+, [\d.e+]+ steps/s", log)
@@ -272,15 +297,29 @@ def test_names_are_completed(submitted: Path) -> None:
                     "column": "tex",
                 }
             },
-            "unknown column of dataset 'json' 'tex': did you mean 'text'?",
+            "unknown column 'tex' of dataset 'json': did you mean 'text'?",
         ),
         ({"data": "nowhere.txt"}, "no text file or folder at 'nowhere.txt'"),
+        (
+            {"data": {"dataset": "json", "files": {"train": "a.jsonl"}}},
+            "unknown split 'validation' of dataset 'json': there is 'train'",
+        ),
+        ({"data": {"dataset": "set", "column": "tex"}}, "unknown column 'tex' of dataset 'set'"),
+        ({"data": {"dataset": "set", "validation": "dev[:9]"}}, "unknown split 'dev' of dataset 'set'"),
+        ({"data": {"train": "a.txt"}}, "'a.txt' has no split 'validation'"),
+        ({"data": "gpt2"}, "'gpt2' holds a tokenizer and no text: name it at 'tokenizer'"),
+        ({"tokenizer": "gpt2/"}, "'gpt2' does not hold GPT-2's tokenizer"),
+        ({"tokenizer": {"gpt2": "nosuch"}}, "nosuch/encoder.json"),
     ],
 )
 def test_what_needs_no_model_is_checked_before_anything_is_queued(
     place: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], said: str
 ) -> None:
     Path("a.jsonl").write_text('{"text": "hello there"}\n' * 50)
+    Path("a.txt").write_text("hello there\n" * 50)
+    for name in ("set/train.jsonl", "set/validation.jsonl", "gpt2/vocab.json", "gpt2/merges.txt"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text('{"text": "hello there"}\n' * 50)
     written = tiny(place)
     written["tasks"][0]["language-modeling"].update(changed)
     write(place, written)

@@ -22,7 +22,16 @@ from packaging.utils import canonicalize_name
 import pebench
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCES = ["pebench", "encodings", "tasks", "sweeps", "pyproject.toml", "README.md", "LICENSE"]
+SOURCES = [
+    "pebench",
+    "encodings",
+    "tasks",
+    "sweeps",
+    "pyproject.toml",
+    "hatch_build.py",
+    "README.md",
+    "LICENSE",
+]
 PARTS = ["pebench", "encodings", "tasks"]
 
 IMPORT_EVERYTHING = """
@@ -141,6 +150,7 @@ def test_an_editable_install_reads_the_checkout_and_sees_new_files(checkout: Pat
     name = python("-c", code, path=tmp_path, cwd=checkout).strip()
     site = tmp_path / "site"
     zipfile.ZipFile(tmp_path / name).extractall(site)
+    assert not (site / "pebench").exists(), "a copy would grow old beside the checkout"
     new = checkout / "encodings" / "brand_new.py"
     new.write_text('"""New."""\nfrom pebench.encodings.rope import RotaryEncoding as _Rope\n')
     # Libraries without the .pth files beside them, so that this installation of pebench is the only one.

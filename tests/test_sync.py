@@ -130,8 +130,8 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     assert tags(runs)["pebench.run_id"] == spec.run_id
     assert rows(runs, "SELECT name FROM experiments WHERE name != 'Default'") == [("quickstart",)]
     files = {path.name for path in (runs.parent / "mlartifacts" / "quickstart").glob("*/artifacts/*")}
-    of_run = {"spec.json", "provenance.json", "result.json", "plot.png"}
-    assert files == of_run | {"report.html", "leaderboard.csv"}
+    of_run = {"spec.json", "provenance.json", "metrics.jsonl", "result.json", "plot.png"}
+    assert files == of_run | {"report.html", "leaderboard.csv", "sweep.json"}
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -519,7 +519,8 @@ def test_a_run_deleted_in_the_store_comes_back_and_is_there_once(
     _deleted(runs, for_good=for_good)
     if not remembered:
         forget(runs)
-    assert sync(runs).mirrored == 1
+    outcome = sync(runs)
+    assert (outcome.mirrored, outcome.returned) == (1, int(remembered))
     assert len(active(runs)) == 1
     assert (rows(runs, "SELECT run_uuid FROM runs") == before) is not for_good, "it is taken out of the bin"
     assert [step for step, _, _ in points(runs)] == [10]
@@ -622,3 +623,32 @@ def test_a_folder_may_be_called_anything(runs: Path, name: str) -> None:
     assert len(active(other)) == 1
     assert not rows(runs, "SELECT * FROM runs")
     assert list((other.parent / "mlartifacts").rglob("result.json"))
+
+
+def test_the_results_of_a_sweep_that_were_deleted_are_said_to_come_back(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = specification()
+    finish(begin(runs, spec), text_scores(2.5, 3.0))
+    record_sweep(runs, [spec])
+    sync(runs)
+    connection = sqlite3.connect(runs.parent / "mlflow.db")
+    with connection:
+        connection.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE name LIKE 'all of %'")
+    connection.close()
+    assert main(["sync", "--runs", str(runs)]) == 0
+    told = capsys.readouterr().out
+    assert "1 runs: 0 mirrored, 1 unchanged, 0 not possible; results of 1 sweep mirrored; 1 had been" in told
+
+
+def test_a_run_that_was_renamed_in_the_store_keeps_its_name(runs: Path) -> None:
+    folder = begin(runs, specification(), steps=[10])
+    sync(runs)
+    connection = sqlite3.connect(runs.parent / "mlflow.db")
+    with connection:
+        connection.execute("UPDATE runs SET name = 'mine'")
+        connection.execute("UPDATE tags SET value = 'mine' WHERE key = 'mlflow.runName'")
+    connection.close()
+    log(folder, [20])
+    assert sync(runs).mirrored == 1
+    assert rows(runs, "SELECT name FROM runs") == [("mine",)]

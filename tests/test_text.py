@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from word_counts import count_words
 
 from pebench.data import files, python_docs
 from pebench.data.splits import by_hash, by_name
-from pebench.data.text import Corpus, TextSource, count_words, load_corpus
+from pebench.data.text import Corpus, TextSource, load_corpus
 from pebench.errors import UserError
 from pebench.options import validated
 from pebench.spec import Frozen

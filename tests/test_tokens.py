@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from word_counts import count_words
 
 from pebench.data.cache import cache_folder
 from pebench.data.pieces import PIECE
-from pebench.data.text import Corpus, TextSource, count_words, load_corpus
+from pebench.data.text import Corpus, TextSource, load_corpus
 from pebench.data.tokenization import ByteTokenizer, Ids, TokenizerChoice, load_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError

@@ -30,7 +30,7 @@ from pebench.choices import (
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs
-from pebench.store import RunFolder
+from pebench.store import Point, RunFolder, write_sweep
 from pebench.submission.status import CellStatus, statuses
 from pebench.submission.submissions import end
 from pebench.submission.submit import submit
@@ -380,11 +380,11 @@ def test_a_damaged_choice_hides_no_other_cell_and_no_other_sweep(
     path.write_text("{")
     capsys.readouterr()
     assert main(["status", "plain"]) == 0
-    assert main(["status", "tiny"]) == 0
+    assert main(["status", "tiny"]) == 1
     told = capsys.readouterr().out
     assert "7 done, 1 unreadable" in told
     assert f"{rope}/chosen.json cannot be read: remove it, and submit the sweep again." in told
-    assert main(["leaderboard", "tiny"]) == 0
+    assert main(["leaderboard", "tiny"]) == 1
     assert f"The choice {rope} is left out" in capsys.readouterr().err
     path.unlink()
     assert main(["submit", "tiny.yaml", "--cluster", "inline"]) == 0
@@ -453,6 +453,39 @@ def test_in_the_tracking_store_trials_have_an_experiment_of_their_own(place: Pat
     names = _sweeps_of_runs([record])
     assert {run: names[run] for run in record.reported} == {run: ["tiny"] for run in record.reported}
     assert {run: names[run] for run in record.trials} == {run: ["tiny-trials"] for run in record.trials}
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_the_tracking_store_knows_what_was_chosen_and_what_nobody_has_begun(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, runs = prepared(place, [[2.0], [1.0], [3.0]], encodings=["none", "rope"])
+    chosen = choose(runs, sweep.choices[1])
+    assert chosen is not None
+    write_sweep(runs, sweep.record())
+    first, second = chosen.cells.values()
+    folder = RunFolder(runs / first)
+    folder.append(Point(step=1, items=1, time=1e9, values={"train/loss": 1.0}))
+    finish(runs, first, 1.5)
+    for run_id in recorded_sweep(runs, "tiny").trials:
+        if (runs / run_id / "result.json").exists():
+            RunFolder(runs / run_id).append(Point(step=1, items=1, time=1e9, values={"train/loss": 1.0}))
+    uri = f"sqlite:///{place / 'mlflow.db'}"
+    assert main(["sync", "--to", uri]) == 0
+    capsys.readouterr()
+    assert main(["leaderboard"]) == 0
+    here = capsys.readouterr()
+    assert main(["leaderboard", "--from-mlflow", uri, "--output", "tracked"]) == 0
+    there = capsys.readouterr()
+    assert "none on language-modeling" in here.err
+    assert there.err == here.err
+    assert there.out.replace("tracked", "results") == here.out
+    names = {path.name for path in (place / "results" / "tiny").iterdir()}
+    assert "tuning.csv" in names
+    for name in names:
+        ours, theirs = (place / folder / "tiny" / name for folder in ("results", "tracked"))
+        assert theirs.read_bytes() == ours.read_bytes(), name
+    assert second in (place / "tracked" / "tiny" / "runs.csv").read_text()
 
 
 def test_a_dry_run_for_slurm_shows_both_stages(

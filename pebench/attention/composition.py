@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from pydantic import BaseModel
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pebench.attention import prefix_tokens
 from pebench.attention.dense import dense
+from pebench.errors import join_and
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -31,6 +32,20 @@ Build = Callable[[Geometry], PositionEncoding]
 """Makes one part for the layers that it serves."""
 
 
+class Part(NamedTuple):
+    """One encoding of a composition.
+
+    Attributes:
+        label: how tables call it.
+        encoding: its class.
+        build: see `Build`.
+    """
+
+    label: str
+    encoding: type[PositionEncoding]
+    build: Build
+
+
 class Composition(PositionEncoding):
     """Encodings that act together. The subclass of each composition has the class attributes of its parts.
 
@@ -39,31 +54,37 @@ class Composition(PositionEncoding):
         serves: for each part the layers that it acts in, in order; it numbers them from 0.
     """
 
-    classes: ClassVar[tuple[type[PositionEncoding], ...]] = ()
-    builds: ClassVar[tuple[Build, ...]] = ()
+    written: ClassVar[tuple[Part, ...]] = ()
     methods: ClassVar[tuple[Mapping[str, str], ...]] = ()
     """For each part its own extrapolation for each one of the composition."""
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(geometry)
-        self.serves = [self.layers_of(number, geometry.layers) for number in range(len(self.builds))]
+        self.serves = [self.layers_of(number, geometry.layers) for number in range(len(self.written))]
         parts = []
-        for build, layers in zip(self.builds, self.serves, strict=True):
-            parts.append(build(geometry.with_layers(len(layers))))
+        for part, layers in zip(self.written, self.serves, strict=True):
+            parts.append(part.build(geometry.with_layers(len(layers))))
         self.parts = cast("Sequence[PositionEncoding]", nn.ModuleList(parts))
-        own = {part.scale() for part in self.parts} - {super().scale()}
+        scaling = {part.scale(): one.label for part, one in zip(self.parts, self.written, strict=True)}
+        own = set(scaling) - {super().scale()}
         if len(own) > 1:
-            raise ValueError("two of its parts scale the logits, each in its own way")
+            both = join_and(scaling[scale] for scale in sorted(own))
+            raise ValueError(f"{both} scale the logits, each in its own way")
         if own and any(
             part.scale() not in own and len(layers) < geometry.layers
             for part, layers in zip(self.parts, self.serves, strict=True)
         ):
             raise ValueError("all layers scale the logits alike, which its parts do not")
-        drawing = [part for part in self.parts if _draws_positions(part)]
+        drawing = [
+            (part, one.label)
+            for part, one in zip(self.parts, self.written, strict=True)
+            if _draws_positions(part)
+        ]
         if len(drawing) > 1:
-            raise ValueError("two of its parts choose the positions of training, each in its own way")
+            both = join_and(label for _, label in drawing)
+            raise ValueError(f"{both} choose the positions of training, each in its own way")
         self._scale = own.pop() if own else super().scale()
-        self._drawing = drawing[0] if drawing else None
+        self._drawing = drawing[0][0] if drawing else None
         self.orderless = any(part.orderless for part in self.parts) and all(
             part.orderless or set(part.acts) <= {"T"} for part in self.parts
         )
@@ -85,7 +106,8 @@ class Composition(PositionEncoding):
     @classmethod
     def extrapolation_options(cls, method: str) -> type[BaseModel] | None:
         """Those of the parts that have the method."""
-        found = (one.extrapolation_options(method) for one in cls.classes if method in one.extrapolations)
+        classes = [part.encoding for part in cls.written]
+        found = (one.extrapolation_options(method) for one in classes if method in one.extrapolations)
         return next((model for model in found if model is not None), None)
 
     def compile_training(self, compile_whole: Compile) -> None:
@@ -198,13 +220,11 @@ class LayerPattern(Composition):
         return [layer for layer in range(layers) if cls.pattern[layer % len(cls.pattern)] == number]
 
 
-def composed(
-    parts: Sequence[tuple[type[PositionEncoding], Build]], pattern: Sequence[int] | None = None
-) -> type[Composition]:
+def composed(parts: Sequence[Part], pattern: Sequence[int] | None = None) -> type[Composition]:
     """The class of a composition.
 
     Args:
-        parts: the class of each part, and what builds it.
+        parts: in the order in which they rotate.
         pattern: the number of a part for each layer, from the first on and again and again; None for all
             parts in every layer.
 
@@ -212,14 +232,17 @@ def composed(
         ValueError: the parts serve no number of axes in common, one of a pattern has no layers to act in, or
             one widens the heads that another takes in the width of the model alone.
     """
-    classes = [one for one, _ in parts]
+    classes = [part.encoding for part in parts]
     axes = [count for count in classes[0].axes if all(count in other.axes for other in classes)]
     if not axes:
         raise ValueError("its parts serve no number of position axes in common")
-    if pattern is not None and any(one.acts == "I" for one in classes):
-        raise ValueError("an encoding that acts on the embeddings alone has no layers of its own: compose it")
-    if pattern is None and _misfit_of_widths(classes):
-        raise ValueError(_misfit_of_widths(classes))
+    embedding = [part.label for part in parts if part.encoding.acts == "I"]
+    if pattern is not None and embedding:
+        raise ValueError(
+            f"'{embedding[0]}' acts on the embeddings alone, which no layer has of its own: compose it"
+        )
+    if pattern is None:
+        _refuse_misfit_of_widths(parts)
     default = classes[0].extrapolations[0]
     further = (method for one in classes for method in one.extrapolations if method != one.extrapolations[0])
     methods = tuple(dict.fromkeys((default, *further)))
@@ -239,8 +262,7 @@ def composed(
         "autocast": all(one.autocast for one in classes),
         "graph_break": "; ".join(one.graph_break for one in classes if one.graph_break),
         "source": "; ".join(dict.fromkeys(one.source for one in classes)),
-        "classes": tuple(classes),
-        "builds": tuple(build for _, build in parts),
+        "written": tuple(parts),
         "methods": tuple(
             {method: method if method in one.extrapolations else one.extrapolations[0] for method in methods}
             for one in classes
@@ -274,21 +296,29 @@ def _claims(classes: Sequence[type[PositionEncoding]], together: bool) -> tuple[
     return tuple(claim for claim in classes[0].claims if all(claim in one.claims for one in classes))
 
 
-def _misfit_of_widths(classes: Sequence[type[PositionEncoding]]) -> str:
-    """The sentence on parts of which one widens what another reads; empty where they go together."""
-    widening = [number for number, one in enumerate(classes) if one.widens_heads]
-    for number, one in enumerate(classes):
-        others = [other for other in widening if other != number]
-        if one.head_width_only and any(other < number for other in others):
-            return f"part {number + 1} takes heads of the model's width, which a part before it widens"
-        if one.head_width_only and "C" in one.acts and others:
-            return (
-                f"the bias of part {number + 1} takes heads of the model's width, which another part widens"
+def _refuse_misfit_of_widths(parts: Sequence[Part]) -> None:
+    """
+    Raises:
+        ValueError: one part widens what another reads.
+    """
+    for number, (label, one, _) in enumerate(parts):
+        if not one.head_width_only:
+            continue
+        before = [part.label for part in parts[:number] if part.encoding.widens_heads]
+        after = [part.label for part in parts[number + 1 :] if part.encoding.widens_heads]
+        if before:
+            raise ValueError(
+                f"'{label}' takes heads of the model's width, which '{before[0]}' before it widens"
             )
-    return ""
+        if after and "C" in one.acts:
+            raise ValueError(
+                f"the bias of '{label}' takes heads of the model's width, which '{after[0]}' widens"
+            )
 
 
 def _draws_positions(part: PositionEncoding) -> bool:
+    if isinstance(part, Composition):
+        return part._drawing is not None
     return type(part).training_positions is not PositionEncoding.training_positions
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment
+from pebench.click_types import Assignment, encoding_options, encoding_ref
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("encoding")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    type=Assignment(),
-    metavar="KEY=VALUE",
-    help="An option of the encoding.",
-)
+@encoding_options
 @click.option(
     "--set",
     "settings",
@@ -214,7 +207,7 @@ def _split(encoding: str) -> tuple[str, dict[str, Any]]:
 
     path = Path(encoding)
     if path.suffix != ".py" and not path.exists():
-        name, options = split(encoding, "encoding")
+        name, options = split(encoding_ref(encoding), "encoding")
         return (name, options) if options else (encodings.origin(name).name, {})
     added = encodings.add_file(path)
     if added is None:

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     "--claims", "file", type=click.Path(path_type=Path), metavar="FILE", help="Another file of claims."
 )
 @click.option("--write", is_flag=True, help="Write claims.md and claims.csv into the sweep's results.")
-def command(sweep: str, runs: Path, results: Path, file: Path | None, write: bool) -> None:
+def command(sweep: str, runs: Path, results: Path, file: Path | None, write: bool) -> int:
     """Answer the claims about a sweep: shown, refuted, or not shown and what would be needed.
 
     The claims stand in claims.yaml, in the folder of the sweep's results or beside the sweep's file. They are
     answered from the runs; where SWEEP was not submitted here, from the CSV files of its results, which know
-    the seeds alone. A claim is shown or refuted below 5 % after Holm's correction over all claims.
+    the seeds alone. A claim is shown or refuted below 5 % after Holm's correction over all claims. The exit
+    status is 1 where a damaged run was left out.
 
     \b
     Examples:
@@ -58,12 +59,15 @@ def command(sweep: str, runs: Path, results: Path, file: Path | None, write: boo
         raise UserError(f"there are no claims about '{name}': write them into {where}.")
     answers = answer(collection, claims)
     print_answers(answers, plain_console())
+    for warning in collection.warnings:
+        click.echo(f"pebench: {warning}", err=True)
     if write:
         folder = results / name
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write_text(folder / "claims.md", claims_markdown(name, answers))
         atomic.write_text(folder / "claims.csv", csv_text(answers_frame(answers)))
         click.echo(f"Written: {folder / 'claims.md'} and claims.csv")
+    return 1 if collection.unreadable else 0
 
 
 def _collection(sweep: str, runs: Path, results: Path) -> Collection:

@@ -43,14 +43,14 @@ def command(
     margin: float | None,
     as_json: bool,
     runs: Path,
-) -> None:
+) -> int:
     """Say whether A is better than B, and on what evidence.
 
     A and B are two encodings of a sweep, as its tables call them; two sweeps, whose encodings of one name are
     compared; or two runs, by their ids or the beginnings of these. Scores are compared in pairs of equal
     seeds at every extent, over the seeds and the text where runs kept their scores by document, and a
     difference counts as shown below 5 % after Holm's correction over all that is tested. Where A and B are
-    the same runs, nothing is.
+    the same runs, nothing is. The exit status is 1 where a damaged run was left out.
 
     \b
     Examples:
@@ -64,10 +64,13 @@ def command(
 
     collection, operands = find_operands(runs, (first, second), sweep)
     found = compare(collection, operands, metrics, margin)
+    for warning in collection.warnings:
+        click.echo(f"pebench: {warning}", err=True)
     if as_json:
         click.echo(json.dumps(_object(operands, found), indent=1, allow_nan=False))
-        return
-    _print(operands, found)
+    else:
+        _print(operands, found)
+    return 1 if collection.unreadable else 0
 
 
 def _object(operands: Operands, found: Comparison) -> dict[str, Any]:

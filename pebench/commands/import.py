@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
@@ -15,6 +14,9 @@ from pebench.errors import UserError
 @click.argument("file", type=click.Path(path_type=Path))
 @runs_option
 @click.option("--name", help="What to call its sweep here. [default: as it was called there]")
+@click.option(
+    "--dry-run", is_flag=True, help="Check the archive, print what would be added, and add nothing."
+)
 @click.option("--keep-own", is_flag=True, help="Leave runs of other content as they are, and add the rest.")
 @click.option(
     "--most",
@@ -24,7 +26,7 @@ from pebench.errors import UserError
     metavar="GIGABYTES",
     help="Refuse an archive that unpacks to more.",
 )
-def command(file: Path, runs: Path, name: str | None, keep_own: bool, most: float) -> None:
+def command(file: Path, runs: Path, name: str | None, dry_run: bool, keep_own: bool, most: float) -> None:
     """Check an archive of runs, and add them.
 
     Every specification must have the hash that its run is named by, every file the digest that the archive
@@ -33,19 +35,33 @@ def command(file: Path, runs: Path, name: str | None, keep_own: bool, most: floa
     \b
     Examples:
       pebench import quickstart.tar.zst
+      pebench import quickstart.tar.zst --dry-run
       pebench import theirs.tar.zst --name their-quickstart
     """
-    from pebench.exchange import receive
+    from pebench.exchange import preview, receive
+    from pebench.sweeping.sweep import refuse_name
 
-    if name is not None and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise UserError(f"'{name}' cannot name a sweep: it is made of a-z, 0-9 and hyphens.")
+    if name is not None:
+        refuse_name(name)
     if not file.is_file():
         raise UserError(f"there is no archive '{file}'.")
     try:
-        received = receive(file, runs, name=name, keep_own=keep_own, most=int(most * 1e9))
+        add = preview if dry_run else receive
+        received = add(file, runs, name=name, keep_own=keep_own, most=int(most * 1e9))
     except OSError as error:
         raise UserError(f"cannot read or write {error.filename or runs}: {error.strerror}.") from error
     added = len(received.added) + len(received.completed)
+    if dry_run:
+        for run_id in (*received.added, *received.completed):
+            click.echo(f"run {run_id}")
+        for sweep in received.sweeps:
+            click.echo(f"sweep {sweep}")
+        click.echo(f"{runs}: {added} runs would be added, {len(received.known)} are here already")
+        if received.kept:
+            click.echo(
+                f"{len(received.kept)} have other content here and would be left as they are", err=True
+            )
+        return
     click.echo(f"{runs}: {added} runs added, {len(received.known)} were here already")
     if received.kept:
         click.echo(f"{len(received.kept)} have other content here and were left as they are", err=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -10,6 +12,9 @@ from click.core import ParameterSource
 from pebench.click_types import runs_option
 from pebench.completion import sweeps as sweeps_of_user
 from pebench.errors import UserError
+
+if TYPE_CHECKING:
+    from pebench.leaderboard.board import Board
 
 
 @click.command()
@@ -32,6 +37,12 @@ from pebench.errors import UserError
 )
 @click.option("--latex", is_flag=True, help="Write leaderboard.tex too, for papers.")
 @click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON list with one object a sweep, in place of the tables.",
+)
+@click.option(
     "--from-mlflow", "uri", metavar="URI", help="Read a tracking store in place of the run folders."
 )
 def command(
@@ -42,18 +53,20 @@ def command(
     published: bool,
     figures: Path | None,
     latex: bool,
+    as_json: bool,
     uri: str | None,
-) -> None:
+) -> int:
     """Regenerate the tables, plots and report of sweeps from their runs.
 
     SWEEP is the name of a submitted sweep, or its file; without one, all are written. A mean stands only
     where every seed has finished. The claims of claims.yaml, in the sweep's folder of results or beside its
-    file, are answered.
+    file, are answered. The exit status is 1 where a damaged run was left out.
 
     \b
     Examples:
       pebench leaderboard
       pebench leaderboard sweeps/quickstart.yaml --baseline alibi --latex
+      pebench leaderboard quickstart --json | jq '.[0].leaderboard[] | [.encoding, .extent, .mean]'
       pebench leaderboard quickstart --from-mlflow http://tracking.example.org:5000
     """
     if figures is not None and not published:
@@ -71,7 +84,8 @@ def command(
 
     others = read_figures(figures or BUILT_IN) if published else None
     found = from_store(uri, sweeps) if uri is not None else from_runs(runs, sweeps)
-    beside = [Path("sweeps"), *(Path(sweep).parent for sweep in sweeps if is_named(sweep))]
+    beside = [*(Path(sweep).parent for sweep in sweeps if is_named(sweep)), Path("sweeps")]
+    objects, complete = [], True
     for collection in found:
         name = collection.sweep.name
         claims = claims_of(name, [output / name, *beside])
@@ -80,7 +94,34 @@ def command(
             folder = write_leaderboard(board, output, with_latex=latex)
         except OSError as error:
             raise UserError(f"cannot read or write {error.filename}: {error.strerror}.") from error
-        print_board(board)
+        if as_json:
+            objects.append(_object(board, folder))
+        else:
+            print_board(board)
         for warning in collection.warnings:
             click.echo(f"pebench: {warning}", err=True)
-        click.echo(f"Written: {folder}, with report.html to open in a browser")
+        click.echo(f"Written: {folder}, with report.html to open in a browser", err=as_json)
+        complete = complete and not collection.unreadable
+    if as_json:
+        click.echo(json.dumps(objects, indent=1, allow_nan=False))
+    return 0 if complete else 1
+
+
+def _object(board: Board, folder: Path) -> dict[str, Any]:
+    """The rows of leaderboard.csv, and of overall.csv where there is one, with null for what is not known."""
+    from pebench.leaderboard.files import frames
+
+    written = frames(board)
+    tables = {
+        name: json.loads(written[f"{name}.csv"].to_json(orient="records", double_precision=15))
+        for name in ("leaderboard", "overall")
+        if f"{name}.csv" in written
+    }
+    collection = board.collection
+    return {
+        "sweep": collection.sweep.name,
+        "written": str(folder),
+        "warnings": list(collection.warnings),
+        "unreadable": list(collection.unreadable),
+        **tables,
+    }

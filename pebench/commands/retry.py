@@ -47,7 +47,7 @@ def command(
       pebench retry quickstart --failed --from-scratch
       pebench retry rope-3f
     """
-    from pebench.commands.submit import start
+    from pebench.commands.submit import start, warn_of_idle_devices
     from pebench.submission.dry_run import lines
     from pebench.submission.submissions import newest_of
     from pebench.submission.submit import preview
@@ -65,6 +65,7 @@ def command(
     only = None if cell is None else frozenset([cell])
     again = as_submitted(runs, record)
     if dry_run:
+        warn_of_idle_devices(again, resources)
         for line in lines(
             again, runs, where, resources, preview(again, runs, where, resources, states, only)
         ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment, runs_option
+from pebench.click_types import Assignment, encoding_options, encoding_ref, runs_option
 from pebench.completion import encodings, tasks
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     "--encoding",
     metavar="NAME",
     shell_complete=encodings,
-    help="The encoding; 'pebench list' names them. With --from by default that of the run.",
+    help="The encoding; 'pebench list' names them, and compositions are written as in a sweep. With --from "
+    "by default that of the run.",
 )
 @click.option(
     "--task",
@@ -28,14 +29,7 @@ if TYPE_CHECKING:
     help="The task, by default language-modeling; with --from that of the run, on its data.",
     shell_complete=tasks,
 )
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    type=Assignment(),
-    metavar="KEY=VALUE",
-    help="An option of the encoding.",
-)
+@encoding_options
 @click.option(
     "--set",
     "settings",
@@ -94,7 +88,7 @@ def command(
     \b
     Examples:
       pebench run --encoding rope --set train.steps=100
-      pebench run --encoding rope --ranks 2
+      pebench run --encoding 'learned + rope' --ranks 2
       pebench run --encoding rope --dry-run
       pebench run --encoding rope --seeds 3
       pebench run --encoding rope --option base=500 --set task.extent=64 --seed 1
@@ -104,6 +98,7 @@ def command(
       pebench run --from hf:models/smollm --set train.steps=0 --set task.evaluate=[2048,4096]
     """
     from pebench.errors import UserError
+    from pebench.plugin_ref import split
     from pebench.resolve import build_task
     from pebench.running.execution import Execution, check_ranks
     from pebench.store import RunFolder
@@ -117,7 +112,9 @@ def command(
             )
         cell, seed = _longer(longer, runs)
     else:
-        cell = _cell(encoding, task) if start is None else _continued(encoding, task, start, runs)
+        name, written = (None, {}) if encoding is None else split(encoding_ref(encoding), "encoding")
+        cell = _cell(name, task) if start is None else _continued(name, task, start, runs)
+        cell = cell.updated("encoding", written)
     for key, value in options:
         cell = cell.with_value(f"encoding.{key}", value)
     for path, value in settings:

@@ -7,13 +7,18 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
+from pebench.click_types import encoding_ref
 from pebench.completion import plugins
+
+if TYPE_CHECKING:
+    from pebench.plugin_ref import PluginRef
+    from pebench.spec import PluginConfig
 
 KERNELS = {
     "fused": "fused (PyTorch's own attention)",
@@ -37,12 +42,15 @@ KERNELS = {
 def command(name: str, width: int, heads: int, layers: int, extent: int, as_json: bool) -> None:
     """Show the definition of an encoding or a task, its options with types and defaults, and its source.
 
-    'train', 'execution' and 'sweep' show what may stand in a sweep's file under these keys, and at its top.
-    The parameters of an encoding are counted for a model of the given size.
+    A composition is written as in a sweep. 'train', 'execution' and 'sweep' show what may stand in a sweep's
+    file under these keys, and at its top. The parameters of an encoding are counted for a model of the given
+    size.
 
     \b
     Examples:
       pebench show rope
+      pebench show 'learned + rope'
+      pebench show '{layers: [{compose: [rope, {window: {size: 512}}], times: 3}, none]}'
       pebench show train
       pebench show t5 --width 768 --heads 12 --layers 12 --extent 1024
     """
@@ -52,19 +60,27 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
 
     if as_json:
         click.echo(json.dumps(remembered("object", name, lambda: _object(name)), indent=1))
-    elif name in encodings.origins():
+    elif (ref := _encoding(name)) is not None:
         size = {"width": width, "heads": heads, "layers": layers}
         if width % heads:
             raise UserError(f"--width {width} does not divide into --heads {heads}.")
-        page = remembered("encoding", [name, size, extent], lambda: _of_encoding(name, size, extent))
-        _print(page, _origin(encodings.origin(name)))
+        page = remembered("encoding", [name, size, extent], lambda: _of_encoding(ref, size, extent))
+        _print(page, _origin(encodings.origin(name)) if name in encodings.origins() else {})
     elif name in tasks.origins():
         _print(remembered("task", name, lambda: _of_task(name)), _origin(tasks.origin(name)))
     elif name in _SETTINGS:
         model = _settings(name)
-        _print(_page(model, {"options": _rows(model, model)}), {})
+        _print(_page([_section(model, {"options": _rows(model, model)})]), {})
     else:
         raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
+
+
+def _encoding(name: str) -> PluginRef | None:
+    """What names an encoding or a composition, None for what does not."""
+    from pebench.registry import encodings
+
+    ref = encoding_ref(name)
+    return ref if name in encodings.origins() or not isinstance(ref, str) or "+" in name else None
 
 
 _SETTINGS = {
@@ -81,15 +97,23 @@ def _settings(name: str) -> Any:
 
 
 def _object(name: str) -> dict[str, Any]:
+    from pebench.encoding_config import encoding_class, encoding_config
     from pebench.errors import unknown
     from pebench.options import of_signature
     from pebench.registry import encodings, tasks
+    from pebench.spec import COMPOSITIONS
 
-    if name in encodings.origins():
-        encoding = encodings.load(name)
-        models = {"options": (of_signature(encoding), encoding)}
-        facts = {"axes": encoding.axes, "acts": encoding.acts, "extrapolations": encoding.extrapolations}
+    if (ref := _encoding(name)) is not None:
+        config = encoding_config(ref)
+        encoding = encoding_class(config.name, config.options)
+        parts = config.parts if config.name in COMPOSITIONS else ()
+        own = {} if parts else {"options": (of_signature(encoding), encoding)}
+        models: dict[str, tuple[Any, type]] = own
+        facts: dict[str, Any] = {"name": config.label if parts else name}
+        facts |= {"axes": encoding.axes, "acts": encoding.acts, "extrapolations": encoding.extrapolations}
         facts |= {"source": encoding.source, "version": encoding.version}
+        if parts:
+            facts["parts"] = [{"name": part.name, "options": part.options} for part in parts]
     elif name in tasks.origins():
         task = tasks.load(name)
         models = {"options": (task.Options, task.Options), "model": (task.Model, task.Model)}
@@ -101,10 +125,16 @@ def _object(name: str) -> dict[str, Any]:
     return {"name": name, **facts, **{title: _rows(*two) for title, two in models.items()}}
 
 
-def _rows(model: Any, of: Any) -> list[dict[str, str]]:
-    """The options of a model, described where the docstrings of a class say what they mean."""
+def _rows(model: Any, of: Any, chosen: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
+    """The options of a model, described where the docstrings of a class say what they mean, with the values
+    that were chosen where some are not the defaults."""
     described = _described(of)
-    return [_row(name, field, described) for name, field in model.model_fields.items()]
+    rows = [_row(name, field, described) for name, field in model.model_fields.items()]
+    values = {row["name"]: row["default"] for row in rows}
+    values |= {name: _value(value) for name, value in (chosen or {}).items()}
+    if any(values[row["name"]] != row["default"] for row in rows):
+        rows = [row | {"chosen": values[row["name"]]} for row in rows]
+    return rows
 
 
 def _row(name: str, field: Any, described: dict[str, str]) -> dict[str, str]:
@@ -118,16 +148,35 @@ def _row(name: str, field: Any, described: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _page(cls: type, tables: dict[str, list[dict[str, str]]], **facts: str) -> dict[str, Any]:
-    """All that is printed of a thing: paragraphs, tables of options, and facts by name."""
-    return {"paragraphs": _paragraphs(cls), "tables": tables, "facts": facts}
+def _section(cls: type, tables: dict[str, list[dict[str, str]]]) -> dict[str, Any]:
+    """Paragraphs about a class, and tables of options."""
+    return {"paragraphs": _paragraphs(cls), "tables": tables}
 
 
-def _of_encoding(name: str, size: dict[str, int], extent: int) -> dict[str, Any]:
+def _page(sections: list[dict[str, Any]], **facts: str) -> dict[str, Any]:
+    """All that is printed of a thing: sections, and facts by name."""
+    return {"sections": sections, "facts": facts}
+
+
+_TOGETHER = {"compose": "all of them in every layer", "layers": "each in layers of its own, again and again"}
+
+
+def _of_encoding(ref: PluginRef, size: dict[str, int], extent: int) -> dict[str, Any]:
+    from pebench.encoding_config import encoding_class, encoding_config
     from pebench.options import of_signature
     from pebench.registry import encodings
+    from pebench.spec import COMPOSITIONS
 
-    encoding = encodings.load(name)
+    config = encoding_config(ref)
+    encoding = encoding_class(config.name, config.options)
+    composed = config.name in COMPOSITIONS
+    sections: list[dict[str, Any]] = []
+    if composed:
+        sections.append({"paragraphs": [f"{config.label}: {_TOGETHER[config.name]}."], "tables": {}})
+    for part in {(part.name, repr(part.options)): part for part in config.parts}.values():
+        cls = encodings.load(part.name)
+        title = f"options of {part.name}" if composed else "options"
+        sections.append(_section(cls, {title: _rows(of_signature(cls), cls, part.options)}))
     axes = encoding.axes
     shape = (extent,) * min(axes)
     at = ", ".join(f"{key} {value}" for key, value in size.items())
@@ -136,14 +185,14 @@ def _of_encoding(name: str, size: dict[str, int], extent: int) -> dict[str, Any]
         "acts on": _places(encoding.acts),
         "causal only": "yes" if encoding.causal_only else "no",
         "extrapolations": ", ".join(encoding.extrapolations),
-        "parameters": f"{_parameters(name, size, shape)} ({at}, extent {'×'.join(map(str, shape))})",
+        "parameters": f"{_parameters(config, size, shape)} ({at}, extent {'×'.join(map(str, shape))})",
         "kernel path": _kernels(encoding.kernels),
         "cost": encoding.cost,
         "compiles": f"no: {encoding.graph_break}" if encoding.graph_break else "yes, as one graph",
         "identities": _identities(encoding.claims),
         "source": encoding.source,
     }
-    return _page(encoding, {"options": _rows(of_signature(encoding), encoding)}, **facts)
+    return _page(sections, **facts)
 
 
 def _of_task(name: str) -> dict[str, Any]:
@@ -152,13 +201,14 @@ def _of_task(name: str) -> dict[str, Any]:
     task = tasks.load(name)
     tables = {"options": _rows(task.Options, task.Options), "model": _rows(task.Model, task.Model)}
     attention = "causal" if task.causal else "bidirectional"
-    return _page(task, tables, axes=str(task.axes), attention=attention, counts=task.item)
+    return _page([_section(task, tables)], axes=str(task.axes), attention=attention, counts=task.item)
 
 
 def _print(page: dict[str, Any], origin: dict[str, str]) -> None:
-    click.echo("\n\n".join(map(_wrapped, page["paragraphs"])) + "\n")
-    for title, rows in page["tables"].items():
-        _options(title, rows)
+    for section in page["sections"]:
+        click.echo("\n\n".join(map(_wrapped, section["paragraphs"])) + "\n")
+        for title, rows in section["tables"].items():
+            _options(title, rows)
     _facts(page["facts"] | origin)
 
 
@@ -195,12 +245,12 @@ def _options(title: str, rows: list[dict[str, str]]) -> None:
     if not rows:
         click.echo(f"{title}: none\n")
         return
-    headings = ("name", "type", "default", "meaning")
+    headings = [name for name in ("name", "type", "default", "chosen", "meaning") if name in rows[0]]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(row["name"], *(Text(row[heading]) for heading in headings[1:]))
+        table.add_row(*(Text(row[heading]) for heading in headings))
     plain_console().print(table)
     click.echo()
 
@@ -267,7 +317,7 @@ def _places(acts: str) -> str:
     return ", ".join(names[letter] for letter in acts) or "nothing"
 
 
-def _parameters(name: str, size: dict[str, int], extent: tuple[int, ...]) -> str:
+def _parameters(config: PluginConfig, size: dict[str, int], extent: tuple[int, ...]) -> str:
     import torch
 
     from pebench.encoding_config import build_encoding
@@ -276,9 +326,8 @@ def _parameters(name: str, size: dict[str, int], extent: tuple[int, ...]) -> str
 
     try:
         with torch.device("meta"):
-            encoding = build_encoding(
-                name, {}, Geometry(size["width"], size["heads"], size["layers"], extent)
-            )
+            geometry = Geometry(size["width"], size["heads"], size["layers"], extent)
+            encoding = build_encoding(config.name, config.options, geometry)
     except UserError as error:
         return f"unknown: {error}"
     return f"{sum(weight.numel() for weight in encoding.parameters()):,}"

@@ -31,7 +31,7 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     comes with the name of its log. A cell that waits in SLURM comes with SLURM's reason, one that runs with
     its node.
 
-    The exit status is 0; with --watch it is 1 where a cell failed, was lost or cannot be read.
+    The exit status is 1 where a cell cannot be read; with --watch also where one failed or was lost.
 
     \b
     Examples:
@@ -55,7 +55,7 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
         _print(cells, brief)
     else:
         _overview(runs, cells, brief)
-    return 0
+    return 1 if any(cell.state == "unreadable" for cell in cells) else 0
 
 
 def _wanted(runs: Path, sweeps: Sequence[str]) -> list[str]:

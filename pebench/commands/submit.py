@@ -66,11 +66,20 @@ def command(
     from pebench.submission.submit import preview
 
     for sweep in loaded:
+        warn_of_idle_devices(sweep, resources)
         found = preview(sweep, runs, cluster, resources)
         said = [json.dumps(as_object(sweep.name, found.submitted))]
         for line in said if as_json else lines(sweep, runs, cluster, resources, found):
             click.echo(line)
     return 0
+
+
+def warn_of_idle_devices(sweep: Any, resources: Any) -> None:
+    """Says where GPUs are asked for that nobody would use."""
+    from pebench.submission.submit import idle_devices
+
+    if idle := idle_devices(sweep, resources):
+        click.echo(f"pebench: {idle}", err=True)
 
 
 RETRIED = ("failed", "lost", "cancelled")
@@ -95,10 +104,9 @@ def start(
         The exit status.
     """
     from pebench.submission.dry_run import as_object
-    from pebench.submission.submit import execution_of, idle_devices, submit
+    from pebench.submission.submit import execution_of, submit
 
-    if idle := idle_devices(sweep, resources):
-        click.echo(f"pebench: {idle}", err=True)
+    warn_of_idle_devices(sweep, resources)
     submitted = submit(sweep, runs, cluster, resources, **choice)
     if as_json:
         click.echo(json.dumps(as_object(sweep.name, submitted)))
@@ -106,12 +114,13 @@ def start(
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     click.echo(f"{sweep.name}: {len(submitted.started)} of {submitted.total} cells to start, {known}.")
     for state, left in submitted.left.items():
-        how = f"'pebench retry {sweep.name} --{state}' starts them" if state in RETRIED else _LEFT[state]
+        them = "it" if len(left) == 1 else "them"
+        how = f"'pebench retry {sweep.name} --{state}' starts {them}" if state in RETRIED else _LEFT[state]
         click.echo(f"{len(left)} {state} {'is' if len(left) == 1 else 'are'} left: {how}.")
     whole = f"pebench leaderboard {sweep.name} writes what they found."
     if cluster == "inline":
         status = _inline(sweep, runs, submitted, execution_of(sweep, resources))
-        if status == 0 and not submitted.busy:
+        if status == 0 and not submitted.busy and not submitted.left:
             click.echo(whole)
         return status
     jobs = ", ".join(submission.job for submission in submitted.submissions if submission.job)
@@ -119,7 +128,7 @@ def start(
         click.echo(f"SLURM jobs: {jobs}")
     if submitted.started or submitted.busy:
         click.echo(f"pebench status {sweep.name} tells how they go.")
-    else:
+    elif not submitted.left:
         click.echo(whole)
     return 0
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,22 +45,29 @@ class DatasetRows:
         return digest([identity(self._builder()), self.split, self.column, self.lines])
 
     def check(self) -> None:
-        """Reads the first row of a set whose files are named; nothing is fetched.
+        """Looks for the set, the split and the column; of files on this machine at the first row. No rows are
+        fetched.
 
         Raises:
-            UserError: a file, the split or the column is not there.
+            UserError: a file, the set, the split or the column is not there.
         """
         named = [path for _, paths in self.files for path in paths]
-        if not named or any("://" in path for path in named):
-            return
         # What stands for several files is the library's to find.
-        missing = [path for path in named if not set("*?[") & set(path) and not Path(path).exists()]
+        local = [path for path in named if not set("*?[") & set(path) and "://" not in path]
+        missing = [path for path in local if not Path(path).exists()]
         if missing:
             raise UserError(f"dataset '{self.dataset}': no file at '{missing[0]}'.")
-        with explained(self.dataset):
-            first: dict[str, Any] = next(iter(self._builder().as_streaming_dataset(split=self.split)), {})
-        if self.column not in first:
-            raise unknown(f"column of dataset '{self.dataset}'", self.column, list(first))
+        if not (named or can_be_had(self.dataset)):
+            return
+        builder = self._builder()
+        check_split(self.dataset, builder, self.split)
+        columns = list(builder.info.features or {})
+        if not columns and "://" not in "".join(named) and (named or Path(self.dataset).exists()):
+            with explained(self.dataset):
+                rows = builder.as_streaming_dataset(split=re.split(r"[\[+]", self.split)[0].strip())
+                columns = list(next(iter(rows), {}))
+        if columns and self.column not in columns:
+            raise unknown("column", self.column, columns, f"dataset '{self.dataset}'")
 
     def documents(self) -> Iterator[Iterator[str]]:
         """The rows, or all of them as lines of one document; line ends are made one newline."""
@@ -73,7 +83,7 @@ class DatasetRows:
             rows = self._rows()
             columns = rows.column_names or list(next(iter(rows), {}))
             if self.column not in columns:
-                raise unknown(f"column of dataset '{self.dataset}'", self.column, columns)
+                raise unknown("column", self.column, columns, f"dataset '{self.dataset}'")
             batches: Iterable[dict[str, list[Any]]] = rows.select_columns([self.column]).iter(batch_size=64)
             values = (value for batch in batches for value in batch[self.column])
             for number, value in enumerate(values):
@@ -102,6 +112,41 @@ class DatasetRows:
             return datasets.load_dataset_builder(
                 self.dataset, self.configuration, data_files=files, revision=self.revision
             )
+
+
+@functools.cache
+def can_be_had(dataset: str) -> bool:
+    """Whether a set is a folder here or the hub answers. Where neither is so, and the library has not kept
+    the set either, a line in the log says that its name could not be looked up."""
+    import datasets
+    import requests
+
+    if Path(dataset).exists():
+        return True
+    if not datasets.config.HF_HUB_OFFLINE:
+        with contextlib.suppress(requests.RequestException):
+            requests.head(datasets.config.HF_ENDPOINT, timeout=5)
+            return True
+    kept = Path(datasets.config.HF_DATASETS_CACHE) / dataset.replace("/", "___")
+    if not kept.exists():
+        logging.getLogger("pebench.data").warning(
+            "dataset '%s' is not on this machine, and the hub does not answer here: it was not looked up.",
+            dataset,
+        )
+    return False
+
+
+def check_split(dataset: str, builder: Any, split: str) -> None:
+    """Looks for a split, slices and sums included, where the set says which ones it has.
+
+    Raises:
+        UserError: it is not there.
+    """
+    known = [str(name) for name in builder.info.splits or builder.config.data_files or ()]
+    for part in split.split("+"):
+        name = part.partition("[")[0].strip()
+        if known and name not in (*known, "all"):
+            raise unknown("split", name, known, f"dataset '{dataset}'")
 
 
 @contextlib.contextmanager

@@ -15,12 +15,12 @@ class Needed(Frozen):
     """Data that must be there.
 
     Attributes:
-        look: ``"module:function"`` that finds them, of one argument whose type is annotated.
-        at: the argument as a JSON value.
+        look: ``"module:function"`` that finds them, whose arguments are annotated.
+        at: the arguments by name, as JSON values.
     """
 
     look: str
-    at: Any
+    at: dict[str, Any]
 
     def find(self) -> None:
         """Looks for them.
@@ -30,7 +30,5 @@ class Needed(Frozen):
         """
         module, _, name = self.look.partition(":")
         function = getattr(importlib.import_module(module), name)
-        hints = typing.get_type_hints(function)
-        hints.pop("return", None)
-        (kind,) = hints.values()
-        function(TypeAdapter(kind).validate_python(self.at))
+        kinds = typing.get_type_hints(function)
+        function(**{name: TypeAdapter(kinds[name]).validate_python(value) for name, value in self.at.items()})

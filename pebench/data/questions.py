@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from pebench.data.cache import digest
-from pebench.data.dataset import explained
+from pebench.data.dataset import can_be_had, check_split, explained
 from pebench.data.files import TextFiles, existing, walk
 from pebench.data.left_out import sentence
 from pebench.data.source import DataSource
@@ -172,6 +172,31 @@ def find_questions(source: QuestionSource) -> QuestionFiles:
     return QuestionFiles(files, left_out=sentence(left_out, total, f"'{path}'"))
 
 
+def check_questions(source: QuestionSource, splits: tuple[str, ...]) -> None:
+    """Looks for the questions of splits, and reads none.
+
+    Raises:
+        UserError: a file, the set or a split is not there.
+    """
+    files = find_questions(source).splits
+    for split in splits:
+        _refuse_no_split(split, files)
+    if source.dataset and can_be_had(source.dataset):
+        import datasets
+
+        with explained(source.dataset):
+            builder = datasets.load_dataset_builder(
+                source.dataset, source.configuration, revision=source.revision
+            )
+        for split in splits:
+            check_split(source.dataset, builder, source.splits.get(split, split))
+
+
+def _refuse_no_split(split: str, files: Mapping[str, Path | None]) -> None:
+    if split not in files:
+        raise UserError(f"the questions have no split '{split}': there is {join_and(files)}.")
+
+
 def load_questions(source: QuestionSource, split: str) -> QuestionSet:
     """The questions of a split.
 
@@ -180,8 +205,7 @@ def load_questions(source: QuestionSource, split: str) -> QuestionSet:
     """
     found_files = find_questions(source)
     files = found_files.splits
-    if split not in files:
-        raise UserError(f"the questions have no split '{split}': there is {join_and(files)}.")
+    _refuse_no_split(split, files)
     path = files[split]
     if path is None:
         owner, rows = f"dataset '{source.dataset}'", _rows_of_dataset(source, split)

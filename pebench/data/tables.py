@@ -1,4 +1,4 @@
-"""Files that hold tables rather than text: what to write so that the `datasets` library reads them."""
+"""Files that hold tables or tokenizers rather than text, and what to write for them."""
 
 from __future__ import annotations
 
@@ -60,3 +60,20 @@ def refuse_saved(root: Path, names: Collection[str]) -> None:
             f"'{root}' is a set that the 'datasets' library saved: write {{dataset: {root}}}, with 'column' "
             "where its text has another name."
         )
+
+
+GPT2_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
+"""Vocabulary and merges of GPT-2, as OpenAI and as transformers call them."""
+
+
+def refuse_tokenizer(root: Path, names: Collection[str]) -> None:
+    """
+    Args:
+        root: a folder.
+        names: of the files in it.
+
+    Raises:
+        UserError: they are a tokenizer, whose files would be read as text.
+    """
+    if any(set(pair) <= set(names) for pair in GPT2_FILES):
+        raise UserError(f"'{root}' holds a tokenizer and no text: name it at 'tokenizer'.")

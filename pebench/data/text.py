@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -17,7 +17,7 @@ from pebench.data.pieces import cut
 from pebench.data.python_docs import PythonDocs
 from pebench.data.source import DataSource
 from pebench.data.splits import SHARES, SPLITS, by_hash, by_name
-from pebench.data.tables import is_table, refuse_saved, refuse_table
+from pebench.data.tables import is_table, refuse_saved, refuse_table, refuse_tokenizer
 from pebench.errors import UserError, join_and, join_or, quoted
 
 
@@ -136,13 +136,13 @@ class Corpus:
         if self.fingerprint(split) != fingerprint:
             raise UserError(f"split '{split}' of {self.name} changed while it was read: start again.")
 
-    def check(self) -> None:
-        """Looks at the beginning of what is on this machine, as the column of a table.
+    def check(self, splits: Iterable[str]) -> None:
+        """Looks for splits, and at the beginning of what is on this machine, as the column of a table.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: one is not there, or cannot be read.
         """
-        for part in self.parts.values():
+        for part in map(self._part, splits):
             if isinstance(part, DatasetRows):
                 part.check()
 
@@ -152,13 +152,13 @@ class Corpus:
         return self.parts[split]
 
 
-def check_text(source: TextSource) -> None:
-    """Finds the files of a source, and sees that they can be read.
+def check_text(source: TextSource, splits: tuple[str, ...]) -> None:
+    """Finds the files of a source, and sees that its splits can be read.
 
     Raises:
         UserError: there are none, or they cannot.
     """
-    load_corpus(source).check()
+    load_corpus(source).check(splits)
 
 
 def load_corpus(source: TextSource) -> Corpus:
@@ -182,12 +182,6 @@ def load_corpus(source: TextSource) -> Corpus:
         {split: TextFiles(files.paths) for split, files in found.items()},
         sentence(left_out, total, name),
     )
-
-
-def count_words(text: str) -> int:
-    """Words as WikiText counts them: what white space separates, and an end of line for each line."""
-    unfinished_line = bool(text) and not text.endswith("\n")
-    return len(text.split()) + text.count("\n") + unfinished_line
 
 
 def _rows(source: TextSource, split: str) -> DatasetRows:
@@ -269,6 +263,7 @@ def _text_of(written: str) -> _Text:
         return _Text(root, (), ())
     found = walk(root)
     refuse_saved(root, found.files)
+    refuse_tokenizer(root, found.files)
     tables = [name for name in found.files if is_table(name)]
     names = sorted(set(found.files) - set(tables), key=lambda name: Path(name).parts)
     if tables and not names:

@@ -18,6 +18,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from pebench import atomic
 from pebench.data.cache import digest, entry
 from pebench.data.files import existing
+from pebench.data.tables import GPT2_FILES
 from pebench.data.text import Corpus
 from pebench.errors import UserError, join_and, quoted
 from pebench.spec import Frozen
@@ -40,7 +41,8 @@ class TokenizerChoice(Frozen):
         name: ``bytes``, or ``gpt2`` from the hub.
         bpe: size of the vocabulary of a byte-level BPE, trained on the training split. A text that has no
             more pairs to merge gives a smaller one.
-        gpt2: a folder that holds GPT-2's ``encoder.json`` and ``vocab.bpe``.
+        gpt2: a folder that holds GPT-2's ``encoder.json`` and ``vocab.bpe``, or the same as ``vocab.json``
+            and ``merges.txt``.
         file: a ``tokenizer.json`` of the `tokenizers` library, or its folder. What would make it random, the
             dropout of a BPE, is switched off.
         end_of_text: the token between documents, for a `file` in which it has an unusual name.
@@ -60,7 +62,10 @@ class TokenizerChoice(Frozen):
         if sized := re.fullmatch(r"bpe-(\d+)", value):
             return {"bpe": int(sized[1])}
         if value not in ("bytes", "gpt2"):
-            if value.endswith(".json") or existing(value) is not None:
+            path = existing(value)
+            if path is not None and _is_gpt2(path):
+                return {"gpt2": value}
+            if value.endswith(".json") or path is not None:
                 return {"file": value}
             raise ValueError(
                 f"write 'bytes', 'gpt2', or 'bpe-' and a size as in 'bpe-8192', not {quoted(value)}; a "
@@ -183,14 +188,20 @@ class LibraryTokenizer(Tokenizer):
         return definition
 
 
+def _is_gpt2(folder: Path) -> bool:
+    """Whether a folder holds GPT-2's two files and no other tokenizer's."""
+    two = any((folder / vocabulary).exists() for vocabulary, _ in GPT2_FILES)
+    return two and not (folder / "tokenizer.json").exists()
+
+
 def check_tokenizer(choice: TokenizerChoice) -> None:
-    """Reads the file of a tokenizer, if it is one of a file.
+    """Reads the files of a tokenizer, if it is one of files.
 
     Raises:
-        UserError: it is not there or no tokenizer.
+        UserError: they are not there or no tokenizer.
     """
-    if choice.file is not None:
-        _of_file(Path(choice.file).expanduser(), choice.end_of_text)
+    if choice.gpt2 is not None or choice.file is not None:
+        load_tokenizer(choice, Corpus("nothing", {}))
 
 
 def load_tokenizer(choice: TokenizerChoice, corpus: Corpus) -> Tokenizer:
@@ -237,7 +248,8 @@ def _texts(corpus: Corpus) -> Iterator[str]:
 def _gpt2_of_folder(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer, models
 
-    vocabulary, merges = folder / "encoder.json", folder / "vocab.bpe"
+    pairs = [(folder / vocabulary, folder / merges) for vocabulary, merges in GPT2_FILES]
+    vocabulary, merges = next((pair for pair in pairs if pair[0].exists()), pairs[0])
     contents = [_read(vocabulary), _read(merges)]
     try:
         inner = _byte_level(Tokenizer(models.BPE.from_file(str(vocabulary), str(merges))))

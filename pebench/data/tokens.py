@@ -27,7 +27,8 @@ class TokenStream:
     Attributes:
         tokens: (N,) ids of 16 or 32 bits, on disk.
         bytes: of the text in UTF-8.
-        words: of the text, counted as `pebench.data.text.count_words` does.
+        words: of the text as WikiText counts them: what white space separates, and an end of line for each
+            line.
         documents: (D,) where each document's first token stands.
         fingerprint: stands for the text and the tokenizer.
     """

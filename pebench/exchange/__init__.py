@@ -2,6 +2,6 @@
 
 from pebench.exchange.archive import Manifest
 from pebench.exchange.export import export
-from pebench.exchange.receive import receive
+from pebench.exchange.receive import preview, receive
 
-__all__ = ["Manifest", "export", "receive"]
+__all__ = ["Manifest", "export", "preview", "receive"]

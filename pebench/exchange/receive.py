@@ -58,20 +58,7 @@ def receive(
     """
     runs.mkdir(parents=True, exist_ok=True)
     with _staging(runs) as folder:
-        manifest = unpack(path, folder, most)
-        ids = sorted({run for file in manifest.files if (run := run_of(file)) is not None})
-        for run_id in ids:
-            _check(folder / "runs" / run_id)
-        sweeps = _sweeps(folder, set(ids), name)
-        _check_sweeps(runs, sweeps)
-        for sweep in sweeps:
-            _check_choices(folder, sweep)
-        received = _sort(runs, folder / "runs", ids)
-        if received.kept and not keep_own:
-            raise UserError(
-                f"{_some(received.kept)} {'has' if len(received.kept) == 1 else 'have'} other content here: "
-                "nothing is imported; --keep-own leaves what is here and adds the rest."
-            )
+        received, sweeps = _checked(path, folder, runs, name, keep_own, most)
         for run_id in received.added:
             (folder / "runs" / run_id).rename(runs / run_id)
         for run_id in received.completed:
@@ -80,8 +67,37 @@ def receive(
         for sweep in sweeps:
             _add_choices(folder, runs, sweep)
             write_sweep(runs, sweep)
-        received.sweeps = [sweep.name for sweep in sweeps]
     return received
+
+
+def preview(
+    path: Path, runs: Path, *, name: str | None = None, keep_own: bool = False, most: int = 20 * 2**30
+) -> Received:
+    """Checks an archive as `receive` does, and says what that would add; the runs stay as they are."""
+    with tempfile.TemporaryDirectory(prefix="pebench-import-") as folder:
+        return _checked(path, Path(folder), runs, name, keep_own, most)[0]
+
+
+def _checked(
+    path: Path, folder: Path, runs: Path, name: str | None, keep_own: bool, most: int
+) -> tuple[Received, list[SweepRecord]]:
+    """Unpacks an archive into a folder, and says what of it is to be added to the runs."""
+    manifest = unpack(path, folder, most)
+    ids = sorted({run for file in manifest.files if (run := run_of(file)) is not None})
+    for run_id in ids:
+        _check(folder / "runs" / run_id)
+    sweeps = _sweeps(folder, set(ids), name)
+    _check_sweeps(runs, sweeps)
+    for sweep in sweeps:
+        _check_choices(folder, sweep)
+    received = _sort(runs, folder / "runs", ids)
+    if received.kept and not keep_own:
+        raise UserError(
+            f"{_some(received.kept)} {'has' if len(received.kept) == 1 else 'have'} other content here: "
+            "nothing is imported; --keep-own leaves what is here and adds the rest."
+        )
+    received.sweeps = [sweep.name for sweep in sweeps]
+    return received, sweeps
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class Collection:
         metrics: how each metric is read, the headline first, by task.
         scores: one row a score, with the columns run_id, group, seed, metric, extent, extrapolation, value.
         warnings: sentences about what makes the numbers incomparable.
+        unreadable: ids of damaged runs, and keys of damaged choices, that are left out.
         tuned: the choice behind each group whose settings were tuned, by key.
     """
 
@@ -40,6 +41,7 @@ class Collection:
     metrics: dict[str, dict[str, MetricRecord]]
     scores: pandas.DataFrame
     warnings: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
     tuned: Mapping[str, TunedRow] = field(default_factory=dict)
 
     @property
@@ -60,6 +62,7 @@ def collect(
     sweep: SweepRecord,
     runs: Iterable[RunData],
     warnings: Iterable[str] = (),
+    unreadable: Iterable[str] = (),
     tunings: Iterable[Tuning] = (),
 ) -> Collection:
     """Puts the runs of a sweep together.
@@ -68,6 +71,7 @@ def collect(
         sweep: its record.
         runs: the data of its runs, in any order.
         warnings: what is known beforehand to make the numbers incomparable or incomplete.
+        unreadable: what is damaged and left out.
         tunings: the choices of its settings.
     """
     runs = sorted(runs, key=lambda run: (run.group, run.spec.seed, run.run_id))
@@ -87,6 +91,7 @@ def collect(
         metrics=dict(metrics),
         scores=_scores(runs),
         warnings=(*warnings, *_different_data(runs, groups)),
+        unreadable=tuple(unreadable),
         tuned=tuned,
     )
 

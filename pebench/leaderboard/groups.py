@@ -12,7 +12,7 @@ from pebench.leaderboard.tuning import TunedRow
 from pebench.options import values_before
 from pebench.registry import tasks
 from pebench.scores import default_extrapolation
-from pebench.spec import RunSpec
+from pebench.spec import OBSERVING, RunSpec
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def group(
 def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[str, dict[str, str]]:
     """The settings in which the groups of a task differ, by group; those with a path that was tuned are none.
 
-    Rows that would still have one name, such as two versions of an encoding, are told apart by their groups.
+    Settings that change no result are named where rows differ in nothing else. Rows that would still have one
+    name, such as two versions of an encoding, are told apart by their groups.
     """
     flat = {
         key: {name: value for name, value in _comparable(spec).items() if not _is_below(name, tuned)}
@@ -121,11 +122,15 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
         # Where models are equal, no task is imported.
         unsaid = _unsaid(task) if any(name.startswith("model.") for name in differing) else {}
         for key in members:
-            varied[key] = {name: flat[key].get(name, unsaid.get(name, "")) for name in differing}
-    taken = Counter(_name(spec, varied[key]) for key, spec in first.items())
-    for key, spec in first.items():
-        if taken[_name(spec, varied[key])] > 1:
-            varied[key] = {**varied[key], "group": key}
+            varied[key] = {
+                name: flat[key].get(name, unsaid.get(name, ""))
+                for name in differing
+                if name not in _OBSERVING
+            }
+        for key in _of_one_name({key: first[key] for key in members}, varied):
+            varied[key] |= {name: flat[key].get(name, "") for name in differing if name in _OBSERVING}
+    for key in _of_one_name(first, varied):
+        varied[key]["group"] = key
     return varied
 
 
@@ -145,6 +150,16 @@ def _implied(varied: Sequence[Mapping[str, str]]) -> frozenset[str]:
 
 def _block_first(name: str) -> tuple[bool, str]:
     return name != "model.block", name
+
+
+_OBSERVING = tuple(f"train.{name}" for name in OBSERVING)
+
+
+def _of_one_name(specs: Mapping[str, RunSpec], varied: Mapping[str, dict[str, str]]) -> list[str]:
+    """The groups whose rows have a name that another has too."""
+    names = {key: _name(spec, varied[key]) for key, spec in specs.items()}
+    taken = Counter(names.values())
+    return [key for key, name in names.items() if taken[name] > 1]
 
 
 def _is_below(name: str, paths: Iterable[str]) -> bool:

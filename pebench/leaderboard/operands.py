@@ -95,18 +95,22 @@ def _kind(name: str, collections: Iterable[Collection], recorded: Iterable[str])
 
 
 def _sweeps(runs: Path, records: list[SweepRecord]) -> tuple[Collection, Operands]:
-    (first, told), (second, also) = (from_folders(runs, reported(record)) for record in records)
-    together = _together([*first, *second], [*told, *also])
+    first, second = (from_folders(runs, reported(record)) for record in records)
+    together = _together(
+        [*first.runs, *second.runs],
+        [*first.warnings, *second.warnings],
+        [*first.unreadable, *second.unreadable],
+    )
     names = [record.name for record in records]
     return together, (
-        _operand(together, names[0], "sweep", first),
-        _operand(together, names[1], "sweep", second),
+        _operand(together, names[0], "sweep", first.runs),
+        _operand(together, names[1], "sweep", second.runs),
     )
 
 
 def _runs(runs: Path, names: tuple[str, str], others: set[str]) -> tuple[Collection, Operands]:
     ids = tuple(_run_id(runs, name, others) for name in names)
-    found, warnings = from_folders(runs, SweepRecord(name="", source="", runs=ids))
+    found, warnings, _ = from_folders(runs, SweepRecord(name="", source="", runs=ids))
     if warnings:
         raise UserError(warnings[0])
     first, second = found
@@ -131,9 +135,12 @@ def _operand(
     return Operand(name, kind, tuple(g for key, g in together.groups.items() if key in keys), tuple(runs))
 
 
-def _together(runs: Iterable[RunData], warnings: Iterable[str] = ()) -> Collection:
+def _together(
+    runs: Iterable[RunData], warnings: Iterable[str] = (), unreadable: Iterable[str] = ()
+) -> Collection:
     by_id = {run.run_id: run for run in runs}
-    return collect(SweepRecord(name="", source="", runs=tuple(by_id)), by_id.values(), warnings)
+    sweep = SweepRecord(name="", source="", runs=tuple(by_id))
+    return collect(sweep, by_id.values(), warnings, unreadable)
 
 
 def _encoding(collection: Collection, name: str) -> Operand:

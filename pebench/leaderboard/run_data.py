@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pebench.examples import ByUnit, Examples
 from pebench.leaderboard.paired_test import ROUNDING, Sample
@@ -127,19 +127,32 @@ def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
     )
 
 
-def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[str]]:
-    """Data in the folders of a sweep's runs.
+class Folders(NamedTuple):
+    """Data in the folders of runs.
+
+    Attributes:
+        runs: the data of each run.
+        warnings: a sentence for each run that says too little.
+        unreadable: ids of the runs that are damaged.
+    """
+
+    runs: list[RunData]
+    warnings: list[str]
+    unreadable: list[str]
+
+
+def from_folders(runs: Path, sweep: SweepRecord) -> Folders:
+    """Reads the folders of a sweep's runs.
+
+    A run whose folder or specification is gone counts as not begun, if the sweep still says what it was; one
+    with another damage counts as not finished.
 
     Args:
         runs: the folder of runs. sweep: which of them.
-
-    Returns:
-        What each run says, and a sentence for each that says too little. One whose folder or specification is
-        gone counts as not begun, if the sweep still says what it was; one with another damage counts as not
-        finished.
     """
     found: list[RunData] = []
     warnings: list[str] = []
+    unreadable: list[str] = []
     written: dict[str, RunSpec] | None = None
     for run_id in sweep.runs:
         folder = RunFolder(runs / run_id)
@@ -147,6 +160,8 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[st
             spec = folder.spec()
         except Unreadable as error:
             written = submitted_specs(sweep, runs) if written is None else written
+            if run_id not in written or (folder.path / "spec.json").exists():
+                unreadable.append(run_id)
             if run_id in written:
                 warnings.append(f"Cell {run_id} counts as not begun: {error}")
                 found.append(RunData(run_id, written[run_id], None, failure=str(error)))
@@ -157,6 +172,7 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[st
             read = _read(folder, spec)
         except Unreadable as error:
             warnings.append(f"Cell {run_id} counts as not finished: {error}")
+            unreadable.append(run_id)
             found.append(RunData(run_id, spec, None, failure=str(error)))
             continue
         if read.result is not None:
@@ -164,7 +180,7 @@ def from_folders(runs: Path, sweep: SweepRecord) -> tuple[list[RunData], list[st
             warnings += [trouble] if trouble else []
             read = replace(read, examples=examples)
         found.append(read)
-    return found, warnings
+    return Folders(found, warnings, unreadable)
 
 
 def _read(folder: RunFolder, spec: RunSpec) -> RunData:

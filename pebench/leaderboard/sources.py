@@ -28,10 +28,10 @@ def collect_sweep(runs: Path, record: SweepRecord) -> Collection:
     Raises:
         UserError: a run cannot be read.
     """
-    found, told = tunings(runs, record)
+    found, told, damaged = tunings(runs, record)
     shown = reported(record)
-    data, warnings = from_folders(runs, shown)
-    return collect(shown, data, [*told, *warnings], found)
+    data, warnings, unreadable = from_folders(runs, shown)
+    return collect(shown, data, [*told, *warnings], [*damaged, *unreadable], found)
 
 
 def from_store(uri: str, wanted: Sequence[str]) -> Iterator[Collection]:
@@ -42,12 +42,5 @@ def from_store(uri: str, wanted: Sequence[str]) -> Iterator[Collection]:
     """
     from pebench.leaderboard.tracked import read_store
 
-    for record, data in read_store(uri, wanted):
-        yield collect(record, data, [STORED])
-
-
-STORED = (
-    "Read from a tracking store, which does not know the cells that nobody has begun: an encoding is "
-    "expected to have every seed that its task has, and one of which no run has begun is not there. "
-    "Nor does it know what a sweep that tunes has chosen, so rows do not name it."
-)
+    for found in read_store(uri, wanted):
+        yield collect(found.record, found.runs, found.warnings, tunings=found.tunings)

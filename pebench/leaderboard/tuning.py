@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -66,24 +66,36 @@ class TunedRow(NamedTuple):
             yield f"{label}: chosen and reported on the {self.choice.splits[0]} split."
 
 
-def tunings(runs: Path, sweep: SweepRecord) -> tuple[list[Tuning], list[str]]:
-    """The choices of a sweep, and a sentence for each that is not made or cannot be read."""
-    found, warnings = [], []
+def tunings(runs: Path, sweep: SweepRecord) -> tuple[list[Tuning], list[str], list[str]]:
+    """The choices of a sweep, a sentence for each that is not made or cannot be read, and the keys of those
+    that cannot."""
+    found, warnings, unreadable = [], [], []
     for key in sweep.choices:
         try:
             tuning = read_choice(runs, key)
         except UserError as error:
             warnings.append(f"The choice {key} is left out: {error}")
+            unreadable.append(key)
             continue
         found.append(tuning)
+    open_ones = unchosen(found, lambda run: (RunFolder(runs / run).path / "result.json").exists())
+    return found, [*warnings, *open_ones], unreadable
+
+
+def unchosen(found: Iterable[Tuning], ended: Callable[[str], bool]) -> Iterator[str]:
+    """A sentence for each choice that is not made.
+
+    Args:
+        found: the choices.
+        ended: whether the trial of an id has a result.
+    """
+    for tuning in found:
         if tuning.chosen is None:
             trials = tuning.choice.trials
-            over = sum((RunFolder(runs / run).path / "result.json").exists() for run in trials)
-            warnings.append(
+            yield (
                 f"{tuning.choice.encoding} on {tuning.choice.task} has no row, for its setting is not "
-                f"chosen: {over} of {len(trials)} trials have a result."
+                f"chosen: {sum(map(ended, trials))} of {len(trials)} trials have a result."
             )
-    return found, warnings
 
 
 def reported(sweep: SweepRecord) -> SweepRecord:

@@ -246,8 +246,14 @@ def printed(runs: Path, submission: Submission, number: str | None) -> list[Path
     return [*sorted(folder.glob(f"{pattern}.err")), *sorted(folder.glob(f"{pattern}.out"))]
 
 
+def every(runs: Path) -> list[Submission]:
+    """All submissions, as they are on record."""
+    return [read(path) for path in submissions_folder(runs).glob("*/submission.json")]
+
+
 def _all(runs: Path) -> list[Submission]:
-    found = [read(path) for path in submissions_folder(runs).glob("*/submission.json")]
+    """All submissions, with the cells that were chosen."""
+    found = every(runs)
     return [each.model_copy(update={"cells": with_choices(runs, each.cells)}) for each in found]
 
 

@@ -163,10 +163,10 @@ class SweepFile(Frozen):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
-            raise ValueError(f"a sweep's name is made of a-z, 0-9 and hyphens, as {quoted(_plain(value))}")
-        if len(value) > MOST_LETTERS:
-            raise ValueError(f"a sweep's name has {MOST_LETTERS} letters at the most, not {len(value)}")
+        try:
+            refuse_name(value)
+        except UserError as error:
+            raise ValueError(str(error).rstrip(".")) from error
         return value
 
     @model_validator(mode="after")
@@ -329,6 +329,18 @@ class Sweep(Frozen):
         for choice in self.choices:
             known |= zip(choice.slots, choice.candidates[0].cells, strict=True)
         return {cell: known[cell] for cell in cells}
+
+
+def refuse_name(name: str) -> None:
+    """Refuses what cannot name a sweep, of which files are made and addresses.
+
+    Raises:
+        UserError: it has other letters, or too many.
+    """
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise UserError(f"a sweep's name is made of a-z, 0-9 and hyphens, as {quoted(_plain(name))}.")
+    if len(name) > MOST_LETTERS:
+        raise UserError(f"a sweep's name has {MOST_LETTERS} letters at the most, not {len(name)}.")
 
 
 def load_sweep(

@@ -37,7 +37,10 @@ _AT_ONCE = 4
 _A_REQUEST = 1000
 """Metrics that MLflow takes together."""
 
-_FILES = ("spec.json", "provenance.json", "examples.npz", "curve.jsonl", "result.json", "log.txt")
+_FILES = (
+    *("spec.json", "provenance.json", "metrics.jsonl", "examples.npz"),
+    *("curve.jsonl", "result.json", "log.txt"),
+)
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -81,7 +84,8 @@ class Mirror:
         return self._active_at_start
 
     def _look(self) -> Active:
-        return Active(self._experiments.keys(), frozenset(self._tracked.values()))
+        of_sweeps = {run.info.run_id for run in self._search(f"tags.`{SWEEP}` != ''")}
+        return Active(self._experiments.keys(), frozenset({*self._tracked.values(), *of_sweeps}))
 
     def bring(
         self, batch: Sequence[Prepared], known: Mapping[str, SyncedRun]

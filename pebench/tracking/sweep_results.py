@@ -7,9 +7,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field
+
+from pebench.choices import Tuning
+from pebench.spec import Frozen, RunSpec
 from pebench.store import SweepRecord
 from pebench.tracking.mlflow_internals import Active
 from pebench.tracking.sync_state import SyncedRun
+
+CONTENTS = "sweep.json"
+
+
+class SweepContents(Frozen):
+    """What only the sweep as a whole knows, in a file of its run.
+
+    Attributes:
+        record: of the sweep, with the cells that were chosen.
+        tunings: its choices.
+        unfinished: cells without a result, of which nobody may have begun.
+    """
+
+    record: SweepRecord
+    tunings: tuple[Tuning, ...] = ()
+    unfinished: dict[str, RunSpec] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,14 +61,15 @@ class SweepResults:
 
 def signature(runs: Path, record: SweepRecord) -> str | None:
     """Changes when a cell finishes or the sweep is submitted anew; None while no cell is finished."""
-    parts = [record.model_dump_json()]
+    # The name of the last file that was added, so that what was mirrored without it is mirrored anew.
+    parts = [CONTENTS, record.model_dump_json()]
     for run_id in record.runs:
         try:
             stat = (runs / run_id / "result.json").stat()
         except OSError:
             continue
         parts.append(f"{run_id} {stat.st_size} {stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if len(parts) > 1 else None
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if len(parts) > 2 else None
 
 
 def changed(
@@ -77,17 +98,28 @@ def read(runs: Path, record: SweepRecord, sweeps: Mapping[str, list[str]], now: 
         UserError: its runs cannot be put into tables.
     """
     from pebench.leaderboard.board import make_board
-    from pebench.leaderboard.collect import collect
     from pebench.leaderboard.files import csv_text, frames
     from pebench.leaderboard.report import report
-    from pebench.leaderboard.run_data import from_folders
+    from pebench.leaderboard.sources import collect_sweep
+    from pebench.leaderboard.tuning import tunings
 
-    board = make_board(collect(record, *from_folders(runs, record)))
+    collection = collect_sweep(runs, record)
+    board = make_board(collection)
     elsewhere: dict[str, int] = {}
     for run_id in record.runs:
         first = sweeps[run_id][0]
         if first != record.name:
             elsewhere[first] = elsewhere.get(first, 0) + 1
-    finished = sum(run.result is not None for run in board.collection.runs)
-    files = {"report.html": report(board), "leaderboard.csv": csv_text(frames(board)["leaderboard.csv"])}
+    contents = SweepContents(
+        record=record,
+        tunings=tuple(tunings(runs, record)[0]),
+        unfinished={run.run_id: run.spec for run in collection.runs if run.result is None},
+    )
+    whole = [run for run in record.runs if run not in collection.unreadable]
+    finished = sum((runs / run / "result.json").exists() for run in whole)
+    files = {
+        "report.html": report(board),
+        "leaderboard.csv": csv_text(frames(board)["leaderboard.csv"]),
+        CONTENTS: contents.model_dump_json(),
+    }
     return SweepResults(record.name, len(record.runs), finished, elsewhere, files, now)

@@ -35,17 +35,24 @@ class Outcome:
     Attributes:
         mirrored: runs that were brought up to date.
         unchanged: runs that were so already.
+        sweeps: sweeps whose own run, which holds the results, was brought up to date.
+        returned: runs and sweeps' own runs among these that somebody had deleted in the store.
         problems: one sentence for each run that could not be mirrored; the others were.
     """
 
     mirrored: int = 0
     unchanged: int = 0
+    sweeps: int = 0
+    returned: int = 0
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         failed = len(self.problems)
         total = self.mirrored + self.unchanged + failed
-        return f"{total} runs: {self.mirrored} mirrored, {self.unchanged} unchanged, {failed} not possible"
+        said = f"{total} runs: {self.mirrored} mirrored, {self.unchanged} unchanged, {failed} not possible"
+        if self.sweeps:
+            said += f"; results of {self.sweeps} sweep{'s' if self.sweeps > 1 else ''} mirrored"
+        return f"{said}; {self.returned} had been deleted there and came back" if self.returned else said
 
 
 def sync(
@@ -88,6 +95,9 @@ def sync(
             return Outcome(unchanged=len(begun))
         mirror = Mirror(address, retry_seconds)
         active = mirror.active
+        deleted = {run_id: seen for run_id, seen in known.runs.items() if seen.tracked not in active.runs}
+        deleted_sweeps = {name for name, seen in known.sweeps.items() if seen.tracked not in active.runs}
+        # Those of an experiment that is gone are looked for anew.
         there_still = {n: seen for n, seen in known.runs.items() if seen.experiment in active.experiments}
         known = known.model_copy(update={"runs": there_still})
         changed = _changed(begun, known.runs, active)
@@ -95,11 +105,14 @@ def sync(
         save = partial(sync_state.save, path, known)
         try:
             _bring_all(mirror, changed, known.runs, outcome, save, progress)
+            outcome.returned = sum(n in known.runs and known.runs[n] is not deleted[n] for n in deleted)
             results = sweep_results.changed(runs, records, known.sweeps, active)
             for name, (record, signature) in results.items():
                 try:
                     found = sweep_results.read(runs, record, sweeps, signature)
                     known.sweeps[name] = mirror.bring_sweep(found, known.sweeps.get(name))
+                    outcome.sweeps += 1
+                    outcome.returned += name in deleted_sweeps
                 except StoreUnavailableError:
                     raise
                 except UserError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pebench.data.cache import digest
-from pebench.data.dataset import explained, identity
+from pebench.data.dataset import can_be_had, check_split, explained, identity
 from pebench.data.images.pictures import NumberedPictures, PictureCorpus, Pictures, in_rgb
 from pebench.data.splits import SPLITS
 from pebench.errors import UserError, unknown
@@ -133,11 +133,40 @@ def hub(
     return PictureCorpus(name, tuple(features[label].names), parts)
 
 
+def check(
+    dataset: str,
+    configuration: str | None,
+    revision: str | None,
+    splits: Iterable[str],
+    columns: tuple[str | None, str | None],
+) -> None:
+    """Looks for a set, its splits and its columns as far as it tells of them; fetches no pictures.
+
+    Args:
+        dataset, configuration, revision, columns: see `hub`.
+        splits: as the library calls them.
+
+    Raises:
+        UserError: one of them is not there.
+    """
+    import datasets
+
+    if not can_be_had(dataset):
+        return
+    with explained(dataset):
+        builder = datasets.load_dataset_builder(dataset, configuration, revision=revision)
+    for split in splits:
+        check_split(dataset, builder, split)
+    if builder.info.features:
+        _column(dataset, builder.info.features, datasets.Image, columns[0])
+        _column(dataset, builder.info.features, datasets.ClassLabel, columns[1])
+
+
 def _column(dataset: str, features: Mapping[str, Any], kind: type, wanted: str | None) -> str:
     fitting = [name for name, feature in features.items() if isinstance(feature, kind)]
     if wanted is not None:
         if wanted not in fitting:
-            raise unknown(f"column of dataset '{dataset}'", wanted, fitting)
+            raise unknown("column", wanted, fitting, f"dataset '{dataset}'")
         return wanted
     if len(fitting) != 1:
         what, option = ("classes", "label") if kind.__name__ == "ClassLabel" else ("pictures", "image")

@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from pebench.data.images.digits import digits
 from pebench.data.images.folder import folder
-from pebench.data.images.hub import hub
+from pebench.data.images.hub import check, hub
 from pebench.data.images.pictures import PictureCorpus
 from pebench.data.source import DataSource
 from pebench.errors import join_and
@@ -58,12 +58,26 @@ def find_pictures(source: ImageSource) -> PictureCorpus:
     if source.path:
         return folder(source.path)
     assert source.dataset is not None
-    written = {"train": source.train, "validation": source.validation, "test": source.test}
     return hub(
         source.dataset,
         source.configuration,
         source.revision,
-        {split: name for split, name in written.items() if name is not None},
+        source.splits,
         (source.image, source.label),
         source.streaming,
     )
+
+
+def check_pictures(source: ImageSource, splits: tuple[str, ...]) -> None:
+    """Looks for the pictures of splits, and opens none.
+
+    Raises:
+        UserError: a folder, the set, a split or a column is not there.
+    """
+    if source.dataset is None:
+        corpus = find_pictures(source)
+        for split in splits:
+            corpus.split(split)
+    else:
+        written = [source.splits.get(split, split) for split in splits]
+        check(source.dataset, source.configuration, source.revision, written, (source.image, source.label))
