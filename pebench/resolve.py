@@ -70,7 +70,7 @@ def resolve(
             options=specified(task_values),
             label=label(task_name, task_values),
         ),
-        model=model_values.model_dump(mode="json"),
+        model=specified(model_values),
         train=training,
         seed=seed,
         plugins={

@@ -169,7 +169,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
 
     def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
         """The decoder for the problem's symbols."""
-        return Decoder(self.geometry(), len(self._ids), encoding, self.model.dropout, seed)
+        return self.model.decoder(self.geometry(), len(self._ids), encoding, seed)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Problems of random lengths up to the trained one."""

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from pebench.attention.cache import Cache, LayerCache
 from pebench.attention.encoded_positions import EncodedPositions
 from pebench.attention.self_attention import SelfAttention
+from pebench.options import Added
 from pebench.position_encoding import Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 from pebench.spec import Frozen
@@ -28,6 +29,9 @@ SIZES = {
     "gpt2-medium": (1024, 24, 16),
 }
 """Width, layers and heads by name."""
+
+GPT2_DEVIATION = 0.02
+"""Of GPT-2's weights at the start."""
 
 LOGITS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}
 """Numbers in a chunk of logits, by device: at a large vocabulary all logits of a batch would be most of its
@@ -45,6 +49,8 @@ class DecoderOptions(Frozen):
         size: gives width, layers and heads where these are not given.
         width, layers, heads: override the size.
         dropout: on the embeddings and on both residual branches.
+        deviation: of the weights at the start. GPT-2's is meant for a width of 768; in proportion to 1/√width
+            it is 0.07 at 64, which can be worth thousands of updates to so narrow a model.
     """
 
     size: Literal["tiny", "mini", "small", "gpt2-small", "gpt2-medium"] = "tiny"
@@ -52,6 +58,7 @@ class DecoderOptions(Frozen):
     layers: Annotated[int, Field(ge=1, le=10_000)] | None = None
     heads: Annotated[int, Field(ge=1, le=10_000)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    deviation: Annotated[float, Field(gt=0), Added(before=GPT2_DEVIATION)] = GPT2_DEVIATION
 
     def geometry(self, extent: int) -> Geometry:
         """Geometry of a decoder trained on so many tokens.
@@ -61,6 +68,12 @@ class DecoderOptions(Frozen):
         """
         width, layers, heads = SIZES[self.size]
         return Geometry(self.width or width, self.heads or heads, self.layers or layers, (extent,))
+
+    def decoder(
+        self, geometry: Geometry, vocabulary_size: int, encoding: PositionEncoding, seed: int
+    ) -> Decoder:
+        """The decoder with these options; see there."""
+        return Decoder(geometry, vocabulary_size, encoding, self.dropout, seed, self.deviation)
 
 
 class DecoderBlock(nn.Module):
@@ -89,7 +102,13 @@ class Decoder(nn.Module):
     """A language model around a position encoding."""
 
     def __init__(
-        self, geometry: Geometry, vocabulary_size: int, encoding: PositionEncoding, dropout: float, seed: int
+        self,
+        geometry: Geometry,
+        vocabulary_size: int,
+        encoding: PositionEncoding,
+        dropout: float,
+        seed: int,
+        deviation: float = GPT2_DEVIATION,
     ) -> None:
         """
         Args:
@@ -97,6 +116,7 @@ class Decoder(nn.Module):
             encoding: the encoding, already initialised.
             dropout: on the embeddings and on both residual branches.
             seed: decides every weight that is not the encoding's, whatever the encoding is.
+            deviation: of the weights at the start.
         """
         super().__init__()
         self.geometry = geometry
@@ -105,7 +125,7 @@ class Decoder(nn.Module):
         blocks = nn.ModuleList(DecoderBlock(geometry, layer, dropout) for layer in range(geometry.layers))
         self.blocks = cast("Sequence[DecoderBlock]", blocks)
         self.final_norm = nn.LayerNorm(geometry.width)
-        initialise(self, geometry.layers, seed)
+        initialise(self, geometry.layers, seed, deviation)
         self.encoding = encoding
 
     def forward(
@@ -164,17 +184,15 @@ class Decoder(nn.Module):
         return F.cross_entropy(self.logits(states).float(), targets, reduction="none")
 
 
-def initialise(module: nn.Module, layers: int, seed: int) -> None:
-    """GPT-2's initialisation: N(0, 0.02), output projections of residual branches narrower by √(2·layers),
-    biases zero, norms one. Each tensor draws from a generator named after it, so that no tensor depends on
-    another."""
+def initialise(module: nn.Module, layers: int, seed: int, deviation: float) -> None:
+    """GPT-2's initialisation: N(0, deviation), output projections of residual branches narrower by
+    √(2·layers), biases zero, norms one. Each tensor draws from a generator named after it, so that no tensor
+    depends on another."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.ndim < 2:
                 parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
                 continue
             residual = name.endswith(("output.weight", "contract.weight"))
-            deviation = 0.02 / math.sqrt(2 * layers) if residual else 0.02
-            parameter.copy_(
-                torch.randn(parameter.shape, generator=generator(seed, "weights", name)) * deviation
-            )
+            scale = deviation / math.sqrt(2 * layers) if residual else deviation
+            parameter.copy_(torch.randn(parameter.shape, generator=generator(seed, "weights", name)) * scale)

@@ -54,9 +54,7 @@ def draw_pictures(
     return pictures.expand(-1, 3, -1, -1), classes
 
 
-def _relation(
-    count: int, fields: Sequence[int], side: int, draws: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _relation(count: int, fields: Sequence[int], side: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """A bright field and a dark one, in no common row or column: is the bright one above, is it left?"""
     places = torch.stack([torch.rand(count, size, generator=draws).topk(2).indices for size in fields])
     grey = torch.zeros(count, *fields)
