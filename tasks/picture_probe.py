@@ -1,5 +1,4 @@
-"""Questions about places in pictures: what is left of what, in which order the pieces stand, how many are on
-one side."""
+"""Questions about places in pictures: what is left of what, in which order pieces stand, how many are left."""
 
 from __future__ import annotations
 
