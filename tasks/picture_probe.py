@@ -1,4 +1,4 @@
-"""Questions about places in pictures: what is left of what, in which order pieces stand, how many are left."""
+"""Places in pictures: what is left of what, in which order pieces stand, how many are on one side."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_figures_of_flip_flops_stand_beside_runs_of_the_published_length(
         result = Result(
             status="done",
             extent_unit="tokens",
-            metrics={metric: TOP_1 for metric in metrics},
+            metrics=dict.fromkeys(metrics, TOP_1),
             scores=tuple(scores),
             cost=cost([(extent, "extend") for extent in extents], 1000.0),
         )
