@@ -11,15 +11,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from pebench.decoder_task import DecoderTask
 from pebench.examples import Examples, Ratio
 from pebench.models.batching import TOKENS_AT_ONCE
 from pebench.models.decoder import Decoder
-from pebench.models.host import DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
+from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task import Batch, Evaluation, Metric
 
 NOT_ASKED = -1
 """In place of an answer where a sequence asks for none."""
@@ -70,7 +70,7 @@ class SequenceOptions(Frozen):
 Options = TypeVar("Options", bound=SequenceOptions)
 
 
-class SequenceTask(Task[Options, DecoderOptions]):
+class SequenceTask(DecoderTask[Options]):
     """A causal decoder that reads drawn sequences and is trained on their answers alone.
 
     A task says how many `symbols` there are and how to `draw`.
@@ -90,18 +90,6 @@ class SequenceTask(Task[Options, DecoderOptions]):
     @abstractmethod
     def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
         """(count, extent) sequences."""
-
-    def geometry(self) -> Geometry:
-        """The decoder's, for the trained extent."""
-        return self.model.geometry(self.options.extent)
-
-    def extents(self) -> list[tuple[int, ...]]:
-        """The extents to evaluate at."""
-        return [(extent,) for extent in self.options.extents]
-
-    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
-        """Those of its options."""
-        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """Answers that are right, and sequences all of whose answers are."""
@@ -124,10 +112,6 @@ class SequenceTask(Task[Options, DecoderOptions]):
     def weight(self, batch: Batch) -> float:
         """Answers asked for."""
         return float((batch["answers"] != NOT_ASKED).sum())
-
-    def items(self, batch: Batch) -> int:
-        """Tokens read."""
-        return batch["tokens"].numel()
 
     def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
         """Sum of the negative log-likelihoods of the answers in nats."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -18,11 +18,13 @@ class AssociativeRecallOptions(SequenceOptions):
         pairs: of a training sequence. Longer sequences have as many more as they are longer.
         vocabulary: tokens there are: keys are of the first half, values of the second.
         spread: exponent of the distances at which keys are asked for: p(x) ∝ x^(spread − 1).
+        between: what stands between the questions: one token that is neither key nor value, or any tokens.
     """
 
     pairs: Annotated[int, Field(ge=1)] = 4
     vocabulary: Annotated[int, Field(ge=4)] = 8192
     spread: Annotated[float, Field(gt=0)] = 0.01
+    between: Literal["blank", "random"] = "blank"
 
     @model_validator(mode="after")
     def _room(self) -> AssociativeRecallOptions:
@@ -60,11 +62,13 @@ class AssociativeRecall(SequenceTask[AssociativeRecallOptions]):
         return self.options.vocabulary
 
     def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
-        """Keys and values without repetition, and tokens drawn at random between the questions."""
+        """Keys and values without repetition."""
         pairs, half = self.options.pairs_of(extent), self.options.vocabulary // 2
         keys = _distinct(count, half - 1, pairs, draws) + 1
         values = _distinct(count, half, pairs, draws) + half
-        tokens = torch.randint(2 * half, (count, extent), generator=draws)
+        tokens = torch.zeros(count, extent, dtype=torch.long)
+        if self.options.between == "random":
+            tokens = torch.randint(2 * half, (count, extent), generator=draws)
         tokens[:, : 2 * pairs] = torch.stack((keys, values), dim=-1).flatten(1)
         places = torch.arange(1, (extent - 2 * pairs) // 2 + 1, dtype=torch.float64)
         likely = (places ** (self.options.spread - 1)).expand(count, -1)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
 from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+from pebench.task_record import EvaluationData
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 WRITE, READ, IGNORE = 2, 3, 4
@@ -56,6 +57,12 @@ class FlipFlop(SequenceTask[FlipFlopOptions]):
     def symbols(self) -> int:
         """Two bits and three instructions."""
         return 5
+
+    def evaluation_data(self) -> EvaluationData | None:
+        """The published data, where the shares are the published ones."""
+        usual = {name: FlipFlopOptions.model_fields[name].default for name in ("ignored", "sparse", "dense")}
+        as_published = all(getattr(self.options, name) == share for name, share in usual.items())
+        return EvaluationData(names=("flip-flop",)) if as_published else None
 
     def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
         """The first instruction writes, the last one reads; all reads are asked for."""

@@ -21,8 +21,8 @@ from pebench.data.left_out import noted
 from pebench.data.needed import Needed
 from pebench.data.stretches import Stretch, spread
 from pebench.data.text import TextSource, load_corpus
-from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
-from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
+from pebench.data.tokenization import TokenizerChoice, load_tokenizer
+from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
@@ -30,11 +30,12 @@ from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
+from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task import Batch, Evaluation, Metric
 from pebench.task_record import NON_OVERLAPPING, EvaluationData
+from pebench.text_task import TextTask
 
 TOKENS_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Tokens in a batch of evaluation by device, whatever the extent: memory is bounded, and what an encoding
@@ -137,7 +138,7 @@ _Parts = dict[tuple[int, int], _Part]
 """By the number of the document and the begin of the stretch."""
 
 
-class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
+class LanguageModeling(TextTask[LanguageModelingOptions]):
     """A causal decoder on one contiguous stream of tokens a split."""
 
     axes = 1
@@ -149,22 +150,8 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
 
     def __init__(self, options: LanguageModelingOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)
-        self._tokenizer: Tokenizer | None = None
-        self._inherited: Tokenizer | None = None
         self._streams: dict[str, TokenStream] = {}
         self._spread: list[Stretch] = []
-
-    def geometry(self) -> Geometry:
-        """The decoder's, for the trained extent."""
-        return self.model.geometry(self.options.extent)
-
-    def extents(self) -> list[tuple[int, ...]]:
-        """The extents to evaluate at."""
-        return [(extent,) for extent in self.options.extents]
-
-    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
-        """Those of its options."""
-        return self.options.extrapolations or ()
 
     def evaluation_data(self) -> EvaluationData:
         """The data of its options."""
@@ -236,31 +223,11 @@ class LanguageModeling(Task[LanguageModelingOptions, DecoderOptions]):
         fingerprints = {split: stream.fingerprint for split, stream in self._streams.items()}
         return {"tokenizer": self._tokenizer.fingerprint, **fingerprints, **noted(corpus.left_out)}
 
-    @property
-    def tokenizer(self) -> Tokenizer | None:
-        """That of the text."""
-        return self._tokenizer
-
-    def keep(self, folder: Path) -> None:
-        """Writes the tokenizer."""
-        assert self._tokenizer is not None, "prepare() comes first"
-        write_tokenizer(folder / TOKENIZER_FILE, self._tokenizer)
-
     def restore(self, folder: Path) -> dict[str, str]:
         """Reads the tokenizer; where a run has none, for it is older than the file, gets it from the data."""
-        path = folder / TOKENIZER_FILE
-        if not path.exists():
+        if not (folder / TOKENIZER_FILE).exists():
             return self.prepare()
-        # For data that is read later, too: a run that took it over from another does not name it.
-        self.inherit(folder)
-        self._tokenizer = read_tokenizer(path)
-        return {"tokenizer": self._tokenizer.fingerprint}
-
-    def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
-        """The decoder for the tokenizer's vocabulary."""
-        assert self._tokenizer is not None, "prepare() or restore() comes first"
-        size = self._tokenizer.vocabulary_size
-        return Decoder(self.geometry(), size, encoding, self.model, seed)
+        return super().restore(folder)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """(B, extent + 1) tokens from random places of the stream."""

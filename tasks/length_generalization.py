@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pebench.data.needed import Needed
 from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
-from pebench.data.scan import COMMAND_WORDS, is_held_out, read_scan, scan_files
+from pebench.data.scan import COMMAND_WORDS, DIVISIONS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
 from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
@@ -31,14 +31,17 @@ class LengthGeneralizationOptions(Frozen):
     """Options of the task.
 
     Attributes:
-        problem: what is to be learnt. In ``addition-reversed`` every number begins with its units. ``scan``
-            is SCAN's length split, whose lengths count actions.
-        data: for ``scan``, the folder that holds ``tasks_train_length.txt`` and ``tasks_test_length.txt``.
+        problem: what is to be learnt. In ``addition-reversed`` and ``addition-operands`` every number begins
+            with its units; in the latter lengths count numbers of two digits. ``scan`` is SCAN's length split
+            and ``scan-jump`` its jump split, whose lengths count actions.
+        data: for SCAN, the folder of its files, as ``tasks_train_length.txt`` and ``tasks_test_length.txt``
+            or ``tasks_train_addprim_jump.txt`` and ``tasks_test_addprim_jump.txt``.
         extent: the longest problem in training; shorter ones are as frequent. For ``scan`` it is 22 unless
-            said otherwise, as in the published split.
+            said otherwise, as in the published split, and for ``scan-jump`` 48.
         evaluate: lengths to test at; by default 1, 2 and 4 times the trained one, for ``scan`` 22, 28, 36 and
-            48. Problems have exactly that length; in ``scan`` those above the length before it count too.
-        examples: tested a length, at the most for ``scan``.
+            48, and for ``scan-jump`` 48. Problems have exactly that length; in SCAN those above the length
+            before it count too.
+        examples: tested a length, at the most for SCAN.
         extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
             the one that the encoding prefers.
     """
@@ -49,10 +52,12 @@ class LengthGeneralizationOptions(Frozen):
         "sort",
         "addition",
         "addition-reversed",
+        "addition-operands",
         "parity",
         "modular-arithmetic",
         "associative-recall",
         "scan",
+        "scan-jump",
     ] = "copy"
     data: str | None = None
     extent: Length = 20
@@ -63,15 +68,15 @@ class LengthGeneralizationOptions(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _published_split(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("problem") == "scan":
-            return {"extent": 22, **value}
+        if isinstance(value, dict) and value.get("problem") in DIVISIONS:
+            return {"extent": DIVISIONS[value["problem"]].trained, **value}
         return value
 
     @model_validator(mode="after")
     def _fits(self) -> LengthGeneralizationOptions:
-        scan = self.problem == "scan"
+        scan = self.problem in DIVISIONS
         if scan and self.data is None:
-            raise ValueError("the problem 'scan' needs 'data', the folder of its files")
+            raise ValueError(f"the problem '{self.problem}' needs 'data', the folder of its files")
         if not scan and self.data is not None:
             raise ValueError(f"the problem '{self.problem}' is generated and takes no 'data'")
         if sorted(self.evaluate) != list(self.evaluate):
@@ -84,8 +89,9 @@ class LengthGeneralizationOptions(Frozen):
     @property
     def lengths(self) -> tuple[int, ...]:
         """The lengths to test at."""
-        usual = (22, 28, 36, 48) if self.problem == "scan" else tuple(self.extent * n for n in (1, 2, 4))
-        return self.evaluate or usual
+        if self.problem in DIVISIONS:
+            return self.evaluate or DIVISIONS[self.problem].lengths
+        return self.evaluate or tuple(self.extent * n for n in (1, 2, 4))
 
 
 class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
@@ -102,7 +108,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         self._ids: dict[str, int] = {}
         self._scan: dict[str, list[Question]] = {}
         self.extent_unit = "actions"
-        if options.problem != "scan":
+        if options.problem not in DIVISIONS:
             self.extent_unit = PROBLEMS[options.problem].length
             self._name(PROBLEMS[options.problem].symbols)
 
@@ -117,7 +123,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
     def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
         """The symbols that a model reads at a length: question and answer, and a mark before each."""
         (length,) = extent
-        if self.options.problem == "scan":
+        if self.options.problem in DIVISIONS:
             return (COMMAND_WORDS + length + 2,)
         return (PROBLEMS[self.options.problem].size(length) + 2,)
 
@@ -140,8 +146,10 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
 
     def needed(self) -> tuple[Needed, ...]:
         """The files of SCAN."""
-        folder = self.options.data
-        return () if folder is None else (Needed(look="pebench.data.scan:scan_files", at={"folder": folder}),)
+        if self.options.data is None:
+            return ()
+        at = {"problem": self.options.problem, "folder": self.options.data}
+        return (Needed(look="pebench.data.scan:scan_files", at=at),)
 
     def prepare(self) -> dict[str, str]:
         """Reads SCAN; the other problems are drawn when they are needed.
@@ -151,15 +159,16 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         """
         if self.options.data is None:
             return {}
-        files = scan_files(self.options.data)
+        files = scan_files(self.options.problem, self.options.data)
         questions = {split: read_scan(part) for split, part in files.items()}
         self._name(sorted({symbol for part in questions.values() for q in part for symbol in (*q[0], *q[1])}))
         kept = [q for q in questions["train"] if len(q.answer) <= self.options.extent]
-        self._scan = {
-            "train": [q for q in kept if not is_held_out(q)],
-            "test": [q for q in kept if is_held_out(q)]
-            + [q for q in questions["test"] if len(q.answer) > self.options.extent],
-        }
+        if DIVISIONS[self.options.problem].by_length:
+            longer = [q for q in questions["test"] if len(q.answer) > self.options.extent]
+            held_out = [q for q in kept if is_held_out(q)]
+            self._scan = {"train": [q for q in kept if not is_held_out(q)], "test": held_out + longer}
+        else:
+            self._scan = {"train": kept, "test": questions["test"]}
         for length in self.options.lengths:
             if not self._tested(length):
                 raise UserError(f"SCAN has no command of the lengths that are tested up to {length}.")
@@ -172,7 +181,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Problems of random lengths up to the trained one."""
         draws = generator(seed, "batch", split, step)
-        if self.options.problem == "scan":
+        if self.options.problem in DIVISIONS:
             among = self._scan["train"]
             chosen = torch.randint(len(among), (size,), generator=draws).tolist()
             questions = [among[number] for number in chosen]
@@ -223,7 +232,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         """The problems of a length, the same for every encoding and every seed."""
         count = self.options.examples
         draws = generator(0, "evaluation", self.options.problem, length)
-        if self.options.problem != "scan":
+        if self.options.problem not in DIVISIONS:
             return [PROBLEMS[self.options.problem].draw(length, draws) for _ in range(count)]
         below = max((other for other in self.options.lengths if other < length), default=0)
         among = [q for q in self._scan["test"] if below < len(q.answer) <= length]
@@ -232,7 +241,9 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
 
     def _longest_answer(self) -> int:
         trained = self.options.extent
-        return trained if self.options.problem == "scan" else PROBLEMS[self.options.problem].answer(trained)
+        return (
+            trained if self.options.problem in DIVISIONS else PROBLEMS[self.options.problem].answer(trained)
+        )
 
     def _example(self, question: Question) -> Example:
         prompt = [self._ids[symbol] for symbol in (BEGIN, *question.question, ASK)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from pebench.data.answer_scores import contains, exact_match, f1
 from pebench.data.haystack import placed, tokenized
@@ -24,27 +23,25 @@ from pebench.data.questions import (
     load_questions,
 )
 from pebench.data.text import Corpus
-from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
-from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
+from pebench.data.tokenization import TokenizerChoice, load_tokenizer
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
 from pebench.models.answers import (
     Answered,
     Example,
     answer_batch,
-    answer_loss,
     answer_prompts,
-    answer_weight,
 )
 from pebench.models.decoder import Decoder
 from pebench.models.generation import NoNumber, Stop
 from pebench.models.host import DecoderOptions
 from pebench.plugin_ref import ExtrapolationRef
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
+from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task import Batch, Evaluation, Metric
 from pebench.task_record import EvaluationData
+from pebench.text_task import AnswerTask
 
 ANSWER = 32
 """Tokens that an answer may have, and that are written at the most; the end of the text comes on top."""
@@ -98,7 +95,7 @@ class QuestionAnsweringOptions(Frozen):
         return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8, 16))
 
 
-class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
+class QuestionAnswering(AnswerTask[QuestionAnsweringOptions]):
     """A causal decoder that reads paragraphs and a question, and writes the answer."""
 
     axes = 1
@@ -111,29 +108,10 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
 
     def __init__(self, options: QuestionAnsweringOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)
-        self._inherited: Tokenizer | None = None
-        self._tokenizer: Tokenizer | None = None
         self._sets: dict[str, QuestionSet] = {}
         self._passages: dict[str, list[list[int]]] = {}
         self._titles: dict[str, frozenset[str]] = {}
         self._fitting: dict[str, list[Question]] = {}
-
-    @property
-    def tokenizer(self) -> Tokenizer | None:
-        """That of passages and questions."""
-        return self._tokenizer
-
-    def geometry(self) -> Geometry:
-        """The decoder's, for the trained extent."""
-        return self.model.geometry(self.options.extent)
-
-    def extents(self) -> list[tuple[int, ...]]:
-        """The extents to evaluate at."""
-        return [(extent,) for extent in self.options.extents]
-
-    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
-        """Those of its options."""
-        return self.options.extrapolations or ()
 
     def evaluation_data(self) -> EvaluationData:
         """The data of its options."""
@@ -170,15 +148,6 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
         tokenizer = {"choice": values["tokenizer"]}
         return Needed(look="pebench.data.tokenization:check_tokenizer", at=tokenizer), questions
 
-    def inherit(self, folder: Path) -> None:
-        """Takes over the tokenizer, unless one is asked for.
-
-        Raises:
-            UserError: it cannot be read.
-        """
-        if self.options.tokenizer is None:
-            self._inherited = read_tokenizer(folder / TOKENIZER_FILE)
-
     def prepare(self) -> dict[str, str]:
         """Reads and tokenizes the questions, and leaves out those that do not fit into the smallest extent,
         so that every extent is measured on the same ones.
@@ -206,24 +175,6 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
             found[split] = own.fingerprint
         return found | noted(find_questions(self.options.data).left_out)
 
-    def keep(self, folder: Path) -> None:
-        """Writes the tokenizer."""
-        assert self._tokenizer is not None, "prepare() comes first"
-        write_tokenizer(folder / TOKENIZER_FILE, self._tokenizer)
-
-    def restore(self, folder: Path) -> dict[str, str]:
-        """Reads the tokenizer."""
-        # For data that is read later, too: a run that took it over from another does not name it.
-        self.inherit(folder)
-        self._tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
-        return {"tokenizer": self._tokenizer.fingerprint}
-
-    def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
-        """The decoder for the tokenizer's vocabulary."""
-        assert self._tokenizer is not None, "prepare() or restore() comes first"
-        size = self._tokenizer.vocabulary_size
-        return Decoder(self.geometry(), size, encoding, self.model, seed)
-
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Random questions with random distractors, the gold paragraph at a random depth."""
         draws = generator(seed, "batch", split, step)
@@ -233,19 +184,6 @@ class QuestionAnswering(Task[QuestionAnsweringOptions, DecoderOptions]):
             depth = float(torch.rand((), generator=draws))
             examples.append(self._example(among[number], "train", self.options.extent, depth, draws))
         return answer_batch(examples, self.options.extent, ANSWER + 1)
-
-    def weight(self, batch: Batch) -> float:
-        """Tokens of the answers, the end included."""
-        return answer_weight(batch)
-
-    def items(self, batch: Batch) -> int:
-        """Tokens read."""
-        return batch["tokens"].numel()
-
-    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
-        """Sum of the negative log-likelihoods of the answers in nats."""
-        assert isinstance(model, Decoder)
-        return answer_loss(model, batch, table)
 
     def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Answers written greedily through the cache, and the likelihood of the first right one."""

@@ -62,6 +62,10 @@ def test_answers_are_right(length: int) -> None:
         assert int("".join(drawn["addition"].answer)) == int(one) + int(other)
         one, _, other = "".join(drawn["addition-reversed"].question).partition("+")
         assert int("".join(drawn["addition-reversed"].answer)[::-1]) == int(one[::-1]) + int(other[::-1])
+        numbers = "".join(drawn["addition-operands"].question).split("+")
+        assert [len(number) for number in numbers] == [2] * length
+        total = int("".join(drawn["addition-operands"].answer)[::-1])
+        assert total == sum(int(number[::-1]) for number in numbers)
         *pairs, asked, key = drawn["associative-recall"].question
         assert asked == "?"
         assert drawn["associative-recall"].answer == (pairs[pairs.index(key) + 1],)
@@ -112,6 +116,7 @@ def test_the_encoding_is_asked_about_positions_and_not_about_lengths() -> None:
     [
         ({"problem": "scan"}, "needs 'data'"),
         ({"problem": "scan", "data": "nowhere"}, "no folder 'nowhere'"),
+        ({"problem": "scan-jump", "data": "nowhere"}, "no folder 'nowhere' to read SCAN's jump split from"),
         ({"problem": "copy", "data": "x"}, "takes no 'data'"),
         ({"evaluate": [4, 2]}, "must rise"),
         ({"problem": "associative-recall", "extent": 300}, "keys for 256 pairs, not for 1200"),
@@ -136,6 +141,23 @@ def test_scan_is_read_from_its_files(tmp_path: Path) -> None:
     (tmp_path / "tasks_test_length.txt").write_text("nonsense\n")
     with pytest.raises(UserError, match=r"line 1: 'IN: … OUT: …' is expected"):
         _task(problem="scan", data=str(tmp_path))
+
+
+def test_commands_of_the_jump_split_are_tested_whatever_their_lengths(tmp_path: Path) -> None:
+    for split, commands in {"train": ["jump"] * 3 + ["walk twice"], "test": ["jump twice", "jump"]}.items():
+        lines = [f"IN: {command} OUT: {' '.join(['I_A'] * len(command.split()))}\n" for command in commands]
+        (tmp_path / f"tasks_{split}_addprim_jump.txt").write_text("".join(lines))
+    task, model = _task(problem="scan-jump", data=str(tmp_path))
+    assert task.trained_extent() == (48,)
+    assert {" ".join(q.question) for q in task._tested(48)} == {"jump twice", "jump"}
+    assert len(task._scan["train"]) == 4
+    assert task.evaluate(model, Extrapolation((48,))).scores["exact-match"] >= 0
+
+
+def test_scans_published_jump_split(shared_data: Path) -> None:
+    task, _ = _task(problem="scan-jump", data=str(shared_data / "scan"), examples=8000)
+    assert len(task._scan["train"]) == 14670
+    assert len(task._tested(48)) == 7706
 
 
 def test_scans_published_length_split(shared_data: Path) -> None:

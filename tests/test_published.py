@@ -15,9 +15,11 @@ from pebench.encoding_config import encoding_config
 from pebench.leaderboard.published import read_figures
 from pebench.plugin_ref import PluginRef
 from pebench.registry import encodings
+from pebench.resolve import build_task, resolve
 from pebench.spec import RunSpec
 from pebench.store import MetricRecord, Result, RunFolder, Score, SweepRecord, write_sweep
 from pebench.sweeping.sweep import Sweep, load_sweep
+from pebench.task_record import TaskRecord
 
 TOP_1 = MetricRecord(unit="%", higher_is_better=True)
 
@@ -88,6 +90,48 @@ def test_figures_of_other_sizes_and_of_part_of_the_data_do_not(
         imagine(place / str(number) / "runs", sweep, change)
         leaderboard(place / str(number), capsys)
         assert not published(place / str(number) / "results" / sweep.name)
+
+
+def test_figures_of_flip_flops_stand_beside_runs_of_the_published_length(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = {"flip-flop": {"evaluate": [512, 1024]}}
+    metrics = ("accuracy", "accuracy-sparse", "accuracy-dense")
+    specs = [resolve(encoding, task) for encoding in ("rope", "path")]
+    for spec in specs:
+        extents = [(512,), (1024,)]
+        scores = [
+            Score(metric=metric, extent=extent, extrapolation="extend", value=90.0)
+            for metric in metrics
+            for extent in extents
+        ]
+        result = Result(
+            status="done",
+            extent_unit="tokens",
+            metrics=dict.fromkeys(metrics, TOP_1),
+            scores=tuple(scores),
+            cost=cost([(extent, "extend") for extent in extents], 1000.0),
+        )
+        built = build_task(spec)
+        record = TaskRecord(trained_extent=built.trained_extent(), evaluation_data=built.evaluation_data())
+        folder = begin(place / "runs", spec)
+        folder.write_provenance({**folder.provenance(), "task": record.model_dump(mode="json")})
+        folder.write_result(result)
+    names = tuple(spec.run_id for spec in specs)
+    write_sweep(place / "runs", SweepRecord(name="flips", source="", runs=names))
+    leaderboard(place, capsys)
+    rows = published(place / "results" / "flips")
+    found = {(row["encoding"], row["metric"], row["extent"]): float(row["published"]) for row in rows}
+    assert found == {
+        ("rope", "accuracy", "512"): 93.1,
+        ("rope", "accuracy-sparse", "512"): 59.7,
+        ("rope", "accuracy-dense", "512"): 99.99,
+        ("path", "accuracy", "512"): 100.0,
+        ("path", "accuracy-sparse", "512"): 99.9999,
+        ("path", "accuracy-dense", "512"): 100.0,
+    }
+    other = build_task(resolve("rope", {"flip-flop": {"sparse": 0.9}}))
+    assert other.evaluation_data() is None
 
 
 def test_the_figures_that_come_along_are_called_as_rows_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from pebench.resolve import build_task, resolve
 from pebench.tasks.retrieval import Retrieval
 
 MODEL = {"width": 16, "layers": 1, "heads": 2}
-VARIANTS = ("passkey", "needle", "multi-key", "multi-value", "multi-query")
+NUMBERS_OF_KEYS = ("passkey", "needle", "multi-key", "multi-value", "multi-query")
+VARIANTS = (*NUMBERS_OF_KEYS, "two-hop", "variable-tracking")
 
 
 def _task(**options: Any) -> tuple[Retrieval, Decoder]:
@@ -33,7 +35,7 @@ def _task(**options: Any) -> tuple[Retrieval, Decoder]:
     return task, model
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", NUMBERS_OF_KEYS)
 @pytest.mark.parametrize("depth", [0.0, 0.5, 1.0])
 def test_a_text_fills_the_extent_and_holds_every_number_that_is_asked_for_once(
     variant: str, depth: float
@@ -41,12 +43,12 @@ def test_a_text_fills_the_extent_and_holds_every_number_that_is_asked_for_once(
     task, _ = _task(variant=variant)
     assert task.tokenizer is not None
     for number in range(5):
-        example, numbers = task._example(800, depth, generator(0, number))
+        example, numbers = task.draw(800, depth, generator(0, number))
         text = task.tokenizer.decode(example.prompt)
-        assert len(example.prompt) + task._room - 1 == 800
+        assert len(example.prompt) + task.room - 1 == 800
         assert [text.count(n) for n in numbers] == [1] * len(numbers)
         assert task.tokenizer.decode(example.answer) == " " + ", ".join(numbers)
-        assert len(example.answer) <= task._room
+        assert len(example.answer) <= task.room
         assert example.length <= 800
         place = min(text.index(number) for number in numbers) / len(text)
         assert abs(place - depth) < 0.35
@@ -54,17 +56,68 @@ def test_a_text_fills_the_extent_and_holds_every_number_that_is_asked_for_once(
 
 def test_the_variants_hide_what_they_say() -> None:
     drawn = {variant: draw_needles(variant, 4, generator(0, variant)) for variant in VARIANTS}
-    counts = {name: (len(d.asked), len(d.others), len(d.numbers)) for name, d in drawn.items()}
+    counts = {name: (len(d.asked), len(d.others), len(d.answer)) for name, d in drawn.items()}
     assert counts == {
         "passkey": (1, 0, 1),
         "needle": (1, 0, 1),
         "multi-key": (1, 3, 1),
         "multi-value": (4, 0, 4),
         "multi-query": (4, 0, 4),
+        "two-hop": (2, 6, 1),
+        "variable-tracking": (4, 4, 4),
     }
     assert len({sentence.split()[3] for sentence in drawn["multi-value"].asked}) == 1
     assert len({sentence.split()[3] for sentence in drawn["multi-query"].asked}) == 4
     assert not any(letter.isdigit() for sentence in HAY for letter in sentence)
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "words"])
+def test_two_hops_lead_to_the_number_and_no_single_sentence_does(tokenizer: str) -> None:
+    task, _ = _task(variant="two-hop", needles=3, tokenizer=tokenizer)
+    assert task.tokenizer is not None
+    first = set()
+    for number in range(20):
+        example, (wanted,) = task.draw(600, 0.5, generator(0, number))
+        text = task.tokenizer.decode(example.prompt)
+        name = text.rpartition("for who wants ")[2].partition("?")[0]
+        key = text.partition(f"Whoever wants {name} takes ")[2].partition(".")[0]
+        assert text.partition(f"A number for {key} is ")[2].partition(".")[0] == wanted
+        assert f"A number for {name} is" not in text
+        assert text.count("Whoever wants") == text.count("A number for") == 3
+        first.add(text.index(f"takes {key}") < text.index(f"for {key} is"))
+    assert first == {True, False}
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "words"])
+def test_the_names_of_one_chain_stand_for_its_number(tokenizer: str) -> None:
+    task, _ = _task(variant="variable-tracking", needles=4, tokenizer=tokenizer)
+    assert task.tokenizer is not None
+    for number in range(20):
+        example, wanted = task.draw(600, 0.0, generator(0, number))
+        text = task.tokenizer.decode(example.prompt)
+        asked = text.rpartition("Which names stand for ")[2].partition("?")[0]
+        links = dict(re.findall(r"Let (\w+) be(?: as)? (\w+)\.", text))
+        assert len(links) == 8
+        for name in links:
+            value = name
+            while value in links:
+                value = links[value]
+            assert (value == asked) == (name in wanted)
+        assert task.right(example.answer, wanted) == 4
+
+
+def test_every_word_of_drawn_texts_is_a_token() -> None:
+    for variant in VARIANTS:
+        task, _ = _task(variant=variant, tokenizer="words", evaluate=[128])
+        assert task.tokenizer is not None
+        for number in range(10):
+            prompt = task.draw(128, 0.5, generator(0, number)).example.prompt
+            assert task.tokenizer.encode("stranger").tolist()[0] not in prompt
+
+
+def test_words_are_no_tokenizer_for_text_of_others() -> None:
+    with pytest.raises(UserError, match="'words' is for tasks that draw their texts"):
+        build_task(resolve("rope", {"language-modeling": {"tokenizer": "words"}})).check()
 
 
 def test_what_is_written_is_scored_number_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +134,7 @@ def test_what_is_written_is_scored_number_by_number(monkeypatch: pytest.MonkeyPa
             found.append([int(i) for i in tokenizer.encode(f" {numbers[0]}, {numbers[1]}, 1{numbers[2]}")])
         return found
 
-    monkeypatch.setattr("pebench.tasks.retrieval.generate", half)
+    monkeypatch.setattr("pebench.written_words.generate", half)
     scores = task.evaluate(model, Extrapolation((400,))).scores
     assert scores == {"accuracy": 50.0, "accuracy-depth-0": 50.0, "accuracy-depth-100": 50.0}
 
@@ -142,6 +195,7 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
         ({"depths": [3, 2]}, "depths must rise"),
         ({"tokenizer": "bpe-400"}, "no text here to train a BPE on"),
         ({"variant": "haystack"}, "option 'variant'"),
+        ({"variant": "variable-tracking", "needles": 13}, "take 26 names, and there are 24"),
     ],
 )
 def test_impossible_options_get_one_sentence(options: dict[str, Any], reason: str) -> None:
@@ -198,27 +252,27 @@ def _file(folder: Path, kind: str) -> Path:
     return folder / f"{kind}.json"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*NUMBERS_OF_KEYS, "two-hop"])
 @pytest.mark.parametrize("kind", ["bytes", "byte-level", "metaspace", "word-piece"])
 def test_a_perfect_reader_finds_everything_under_every_tokenizer(
     tokenizers: dict[str, Any], kind: str, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, model = _task(variant=variant, tokenizer=tokenizers[kind], extent=400, evaluate=[400], examples=4)
     answers: dict[tuple[int, ...], Sequence[int]] = {}
-    example = task._example
+    draw = task.draw
 
     def remembered(*given: Any) -> Any:
-        made, numbers = example(*given)
-        answers[tuple(made.prompt)] = made.answer
-        return made, numbers
+        made = draw(*given)
+        answers[tuple(made.example.prompt)] = made.example.answer
+        return made
 
     def perfect(
         model: Decoder, prompts: Sequence[Sequence[int]], reach: Extrapolation, limit: int, stop: Any
     ) -> Any:
         return [[t for t in answers[tuple(p)] if t not in stop.tokens][:limit] for p in prompts]
 
-    monkeypatch.setattr(task, "_example", remembered)
-    monkeypatch.setattr("pebench.tasks.retrieval.generate", perfect)
+    monkeypatch.setattr(task, "draw", remembered)
+    monkeypatch.setattr("pebench.written_words.generate", perfect)
     assert task.evaluate(model, Extrapolation((400,))).scores["accuracy"] == 100
     assert len({len(answer) for answer in answers.values()}) > 1 or kind == "bytes"
     for step in range(4):
@@ -236,14 +290,14 @@ def test_numbers_under_keys_of_their_own_count_in_the_order_of_the_question() ->
         drawn = draw_needles("multi-query", 3, generator(1, number))
         keys = drawn.question.removeprefix("Which numbers are there for ").partition("?")[0].split(", ")
         found = [next(s for s in drawn.asked if f" {key} " in s) for key in keys]
-        assert [sentence.split()[-1].rstrip(".") for sentence in found] == list(drawn.numbers)
+        assert [sentence.split()[-1].rstrip(".") for sentence in found] == list(drawn.answer)
         orders.add(tuple(drawn.asked.index(sentence) for sentence in found))
     assert len(orders) == 6
     task, _ = _task(variant="multi-query")
     assert task.tokenizer is not None
     right = ("12345", "23456", "34567")
     for written, count in ((" 12345, 23456, 34567", 3), (" 23456, 12345, 34567", 1), (" 12345", 1)):
-        assert task._right(task.tokenizer.encode(written).tolist(), right) == count
+        assert task.right(task.tokenizer.encode(written).tolist(), right) == count
 
 
 def test_a_model_without_numbers_has_no_accuracy() -> None:

@@ -4,6 +4,7 @@ are this project's own, so scores compare with each other and not with RULER's."
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -46,25 +47,28 @@ class Needles(NamedTuple):
         asked: sentences that the question asks for, in the order of the text.
         others: sentences that look like them.
         question: to stand last.
-        numbers: the right answers, in the order of the question.
+        answer: the words of the right answer, in the order of the question.
     """
 
     asked: tuple[str, ...]
     others: tuple[str, ...]
     question: str
-    numbers: tuple[str, ...]
+    answer: tuple[str, ...]
 
 
 def draw_needles(variant: str, count: int, draws: torch.Generator) -> Needles:
     """Sentences, question and numbers of a variant.
 
     Args:
-        variant: ``passkey``, ``needle``, ``multi-key``, ``multi-value`` or ``multi-query``.
+        variant: ``passkey``, ``needle``, ``multi-key``, ``multi-value``, ``multi-query``, ``two-hop`` or
+            ``variable-tracking``.
         count: needles of the variants with several.
         draws: where they come from.
     """
-    several = variant.startswith("multi-")
-    numbers = _numbers(count if several else 1, draws)
+    several = variant.startswith("multi-") or variant == "two-hop"
+    numbers = _numbers(2 if variant == "variable-tracking" else count if several else 1, draws)
+    if variant in ("two-hop", "variable-tracking"):
+        return _chained(variant, numbers, count, draws)
     order = torch.randperm(len(KEYS), generator=draws)[:count].tolist()
     keys = [KEYS[number] for number in order]
     match variant:
@@ -84,6 +88,28 @@ def draw_needles(variant: str, count: int, draws: torch.Generator) -> Needles:
             question = _question([keys[number] for number in order])
             return Needles(tuple(sentences), (), question, tuple(numbers[number] for number in order))
     raise ValueError(f"no variant is called '{variant}'")
+
+
+def _chained(variant: str, numbers: tuple[str, ...], count: int, draws: torch.Generator) -> Needles:
+    """Needles that say something of one another, so that no single one tells the answer."""
+    order = torch.randperm(len(KEYS), generator=draws)[: 2 * count].tolist()
+    one, other = [KEYS[number] for number in order[:count]], [KEYS[number] for number in order[count:]]
+    if variant == "variable-tracking":
+        asked, others = (_chain(*chain) for chain in ((one, numbers[0]), (other, numbers[1])))
+        return Needles(asked, others, f"Which names stand for {numbers[0]}? Names:", tuple(one))
+    pairs = [
+        (f"Whoever wants {name} takes {key}. ", _sentence(key, number))
+        for name, key, number in zip(one, other, numbers, strict=True)
+    ]
+    # In one order alone the first of the two would tell where to look for the second.
+    first = pairs[0] if float(torch.rand((), generator=draws)) < 0.5 else pairs[0][::-1]
+    question = f"Which number is there for who wants {one[0]}? Numbers:"
+    return Needles(first, tuple(s for pair in pairs[1:] for s in pair), question, numbers[:1])
+
+
+def _chain(names: list[str], number: str) -> tuple[str, ...]:
+    links = (f"Let {name} be as {before}. " for before, name in pairwise(names))
+    return (f"Let {names[0]} be {number}. ", *links)
 
 
 def _numbers(count: int, draws: torch.Generator) -> tuple[str, ...]:

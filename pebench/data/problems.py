@@ -95,6 +95,18 @@ def _addition(turned: bool) -> Callable[[int, torch.Generator], Question]:
     return draw
 
 
+def _addition_operands(length: int, draws: torch.Generator) -> Question:
+    """So many numbers of two digits, added; every number begins with its units."""
+    numbers = [_number(2, draws) for _ in range(length)]
+    total = str(sum(int("".join(number)) for number in numbers)).zfill(_digits_of_sum(length))
+    written = [symbol for number in numbers for symbol in ("+", *number[::-1])]
+    return Question(tuple(written[1:]), tuple(total[::-1]))
+
+
+def _digits_of_sum(length: int) -> int:
+    return len(str(99 * length))
+
+
 _KEYS = tuple(f"k{number}" for number in range(256))
 
 
@@ -113,6 +125,9 @@ PROBLEMS = {
     "sort": Problem(_LETTERS, "letters", _sort, lambda n: 2 * n, lambda n: n),
     "addition": Problem(_ADDED, "digits", _addition(False), lambda n: 3 * n + 2, lambda n: n + 1),
     "addition-reversed": Problem(_ADDED, "digits", _addition(True), lambda n: 3 * n + 2, lambda n: n + 1),
+    "addition-operands": Problem(
+        _ADDED, "numbers", _addition_operands, lambda n: 3 * n - 1 + _digits_of_sum(n), _digits_of_sum
+    ),
     "parity": Problem(("0", "1"), "bits", _parity, lambda n: n + 1, lambda n: 1),
     "modular-arithmetic": Problem(
         (*_DIGITS, "+", "-"), "digits", _modular_arithmetic, lambda n: 2 * n, lambda n: 1

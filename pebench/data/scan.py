@@ -4,6 +4,7 @@ https://arxiv.org/abs/1711.00350), from the files of its authors."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from pebench.data.cache import digest
 from pebench.data.files import TextFiles, files_of
@@ -14,22 +15,49 @@ COMMAND_WORDS = 9
 """Words of a command at the most."""
 
 
-def scan_files(folder: str) -> dict[str, TextFiles]:
-    """The files of the length split, ``tasks_train_length.txt`` and ``tasks_test_length.txt``, which may be
-    compressed.
+class Division(NamedTuple):
+    """A published division of SCAN's commands.
+
+    Attributes:
+        name: in words.
+        files: what its files are called, between ``tasks_train_`` or ``tasks_test_`` and ``.txt``.
+        trained: actions of the longest command in training.
+        lengths: usual bounds of the lengths that are tested.
+        by_length: whether it tests commands that are longer than those in training, rather than others.
+    """
+
+    name: str
+    files: str
+    trained: int
+    lengths: tuple[int, ...]
+    by_length: bool
+
+
+DIVISIONS = {
+    "scan": Division("length split", "length", 22, (22, 28, 36, 48), by_length=True),
+    "scan-jump": Division("jump split", "addprim_jump", 48, (48,), by_length=False),
+}
+"""By the name of the problem. In the jump split training has "jump" alone, and the test has it in every
+command."""
+
+
+def scan_files(problem: str, folder: str) -> dict[str, TextFiles]:
+    """The files of a division, which may be compressed, by ``train`` and ``test``.
 
     Raises:
         UserError: they are not there.
     """
-    path = Path(folder).expanduser()
+    division, path = DIVISIONS[problem], Path(folder).expanduser()
     if not path.is_dir():
-        raise UserError(f"there is no folder '{folder}' to read SCAN's length split from.")
+        raise UserError(f"there is no folder '{folder}' to read SCAN's {division.name} from.")
     found = {}
     for split in ("train", "test"):
-        wanted = f"tasks_{split}_length.txt"
+        wanted = f"tasks_{split}_{division.files}.txt"
         files = [file for file in files_of(path) if file.name.startswith(wanted)]
         if not files:
-            raise UserError(f"the folder '{folder}' has no file {wanted}, which SCAN's length split needs.")
+            raise UserError(
+                f"the folder '{folder}' has no file {wanted}, which SCAN's {division.name} needs."
+            )
         found[split] = TextFiles((files[0],))
     return found
 

@@ -29,16 +29,19 @@ Ids = NDArray[np.unsignedinteger[Any]]
 
 _BYTES = 256
 _FORMAT = 1
-_END_OF_TEXT = "<|endoftext|>"
-KNOWN_ENDS = (_END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]")
+END_OF_TEXT = "<|endoftext|>"
+"""The token between documents of a tokenizer that is made here."""
+
+KNOWN_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]")
 
 
 class TokenizerChoice(Frozen):
-    """Value of the option ``tokenizer``. Text alone is ``bytes``, ``bpe-8192`` (any size), ``gpt2``, or
-    the path of a ``tokenizer.json`` or of its folder.
+    """Value of the option ``tokenizer``. Text alone is ``bytes``, ``bpe-8192`` (any size), ``gpt2``,
+    ``words``, or the path of a ``tokenizer.json`` or of its folder.
 
     Attributes:
-        name: ``bytes``, or ``gpt2`` from the hub.
+        name: ``bytes``; ``gpt2`` from the hub; or ``words``, for tasks that draw their texts: a token for
+            each word, digit and mark that these can have.
         bpe: size of the vocabulary of a byte-level BPE, trained on the training split. A text that has no
             more pairs to merge gives a smaller one.
         gpt2: a folder that holds GPT-2's ``encoder.json`` and ``vocab.bpe``, or the same as ``vocab.json``
@@ -48,7 +51,7 @@ class TokenizerChoice(Frozen):
         end_of_text: the token between documents, for a `file` in which it has an unusual name.
     """
 
-    name: Literal["bytes", "gpt2"] | None = None
+    name: Literal["bytes", "gpt2", "words"] | None = None
     bpe: Annotated[int, Field(gt=_BYTES)] | None = None
     gpt2: str | None = None
     file: str | None = None
@@ -61,7 +64,7 @@ class TokenizerChoice(Frozen):
             return value
         if sized := re.fullmatch(r"bpe-(\d+)", value):
             return {"bpe": int(sized[1])}
-        if value not in ("bytes", "gpt2"):
+        if value not in ("bytes", "gpt2", "words"):
             path = existing(value)
             if path is not None and _is_gpt2(path):
                 return {"gpt2": value}
@@ -198,6 +201,16 @@ def check_tokenizer(choice: TokenizerChoice) -> None:
     """Reads the files of a tokenizer, if it is one of files.
 
     Raises:
+        UserError: they are not there or no tokenizer, or it fits drawn texts alone.
+    """
+    _refuse_words(choice)
+    find_tokenizer(choice)
+
+
+def find_tokenizer(choice: TokenizerChoice) -> None:
+    """Reads the files of a tokenizer, if it is one of files; that of words has none.
+
+    Raises:
         UserError: they are not there or no tokenizer.
     """
     if choice.gpt2 is not None or choice.file is not None:
@@ -210,6 +223,7 @@ def load_tokenizer(choice: TokenizerChoice, corpus: Corpus) -> Tokenizer:
     Raises:
         UserError: a file is missing or is no tokenizer, or the corpus cannot be read.
     """
+    _refuse_words(choice)
     if choice.bpe is not None:
         return _trained(choice.bpe, corpus)
     if choice.gpt2 is not None:
@@ -219,6 +233,14 @@ def load_tokenizer(choice: TokenizerChoice, corpus: Corpus) -> Tokenizer:
     return _gpt2_of_hub() if choice.name == "gpt2" else ByteTokenizer()
 
 
+def _refuse_words(choice: TokenizerChoice) -> None:
+    if choice.name == "words":
+        raise UserError(
+            "the tokenizer 'words' is for tasks that draw their texts and so know every word: use 'bytes' or "
+            "'bpe-8192'."
+        )
+
+
 def _trained(size: int, corpus: Corpus) -> Tokenizer:
     def train(folder: Path) -> dict[str, Any]:
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -226,7 +248,7 @@ def _trained(size: int, corpus: Corpus) -> Tokenizer:
         inner = _byte_level(Tokenizer(models.BPE()))
         trainer = trainers.BpeTrainer(
             vocab_size=size,
-            special_tokens=[_END_OF_TEXT],
+            special_tokens=[END_OF_TEXT],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
@@ -237,7 +259,7 @@ def _trained(size: int, corpus: Corpus) -> Tokenizer:
 
     text = corpus.fingerprint("train")
     key = digest([_FORMAT, size, text])
-    return _of_file(entry("tokenizers", key, train).folder / "tokenizer.json", _END_OF_TEXT)
+    return _of_file(entry("tokenizers", key, train).folder / "tokenizer.json", END_OF_TEXT)
 
 
 def _texts(corpus: Corpus) -> Iterator[str]:
@@ -255,7 +277,7 @@ def _gpt2_of_folder(folder: Path) -> Tokenizer:
         inner = _byte_level(Tokenizer(models.BPE.from_file(str(vocabulary), str(merges))))
     except Exception as error:  # the library raises bare exceptions
         raise UserError(f"'{folder}' does not hold GPT-2's tokenizer: {error}.") from error
-    return LibraryTokenizer(inner, _end_of_text(inner, vocabulary, _END_OF_TEXT), _fingerprint(*contents))
+    return LibraryTokenizer(inner, _end_of_text(inner, vocabulary, END_OF_TEXT), _fingerprint(*contents))
 
 
 def _gpt2_of_hub() -> Tokenizer:
@@ -268,7 +290,7 @@ def _gpt2_of_hub() -> Tokenizer:
             "tokenizer 'gpt2' cannot be had from the hub: without a network write 'gpt2: FOLDER', a folder "
             "that holds encoder.json and vocab.bpe."
         ) from error
-    return LibraryTokenizer(inner, _END_OF_TEXT, _fingerprint(inner.to_str().encode()))
+    return LibraryTokenizer(inner, END_OF_TEXT, _fingerprint(inner.to_str().encode()))
 
 
 def _of_file(path: Path, end_of_text: str | None) -> Tokenizer:

@@ -50,7 +50,7 @@ class Decoder(nn.Module):
         self.final_norm = norm(geometry.width, host.layout(geometry))
         self.head = None if host.tied else nn.Linear(geometry.width, vocabulary_size, bias=False)
         self.logit_softcap = host.logit_softcap
-        initialise(self, geometry.layers, seed)
+        initialise(self, geometry.layers, seed, host.deviation)
         self.encoding = encoding
 
     def forward(
@@ -111,17 +111,15 @@ class Decoder(nn.Module):
         return F.cross_entropy(self.logits(states).float(), targets, reduction="none")
 
 
-def initialise(module: nn.Module, layers: int, seed: int) -> None:
-    """GPT-2's initialisation: N(0, 0.02), output projections of residual branches narrower by √(2·layers),
-    biases zero, norms one. Each tensor draws from a generator named after it, so that no tensor depends on
-    another."""
+def initialise(module: nn.Module, layers: int, seed: int, deviation: float) -> None:
+    """GPT-2's initialisation: N(0, deviation), output projections of residual branches narrower by
+    √(2·layers), biases zero, norms one. Each tensor draws from a generator named after it, so that no tensor
+    depends on another."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.ndim < 2:
                 parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
                 continue
             residual = name.endswith(("output.weight", "contract.weight"))
-            deviation = 0.02 / math.sqrt(2 * layers) if residual else 0.02
-            parameter.copy_(
-                torch.randn(parameter.shape, generator=generator(seed, "weights", name)) * deviation
-            )
+            scale = deviation / math.sqrt(2 * layers) if residual else deviation
+            parameter.copy_(torch.randn(parameter.shape, generator=generator(seed, "weights", name)) * scale)

@@ -67,6 +67,8 @@ class Host(Frozen):
         attention_softcap: c of c·tanh(x/c) on the scaled logits q·k of attention, before the bias is added.
         logit_softcap: the same of the scores of the next token.
         tied: whether the embedding of the tokens scores the next one too.
+        deviation: of the weights at the start. GPT-2's is meant for a width of 768; in proportion to 1/√width
+            it is 0.07 at 64, which can be worth thousands of updates to so narrow a model.
     """
 
     block: Annotated[Literal["gpt2", "llama"], Added()] = "gpt2"
@@ -83,6 +85,7 @@ class Host(Frozen):
     attention_softcap: Annotated[Cap | None, Added()] = None
     logit_softcap: Annotated[Cap | None, Added()] = None
     tied: Annotated[bool, Added()] = True
+    deviation: Annotated[float, Field(gt=0), Added()] = 0.02
 
     def layout(self, geometry: Geometry) -> BlockLayout:
         """The blocks of a decoder of these sizes.

@@ -1,0 +1,63 @@
+"""Lists of words that stand in them more and less often, in the manner of RULER's common and frequent words
+(Hsieh et al. 2024, https://arxiv.org/abs/2404.06654). The words are made up."""
+
+from __future__ import annotations
+
+import torch
+
+LEXICON = tuple(
+    f"{first}{vowel}{last}{end}"
+    for first in ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r")
+    for vowel in ("a", "e", "i", "o", "u")
+    for last in ("l", "n", "r", "s", "t")
+    for end in ("a", "o")
+)
+"""Words of four letters, in alphabetical order but for their third letters."""
+
+DOTS = "..."
+"""In place of the most frequent word of all."""
+
+_RATIO = 10
+_POWER = 2.0
+
+
+def common_counts(size: int, asked: int) -> list[int]:
+    """How often words stand in a list of no more than so many: the common ones, which make a third of it, ten
+    times as often as the others, and at least twice.
+
+    Args:
+        size: of the list. asked: common words.
+
+    Returns:
+        By word, the common ones first; empty if the list is too short.
+    """
+    often = max(2, size // (3 * asked))
+    seldom = max(1, often // _RATIO)
+    others = min((size - asked * often) // seldom, len(LEXICON) - asked)
+    return [often] * asked + [seldom] * others if others > 0 else []
+
+
+def frequent_counts(size: int, asked: int) -> list[int]:
+    """How often words stand in a list of so many, the k-th as often as 1/k² says; the first are the dots.
+
+    Args:
+        size: of the list. asked: words behind the dots that must be told from the rest by their number.
+
+    Returns:
+        By word; empty if the list is too short.
+    """
+    ranks = torch.arange(1, len(LEXICON) + 1, dtype=torch.float64) ** -_POWER
+    counts = [count for count in (size * ranks / ranks.sum()).long().tolist() if count]
+    enough = len(counts) > asked + 1 and len(set(counts[: asked + 2])) == asked + 2
+    return counts if enough else []
+
+
+def draw_words(count: int, draws: torch.Generator) -> list[str]:
+    """So many different words."""
+    return [LEXICON[number] for number in torch.randperm(len(LEXICON), generator=draws)[:count].tolist()]
+
+
+def shuffled(words: list[str], counts: list[int], draws: torch.Generator) -> list[str]:
+    """Each word as often as its count says, in any order."""
+    repeated = [word for word, count in zip(words, counts, strict=True) for _ in range(count)]
+    return [repeated[place] for place in torch.randperm(len(repeated), generator=draws).tolist()]

@@ -1,0 +1,89 @@
+"""Bases of the tasks in which a decoder reads text: whose tokenizer is a run's, and whose answers follow a
+prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from pebench.data.tokenization import Tokenizer, TokenizerChoice
+from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
+from pebench.decoder_task import DecoderTask, Extents
+from pebench.models.answers import answer_loss, answer_weight
+from pebench.models.decoder import Decoder
+from pebench.models.host import DecoderOptions
+from pebench.position_encoding import PositionEncoding, Table
+from pebench.task import Batch
+
+TextOptions = TypeVar("TextOptions", bound=Extents)
+
+
+class TextTask(DecoderTask[TextOptions]):
+    """A decoder for the vocabulary of a tokenizer, which is kept with a run."""
+
+    def __init__(self, options: TextOptions, model: DecoderOptions) -> None:
+        super().__init__(options, model)
+        self._inherited: Tokenizer | None = None
+        self._tokenizer: Tokenizer | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """That of the texts."""
+        return self._tokenizer
+
+    def keep(self, folder: Path) -> None:
+        """Writes the tokenizer."""
+        assert self._tokenizer is not None, "prepare() comes first"
+        write_tokenizer(folder / TOKENIZER_FILE, self._tokenizer)
+
+    def restore(self, folder: Path) -> dict[str, str]:
+        """Reads the tokenizer."""
+        # For data that is read later, too: a run that took it over from another does not name it.
+        self.inherit(folder)
+        tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
+        self.set_tokenizer(tokenizer)
+        return {"tokenizer": tokenizer.fingerprint}
+
+    def set_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Takes a tokenizer for all texts to come."""
+        self._tokenizer = tokenizer
+
+    def build(self, encoding: PositionEncoding, seed: int) -> Decoder:
+        """The decoder for the tokenizer's vocabulary."""
+        assert self._tokenizer is not None, "prepare() or restore() comes first"
+        size = self._tokenizer.vocabulary_size
+        return Decoder(self.geometry(), size, encoding, self.model, seed)
+
+
+class AnswersOptions(Extents, Protocol):
+    """Options of a task whose tokenizer is by default that of the run it starts from."""
+
+    @property
+    def tokenizer(self) -> TokenizerChoice | None: ...
+
+
+AnswerOptions = TypeVar("AnswerOptions", bound=AnswersOptions)
+
+
+class AnswerTask(TextTask[AnswerOptions]):
+    """A decoder that is trained on answers alone; its batches are those of `answer_batch`."""
+
+    def inherit(self, folder: Path) -> None:
+        """Takes over the tokenizer, unless one is asked for.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if self.options.tokenizer is None:
+            self._inherited = read_tokenizer(folder / TOKENIZER_FILE)
+
+    def weight(self, batch: Batch) -> float:
+        """Tokens of the answers, the end included."""
+        return answer_weight(batch)
+
+    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
+        """Sum of the negative log-likelihoods of the answers in nats."""
+        assert isinstance(model, Decoder)
+        return answer_loss(model, batch, table)

@@ -1,0 +1,121 @@
+"""Word frequency: a long list of words, of which those are asked for that stand in it most often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from pebench.data.haystack import tokenized
+from pebench.data.tokenization import Tokenizer, TokenizerChoice
+from pebench.data.word_lists import DOTS, LEXICON, common_counts, draw_words, frequent_counts, shuffled
+from pebench.errors import UserError
+from pebench.models.host import DecoderOptions
+from pebench.plugin_ref import ExtrapolationRef
+from pebench.spec import Frozen, Once
+from pebench.written_words import Asked, WrittenWords
+
+QUESTIONS = {
+    "common": ("Words:", ". Which are the most common words? Answer:"),
+    "frequent": ("Coded text:", ". Without the dots, which words are most frequent? Answer:"),
+}
+"""Beginning and end of a text."""
+
+Size = Annotated[int, Field(ge=2)]
+
+
+class WordFrequencyOptions(Frozen):
+    """Options of the task.
+
+    Attributes:
+        variant: ``common``: some words stand in the list ten times as often as all others. ``frequent``: the
+            number of words falls with the square of their rank, and the first one is noise.
+        asked: words that are asked for.
+        tokenizer: `words`, `bytes`, GPT-2's, or a file; see `pebench.data.tokenization`. By default that of
+            the run it starts from, or bytes.
+        extent: tokens of a training text, question and answer included.
+        evaluate: extents to evaluate at; by default 1, 2, 4, 8 and 16 times the trained one.
+        examples: texts for each extent.
+        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
+            the one that the encoding prefers.
+    """
+
+    variant: Literal["common", "frequent"] = "common"
+    asked: Annotated[int, Field(ge=1, le=20)] = 3
+    tokenizer: TokenizerChoice | None = None
+    extent: Size = 512
+    evaluate: Annotated[tuple[Size, ...], Once] = ()
+    examples: Annotated[int, Field(ge=1)] = 100
+    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+
+    @model_validator(mode="after")
+    def _no_bpe(self) -> WordFrequencyOptions:
+        if self.tokenizer is not None and self.tokenizer.bpe is not None:
+            raise ValueError(
+                "there is no text here to train a BPE on; use 'bytes', 'words', 'gpt2' or a file"
+            )
+        return self
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The extents to evaluate at."""
+        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8, 16))
+
+
+class WordFrequency(WrittenWords[WordFrequencyOptions]):
+    """A causal decoder that reads a list and writes its most frequent words: the common ones in the order of
+    the lexicon, the frequent ones beginning with the most frequent.
+
+    Source of the form: Hsieh et al. 2024, https://arxiv.org/abs/2404.06654, where the list of common words is
+    numbered and ten are asked for.
+    """
+
+    axes = 1
+    causal = True
+    item = "tokens"
+    vocabulary = "tokenizer"
+    Options = WordFrequencyOptions
+    Model = DecoderOptions
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """Every word."""
+        return LEXICON
+
+    @property
+    def several(self) -> int:
+        """Words that are asked for."""
+        return self.options.asked
+
+    def sentences(self) -> Iterable[str]:
+        """Beginning and end of the text, and what stands between words."""
+        return (*QUESTIONS[self.options.variant], f" {DOTS}", ",")
+
+    def set_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Takes a tokenizer, and measures the words with it."""
+        super().set_tokenizer(tokenizer)
+        self._widest = max(self._longest, len(tokenizer.encode(f" {DOTS}")))
+
+    def draw(self, extent: int, depth: float, draws: torch.Generator) -> Asked:
+        """A list that fills the extent as far as it surely can, with the question at its end."""
+        assert self._tokenizer is not None
+        begin, end = tokenized(self._tokenizer, QUESTIONS[self.options.variant])
+        size = self.left(extent, begin, end, what="a question and its answer") // self._widest
+        asked = self.options.asked
+        if self.options.variant == "common":
+            counts = common_counts(size, asked)
+            words = draw_words(len(counts), draws)
+            wanted = sorted(words[:asked], key=LEXICON.index)
+        else:
+            counts = frequent_counts(size, asked)
+            words = [DOTS, *draw_words(len(counts) - 1, draws)] if counts else []
+            wanted = words[1 : asked + 1]
+        if not counts:
+            raise UserError(
+                f"{size} words, which is what {extent} tokens have room for, do not tell {asked} from the "
+                "rest by their number."
+            )
+        text = tokenized(self._tokenizer, [f" {word}" for word in shuffled(words, counts, draws)])
+        return self.prompted([*begin, *(i for word in text for i in word)], end, tuple(wanted))

@@ -1,0 +1,80 @@
+"""Word frequency: lists hold what is asked for more often than the rest, at every extent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from pebench.data.word_lists import LEXICON
+from pebench.encoding_config import build_encoding
+from pebench.errors import UserError
+from pebench.models.decoder import Decoder
+from pebench.position_encoding import Extrapolation
+from pebench.randomness import generator
+from pebench.resolve import build_task, resolve
+from pebench.tasks.word_frequency import WordFrequency
+
+VARIANTS = ("common", "frequent")
+
+
+def _task(**options: Any) -> WordFrequency:
+    chosen = {"extent": 256, "evaluate": [256], "examples": 3, "tokenizer": "words", **options}
+    model = {"width": 16, "layers": 1, "heads": 2}
+    task = build_task(resolve("rope", {"word-frequency": chosen}, model=model))
+    task.prepare()
+    assert isinstance(task, WordFrequency)
+    return task
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("tokenizer", "extent"), [("words", 256), ("words", 16384), ("bytes", 1024)])
+def test_what_is_asked_for_stands_most_often(variant: str, tokenizer: str, extent: int) -> None:
+    task = _task(variant=variant, tokenizer=tokenizer, extent=extent, evaluate=[extent])
+    assert task.tokenizer is not None
+    for number in range(3):
+        example, wanted = task.draw(extent, 0.0, generator(0, number))
+        assert (0.9 if tokenizer == "words" else 0.6) * extent < example.length <= extent
+        text = task.tokenizer.decode(example.prompt).partition(": ")[2].rpartition(". W")[0]
+        ranks = Counter(word for word in text.split() if word != "...").most_common()
+        assert {word for word, _ in ranks[:3]} == set(wanted)
+        assert ranks[2][1] > ranks[3][1]
+        assert task.right(example.answer, wanted) == 3
+        if variant == "frequent":
+            assert [word for word, _ in ranks[:3]] == list(wanted)
+
+
+def test_the_lexicon_has_no_word_twice() -> None:
+    assert len(set(LEXICON)) == len(LEXICON) == 500
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_evaluation_gives_what_was_announced(variant: str) -> None:
+    task = _task(variant=variant)
+    model = task.build(build_encoding("rope", {}, task.geometry()), 0).eval()
+    assert isinstance(model, Decoder)
+    scores = dict(task.evaluate(model, Extrapolation((256,))).scores)
+    scores |= task.conclude({Extrapolation((256,)): scores})[Extrapolation((256,))]
+    assert set(scores) == {metric.name for metric in task.metrics()} == {"accuracy", "effective-length"}
+
+
+def test_batches_are_a_function_of_seed_and_step() -> None:
+    task = _task()
+    one, again, other = (task.batch(1, "train", step, 3) for step in (4, 4, 5))
+    assert torch.equal(one["tokens"], again["tokens"])
+    assert not torch.equal(one["tokens"], other["tokens"])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"variant": "frequent", "evaluate": [40]}, "do not tell 3 from the rest by their number"),
+        ({"evaluate": [16]}, "a question and its answer need"),
+        ({"tokenizer": "bpe-400"}, "no text here to train a BPE on"),
+    ],
+)
+def test_impossible_options_get_one_sentence(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        _task(**options)
