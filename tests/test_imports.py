@@ -22,7 +22,7 @@ LAYERS = [
     {"exchange", "extending", "leaderboard", "submission", "tracking"},
     {"sweeping"},
     {"conformance", "portrait", "running"},
-    {"models", "pretrained", "resolve", "sequence_task"},
+    {"models", "pretrained", "resolve"} | {"decoder_task", "sequence_task", "text_task", "written_words"},
     {"choices", "flat_spec", "scores", "task"},
     {"data", "encoding_config", "examples", "memo", "store", "task_record"},
     {"attention", "formulas", "packages", "plugin_files", "spec"},
