@@ -68,7 +68,7 @@ class LengthGeneralizationOptions(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _published_split(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("problem") in DIVISIONS:
+        if isinstance(value, dict) and value.get("problem") in tuple(DIVISIONS):
             return {"extent": DIVISIONS[value["problem"]].trained, **value}
         return value
 
