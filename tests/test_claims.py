@@ -14,6 +14,7 @@ import pytest
 from run_folders import Scores, begin, finish, record_sweep, specification
 from scipy import stats
 
+from pebench.choices import submitted_sweeps
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
@@ -26,6 +27,7 @@ from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.sources import from_runs
 from pebench.leaderboard.written import from_results
 from pebench.resolve import build_task
+from pebench.store import write_sweep
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -151,6 +153,24 @@ def test_one_seed_shows_nothing_and_says_so(tmp_path: Path) -> None:
     (one,) = answered(tmp_path, "- {claim: a, better: alibi, than: rope, at: 512}\n")
     assert one.outcome == "not shown"
     assert one.needed == "2 seeds at the least: one says nothing about chance"
+
+
+@pytest.mark.parametrize(
+    "claim", ["better: rope, than: t5, at: beyond", 'flat: "t5, extend", from: 128, to: 512, within: 1']
+)
+def test_a_row_that_has_no_score_yet_stops_no_other_claim(tmp_path: Path, claim: str) -> None:
+    (tmp_path / "runs").mkdir()
+    made(tmp_path / "runs")
+    (record,) = submitted_sweeps(tmp_path / "runs")
+    late = specification("t5", 0)
+    begin(tmp_path / "runs", late)
+    write_sweep(tmp_path / "runs", record.model_copy(update={"runs": (*record.runs, late.run_id)}))
+    early, other = answered(
+        tmp_path, f"- {{claim: a, {claim}}}\n- {{claim: b, better: alibi, than: rope, at: 512}}\n"
+    )
+    assert (early.outcome, other.outcome) == ("not shown", "shown")
+    assert early.needed in ("a score of t5, which has none yet", "a score of t5, extend, which has none yet")
+    assert other.p_holm == other.p, "what cannot be tested corrects nothing"
 
 
 def test_text_is_a_part_of_the_uncertainty_where_it_is_known(place_of_runs: Path) -> None:

@@ -314,8 +314,58 @@ def test_workers_on_this_machine_wait_for_the_choice(place: Path) -> None:
     assert first <= {"waiting"}
     again = subprocess.run([*command], check=True, capture_output=True, text=True)
     assert "0 of 10 cells to start" in again.stdout, "what is under way is left alone"
-    until(lambda: {cell.state for cell in runs_of(place)} == {"done"})
+    assert main(["status", "tiny", "--watch", "--summary"]) == 0
+    assert {cell.state for cell in runs_of(place)} == {"done"}, "whoever watches leaves when all has ended"
     assert len(list(runs.glob("*/result.json"))) == 10
+
+
+def test_whoever_watches_sees_the_slots_become_runs(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = place / "runs"
+    sweep = tuned(place, encodings=["rope"])
+    (begun,) = submit(sweep, runs, "inline").submissions
+    (choice,) = sweep.choices
+
+    def wait(seconds: float) -> None:
+        # All modules share one `sleep`, and threads of other tests may be in it.
+        if seconds == 5 and not read_chosen(runs, choice.key):
+            for number, run_id in enumerate(choice.trials):
+                finish(runs, run_id, float(number))
+            assert choose(runs, choice) is not None
+        elif seconds == 5:
+            end(runs, begun)
+
+    monkeypatch.setattr("pebench.commands.status.time.sleep", wait)
+    assert main(["status", "tiny", "--watch"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told == ["5 cells: 3 queued, 2 waiting", "5 cells: 3 done, 2 queued", "5 cells: 3 done, 2 missing"]
+
+
+def test_a_choice_that_is_made_between_two_looks_hides_no_cell(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pebench.submission import submissions
+
+    sweep, runs = prepared(place, [[2.0], [1.0], [3.0]])
+    usual = submissions.jobs
+
+    def jobs(*arguments: Any) -> Any:
+        choose(runs, sweep.choices[0])
+        return usual(*arguments)
+
+    monkeypatch.setattr(submissions, "jobs", jobs)
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["tiny  5 cells: 3 done, 2 missing"]
+
+
+def test_a_claim_about_what_is_not_chosen_is_not_shown(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(place, [[2.0], [1.0], [3.0]], encodings=["none", "rope"])
+    (place / "claims.yaml").write_text("- {claim: a, better: rope, than: none, at: beyond}\n")
+    assert main(["claims", "tiny", "--claims", "claims.yaml"]) == 0
+    assert "a score of rope, which has none yet" in " ".join(capsys.readouterr().out.split())
 
 
 def test_options_that_a_start_has_too_are_chosen_with_it(place: Path) -> None:

@@ -43,8 +43,10 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     """
     if as_json and (brief or watch):
         raise click.UsageError("--json prints every cell, once: leave --summary and --watch out.")
+    from pebench.choices import submitted_sweeps
     from pebench.submission.status import statuses
 
+    records = [] if sweeps or watch else submitted_sweeps(runs)
     wanted = _wanted(runs, sweeps)
     if watch:
         return _watch(runs, wanted, brief, sweeps)
@@ -54,7 +56,7 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     elif sweeps:
         _print(cells, brief)
     else:
-        _overview(runs, cells, brief)
+        _overview(runs, records, cells, brief)
     return 1 if any(cell.state == "unreadable" for cell in cells) else 0
 
 
@@ -68,13 +70,24 @@ def _wanted(runs: Path, sweeps: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*(run for record in submitted_sweeps(runs) for run in record.runs), *folders]))
 
 
-def _overview(runs: Path, cells: Sequence[Any], brief: bool) -> None:
-    """A line a sweep, and one for the runs of none."""
-    from pebench.choices import submitted_sweeps
+def _overview(runs: Path, records: Sequence[Any], cells: Sequence[Any], brief: bool) -> None:
+    """A line a sweep, and one for the runs of none.
+
+    Args:
+        runs: the folder of the runs.
+        records: of the sweeps, as they were before the cells were looked at.
+        cells: of all sweeps and of none.
+        brief: whether to tell why cells failed.
+    """
+    from pebench.choices import with_choices
     from pebench.submission.status import summary
 
     by_id = {cell.run: cell for cell in cells}
-    sweeps = {record.name: [by_id[run] for run in record.runs] for record in submitted_sweeps(runs)}
+    sweeps: dict[str, list[Any]] = {}
+    for record in records:
+        # A choice that was made between the two looks has put a run in the place of a slot.
+        found = (by_id.get(cell) or by_id[with_choices(runs, [cell])[0]] for cell in record.runs)
+        sweeps[record.name] = list({cell.run: cell for cell in found}.values())
     of_sweeps = {cell.run for group in sweeps.values() for cell in group}
     if alone := [cell for cell in cells if cell.run not in of_sweeps]:
         sweeps["(no sweep)"] = alone

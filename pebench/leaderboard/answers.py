@@ -1,9 +1,8 @@
 """Answers to the claims about a sweep: shown, refuted, or not shown and what would be needed.
 
 A claim is a statement about differences: each is above a bound, or each is within a margin. Both directions
-    are
-tested: that all of it holds (the largest p of its parts, as an intersection-union test) and that a part of it
-fails (the smallest p, times their number). Twice the smaller of the two is the p of the claim, and Holm's
+are tested: that all of it holds (the largest p of its parts, as an intersection-union test) and that a part of
+it fails (the smallest p, times their number). Twice the smaller of the two is the p of the claim, and Holm's
 correction is over all claims of the file.
 """
 
@@ -169,6 +168,8 @@ def answer(collection: Collection, claims: Sequence[Claim]) -> list[Answer]:
     for number, claim in enumerate(claims, 1):
         try:
             parts = tuple(_parts(collection, claim))
+        except _Unmeasured as error:
+            parts = (Part(str(error), "", None, 0.0, False, f"a score of {error}, which has none yet"),)
         except UserError as error:
             raise UserError(f"claim {number}, '{claim.claim}': {error}") from error
         one = Answer(claim, parts, math.nan)
@@ -178,6 +179,10 @@ def answer(collection: Collection, claims: Sequence[Claim]) -> list[Answer]:
     tested = sum(not math.isnan(one.p) for one in found)
     corrected = holm([one.p for one in found])
     return [replace(one, p_holm=float(p), tested=tested) for one, p in zip(found, corrected, strict=True)]
+
+
+class _Unmeasured(Exception):
+    """A row, which the message names, of which no run has a score."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +290,7 @@ def _worded(first: _Place, second: _Place) -> str:
 
 
 def _place(collection: Collection, claim: Claim, row: ClaimedRow, extent: Extent) -> _Place:
-    group, method = _row(collection, claim, row)
+    group, method = _measured(collection, claim, row)
     metric = _metric(collection, group, row.metric or claim.metric, row.protocol or claim.protocol)
     if row.at is not None:
         (extent,) = _extents(collection, claim, (row.at,), row)
@@ -297,6 +302,10 @@ def _row(collection: Collection, claim: Claim, row: ClaimedRow) -> tuple[Group, 
     if claim.task is not None:
         groups = [group for group in groups if claim.task in (group.task, " ".join(group.table))]
     if not groups:
+        encoding = row.row.rpartition(", ")[0]
+        begun, _ = named_rows(collection, encoding)
+        if collection.unchosen & {row.row, encoding} or (begun and not _has_score(collection, begun)):
+            raise _Unmeasured(row.row)
         labels = {group.label for group in collection.groups.values()}
         tables = {group.task for group in collection.groups.values()}
         if claim.task is not None and claim.task not in tables:
@@ -308,6 +317,22 @@ def _row(collection: Collection, claim: Claim, row: ClaimedRow) -> tuple[Group, 
         which = f"'task' one of {join_and(tables)}" if len(tables) > 1 else f"one of {join_and(labels)}"
         raise UserError(f"'{row.row}' is several rows: name with {which}.")
     return groups[0], method
+
+
+def _measured(collection: Collection, claim: Claim, row: ClaimedRow) -> tuple[Group, str | None]:
+    """As `_row`.
+
+    Raises:
+        _Unmeasured: no run of it has a score yet.
+    """
+    group, method = _row(collection, claim, row)
+    if not _has_score(collection, [group]):
+        raise _Unmeasured(row.row)
+    return group, method
+
+
+def _has_score(collection: Collection, groups: Sequence[Group]) -> bool:
+    return any(run.scores for group in groups for run in collection.by_group[group.key])
 
 
 def _others(collection: Collection, claim: Claim, row: ClaimedRow) -> list[ClaimedRow]:
@@ -339,7 +364,7 @@ def _extents(
     collection: Collection, claim: Claim, wanted: Sequence[ExtentName], row: ClaimedRow
 ) -> list[Extent]:
     """The extents that are meant, in order, of those that a row was measured at."""
-    group, _ = _row(collection, claim, row)
+    group, _ = _measured(collection, claim, row)
     measured = {extent for run in collection.by_group[group.key] for _, extent, _ in run.scores}
     known = sorted(measured, key=lambda extent: (positions(extent), extent))
     trained = group.trained

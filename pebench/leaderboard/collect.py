@@ -32,6 +32,7 @@ class Collection:
         warnings: sentences about what makes the numbers incomparable.
         unreadable: ids of damaged runs, and keys of damaged choices, that are left out.
         tuned: the choice behind each group whose settings were tuned, by key.
+        unchosen: labels and names of the encodings that have no group yet, for their settings are not chosen.
     """
 
     sweep: SweepRecord
@@ -43,6 +44,7 @@ class Collection:
     warnings: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
     tuned: Mapping[str, TunedRow] = field(default_factory=dict)
+    unchosen: frozenset[str] = frozenset()
 
     @property
     def headlines(self) -> dict[str, str]:
@@ -75,6 +77,8 @@ def collect(
         tunings: the choices of its settings.
     """
     runs = sorted(runs, key=lambda run: (run.group, run.spec.seed, run.run_id))
+    tunings = list(tunings)
+    waiting = [tuning.choice for tuning in tunings if tuning.chosen is None]
     tuned = by_group(tunings, runs)
     groups, columns = group(runs, tuned)
     order = {key: number for number, key in enumerate(groups)}
@@ -93,6 +97,9 @@ def collect(
         warnings=(*warnings, *_different_data(runs, groups)),
         unreadable=tuple(unreadable),
         tuned=tuned,
+        unchosen=frozenset(
+            name for one in waiting for name in (one.encoding, one.candidates[0].cells[0].encoding.name)
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pebench.choices import Choice, NoChoice, choice_of, decide, is_slot, read_choice
+from pebench.choices import Choice, NoChoice, choice_of, decide, is_slot, read_choice, with_choices
 from pebench.spec import Frozen
 from pebench.store import Failure, RunFolder, Unreadable, Worker
 from pebench.submission import submissions
@@ -84,14 +84,18 @@ ORDER: tuple[State, ...] = (
 def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
     """Where each of these cells stands, in the order given.
 
-    A cell with a damaged file is unreadable, and hides no other.
+    A slot whose choice is made is the run that was chosen. A cell with a damaged file is unreadable, and
+    hides no other.
     """
-    ids = list(run_ids)
+    ids = with_choices(runs, run_ids)
     slots = waiting_cells(runs, [cell for cell in ids if is_slot(cell)])
     known = {run_id: RunFolder(runs / run_id) for run_id in ids if run_id not in slots}
     open_cells = [run_id for run_id, folder in known.items() if not (folder.path / "result.json").exists()]
     jobs = submissions.jobs(runs, open_cells)
     found = {run_id: _readable(folder, jobs.get(run_id), runs) for run_id, folder in known.items()}
+    if with_choices(runs, ids) != ids:
+        # A choice was made meanwhile, and no job is known by its slots any more.
+        return statuses(runs, ids)
     return [slots[cell] if cell in slots else found[cell] for cell in ids]
 
 
