@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,17 @@ def test_what_transformers_does_not_have_is_one_sentence(name: str, tmp_path: Pa
     with pytest.raises(UserError, match=sentence):
         write_transformers_folder(run, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
+
+
+def test_older_versions_of_transformers_find_the_base_where_they_look_for_it(tmp_path: Path) -> None:
+    way = {"llama3": {"factor": 2.0}}
+    folder = tmp_path / "llama"
+    write_transformers_folder(finished(tmp_path / "runs", {"rope": {"base": 50.0}}, LLAMA, way), folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 50.0
+    assert config["rope_scaling"]["rope_type"] == "llama3"
+    assert config["rope_scaling"]["factor"] == 2.0
+    parallel = finished(tmp_path / "runs", {"rope": {"rotated": 0.5, "base": 50.0}}, {"parallel": True}, None)
+    write_transformers_folder(parallel, tmp_path / "neox")
+    config = json.loads((tmp_path / "neox" / "config.json").read_bytes())
+    assert [config[key] for key in ("rotary_emb_base", "rotary_pct", "rope_scaling")] == [50.0, 0.5, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,23 @@ def write_transformers_folder(run: RunFolder, folder: Path) -> str:
     atomic.write_bytes(folder / WEIGHTS, save(weights, {"format": "pt"}))
     written.config.dtype = "float32"
     written.config.save_pretrained(folder)
+    config = json.loads((folder / CONFIG).read_bytes())
+    atomic.write_json(folder / CONFIG, config | _for_version_4(config))
     return written.architecture.name
+
+
+def _for_version_4(config: Mapping[str, Any]) -> dict[str, Any]:
+    """RoPE's settings by the keys that transformers had before its version 5. That reads no `rope_parameters`,
+    and would take the base for 10,000 without a word; versions from 5 on read both alike."""
+    rope = config.get("rope_parameters")
+    if rope is None:
+        return {}
+    names = {"rope_theta": "rope_theta", "partial_rotary_factor": "partial_rotary_factor"}
+    if config["model_type"] == "gpt_neox":
+        names = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+    scaling = {key: value for key, value in rope.items() if key not in names}
+    known = {theirs: rope[key] for key, theirs in names.items() if key in rope}
+    return known | {"rope_scaling": None if scaling["rope_type"] == "default" else scaling}
 
 
 def _save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
