@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
+from waiting import until
 
 from pebench.errors import UserError
 from pebench.plugin_files import plugin_files
@@ -211,18 +212,19 @@ def test_a_worker_that_was_superseded_stops(place: Path) -> None:
 
 def test_signs_of_life_go_on_through_a_long_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_EVERY", 0.02)
-    folder, beats = _run(place), []
+    folder, beats = _run(place), set[float]()
+
+    def another_beat() -> bool:
+        worker = folder.worker()
+        assert worker is not None
+        beats.add(worker.beat)
+        return len(beats) >= 3
 
     def slow() -> bool:
-        for _ in range(4):
-            worker = folder.worker()
-            assert worker is not None
-            beats.append(worker.beat)
-            time.sleep(0.05)
+        until(another_beat)
         return True
 
     assert execute(folder, EXECUTION, stop=slow) is None
-    assert len(set(beats)) >= 3
     worker = folder.worker()
     assert worker is not None
     assert worker.over
