@@ -32,6 +32,7 @@ from pebench.store import RunFolder
 
 EXECUTION = Execution(device="cpu", threads=1, log_every=1, checkpoint_every=0)
 MODEL = {"width": 32, "layers": 2, "heads": 2}
+SMALL_SEQPE = {"positions": 200, "dropout": 0.1, "pivots": 16, "draws": 16}
 
 PEER_IS_GONE = (
     r"another rank is gone: (Read error (?P<one>\[\S+\]:\d+): Connection reset by peer"
@@ -84,7 +85,7 @@ ANSWERS = {"length-generalization": {"problem": "reverse", "extent": 8, "evaluat
         ("rope", None, {}),
         ("t5", ANSWERS, {"batch": 8}),
         ("fox", None, {"accumulate": 2, "positions": "randomized", "range": 64}),
-        ({"seqpe": {"positions": 200, "dropout": 0.1, "shifted": 0.5}}, None, {"clip": 0.1}),
+        ({"seqpe": SMALL_SEQPE | {"shifted": 0.5}}, None, {"clip": 0.1}),
     ],
     ids=["plain", "masked", "accumulated", "auxiliary"],
 )
@@ -119,7 +120,7 @@ def test_bfloat16_on_two_ranks_stays_near_one(place: Path, pool: RankPool) -> No
 
 
 def test_the_same_number_of_ranks_gives_the_same_bits_stopped_or_not(place: Path, pool: RankPool) -> None:
-    encoding = {"seqpe": {"positions": 200, "dropout": 0.1}}
+    encoding = {"seqpe": SMALL_SEQPE}
     whole, stopped = (_run(place, name, encoding) for name in ("whole", "stopped"))
     pool.execute(whole, EXECUTION, 2)
     # The last rank alone is told; both stop after the same step, in training and between evaluations.
