@@ -1,9 +1,7 @@
-"""Processes that carry runs out together, started once for many runs: most of the time of a rank goes into
-importing PyTorch."""
+"""Processes that carry runs out together, started once for many runs."""
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from warm_processes import context
 
 from pebench.running.execution import Execution
 from pebench.running.ranks import JoinedRanks
@@ -25,8 +24,7 @@ class RankPool:
     """As many processes as a run may have ranks."""
 
     def __init__(self, size: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._processes = [ProcessPoolExecutor(1, mp_context=context) for _ in range(size)]
+        self._processes = [ProcessPoolExecutor(1, mp_context=context()) for _ in range(size)]
 
     def execute(self, folder: RunFolder, execution: Execution, count: int, stop_at: int = 0) -> None:
         """Brings a run to its result on so many ranks.

@@ -129,19 +129,28 @@ def written(sweep: dict[str, Any], rng: random.Random) -> bytes:
 
 def refused_or_done(arguments: list[str], capsys: pytest.CaptureFixture[str], what: object) -> None:
     """Carries a command line out."""
+    took = _seconds(arguments, capsys, what)
+    if took >= PATIENCE:
+        # A machine with other things to do is slow now and then, what keeps a command busy every time.
+        took = _seconds(arguments, capsys, what)
+    assert took < PATIENCE, (took, what)
+
+
+def _seconds(arguments: list[str], capsys: pytest.CaptureFixture[str], what: object) -> float:
+    """How long its answer takes, which is one sentence or what was asked for."""
     began = time.monotonic()
     try:
         status = main(arguments)
     except BaseException as error:
         pytest.fail(f"{what!r:.600} ended in {error!r:.300}")
+    took = time.monotonic() - began
     told = capsys.readouterr()
     assert status in (0, 1, 2), what
     assert "Traceback" not in told.err, what
     if status == 2:
         assert told.err.count("\n") == 1, (what, told.err)
         assert len(told.err) < 1500, what
-    took = time.monotonic() - began
-    assert took < PATIENCE, (took, what)
+    return took
 
 
 def small(place: Path) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_sweeps import tiny
+from warm_processes import worker
 
 from pebench.errors import UserError
 from pebench.registry import encodings
@@ -113,16 +111,6 @@ def _times_evaluated(folder: RunFolder) -> dict[tuple[int, str], int]:
     return found
 
 
-WORKER = """
-import sys
-from pathlib import Path
-from pebench.running.execution import Execution
-from pebench.running.run import execute
-from pebench.store import RunFolder
-execute(RunFolder(Path(sys.argv[1])), Execution(device="cpu", threads=1, log_every=2, checkpoint_every=3600))
-"""
-
-
 def test_a_killed_run_keeps_what_was_found_and_ends_like_an_undisturbed_one(place: Path) -> None:
     whole, killed = (
         begun(place, "whole", steps=40, evaluate_every=5),
@@ -131,12 +119,12 @@ def test_a_killed_run_keeps_what_was_found_and_ends_like_an_undisturbed_one(plac
     execute(whole, EXECUTION)
     deaths = 0
     for moments in (2, 6):
-        worker = subprocess.Popen([sys.executable, "-c", WORKER, str(killed.path)])
-        while worker.poll() is None and len(killed.curve()) < moments:
+        process = worker(killed, EXECUTION)
+        while process.is_alive() and len(killed.curve()) < moments:
             time.sleep(0.003)
-        if worker.poll() is None:
-            os.kill(worker.pid, signal.SIGKILL)
-        deaths += worker.wait() == -signal.SIGKILL
+        process.kill()
+        process.join()
+        deaths += process.exitcode == -signal.SIGKILL
         found = killed.curve()
         assert found == whole.curve()[: len(found)]
     assert deaths >= 1, "the worker was to be killed while it trained"

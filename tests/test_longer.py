@@ -40,7 +40,7 @@ def updates(folder: RunFolder) -> int:
     ids=["constant", "stable", "lamb", "weights"],
 )
 def test_a_longer_run_goes_on(place: Path, training: dict[str, Any], kept: int) -> None:
-    seqpe = {"seqpe": {"positions": 200}}
+    seqpe = {"seqpe": {"positions": 200, "pivots": 16, "draws": 16}}
     short = begun(place, "runs", seqpe, **training)
     execute(short, EXECUTION)
     assert [path.name for path in short.continuation.iterdir()] == [f"step-{kept:08d}"]

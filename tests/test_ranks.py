@@ -17,6 +17,7 @@ import torch
 from rank_pool import RankPool
 from safetensors.torch import load_file
 from tiny_sweeps import tiny, write
+from waiting import until
 
 from pebench.cli import main
 from pebench.plugin_files import plugin_files
@@ -31,6 +32,14 @@ from pebench.store import RunFolder
 
 EXECUTION = Execution(device="cpu", threads=1, log_every=1, checkpoint_every=0)
 MODEL = {"width": 32, "layers": 2, "heads": 2}
+SMALL_SEQPE = {"positions": 200, "dropout": 0.1, "pivots": 16, "draws": 16}
+
+PEER_IS_GONE = (
+    r"another rank is gone: (Read error (?P<one>\[\S+\]:\d+): Connection reset by peer"
+    r"|Connection closed by peer (?P<other>\[\S+\]:\d+))"
+)
+"""What Gloo says of a process that was killed: the kernel resets the connection of one that had not read all
+that was sent to it, and closes that of one that had."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +85,7 @@ ANSWERS = {"length-generalization": {"problem": "reverse", "extent": 8, "evaluat
         ("rope", None, {}),
         ("t5", ANSWERS, {"batch": 8}),
         ("fox", None, {"accumulate": 2, "positions": "randomized", "range": 64}),
-        ({"seqpe": {"positions": 200, "dropout": 0.1, "shifted": 0.5}}, None, {"clip": 0.1}),
+        ({"seqpe": SMALL_SEQPE | {"shifted": 0.5}}, None, {"clip": 0.1}),
     ],
     ids=["plain", "masked", "accumulated", "auxiliary"],
 )
@@ -111,7 +120,7 @@ def test_bfloat16_on_two_ranks_stays_near_one(place: Path, pool: RankPool) -> No
 
 
 def test_the_same_number_of_ranks_gives_the_same_bits_stopped_or_not(place: Path, pool: RankPool) -> None:
-    encoding = {"seqpe": {"positions": 200, "dropout": 0.1}}
+    encoding = {"seqpe": SMALL_SEQPE}
     whole, stopped = (_run(place, name, encoding) for name in ("whole", "stopped"))
     pool.execute(whole, EXECUTION, 2)
     # The last rank alone is told; both stop after the same step, in training and between evaluations.
@@ -239,7 +248,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_the_next_attempt_goes_on(
         execute_here(killed, together, stop=kill)
     failure = killed.failure()
     assert failure is not None
-    assert re.fullmatch(r"another rank is gone: .*: Connection reset by peer", failure.message)
+    assert re.fullmatch(PEER_IS_GONE, failure.message)
     assert execute_here(killed, together) is not None
     assert re.search("from step [23]", killed.log.read_text())
     assert _scores(killed) == _scores(whole)
@@ -250,14 +259,16 @@ def test_a_rank_that_hangs_is_not_waited_for_for_ever(pool: RankPool) -> None:
 
 
 def _hang(ranks: JoinedRanks) -> str:
-    ranks.timeout = 1.0
+    # In which the ranks have to meet as well, on however busy a machine.
+    ranks.timeout = 3.0
     with ranks:
         ranks.start(torch.device("cpu"))
         if ranks.index:
-            time.sleep(3)
+            until(lambda: ranks.get("given up") is not None, 60)
             return ""
         with pytest.raises(RankLost) as caught:
             ranks.any(False)
+        ranks.set("given up", "")
         return str(caught.value).partition(":")[0]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
+from waiting import until
+from warm_processes import worker
 
 from pebench.errors import UserError
 from pebench.plugin_files import plugin_files
@@ -58,7 +58,7 @@ def _same(one: RunFolder, other: RunFolder) -> None:
     assert all(torch.equal(tensor, other_weights[name]) for name, tensor in weights.items())
 
 
-ENCODINGS: list[Any] = ["t5", {"seqpe": {"positions": 200, "dropout": 0.1}}]
+ENCODINGS: list[Any] = ["t5", {"seqpe": {"positions": 200, "dropout": 0.1, "pivots": 16, "draws": 16}}]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=["t5", "seqpe"])
@@ -84,28 +84,19 @@ def test_several_threads_give_the_same_digits_every_time(place: Path, encoding: 
     _same(*folders)
 
 
-WORKER = """
-import sys
-from pathlib import Path
-from pebench.running.execution import Execution
-from pebench.running.run import execute
-from pebench.store import RunFolder
-execute(RunFolder(Path(sys.argv[1])), Execution(device="cpu", threads=1, log_every=4, checkpoint_every=0))
-"""
-
-
 def test_a_killed_run_ends_bit_for_bit_like_an_undisturbed_one(place: Path) -> None:
     whole, killed = _run(place, "whole", steps=60), _run(place, "killed", steps=60)
     execute(whole, EXECUTION)
     deaths = 0
     for step in (1, 20, 45, 60):
-        worker = subprocess.Popen([sys.executable, "-c", WORKER, str(killed.path)])
-        while worker.poll() is None and killed.result() is None:
+        process = worker(killed, EXECUTION)
+        while process.is_alive() and killed.result() is None:
             newest = max((path.name for path in killed.checkpoint.glob("step-*")), default="")
             if newest >= f"step-{step:08d}":
-                os.kill(worker.pid, signal.SIGKILL)
+                process.kill()
             time.sleep(0.001)
-        deaths += worker.wait() == -signal.SIGKILL
+        process.join()
+        deaths += process.exitcode == -signal.SIGKILL
     assert deaths >= 3, "the worker was to be killed while it trained"
     execute(killed, EXECUTION)
     _same(whole, killed)
@@ -211,18 +202,19 @@ def test_a_worker_that_was_superseded_stops(place: Path) -> None:
 
 def test_signs_of_life_go_on_through_a_long_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_EVERY", 0.02)
-    folder, beats = _run(place), []
+    folder, beats = _run(place), set[float]()
+
+    def another_beat() -> bool:
+        worker = folder.worker()
+        assert worker is not None
+        beats.add(worker.beat)
+        return len(beats) >= 3
 
     def slow() -> bool:
-        for _ in range(4):
-            worker = folder.worker()
-            assert worker is not None
-            beats.append(worker.beat)
-            time.sleep(0.05)
+        until(another_beat)
         return True
 
     assert execute(folder, EXECUTION, stop=slow) is None
-    assert len(set(beats)) >= 3
     worker = folder.worker()
     assert worker is not None
     assert worker.over

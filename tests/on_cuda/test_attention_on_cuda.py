@@ -23,9 +23,11 @@ from pebench.position_encoding import Bias, Dense, Extrapolation, Factored, Geom
 from pebench.randomness import generator
 from pebench.registry import encodings
 
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device", allow_module_level=True)
+
 pytestmark = [
     pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
     # The compiler looks at the gradients of all that a bias has captured, and is warned of those in between.
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
     # PyTorch's own compiler uses what PyTorch has deprecated.

@@ -9,9 +9,11 @@ import pytest
 import torch
 from compiled_steps import ENCODINGS, compare_with_uncompiled
 
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device", allow_module_level=True)
+
 pytestmark = [
     pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
     # The compiler says where it could do better: by rounding the factors of float32 products, which is for
     # the precision of a run to say, or without complex numbers.

@@ -21,10 +21,10 @@ from pebench.conformance.contracts import (
 from pebench.position_encoding import tabulate
 from pebench.registry import encodings
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device", allow_module_level=True)
+
+pytestmark = pytest.mark.cuda
 
 SUBJECTS = [
     replace(subject, device="cuda")

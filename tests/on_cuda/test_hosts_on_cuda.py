@@ -13,10 +13,10 @@ from pebench.conformance import Subject, run_forward, subjects
 from pebench.models.host import Host
 from pebench.position_encoding import tabulate
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device", allow_module_level=True)
+
+pytestmark = pytest.mark.cuda
 
 HOSTS = {
     "shared": Host(block="llama", key_value_heads=2, qk_norm=True, tied=False),

@@ -16,10 +16,10 @@ from pebench.running.launch import execute_here
 from pebench.running.ranks import RankLost
 from pebench.store import RunFolder
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device", allow_module_level=True)
+
+pytestmark = pytest.mark.cuda
 
 ALONE = Execution(device="cuda", threads=1, log_every=1, checkpoint_every=0)
 TOGETHER = ALONE.model_copy(update={"ranks": 2})

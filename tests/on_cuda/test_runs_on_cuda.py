@@ -22,10 +22,10 @@ from pebench.running.execution import Execution
 from pebench.running.run import execute
 from pebench.store import Result, RunFolder
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device", allow_module_level=True)
+
+pytestmark = pytest.mark.cuda
 
 LOSS_TOLERANCE = 5e-3
 """Nats between two runs of one specification on one device, over 60 steps; ten times as much over 150."""

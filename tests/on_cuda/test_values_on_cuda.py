@@ -27,10 +27,10 @@ from pebench.position_encoding import (
     tabulate,
 )
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device", allow_module_level=True)
+
+pytestmark = pytest.mark.cuda
 
 COUNT = 20
 
