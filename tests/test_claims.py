@@ -24,7 +24,7 @@ from pebench.leaderboard.collect import collect
 from pebench.leaderboard.paired_test import holm
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.written import from_results
+from pebench.leaderboard.written import from_results, known_to_runs_alone
 from pebench.resolve import build_task
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -300,6 +300,93 @@ def test_every_statement_about_the_results_is_an_entry_of_claims() -> None:
     }
     stated = {(claim, where): said for claim, said, where in statements()}
     assert stated == answers
+
+
+PAGES = {name: RESULTS.parent / name for name in ("README.md", "results/README.md")}
+ABOUT_RESULTS = {
+    "README.md": ("## Quickstart", "## Three commands"),
+    "results/README.md": ("## What is claimed", r"\Z"),
+}
+"""The parts of the pages that are about what came out."""
+
+
+def about_results(page: str) -> str:
+    text = PAGES[page].read_text("utf-8")
+    begin, end = ABOUT_RESULTS[page]
+    return re.split(end, text.partition(f"\n{begin}")[2])[0]
+
+
+ANSWERED = re.compile(
+    r"^- \**(shown|refuted|not shown)\** \(\[([\w-]+)\]\(results/\2/claims\.md\)\): (.*)$", re.MULTILINE
+)
+
+
+def test_what_the_front_page_says_of_results_are_answers_to_claims() -> None:
+    found = ANSWERED.findall(about_results("README.md"))
+    assert len(found) > 5
+    for said, sweep, claim in found:
+        answers = {row["claim"]: row["answer"] for row in committed(sweep)}
+        assert answers.get(claim) == said, claim
+
+
+VERDICT = re.compile(
+    r"\b(ahead|behind|better|worse|best|worst|first|last|flat|fades?|rises?|falls?|loses?|gains?|beats?|wins?|"
+    r"stays?|explodes?|equal|outperforms?|no difference|as good as|hangs? on)\b"
+)
+"""Words that say how encodings compare."""
+
+NAMED = re.compile(
+    r"\b(ALiBi|RoPE|SeqPE|T5|NTK|YaRN|FoX|DAPE|CABLE|KERPLE|LieRE|LookHere|CoPE|FIRE|xPos|[Ss]inus|no enc)"
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_prose_about_results_says_nothing_that_is_no_claim(page: str) -> None:
+    text = ANSWERED.sub("", about_results(page))
+    prose = " ".join(line for line in text.splitlines() if not line.startswith(("|", "#", "!")))
+    found = [
+        sentence
+        for sentence in re.split(r"(?<=[.:;])\s+|\s- ", re.sub(r"`[^`]*`", "", prose))
+        # What a paper claims is no statement of ours.
+        if VERDICT.search(sentence) and NAMED.search(sentence) and "is claimed to" not in sentence
+    ]
+    assert found == []
+
+
+def test_the_tables_of_the_front_page_are_those_of_the_results() -> None:
+    rows: dict[tuple[str, ...], str] = {}
+    for path in RESULTS.glob("*/leaderboard.md"):
+        for line in path.read_text("utf-8").splitlines():
+            rows[tuple(re.findall(r"[\d.]+ ± [\d.]+", line))] = path.parent.name
+    shown = [
+        line for line in about_results("README.md").splitlines() if line.startswith("| ") and "±" in line
+    ]
+    assert len(shown) > 30
+    found = {rows.get(tuple(re.findall(r"[\d.]+ ± [\d.]+", line)), line) for line in shown}
+    assert found == {"quickstart", "images-quickstart", "novels", "seqpe-recipe"}
+
+
+@pytest.mark.parametrize("sweep", [path.parent.name for path in RESULTS.glob("*/scores.csv")])
+def test_the_committed_tables_are_made_of_the_committed_scores(
+    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results" / sweep
+    folder.mkdir(parents=True)
+    for path in (RESULTS / sweep).glob("*.*"):
+        if path.suffix in (".csv", ".yaml"):
+            (folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if known_to_runs_alone(folder):
+        assert main(["leaderboard", sweep]) == 2
+        assert "its results hold what its runs alone know" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        return
+    assert main(["leaderboard", sweep]) == 0
+    assert "this is made of the CSV files of its results" in capsys.readouterr().err
+    for path in folder.glob("*.*"):
+        if path.suffix in (".csv", ".md"):
+            assert path.read_text() == (RESULTS / sweep / path.name).read_text(), path.name
 
 
 def test_a_claim_beside_several_sweeps_says_which(tmp_path: Path) -> None:

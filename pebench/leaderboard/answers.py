@@ -1,10 +1,9 @@
 """Answers to the claims about a sweep: shown, refuted, or not shown and what would be needed.
 
 A claim is a statement about differences: each is above a bound, or each is within a margin. Both directions
-    are
-tested: that all of it holds (the largest p of its parts, as an intersection-union test) and that a part of it
-fails (the smallest p, times their number). Twice the smaller of the two is the p of the claim, and Holm's
-correction is over all claims of the file.
+are tested: that all of it holds (the largest p of its parts, as an intersection-union test) and that a part
+of it fails (the smallest p, times their number). Twice the smaller of the two is the p of the claim, and
+Holm's correction is over all claims of the file.
 """
 
 from __future__ import annotations

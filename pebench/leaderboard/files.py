@@ -88,10 +88,10 @@ def _leaderboard(board: Board) -> pandas.DataFrame:
     tuned = ["chosen"] if collection.tuned else []
     if tuned:
         frame["chosen"] = [collection.groups[key].tuned for key in frame["group"]]
-    return frame[[*_names(collection), *tuned, *place, *means, *compared, *_COSTS, "run_ids"]]
+    return frame[[*_names(collection), *tuned, *place, *means, *compared, *_OF_MODEL, "run_ids"]]
 
 
-_COSTS = ["parameters", "encoding_parameters", "kernels", "item"]
+_OF_MODEL = ["parameters", "encoding_parameters", "kernels", "item"]
 _PLACE = ["group", "extent", "extrapolation"]
 
 
@@ -100,14 +100,19 @@ def _whole(column: pandas.Series[float]) -> pandas.Series[int]:
     return column.astype("Float64").round().astype("Int64")
 
 
+COSTS = (
+    *("parameters", "encoding_parameters", "item"),
+    *("items_per_second", "peak_memory_bytes", "kernels", "seeds"),
+)
+"""What `costs.csv` says of each row and place."""
+
+
 def _costs(board: Board) -> pandas.DataFrame:
     """One row a group and phase, and for evaluations a row an extent and extrapolation."""
     place = ["phase", "extent", "extrapolation"]
-    model = ["parameters", "encoding_parameters"]
-    measured = ["item", "items_per_second", "peak_memory_bytes", "kernels", "seeds"]
     frame = _described(board.costs, board.collection)
     frame["peak_memory_bytes"] = _whole(frame["peak_memory_bytes"])
-    return frame[[*_names(board.collection), *place, *model, *measured]]
+    return frame[[*_names(board.collection), *place, *COSTS]]
 
 
 def _runs(collection: Collection) -> pandas.DataFrame:
@@ -123,14 +128,14 @@ def _runs(collection: Collection) -> pandas.DataFrame:
         rows.append(
             [
                 *(run.run_id, run.spec.task.name, run.encoding, run.spec.seed, run.status, run.failure),
-                *(_text(run.provenance.get(name)) for name in _ENVIRONMENT),
+                *(_text(run.provenance.get(name)) for name in ENVIRONMENT),
                 _versions(packages if isinstance(packages, dict) else {}),
                 _versions(run.fingerprints),
                 run.spec.model_dump_json(),
             ]
         )
     columns = ["run_id", "task", "encoding", "seed", "status", "failure"]
-    return pandas.DataFrame(rows, columns=[*columns, *_ENVIRONMENT, "packages", "data", "spec"])
+    return pandas.DataFrame(rows, columns=[*columns, *ENVIRONMENT, "packages", "data", "spec"])
 
 
 def _tuning(board: Board) -> pandas.DataFrame:
@@ -225,7 +230,7 @@ _PUBLISHED = [
     *("task", "encoding", "metric", "extent", "mean", "low", "high", "parameters", "published", "difference"),
     *("published_dataset", "published_model", "published_metric", "source", "note", "run_ids"),
 ]
-_ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
+ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
 """Facts of `pebench.running.provenance.describe` about code and machine; no host's name."""
 
 

@@ -1,4 +1,5 @@
-"""Where the runs of a sweep are read from: the run folders, or a tracking store that others fill."""
+"""Where the runs of a sweep are read from: the run folders, the results that were made of them, or a tracking
+store that others fill."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from pathlib import Path
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.tuning import reported, tunings
-from pebench.store import SweepRecord
-from pebench.sweeping.recorded import recorded_sweeps
+from pebench.leaderboard.written import from_results
+from pebench.store import SweepRecord, read_sweeps
+from pebench.sweeping.recorded import name_of, recorded_sweep, recorded_sweeps
 
 
 def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
@@ -20,6 +22,31 @@ def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
     """
     for record in recorded_sweeps(runs, wanted):
         yield collect_sweep(runs, record)
+
+
+def from_runs_or_results(runs: Path, wanted: Sequence[str], results: Path) -> Iterator[Collection]:
+    """As `from_runs`; a sweep that was not submitted here is read from its results, where it has any.
+
+    Raises:
+        UserError: there is no such sweep, or what it is read from cannot be read.
+    """
+    found: dict[str, str] = {}
+    for text in wanted:
+        found.setdefault(name_of(text), text)
+    there = results_alone(runs, wanted, results)
+    # Whatever cannot be found is told before anything is read.
+    records = {name: recorded_sweep(runs, text) for name, text in found.items() if name not in there}
+    for name in found:
+        yield from_results(results / name) if name in there else collect_sweep(runs, records[name])
+    if not wanted:
+        yield from from_runs(runs, ())
+
+
+def results_alone(runs: Path, wanted: Sequence[str], results: Path) -> list[str]:
+    """The names of those sweeps that were not submitted here and have results."""
+    submitted = {record.name for record in read_sweeps(runs)}
+    names = dict.fromkeys(name_of(text) for text in wanted)
+    return [name for name in names if name not in submitted and (results / name / "scores.csv").exists()]
 
 
 def collect_sweep(runs: Path, record: SweepRecord) -> Collection:
