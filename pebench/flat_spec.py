@@ -22,6 +22,31 @@ def settings(spec: RunSpec) -> dict[str, str]:
     return {name: setting_text(value) for name, value in _leaves(values, ())}
 
 
+def told_apart(specs: Mapping[str, RunSpec]) -> dict[str, str]:
+    """What tells cells apart whose encoding, task and seed are the same, as ``train.learning_rate=0.002``;
+    empty for the others.
+
+    Args:
+        specs: by cell.
+    """
+    alike: dict[tuple[str, str, int], list[str]] = {}
+    for cell, spec in specs.items():
+        alike.setdefault((spec.encoding.label, spec.task.label, spec.seed), []).append(cell)
+    found = dict.fromkeys(specs, "")
+    for cells in alike.values():
+        own = {cell: settings(specs[cell]) for cell in cells} if len(cells) > 1 else {}
+        names = dict.fromkeys(name for each in own.values() for name in each)
+        differing = [name for name in names if len({each.get(name) for each in own.values()}) > 1]
+        for cell, each in own.items():
+            found[cell] = ", ".join(f"{name}={each[name]}" for name in differing if name in each)
+    return found
+
+
+def with_settings(label: str, others: str) -> str:
+    """The name of a cell: ``rope [train.learning_rate=0.002]``, or the label alone."""
+    return f"{label} [{others}]" if others else label
+
+
 def _leaves(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     for key, inner in value.items():
         if isinstance(inner, Mapping):

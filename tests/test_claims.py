@@ -19,8 +19,11 @@ from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
 from pebench.leaderboard import claims
 from pebench.leaderboard.answers import Answer, answer
+from pebench.leaderboard.board import make_board
 from pebench.leaderboard.claims import claims_of, read_claims
 from pebench.leaderboard.collect import collect
+from pebench.leaderboard.files import csv_text, frames
+from pebench.leaderboard.markdown import markdown
 from pebench.leaderboard.paired_test import holm
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.sources import from_runs
@@ -366,27 +369,57 @@ def test_the_tables_of_the_front_page_are_those_of_the_results() -> None:
     assert found == {"quickstart", "images-quickstart", "novels", "seqpe-recipe"}
 
 
-@pytest.mark.parametrize("sweep", [path.parent.name for path in RESULTS.glob("*/scores.csv")])
-def test_the_committed_tables_are_made_of_the_committed_scores(
-    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "results" / sweep
+PUBLISHED = sorted(path.parent.name for path in RESULTS.glob("*/scores.csv"))
+
+
+@pytest.mark.parametrize("sweep", [name for name in PUBLISHED if not known_to_runs_alone(RESULTS / name)])
+def test_the_committed_tables_are_made_of_the_committed_scores(sweep: str) -> None:
+    board = make_board(from_results(RESULTS / sweep), claims=claims_of(sweep, [RESULTS / sweep]))
+    made = {name: csv_text(frame) for name, frame in frames(board).items()}
+    made["leaderboard.md"] = markdown(board)
+    # It holds specifications as they were written, without what they did not say.
+    del made["runs.csv"]
+    assert made.keys() == {"scores.csv", "costs.csv", "leaderboard.csv", "leaderboard.md", "claims.csv"}
+    for name, text in made.items():
+        assert text == (RESULTS / sweep / name).read_text(), name
+
+
+def results_of(sweep: str, place: Path) -> Path:
+    """A copy of the tables of a sweep, in a folder of results of its own."""
+    folder = place / "results" / sweep
     folder.mkdir(parents=True)
     for path in (RESULTS / sweep).glob("*.*"):
-        if path.suffix in (".csv", ".yaml"):
+        if path.suffix in (".csv", ".md", ".yaml"):
             (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_results_are_made_anew_where_their_runs_are_not_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = results_of("moving-digits-small", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (folder / "leaderboard.md").unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(["leaderboard", "moving-digits-small"]) == 0
+    assert "this is made of the CSV files of its results" in capsys.readouterr().err
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert (folder / "leaderboard.md").read_text() == (RESULTS / folder.name / "leaderboard.md").read_text()
+    assert (folder / "report.html").exists()
+    assert main(["leaderboard", "moving-digits"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("sweep", [name for name in PUBLISHED if known_to_runs_alone(RESULTS / name)])
+def test_results_that_hold_more_than_their_csv_files_say_are_not_made_anew(
+    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = results_of(sweep, tmp_path)
     monkeypatch.chdir(tmp_path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    if known_to_runs_alone(folder):
-        assert main(["leaderboard", sweep]) == 2
-        assert "its results hold what its runs alone know" in capsys.readouterr().err
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-        return
-    assert main(["leaderboard", sweep]) == 0
-    assert "this is made of the CSV files of its results" in capsys.readouterr().err
-    for path in folder.glob("*.*"):
-        if path.suffix in (".csv", ".md"):
-            assert path.read_text() == (RESULTS / sweep / path.name).read_text(), path.name
+    assert main(["leaderboard", sweep]) == 2
+    assert "its results hold what its runs alone know (" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_claim_beside_several_sweeps_says_which(tmp_path: Path) -> None:

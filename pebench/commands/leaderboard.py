@@ -81,7 +81,7 @@ def command(
     from pebench.leaderboard.sources import from_runs_or_results, from_store, results_alone
     from pebench.leaderboard.terminal import print_board
     from pebench.leaderboard.write import write_leaderboard
-    from pebench.leaderboard.written import known_to_runs_alone
+    from pebench.leaderboard.written import MADE_OF, known_to_runs_alone
     from pebench.sweeping.yaml_file import is_named
 
     others = read_figures(figures or BUILT_IN) if published else None
@@ -100,7 +100,8 @@ def command(
         claims = claims_of(name, [output / name, *beside])
         board = make_board(collection, baseline, others, claims)
         try:
-            folder = write_leaderboard(board, output, with_latex=latex)
+            made_of = MADE_OF if name in anew else ()
+            folder = write_leaderboard(board, output, with_latex=latex, made_of=made_of)
         except OSError as error:
             raise UserError(f"cannot read or write {error.filename}: {error.strerror}.") from error
         if as_json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pebench.leaderboard.answers import Answer
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.collect import Collection
+from pebench.leaderboard.columns import COSTS, ENVIRONMENT
 from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.published import Match
 from pebench.leaderboard.run_data import by_place
@@ -98,13 +99,6 @@ _PLACE = ["group", "extent", "extrapolation"]
 def _whole(column: pandas.Series[float]) -> pandas.Series[int]:
     """Means of bytes without their fractions, of which nobody asks; what is missing stays so."""
     return column.astype("Float64").round().astype("Int64")
-
-
-COSTS = (
-    *("parameters", "encoding_parameters", "item"),
-    *("items_per_second", "peak_memory_bytes", "kernels", "seeds"),
-)
-"""What `costs.csv` says of each row and place."""
 
 
 def _costs(board: Board) -> pandas.DataFrame:
@@ -230,8 +224,6 @@ _PUBLISHED = [
     *("task", "encoding", "metric", "extent", "mean", "low", "high", "parameters", "published", "difference"),
     *("published_dataset", "published_model", "published_metric", "source", "note", "run_ids"),
 ]
-ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
-"""Facts of `pebench.running.provenance.describe` about code and machine; no host's name."""
 
 
 def _counts(counts: Mapping[str, int]) -> str:

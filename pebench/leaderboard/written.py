@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from pebench.errors import UserError
 from pebench.leaderboard.collect import Collection, collect
-from pebench.leaderboard.files import COSTS, ENVIRONMENT
+from pebench.leaderboard.columns import COSTS, ENVIRONMENT
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.registry import tasks
 from pebench.spec import RunSpec
@@ -35,6 +35,10 @@ _NEEDED = {
     "scores.csv": ("run_id", "metric", "extent", "extrapolation", "value"),
     "leaderboard.csv": ("task", "metric", "unit", "better", "baseline"),
 }
+
+
+MADE_OF = ("runs.csv", "scores.csv", "costs.csv")
+"""Files that say all that is known of the runs; what else `pebench leaderboard` writes is made of it."""
 
 
 def from_results(folder: Path) -> Collection:
