@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import tarfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from run_folders import Scores, begin, finish, record_sweep, specification
 from scipy import stats
+from tiny_sweeps import tiny, write
 
 from pebench.cli import main
 from pebench.errors import UserError
@@ -445,6 +447,29 @@ def test_the_claims_beside_the_file_that_is_named_come_before_those_of_the_folde
         assert f"{claim}: " in capsys.readouterr().out
         main(["claims", sweep, "--runs", str(place_of_runs / "runs")])
         assert f"{claim}: " in capsys.readouterr().out
+
+
+def test_claims_beside_a_file_are_found_by_the_name_that_it_was_submitted_under(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "away").mkdir()
+    write(place / "away", tiny(place, seeds=2, train={"steps": 1, "batch": 2}), "mine.yaml")
+    assert main(["submit", "away/mine.yaml"]) == 0
+    assert main(["claims", "tiny"]) == 2
+    told = capsys.readouterr().err
+    assert "results/tiny/claims.yaml or away/claims.yaml or sweeps/claims.yaml" in told
+    (place / "away" / "claims.yaml").write_text("- {claim: mine, best: rope, at: trained}\n")
+    for command in (["claims", "tiny"], ["leaderboard", "tiny"], ["leaderboard"]):
+        assert main(command) == 0
+        assert "mine: " in capsys.readouterr().out, command
+    assert main(["rename", "tiny", "other"]) == 0
+    assert main(["claims", "other"]) == 0
+    assert "mine: " in capsys.readouterr().out
+    assert main(["export", "other", "-o", "other.tar.gz"]) == 0
+    with tarfile.open("other.tar.gz") as archive:
+        assert not [name for name in archive.getnames() if "folder" in name]
+    assert main(["remove", "other", "--yes"]) == 0
+    assert not list((place / "runs" / ".sweeps").iterdir())
 
 
 def test_an_unreadable_file_of_examples_costs_the_text_and_nothing_else(place_of_runs: Path) -> None:

@@ -78,11 +78,15 @@ def command(
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.claims import claims_of
     from pebench.leaderboard.published import BUILT_IN, read_figures
-    from pebench.leaderboard.sources import from_runs_or_results, from_store, results_alone
+    from pebench.leaderboard.sources import (
+        folders_of_claims,
+        from_runs_or_results,
+        from_store,
+        results_alone,
+    )
     from pebench.leaderboard.terminal import print_board
     from pebench.leaderboard.write import write_leaderboard
     from pebench.leaderboard.written import MADE_OF, known_to_runs_alone
-    from pebench.sweeping.yaml_file import is_named
 
     others = read_figures(figures or BUILT_IN) if published else None
     anew = results_alone(runs, sweeps, output) if uri is None else []
@@ -93,11 +97,10 @@ def command(
                 f"({', '.join(alone)}): 'pebench import' adds them from an archive."
             )
     found = from_store(uri, sweeps) if uri is not None else from_runs_or_results(runs, sweeps, output)
-    beside = [*(Path(sweep).parent for sweep in sweeps if is_named(sweep)), Path("sweeps")]
     objects, complete = [], True
     for collection in found:
         name = collection.sweep.name
-        claims = claims_of(name, [output / name, *beside])
+        claims = claims_of(name, folders_of_claims(runs, name, sweeps, output))
         board = make_board(collection, baseline, others, claims)
         try:
             made_of = MADE_OF if name in anew else ()

@@ -10,8 +10,9 @@ from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.tuning import reported, tunings
 from pebench.leaderboard.written import from_results
-from pebench.store import SweepRecord, read_sweeps
+from pebench.store import SweepRecord, read_sweeps, remembered_folder
 from pebench.sweeping.recorded import name_of, recorded_sweep, recorded_sweeps
+from pebench.sweeping.yaml_file import is_named
 
 
 def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
@@ -40,6 +41,22 @@ def from_runs_or_results(runs: Path, wanted: Sequence[str], results: Path) -> It
         yield from_results(results / name) if name in there else collect_sweep(runs, records[name])
     if not wanted:
         yield from from_runs(runs, ())
+
+
+def folders_of_claims(runs: Path, name: str, named: Sequence[str], results: Path) -> list[Path]:
+    """Where a file of claims about a sweep may lie, the first to be looked into first: its folder of results,
+    beside its file as it was named, or as it was submitted, and the folder of sweeps.
+
+    Args:
+        runs: the folder of runs.
+        name: of the sweep.
+        named: names and files of sweeps that a user gave.
+        results: the folder of results.
+    """
+    beside = [Path(text).parent for text in named if is_named(text)]
+    submitted = remembered_folder(runs, name)
+    known = [results / name, *beside, *([submitted] if submitted is not None else []), Path("sweeps")]
+    return list({folder.resolve(): folder for folder in reversed(known)}.values())[::-1]
 
 
 def results_alone(runs: Path, wanted: Sequence[str], results: Path) -> list[str]:
