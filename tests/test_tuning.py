@@ -14,6 +14,7 @@ from typing import Any
 import pandas
 import pytest
 from fake_slurm import FakeSlurm
+from mlflow import MlflowClient
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
@@ -492,6 +493,12 @@ def test_the_tracking_store_knows_what_was_chosen_and_what_nobody_has_begun(
     assert there.out.replace("tracked", "results") == here.out
     names = {path.name for path in (place / "results" / "tiny").iterdir()}
     assert "tuning.csv" in names
+    client = MlflowClient(uri)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    (whole,) = [run for run in client.search_runs(experiments) if run.info.run_name == "all of tiny"]
+    note = whole.data.tags["mlflow.note.content"]
+    assert "trials that chose its settings stand in 'tiny-trials'." in note
+    assert note.endswith(f"\n- {chosen.why}")
     for name in names:
         ours, theirs = (place / folder / "tiny" / name for folder in ("results", "tracked"))
         assert theirs.read_bytes() == ours.read_bytes(), name
