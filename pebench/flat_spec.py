@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pebench.spec import RunSpec
+from pebench.spec import OBSERVING, RunSpec
 
 
 def settings(spec: RunSpec) -> dict[str, str]:
@@ -34,12 +34,31 @@ def told_apart(specs: Mapping[str, RunSpec]) -> dict[str, str]:
         alike.setdefault((spec.encoding.label, spec.task.label, spec.seed), []).append(cell)
     found = dict.fromkeys(specs, "")
     for cells in alike.values():
-        own = {cell: settings(specs[cell]) for cell in cells} if len(cells) > 1 else {}
-        names = dict.fromkeys(name for each in own.values() for name in each)
-        differing = [name for name in names if len({each.get(name) for each in own.values()}) > 1]
-        for cell, each in own.items():
-            found[cell] = ", ".join(f"{name}={each[name]}" for name in differing if name in each)
+        if len(cells) > 1:
+            own = {cell: settings(specs[cell]) for cell in cells}
+            names = _distinguishing(list(own.values()))
+            found |= {
+                cell: ", ".join(f"{name}={each[name]}" for name in names if name in each)
+                for cell, each in own.items()
+            }
     return found
+
+
+_SAY_LITTLE = ("start", *(f"train.{name}" for name in OBSERVING))
+"""Settings that tell cells apart only where no others do: they are long, or decide no result."""
+
+
+def _distinguishing(values: Sequence[Mapping[str, str]]) -> list[str]:
+    """Settings that together have other values for each, no more of them than it takes."""
+    names = dict.fromkeys(name for each in values for name in each)
+    chosen: list[str] = []
+    known = 1
+    for name in sorted(names, key=lambda name: name in _SAY_LITTLE):
+        different = len({tuple(each.get(n) for n in (*chosen, name)) for each in values})
+        if different > known:
+            chosen.append(name)
+            known = different
+    return chosen
 
 
 def with_settings(label: str, others: str) -> str:
