@@ -36,8 +36,8 @@ class LookHereEncoding(PositionEncoding):
     four, with slope 1, halved whenever all fields have been dealt out. The last heads look everywhere, with
     slopes 1/2, 1/8, 1/32 and 1/128: as many as do not make up four, four if none do, none of four heads. All
     slopes of a layer are multiplied by a factor that falls linearly from 1.5 in the first to 0.5 in the last.
-    Fields, slopes and factors are those of the published 90° model; the rule for numbers of heads that it
-    does not have is this project's.
+    Fields and factors are those of the published 90° model, and slopes those of its code at a `global_slope`
+    of 2; the rule for numbers of heads that it does not have is this project's.
     """
 
     axes = (2,)

@@ -54,7 +54,12 @@ class Candidate(Frozen):
     @property
     def label(self) -> str:
         """Its settings in words: ``train.learning_rate=0.004``."""
-        return ", ".join(f"{path}={setting_text(value)}" for path, value in self.settings.items())
+        return settings_text(self.settings)
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Values by path in words."""
+    return ", ".join(f"{path}={setting_text(value)}" for path, value in settings.items())
 
 
 class Choice(Frozen):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pebench.spec import RunSpec
+from pebench.spec import OBSERVING, RunSpec
 
 
 def settings(spec: RunSpec) -> dict[str, str]:
@@ -20,6 +20,50 @@ def settings(spec: RunSpec) -> dict[str, str]:
     if spec.start is not None:
         values["start"] = spec.start.label
     return {name: setting_text(value) for name, value in _leaves(values, ())}
+
+
+def told_apart(specs: Mapping[str, RunSpec]) -> dict[str, str]:
+    """What tells cells apart whose encoding, task and seed are the same, as ``train.learning_rate=0.002``;
+    empty for the others.
+
+    Args:
+        specs: by cell.
+    """
+    alike: dict[tuple[str, str, int], list[str]] = {}
+    for cell, spec in specs.items():
+        alike.setdefault((spec.encoding.label, spec.task.label, spec.seed), []).append(cell)
+    found = dict.fromkeys(specs, "")
+    for cells in alike.values():
+        if len(cells) > 1:
+            own = {cell: settings(specs[cell]) for cell in cells}
+            names = _distinguishing(list(own.values()))
+            found |= {
+                cell: ", ".join(f"{name}={each[name]}" for name in names if name in each)
+                for cell, each in own.items()
+            }
+    return found
+
+
+_SAY_LITTLE = ("start", *(f"train.{name}" for name in OBSERVING))
+"""Settings that tell cells apart only where no others do: they are long, or decide no result."""
+
+
+def _distinguishing(values: Sequence[Mapping[str, str]]) -> list[str]:
+    """Settings that together have other values for each, no more of them than it takes."""
+    names = dict.fromkeys(name for each in values for name in each)
+    chosen: list[str] = []
+    known = 1
+    for name in sorted(names, key=lambda name: name in _SAY_LITTLE):
+        different = len({tuple(each.get(n) for n in (*chosen, name)) for each in values})
+        if different > known:
+            chosen.append(name)
+            known = different
+    return chosen
+
+
+def with_settings(label: str, others: str) -> str:
+    """The name of a cell: ``rope [train.learning_rate=0.002]``, or the label alone."""
+    return f"{label} [{others}]" if others else label
 
 
 def _leaves(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

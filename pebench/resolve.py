@@ -232,6 +232,12 @@ def encoding_of(spec: RunSpec, task: AnyTask) -> PositionEncoding:
     return encoding
 
 
+def has_parameters(spec: RunSpec) -> bool:
+    """Whether the encoding of a run has anything to learn."""
+    with torch.device("meta"):
+        return next(encoding_of(spec, build_task(spec)).parameters(), None) is not None
+
+
 def encoding_geometry(spec: RunSpec, task: AnyTask) -> Geometry:
     """Geometry that the encoding of a run is built for: the task's, or the range that its training draws
     from; for a run that only evaluates, what it starts from was built for.

@@ -541,7 +541,28 @@ def write_sweep(runs: Path, record: SweepRecord) -> None:
 
 def remove_sweep(runs: Path, name: str) -> None:
     """Forgets what a sweep is made of; its runs stay."""
-    (runs / ".sweeps" / f"{name}.json").unlink(missing_ok=True)
+    for kind in ("json", "folder"):
+        (runs / ".sweeps" / f"{name}.{kind}").unlink(missing_ok=True)
+
+
+def remember_folder(runs: Path, name: str, folder: Path) -> None:
+    """Keeps where the file of a sweep lies, from the folder of runs on. It is no part of the sweep's record,
+    which others are given."""
+    atomic.write_text(_place_of_folder(runs, name), os.path.relpath(folder.resolve(), runs.resolve()))
+
+
+def remembered_folder(runs: Path, name: str) -> Path | None:
+    """Where the file of a sweep lay when it was submitted, None where that is not known."""
+    try:
+        kept = runs.resolve() / _place_of_folder(runs, name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    here, there = Path.cwd(), Path(os.path.normpath(kept))
+    return there.relative_to(here) if there.is_relative_to(here) else there
+
+
+def _place_of_folder(runs: Path, name: str) -> Path:
+    return runs / ".sweeps" / f"{name}.folder"
 
 
 def read_sweeps(runs: Path) -> list[SweepRecord]:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import tarfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from run_folders import Scores, begin, finish, record_sweep, specification
 from scipy import stats
+from tiny_sweeps import tiny, write
 
 from pebench.choices import submitted_sweeps
 from pebench.cli import main
@@ -20,12 +22,15 @@ from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
 from pebench.leaderboard import claims
 from pebench.leaderboard.answers import Answer, answer
+from pebench.leaderboard.board import make_board
 from pebench.leaderboard.claims import claims_of, read_claims
 from pebench.leaderboard.collect import collect
+from pebench.leaderboard.files import csv_text, frames
+from pebench.leaderboard.markdown import markdown
 from pebench.leaderboard.paired_test import holm
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.written import from_results
+from pebench.leaderboard.written import from_results, known_to_runs_alone
 from pebench.resolve import build_task
 from pebench.store import write_sweep
 
@@ -322,6 +327,123 @@ def test_every_statement_about_the_results_is_an_entry_of_claims() -> None:
     assert stated == answers
 
 
+PAGES = {name: RESULTS.parent / name for name in ("README.md", "results/README.md")}
+ABOUT_RESULTS = {
+    "README.md": ("## Quickstart", "## Three commands"),
+    "results/README.md": ("## What is claimed", r"\Z"),
+}
+"""The parts of the pages that are about what came out."""
+
+
+def about_results(page: str) -> str:
+    text = PAGES[page].read_text("utf-8")
+    begin, end = ABOUT_RESULTS[page]
+    return re.split(end, text.partition(f"\n{begin}")[2])[0]
+
+
+ANSWERED = re.compile(
+    r"^- \**(shown|refuted|not shown)\** \(\[([\w-]+)\]\(results/\2/claims\.md\)\): (.*)$", re.MULTILINE
+)
+
+
+def test_what_the_front_page_says_of_results_are_answers_to_claims() -> None:
+    found = ANSWERED.findall(about_results("README.md"))
+    assert len(found) > 5
+    for said, sweep, claim in found:
+        answers = {row["claim"]: row["answer"] for row in committed(sweep)}
+        assert answers.get(claim) == said, claim
+
+
+VERDICT = re.compile(
+    r"\b(ahead|behind|better|worse|best|worst|first|last|flat|fades?|rises?|falls?|loses?|gains?|beats?|wins?|"
+    r"stays?|explodes?|equal|outperforms?|no difference|as good as|hangs? on)\b"
+)
+"""Words that say how encodings compare."""
+
+NAMED = re.compile(
+    r"\b(ALiBi|RoPE|SeqPE|T5|NTK|YaRN|FoX|DAPE|CABLE|KERPLE|LieRE|LookHere|CoPE|FIRE|xPos|[Ss]inus|no enc)"
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_prose_about_results_says_nothing_that_is_no_claim(page: str) -> None:
+    text = ANSWERED.sub("", about_results(page))
+    prose = " ".join(line for line in text.splitlines() if not line.startswith(("|", "#", "!")))
+    found = [
+        sentence
+        for sentence in re.split(r"(?<=[.:;])\s+|\s- ", re.sub(r"`[^`]*`", "", prose))
+        # What a paper claims is no statement of ours.
+        if VERDICT.search(sentence) and NAMED.search(sentence) and "is claimed to" not in sentence
+    ]
+    assert found == []
+
+
+def test_the_tables_of_the_front_page_are_those_of_the_results() -> None:
+    rows: dict[tuple[str, ...], str] = {}
+    for path in RESULTS.glob("*/leaderboard.md"):
+        for line in path.read_text("utf-8").splitlines():
+            rows[tuple(re.findall(r"[\d.]+ ± [\d.]+", line))] = path.parent.name
+    shown = [
+        line for line in about_results("README.md").splitlines() if line.startswith("| ") and "±" in line
+    ]
+    assert len(shown) > 30
+    found = {rows.get(tuple(re.findall(r"[\d.]+ ± [\d.]+", line)), line) for line in shown}
+    assert found == {"quickstart", "images-quickstart", "novels", "seqpe-recipe"}
+
+
+PUBLISHED = sorted(path.parent.name for path in RESULTS.glob("*/scores.csv"))
+
+
+@pytest.mark.parametrize("sweep", [name for name in PUBLISHED if not known_to_runs_alone(RESULTS / name)])
+def test_the_committed_tables_are_made_of_the_committed_scores(sweep: str) -> None:
+    board = make_board(from_results(RESULTS / sweep), claims=claims_of(sweep, [RESULTS / sweep]))
+    made = {name: csv_text(frame) for name, frame in frames(board).items()}
+    made["leaderboard.md"] = markdown(board)
+    # It holds specifications as they were written, without what they did not say.
+    del made["runs.csv"]
+    assert made.keys() == {"scores.csv", "costs.csv", "leaderboard.csv", "leaderboard.md", "claims.csv"}
+    for name, text in made.items():
+        assert text == (RESULTS / sweep / name).read_text(), name
+
+
+def results_of(sweep: str, place: Path) -> Path:
+    """A copy of the tables of a sweep, in a folder of results of its own."""
+    folder = place / "results" / sweep
+    folder.mkdir(parents=True)
+    for path in (RESULTS / sweep).glob("*.*"):
+        if path.suffix in (".csv", ".md", ".yaml"):
+            (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_results_are_made_anew_where_their_runs_are_not_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = results_of("moving-digits-small", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (folder / "leaderboard.md").unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(["leaderboard", "moving-digits-small"]) == 0
+    assert "this is made of the CSV files of its results" in capsys.readouterr().err
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert (folder / "leaderboard.md").read_text() == (RESULTS / folder.name / "leaderboard.md").read_text()
+    assert (folder / "report.html").exists()
+    assert main(["leaderboard", "moving-digits"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("sweep", [name for name in PUBLISHED if known_to_runs_alone(RESULTS / name)])
+def test_results_that_hold_more_than_their_csv_files_say_are_not_made_anew(
+    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = results_of(sweep, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(["leaderboard", sweep]) == 2
+    assert "its results hold what its runs alone know (" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_claim_beside_several_sweeps_says_which(tmp_path: Path) -> None:
     (tmp_path / "claims.yaml").write_text(
         "- {claim: a, best: rope, at: 128, sweep: one}\n- {claim: b, best: rope, at: 128, sweep: other}\n"
@@ -345,6 +467,29 @@ def test_the_claims_beside_the_file_that_is_named_come_before_those_of_the_folde
         assert f"{claim}: " in capsys.readouterr().out
         main(["claims", sweep, "--runs", str(place_of_runs / "runs")])
         assert f"{claim}: " in capsys.readouterr().out
+
+
+def test_claims_beside_a_file_are_found_by_the_name_that_it_was_submitted_under(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "away").mkdir()
+    write(place / "away", tiny(place, seeds=2, train={"steps": 1, "batch": 2}), "mine.yaml")
+    assert main(["submit", "away/mine.yaml"]) == 0
+    assert main(["claims", "tiny"]) == 2
+    told = capsys.readouterr().err
+    assert "results/tiny/claims.yaml or away/claims.yaml or sweeps/claims.yaml" in told
+    (place / "away" / "claims.yaml").write_text("- {claim: mine, best: rope, at: trained}\n")
+    for command in (["claims", "tiny"], ["leaderboard", "tiny"], ["leaderboard"]):
+        assert main(command) == 0
+        assert "mine: " in capsys.readouterr().out, command
+    assert main(["rename", "tiny", "other"]) == 0
+    assert main(["claims", "other"]) == 0
+    assert "mine: " in capsys.readouterr().out
+    assert main(["export", "other", "-o", "other.tar.gz"]) == 0
+    with tarfile.open("other.tar.gz") as archive:
+        assert not [name for name in archive.getnames() if "folder" in name]
+    assert main(["remove", "other", "--yes"]) == 0
+    assert not list((place / "runs" / ".sweeps").iterdir())
 
 
 def test_an_unreadable_file_of_examples_costs_the_text_and_nothing_else(place_of_runs: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from golden_values import GOLDEN, HELD
+
 from pebench.registry import encodings
 
-PAGE = (Path(__file__).parents[1] / "docs" / "encodings.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "encodings.md").read_text(encoding="utf-8")
 
 
 def test_the_table_holds_what_the_encodings_declare() -> None:
@@ -41,3 +44,19 @@ def test_costs_sources_and_broken_graphs_are_those_of_the_files() -> None:
     for name in encodings.origins():
         reason = encodings.load(name).graph_break
         assert (f"- `{name}`: {reason}" in broken) == bool(reason)
+
+
+def test_the_page_names_the_encodings_that_are_held_to_published_values() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.npz")} == HELD.keys()
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    held = sorted({name for names in HELD.values() for name in names})
+    assert [name for name in held if f'"{name}"' not in tests] == []
+    section = PAGE.split("## Held to published values")[1].split("\n## ")[0]
+    said = re.findall(r"`([\w-]+)`", section.split("\n\n")[1])
+    assert said == held
+    others = re.findall(r"`([\w-]+)`", section.split("\n\n")[2])
+    assert sorted([*said, *others]) == sorted(encodings.origins())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (
+        f"Of the {len(encodings.origins())} encodings {len(held)} are held to values of published" in readme
+    )

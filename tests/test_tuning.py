@@ -14,6 +14,7 @@ from typing import Any
 import pandas
 import pytest
 from fake_slurm import FakeSlurm
+from mlflow import MlflowClient
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
@@ -122,7 +123,17 @@ def test_options_of_the_encoding_and_several_settings_make_every_combination(pla
         ({"tune": {"settings": {"train.learning_rate": [1e-3]}}}, "'tune' has one candidate"),
         (
             {"tune": {"settings": {"task.extent": [16, 32]}}},
-            "'task.extent' cannot be tuned: settings begin with",
+            "'task.extent' cannot be tuned: settings begin with 'encoding.', 'model.' and 'train.'.",
+        ),
+        ({"tune": {"settings": {"trian.batch": [1, 2]}}}, "cannot be tuned: did you mean 'train.batch'?"),
+        ({"tune": {"settings": {"batch": [1, 2]}}}, "'batch' cannot be tuned: did you mean 'train.batch'?"),
+        (
+            {"tune": {"settings": {"train.evaluate_every": [1, 2]}}},
+            "it looks at training and decides nothing",
+        ),
+        (
+            {"tune": {"settings": {"train.encoding.learning_rate": [1e-3, 1e-2]}}},
+            "encoding 'rope' has no parameters, so that 'train.encoding.learning_rate' decides nothing",
         ),
         ({"tune": {"settings": {"train.learningrate": [1, 2]}}}, "did you mean 'learning_rate' or"),
         ({"tune": {**RATES, "metric": "accuracy"}}, "unknown metric 'accuracy' of task 'language-modeling'"),
@@ -132,7 +143,7 @@ def test_options_of_the_encoding_and_several_settings_make_every_combination(pla
         ({"tune": {**RATES, "seeds": [3, 3]}}, "a seed stands twice"),
         (
             {"tune": {"settings": {"train.learning_rate": [1e-3, 0.001]}}},
-            "candidate 2 of rope is the same run",
+            "is the same run as candidate 1: a value stands twice (train.learning_rate=0.001)",
         ),
         ({"tune": RATES, "grid": {"train.learning_rate": [1, 2]}}, "and it is tuned as well"),
         (
@@ -532,6 +543,12 @@ def test_the_tracking_store_knows_what_was_chosen_and_what_nobody_has_begun(
     assert there.out.replace("tracked", "results") == here.out
     names = {path.name for path in (place / "results" / "tiny").iterdir()}
     assert "tuning.csv" in names
+    client = MlflowClient(uri)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    (whole,) = [run for run in client.search_runs(experiments) if run.info.run_name == "all of tiny"]
+    note = whole.data.tags["mlflow.note.content"]
+    assert "trials that chose its settings stand in 'tiny-trials'." in note
+    assert note.endswith(f"\n- {chosen.why}")
     for name in names:
         ours, theirs = (place / folder / "tiny" / name for folder in ("results", "tracked"))
         assert theirs.read_bytes() == ours.read_bytes(), name

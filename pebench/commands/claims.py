@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pebench.click_types import runs_option
 from pebench.errors import UserError
-
-if TYPE_CHECKING:
-    from pebench.leaderboard.collect import Collection
 
 
 @click.command("claims")
@@ -48,11 +44,12 @@ def command(sweep: str, runs: Path, results: Path, file: Path | None, write: boo
     from pebench.leaderboard.claims import FILE, claims_of, read_claims
     from pebench.leaderboard.files import answers_frame, csv_text
     from pebench.leaderboard.markdown import claims_markdown
+    from pebench.leaderboard.sources import folders_of_claims, from_runs_or_results
     from pebench.leaderboard.terminal import print_answers
 
-    collection = _collection(sweep, runs, results)
+    (collection,) = from_runs_or_results(runs, [sweep], results)
     name = collection.sweep.name
-    folders = [results / name, *_beside(sweep)]
+    folders = folders_of_claims(runs, name, [sweep], results)
     claims = read_claims(file) if file is not None else claims_of(name, folders)
     if not claims:
         where = " or ".join(str(folder / FILE) for folder in folders)
@@ -68,25 +65,3 @@ def command(sweep: str, runs: Path, results: Path, file: Path | None, write: boo
         atomic.write_text(folder / "claims.csv", csv_text(answers_frame(answers)))
         click.echo(f"Written: {folder / 'claims.md'} and claims.csv")
     return 1 if collection.unreadable else 0
-
-
-def _collection(sweep: str, runs: Path, results: Path) -> Collection:
-    """The runs of a sweep, or what its results say of them."""
-    from pebench.leaderboard.sources import from_runs
-    from pebench.leaderboard.written import from_results
-    from pebench.store import read_sweeps
-    from pebench.sweeping.recorded import name_of
-
-    name = name_of(sweep)
-    recorded = {record.name for record in read_sweeps(runs)}
-    if name not in recorded and (results / name / "scores.csv").exists():
-        return from_results(results / name)
-    (collection,) = from_runs(runs, [sweep])
-    return collection
-
-
-def _beside(sweep: str) -> list[Path]:
-    """The folder of the sweep's file, or that of all sweeps."""
-    from pebench.sweeping.yaml_file import is_named
-
-    return [Path(sweep).parent if is_named(sweep) else Path("sweeps")]

@@ -58,9 +58,10 @@ def command(
 ) -> int:
     """Regenerate the tables, plots and report of sweeps from their runs.
 
-    SWEEP is the name of a submitted sweep, or its file; without one, all are written. A mean stands only
-    where every seed has finished. The claims of claims.yaml, in the sweep's folder of results or beside its
-    file, are answered. The exit status is 1 where a damaged run was left out.
+    SWEEP is the name of a submitted sweep, or its file; without one, all are written. What was not submitted
+    here is made anew from the CSV files of its results, where these hold all that it takes. A mean stands
+    only where every seed has finished. The claims of claims.yaml, in the sweep's folder of results or beside
+    its file, are answered. The exit status is 1 where a damaged run was left out.
 
     \b
     Examples:
@@ -77,21 +78,33 @@ def command(
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.claims import claims_of
     from pebench.leaderboard.published import BUILT_IN, read_figures
-    from pebench.leaderboard.sources import from_runs, from_store
+    from pebench.leaderboard.sources import (
+        folders_of_claims,
+        from_runs_or_results,
+        from_store,
+        results_alone,
+    )
     from pebench.leaderboard.terminal import print_board
     from pebench.leaderboard.write import write_leaderboard
-    from pebench.sweeping.yaml_file import is_named
+    from pebench.leaderboard.written import MADE_OF, known_to_runs_alone
 
     others = read_figures(figures or BUILT_IN) if published else None
-    found = from_store(uri, sweeps) if uri is not None else from_runs(runs, sweeps)
-    beside = [*(Path(sweep).parent for sweep in sweeps if is_named(sweep)), Path("sweeps")]
+    anew = results_alone(runs, sweeps, output) if uri is None else []
+    for name in anew:
+        if alone := known_to_runs_alone(output / name):
+            raise UserError(
+                f"sweep '{name}' was not submitted here, and its results hold what its runs alone know "
+                f"({', '.join(alone)}): 'pebench import' adds them from an archive."
+            )
+    found = from_store(uri, sweeps) if uri is not None else from_runs_or_results(runs, sweeps, output)
     objects, complete = [], True
     for collection in found:
         name = collection.sweep.name
-        claims = claims_of(name, [output / name, *beside])
+        claims = claims_of(name, folders_of_claims(runs, name, sweeps, output))
         board = make_board(collection, baseline, others, claims)
         try:
-            folder = write_leaderboard(board, output, with_latex=latex)
+            made_of = MADE_OF if name in anew else ()
+            folder = write_leaderboard(board, output, with_latex=latex, made_of=made_of)
         except OSError as error:
             raise UserError(f"cannot read or write {error.filename}: {error.strerror}.") from error
         if as_json:
@@ -100,6 +113,12 @@ def command(
             print_board(board)
         for warning in collection.warnings:
             click.echo(f"pebench: {warning}", err=True)
+        if name in anew:
+            click.echo(
+                f"pebench: '{name}' was not submitted here: this is made of the CSV files of its results, "
+                "and the page has no losses in training.",
+                err=True,
+            )
         click.echo(f"Written: {folder}, with report.html to open in a browser", err=as_json)
         complete = complete and not collection.unreadable
     if as_json:

@@ -43,14 +43,18 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     """
     if as_json and (brief or watch):
         raise click.UsageError("--json prints every cell, once: leave --summary and --watch out.")
+<<<<<<< HEAD
     from pebench.choices import submitted_sweeps
     from pebench.submission.status import statuses
+=======
+    from pebench.submission.status import distinguished, statuses
+>>>>>>> best
 
     records = [] if sweeps or watch else submitted_sweeps(runs)
     wanted = _wanted(runs, sweeps)
     if watch:
         return _watch(runs, wanted, brief, sweeps)
-    cells = statuses(runs, wanted)
+    cells = distinguished(runs, statuses(runs, wanted))
     if as_json:
         click.echo(json.dumps([cell.model_dump(mode="json") for cell in cells], indent=1))
     elif sweeps:
@@ -165,7 +169,7 @@ def _watch(runs: Path, wanted: list[str], brief: bool, sweeps: Sequence[str]) ->
     from rich.live import Live
     from rich.text import Text
 
-    from pebench.submission.status import BUSY, FINISHED, statuses, summary
+    from pebench.submission.status import BUSY, FINISHED, distinguished, statuses, summary
 
     console = Console()
     live = Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext()
@@ -173,7 +177,7 @@ def _watch(runs: Path, wanted: list[str], brief: bool, sweeps: Sequence[str]) ->
     cells: Sequence[Any] = []
     with contextlib.suppress(KeyboardInterrupt), live:
         while True:
-            cells = statuses(runs, wanted)
+            cells = distinguished(runs, statuses(runs, wanted))
             if isinstance(live, Live):
                 shown = [] if brief else [_cut(cells, console.width, console.height)]
                 live.update(Group(*shown, Text(summary(cells), style="bold")), refresh=True)
@@ -238,6 +242,7 @@ _HEADINGS = ("run", "encoding", "task", "seed", "state", "progress", "")
 
 
 def _row(cell: Any) -> tuple[str, ...]:
+    from pebench.flat_spec import with_settings
     from pebench.submission.progress import duration
 
     progress = "" if cell.step is None else f"{cell.step}/{cell.steps}"
@@ -251,7 +256,7 @@ def _row(cell: Any) -> tuple[str, ...]:
     seed = "" if cell.seed is None else str(cell.seed)
     return (
         cell.run,
-        cell.encoding or "",
+        with_settings(cell.encoding or "", cell.settings),
         cell.task or "",
         seed,
         cell.state,

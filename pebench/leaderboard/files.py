@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pebench.leaderboard.answers import Answer
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.collect import Collection
+from pebench.leaderboard.columns import COSTS, ENVIRONMENT
 from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.published import Match
 from pebench.leaderboard.run_data import by_place
@@ -88,10 +89,10 @@ def _leaderboard(board: Board) -> pandas.DataFrame:
     tuned = ["chosen"] if collection.tuned else []
     if tuned:
         frame["chosen"] = [collection.groups[key].tuned for key in frame["group"]]
-    return frame[[*_names(collection), *tuned, *place, *means, *compared, *_COSTS, "run_ids"]]
+    return frame[[*_names(collection), *tuned, *place, *means, *compared, *_OF_MODEL, "run_ids"]]
 
 
-_COSTS = ["parameters", "encoding_parameters", "kernels", "item"]
+_OF_MODEL = ["parameters", "encoding_parameters", "kernels", "item"]
 _PLACE = ["group", "extent", "extrapolation"]
 
 
@@ -103,11 +104,9 @@ def _whole(column: pandas.Series[float]) -> pandas.Series[int]:
 def _costs(board: Board) -> pandas.DataFrame:
     """One row a group and phase, and for evaluations a row an extent and extrapolation."""
     place = ["phase", "extent", "extrapolation"]
-    model = ["parameters", "encoding_parameters"]
-    measured = ["item", "items_per_second", "peak_memory_bytes", "kernels", "seeds"]
     frame = _described(board.costs, board.collection)
     frame["peak_memory_bytes"] = _whole(frame["peak_memory_bytes"])
-    return frame[[*_names(board.collection), *place, *model, *measured]]
+    return frame[[*_names(board.collection), *place, *COSTS]]
 
 
 def _runs(collection: Collection) -> pandas.DataFrame:
@@ -123,14 +122,14 @@ def _runs(collection: Collection) -> pandas.DataFrame:
         rows.append(
             [
                 *(run.run_id, run.spec.task.name, run.encoding, run.spec.seed, run.status, run.failure),
-                *(_text(run.provenance.get(name)) for name in _ENVIRONMENT),
+                *(_text(run.provenance.get(name)) for name in ENVIRONMENT),
                 _versions(packages if isinstance(packages, dict) else {}),
                 _versions(run.fingerprints),
                 run.spec.model_dump_json(),
             ]
         )
     columns = ["run_id", "task", "encoding", "seed", "status", "failure"]
-    return pandas.DataFrame(rows, columns=[*columns, *_ENVIRONMENT, "packages", "data", "spec"])
+    return pandas.DataFrame(rows, columns=[*columns, *ENVIRONMENT, "packages", "data", "spec"])
 
 
 def _tuning(board: Board) -> pandas.DataFrame:
@@ -225,8 +224,6 @@ _PUBLISHED = [
     *("task", "encoding", "metric", "extent", "mean", "low", "high", "parameters", "published", "difference"),
     *("published_dataset", "published_model", "published_metric", "source", "note", "run_ids"),
 ]
-_ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
-"""Facts of `pebench.running.provenance.describe` about code and machine; no host's name."""
 
 
 def _counts(counts: Mapping[str, int]) -> str:

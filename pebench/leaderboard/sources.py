@@ -1,4 +1,5 @@
-"""Where the runs of a sweep are read from: the run folders, or a tracking store that others fill."""
+"""Where the runs of a sweep are read from: the run folders, the results that were made of them, or a tracking
+store that others fill."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ from pathlib import Path
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.tuning import reported, tunings
-from pebench.store import SweepRecord
-from pebench.sweeping.recorded import recorded_sweeps
+from pebench.leaderboard.written import from_results
+from pebench.store import SweepRecord, read_sweeps, remembered_folder
+from pebench.sweeping.recorded import name_of, recorded_sweep, recorded_sweeps
+from pebench.sweeping.yaml_file import is_named
 
 
 def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
@@ -20,6 +23,47 @@ def from_runs(runs: Path, wanted: Sequence[str]) -> Iterator[Collection]:
     """
     for record in recorded_sweeps(runs, wanted):
         yield collect_sweep(runs, record)
+
+
+def from_runs_or_results(runs: Path, wanted: Sequence[str], results: Path) -> Iterator[Collection]:
+    """As `from_runs`; a sweep that was not submitted here is read from its results, where it has any.
+
+    Raises:
+        UserError: there is no such sweep, or what it is read from cannot be read.
+    """
+    found: dict[str, str] = {}
+    for text in wanted:
+        found.setdefault(name_of(text), text)
+    there = results_alone(runs, wanted, results)
+    # Whatever cannot be found is told before anything is read.
+    records = {name: recorded_sweep(runs, text) for name, text in found.items() if name not in there}
+    for name in found:
+        yield from_results(results / name) if name in there else collect_sweep(runs, records[name])
+    if not wanted:
+        yield from from_runs(runs, ())
+
+
+def folders_of_claims(runs: Path, name: str, named: Sequence[str], results: Path) -> list[Path]:
+    """Where a file of claims about a sweep may lie, the first to be looked into first: its folder of results,
+    beside its file as it was named, or as it was submitted, and the folder of sweeps.
+
+    Args:
+        runs: the folder of runs.
+        name: of the sweep.
+        named: names and files of sweeps that a user gave.
+        results: the folder of results.
+    """
+    beside = [Path(text).parent for text in named if is_named(text)]
+    submitted = remembered_folder(runs, name)
+    known = [results / name, *beside, *([submitted] if submitted is not None else []), Path("sweeps")]
+    return list({folder.resolve(): folder for folder in reversed(known)}.values())[::-1]
+
+
+def results_alone(runs: Path, wanted: Sequence[str], results: Path) -> list[str]:
+    """The names of those sweeps that were not submitted here and have results."""
+    submitted = {record.name for record in read_sweeps(runs)}
+    names = dict.fromkeys(name_of(text) for text in wanted)
+    return [name for name in names if name not in submitted and (results / name / "scores.csv").exists()]
 
 
 def collect_sweep(runs: Path, record: SweepRecord) -> Collection:

@@ -19,7 +19,7 @@ from pebench.leaderboard.sections import (
     scores_table,
 )
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.wording import heading, interval_over, notes, p_text
+from pebench.leaderboard.wording import heading, interval_over, notes, p_text, shares
 from pebench.store import runs_folder
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def print_board(board: Board, console: Console | None = None) -> None:
         _print_table(scores, console)
         if any(" ± " in value.text for row in scores.rows for value in row):
             over = interval_over(table)
-            console.print(Text(f"- mean ± half the width of the 95 % interval over {over}"))
+            share = f"; {shares(table)}" if shares(table) else ""
+            console.print(Text(f"- mean ± half the width of the 95 % interval over {over}{share}"))
         for note in notes(board.collection, table):
             console.print(Text(f"- {note.replace('`', '')}"))
         for order, curves in ((c.order, c) for c in board.curves if c.table is table):

@@ -71,6 +71,18 @@ def interval_over(table: LeaderboardTable) -> str:
     return f"the seeds and the {table.material}" if table.with_text else "the seeds"
 
 
+def shares(table: LeaderboardTable) -> str:
+    """A sentence about how much of the variance of the means is the seeds and how much the text, empty where
+    that is not known."""
+    known = [round(100 * e.text_share) for e in table.entries if not math.isnan(e.text_share)]
+    if not known:
+        return ""
+    between = " to ".join(str(share) for share in dict.fromkeys((min(known), max(known))))
+    return (
+        f"{between} % of the variance of a mean is the choice of the {table.material}, the rest is the seeds"
+    )
+
+
 def difference_heading(table: LeaderboardTable) -> str:
     """The heading of differences, with their sign's meaning."""
     return f"difference ({'above' if table.record.higher_is_better else 'below'} 0 is better)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pebench import atomic
@@ -12,7 +13,9 @@ from pebench.leaderboard.markdown import claims_markdown, markdown
 from pebench.leaderboard.report import report
 
 
-def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -> Path:
+def write_leaderboard(
+    board: Board, output: Path, *, with_latex: bool = False, made_of: Collection[str] = ()
+) -> Path:
     """Writes the tables, the plots and the page of a sweep into a folder of its name.
 
     Files of this name that an earlier call wrote and this one does not are removed, so that what stands side
@@ -22,6 +25,7 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
         board: what to write.
         output: the folder of results.
         with_latex: whether to write the tables for a paper too.
+        made_of: names of files in the folder that the board was made of, which stay as they are.
 
     Returns:
         The folder of the sweep's results.
@@ -36,8 +40,8 @@ def write_leaderboard(board: Board, output: Path, *, with_latex: bool = False) -
     if with_latex:
         texts["leaderboard.tex"] = latex(board)
     pictures = plots.pictures(board)
-    for name, text in texts.items():
-        atomic.write_text(folder / name, text)
+    for name in texts.keys() - set(made_of):
+        atomic.write_text(folder / name, texts[name])
     for name, content in pictures.items():
         atomic.write_bytes(folder / name, content)
     for name in _OCCASIONAL - {*texts, *pictures}:

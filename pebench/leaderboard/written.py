@@ -1,15 +1,18 @@
 """The runs of a sweep read back from its results, where their folders are not at hand.
 
-The CSV files hold every score with eight digits and every specification, but no scores of single examples:
-    what is computed from them has its uncertainty from seeds alone.
+The CSV files hold every score with eight digits, every specification and where each run comes from. They hold
+no scores of single examples, so that what is computed from them has its uncertainty from seeds alone, and no
+losses in training; costs are the means over the seeds.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,11 @@ from pydantic import ValidationError
 
 from pebench.errors import UserError
 from pebench.leaderboard.collect import Collection, collect
+from pebench.leaderboard.columns import COSTS, ENVIRONMENT
 from pebench.leaderboard.run_data import MISSING, RunData
+from pebench.registry import tasks
 from pebench.spec import RunSpec
-from pebench.store import Cost, MetricRecord, Result, Score, SweepRecord
+from pebench.store import Cost, EvaluationCost, MetricRecord, Result, Score, SweepRecord
 from pebench.text_file import read_text
 
 ROUNDING = 1e-7
@@ -30,6 +35,10 @@ _NEEDED = {
     "scores.csv": ("run_id", "metric", "extent", "extrapolation", "value"),
     "leaderboard.csv": ("task", "metric", "unit", "better", "baseline"),
 }
+
+
+MADE_OF = ("runs.csv", "scores.csv", "costs.csv")
+"""Files that say all that is known of the runs; what else `pebench leaderboard` writes is made of it."""
 
 
 def from_results(folder: Path) -> Collection:
@@ -49,9 +58,19 @@ def from_results(folder: Path) -> Collection:
                 unit=row["unit"], higher_is_better=row["better"] == "higher"
             )
     scores: dict[str, list[Score]] = defaultdict(list)
+    labels: dict[str, _Label] = {}
     for row in rows["scores.csv"]:
         scores[row["run_id"]].append(_score(folder, row))
-    runs = [_run(folder, row, metrics, scores[row["run_id"]]) for row in rows["runs.csv"]]
+        labels[row["run_id"]] = _label(row)
+    specs = {row["run_id"]: _spec(folder, row) for row in rows["runs.csv"]}
+    # A run that diverged has no scores, and the costs of its seeds' group.
+    groups = {specs[run_id].group: label for run_id, label in labels.items() if run_id in specs}
+    costs = _costs(folder)
+    runs = []
+    for row in rows["runs.csv"]:
+        spec = specs[row["run_id"]]
+        cost = costs.get(groups.get(spec.group, ()), _NO_COST)
+        runs.append(_run(row, spec, metrics.get(spec.task.name, {}), scores[row["run_id"]], cost))
     baseline = next((row["baseline"] for row in rows["leaderboard.csv"] if row["baseline"]), None)
     record = SweepRecord(
         name=folder.name, source="", runs=tuple(run.run_id for run in runs), baseline=baseline
@@ -81,30 +100,120 @@ def _score(folder: Path, row: dict[str, str]) -> Score:
         raise UserError(f"{folder / 'scores.csv'} holds what is no score: {error}.") from error
 
 
-def _run(
-    folder: Path, row: dict[str, str], metrics: dict[str, dict[str, MetricRecord]], scores: list[Score]
-) -> RunData:
+def _spec(folder: Path, row: Mapping[str, str]) -> RunSpec:
     try:
-        spec = RunSpec.model_validate_json(row["spec"])
-        result = None
-        if row["status"] != MISSING:
-            result = Result.model_validate(
-                {
-                    "status": row["status"],
-                    "metrics": metrics.get(spec.task.name, {}),
-                    "scores": scores,
-                    "cost": _NO_COST,
-                }
-            )
+        return RunSpec.model_validate_json(row["spec"])
     except ValidationError as error:
         raise UserError(
             f"{folder / 'runs.csv'}, run {row['run_id']}: {error.errors()[0]['msg'].lower()}."
         ) from error
-    provenance: dict[str, Any] = {}
-    data = dict(part.split("=", 1) for part in row.get("data", "").split() if "=" in part)
-    if data:
-        provenance["data"] = data
-    return RunData(row["run_id"], spec, result, provenance, row.get("failure", ""), rounding=ROUNDING)
+
+
+def _run(
+    row: Mapping[str, str],
+    spec: RunSpec,
+    metrics: dict[str, MetricRecord],
+    scores: list[Score],
+    cost: Cost,
+) -> RunData:
+    result = None
+    if row["status"] != MISSING:
+        result = Result(
+            status="diverged" if row["status"] == "diverged" else "done",
+            extent_unit=_extent_unit(spec),
+            metrics=metrics,
+            scores=tuple(scores),
+            cost=cost,
+        )
+    return RunData(row["run_id"], spec, result, _provenance(row), row.get("failure", ""), rounding=ROUNDING)
+
+
+def _extent_unit(spec: RunSpec) -> str:
+    """What the extents of a run count, which its task says."""
+    from pebench.resolve import build_task
+
+    return build_task(spec).extent_unit if spec.task.name in tasks.origins() else "positions"
+
+
+def _provenance(row: Mapping[str, str]) -> dict[str, Any]:
+    """Where a run comes from, as far as `runs.csv` says."""
+    known: dict[str, Any] = {name: row[name] for name in ENVIRONMENT if row.get(name)}
+    known |= {name: json.loads(known[name]) for name in ("dirty", "threads") if name in known}
+    for name in ("packages", "data"):
+        values = dict(part.split("=", 1) for part in row.get(name, "").split() if "=" in part)
+        if values:
+            known[name] = values
+    return known
+
+
+_Label = tuple[tuple[str, str], ...]
+"""What a row of scores or costs is of: task, encoding and the settings in which rows differ."""
+
+_MEASURED = ("seed", "metric", "extent", "extrapolation", "value", "run_id", "phase", *COSTS)
+"""The other columns of both files."""
+
+
+def _label(row: Mapping[str, str]) -> _Label:
+    return tuple((name, value) for name, value in row.items() if name not in _MEASURED)
+
+
+def _costs(folder: Path) -> dict[_Label, Cost]:
+    """The mean costs of each row; none where there is no file of them."""
+    path = folder / "costs.csv"
+    found: dict[_Label, list[dict[str, str]]] = defaultdict(list)
+    if path.exists():
+        for row in _rows(path, ("phase", "extent", "extrapolation", *COSTS)):
+            found[_label(row)].append(row)
+    try:
+        return {label: _cost(rows) for label, rows in found.items()}
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} holds what is no cost: {error}.") from error
+
+
+def _cost(rows: list[dict[str, str]]) -> Cost:
+    by_phase: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        by_phase[row["phase"]].append(row)
+    training = by_phase["training"][0]
+    return Cost(
+        parameters=round(float(training["parameters"])),
+        encoding_parameters=round(float(training["encoding_parameters"])),
+        item=training["item"],
+        **_spent(training),
+        evaluations=tuple(
+            EvaluationCost(
+                extent=tuple(int(size) for size in row["extent"].split("x")),
+                extrapolation=row["extrapolation"],
+                **_spent(row),
+            )
+            for row in by_phase["evaluation"]
+        ),
+    )
+
+
+def _spent(row: Mapping[str, str]) -> dict[str, Any]:
+    rate, memory = row["items_per_second"], row["peak_memory_bytes"]
+    return {
+        "items_per_second": float(rate) if rate else None,
+        "peak_memory_bytes": int(memory) if memory else None,
+        "kernels": tuple(kernel for kernel in row["kernels"].split(", ") if kernel),
+    }
+
+
+def known_to_runs_alone(folder: Path) -> list[str]:
+    """What the results in a folder hold that cannot be made from their CSV files, in words.
+
+    Args:
+        folder: of one sweep, as `pebench leaderboard` writes it.
+    """
+    found = [words for name, words in _ALONE.items() if (folder / name).exists()]
+    rows = _rows(folder / "leaderboard.csv", _NEEDED["leaderboard.csv"])
+    if any(row.get("text_share") for row in rows):
+        found.append("scores by document")
+    return found
+
+
+_ALONE = {"tuning.csv": "what was chosen by trials", "curves.csv": "scores during training"}
 
 
 _NO_COST = Cost(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.errors import UserError
-from pebench.store import Result, RunFolder
+from pebench.flat_spec import told_apart, with_settings
+from pebench.store import Result, RunFolder, Unreadable
 from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Display
 from pebench.submission.same_code import require_same_code
@@ -132,6 +133,7 @@ def run_each(
     from pebench.running.heartbeat import AlreadyRunning
 
     outcome, ids = Outcome(), list(run_ids)
+    apart = _told_apart(runs, ids)
     for number, cell in enumerate(ids, 1):
         try:
             run_id = None if stop() else take(cell) if take is not None else chosen_cell(runs, cell)
@@ -143,7 +145,8 @@ def run_each(
             continue
         folder = RunFolder(runs / run_id)
         spec = folder.spec()
-        display.begin(f"{spec.encoding.label or spec.encoding.name}, seed {spec.seed}", number, len(ids))
+        label = with_settings(spec.encoding.label or spec.encoding.name, apart.get(run_id, ""))
+        display.begin(f"{label}, seed {spec.seed}", number, len(ids))
         try:
             result = execute_cell(folder, execution, stop, display)
         except AlreadyRunning as error:
@@ -170,6 +173,15 @@ def run_all(runs: Path, run_ids: list[str], execution: Execution, display: Displ
     """
     with StopOnSignal(signal.SIGINT, signal.SIGTERM) as stop, display:
         return run_each(runs, run_ids, execution, display, stop)
+
+
+def _told_apart(runs: Path, cells: Iterable[str]) -> dict[str, str]:
+    """The settings that tell cells from others of the same name, of those that can be read."""
+    specs = {}
+    for cell in cells:
+        with contextlib.suppress(Unreadable):
+            specs[cell] = RunFolder(runs / cell).spec()
+    return told_apart(specs)
 
 
 def carry_out(runs: Path, submission: Submission, execution: Execution, display: Display) -> Outcome:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pebench import quantities
+from pebench.flat_spec import told_apart, with_settings
 from pebench.submission import estimate
 from pebench.submission.plan import Array
 from pebench.submission.progress import duration
@@ -45,9 +46,11 @@ def lines(
     times = {cell: like[spec.run_id] for cell, spec in specs.items() if spec.run_id in like}
     if specs:
         yield "  run\tencoding\ttask\tseed\ttime"
+    apart = told_apart(specs)
     for run_id, spec in specs.items():
+        encoding = with_settings(spec.encoding.label, apart[run_id])
         time = duration(times[run_id]) if run_id in times else "-"
-        yield f"  {run_id}\t{spec.encoding.label}\t{spec.task.label}\tseed {spec.seed}\t{time}"
+        yield f"  {run_id}\t{encoding}\t{spec.task.label}\tseed {spec.seed}\t{time}"
     if not submitted.started:
         return
     if preview.arrays:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.store import SweepRecord, read_sweeps, remove_sweep, write_sweep
+from pebench.store import (
+    SweepRecord,
+    read_sweeps,
+    remember_folder,
+    remembered_folder,
+    remove_sweep,
+    write_sweep,
+)
 from pebench.submission import submissions
 from pebench.submission.exclusive import exclusive
 from pebench.sweeping.recorded import recorded_sweep
@@ -39,6 +46,8 @@ def rename(runs: Path, record: SweepRecord, name: str) -> None:
     """Gives a sweep another name, in its record and in those of its submissions."""
     with exclusive(runs.absolute()):
         write_sweep(runs, record.model_copy(update={"name": name}))
+        if (folder := remembered_folder(runs, record.name)) is not None:
+            remember_folder(runs, name, folder)
         for submission in submissions.every(runs):
             if submission.sweep == record.name:
                 submissions.write(runs, submission.model_copy(update={"sweep": name}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pebench.choices import Choice, NoChoice, choice_of, decide, is_slot, read_choice, with_choices
+from pebench.flat_spec import told_apart
 from pebench.spec import Frozen
 from pebench.store import Failure, RunFolder, Unreadable, Worker
 from pebench.submission import submissions
@@ -42,6 +44,7 @@ class CellStatus(Frozen):
         run: its id.
         encoding, task: labels, None where the cell has no folder.
         seed: likewise.
+        settings: see `distinguished`.
         state: ``waiting`` has a job that will start it once its settings are chosen; ``queued`` has a job
             that will start it; ``running`` has a live worker; ``requeued`` was stopped at a checkpoint and
             waits for its turn again; ``done`` and ``diverged`` are finished;
@@ -62,6 +65,7 @@ class CellStatus(Frozen):
     encoding: str | None = None
     task: str | None = None
     seed: int | None = None
+    settings: str = ""
     state: State
     step: int | None = None
     steps: int | None = None
@@ -97,6 +101,19 @@ def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
         # A choice was made meanwhile, and no job is known by its slots any more.
         return statuses(runs, ids)
     return [slots[cell] if cell in slots else found[cell] for cell in ids]
+
+
+def distinguished(runs: Path, cells: Iterable[CellStatus]) -> list[CellStatus]:
+    """Cells with the settings that tell them from others of the same encoding, task and seed."""
+    found = list(cells)
+    labels = Counter((cell.encoding, cell.task, cell.seed) for cell in found)
+    specs = {}
+    for cell in found:
+        if labels[cell.encoding, cell.task, cell.seed] > 1 and cell.encoding and not is_slot(cell.run):
+            with contextlib.suppress(Unreadable):
+                specs[cell.run] = RunFolder(runs / cell.run).spec()
+    apart = told_apart(specs)
+    return [cell.model_copy(update={"settings": apart.get(cell.run, "")}) for cell in found]
 
 
 def waiting_cells(runs: Path, slots: list[str]) -> dict[str, CellStatus]:

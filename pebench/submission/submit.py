@@ -17,7 +17,7 @@ from pebench.errors import UserError
 from pebench.memo import remembered
 from pebench.running.execution import Execution, check_ranks
 from pebench.spec import RunSpec
-from pebench.store import RunFolder, write_sweep
+from pebench.store import RunFolder, remember_folder, write_sweep
 from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.devices import devices_of
 from pebench.submission.exclusive import exclusive
@@ -311,6 +311,8 @@ def _prepare(sweep: Sweep, runs: Path) -> None:
     for choice in sweep.choices:
         write_choice(runs, choice)
     write_sweep(runs, sweep.record())
+    if sweep.folder is not None:
+        remember_folder(runs, sweep.name, sweep.folder)
     for choice in sweep.choices:
         # One that cannot be made is told of by the state of its cells.
         with suppress(UserError):

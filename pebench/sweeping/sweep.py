@@ -283,6 +283,7 @@ class Sweep(Frozen):
         choices: what is chosen, in the order of the file.
         baseline: the encoding label that others are compared with.
         execution: how to carry the runs out.
+        folder: of its file, None where it was not read from one.
         submitted: its record, if the sweep was read back from one; it may name runs whose folders are gone.
     """
 
@@ -293,6 +294,7 @@ class Sweep(Frozen):
     choices: tuple[Choice, ...] = ()
     baseline: str | None = None
     execution: Execution = Execution()
+    folder: Path | None = None
     submitted: SweepRecord | None = None
 
     def __repr__(self) -> str:
@@ -374,6 +376,7 @@ def load_sweep(
         choices=found.choices,
         baseline=baseline,
         execution=file.execution,
+        folder=path.parent,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import itertools
 import json
@@ -10,11 +11,12 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator
 
-from pebench.choices import Candidate, Choice
+from pebench.choices import Candidate, Choice, settings_text
 from pebench.errors import UserError, join_and, unknown
+from pebench.flat_spec import setting_text
 from pebench.registry import tasks
 from pebench.scores import extent_name
-from pebench.spec import Frozen, RunSpec
+from pebench.spec import OBSERVING, Frozen, RunSpec, Training
 from pebench.sweeping.cell import Cell
 
 FIRST_SEED = 1000
@@ -77,10 +79,21 @@ def checked_paths(values: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         ValueError: there is one.
     """
     for path in values:
-        if path.split(".")[0] not in TUNED_PLACES:
-            places = join_and(f"'{place}.…'" for place in TUNED_PLACES)
-            raise ValueError(f"'{path}' cannot be tuned: settings begin with {places}")
+        place, _, rest = path.partition(".")
+        if place not in TUNED_PLACES:
+            raise ValueError(f"'{path}' cannot be tuned: {_nearest(place, rest)}")
+        if place == "train" and rest in OBSERVING:
+            raise ValueError(f"'{path}' cannot be tuned: it looks at training and decides nothing of it")
     return dict(values)
+
+
+def _nearest(place: str, rest: str) -> str:
+    """What a path could be meant as that begins with another word than `TUNED_PLACES`."""
+    if not rest and place in Training.model_fields:
+        return f"did you mean 'train.{place}'?"
+    if near := difflib.get_close_matches(place, TUNED_PLACES, n=1):
+        return f"did you mean '{near[0]}.{rest}'?"
+    return f"settings begin with {join_and(f'{place}.' for place in TUNED_PLACES)}"
 
 
 class Stage(NamedTuple):
@@ -137,11 +150,12 @@ def stage(
         if judged[-1] in judged[:-1]:
             raise UserError(
                 f"candidate {number} of {cell.encoding} is the same run as candidate "
-                f"{judged.index(judged[-1]) + 1}: a value stands twice ({settings})."
+                f"{judged.index(judged[-1]) + 1}: a value stands twice ({settings_text(settings)})."
             )
         second = chains(_on(own, splits, 1), seeds)
         reported = reported or [chain[-1] for chain in second]
         final.append([spec for chain in second for spec in chain])
+    _refuse_idle([settings for settings, _ in tried], final[0][-1])
     places = list(zip(*final, strict=True))
     open_places = [n for n, specs in enumerate(places) if len({spec.run_id for spec in specs}) > 1]
     known = [specs[0] for n, specs in enumerate(places) if n not in set(open_places)]
@@ -163,6 +177,29 @@ def stage(
     )
     key = f"{final[0][-1].encoding.stem}-{_digest(choice)}"
     return Stage(list(trials.values()), known, reported, choice.model_copy(update={"key": key}))
+
+
+_OF_ENCODING = "train.encoding"
+"""Settings below are those of the encoding's parameters."""
+
+
+def _refuse_idle(tried: Sequence[Mapping[str, Any]], spec: RunSpec) -> None:
+    """Refuses candidates that differ in what decides nothing: how an encoding without parameters learns.
+
+    Raises:
+        UserError: they do.
+    """
+    idle = [path for path in tried[0] if path == _OF_ENCODING or path.startswith(f"{_OF_ENCODING}.")]
+    idle = [path for path in idle if len({setting_text(values[path]) for values in tried}) > 1]
+    if not idle:
+        return
+    from pebench.resolve import has_parameters
+
+    if not has_parameters(spec):
+        raise UserError(
+            f"encoding '{spec.encoding.label}' has no parameters, so that '{idle[0]}' decides nothing for "
+            "it: give it candidates of its own, 'tune' beside it."
+        )
 
 
 def _splits(cell: Cell, tune: Tune) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from pebench.tracking.mlflow_internals import Active
 from pebench.tracking.sync_state import SyncedRun
 
 CONTENTS = "sweep.json"
+
+_LAST = "choices in the description"
+"""What was last added, so that what was mirrored without it is mirrored anew."""
 
 
 class SweepContents(Frozen):
@@ -40,6 +43,7 @@ class SweepResults:
         sweep: its name.
         cells: how many it has. finished: how many of them are.
         elsewhere: cells that stand in the experiment of another sweep, by its name.
+        chosen: a sentence for each encoding whose settings were chosen.
         files: texts by their file names.
         signature: see `signature`.
     """
@@ -48,28 +52,39 @@ class SweepResults:
     cells: int
     finished: int
     elsewhere: Mapping[str, int]
+    chosen: Sequence[str]
     files: Mapping[str, str]
     signature: str
 
     @property
     def note(self) -> str:
         """The description of the run."""
-        counted = f"{self.finished} of {self.cells} cells are finished."
-        places = ", ".join(f"{count} in '{name}'" for name, count in sorted(self.elsewhere.items()))
-        return f"{counted} Of cells that other sweeps have too stand {places}." if places else counted
+        text = f"{self.finished} of {self.cells} cells are finished."
+        trials = trials_of(self.sweep)
+        if trials in self.elsewhere:
+            text += f" The {self.elsewhere[trials]} trials that chose its settings stand in '{trials}'."
+        others = sorted((name, count) for name, count in self.elsewhere.items() if name != trials)
+        if others:
+            places = ", ".join(f"{count} in '{name}'" for name, count in others)
+            text += f" Of cells that other sweeps have too stand {places}."
+        return text + "".join(f"\n- {why}" for why in self.chosen)
+
+
+def trials_of(sweep: str) -> str:
+    """The name of the experiment of a sweep's trials."""
+    return f"{sweep}-trials"
 
 
 def signature(runs: Path, record: SweepRecord) -> str | None:
     """Changes when a cell finishes or the sweep is submitted anew; None while no cell is finished."""
-    # The name of the last file that was added, so that what was mirrored without it is mirrored anew.
-    parts = [CONTENTS, record.model_dump_json()]
+    parts = [CONTENTS, _LAST, record.model_dump_json()]
     for run_id in record.runs:
         try:
             stat = (runs / run_id / "result.json").stat()
         except OSError:
             continue
         parts.append(f"{run_id} {stat.st_size} {stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if len(parts) > 2 else None
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if len(parts) > 3 else None
 
 
 def changed(
@@ -110,9 +125,10 @@ def read(runs: Path, record: SweepRecord, sweeps: Mapping[str, list[str]], now: 
         first = sweeps[run_id][0]
         if first != record.name:
             elsewhere[first] = elsewhere.get(first, 0) + 1
+    choices = tuple(tunings(runs, record)[0])
     contents = SweepContents(
         record=record,
-        tunings=tuple(tunings(runs, record)[0]),
+        tunings=choices,
         unfinished={run.run_id: run.spec for run in collection.runs if run.result is None},
     )
     whole = [run for run in record.runs if run not in collection.unreadable]
@@ -122,4 +138,5 @@ def read(runs: Path, record: SweepRecord, sweeps: Mapping[str, list[str]], now: 
         "leaderboard.csv": csv_text(frames(board)["leaderboard.csv"]),
         CONTENTS: contents.model_dump_json(),
     }
-    return SweepResults(record.name, len(record.runs), finished, elsewhere, files, now)
+    chosen = [tuning.chosen.why for tuning in choices if tuning.chosen is not None]
+    return SweepResults(record.name, len(record.runs), finished, elsewhere, chosen, files, now)

@@ -201,5 +201,5 @@ def _sweeps_of_runs(records: Iterable[SweepRecord]) -> dict[str, list[str]]:
         trials = set(sweep.trials)
         for run_id in sweep.runs:
             # Apart, so that whoever reads the store finds under the name of the sweep what is reported.
-            names[run_id].append(f"{sweep.name}-trials" if run_id in trials else sweep.name)
+            names[run_id].append(sweep_results.trials_of(sweep.name) if run_id in trials else sweep.name)
     return names

@@ -38,9 +38,15 @@ def draw(board: Board) -> Figure | None:
         if scores:
             room = (max(scores) - min(scores) or 1.0) * _ROOM
             each.set_ylim(min(scores) - room, max(scores) + room)
-    if len(wanted) < len(tuned):
-        figure.supxlabel(f"the first {len(wanted)} of {len(tuned)}; tuning.csv has all", fontsize=9)
+    figure.supxlabel(_caption([row for _, _, row in wanted], len(tuned)), fontsize=9)
     return figure
+
+
+def _caption(rows: list[TunedRow], count: int) -> str:
+    """What the trials are judged by, and how many panels are left out."""
+    judged = "; ".join(sorted({row.choice.place for row in rows}))
+    left_out = f"; the first {len(rows)} of {count}, tuning.csv has all" if len(rows) < count else ""
+    return f"trials, by {judged}; stars are what was chosen{left_out}"
 
 
 def _scores(row: TunedRow) -> list[float]:

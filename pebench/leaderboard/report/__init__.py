@@ -296,7 +296,8 @@ def _troubles(board: Board) -> list[Chapter]:
 
 
 def _sweep(board: Board) -> list[Chapter]:
-    return [Chapter("sweep", "Sweep", [Source(board.collection.sweep.source)])]
+    source = board.collection.sweep.source
+    return [Chapter("sweep", "Sweep", [Source(source)])] if source else []
 
 
 def _environment(board: Board) -> list[Chapter]:
