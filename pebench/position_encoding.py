@@ -256,9 +256,11 @@ class PositionEncoding(nn.Module):
     Attributes:
         orderless: whether one layer takes the tokens that a query sees as a set, so that causality alone
             gives them an order.
+        fits: whether it sets numbers of its own in `fit`, which takes a task that holds examples out.
     """
 
     orderless: bool = False
+    fits: bool = False
 
     axes: ClassVar[tuple[int, ...]] = (1,)
     acts: ClassVar[str] = ""
@@ -377,6 +379,20 @@ class PositionEncoding(nn.Module):
     def bias(self, x: AttentionInputs) -> Bias | None:
         """Bias of the new queries against all keys, added to the scaled logits."""
         return None
+
+    def fit(self, loss: Callable[[], float], extrapolation: Extrapolation) -> dict[str, float]:
+        """Sets numbers of its own before an evaluation, by what a trained model makes of examples that are
+        neither trained nor evaluated on; by default there are none.
+
+        Args:
+            loss: the mean loss of the model on such examples, of the extent that is to be evaluated, with the
+                numbers as they are set.
+            extrapolation: the extent that is to be evaluated, and the way there.
+
+        Returns:
+            The numbers by name, which are recorded with the evaluation.
+        """
+        return {}
 
     def training_positions(self, extent: tuple[int, ...], examples: int, rng: StepRNG) -> Tensor:
         """(1|G, N, A) positions of a training batch, on the CPU: by default every cell of the extent in

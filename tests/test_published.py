@@ -173,8 +173,9 @@ def test_figures_of_lm_eval_stand_beside_its_scores_where_nothing_is_cut(
     options: dict[str, Any] = {"tasks": ["wikitext", "lambada_openai"], "extent": 4096}
     metrics = dict.fromkeys(("wikitext-word_perplexity", "lambada_openai-perplexity"), PERPLEXITY)
     found = {}
-    for name, further in {"whole": {}, "some": {"limit": 10}, "cut": {"evaluate": [4096]}}.items():
-        spec = resolve("path", {"lm-eval": options | further}, train={"steps": 0}, start=start)
+    changes: dict[str, dict[str, Any]] = {"whole": {}, "some": {"limit": 10}, "cut": {"evaluate": [4096]}}
+    for name, further in changes.items():
+        spec = resolve("path", {"lm-eval": {**options, **further}}, train={"steps": 0}, start=start)
         imagine_task(place / "runs", name, [spec], metrics, 20.0)
         found[name] = found_at(place, name, capsys)
     assert found["whole"] == {

@@ -42,8 +42,8 @@ class Figure(Frozen):
         task: as pebench calls it.
         dataset: name, and the split behind it: ``wikitext-103 valid``.
         model: what was trained, in words.
-        train_extent, eval_extent: positions an axis; of images, pixels. None where the source names none: then
-            it stands beside numbers at the trained extent, whatever that is.
+        train_extent, eval_extent: positions an axis; of images, pixels. None where the source names none:
+            then it stands beside numbers at the trained extent, whatever that is.
         metric: its name, and the protocol in brackets: ``word perplexity (non-overlapping)``.
         encoding: as pebench calls it.
         converted: the encoding whose weights it went on from, where that was another one.
