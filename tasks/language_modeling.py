@@ -1,5 +1,4 @@
-"""Language modelling: next-token prediction on real text, measured inside and far outside the trained
-extent."""
+"""Language modelling: next-token prediction on real text, inside and far outside the trained extent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multi-query repeated associative recall: keys get new values again and again, and an earlier one is asked."""
+"""Multi-query repeated associative recall: keys get new values again and again, one of which is asked for."""
 
 from __future__ import annotations
 
