@@ -9,13 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pebench.errors import UserError
-from pebench.position_encoding import (
-    AttentionInputs,
-    Extrapolation,
-    Geometry,
-    PositionEncoding,
-    TableInputs,
-)
+from pebench.position_encoding import AttentionInputs, Extrapolation, Geometry, PositionEncoding, TableInputs
 
 LARGEST = 2.0
 """Bound of a fitted β. Published ones are below a half."""
