@@ -250,6 +250,7 @@ class PositionEncoding(nn.Module):
             bfloat16; what they return is in float32 all the same. Never where `tf32` would not do.
         graph_break: the reason why `torch.compile` cannot take a model around it as one graph; empty where it
             can.
+        drawn_with: options of its picture in the gallery, where its defaults show nothing there.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
 
@@ -277,6 +278,7 @@ class PositionEncoding(nn.Module):
     tf32: ClassVar[bool] = False
     autocast: ClassVar[bool] = False
     graph_break: ClassVar[str] = ""
+    drawn_with: ClassVar[Mapping[str, Any]] = {}
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
