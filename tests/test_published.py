@@ -95,18 +95,29 @@ def test_figures_of_other_sizes_and_of_part_of_the_data_do_not(
 
 
 def imagine_task(
-    runs: Path, name: str, specs: Sequence[RunSpec], metrics: Mapping[str, MetricRecord], value: float
+    runs: Path,
+    name: str,
+    specs: Sequence[RunSpec],
+    metrics: Mapping[str, MetricRecord],
+    value: float,
+    methods: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Writes runs of a sweep as if they had been done, each with one value everywhere."""
+    """Writes runs of a sweep as if they had been done, each with one value everywhere; with several ways past
+    the trained extent for some encodings, the default first."""
     for spec in specs:
         built = build_task(spec)
         record = TaskRecord(trained_extent=built.trained_extent(), evaluation_data=built.evaluation_data())
         folder = begin(runs, spec)
         folder.write_provenance({**folder.provenance(), "task": record.model_dump(mode="json")})
-        scores = [
-            Score(metric=metric, extent=extent, extrapolation="extend", value=value)
-            for metric in metrics
+        places = [
+            (extent, method)
             for extent in built.extents()
+            for method in (methods or {}).get(spec.encoding.name, ("extend",))
+        ]
+        scores = [
+            Score(metric=metric, extent=extent, extrapolation=method, value=value)
+            for metric in metrics
+            for extent, method in places
         ]
         folder.write_result(
             Result(
@@ -114,7 +125,7 @@ def imagine_task(
                 extent_unit="tokens",
                 metrics=dict(metrics),
                 scores=tuple(scores),
-                cost=cost([(extent, "extend") for extent in built.extents()], 1000.0),
+                cost=cost(places, 1000.0),
             )
         )
     names = tuple(spec.run_id for spec in specs)
@@ -187,6 +198,28 @@ def test_figures_of_lm_eval_stand_beside_its_scores_where_nothing_is_cut(
     assert not found["cut"]
 
 
+def test_figures_of_what_a_conversion_was_asked_and_of_a_way_past_the_extent_find_their_rows(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = {"language-modeling": {"extent": 2048}}
+    asked = {"lm-eval": {"tasks": ["niah_multiquery"], "extent": 2048}}
+    factor: PluginRef = {"log-n": {"beta": 0.412, "count": "extent"}}
+    rope = resolve("rope", text)
+    starts = [rope, resolve("none", text), resolve(factor, text, start=rope)]
+    last = [
+        resolve(ref, asked, train={"steps": 0}, start=start)
+        for ref, start in zip(("rope", "none", factor), starts, strict=True)
+    ]
+    metric = {"niah_multiquery-4096": MetricRecord(unit="", higher_is_better=True)}
+    imagine_task(place / "runs", "asked", [*starts, *last], metric, 0.2, methods={"rope": ("extend", "yarn")})
+    assert found_at(place, "asked", capsys) == {
+        ("rope", "niah_multiquery-4096", "2048"): 0.0,
+        ("rope, yarn", "niah_multiquery-4096", "2048"): 0.178,
+        ("none", "niah_multiquery-4096", "2048"): 0.092,
+        ("log-n(beta=0.412, count=extent)", "niah_multiquery-4096", "2048"): 0.28,
+    }
+
+
 def test_figures_of_a_conversion_stand_beside_conversions_alone(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,7 +244,11 @@ def test_the_figures_that_come_along_are_called_as_rows_are() -> None:
         {"rope": {"rotated": 0.75}},
         "learned + rope-axial",
         "learned + rope-mixed",
+        {"log-n": {"beta": 0.412, "count": "extent"}},
     ]
     labels = {encoding_config(ref).label for ref in written}
-    assert {figure.encoding for figure in read_figures()} <= {*encodings.origins(), *labels}
+    ways = {f"rope, {way}" for way in encodings.load("rope").extrapolations[1:]}
+    figures = read_figures()
+    assert {figure.encoding for figure in figures} <= {*encodings.origins(), *labels, *ways}
+    assert {figure.converted for figure in figures} <= {"", *encodings.origins()}
     assert all(figure.source for figure in read_figures())

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +45,8 @@ class Figure(Frozen):
         train_extent, eval_extent: positions an axis; of images, pixels. None where the source names none:
             then it stands beside numbers at the trained extent, whatever that is.
         metric: its name, and the protocol in brackets: ``word perplexity (non-overlapping)``.
-        encoding: as pebench calls it.
+        encoding: as pebench calls it, with the way past the trained extent where it is not the default:
+            ``rope, yarn``.
         converted: the encoding whose weights it went on from, where that was another one.
         value: the number.
         source: where it stands.
@@ -128,19 +129,23 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
     """
     first = {key: runs[0] for key, runs in collection.by_group.items()}
     parameters = {run.group: run.result.cost.parameters for run in collection.runs if run.result}
+    by_id = {run.run_id: run.spec for run in collection.runs}
     found = []
     columns = ["group", "metric", "extent", "extrapolation", "mean", "half_width", "run_ids"]
     for key, metric, extent, method, mean, half_width, run_ids in summary[columns].itertuples(
         index=False, name=None
     ):
         group = collection.groups[key]
-        if math.isnan(mean) or method != group.default:
+        if math.isnan(mean):
             continue
-        unit, converted = collection.metrics[group.task][metric].unit, _converted(first[key].spec)
+        way = "" if method == group.default else f", {method}"
+        names = {group.encoding_name + way, group.encoding + way}
+        unit, converted = collection.metrics[group.task][metric].unit, _converted(first[key].spec, by_id)
         for figure in figures:
             data = first[key].task.evaluation_data
             if (
                 data is None
+                or figure.encoding not in names
                 or figure.converted != converted
                 or not _same_protocol(figure, group, metric.removesuffix(data.suffix), unit, extent)
             ):
@@ -151,7 +156,7 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
                 found.append(
                     Match(
                         group.table,
-                        group.label,
+                        group.label + way,
                         metric,
                         extent,
                         mean,
@@ -168,7 +173,6 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
 def _same_protocol(figure: Figure, group: Group, metric: str, unit: str, extent: tuple[int, ...]) -> bool:
     return (
         figure.task == group.task
-        and figure.encoding in (group.encoding_name, group.encoding)
         and _hyphened(metric) == _metric(figure.metric)
         and ("%" in figure.metric) == (unit == "%")
         and group.trained is not None
@@ -177,10 +181,14 @@ def _same_protocol(figure: Figure, group: Group, metric: str, unit: str, extent:
     )
 
 
-def _converted(spec: RunSpec) -> str:
-    """Label of the other encoding that a run was converted from, empty if from none."""
-    before, _, behind = spec.start.label.partition(" on ") if spec.start else ("", "", "")
-    return before if behind else ""
+def _converted(spec: RunSpec, by_id: Mapping[str, RunSpec]) -> str:
+    """Label of the other encoding that a run, or one that it goes on from, was converted from; empty if from
+    none."""
+    if spec.start is None:
+        return ""
+    before, _, behind = spec.start.label.partition(" on ")
+    start = by_id.get(spec.start.run)
+    return before if behind else _converted(start, by_id) if start is not None else ""
 
 
 def _square(extent: tuple[int, ...], side: int) -> bool:
