@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from pebench.errors import UserError
@@ -13,6 +13,16 @@ from pebench.position_encoding import AttentionInputs, Extrapolation, Geometry, 
 
 LARGEST = 2.0
 """Bound of a fitted β. Published ones are below a half."""
+
+
+def _number_or_fitted(value: object) -> object:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value in (None, "fitted") or (number and value >= 0):  # type: ignore[operator]
+        return value
+    raise ValueError("it is a number from 0 on, or 'fitted'")
+
+
+Beta = Annotated[Annotated[float, Field(ge=0)] | Literal["fitted"] | None, BeforeValidator(_number_or_fitted)]
 
 
 class LogNEncoding(PositionEncoding):
@@ -34,7 +44,7 @@ class LogNEncoding(PositionEncoding):
     def __init__(
         self,
         geometry: Geometry,
-        beta: Annotated[float, Field(ge=0)] | Literal["fitted"] | None = None,
+        beta: Beta = None,
         reference: Annotated[int, Field(ge=1)] | None = None,
         count: Literal["keys", "extent"] = "keys",
     ) -> None:

@@ -16,7 +16,8 @@ class RepeatedRecallOptions(SequenceOptions):
 
     Attributes:
         back: which of the former values of a key is asked for: 1 is the latest, 2 the one before it.
-        keys: kinds of keys there are. values: kinds of values.
+        keys: kinds of keys there are.
+        values: kinds of values.
     """
 
     back: Annotated[int, Field(ge=1)] = 1

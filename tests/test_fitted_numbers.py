@@ -108,6 +108,10 @@ def test_what_has_no_text_held_out_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(UserError, match="task 'retrieval' has none: give it the numbers"):
         resolve({"log-n": {"beta": "fitted"}}, "retrieval")
+    with pytest.raises(UserError, match="option 'beta': it is a number from 0 on, or 'fitted'"):
+        resolve({"log-n": {"beta": "fittd"}}, "language-modeling")
+    assert main(["check", "log-n", "--option", "beta=fitted"]) == 2
+    assert "is checked with numbers given" in capsys.readouterr().err
     with pytest.raises(UserError, match="training goes beyond 8 keys"):
         _spec(place, encoding={"log-n": {"beta": "fitted", "reference": 8}})
     text = (place / "text.txt").read_text()
