@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pebench.formulas.accumulation import go_on
-from pebench.formulas.axes import pairs_of
 from pebench.formulas.projection import each, projection
 from pebench.formulas.rotation import cosines_and_sines, rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
@@ -34,7 +33,9 @@ class CaropeEncoding(PositionEncoding):
                 one radian a token, whatever the content.
         """
         super().__init__(geometry)
-        self.pairs, self.first_exponent = pairs_of(geometry.head_dim), first_exponent
+        if geometry.head_dim % 2:
+            raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
+        self.first_exponent = first_exponent
         self.steps = each(geometry.layers, lambda: projection(geometry.width, geometry.heads))
 
     def table(self, x: TableInputs) -> None:
@@ -44,7 +45,8 @@ class CaropeEncoding(PositionEncoding):
         """Both turned by the sums up to their own token."""
         # Angles: never in half precision.
         frequency = 1 / (1 + F.softplus(self.steps[x.layer](x.hidden.float()))).transpose(1, 2)
-        exponents = torch.arange(self.pairs, device=x.q.device)[:, None] + self.first_exponent
+        # Heads may have been widened.
+        exponents = torch.arange(x.q.shape[-1] // 2, device=x.q.device)[:, None] + self.first_exponent
         sums = go_on(frequency[:, :, None] ** exponents, x.state)
         cosine, sine = cosines_and_sines(sums.mT)
         return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)
