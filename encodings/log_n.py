@@ -78,7 +78,8 @@ class LogNEncoding(PositionEncoding):
             return loss()
 
         found = minimize_scalar(loss_at, bounds=(0, LARGEST), method="bounded", options={"xatol": 1e-3})
-        self.beta = float(found.x)
+        # The search never tries its bounds.
+        self.beta = 0.0 if loss_at(0.0) <= found.fun else float(found.x)
         return {"beta": self.beta}
 
     def table(self, x: TableInputs) -> int:
