@@ -1,13 +1,13 @@
 """CABLE: a distance in which every token counts for as much as its content says, in each head."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch.nn.functional as F
-from torch import nn
 
 from pebench.formulas.accumulation import accumulate
 from pebench.formulas.measurement import measure_for_heads
+from pebench.formulas.projection import each, projection
 from pebench.position_encoding import AttentionInputs, Bias, Factored, Geometry, PositionEncoding, TableInputs
 
 
@@ -36,14 +36,8 @@ class CableEncoding(PositionEncoding):
         """
         super().__init__(geometry)
         self.scaled = scaled
-        steps = nn.ModuleList()
-        for _ in range(geometry.layers):
-            step = nn.Linear(geometry.width, geometry.heads, bias=bias)
-            nn.init.normal_(step.weight, std=0.02)
-            if bias:
-                nn.init.zeros_(step.bias)
-            steps.append(step)
-        self.steps = cast("Sequence[nn.Linear]", steps)
+        start = 0.0 if bias else None
+        self.steps = each(geometry.layers, lambda: projection(geometry.width, geometry.heads, start))
 
     @classmethod
     def former_options(cls, version: int, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """CARoPE: rotary position embedding whose base frequency each token chooses for each head."""
 
-from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pebench.formulas.accumulation import go_on
-from pebench.formulas.projection import projection
+from pebench.formulas.projection import each, projection
 from pebench.formulas.rotation import cosines_and_sines, rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
@@ -37,9 +36,7 @@ class CaropeEncoding(PositionEncoding):
         if geometry.head_dim % 2:
             raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
         self.first_exponent = first_exponent
-        layers = range(geometry.layers)
-        steps = nn.ModuleList(projection(geometry.width, geometry.heads) for _ in layers)
-        self.steps = cast("Sequence[nn.Linear]", steps)
+        self.steps = each(geometry.layers, lambda: projection(geometry.width, geometry.heads))
 
     def table(self, x: TableInputs) -> None:
         """Nothing: only the order of the tokens matters."""
@@ -48,7 +45,8 @@ class CaropeEncoding(PositionEncoding):
         """Both turned by the sums up to their own token."""
         # Angles: never in half precision.
         frequency = 1 / (1 + F.softplus(self.steps[x.layer](x.hidden.float()))).transpose(1, 2)
-        exponents = torch.arange(x.q.shape[-1] // 2, device=x.q.device) + self.first_exponent
-        sums = go_on(frequency[:, :, None] ** exponents[:, None], x.state)
+        # Heads may have been widened.
+        exponents = torch.arange(x.q.shape[-1] // 2, device=x.q.device)[:, None] + self.first_exponent
+        sums = go_on(frequency[:, :, None] ** exponents, x.state)
         cosine, sine = cosines_and_sines(sums.mT)
         return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)

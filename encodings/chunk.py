@@ -1,6 +1,6 @@
 """Chunked attention: each query sees the tokens of its own run alone."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ class ChunkEncoding(PositionEncoding):
     kernels = ("fused", "flex")
     cost = "O(N·size·D) time a layer instead of O(N·K·D): kernels skip what no query sees"
     claims = ("shift", "reversal")
+    drawn_with: ClassVar[dict[str, int]] = {"size": 150}
     source = "Llama 4 2025, https://ai.meta.com/blog/llama-4-multimodal-intelligence/"
 
     def __init__(self, geometry: Geometry, size: Annotated[int, Field(ge=2, le=1 << 24)] = 512) -> None:

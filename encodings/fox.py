@@ -1,13 +1,13 @@
 """Forgetting Transformer: each token lets what came before it fade, by a share read off its content."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch.nn.functional as F
-from torch import nn
 
 from pebench.formulas.accumulation import accumulate
 from pebench.formulas.measurement import measure_for_heads
+from pebench.formulas.projection import each, projection
 from pebench.position_encoding import AttentionInputs, Bias, Factored, Geometry, PositionEncoding, TableInputs
 
 
@@ -35,13 +35,7 @@ class FoxEncoding(PositionEncoding):
             gate_bias: b at the start; with 5 gates start open.
         """
         super().__init__(geometry)
-        gates = nn.ModuleList()
-        for _ in range(geometry.layers):
-            gate = nn.Linear(geometry.width, geometry.heads)
-            nn.init.normal_(gate.weight, std=0.02)
-            nn.init.constant_(gate.bias, gate_bias)
-            gates.append(gate)
-        self.gates = cast("Sequence[nn.Linear]", gates)
+        self.gates = each(geometry.layers, lambda: projection(geometry.width, geometry.heads, gate_bias))
 
     @classmethod
     def former_options(cls, version: int, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """GRAPE-AP: a key fades by each token passed since, the more the less that token agrees with the query."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from pebench.encodings.alibi import slopes
 from pebench.formulas.measurement import measure_for_heads
-from pebench.formulas.projection import projection
+from pebench.formulas.projection import each, projection
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import (
     AttentionInputs,
@@ -59,9 +58,8 @@ class GrapeApEncoding(PositionEncoding):
         self.tied, self.rotation = tied, rotation
         self.register_buffer("slopes", slopes(geometry.heads), persistent=False)
         count, std = geometry.heads * width, 0.5 * geometry.width**-0.5
-        layers = range(geometry.layers if tied == "none" else 0)
-        maps = nn.ModuleList(projection(geometry.width, count, std=std) for _ in layers)
-        self.maps = cast("Sequence[nn.Linear]", maps)
+        layers = geometry.layers if tied == "none" else 0
+        self.maps = each(layers, lambda: projection(geometry.width, count, std=std))
 
     def table(self, x: TableInputs) -> tuple[Tensor, Tensor]:
         """Cosine and sine of the positions as angles, each (B|1, N, 1) float32."""

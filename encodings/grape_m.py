@@ -1,15 +1,15 @@
 """GRAPE-M: rotary position embedding with learned frequencies, clockwise, by position or by content."""
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from pebench.formulas.accumulation import go_on
-from pebench.formulas.projection import projection
+from pebench.formulas.axes import pairs_of
+from pebench.formulas.projection import each, projection
 from pebench.formulas.rotation import cosines_and_sines, rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding
 
@@ -50,17 +50,13 @@ class GrapeMEncoding(PositionEncoding):
             content: whether each token counts for as much as its content says, instead of for one.
         """
         super().__init__(geometry)
-        if geometry.head_dim % 2:
-            raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
-        self.log_scale = log_scale
-        pairs = torch.arange(0, geometry.head_dim, 2) / geometry.head_dim
-        heads = geometry.heads if per_head else 1
-        start = -log_scale * math.log(base) * pairs
-        self.log_frequencies = nn.Parameter(start.repeat(geometry.layers, heads, 1))
-        gates = nn.ModuleList()
-        for _ in range(geometry.layers if content else 0):
-            gates.append(projection(geometry.width, geometry.heads, math.log(math.expm1(1e-3)), std=0.0))
-        self.gates = cast("Sequence[nn.Linear]", gates)
+        self.log_scale, pairs, layers = log_scale, pairs_of(geometry.head_dim), geometry.layers
+        start = -log_scale * math.log(base) * (torch.arange(pairs) / pairs)
+        self.log_frequencies = nn.Parameter(start.repeat(layers, geometry.heads if per_head else 1, 1))
+        bias = math.log(math.expm1(1e-3))
+        self.gates = each(
+            layers if content else 0, lambda: projection(geometry.width, geometry.heads, bias, std=0.0)
+        )
 
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned clockwise by the angles of the layer."""

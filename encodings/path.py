@@ -1,8 +1,6 @@
 """PaTH: between query and key stands a product of Householder-like matrices, one for each token passed."""
 
-import itertools
-from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,14 +10,8 @@ from torch import Tensor, nn
 from pebench.formulas.convolution import convolve
 from pebench.formulas.householder import householder_changes
 from pebench.formulas.measurement import measure_for_heads
-from pebench.formulas.projection import projection
-from pebench.position_encoding import (
-    AttentionInputs,
-    Dense,
-    Geometry,
-    PositionEncoding,
-    TableInputs,
-)
+from pebench.formulas.projection import each, projection
+from pebench.position_encoding import AttentionInputs, Dense, Geometry, PositionEncoding, TableInputs
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -29,10 +21,9 @@ class PathLayer(nn.Module):
 
     def __init__(self, geometry: Geometry, rank: int | None, width: int | None) -> None:
         super().__init__()
-        channels = geometry.channels
-        sizes = [geometry.width, *([] if rank is None else [rank]), channels]
-        maps = [projection(*pair) for pair in itertools.pairwise(sizes)]
-        self.maps = cast("Sequence[nn.Linear]", nn.ModuleList(maps))
+        inputs, channels = geometry.width, geometry.channels
+        sizes = [(inputs, channels)] if rank is None else [(inputs, rank), (rank, channels)]
+        self.maps = nn.ModuleList(projection(*size) for size in sizes)
         self.filters = nn.Parameter(torch.randn(channels, width) * 0.02) if width else None
         self.step = projection(geometry.width, geometry.heads, bias=0.0)
 
@@ -67,8 +58,7 @@ class PathEncoding(PositionEncoding):
             convolution: tokens that the convolution spans; None for none.
         """
         super().__init__(geometry)
-        layers = nn.ModuleList(PathLayer(geometry, rank, convolution) for _ in range(geometry.layers))
-        self.layers = cast("Sequence[PathLayer]", layers)
+        self.layers = each(geometry.layers, lambda: PathLayer(geometry, rank, convolution))
 
     def table(self, x: TableInputs) -> None:
         """Nothing: only the order of the tokens matters."""
@@ -77,7 +67,7 @@ class PathEncoding(PositionEncoding):
         """w (B, H, N, d) and β (B, H, N) of the new tokens."""
         layer, u = self.layers[x.layer], x.hidden
         for linear in layer.maps:
-            u = measure_for_heads(u, linear.weight, x.q)
+            u = measure_for_heads(u, linear.get_parameter("weight"), x.q)
         u = F.silu(u if layer.filters is None else convolve(u, layer.filters, x))
         u = u.unflatten(-1, (self.geometry.heads, -1)).transpose(1, 2)
         steps = measure_for_heads(x.hidden, layer.step.weight, x.q) + layer.step.bias

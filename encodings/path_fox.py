@@ -1,16 +1,15 @@
 """PaTH-FoX: PaTH's products of matrices and the forget gate of FoX together."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from pebench.encodings.path import PathEncoding
 from pebench.formulas.accumulation import accumulate
 from pebench.formulas.measurement import measure_for_heads
-from pebench.formulas.projection import projection
+from pebench.formulas.projection import each, projection
 from pebench.position_encoding import AttentionInputs, Block, Dense, Geometry
 
 Positive = Annotated[int, Field(ge=1)]
@@ -50,8 +49,7 @@ class PathFoxEncoding(PathEncoding):
         """
         super().__init__(geometry, rank, convolution)
         self.gate_scale = self.scale() if gate_scale == "published" else 1.0
-        gates = nn.ModuleList(projection(geometry.width, geometry.heads, 0.0) for _ in range(geometry.layers))
-        self.gates = cast("Sequence[nn.Linear]", gates)
+        self.gates = each(geometry.layers, lambda: projection(geometry.width, geometry.heads, 0.0))
 
     def bias(self, x: AttentionInputs) -> Dense:
         """That of PaTH, and the gates passed since the key."""

@@ -1,14 +1,14 @@
 """RePo: tokens are not placed by their order, but each head reads a place off the content of the token."""
 
-from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.formulas.projection import projection
+from pebench.formulas.axes import pairs_of
+from pebench.formulas.projection import each, projection
 from pebench.formulas.rotation import rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
@@ -66,15 +66,13 @@ class RepoEncoding(PositionEncoding):
             start: first layer that reads places off the content; by default a third of the layers is below.
         """
         super().__init__(geometry)
-        if geometry.head_dim % 2:
-            raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
+        pairs = pairs_of(geometry.head_dim)
         self.start = geometry.layers // 3 if start is None else start
         if self.start >= geometry.layers:
             raise ValueError(f"start {start} leaves none of {geometry.layers} layers, the first being 0")
-        exponents = -torch.arange(0, geometry.head_dim, 2, dtype=torch.float64) / geometry.head_dim
-        self.register_buffer("frequencies", (base**exponents).float(), persistent=False)
-        readers = nn.ModuleList(Reader(geometry) for _ in range(self.start, geometry.layers))
-        self.readers = cast("Sequence[Reader]", readers)
+        frequencies = base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+        self.register_buffer("frequencies", frequencies.float(), persistent=False)
+        self.readers = each(geometry.layers - self.start, lambda: Reader(geometry))
 
     def table(self, x: TableInputs) -> tuple[Tensor, Tensor]:
         """Cosines and sines of RoPE, each (B|1, N, d/2) float32."""

@@ -1,16 +1,16 @@
 """Selective RoPE: queries and keys turn by angles that add up over the tokens, read off their content."""
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from pebench.formulas.accumulation import go_on
+from pebench.formulas.axes import pairs_of
 from pebench.formulas.convolution import convolve
-from pebench.formulas.projection import projection
+from pebench.formulas.projection import each, projection
 from pebench.formulas.rotation import cosines_and_sines, rotate_pairs
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
 
@@ -76,17 +76,12 @@ class SelectiveRopeEncoding(PositionEncoding):
             learn_temperature: whether τ is learned, for each layer.
         """
         super().__init__(geometry)
-        if geometry.head_dim % 2:
-            raise ValueError(f"{geometry.head_dim} channels a head do not make up pairs")
+        layers, pairs = geometry.layers, pairs_of(geometry.head_dim)
         if geometry.width % geometry.heads:
             raise ValueError(f"width {geometry.width} does not divide into slices for {geometry.heads} heads")
         # Then the angle is a function of the token alone.
         self.orderless = convolution is None and not (gate or constant)
-        layers, pairs = geometry.layers, geometry.head_dim // 2
-        readers = nn.ModuleList(
-            AngleReader(geometry, rank, convolution, gate, constant) for _ in range(layers)
-        )
-        self.readers = cast("Sequence[AngleReader]", readers)
+        self.readers = each(layers, lambda: AngleReader(geometry, rank, convolution, gate, constant))
         tangents = (torch.linspace(0, 0.995 * math.pi, pairs) / 2).tan()
         falling = base ** (-torch.arange(pairs) / pairs)
         start = falling if temperature == "rope" else tangents / tangents.amax()

@@ -1,8 +1,5 @@
 """Wall attention: each channel of a key fades at a rate of its own, read off the content of what follows."""
 
-from collections.abc import Sequence
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +7,7 @@ from torch import Tensor, nn
 from pebench.formulas.accumulation import accumulate
 from pebench.formulas.decay import decayed_products
 from pebench.formulas.measurement import measure_for_heads
-from pebench.formulas.projection import projection
+from pebench.formulas.projection import each, projection
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -47,13 +44,9 @@ class WallEncoding(PositionEncoding):
             scalar_gate: whether each head has a forget gate beside those of its channels.
         """
         super().__init__(geometry)
-        layers = range(geometry.layers)
-        decays = nn.ModuleList(projection(geometry.width, geometry.channels, bias=8.0) for _ in layers)
-        self.decays = cast("Sequence[nn.Linear]", decays)
-        gates = nn.ModuleList(
-            projection(geometry.width, geometry.heads, bias=8.0) for _ in layers if scalar_gate
-        )
-        self.gates = cast("Sequence[nn.Linear]", gates)
+        layers, width = geometry.layers, geometry.width
+        self.decays = each(layers, lambda: projection(width, geometry.channels, bias=8.0))
+        self.gates = each(layers if scalar_gate else 0, lambda: projection(width, geometry.heads, bias=8.0))
 
     def table(self, x: TableInputs) -> None:
         """Nothing: only the order of the tokens matters."""

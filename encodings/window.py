@@ -1,6 +1,6 @@
 """Sliding-window attention: each query sees its nearest tokens alone."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ class WindowEncoding(PositionEncoding):
     kernels = ("fused", "flex")
     cost = "O(N·size·D) time a layer instead of O(N·K·D): kernels skip what no query sees"
     claims = ("shift", "reversal")
+    drawn_with: ClassVar[dict[str, int]] = {"size": 96}
     source = "Beltagy et al. 2020, https://arxiv.org/abs/2004.05150"
 
     def __init__(self, geometry: Geometry, size: Annotated[int, Field(ge=2, le=1 << 24)] = 512) -> None:

@@ -250,15 +250,18 @@ class PositionEncoding(nn.Module):
             bfloat16; what they return is in float32 all the same. Never where `tf32` would not do.
         graph_break: the reason why `torch.compile` cannot take a model around it as one graph; empty where it
             can.
+        drawn_with: options of its picture in the gallery, where its defaults show nothing there.
         source: the paper that defines it, with a link.
         version: raised when a change alters results, so that old runs are not taken for new ones.
 
     Attributes:
         orderless: whether one layer takes the tokens that a query sees as a set, so that causality alone
             gives them an order.
+        fits: whether it sets numbers of its own in `fit`, which takes a task that holds examples out.
     """
 
     orderless: bool = False
+    fits: bool = False
 
     axes: ClassVar[tuple[int, ...]] = (1,)
     acts: ClassVar[str] = ""
@@ -275,6 +278,7 @@ class PositionEncoding(nn.Module):
     tf32: ClassVar[bool] = False
     autocast: ClassVar[bool] = False
     graph_break: ClassVar[str] = ""
+    drawn_with: ClassVar[Mapping[str, Any]] = {}
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
@@ -377,6 +381,20 @@ class PositionEncoding(nn.Module):
     def bias(self, x: AttentionInputs) -> Bias | None:
         """Bias of the new queries against all keys, added to the scaled logits."""
         return None
+
+    def fit(self, loss: Callable[[], float], extrapolation: Extrapolation) -> dict[str, float]:
+        """Sets numbers of its own before an evaluation, by what a trained model makes of examples that are
+        neither trained nor evaluated on; by default there are none.
+
+        Args:
+            loss: the mean loss of the model on such examples, of the extent that is to be evaluated, with the
+                numbers as they are set.
+            extrapolation: the extent that is to be evaluated, and the way there.
+
+        Returns:
+            The numbers by name, which are recorded with the evaluation.
+        """
+        return {}
 
     def training_positions(self, extent: tuple[int, ...], examples: int, rng: StepRNG) -> Tensor:
         """(1|G, N, A) positions of a training batch, on the CPU: by default every cell of the extent in

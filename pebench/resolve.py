@@ -299,6 +299,11 @@ def _refuse_impossible(spec: RunSpec) -> None:
     require_fit(encoding_class(name, options), title, geometry, f"task '{spec.task.name}'")
     with torch.device("meta"):
         encoding = encoding_of(spec, task)
+    if encoding.fits and not task.holds_out:
+        raise UserError(
+            f"encoding '{title}' fits numbers to text that is held out, and task '{spec.task.name}' has "
+            "none: give it the numbers."
+        )
     limit = encoding.limit()
     for extent in [geometry.extent, *map(task.positions, task.extents())]:
         if limit is not None and max(extent) > limit:

@@ -29,7 +29,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -91,13 +91,18 @@ class Score(Frozen):
 
 
 class EvaluationCost(Frozen):
-    """Cost of one evaluation."""
+    """Cost of one evaluation.
+
+    Attributes:
+        fitted: numbers that the encoding set for it on examples that were held out, by name.
+    """
 
     extent: Extent
     extrapolation: str
     items_per_second: float
     peak_memory_bytes: int | None
     kernels: tuple[str, ...]
+    fitted: Mapping[str, float] = Field(default_factory=dict)
 
 
 class Cost(Frozen):

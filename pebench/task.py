@@ -78,6 +78,7 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
         causal: whether its model's attention is causal.
         item: what throughput counts, ``"tokens"`` or ``"images"``.
         version: raised when a change alters results, so that old runs are not taken for new ones.
+        holds_out: whether it has examples for encodings that fit numbers of their own, see `held_out_loss`.
         vocabulary: name of the fingerprint, of those of `prepare`, that says what the model's tokens mean, as
             ``"tokenizer"``. A run can only start from weights of the same vocabulary. None without tokens.
     And two models that refuse unknown keys:
@@ -88,6 +89,7 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     causal: ClassVar[bool]
     item: ClassVar[str]
     version: ClassVar[int] = 1
+    holds_out: ClassVar[bool] = False
     vocabulary: ClassVar[str | None] = None
     Options: ClassVar[type[Frozen]]
     Model: ClassVar[type[Frozen]]
@@ -220,6 +222,19 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
     @abstractmethod
     def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """The scores at one extent, reached by one method. Called without gradients, in evaluation mode."""
+
+    def hold_out(self) -> None:
+        """Gets examples ready that are neither trained nor evaluated on. Called after `prepare`, where the
+        encoding fits numbers of its own, of a task that `holds_out`.
+
+        Raises:
+            UserError: there are none.
+        """
+        raise NotImplementedError
+
+    def held_out_loss(self, model: nn.Module, reach: Extrapolation) -> float:
+        """The mean loss of an item of those examples, at one extent. Called like `evaluate`."""
+        raise NotImplementedError
 
     def conclude(
         self, found: Mapping[Extrapolation, Mapping[str, float]]

@@ -1,5 +1,4 @@
-"""Language modelling: next-token prediction on real text, measured inside and far outside the trained
-extent."""
+"""Language modelling: next-token prediction on real text, inside and far outside the trained extent."""
 
 from __future__ import annotations
 
@@ -40,6 +39,9 @@ from pebench.text_task import TextTask
 TOKENS_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Tokens in a batch of evaluation by device, whatever the extent: memory is bounded, and what an encoding
 makes of positions alone is made once for many windows."""
+
+HELD_OUT = 65_536
+"""Tokens that an encoding's own numbers are fitted to; one stretch of the extent at least."""
 
 BYTES_OF_WORDS = 40
 """Bytes a word, above which the words of a text are none: Chinese and genomes have no spaces."""
@@ -144,6 +146,7 @@ class LanguageModeling(TextTask[LanguageModelingOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    holds_out = True
     vocabulary = "tokenizer"
     Options = LanguageModelingOptions
     Model = DecoderOptions
@@ -152,6 +155,7 @@ class LanguageModeling(TextTask[LanguageModelingOptions]):
         super().__init__(options, model)
         self._streams: dict[str, TokenStream] = {}
         self._spread: list[Stretch] = []
+        self._held_out: TokenStream | None = None
 
     def evaluation_data(self) -> EvaluationData:
         """The data of its options."""
@@ -215,13 +219,14 @@ class LanguageModeling(TextTask[LanguageModelingOptions]):
         self._streams = {split: token_stream(corpus, self._tokenizer, split) for split in self._splits}
         needed = {"train": self.options.extent, self.options.split: max(self.options.extents)}
         for split, stream in self._streams.items():
-            if len(stream.tokens) <= needed[split]:
-                raise UserError(
-                    f"the {split} split has {len(stream.tokens)} tokens, "
-                    f"too few for an extent of {needed[split]}."
-                )
+            self._require(len(stream), split, needed[split])
         fingerprints = {split: stream.fingerprint for split, stream in self._streams.items()}
         return {"tokenizer": self._tokenizer.fingerprint, **fingerprints, **noted(corpus.left_out)}
+
+    @staticmethod
+    def _require(tokens: int, split: str, extent: int) -> None:
+        if tokens <= extent:
+            raise UserError(f"the {split} split has {tokens} tokens, too few for an extent of {extent}.")
 
     def restore(self, folder: Path) -> dict[str, str]:
         """Reads the tokenizer; where a run has none, for it is older than the file, gets it from the data."""
@@ -282,6 +287,33 @@ class LanguageModeling(TextTask[LanguageModelingOptions]):
             moved = tabulate(model.encoding, grid(reach.extent).to(device) + offset, there)
             items += judge({f"-offset-{offset}": windows}, moved)
         return Evaluation(scores, items, tuple(examples))
+
+    def hold_out(self) -> None:
+        """Reads the split that is neither trained nor evaluated on.
+
+        Raises:
+            UserError: there is none, or it is too short for the extents.
+        """
+        assert self._tokenizer is not None, "prepare() comes first"
+        split = "test" if self.options.split == "validation" else "validation"
+        self._held_out = token_stream(load_corpus(self.options.data), self._tokenizer, split)
+        self._require(len(self._held_out), split, max(self.options.extents))
+
+    def held_out_loss(self, model: nn.Module, reach: Extrapolation) -> float:
+        """Nats a token, in stretches of the extent that are spread over the documents."""
+        assert isinstance(model, Decoder)
+        assert self._held_out is not None, "hold_out() comes first"
+        (extent,) = reach.extent
+        tokens, device = self._held_out.tokens, next(model.parameters()).device
+        count = max(1, min(HELD_OUT, len(tokens) - 1) // extent) * extent
+        stretches = spread(self._held_out.documents.tolist(), len(tokens), count, extent)
+        table = tabulate(model.encoding, grid(reach.extent).to(device), reach)
+        nats = 0.0
+        places = [(start, start + extent) for start, _ in stretches]
+        for group in _groups(places, TOKENS_AT_ONCE[device.type]):
+            block = _stack(tokens, [(start, stop + 1) for start, stop in group]).to(device)
+            nats += float(model.losses(model(block[:, :-1], table), block[:, 1:]).double().sum())
+        return nats / count
 
     def _offsets(self, encoding: PositionEncoding, extent: int) -> list[int]:
         """The offsets that an encoding can serve, at the trained extent alone."""

@@ -28,6 +28,7 @@ from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task_record import EvaluationData
 
 BOOTSTRAP = 1000
 """Draws for the standard error of a metric that has no formula for it, such as a perplexity."""
@@ -140,6 +141,13 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
                 self._configure(task)
             data = {f"lm-eval {name}": _fingerprint(task) for name, task in tasks.items()}
         return {"tokenizer": self._tokenizer.fingerprint, **data}
+
+    def evaluation_data(self) -> EvaluationData | None:
+        """The tasks, where nothing is cut and nothing chosen that they settle themselves."""
+        changed = self.options.evaluate or self.options.include or self.options.shots is not None
+        if changed:
+            return None
+        return EvaluationData(names=self.options.tasks, whole=self.options.limit is None)
 
     def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
         """Those of its options."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
 from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
+from pebench.task_record import EvaluationData
 
 PLUS, MINUS, ASK, END = 10, 11, 12, 13
 """Beside the digits: signs, the mark before what is asked, and the end of an answer."""
@@ -57,6 +58,10 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
     def symbols(self) -> int:
         """Digits, marks and letters."""
         return LETTERS + self.options.letters
+
+    def evaluation_data(self) -> EvaluationData | None:
+        """The published question, whatever strings it is asked about."""
+        return EvaluationData(names=("indirect indexing",)) if self.options.question == "indirect" else None
 
     def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
         """Texts that fill the extent as far as question and answer let them."""

@@ -13,7 +13,7 @@ from pebench.encoding_config import build_encoding
 from pebench.encodings.rope import MAPS, RotaryEncoding
 from pebench.errors import UserError
 from pebench.formulas.frequency_maps import Dynamic, FrequencyMap, Linear, LongRope, Rotation, Yarn
-from pebench.position_encoding import Extrapolation, Geometry, tabulate
+from pebench.position_encoding import Extrapolation, Geometry, layer_inputs, tabulate
 from pebench.resolve import extrapolation
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0
@@ -102,6 +102,42 @@ def test_frequency_maps_are_those_of_published_models(name: str) -> None:
     assert factor == pytest.approx(float(golden[f"{name}.factor"]), rel=1e-6)
 
 
+ROTATED = load("rope_rotated")
+"""Queries and keys turned by published implementations, whose angles are in float32 as ours are."""
+
+TURNED = {
+    name: setting for name, setting in json.loads(str(ROTATED["config"])).items() if isinstance(setting, dict)
+}
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_queries_and_keys_turn_as_in_published_models_below_5000(name: str) -> None:
+    setting = dict(TURNED[name])
+    kind, base, share = setting.pop("rope_type"), setting.pop("rope_theta"), 1.0
+    longest, length = setting.pop("max_position_embeddings"), setting.pop("seq_len")
+    trained = setting.get("original_max_position_embeddings", longest)
+    if kind == "proportional":
+        kind, share = "default", setting.pop("partial_rotary_factor")
+    if kind == "longrope":
+        setting["factor"] = longest / trained
+    method = {"linear": "pi", "default": "extend"}.get(kind, kind)
+    way = extrapolation(RotaryEncoding, {method: setting} if setting else method)
+    encoding = build_encoding("rope", {"base": base, "frequencies": share}, Geometry(128, 2, 1, (trained,)))
+    positions = torch.from_numpy(ROTATED[f"{name}.positions"])
+    near = (positions < 5000).nonzero().flatten()
+    assert len(near) >= 4
+    # From the published halves of a head to its pairs of neighbours.
+    q, k, wanted_q, wanted_k = (
+        torch.from_numpy(ROTATED[key])[:, :, near].unflatten(-1, (2, 32)).mT.flatten(-2)
+        for key in ("q", "k", f"{name}.q_out", f"{name}.k_out")
+    )
+    served = way._replace(extent=(length or int(positions.max()) + 1,))
+    table = tabulate(encoding, positions[None, near, None], served)
+    turned_q, turned_k = encoding.rotate(layer_inputs(encoding, q, k, q[:, 0], table))
+    torch.testing.assert_close(turned_q, wanted_q, atol=1e-3, rtol=0)
+    torch.testing.assert_close(turned_k, wanted_k, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("name", PROPORTIONAL)
 def test_gemma_4s_proportional_frequencies_are_p_rope_with_a_factor(name: str) -> None:
     golden, setting = load("rope_frequency_maps"), SETTINGS[name]
@@ -131,6 +167,23 @@ def test_dynamic_needs_a_factor() -> None:
         extrapolation(RotaryEncoding, "dynamic")
     wanted = extrapolation(RotaryEncoding, {"dynamic": {"factor": 2}})
     assert wanted.options == Dynamic(factor=2)
+
+
+def test_rope_parameters_of_a_model_can_be_pasted() -> None:
+    pasted = {"rope_type": "yarn", "factor": 32.0, "truncate": False, "mscale": 1.0, "mscale_all_dim": 0}
+    wanted = extrapolation(RotaryEncoding, {"yarn": {"factor": 32, "truncate": False, "mscale": 1.0}})
+    found = extrapolation(RotaryEncoding, {"yarn": pasted})
+    rotation = Rotation(BASE, WIDTH, TRAINED, TRAINED)
+    assert isinstance(found.options, Yarn)
+    assert isinstance(wanted.options, Yarn)
+    assert found.options.apply(rotation)[1] == wanted.options.apply(rotation)[1] == 0.1 * math.log(32) + 1
+    for wrong, sentence in {
+        "rope_theta": "'rope_theta' is the option 'base' of the encoding",
+        "partial_rotary_factor": "'partial_rotary_factor' is the option 'rotated' of the encoding",
+        "type": "'type' is 'yarn' for this map, not 0.5",
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            extrapolation(RotaryEncoding, {"yarn": {**pasted, wrong: 0.5}})
 
 
 def test_longrope_wants_a_factor_for_each_pair() -> None:

@@ -79,14 +79,14 @@ def test_what_was_shown_before_is_shown_again_without_torch(arguments: list[str]
 def test_a_sweep_that_was_looked_up_is_submitted_and_told_of_without_torch(tmp_path: Path) -> None:
     runs = ["--runs", str(tmp_path / "runs")]
     preview, real = (
-        ["submit", "drope-smoke", "--set", "tasks=[dyck]", "--set", "baseline=none", *more, *runs]
+        ["submit", "pope-smoke", "--set", "tasks=[dyck]", "--set", "baseline=none", *more, *runs]
         for more in (["--dry-run"], ["--cluster", "local"])
     )
     assert "torch" in imported(*preview, cache=tmp_path)
     assert imported(*preview, cache=tmp_path) == set()
     assert imported(*real, cache=tmp_path) == set()
-    assert imported("status", "drope-smoke", *runs, cache=tmp_path) == set()
-    assert imported("cancel", "drope-smoke", *runs, cache=tmp_path) == set()
+    assert imported("status", "pope-smoke", *runs, cache=tmp_path) == set()
+    assert imported("cancel", "pope-smoke", *runs, cache=tmp_path) == set()
 
 
 def test_the_package_alone_imports_nothing_heavy() -> None:

@@ -39,6 +39,9 @@ EXACT: dict[str, Angles] = {
     "rope-mixed": lambda encoding, place: place * encoding.frequencies[:, 0, 0].double().sum(0),
     "m-rope": lambda encoding, place: place * _geometric(1e6, 32),
     "golden-gate": lambda encoding, place: 2 * place / TRAINED * encoding.waves[0].sum(-1),
+    "pope": lambda encoding, place: place * _geometric(1e4, 64),
+    "repo": lambda encoding, place: place * _geometric(1e4, 32),
+    "grape-m": lambda encoding, place: -place * (encoding.log_frequencies[0, 0].double() / 16).exp(),
     "string": lambda encoding, place: place * _geometric(1e4, 32),
     "liere": lambda encoding, place: place / (TRAINED - 1) * encoding.entries[0, 0, 0, :, 0].double(),
     "comrope": lambda encoding, place: _commuting(encoding, (place + 0.5) / TRAINED),
@@ -55,7 +58,8 @@ def _commuting(encoding: Any, place: float) -> Tensor:
 def deviation(name: str, place: int) -> float:
     """The largest error in the channels of a pair (1, 0) that is turned at a place."""
     axes = encodings.load(name).axes[0]
-    geometry = Geometry(WIDTH, 1, 1, (TRAINED,) * axes, causal=axes == 1)
+    # Of three layers the first is RoPE in RePo, too.
+    geometry = Geometry(WIDTH, 1, 3, (TRAINED,) * axes, causal=axes == 1)
     options = {"block": 2} if name in ("liere", "comrope") else {}
     encoding = build_encoding(name, options, geometry)
     at = Extrapolation((place + 1,) * axes, "extend")

@@ -73,6 +73,14 @@ def test_the_gallery_of_the_documentation_shows_every_encoding() -> None:
     assert flat == ["cope", "repo", "selective-rope", "seqpe"]
 
 
+def test_what_hides_keys_hides_some_in_its_picture() -> None:
+    for name in ("window", "chunk"):
+        options = encodings.load(name).drawn_with
+        assert portrait(name, options, 1).change.isinf().any()
+        caption = f"Drawn with size: {options['size']}."
+        assert caption in (Path(__file__).parents[1] / "docs" / "gallery.md").read_text(encoding="utf-8")
+
+
 def test_check_draws_a_picture_and_refuses_what_is_none(tmp_path: Path) -> None:
     runner = CliRunner()
     found = runner.invoke(

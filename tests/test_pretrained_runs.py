@@ -258,6 +258,34 @@ def test_a_sweep_starts_from_it(models: Path, tmp_path: Path) -> None:
     assert all(spec.model["block"] == "llama" for spec in sweep.cells)
 
 
+def test_a_sweep_goes_on_from_what_it_made_of_it(models: Path, tmp_path: Path) -> None:
+    """DroPE: a published model, recalibrated without rotation, is asked tasks of lm-eval."""
+    file = tmp_path / "recalibrated.yaml"
+    start = f"hf:{models / 'llama'}"
+    file.write_text(
+        "encodings: [none, {log-n: {beta: 0.103, count: extent}}, own,"
+        " {rope: {}, train: {extrapolation: {yarn: {factor: 2}}}}]\n"
+        "tasks:\n"
+        f"- &text {{language-modeling: {{extent: 48}}, train: {{steps: 2}}, from: '{start}'}}\n"
+        "- lm-eval: {tasks: [niah_multiquery, longbench], extent: 48, metadata: {tokenizer: gpt2}}\n"
+        "  train: {steps: 0}\n"
+        "  from: *text\n"
+        "seeds: 1\nbaseline: rope\n",
+        "utf-8",
+    )
+    sweep = load_sweep(file)
+    first, asked = sweep.cells[::2], sweep.cells[1::2]
+    assert [spec.start.run for spec in asked if spec.start is not None] == [spec.run_id for spec in first]
+    assert [spec.model for spec in asked] == [spec.model for spec in first]
+    assert {spec.model["block"] for spec in asked} == {"llama"}
+    converted = [spec.start.label for spec in first if spec.start is not None]
+    assert converted == ["rope on hf:llama", "rope on hf:llama", "hf:llama", "hf:llama"]
+    other = file.read_text("utf-8").replace("train: {steps: 0}", "train: {steps: 0}\n  model: {width: 64}")
+    file.write_text(other, "utf-8")
+    with pytest.raises(UserError, match="has a model of width 32"):
+        load_sweep(file)
+
+
 def _changed(models: Path, place: Path, **settings: Any) -> str:
     shutil.copytree(models / "llama", place / "changed")
     path = place / "changed" / "config.json"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_folders import begin, cost
@@ -22,6 +23,7 @@ from pebench.sweeping.sweep import Sweep, load_sweep
 from pebench.task_record import TaskRecord
 
 TOP_1 = MetricRecord(unit="%", higher_is_better=True)
+PERPLEXITY = MetricRecord(unit="", higher_is_better=False)
 
 
 def imagine(runs: Path, sweep: Sweep, change: Mapping[str, object]) -> None:
@@ -92,36 +94,59 @@ def test_figures_of_other_sizes_and_of_part_of_the_data_do_not(
         assert not published(place / str(number) / "results" / sweep.name)
 
 
+def imagine_task(
+    runs: Path,
+    name: str,
+    specs: Sequence[RunSpec],
+    metrics: Mapping[str, MetricRecord],
+    value: float,
+    methods: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Writes runs of a sweep as if they had been done, each with one value everywhere; with several ways past
+    the trained extent for some encodings, the default first."""
+    for spec in specs:
+        built = build_task(spec)
+        record = TaskRecord(trained_extent=built.trained_extent(), evaluation_data=built.evaluation_data())
+        folder = begin(runs, spec)
+        folder.write_provenance({**folder.provenance(), "task": record.model_dump(mode="json")})
+        places = [
+            (extent, method)
+            for extent in built.extents()
+            for method in (methods or {}).get(spec.encoding.name, ("extend",))
+        ]
+        scores = [
+            Score(metric=metric, extent=extent, extrapolation=method, value=value)
+            for metric in metrics
+            for extent, method in places
+        ]
+        folder.write_result(
+            Result(
+                status="done",
+                extent_unit="tokens",
+                metrics=dict(metrics),
+                scores=tuple(scores),
+                cost=cost(places, 1000.0),
+            )
+        )
+    names = tuple(spec.run_id for spec in specs)
+    write_sweep(runs, SweepRecord(name=name, source="", runs=names))
+
+
+def found_at(place: Path, name: str, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, ...], float]:
+    """The published figures by row, metric and extent."""
+    leaderboard(place, capsys)
+    rows = published(place / "results" / name)
+    return {(row["encoding"], row["metric"], row["extent"]): float(row["published"]) for row in rows}
+
+
 def test_figures_of_flip_flops_stand_beside_runs_of_the_published_length(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = {"flip-flop": {"evaluate": [512, 1024]}}
-    metrics = ("accuracy", "accuracy-sparse", "accuracy-dense")
+    metrics = dict.fromkeys(("accuracy", "accuracy-sparse", "accuracy-dense"), TOP_1)
     specs = [resolve(encoding, task) for encoding in ("rope", "path")]
-    for spec in specs:
-        extents = [(512,), (1024,)]
-        scores = [
-            Score(metric=metric, extent=extent, extrapolation="extend", value=90.0)
-            for metric in metrics
-            for extent in extents
-        ]
-        result = Result(
-            status="done",
-            extent_unit="tokens",
-            metrics=dict.fromkeys(metrics, TOP_1),
-            scores=tuple(scores),
-            cost=cost([(extent, "extend") for extent in extents], 1000.0),
-        )
-        built = build_task(spec)
-        record = TaskRecord(trained_extent=built.trained_extent(), evaluation_data=built.evaluation_data())
-        folder = begin(place / "runs", spec)
-        folder.write_provenance({**folder.provenance(), "task": record.model_dump(mode="json")})
-        folder.write_result(result)
-    names = tuple(spec.run_id for spec in specs)
-    write_sweep(place / "runs", SweepRecord(name="flips", source="", runs=names))
-    leaderboard(place, capsys)
-    rows = published(place / "results" / "flips")
-    found = {(row["encoding"], row["metric"], row["extent"]): float(row["published"]) for row in rows}
+    imagine_task(place / "runs", "flips", specs, metrics, 90.0)
+    found = found_at(place, "flips", capsys)
     assert found == {
         ("rope", "accuracy", "512"): 93.1,
         ("rope", "accuracy-sparse", "512"): 59.7,
@@ -134,6 +159,81 @@ def test_figures_of_flip_flops_stand_beside_runs_of_the_published_length(
     assert other.evaluation_data() is None
 
 
+def test_figures_without_an_extent_stand_at_the_trained_one(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = [
+        resolve(encoding, {"position-probe": {"extent": 24, "evaluate": [24, 48], "question": question}})
+        for encoding in ("rope", "pope", "alibi")
+        for question in ("indirect", "index")
+    ]
+    imagine_task(place / "runs", "probe", specs, {"exact-match": TOP_1}, 90.0)
+    assert sorted(found_at(place, "probe", capsys).items()) == [
+        (("pope", "exact-match", "24"), 94.82),
+        (("rope", "exact-match", "24"), 11.16),
+    ]
+    assert "(Gopalakrishnan" in leaderboard(place, capsys)
+    (row, _) = published(place / "results" / "probe")
+    assert "names no extent" in row["note"]
+    assert "strings and shifts" in row["note"]
+
+
+def test_figures_of_lm_eval_stand_beside_its_scores_where_nothing_is_cut(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = resolve("path", {"language-modeling": {"extent": 4096}})
+    options: dict[str, Any] = {"tasks": ["wikitext", "lambada_openai"], "extent": 4096}
+    metrics = dict.fromkeys(("wikitext-word_perplexity", "lambada_openai-perplexity"), PERPLEXITY)
+    found = {}
+    changes: dict[str, dict[str, Any]] = {"whole": {}, "some": {"limit": 10}, "cut": {"evaluate": [4096]}}
+    for name, further in changes.items():
+        spec = resolve("path", {"lm-eval": {**options, **further}}, train={"steps": 0}, start=start)
+        imagine_task(place / "runs", name, [spec], metrics, 20.0)
+        found[name] = found_at(place, name, capsys)
+    assert found["whole"] == {
+        ("path", "wikitext-word_perplexity", "4096"): 18.03,
+        ("path", "lambada_openai-perplexity", "4096"): 16.79,
+    }
+    assert not found["some"]
+    assert not found["cut"]
+
+
+def test_figures_of_what_a_conversion_was_asked_and_of_a_way_past_the_extent_find_their_rows(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = {"language-modeling": {"extent": 2048}}
+    asked = {"lm-eval": {"tasks": ["niah_multiquery"], "extent": 2048}}
+    factor: PluginRef = {"log-n": {"beta": 0.412, "count": "extent"}}
+    rope = resolve("rope", text)
+    starts = [rope, resolve("none", text), resolve(factor, text, start=rope)]
+    last = [
+        resolve(ref, asked, train={"steps": 0}, start=start)
+        for ref, start in zip(("rope", "none", factor), starts, strict=True)
+    ]
+    metric = {"niah_multiquery-4096": MetricRecord(unit="", higher_is_better=True)}
+    imagine_task(place / "runs", "asked", [*starts, *last], metric, 0.2, methods={"rope": ("extend", "yarn")})
+    assert found_at(place, "asked", capsys) == {
+        ("rope", "niah_multiquery-4096", "2048"): 0.0,
+        ("rope, yarn", "niah_multiquery-4096", "2048"): 0.178,
+        ("none", "niah_multiquery-4096", "2048"): 0.092,
+        ("log-n(beta=0.412, count=extent)", "niah_multiquery-4096", "2048"): 0.28,
+    }
+
+
+def test_figures_of_a_conversion_stand_beside_conversions_alone(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = {"language-modeling": {"data": {"dataset": "HuggingFaceFW/fineweb"}, "extent": 64}}
+    rope = resolve("rope", task)
+    specs = {"none": [resolve("none", task)], "drope": [resolve("none", task, start=rope)], "rope": [rope]}
+    found = {}
+    for name, alone in specs.items():
+        imagine_task(place / "runs", name, alone, {"perplexity": PERPLEXITY}, 20.0)
+        leaderboard(place, capsys)
+        found[name] = {row["published"] for row in published(place / "results" / name)}
+    assert found == {"none": {"23.77"}, "drope": {"22.42", "21.73"}, "rope": {"21.72"}}
+
+
 def test_the_figures_that_come_along_are_called_as_rows_are() -> None:
     """By the name of an encoding, or by the label of one with options or of a composition."""
     written: list[PluginRef] = [
@@ -144,7 +244,11 @@ def test_the_figures_that_come_along_are_called_as_rows_are() -> None:
         {"rope": {"rotated": 0.75}},
         "learned + rope-axial",
         "learned + rope-mixed",
+        {"log-n": {"beta": 0.412, "count": "extent"}},
     ]
     labels = {encoding_config(ref).label for ref in written}
-    assert {figure.encoding for figure in read_figures()} <= {*encodings.origins(), *labels}
+    ways = {f"rope, {way}" for way in encodings.load("rope").extrapolations[1:]}
+    figures = read_figures()
+    assert {figure.encoding for figure in figures} <= {*encodings.origins(), *labels, *ways}
+    assert {figure.converted for figure in figures} <= {"", *encodings.origins()}
     assert all(figure.source for figure in read_figures())

@@ -18,6 +18,7 @@ from pebench.sequence_task import NOT_ASKED, SequenceTask
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "associative-recall": [{}, {"extent": 48, "pairs": 8, "vocabulary": 128}],
+    "repeated-recall": [{}, {"back": 3, "keys": 2, "values": 5, "extent": 20}],
     "n-back": [{}, {"back": 3, "vocabulary": 5, "extent": 20}],
     "flip-flop": [{"extent": 64}, {"extent": 16, "ignored": 0.0}],
     "word-problem": [{"group": group} for group in ("a5", "s5", "s3", "z60")],
@@ -38,6 +39,12 @@ def _associative_recall(read: list[int], options: Any) -> int | None:
     pairs = options.pairs_of(options.extent)
     book = dict(zip(read[0 : 2 * pairs : 2], read[1 : 2 * pairs : 2], strict=True))
     return book.get(read[-1])
+
+
+def _repeated_recall(read: list[int], options: Any) -> int | None:
+    former = [value for key, value in zip(read[:-1:2], read[1::2], strict=True) if key == read[-1]]
+    found: int = former[-options.back]
+    return found
 
 
 def _n_back(read: list[int], options: Any) -> int | None:
@@ -113,6 +120,7 @@ def _phone_book(read: list[int], options: Any) -> int | None:
 
 READERS: dict[str, Callable[[list[int], Any], int | None]] = {
     "associative-recall": _associative_recall,
+    "repeated-recall": _repeated_recall,
     "n-back": _n_back,
     "flip-flop": _flip_flop,
     "word-problem": _word_problem,

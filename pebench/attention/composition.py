@@ -85,6 +85,7 @@ class Composition(PositionEncoding):
             raise ValueError(f"{both} choose the positions of training, each in its own way")
         self._scale = own.pop() if own else super().scale()
         self._drawing = drawing[0][0] if drawing else None
+        self.fits = any(part.fits for part in self.parts)
         self.orderless = any(part.orderless for part in self.parts) and all(
             part.orderless or set(part.acts) <= {"T"} for part in self.parts
         )
@@ -173,6 +174,13 @@ class Composition(PositionEncoding):
                 total = bias if total is None else _sum(total, bias)
         return total
 
+    def fit(self, loss: Callable[[], float], extrapolation: Extrapolation) -> dict[str, float]:
+        """The numbers of all parts, one part after another."""
+        found: dict[str, float] = {}
+        for part, methods in zip(self.parts, self.methods, strict=True):
+            found |= part.fit(loss, _as_named(extrapolation, methods))
+        return found
+
     def training_positions(self, extent: tuple[int, ...], examples: int, rng: StepRNG) -> Tensor:
         """Those of the part that chooses them."""
         if self._drawing is None:
@@ -192,9 +200,7 @@ class Composition(PositionEncoding):
     def _table_inputs(self, x: TableInputs) -> Iterator[TableInputs]:
         for part, methods in zip(self.parts, self.methods, strict=True):
             positions = x.positions if part.host_positions else send(x.positions, x.device)
-            own = methods[x.extrapolation.name]
-            at = x.extrapolation if own == x.extrapolation.name else Extrapolation(x.extent, own)
-            yield x._replace(positions=positions, extrapolation=at)
+            yield x._replace(positions=positions, extrapolation=_as_named(x.extrapolation, methods))
 
     def _acting(self, layer: int) -> Iterator[tuple[int, PositionEncoding, int]]:
         """The numbers of the parts that act in a layer, the parts, and the layer as they number it."""
@@ -281,6 +287,12 @@ def parts_of(encoding: PositionEncoding) -> Iterator[PositionEncoding]:
             yield from parts_of(part)
     else:
         yield encoding
+
+
+def _as_named(extrapolation: Extrapolation, methods: Mapping[str, str]) -> Extrapolation:
+    """A way past the trained extent as one part goes it."""
+    own = methods[extrapolation.name]
+    return extrapolation if own == extrapolation.name else Extrapolation(extrapolation.extent, own)
 
 
 def _least(bounds: Sequence[int | None]) -> int | None:

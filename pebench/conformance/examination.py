@@ -42,7 +42,10 @@ def checks(name: str, options: Mapping[str, Any] | None = None, device: str = "c
     Raises:
         UserError: there is no such encoding, or an option is wrong.
     """
-    return [Check(contract, subject) for subject in subjects(name, options, device) for contract in CONTRACTS]
+    found = list(subjects(name, options, device))
+    if found and found[0].encoding().fits:
+        raise UserError(f"'{name}' fits numbers where a run is evaluated: it is checked with numbers given.")
+    return [Check(contract, subject) for subject in found for contract in CONTRACTS]
 
 
 class Finding(NamedTuple):

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 
+def pairs_of(width: int) -> int:
+    """How many pairs the channels of a head make up.
+
+    Raises:
+        ValueError: one is left over.
+    """
+    if width % 2:
+        raise ValueError(f"{width} channels a head do not make up pairs")
+    return width // 2
+
+
 def shares(pairs: int, axes: int) -> tuple[int, ...]:
     """The number of pairs of each axis, first axis first: alike, what is left over going to the last axes.
 

@@ -8,15 +8,20 @@ served and L₀ the trained one.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 Factor = Annotated[float, Field(ge=1, le=1e6)]
 Extent = Annotated[int, Field(ge=1, le=1 << 40)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
+NotNegative = Annotated[float, Field(ge=0, le=1e6)]
+
+OF_THE_ENCODING = {"rope_theta": "base", "partial_rotary_factor": "rotated"}
+"""Names of transformers' `rope_parameters` that are options of the encoding here."""
 
 
 class Rotation(NamedTuple):
@@ -50,8 +55,24 @@ class FrequencyMap(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: ClassVar[str] = "default"
+    """How transformers calls it."""
+
     factor: Factor | None = None
     original_max_position_embeddings: Extent | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pasted(cls, written: Any) -> Any:
+        """The `rope_parameters` of a model, which also say what stands before them here."""
+        if not isinstance(written, Mapping):
+            return written
+        for name in OF_THE_ENCODING.keys() & written.keys():
+            raise ValueError(f"'{name}' is the option '{OF_THE_ENCODING[name]}' of the encoding")
+        for name in ("rope_type", "type"):
+            if written.get(name, cls.kind) != cls.kind:
+                raise ValueError(f"'{name}' is '{cls.kind}' for this map, not {written[name]!r}")
+        return {name: value for name, value in written.items() if name not in ("rope_type", "type")}
 
     def apply(self, rotation: Rotation) -> tuple[Tensor, float]:
         """(w/2,) float64 frequencies, and the magnitude."""
@@ -69,6 +90,8 @@ class FrequencyMap(BaseModel):
 class Linear(FrequencyMap):
     """Position interpolation (Chen et al. 2023, https://arxiv.org/abs/2306.15595): θ/s."""
 
+    kind = "linear"
+
     def apply(self, rotation: Rotation) -> tuple[Tensor, float]:
         """See the class."""
         return rotation.frequencies() / self.scale(rotation), 1.0
@@ -76,6 +99,8 @@ class Linear(FrequencyMap):
 
 class Ntk(FrequencyMap):
     """NTK-aware scaling: base·s^(w/(w−2))."""
+
+    kind = "ntk"
 
     def apply(self, rotation: Rotation) -> tuple[Tensor, float]:
         """See the class."""
@@ -92,6 +117,8 @@ class Dynamic(FrequencyMap):
     Attributes:
         factor: s, a constant.
     """
+
+    kind = "dynamic"
 
     factor: Factor
 
@@ -115,16 +142,18 @@ class Yarn(FrequencyMap):
         truncate: whether the ends of the ramp in pairs are whole ones.
         attention_factor: the magnitude; by default 0.1·ln s + 1.
         mscale: with mscale_all_dim, magnitude (0.1·mscale·ln s + 1)/(0.1·mscale_all_dim·ln s + 1).
-        mscale_all_dim: see mscale; one of them alone says nothing.
+        mscale_all_dim: see mscale; one of them alone, and 0, says nothing.
     """
+
+    kind = "yarn"
 
     ramp: Literal["pairs", "turns"] = "pairs"
     beta_fast: Positive = 32.0
     beta_slow: Positive = 1.0
     truncate: bool = True
     attention_factor: Positive | None = None
-    mscale: Positive | None = None
-    mscale_all_dim: Positive | None = None
+    mscale: NotNegative | None = None
+    mscale_all_dim: NotNegative | None = None
 
     def apply(self, rotation: Rotation) -> tuple[Tensor, float]:
         """See the class."""
@@ -156,7 +185,7 @@ class Yarn(FrequencyMap):
 
         if self.attention_factor is not None:
             return self.attention_factor
-        if self.mscale is not None and self.mscale_all_dim is not None:
+        if self.mscale and self.mscale_all_dim:
             return of(self.mscale) / of(self.mscale_all_dim)
         return of(1.0)
 
@@ -168,6 +197,8 @@ class Llama3(FrequencyMap):
         low_freq_factor: turns up to which a pair is stretched in full.
         high_freq_factor: turns from which a pair keeps its frequency.
     """
+
+    kind = "llama3"
 
     low_freq_factor: Positive = 1.0
     high_freq_factor: Positive = 4.0
@@ -191,6 +222,8 @@ class LongRope(FrequencyMap):
         long_factor: f of each pair beyond; by default 1.
         attention_factor: the magnitude in place of that.
     """
+
+    kind = "longrope"
 
     short_factor: tuple[Positive, ...] | None = None
     long_factor: tuple[Positive, ...] | None = None

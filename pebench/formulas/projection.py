@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
 from torch import nn
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def each(count: int, build: Callable[[], Part]) -> Sequence[Part]:
+    """As many modules as there are layers, each with weights of its own."""
+    return cast("Sequence[Part]", nn.ModuleList(build() for _ in range(count)))
 
 
 def projection(inputs: int, outputs: int, bias: float | None = None, std: float = 0.02) -> nn.Linear:

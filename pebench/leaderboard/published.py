@@ -10,18 +10,18 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from pebench.errors import UserError
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
 from pebench.scores import extent_name
-from pebench.spec import Frozen
+from pebench.spec import Frozen, RunSpec
 from pebench.task_record import EvaluationData
 from pebench.text_file import read_text
 
@@ -32,6 +32,9 @@ BUILT_IN = Path(__file__).with_name("published.csv")
 """The figures that come with pebench, each with its source."""
 
 
+Extent = Annotated[int | None, BeforeValidator(lambda written: written or None)]
+
+
 class Figure(Frozen):
     """One published number.
 
@@ -39,9 +42,12 @@ class Figure(Frozen):
         task: as pebench calls it.
         dataset: name, and the split behind it: ``wikitext-103 valid``.
         model: what was trained, in words.
-        train_extent, eval_extent: positions an axis; of images, pixels.
+        train_extent, eval_extent: positions an axis; of images, pixels. None where the source names none:
+            then it stands beside numbers at the trained extent, whatever that is.
         metric: its name, and the protocol in brackets: ``word perplexity (non-overlapping)``.
-        encoding: as pebench calls it.
+        encoding: as pebench calls it, with the way past the trained extent where it is not the default:
+            ``rope, yarn``.
+        converted: the encoding whose weights it went on from, where that was another one.
         value: the number.
         source: where it stands.
         note: what has to be said whenever it is shown.
@@ -50,10 +56,11 @@ class Figure(Frozen):
     task: str
     dataset: str
     model: str = ""
-    train_extent: int
-    eval_extent: int
+    train_extent: Extent = None
+    eval_extent: Extent = None
     metric: str
     encoding: str
+    converted: str = ""
     value: float = Field(allow_inf_nan=False)
     source: str
     note: str = ""
@@ -122,19 +129,25 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
     """
     first = {key: runs[0] for key, runs in collection.by_group.items()}
     parameters = {run.group: run.result.cost.parameters for run in collection.runs if run.result}
+    by_id = {run.run_id: run.spec for run in collection.runs}
     found = []
     columns = ["group", "metric", "extent", "extrapolation", "mean", "half_width", "run_ids"]
     for key, metric, extent, method, mean, half_width, run_ids in summary[columns].itertuples(
         index=False, name=None
     ):
         group = collection.groups[key]
-        if math.isnan(mean) or method != group.default:
+        if math.isnan(mean):
             continue
-        unit = collection.metrics[group.task][metric].unit
+        way = "" if method == group.default else f", {method}"
+        names = {group.encoding_name + way, group.encoding + way}
+        unit, converted = collection.metrics[group.task][metric].unit, _converted(first[key].spec, by_id)
         for figure in figures:
             data = first[key].task.evaluation_data
-            if data is None or not _same_protocol(
-                figure, group, metric.removesuffix(data.suffix), unit, extent
+            if (
+                data is None
+                or figure.encoding not in names
+                or figure.converted != converted
+                or not _same_protocol(figure, group, metric.removesuffix(data.suffix), unit, extent)
             ):
                 continue
             remarks = _same_data(figure, data)
@@ -143,7 +156,7 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
                 found.append(
                     Match(
                         group.table,
-                        group.label,
+                        group.label + way,
                         metric,
                         extent,
                         mean,
@@ -160,13 +173,22 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
 def _same_protocol(figure: Figure, group: Group, metric: str, unit: str, extent: tuple[int, ...]) -> bool:
     return (
         figure.task == group.task
-        and figure.encoding in (group.encoding_name, group.encoding)
-        and metric == _metric(figure.metric)
+        and _hyphened(metric) == _metric(figure.metric)
         and ("%" in figure.metric) == (unit == "%")
         and group.trained is not None
-        and _square(group.trained, figure.train_extent)
-        and _square(extent, figure.eval_extent)
+        and (figure.train_extent is None or _square(group.trained, figure.train_extent))
+        and (extent == group.trained if figure.eval_extent is None else _square(extent, figure.eval_extent))
     )
+
+
+def _converted(spec: RunSpec, by_id: Mapping[str, RunSpec]) -> str:
+    """Label of the other encoding that a run, or one that it goes on from, was converted from; empty if from
+    none."""
+    if spec.start is None:
+        return ""
+    before, _, behind = spec.start.label.partition(" on ")
+    start = by_id.get(spec.start.run)
+    return before if behind else _converted(start, by_id) if start is not None else ""
 
 
 def _square(extent: tuple[int, ...], side: int) -> bool:
@@ -182,14 +204,19 @@ def _metric(wording: str) -> str:
     (non-overlapping)``, ``perplexity-sliding-1`` for ``token perplexity (sliding, stride 1)``."""
     name, _, protocol = wording.lower().partition("(")
     name, protocol = name.strip(), protocol.strip(" )")
-    base = re.sub(r"[^a-z0-9]+", "-", _WORDING.get(name, name)).strip("-")
     protocol = re.sub(r"\b(stride|tokens?)\b", " ", _WORDING.get(protocol, protocol))
-    return "-".join(part for part in (base, re.sub(r"[^a-z0-9]+", "-", protocol).strip("-")) if part)
+    return "-".join(part for part in map(_hyphened, (_WORDING.get(name, name), protocol)) if part)
+
+
+def _hyphened(words: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
 def _unsaid(figure: Figure, data: EvaluationData) -> Iterator[str]:
     if data.unsaid and "(" not in figure.metric:
         yield f"the figure's file names no {data.unsaid}"
+    if figure.train_extent is None:
+        yield "the figure's source names no extent"
 
 
 _FIGURE_SIZE = re.compile(r"ViT-(\w)\w*/(\d+)", re.IGNORECASE)

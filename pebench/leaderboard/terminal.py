@@ -136,9 +136,10 @@ def _print_published(section: Section, console: Console) -> None:
         return
     for row in section.table.rows:
         label, metric, extent, ours, _, theirs, difference, model, source, note = (v.text for v in row)
+        where = "; ".join(known for known in (model, source) if known)
         console.print(
             Text(
-                f"- published: {label}, {metric} at {extent}: {theirs} ({model}; {source}), ours {ours}, "
+                f"- published: {label}, {metric} at {extent}: {theirs} ({where}), ours {ours}, "
                 f"difference {difference}{f' [{note}]' if note else ''}"
             )
         )

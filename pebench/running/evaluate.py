@@ -4,12 +4,13 @@ cost."""
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import torch
 from torch import nn
 
 from pebench.examples import Examples
-from pebench.position_encoding import Extrapolation
+from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.running import peak_memory
 from pebench.store import EvaluationCost, Score
 from pebench.task import AnyTask
@@ -25,6 +26,10 @@ def evaluate(
         reach: extent and method. device: where the model is.
     """
     model.eval()
+    encoding = model.encoding
+    assert isinstance(encoding, PositionEncoding)
+    with torch.no_grad():
+        fitted = encoding.fit(partial(task.held_out_loss, model, reach), reach)
     peak_memory.reset(device)
     begin = time.perf_counter()
     with torch.no_grad():
@@ -46,5 +51,6 @@ def evaluate(
         items_per_second=evaluation.items / seconds,
         peak_memory_bytes=peak_memory.read(device),
         kernels=tuple(model.kernels()),  # type: ignore[operator]
+        fitted=fitted,
     )
     return scores, examples, cost

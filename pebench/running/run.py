@@ -193,6 +193,9 @@ class _Run:
         start = start_of_run(self.folder.path.parent, self.spec.start)
         take_over_tokenizer(task, start)
         fingerprints = task.prepare()
+        encoding = encoding_of(self.spec, task)
+        if encoding.fits:
+            task.hold_out()
         record = describe_task(task, fingerprints, start)
         check_vocabulary(start, record.vocabulary)
         data = json.dumps(fingerprints, sort_keys=True)
@@ -202,7 +205,7 @@ class _Run:
         if self.ranks.is_main:
             self._record(task.item, fingerprints, record, hosts)
             task.keep(self.folder.path)
-        model, optimiser = self._build(task)
+        model, optimiser = self._build(task, encoding)
         if self.spec.start is not None and start is not None:
             self.log.info("starts from %s, %s", self.spec.start.run, load_start(start, self.spec, model))
         if self.ranks.is_main:
@@ -230,11 +233,9 @@ class _Run:
             return None
         return self._finish(task, model, state, evaluated, cost)
 
-    def _build(self, task: AnyTask) -> tuple[nn.Module, torch.optim.Optimizer]:
-        spec = self.spec
-        encoding = encoding_of(spec, task)
-        model = task.build(encoding, spec.seed).to(self.device)
-        return model, build_optimiser(model, encoding, spec.train)
+    def _build(self, task: AnyTask, encoding: PositionEncoding) -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = task.build(encoding, self.spec.seed).to(self.device)
+        return model, build_optimiser(model, encoding, self.spec.train)
 
     def _train(
         self, model: nn.Module, task: AnyTask, optimiser: torch.optim.Optimizer, state: State
@@ -384,6 +385,9 @@ class _Run:
     ) -> None:
         self._say_step(state.step)
         evaluated.write(self.folder)
+        for fitted in (cost.fitted for cost in found.costs if cost.fitted):
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in fitted.items())
+            self.log.info("fitted to held-out examples at %s: %s", where, numbers)
         values = {f"{score.metric}/{where}": score.value for score in found.scores}
         self.log.info(
             "%s", ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)

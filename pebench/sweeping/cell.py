@@ -34,6 +34,11 @@ class Cell:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     start: Cell | str | None = None
 
+    @property
+    def first(self) -> str:
+        """The run or the published model that all begins with; empty for initial weights."""
+        return self.start.first if isinstance(self.start, Cell) else self.start or ""
+
     def updated(self, place: str, values: Mapping[str, Any]) -> Cell:
         """The cell with options of one place put in or replaced; mappings inside them are merged."""
         return replace(self, options={**self.options, place: merged(self.options.get(place, {}), values)})
@@ -90,10 +95,14 @@ class Cell:
         start: RunSpec | Published | None = before[-1] if before else None
         if isinstance(self.start, str):
             start = start_named(runs or runs_folder(), self.start)
+        model = self.options.get("model", {})
+        if before and self.first.startswith("hf:"):
+            # What it settles is settled for all that comes after it.
+            model = {**before[-1].model, **model}
         own = resolve(
             {self.encoding: self.options.get("encoding", {})},
             {self.task: self.options.get("task", {})},
-            model=self.options.get("model"),
+            model=model,
             train=self.options.get("train"),
             seed=seed,
             start=start,
