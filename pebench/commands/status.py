@@ -43,12 +43,8 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     """
     if as_json and (brief or watch):
         raise click.UsageError("--json prints every cell, once: leave --summary and --watch out.")
-<<<<<<< HEAD
     from pebench.choices import submitted_sweeps
-    from pebench.submission.status import statuses
-=======
     from pebench.submission.status import distinguished, statuses
->>>>>>> best
 
     records = [] if sweeps or watch else submitted_sweeps(runs)
     wanted = _wanted(runs, sweeps)

@@ -68,8 +68,8 @@ def write_transformers_folder(run: RunFolder, folder: Path) -> str:
 
 
 def _for_version_4(config: Mapping[str, Any]) -> dict[str, Any]:
-    """RoPE's settings by the keys that transformers had before its version 5. That reads no `rope_parameters`,
-    and would take the base for 10,000 without a word; versions from 5 on read both alike."""
+    """RoPE's settings by the keys of transformers before version 5. Those read no `rope_parameters`
+    and take the base for 10,000 without a word; versions from 5 on read both alike."""
     rope = config.get("rope_parameters")
     if rope is None:
         return {}
