@@ -275,8 +275,8 @@ def _changed(models: Path, place: Path, **settings: Any) -> str:
         ({"quantization_config": {"quant_method": "gptq"}}, "says quantization_config="),
         ({"partial_rotary_factor": 0.5}, "is followed in GPT-NeoX alone"),
         (
-            {"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4}},
-            "RoPE of the type 'proportional'",
+            {"rope_parameters": {"rope_type": "axial", "rope_theta": 1e4}},
+            "RoPE of the type 'axial'",
         ),
     ],
 )

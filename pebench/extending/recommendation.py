@@ -166,7 +166,7 @@ def _settings(evidence: Evidence, chosen: Method) -> str:
     model = evidence.plan.model
     rope = next(part.options for part in model.encoding.parts if part.name == "rope")
     try:
-        found = rope_parameters(rope["base"], rope["rotated"], chosen.way, model.geometry)
+        found = rope_parameters(rope, chosen.way, model.geometry)
     except UserError:
         return ""
     return json.dumps(found, indent=2)

@@ -44,6 +44,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.geometry = geometry
         self.token_embedding = nn.Embedding(vocabulary_size, geometry.width)
+        self.embedding_norm = norm(geometry.width, host.layout(geometry)) if host.embedding_norm else None
         self.dropout = nn.Dropout(host.dropout)
         blocks = nn.ModuleList(DecoderBlock(geometry, layer, host) for layer in range(geometry.layers))
         self.blocks = cast("Sequence[DecoderBlock]", blocks)
@@ -74,6 +75,8 @@ class Decoder(nn.Module):
         added = here.embed()
         if added is not None:
             hidden = hidden + added
+        if self.embedding_norm is not None:
+            hidden = self.embedding_norm(hidden)
         hidden = self.dropout(hidden)
         for layer, block in enumerate(self.blocks):
             hidden = block(hidden, here, None if cache is None else cache.layers[layer])

@@ -132,7 +132,9 @@ def _model(source: Source) -> HfModel:
         encoding=encoding_config(encoding),
         extrapolation=extrapolation_of(config, source.label),
         options=options,
-        geometry=DecoderOptions.model_validate(options).geometry(_trained_extent(config)),
+        geometry=DecoderOptions.model_validate(options).geometry(
+            _trained_extent(config, architecture, source.label)
+        ),
     )
 
 
@@ -176,11 +178,19 @@ def transformers_library() -> Any:
     return transformers
 
 
-def _trained_extent(config: Any) -> int:
-    """Positions that it was trained for, with its frequency map if it has one."""
-    found = getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
-    assert found is not None
-    return int(found)
+def _trained_extent(config: Any, architecture: Architecture, label: str) -> int:
+    """Positions that it was trained for, with its frequency map if it has one.
+
+    Raises:
+        UserError: its configuration does not say it.
+    """
+    found = getattr(config, architecture.extent, None)
+    if not isinstance(found, int) or found < 1:
+        raise UserError(
+            f"the configuration of '{label}' does not say in {architecture.extent} how many positions it was "
+            "trained for."
+        )
+    return found
 
 
 class _Files(Mapping[str, Tensor]):
