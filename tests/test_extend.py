@@ -16,6 +16,7 @@ from pebench.extending.evidence import Evidence, Tails
 from pebench.extending.plan import Plan, plan
 from pebench.extending.recommendation import recommend
 from pebench.pretrained.hf_model import hf_model
+from pebench.tasks.language_modeling import LanguageModelingOptions
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -75,6 +76,14 @@ def test_the_plan_has_every_map_with_every_factor(asked: Plan, models: Path) -> 
     ]
     more = plan(hf_model(f"hf:{models / 'Tiny_Llama'}"), [models], [128, 256])
     assert {method.factor for method in more.methods} == {1.0, 2.0, 4.0}
+
+
+def test_by_default_so_much_of_the_text_is_read_however_long_it_is(asked: Plan, models: Path) -> None:
+    """Not all of it, and what is read comes from all over the documents."""
+    options = asked.sweep["tasks"][0]["language-modeling"]
+    assert (options["tokens"], LanguageModelingOptions.model_validate(options).choice) == (32 * 256, "spread")
+    more = plan(hf_model(f"hf:{models / 'Tiny_Llama'}"), [models], [128], tokens=77)
+    assert more.sweep["tasks"][0]["language-modeling"]["tokens"] == 77
 
 
 def test_a_model_with_a_map_of_its_own_is_extended_from_there(models: Path) -> None:
