@@ -14,7 +14,7 @@ from pebench.encodings.rope import MAPS, RotaryEncoding
 from pebench.errors import UserError
 from pebench.formulas.frequency_maps import Dynamic, FrequencyMap, Linear, LongRope, Rotation, Yarn
 from pebench.position_encoding import Extrapolation, Geometry, tabulate
-from pebench.resolve import extrapolation
+from pebench.resolve import extrapolation, resolve
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0
 METHODS = ("extend", "pi", "ntk", "dynamic", "yarn")
@@ -131,6 +131,16 @@ def test_dynamic_needs_a_factor() -> None:
         extrapolation(RotaryEncoding, "dynamic")
     wanted = extrapolation(RotaryEncoding, {"dynamic": {"factor": 2}})
     assert wanted.options == Dynamic(factor=2)
+
+
+def test_options_that_do_not_fit_the_model_are_refused_before_it_is_trained() -> None:
+    ways = [{"longrope": {"factor": 2.0, "long_factor": [1.0, 2.0]}}]
+    for task, train in (
+        ({"language-modeling": {"extent": 16, "extrapolations": ways}}, {}),
+        ("language-modeling", {"extrapolation": ways[0]}),
+    ):
+        with pytest.raises(UserError, match="extrapolation 'longrope': longrope needs 16 factors a list"):
+            resolve("rope", task, train=train)
 
 
 def test_longrope_wants_a_factor_for_each_pair() -> None:

@@ -120,6 +120,8 @@ def initialise(module: nn.Module, layers: int, seed: int, deviation: float) -> N
     depends on another."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
+            if parameter.is_meta:
+                continue  # only its shape is asked for
             if parameter.ndim < 2:
                 parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
                 continue

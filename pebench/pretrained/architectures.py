@@ -119,6 +119,12 @@ def refuse_unfollowed(config: Any, architecture: Architecture, label: str) -> No
     for name, value in config.to_dict().items():
         if name in architecture.followed or name in _HARMLESS or name.startswith("_"):
             continue
+        if name == "quantization_config" and value:
+            how = value.get("quant_method") if isinstance(value, dict) else None
+            raise UserError(
+                f"'{label}' is quantized{f' ({how})' if how else ''}: models here compute with weights as "
+                "they are."
+            )
         # What is not there and what is switched off say the same, but off is not the same as on.
         if value != usual.get(name) and (value or usual.get(name)):
             raise UserError(
@@ -126,7 +132,7 @@ def refuse_unfollowed(config: Any, architecture: Architecture, label: str) -> No
             )
 
 
-def extrapolation_of(config: Any, label: str) -> ExtrapolationRef | None:
+def extrapolation_of(config: Any) -> ExtrapolationRef | None:
     """The frequency map that a model was trained with, None for plain RoPE.
 
     Raises:
@@ -143,7 +149,7 @@ def extrapolation_of(config: Any, label: str) -> ExtrapolationRef | None:
         return None if factor == 1 else {"pi": {"factor": factor}}
     if kind not in MAPS:
         raise UserError(
-            f"'{label}' has RoPE of the type '{kind}', which no frequency map here is: "
+            f"it has RoPE of the type '{kind}', which no frequency map here is: "
             f"{join_and([*MAPS, PROPORTIONAL])} are."
         )
     given = {name: value for name, value in rope.items() if value is not None}
@@ -318,10 +324,13 @@ def _qwen3_options(config: Any) -> Options:
 
 def _windows(config: Any) -> list[int | None]:
     """The window of each layer, empty where every layer sees all."""
+    kinds = getattr(config, "layer_types", None)
+    unknown = sorted({*(kinds or ())} - {"full_attention", "sliding_attention"})
+    if unknown:
+        raise UserError(f"it has layers of {unknown[0]}, which no model here has.")
     size = getattr(config, "sliding_window", None)
     if not size or not getattr(config, "use_sliding_window", True):
         return []
-    kinds = getattr(config, "layer_types", None)
     found = [size] if kinds is None else [size if kind == "sliding_attention" else None for kind in kinds]
     return found if any(found) else []
 
@@ -362,6 +371,8 @@ def _rope(config: Any) -> PluginRef:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     share = written.get("partial_rotary_factor")
     share = 1.0 if share is None else share
+    if not isinstance(written["rope_theta"], int | float):
+        raise UserError(f"it says rope_theta={written['rope_theta']}, which is no number.")
     options: Options = {"base": float(written["rope_theta"])}
     if written["rope_type"] == PROPORTIONAL:
         turning = 2 * int(share * width // 2)
