@@ -129,6 +129,12 @@ def test_another_setting_for_shorter_texts_is_told(asked: Plan) -> None:
     assert "For texts of up to 128 tokens alone ntk(factor=4.0) is better" in told
 
 
+def test_a_model_that_stays_as_it_is_needs_no_setting(asked: Plan) -> None:
+    answer = recommend(evidence(asked, {("extend", 256): 2.5}, {}))
+    assert answer.sentences[0].startswith("Leave it as it is, extend, for all lengths up to 256 tokens")
+    assert answer.settings == ""
+
+
 @pytest.mark.parametrize(
     ("accuracy", "sentence"),
     [

@@ -80,6 +80,10 @@ def test_perplexity_is_that_of_transformers(models: Path, place: Path) -> None:
     spec = run("--from", f"hf:{models / 'llama'}", *EVALUATE, "--set", "task.evaluate=[96,192]")
     folder = RunFolder(place / "runs" / spec["run"])
     assert not folder.weights.exists()
+    result = folder.result()
+    assert result is not None
+    # Nothing was trained.
+    assert result.cost.peak_memory_bytes is None
     finished = load_finished(folder, torch.device("cpu"))
     assert isinstance(finished.task, LanguageModeling)
     finished.task.prepare()

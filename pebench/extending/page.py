@@ -35,8 +35,8 @@ def extension_page(board: Board, evidence: Evidence, answer: Recommendation) -> 
         )
     if answer.settings:
         explained = (
-            "The setting as `rope_parameters` in the config.json of transformers; older versions call it "
-            "`rope_scaling`."
+            "The setting as rope_parameters in the config.json of transformers; older versions call it "
+            "rope_scaling."
         )
         chapters.append(
             Chapter("settings", "The setting for transformers", [Text(explained), Source(answer.settings)])

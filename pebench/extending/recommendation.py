@@ -23,7 +23,8 @@ class Recommendation:
         method: the setting to use for all lengths; None where the trained extent is the best to use.
         alike: those that the text does not tell from the best at the largest extent, it among them.
         sentences: the answer in words, the most important one first.
-        settings: RoPE of the setting as transformers writes it, in JSON; empty where there is none.
+        settings: RoPE of the setting as transformers writes it, in JSON; empty where there is none, and where
+            the model stays as it is.
     """
 
     method: Method | None
@@ -164,6 +165,8 @@ def _retrieval(evidence: Evidence, chosen: Method, longest: int) -> list[str]:
 
 def _settings(evidence: Evidence, chosen: Method) -> str:
     model = evidence.plan.model
+    if chosen is evidence.plan.methods[0]:
+        return ""
     rope = next(part.options for part in model.encoding.parts if part.name == "rope")
     try:
         found = rope_parameters(rope, chosen.way, model.geometry)
