@@ -202,6 +202,9 @@ def test_one_command_asks_and_answers(
         assert f"<td>{label}" in text
     assert "change at 64" in text
     assert (place / "report.html").exists()
+    assert (place / "score-by-extent.png").exists()
+    # What nobody trained has no speed of training.
+    assert not (place / "cost-against-quality.png").exists()
     first = text
     # Nothing is computed twice.
     assert main(["-q", *asked]) == 0

@@ -16,6 +16,7 @@ from pebench.attention.cache import Cache
 from pebench.attention.encoded_positions import EncodedPositions
 from pebench.models.decoder_block import DecoderBlock, norm
 from pebench.models.host import Host
+from pebench.models.row_chunks import in_chunks
 from pebench.position_encoding import Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 
@@ -98,11 +99,10 @@ class Decoder(nn.Module):
         rows = max(1, limit // self.token_embedding.num_embeddings)
         if rows >= len(flat):
             return self._losses(states, flat).view_as(targets)
+        if not torch.is_grad_enabled():
+            return in_chunks(self._losses, rows, states, flat).view_as(targets)
         parts = zip(states.split(rows), flat.split(rows), strict=True)
-        if torch.is_grad_enabled():
-            losses = [checkpoint(self._losses, *part, use_reentrant=False) for part in parts]
-        else:
-            losses = [self._losses(*part) for part in parts]
+        losses = [checkpoint(self._losses, *part, use_reentrant=False) for part in parts]
         return torch.cat(losses).view_as(targets)
 
     def kernels(self) -> list[str]:
