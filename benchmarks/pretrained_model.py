@@ -26,6 +26,7 @@ from measuring.reporting import Arguments, positive, report
 from measuring.training import random_text
 from torch import Tensor
 
+from pebench.data.tokenization import END_OF_TEXT
 from pebench.encoding_config import build_encoding
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
@@ -51,7 +52,9 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 def written(chosen: argparse.Namespace, folder: Path) -> Path:
-    """A folder with the model."""
+    """A folder with the model, and a tokenizer that nothing is read with."""
+    from tokenizers import Tokenizer, models
+
     transformers = transformers_library()
     sizes = {"num_key_value_heads": 2, **SIZES[chosen.size]}
     config = transformers.LlamaConfig(
@@ -59,6 +62,8 @@ def written(chosen: argparse.Namespace, folder: Path) -> Path:
     )
     torch.manual_seed(0)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    words = models.WordLevel({END_OF_TEXT: 0}, unk_token=END_OF_TEXT)
+    Tokenizer(words).save(str(folder / "tokenizer.json"))
     return folder
 
 
