@@ -129,6 +129,12 @@ def test_another_setting_for_shorter_texts_is_told(asked: Plan) -> None:
     assert "For texts of up to 128 tokens alone ntk(factor=4.0) is better" in told
 
 
+def test_a_cost_that_rounds_to_nothing_has_no_sign(asked: Plan) -> None:
+    sentences = recommend(evidence(asked, {("ntk", 256): 2.5, ("ntk", 64): 3.00149}, {})).sentences
+    (cost,) = (sentence for sentence in sentences if sentence.startswith("At 64 tokens it changes"))
+    assert "changes the perplexity by 0.00 % (95 % interval −0.28 to +0.27 %), which is not shown" in cost
+
+
 def test_a_model_that_stays_as_it_is_needs_no_setting(asked: Plan) -> None:
     answer = recommend(evidence(asked, {("extend", 256): 2.5}, {}))
     assert answer.sentences[0].startswith("Leave it as it is, extend, for all lengths up to 256 tokens")

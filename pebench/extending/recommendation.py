@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pebench.errors import UserError
 from pebench.extending.evidence import Evidence
 from pebench.extending.plan import Method
+from pebench.leaderboard.wording import signed
 from pebench.pretrained.configuration import rope_parameters
 
 ENOUGH = 80.0
@@ -114,13 +115,13 @@ def _cost(evidence: Evidence, chosen: Method) -> str:
     difference = evidence.compared((chosen, trained), (own, trained))
     if chosen is own or difference.ratio == 1:
         return f"At {trained} tokens and below it changes nothing."
-    told = f"{(difference.ratio - 1) * 100:+.2f} %"
+    told, low, high = (signed((value - 1) * 100, 2) for value in difference)
     if math.isnan(difference.low):
-        return f"At {trained} tokens it changes the perplexity by {told}."
-    low, high = ((bound - 1) * 100 for bound in (difference.low, difference.high))
+        return f"At {trained} tokens it changes the perplexity by {told} %."
     shown = "" if difference.above or difference.below else ", which is not shown to be any difference"
-    interval = f"95 % interval {low:+.2f} to {high:+.2f} %"
-    return f"At {trained} tokens it changes the perplexity by {told} ({interval}){shown}."
+    return (
+        f"At {trained} tokens it changes the perplexity by {told} % (95 % interval {low} to {high} %){shown}."
+    )
 
 
 def _middle(evidence: Evidence, chosen: Method) -> list[str]:
