@@ -4,8 +4,8 @@ A Llama with random weights and grouped queries is written in the format of tran
 float32. The text is of random tokens, as long as the largest extent, and cut into windows of each extent. The
 baseline computes the logits of all windows with PyTorch's fused attention (`attn_implementation="sdpa"`), as
 many windows at a time as pebench takes; `with losses` computes the loss of every token from them as well, and
-`one at a time` reads window by window. pebench evaluates as runs do: it computes every loss, and sums them up
-by document.
+`one at a time` reads window by window. `pebench, logits` is the same as the baseline; `pebench` evaluates as
+runs do: it computes every loss, and sums them up by document.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pebench.data.tokenization import END_OF_TEXT
 from pebench.encoding_config import build_encoding
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
-from pebench.position_encoding import Extrapolation
+from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.pretrained.hf_model import hf_model, transformers_library
 from pebench.running.evaluate import evaluate
 from pebench.tasks.language_modeling import TOKENS_AT_ONCE
@@ -87,6 +87,7 @@ def works(folder: Path, chosen: argparse.Namespace, extent: int) -> dict[str, Wo
         BASELINE: partial(_forward, theirs, read, at_once),
         "transformers, with losses": partial(_forward, theirs, read, at_once, targets),
         "transformers, one at a time": partial(_forward, theirs, read, 1),
+        "pebench, logits": partial(_our_forward, ours, read, at_once),
         "pebench": partial(evaluate, ours, task, Extrapolation((extent,)), where),
     }
 
@@ -100,6 +101,15 @@ def _forward(model: Any, read: Tensor, at_once: int, targets: Tensor | None = No
         if targets is not None:
             wanted = targets[start : start + at_once].flatten()
             total += float(F.cross_entropy(logits.flatten(0, 1).float(), wanted, reduction="sum"))
+
+
+@torch.no_grad()
+def _our_forward(model: Decoder, read: Tensor, at_once: int) -> None:
+    """Logits of (W, N) windows."""
+    extent = (read.shape[1],)
+    table = tabulate(model.encoding, grid(extent).to(read.device), Extrapolation(extent))
+    for start in range(0, len(read), at_once):
+        model.logits(model(read[start : start + at_once], table))
 
 
 def measure(folder: Path, chosen: argparse.Namespace, extent: int) -> Iterator[Row]:

@@ -57,7 +57,7 @@ ROWS = {
     "evaluation": {"fused, none", "fused, rope", "factored, alibi", "factored, seqpe", "blocked, t5"},
     "host-training": {"plain loop", "pebench"},
     "position-encoder": {"plain", "read-out only", "shared prefixes", "plain, dropout", "tensor code"},
-    "pretrained-model": {"transformers, with losses", "transformers, one at a time", "pebench"},
+    "pretrained-model": {"transformers, with losses", "pebench, logits", "pebench"},
     "ranks": {"1 rank", "1 of 2 ranks", "2 ranks"},
     "side-by-side": {"1 process", "2 processes"},
     "sync": {"log_batch by hand", "pebench sync", "pebench sync, idle"},
