@@ -477,5 +477,8 @@ def test_a_name_on_the_hub_is_its_commit(
     assert (model.reference, model.label) == (f"hf:someone/llama@{commit}", "hf:someone/llama")
     assert hf_model(model.reference).reference == model.reference
     assert model.weights().keys() == hf_model(f"hf:{models / 'llama'}").weights().keys()
-    with pytest.raises(UserError, match="cannot be had from the hub"):
+    with pytest.raises(
+        UserError,
+        match=r"there is no folder 'someone/else' here, and the model .* cannot be had from the hub",
+    ):
         hf_model("hf:someone/else")
