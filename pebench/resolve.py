@@ -317,11 +317,17 @@ def _refuse_misfitting_options(encoding: PositionEncoding, way: Extrapolation) -
     Raises:
         UserError: options of an extrapolation do not go together with the sizes of the model.
     """
-    try:
-        nowhere = torch.device("meta")
-        encoding.table(TableInputs(grid((1,) * encoding.geometry.axes).to(nowhere), way, nowhere, None))
-    except ValueError as error:
-        raise UserError(f"extrapolation '{way.name}': {str(error).rstrip('.')}.") from error
+    nowhere = torch.device("meta")
+    positions = grid((1,) * encoding.geometry.axes).to(nowhere)
+    for part in encoding.modules():
+        if not isinstance(part, PositionEncoding) or part.extrapolation_options(way.name) is None:
+            continue
+        try:
+            part.table(TableInputs(positions, way, nowhere, None))
+        except ValueError as error:
+            raise UserError(f"extrapolation '{way.name}': {str(error).rstrip('.')}.") from error
+        except NotImplementedError:
+            continue  # It, or another part of a composition, reads its weights, which have no values here.
 
 
 def _refuse_other_model(spec: RunSpec, start: TimmModel) -> None:

@@ -141,6 +141,12 @@ def test_options_that_do_not_fit_the_model_are_refused_before_it_is_trained() ->
     ):
         with pytest.raises(UserError, match="extrapolation 'longrope': longrope needs 16 factors a list"):
             resolve("rope", task, train=train)
+        with pytest.raises(UserError, match="longrope needs 16 factors a list"):
+            resolve("rope + seqpe", task, train=train)
+    for encoding in ("rope + seqpe", {"layers": ["rope", "seqpe"]}):
+        resolve(
+            encoding, {"language-modeling": {"extent": 16, "extrapolations": [{"yarn": {"factor": 2.0}}]}}
+        )
 
 
 def test_longrope_wants_a_factor_for_each_pair() -> None:
