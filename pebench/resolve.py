@@ -27,7 +27,7 @@ from pebench.options import label, specified, validated, values_before
 from pebench.packages import packages
 from pebench.plugin_files import contents
 from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, TableInputs, grid
 from pebench.pretrained.hf_model import HfModel
 from pebench.pretrained.published import Published, is_published, published_model
 from pebench.registry import encodings, tasks
@@ -311,6 +311,9 @@ def _refuse_impossible(spec: RunSpec) -> None:
                 f"encoding '{title}' can name {limit} positions an axis, "
                 f"but task '{spec.task.name}' asks for {max(extent)}."
             )
+    for way in [encoding.trained_with, *evaluations(encoding, task)]:
+        if way.options is not None:
+            _refuse_misfitting_options(encoding, way)
     for ref in task.extrapolations():
         method, _ = split(ref, "extrapolation")
         known = {m for other in encodings.origins() for m in _extrapolations(other)}
@@ -318,6 +321,24 @@ def _refuse_impossible(spec: RunSpec) -> None:
             raise unknown("extrapolation", method, known)
         if method in encoding.extrapolations:
             extrapolation(type(encoding), ref)
+
+
+def _refuse_misfitting_options(encoding: PositionEncoding, way: Extrapolation) -> None:
+    """
+    Raises:
+        UserError: options of an extrapolation do not go together with the sizes of the model.
+    """
+    nowhere = torch.device("meta")
+    positions = grid((1,) * encoding.geometry.axes).to(nowhere)
+    for part in encoding.modules():
+        if not isinstance(part, PositionEncoding) or part.extrapolation_options(way.name) is None:
+            continue
+        try:
+            part.table(TableInputs(positions, way, nowhere, None))
+        except ValueError as error:
+            raise UserError(f"extrapolation '{way.name}': {str(error).rstrip('.')}.") from error
+        except NotImplementedError:
+            continue  # It, or another part of a composition, reads its weights, which have no values here.
 
 
 def _refuse_other_model(spec: RunSpec, start: TimmModel) -> None:

@@ -69,6 +69,26 @@ def test_pairs_intervals_and_corrections_are_those_of_a_hand_computed_example(ru
     assert pair.run_ids[0] == [specification("rope", seed).run_id for seed in range(3)]
 
 
+def test_what_both_have_in_common_tells_one_table_from_the_next(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the model around them, in a sweep that crosses encodings with models."""
+    hosts: list[dict[str, object]] = [{"block": "gpt2"}, {"block": "llama", "qk_norm": True}]
+    specs = [
+        specification(name, seed, model=model)
+        for name in ("rope", "alibi")
+        for model in hosts
+        for seed in range(2)
+    ]
+    for spec in specs:
+        finish(begin(runs, spec), text_scores(INSIDE[spec.encoding.name][spec.seed], 3.0))
+    record_sweep(runs, specs)
+    assert main(["compare", "rope", "alibi", "--runs", str(runs)]) == 0
+    said = told(capsys)
+    assert "model.block=gpt2 · language-modeling" in said
+    assert "model.block=llama · language-modeling" in said
+
+
 def test_the_answer_turns_round_with_the_question(runs: Path) -> None:
     made(runs)
     first, second = compared(runs, "rope", "alibi"), compared(runs, "alibi", "rope")

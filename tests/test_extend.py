@@ -16,6 +16,7 @@ from pebench.extending.evidence import Evidence, Tails
 from pebench.extending.plan import Plan, plan
 from pebench.extending.recommendation import recommend
 from pebench.pretrained.hf_model import hf_model
+from pebench.tasks.language_modeling import LanguageModelingOptions
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -77,6 +78,14 @@ def test_the_plan_has_every_map_with_every_factor(asked: Plan, models: Path) -> 
     assert {method.factor for method in more.methods} == {1.0, 2.0, 4.0}
 
 
+def test_by_default_so_much_of_the_text_is_read_however_long_it_is(asked: Plan, models: Path) -> None:
+    """Not all of it, and what is read comes from all over the documents."""
+    options = asked.sweep["tasks"][0]["language-modeling"]
+    assert (options["tokens"], LanguageModelingOptions.model_validate(options).choice) == (32 * 256, "spread")
+    more = plan(hf_model(f"hf:{models / 'Tiny_Llama'}"), [models], [128], tokens=77)
+    assert more.sweep["tasks"][0]["language-modeling"]["tokens"] == 77
+
+
 def test_a_model_with_a_map_of_its_own_is_extended_from_there(models: Path) -> None:
     found = plan(hf_model(f"hf:{models / 'llama3'}"), [models], [128])
     own, plain, *others = found.methods
@@ -118,6 +127,18 @@ def test_another_setting_for_shorter_texts_is_told(asked: Plan) -> None:
     nats = {("yarn", 256): 2.5, ("yarn", 128): 2.9, ("ntk", 128): 2.6}
     told = " ".join(recommend(evidence(asked, nats, {})).sentences)
     assert "For texts of up to 128 tokens alone ntk(factor=4.0) is better" in told
+
+
+def test_a_cost_that_rounds_to_nothing_has_no_sign(asked: Plan) -> None:
+    sentences = recommend(evidence(asked, {("ntk", 256): 2.5, ("ntk", 64): 3.00149}, {})).sentences
+    (cost,) = (sentence for sentence in sentences if sentence.startswith("At 64 tokens it changes"))
+    assert "changes the perplexity by 0.00 % (95 % interval −0.28 to +0.27 %), which is not shown" in cost
+
+
+def test_a_model_that_stays_as_it_is_needs_no_setting(asked: Plan) -> None:
+    answer = recommend(evidence(asked, {("extend", 256): 2.5}, {}))
+    assert answer.sentences[0].startswith("Leave it as it is, extend, for all lengths up to 256 tokens")
+    assert answer.settings == ""
 
 
 @pytest.mark.parametrize(
@@ -187,6 +208,9 @@ def test_one_command_asks_and_answers(
         assert f"<td>{label}" in text
     assert "change at 64" in text
     assert (place / "report.html").exists()
+    assert (place / "score-by-extent.png").exists()
+    # What nobody trained has no speed of training.
+    assert not (place / "cost-against-quality.png").exists()
     first = text
     # Nothing is computed twice.
     assert main(["-q", *asked]) == 0

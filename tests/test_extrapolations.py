@@ -14,7 +14,7 @@ from pebench.encodings.rope import MAPS, RotaryEncoding
 from pebench.errors import UserError
 from pebench.formulas.frequency_maps import Dynamic, FrequencyMap, Linear, LongRope, Rotation, Yarn
 from pebench.position_encoding import Extrapolation, Geometry, layer_inputs, tabulate
-from pebench.resolve import extrapolation
+from pebench.resolve import extrapolation, resolve
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0
 METHODS = ("extend", "pi", "ntk", "dynamic", "yarn")
@@ -184,6 +184,22 @@ def test_rope_parameters_of_a_model_can_be_pasted() -> None:
     }.items():
         with pytest.raises(UserError, match=sentence):
             extrapolation(RotaryEncoding, {"yarn": {**pasted, wrong: 0.5}})
+
+
+def test_options_that_do_not_fit_the_model_are_refused_before_it_is_trained() -> None:
+    ways = [{"longrope": {"factor": 2.0, "long_factor": [1.0, 2.0]}}]
+    for task, train in (
+        ({"language-modeling": {"extent": 16, "extrapolations": ways}}, {}),
+        ("language-modeling", {"extrapolation": ways[0]}),
+    ):
+        with pytest.raises(UserError, match="extrapolation 'longrope': longrope needs 16 factors a list"):
+            resolve("rope", task, train=train)
+        with pytest.raises(UserError, match="longrope needs 16 factors a list"):
+            resolve("rope + seqpe", task, train=train)
+    for encoding in ("rope + seqpe", {"layers": ["rope", "seqpe"]}):
+        resolve(
+            encoding, {"language-modeling": {"extent": 16, "extrapolations": [{"yarn": {"factor": 2.0}}]}}
+        )
 
 
 def test_longrope_wants_a_factor_for_each_pair() -> None:

@@ -192,3 +192,27 @@ def test_a_run_in_a_modern_host_is_read_again_and_begun_with_alone_by_its_like(
     assert "has a model of key_value_heads 1, and a run that starts from it cannot have 2." in (
         capsys.readouterr().err
     )
+
+
+def test_norms_without_a_bias_and_one_of_the_embeddings_are_options() -> None:
+    geometry = Geometry(16, 2, 2, (8,))
+    plain, other = (
+        Decoder(geometry, 11, build_encoding("none", {}, geometry), host, 0).eval()
+        for host in (Host(), Host(norm_bias=False, embedding_norm=True))
+    )
+    assert "final_norm.bias" in plain.state_dict()
+    assert plain.embedding_norm is None
+    assert not [name for name in other.state_dict() if "norm" in name and name.endswith("bias")]
+    tokens = torch.arange(6)[None]
+    with torch.no_grad():
+        table = tabulate(other.encoding, grid((6,)), Extrapolation((6,)))
+        before = other(tokens, table)
+        # What the norm of the embeddings undoes is no difference behind it.
+        other.token_embedding.weight.mul_(3.0)
+        torch.testing.assert_close(other(tokens, table), before, atol=1e-3, rtol=1e-3)
+        assert not torch.allclose(plain(tokens, table), before, atol=1e-3)
+
+
+def test_rms_norms_have_no_bias() -> None:
+    with pytest.raises(UserError, match="knows no bias"):
+        validated(DecoderOptions, {"block": "llama", "norm_bias": True}, "the model")

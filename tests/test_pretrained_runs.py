@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,10 @@ def test_perplexity_is_that_of_transformers(models: Path, place: Path) -> None:
     spec = run("--from", f"hf:{models / 'llama'}", *EVALUATE, "--set", "task.evaluate=[96,192]")
     folder = RunFolder(place / "runs" / spec["run"])
     assert not folder.weights.exists()
+    result = folder.result()
+    assert result is not None
+    # Nothing was trained.
+    assert result.cost.peak_memory_bytes is None
     finished = load_finished(folder, torch.device("cpu"))
     assert isinstance(finished.task, LanguageModeling)
     finished.task.prepare()
@@ -294,17 +298,37 @@ def _changed(models: Path, place: Path, **settings: Any) -> str:
 
 
 @pytest.mark.parametrize(
+    "settings", [{"scale_attn_weights": False}, {"scale_attn_by_inverse_layer_idx": True}]
+)
+def test_what_is_switched_off_is_followed_no_more_than_what_is_switched_on(
+    models: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    shutil.copytree(models / "gpt2", tmp_path / "gpt2")
+    path = tmp_path / "gpt2" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | settings), "utf-8")
+    with pytest.raises(UserError, match=r"says scale_attn.*, which no model here follows"):
+        hf_model(f"hf:{tmp_path / 'gpt2'}")
+
+
+@pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"model_type": "gemma3_text"}, "is a model 'gemma3_text', which cannot be followed here"),
         ({"model_type": "nonsense"}, "transformers cannot read"),
         ({"hidden_act": "tanh"}, "the activation 'tanh' is none of those here"),
         ({"clip_qkv": 8.0}, "says clip_qkv=8.0, which no model here follows"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "says quantization_config="),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"is quantized \(gptq\)"),
+        ({"max_position_embeddings": None}, "is a model 'llama' that transformers cannot read"),
+        ({"num_key_value_heads": 3}, "cannot be followed: the model: 4 heads do not share 3"),
+        ({"num_hidden_layers": -1}, "cannot be followed: the model, option 'layers'"),
+        ({"rms_norm_eps": 0.0}, "cannot be followed: the model, option 'norm_epsilon'"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": None}}, "rope_theta=None, which is no"),
+        ({"model_type": "qwen3", "layer_types": ["linear_attention"] * 2}, "layers of linear_attention"),
+        ({"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}, "transformers cannot read"),
         ({"partial_rotary_factor": 0.5}, "is followed in GPT-NeoX alone"),
         (
-            {"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4}},
-            "RoPE of the type 'proportional'",
+            {"rope_parameters": {"rope_type": "axial", "rope_theta": 1e4}},
+            "RoPE of the type 'axial'",
         ),
     ],
 )
@@ -325,17 +349,115 @@ def test_without_transformers_a_sentence_says_what_to_install(
         hf_model(f"hf:{tmp_path / 'unread'}")
 
 
-def test_weights_that_do_not_map_are_one_sentence(models: Path, tmp_path: Path) -> None:
-    reference = _changed(models, tmp_path)
+Weights = dict[str, torch.Tensor]
+
+
+def _every(change: Callable[[torch.Tensor], torch.Tensor], ending: str = "") -> Callable[[Weights], Weights]:
+    return lambda weights: {
+        name: change(part) if name.endswith(ending) else part for name, part in weights.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda weights: weights | {"model.layers.0.adapter.weight": torch.ones(2)},
+            "has weights 'model.layers.0.adapter.weight', which no model here has a place for",
+        ),
+        (
+            lambda weights: {name: part for name, part in weights.items() if name != "model.norm.weight"},
+            "has no weights 'model.norm.weight'",
+        ),
+        (_every(lambda part: part[:-1].clone(), "norm.weight"), "'hf:changed' are 31, which is not what its"),
+        (_every(lambda part: part.T.contiguous(), "k_proj.weight"), "are 32x32 and 32x16 and 16x32, which"),
+        (_every(lambda part: part.sum(), "norm.weight"), "are a single number, which is not what its"),
+        (_every(lambda part: part.to(torch.int8)), "of the type I8, which are quantized"),
+        (_every(lambda part: part.to(torch.float8_e4m3fn)), "of the type F8_E4M3, which are quantized"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_sentence_before_anything_is_written(
+    models: Path,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Weights], Weights],
+    sentence: str,
+) -> None:
+    reference = _changed(models, place)
+    path = place / "changed" / "model.safetensors"
+    save_file(change(load_file(path)), path, {"format": "pt"})
+    assert main(["run", "--from", reference, *EVALUATE]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"tokenizer.json": None}, "has no tokenizer: there is no tokenizer.json in its folder"),
+        ({"tokenizer.json": "{}"}, "the tokenizer of 'hf:changed' cannot be read"),
+        ({"model.safetensors": None}, "has no weights as safetensors"),
+        (
+            {"model.safetensors": "version https://git-lfs.github.com/spec/v1"},
+            "model.safetensors cannot be read",
+        ),
+        ({"model.safetensors.index.json": '{"weight_map": {}}'}, "is no index of weights"),
+        ({"model.safetensors.index.json": '{"weight_map": {"a": 1}}'}, "is no index of weights"),
+        ({"model.safetensors.index.json": '{"weight_map": {"a": "../b"}}'}, "is no index of weights"),
+        ({"model.safetensors.index.json": '{"weight_map": {"a": "b"}}'}, "'b' is not in its folder"),
+        ({"config.json": "{}"}, "names no 'model_type'"),
+    ],
+)
+def test_files_that_are_broken_are_one_sentence(
+    models: Path,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    files: dict[str, str | None],
+    sentence: str,
+) -> None:
+    reference = _changed(models, place)
+    for name, text in files.items():
+        if text is None:
+            (place / "changed" / name).unlink()
+        else:
+            (place / "changed" / name).write_text(text, "utf-8")
+    assert main(["run", "--from", reference, *EVALUATE]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_a_head_of_its_own_is_not_tied(models: Path, tmp_path: Path) -> None:
+    """Nor does transformers tie it; one that is written down twice is fine."""
+    with pytest.raises(UserError, match="write 'tie_word_embeddings: false' there"):
+        hf_model(_changed(models, tmp_path, tie_word_embeddings=True))
     path = tmp_path / "changed" / "model.safetensors"
     weights = load_file(path)
-    save_file({**weights, "model.layers.0.adapter.weight": torch.ones(2)}, path, {"format": "pt"})
-    with pytest.raises(UserError, match=r"has weights 'model.layers.0.adapter.weight', which no model here"):
-        hf_model(reference).weights()
-    del weights["model.norm.weight"]
-    save_file(weights, path, {"format": "pt"})
-    with pytest.raises(UserError, match=r"has no weights 'model.norm.weight'"):
-        hf_model(reference).weights()
+    same = weights["model.embed_tokens.weight"].clone()
+    save_file(weights | {"lm_head.weight": same}, path, {"format": "pt"})
+    assert "head.weight" not in hf_model(f"hf:{tmp_path / 'changed'}").weights()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_parts_and_in_half_precision_are_followed(
+    models: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    """And written without the beginning of their names, as some are."""
+    reference = _changed(models, tmp_path)
+    path = tmp_path / "changed" / "model.safetensors"
+    whole = load_file(path)
+    path.unlink()
+    names = {name: f"model-0000{number % 2 + 1}-of-00002.safetensors" for number, name in enumerate(whole)}
+    for file in set(names.values()):
+        part = {
+            name.removeprefix("model."): whole[name].to(dtype) for name, own in names.items() if own == file
+        }
+        save_file(part, path.with_name(file), {"format": "pt"})
+    index = json.dumps({"weight_map": {name.removeprefix("model."): file for name, file in names.items()}})
+    path.with_name("model.safetensors.index.json").write_text(index, "utf-8")
+    found = hf_model(reference).weights()
+    for name, wanted in hf_model(f"hf:{models / 'llama'}").weights().items():
+        assert found[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], wanted.to(dtype).float())
 
 
 @pytest.mark.parametrize(
@@ -383,5 +505,8 @@ def test_a_name_on_the_hub_is_its_commit(
     assert (model.reference, model.label) == (f"hf:someone/llama@{commit}", "hf:someone/llama")
     assert hf_model(model.reference).reference == model.reference
     assert model.weights().keys() == hf_model(f"hf:{models / 'llama'}").weights().keys()
-    with pytest.raises(UserError, match="cannot be had from the hub"):
+    with pytest.raises(
+        UserError,
+        match=r"there is no folder 'someone/else' here, and the model .* cannot be had from the hub",
+    ):
         hf_model("hf:someone/else")

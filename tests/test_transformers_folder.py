@@ -26,6 +26,7 @@ from pebench.store import RunFolder
 LLAMA: dict[str, Any] = {"block": "llama", "tied": False}
 GROUPED = {**LLAMA, "key_value_heads": 2, "head_dim": 12, "inner": 40}
 QWEN2 = {**LLAMA, "attention_bias": "inputs", "windows": [None, 5]}
+MPT = {"norm_bias": False, "attention_bias": "none", "perceptron_bias": False, "activation": "gelu"}
 YARN = {"yarn": {"factor": 2.0}}
 
 EXPORTED: dict[str, tuple[str, PluginRef, dict[str, Any], Any]] = {
@@ -49,14 +50,46 @@ EXPORTED: dict[str, tuple[str, PluginRef, dict[str, Any], Any]] = {
     "dynamic": ("GPTNeoXForCausalLM", "rope", {}, {"dynamic": {"factor": 2.0}}),
     "yarn": ("GPTNeoXForCausalLM", "rope", {}, YARN),
     "llama3": ("LlamaForCausalLM", "rope", LLAMA, {"llama3": {"factor": 2.0}}),
+    "longrope": (
+        "LlamaForCausalLM",
+        "rope",
+        LLAMA,
+        {"longrope": {"factor": 2.0, "long_factor": [1.0, 2.0, 4.0, 8.0]}},
+    ),
+    "yarn, partial": ("GPTNeoXForCausalLM", {"rope": {"rotated": 0.75}}, {}, YARN),
+    "proportional": ("LlamaForCausalLM", {"rope": {"frequencies": 0.5}}, LLAMA, None),
+    "proportional, gpt2": ("GPTNeoXForCausalLM", {"rope": {"frequencies": 0.75}}, {}, None),
+    "proportional, pi": (
+        "LlamaForCausalLM",
+        {"rope": {"frequencies": 0.75}},
+        LLAMA,
+        {"pi": {"factor": 2.0}},
+    ),
+    "bloom": ("BloomForCausalLM", "alibi", {"embedding_norm": True}, None),
+    "bloom, untied": (
+        "BloomForCausalLM",
+        "alibi",
+        {"embedding_norm": True, "tied": False, "heads": 6, "width": 48},
+        None,
+    ),
+    "mpt": ("MptForCausalLM", "alibi", MPT, None),
 }
 """Architecture, encoding, model and frequency map."""
 
 REFUSED: dict[str, tuple[PluginRef, dict[str, Any], Any, str]] = {
-    "alibi": ("alibi", {}, None, "ALiBi in blocks of its own alone"),
+    "alibi": ("alibi", {}, None, "ALiBi in the blocks of BLOOM, which have 'embedding_norm: true'"),
+    "alibi, llama": ("alibi", LLAMA, None, "this model is neither"),
+    "norm of the embeddings": ("rope", {"embedding_norm": True}, None, "embedding_norm True"),
+    "learned, normed": ("learned", {"embedding_norm": True}, None, "embedding_norm True"),
     "t5": ("t5", {}, None, "no architecture with the encoding 't5'"),
     "compose": ("rope + ssmax", {}, None, r"no architecture with the encoding 'rope \+ ssmax'"),
-    "p-rope": ({"rope": {"frequencies": 0.5}}, {}, None, "drops its lowest frequencies"),
+    "p-rope of a share": (
+        {"rope": {"rotated": 0.5, "frequencies": 0.5}},
+        {},
+        None,
+        "where all channels turn",
+    ),
+    "p-rope, yarn": ({"rope": {"frequencies": 0.5}}, {}, YARN, "without a frequency map or with 'pi'"),
     "learned, llama": ("learned", LLAMA, None, "no architecture of transformers has room for 'learned'"),
     "softcap": ("rope", {"logit_softcap": 30.0}, None, "has room for 'rope' in such blocks"),
     "growing": ("rope", {}, "yarn", "with a constant factor alone"),
@@ -107,7 +140,8 @@ def test_transformers_loads_it_with_equal_logits(name: str, tmp_path: Path) -> N
     tokenizer = transformers.AutoTokenizer.from_pretrained(place)
     assert tokenizer("Naïve 🐑")["input_ids"] == list("Naïve 🐑".encode())
     assert tokenizer.decode(list("Naïve 🐑".encode())) == "Naïve 🐑"
-    for length in (1, 16) if name == "learned" else (1, 16, 32):
+    # Theirs have no more positions.
+    for length in (1, 16) if name in ("learned", "mpt") else (1, 16, 32):
         tokens = torch.randint(257, (2, length), generator=torch.Generator().manual_seed(length))
         wanted = our_logits(run, tokens)
         torch.testing.assert_close(network(tokens).logits, wanted, atol=1e-5, rtol=1e-5)

@@ -118,8 +118,11 @@ def _print(operands: Operands, found: Comparison) -> None:
         console.print(Text(f"{letter}: {operand.name}"))
     for pair in found.pairs:
         console.print()
-        group = pair.groups[0]
+        group, other = pair.groups
         title = [group.label] if operands[0].kind == "sweep" else []
+        both = [setting for setting in group.beside if setting in other.beside]
+        if operands[0].kind == "encoding" and both:
+            title = [", ".join(both)]
         console.print(Text(" · ".join([*title, " ".join(group.table)]), style="bold"))
         for metric in dict.fromkeys(score.metric for score in pair.scores):
             own = [score for score in pair.scores if score.metric == metric]

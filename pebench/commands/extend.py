@@ -62,7 +62,10 @@ class _ListCommand(click.Command):
     help="Constant factors to try.  [default: those by which the extents exceed the trained one]",
 )
 @click.option(
-    "--tokens", type=click.IntRange(min=2), help="Tokens of the text to evaluate on.  [default: all]"
+    "--tokens",
+    type=click.IntRange(min=2),
+    help="Tokens of the text to evaluate on, in stretches from all over its documents.  [default: 32 "
+    "stretches of the largest extent]",
 )
 @click.option(
     "--examples",
@@ -95,7 +98,8 @@ def command(
 
     Every frequency map with every factor is a row of one table: perplexity on the same tokens by extent, what
     a constant factor costs at the trained extent, and retrieval. The page is written into the folder of
-    results; the sweep behind it is one like any other, and goes on where it was cut off.
+    results; the sweep behind it is one like any other, and goes on where it was cut off. How long that takes
+    grows with the tokens, the extents and the factors; with --examples 0 it is about half.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.report import CHAPTERS, page
 from pebench.leaderboard.report.blocks import Block, Chapter, Grid, Source, Text
 from pebench.leaderboard.sections import Table, Value
-from pebench.leaderboard.wording import number
+from pebench.leaderboard.wording import number, signed
 
 NAME = "extension.html"
 
@@ -35,8 +35,8 @@ def extension_page(board: Board, evidence: Evidence, answer: Recommendation) -> 
         )
     if answer.settings:
         explained = (
-            "The setting as `rope_parameters` in the config.json of transformers; older versions call it "
-            "`rope_scaling`."
+            "The setting as rope_parameters in the config.json of transformers; older versions call it "
+            "rope_scaling."
         )
         chapters.append(
             Chapter("settings", "The setting for transformers", [Text(explained), Source(answer.settings)])
@@ -116,7 +116,7 @@ def _perplexity(evidence: Evidence, method: Method, extent: int, best: Method) -
 def _percent(cost: Difference) -> str:
     if math.isnan(cost.ratio):
         return ""
-    text = f"{(cost.ratio - 1) * 100:+.2f} %"
+    middle, low, high = (signed((value - 1) * 100, 2) for value in cost)
     if math.isnan(cost.low) or cost.low == cost.high:
-        return text
-    return f"{text} ({(cost.low - 1) * 100:+.2f} to {(cost.high - 1) * 100:+.2f})"
+        return f"{middle} %"
+    return f"{middle} % ({low} to {high})"

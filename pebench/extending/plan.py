@@ -20,6 +20,10 @@ from pebench.resolve import OWN, extrapolation
 TAIL = 256
 """Tokens at the end of each stretch that are scored under every extent; fewer where an extent is smaller."""
 
+STRETCHES = 32
+"""Of the largest extent, that are evaluated where nobody says how much: as many texts as a mean and its
+interval need, however long the text is."""
+
 _CONSTANT = ("pi", "ntk", "yarn", "llama3", "dynamic")
 """Maps that take a constant factor; `longrope` needs lists that a search has found."""
 
@@ -86,7 +90,7 @@ def plan(
         data: files or folders of text.
         extents: that are wanted; one of them is beyond the trained extent.
         factors: of the maps, by default those by which the extents exceed the trained one.
-        tokens: of the text to evaluate on, by default all.
+        tokens: of the text to evaluate on, from all over its documents; by default those of `STRETCHES`.
         examples: texts of the retrieval for each depth and extent; 0 for no retrieval.
         device: ``auto``, ``cpu`` or ``cuda``.
 
@@ -112,7 +116,7 @@ def plan(
         "extrapolations": [_reference(method) for method in methods],
     }
     text: dict[str, Any] = {"data": {"validation": str(_text(data))}, "protocols": ["fixed-tail"]}
-    text |= {"tail": min(TAIL, *wanted)} | ({"tokens": tokens} if tokens else {})
+    text |= {"tail": min(TAIL, *wanted), "tokens": tokens or STRETCHES * wanted[-1]}
     tasks: list[dict[str, Any]] = [{"language-modeling": common | text, "from": model.reference}]
     if examples:
         retrieval = {"retrieval": common | {"examples": examples}, "from": model.reference}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pebench.errors import UserError
 from pebench.extending.evidence import Evidence
 from pebench.extending.plan import Method
+from pebench.leaderboard.wording import signed
 from pebench.pretrained.configuration import rope_parameters
 
 ENOUGH = 80.0
@@ -23,7 +24,8 @@ class Recommendation:
         method: the setting to use for all lengths; None where the trained extent is the best to use.
         alike: those that the text does not tell from the best at the largest extent, it among them.
         sentences: the answer in words, the most important one first.
-        settings: RoPE of the setting as transformers writes it, in JSON; empty where there is none.
+        settings: RoPE of the setting as transformers writes it, in JSON; empty where there is none, and where
+            the model stays as it is.
     """
 
     method: Method | None
@@ -113,13 +115,13 @@ def _cost(evidence: Evidence, chosen: Method) -> str:
     difference = evidence.compared((chosen, trained), (own, trained))
     if chosen is own or difference.ratio == 1:
         return f"At {trained} tokens and below it changes nothing."
-    told = f"{(difference.ratio - 1) * 100:+.2f} %"
+    told, low, high = (signed((value - 1) * 100, 2) for value in difference)
     if math.isnan(difference.low):
-        return f"At {trained} tokens it changes the perplexity by {told}."
-    low, high = ((bound - 1) * 100 for bound in (difference.low, difference.high))
+        return f"At {trained} tokens it changes the perplexity by {told} %."
     shown = "" if difference.above or difference.below else ", which is not shown to be any difference"
-    interval = f"95 % interval {low:+.2f} to {high:+.2f} %"
-    return f"At {trained} tokens it changes the perplexity by {told} ({interval}){shown}."
+    return (
+        f"At {trained} tokens it changes the perplexity by {told} % (95 % interval {low} to {high} %){shown}."
+    )
 
 
 def _middle(evidence: Evidence, chosen: Method) -> list[str]:
@@ -164,9 +166,11 @@ def _retrieval(evidence: Evidence, chosen: Method, longest: int) -> list[str]:
 
 def _settings(evidence: Evidence, chosen: Method) -> str:
     model = evidence.plan.model
+    if chosen is evidence.plan.methods[0]:
+        return ""
     rope = next(part.options for part in model.encoding.parts if part.name == "rope")
     try:
-        found = rope_parameters(rope["base"], rope["rotated"], chosen.way, model.geometry)
+        found = rope_parameters(rope, chosen.way, model.geometry)
     except UserError:
         return ""
     return json.dumps(found, indent=2)

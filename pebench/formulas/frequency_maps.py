@@ -237,8 +237,9 @@ class LongRope(FrequencyMap):
         original = self.original(rotation)
         listed = self.long_factor if rotation.extent > original else self.short_factor
         frequencies = rotation.frequencies()
-        if listed is not None and len(listed) != len(frequencies):
-            raise ValueError(f"longrope needs {len(frequencies)} factors a list, not {len(listed)}")
+        for each in (self.short_factor, self.long_factor):
+            if each is not None and len(each) != len(frequencies):
+                raise ValueError(f"longrope needs {len(frequencies)} factors a list, not {len(each)}")
         scale = self.scale(rotation)
         magnitude = math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 else 1.0
         divisor = frequencies.new_tensor(listed) if listed is not None else torch.ones_like(frequencies)

@@ -50,15 +50,19 @@ class Group:
         return (self.task, *options)
 
     @property
-    def label(self) -> str:
-        """The name of its row; settings that are not set for it say nothing in it."""
+    def beside(self) -> tuple[str, ...]:
+        """The settings that tell its row apart beside the encoding; those that are not set say nothing."""
         own = {name: value for name, value in self.settings.items() if value not in ("", "null")}
-        others = [
+        return tuple(
             f"{name}={value}"
             for name, value in own.items()
             if not _of_task(name) and name not in self.implied
-        ]
-        return f"{self.encoding} [{', '.join(others)}]" if others else self.encoding
+        )
+
+    @property
+    def label(self) -> str:
+        """The name of its row."""
+        return f"{self.encoding} [{', '.join(self.beside)}]" if self.beside else self.encoding
 
 
 def group(

@@ -147,7 +147,11 @@ def overall_table(board: Board) -> Table:
 def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
     """The sections below the scores of a task: what they are of, its costs and the published figures."""
     found = [
-        Section("Behind each score", _behind(table), _BEHIND.format(table.material)),
+        Section(
+            "Behind each score",
+            _behind(table),
+            _BEHIND.format(f"{'these' if table.material.endswith('s') else 'this'} {table.material}"),
+        ),
         *(_curves(curves) for curves in board.curves if curves.table is table),
         Section("Tuning", _tuning(board, table), TUNED),
         Section("Cost", _costs(board, table)),
@@ -221,7 +225,7 @@ def tuned_rows(board: Board, table: LeaderboardTable) -> list[tuple[str, TunedRo
 
 
 _BEHIND = (
-    "What each seed's score is measured on, and how much of the variance of a mean is the choice of this {}; "
+    "What each seed's score is measured on, and how much of the variance of a mean is the choice of {}; "
     "the rest is the seeds."
 )
 

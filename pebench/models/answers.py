@@ -14,6 +14,7 @@ from pebench.models.context import Context
 from pebench.models.decoder import Decoder
 from pebench.models.generation import Stop, greedy, require_room
 from pebench.models.likelihood import Likelihood, likelihoods_after
+from pebench.models.row_chunks import in_chunks
 from pebench.position_encoding import Extrapolation, Table, grid, tabulate
 from pebench.task import Batch
 
@@ -145,4 +146,4 @@ def _states(model: Decoder, batch: Batch, table: Table) -> Tensor:
 
 def _best(model: Decoder, states: Tensor) -> Tensor:
     """(B, longest) the most likely tokens, one row of the batch at a time for the sake of memory."""
-    return torch.stack([model.logits(row).float().argmax(-1) for row in states])
+    return in_chunks(lambda row: model.logits(row).float().argmax(-1), 1, states)

@@ -16,6 +16,7 @@ from pebench.attention.cache import Cache
 from pebench.attention.encoded_positions import EncodedPositions
 from pebench.models.decoder_block import DecoderBlock, norm
 from pebench.models.host import Host
+from pebench.models.row_chunks import in_chunks
 from pebench.position_encoding import Geometry, PositionEncoding, Table
 from pebench.randomness import generator
 
@@ -44,6 +45,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.geometry = geometry
         self.token_embedding = nn.Embedding(vocabulary_size, geometry.width)
+        self.embedding_norm = norm(geometry.width, host.layout(geometry)) if host.embedding_norm else None
         self.dropout = nn.Dropout(host.dropout)
         blocks = nn.ModuleList(DecoderBlock(geometry, layer, host) for layer in range(geometry.layers))
         self.blocks = cast("Sequence[DecoderBlock]", blocks)
@@ -74,6 +76,8 @@ class Decoder(nn.Module):
         added = here.embed()
         if added is not None:
             hidden = hidden + added
+        if self.embedding_norm is not None:
+            hidden = self.embedding_norm(hidden)
         hidden = self.dropout(hidden)
         for layer, block in enumerate(self.blocks):
             hidden = block(hidden, here, None if cache is None else cache.layers[layer])
@@ -95,11 +99,10 @@ class Decoder(nn.Module):
         rows = max(1, limit // self.token_embedding.num_embeddings)
         if rows >= len(flat):
             return self._losses(states, flat).view_as(targets)
+        if not torch.is_grad_enabled():
+            return in_chunks(self._losses, rows, states, flat).view_as(targets)
         parts = zip(states.split(rows), flat.split(rows), strict=True)
-        if torch.is_grad_enabled():
-            losses = [checkpoint(self._losses, *part, use_reentrant=False) for part in parts]
-        else:
-            losses = [self._losses(*part) for part in parts]
+        losses = [checkpoint(self._losses, *part, use_reentrant=False) for part in parts]
         return torch.cat(losses).view_as(targets)
 
     def kernels(self) -> list[str]:
@@ -117,6 +120,8 @@ def initialise(module: nn.Module, layers: int, seed: int, deviation: float) -> N
     depends on another."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
+            if parameter.is_meta:
+                continue  # only its shape is asked for
             if parameter.ndim < 2:
                 parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
                 continue

@@ -25,8 +25,9 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 def norm(width: int, layout: BlockLayout) -> nn.LayerNorm | nn.RMSNorm:
     """A norm of the model."""
-    kind = nn.RMSNorm if layout.norm == "rms" else nn.LayerNorm
-    return kind(width, eps=layout.norm_epsilon)
+    if layout.norm == "rms":
+        return nn.RMSNorm(width, eps=layout.norm_epsilon)
+    return nn.LayerNorm(width, eps=layout.norm_epsilon, bias=layout.norm_bias)
 
 
 class DecoderBlock(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,7 @@ class BlockLayout(NamedTuple):
         activation: within the perceptron; of the factor where it is gated.
         attention_bias: which projections of attention have a bias.
         perceptron_bias: whether those of the perceptron have one.
+        norm_bias: whether the norms of the model have one; those of queries and keys never do.
         key_value_heads: heads of keys and values.
         qk_norm: whether queries and keys are normed.
         parallel: whether attention and perceptron both read the input of the block.
@@ -39,6 +40,7 @@ class BlockLayout(NamedTuple):
     activation: Activation
     attention_bias: Biases
     perceptron_bias: bool
+    norm_bias: bool
     key_value_heads: int
     qk_norm: bool
     parallel: bool
@@ -57,6 +59,8 @@ class Host(Frozen):
         attention_bias: which projections of attention have a bias, in place of the block's: ``all``, those of
             the ``inputs`` (queries, keys and values, as in Qwen2), or ``none``.
         perceptron_bias: whether the projections of the perceptron have one, in place of the block's.
+        norm_bias: whether LayerNorm has one, in place of the block's; in MPT it has none.
+        embedding_norm: whether a norm comes before the first block as well, as in BLOOM.
         norm_epsilon: under the square root of every norm.
         parallel: whether attention and perceptron both read the input of the block, as in GPT-NeoX.
         key_value_heads: heads of keys and values, each shared by as many heads of queries (Ainslie et al.
@@ -77,6 +81,8 @@ class Host(Frozen):
     activation: Annotated[Activation | None, Added()] = None
     attention_bias: Annotated[Biases | None, Added()] = None
     perceptron_bias: Annotated[bool | None, Added()] = None
+    norm_bias: Annotated[bool | None, Added()] = None
+    embedding_norm: Annotated[bool, Added()] = False
     norm_epsilon: Annotated[float, Field(gt=0), Added()] = 1e-5
     parallel: Annotated[bool, Added()] = False
     key_value_heads: Annotated[Count | None, Added()] = None
@@ -86,6 +92,12 @@ class Host(Frozen):
     logit_softcap: Annotated[Cap | None, Added()] = None
     tied: Annotated[bool, Added()] = True
     deviation: Annotated[float, Field(gt=0), Added()] = 0.02
+
+    @model_validator(mode="after")
+    def _rms_has_no_bias(self) -> Self:
+        if self.block == "llama" and self.norm_bias:
+            raise ValueError("RMSNorm, which the block 'llama' has, knows no bias")
+        return self
 
     def layout(self, geometry: Geometry) -> BlockLayout:
         """The blocks of a decoder of these sizes.
@@ -106,6 +118,7 @@ class Host(Frozen):
             activation=self.activation or ("silu" if llama else "gelu-tanh"),
             attention_bias=self.attention_bias or ("none" if llama else "all"),
             perceptron_bias=not llama if self.perceptron_bias is None else self.perceptron_bias,
+            norm_bias=not llama if self.norm_bias is None else self.norm_bias,
             key_value_heads=key_value_heads,
             qk_norm=self.qk_norm,
             parallel=self.parallel,

@@ -13,6 +13,7 @@ from torch import Tensor
 from pebench.models.batching import TOKENS_AT_ONCE, batches, padded
 from pebench.models.context import Context
 from pebench.models.decoder import LOGITS_AT_ONCE, Decoder
+from pebench.models.row_chunks import in_chunks
 from pebench.position_encoding import Extrapolation, grid, tabulate
 
 
@@ -154,13 +155,12 @@ def _scores(model: Decoder, states: Tensor, targets: Sequence[Sequence[int]]) ->
     device = states.device
     flat = torch.tensor([token for text in targets for token in text], device=device)
     rows = max(1, LOGITS_AT_ONCE[device.type] // model.token_embedding.num_embeddings)
-    logs, best = [], []
-    for part, wanted in zip(states.split(rows), flat.split(rows), strict=True):
-        logits = model.logits(part).float()
-        logs.append(logits.log_softmax(-1).gather(1, wanted[:, None])[:, 0])
-        best.append(logits.argmax(-1) == wanted)
-    lengths = [len(text) for text in targets]
-    per_text = zip(
-        torch.cat(logs).double().cpu().split(lengths), torch.cat(best).cpu().split(lengths), strict=True
-    )
-    return [Likelihood(float(log.sum()), bool(hit.all())) for log, hit in per_text]
+
+    def part(states: Tensor, wanted: Tensor) -> Tensor:
+        """(m, 2): the log-likelihood of each token, and 1 where it is the most likely one."""
+        logits = model.logits(states).float()
+        logs = logits.log_softmax(-1).gather(1, wanted[:, None])[:, 0]
+        return torch.stack((logs, (logits.argmax(-1) == wanted).float()), dim=-1)
+
+    found = in_chunks(part, rows, states, flat).double().cpu().split([len(text) for text in targets])
+    return [Likelihood(float(text[:, 0].sum()), bool(text[:, 1].all())) for text in found]

@@ -35,11 +35,17 @@ ACTIVATIONS = {
 MAPS = {"linear": "pi", "dynamic": "dynamic", "yarn": "yarn", "llama3": "llama3", "longrope": "longrope"}
 """Names of transformers for frequency maps, and ours."""
 
+PROPORTIONAL = "proportional"
+"""RoPE whose lowest frequencies are dropped, as transformers calls it: no map, but an option of ours."""
+
 _HARMLESS = {
     *("architectures", "model_type", "transformers_version", "_name_or_path", "dtype", "torch_dtype"),
     *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
-    *("use_cache", "initializer_range", "id2label", "label2id", "problem_type", "task_specific_params"),
+    *("unk_token_id", "use_cache", "initializer_range", "id2label", "label2id", "problem_type"),
     *("attention_dropout", "hidden_dropout", "classifier_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop"),
+    *("emb_pdrop", "embedding_fraction", "init_config", "init_device", "tokenizer_name", "verbose"),
+    *("attention_softmax_in_fp32", "bias_dropout_fusion", "masked_softmax_fusion", "skip_bias_add"),
+    *("offset_alibi", "slow_but_exact", "learned_pos_emb", "norm_type", "task_specific_params"),
     *("output_attentions", "output_hidden_states", "return_dict", "is_decoder", "vocab_size"),
     *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
     *("summary_use_proj", "n_ctx", "reorder_and_upcast_attn", "pretraining_tp", "is_llama_config"),
@@ -67,6 +73,7 @@ class Architecture(NamedTuple):
         options: of the model here.
         encoding: of the model.
         entries: its weights, given our options and how many channels of a head turn.
+        extent: the setting that says how many positions it was trained for.
         buffers: ends of the names of tensors in its files that are no weights.
     """
 
@@ -78,6 +85,7 @@ class Architecture(NamedTuple):
     options: Callable[[Any], Options]
     encoding: Callable[[Any], PluginRef]
     entries: Callable[[Options, int], Iterator[Entry]]
+    extent: str = "max_position_embeddings"
     buffers: tuple[str, ...] = ()
 
 
@@ -111,13 +119,20 @@ def refuse_unfollowed(config: Any, architecture: Architecture, label: str) -> No
     for name, value in config.to_dict().items():
         if name in architecture.followed or name in _HARMLESS or name.startswith("_"):
             continue
-        if value != usual.get(name) and value not in (None, False):
+        if name == "quantization_config" and value:
+            how = value.get("quant_method") if isinstance(value, dict) else None
+            raise UserError(
+                f"'{label}' is quantized{f' ({how})' if how else ''}: models here compute with weights as "
+                "they are."
+            )
+        # What is not there and what is switched off say the same, but off is not the same as on.
+        if value != usual.get(name) and (value or usual.get(name)):
             raise UserError(
                 f"the configuration of '{label}' says {name}={shown(value)}, which no model here follows."
             )
 
 
-def extrapolation_of(config: Any, label: str) -> ExtrapolationRef | None:
+def extrapolation_of(config: Any) -> ExtrapolationRef | None:
     """The frequency map that a model was trained with, None for plain RoPE.
 
     Raises:
@@ -129,9 +144,13 @@ def extrapolation_of(config: Any, label: str) -> ExtrapolationRef | None:
         rope.pop(done, None)
     if kind == "default":
         return None
+    if kind == PROPORTIONAL:
+        factor = rope.get("factor") or 1.0
+        return None if factor == 1 else {"pi": {"factor": factor}}
     if kind not in MAPS:
         raise UserError(
-            f"'{label}' has RoPE of the type '{kind}', which no frequency map here is: {join_and(MAPS)} are."
+            f"it has RoPE of the type '{kind}', which no frequency map here is: "
+            f"{join_and([*MAPS, PROPORTIONAL])} are."
         )
     given = {name: value for name, value in rope.items() if value is not None}
     original = given.get("original_max_position_embeddings")
@@ -168,6 +187,73 @@ def _gpt2_entries(options: Options, turning: int) -> Iterator[Entry]:
         ):
             yield transposed(f"{here}.{ours}.weight", f"{there}.{theirs}.weight")
             yield same(f"{here}.{ours}.bias", f"{there}.{theirs}.bias")
+    yield from _norm("final_norm", "transformer.ln_f")
+    yield from _head(options, "lm_head.weight")
+
+
+def _mpt_options(config: Any) -> Options:
+    return {
+        "block": "gpt2",
+        "width": config.d_model,
+        "layers": config.n_layers,
+        "heads": config.n_heads,
+        "inner": 4 * config.d_model,
+        "activation": "gelu",
+        "attention_bias": "none",
+        "perceptron_bias": False,
+        "norm_bias": False,
+        "norm_epsilon": config.layer_norm_epsilon,
+        "tied": config.tie_word_embeddings,
+    }
+
+
+def _mpt_entries(options: Options, turning: int) -> Iterator[Entry]:
+    yield same("token_embedding.weight", "transformer.wte.weight")
+    for layer in range(options["layers"]):
+        here, there = f"blocks.{layer}", f"transformer.blocks.{layer}"
+        for ours, theirs in (
+            ("attention_norm", "norm_1"),
+            ("attention.input", "attn.Wqkv"),
+            ("attention.output", "attn.out_proj"),
+            ("perceptron_norm", "norm_2"),
+            ("expand", "ffn.up_proj"),
+            ("contract", "ffn.down_proj"),
+        ):
+            yield same(f"{here}.{ours}.weight", f"{there}.{theirs}.weight")
+    yield same("final_norm.weight", "transformer.norm_f.weight")
+    yield from _head(options, "lm_head.weight")
+
+
+def _bloom_options(config: Any) -> Options:
+    return {
+        "block": "gpt2",
+        "width": config.hidden_size,
+        "layers": config.n_layer,
+        "heads": config.n_head,
+        "inner": 4 * config.hidden_size,
+        "activation": "gelu-tanh",
+        "embedding_norm": True,
+        "norm_epsilon": config.layer_norm_epsilon,
+        "tied": config.tie_word_embeddings,
+    }
+
+
+def _bloom_entries(options: Options, turning: int) -> Iterator[Entry]:
+    heads = options["heads"]
+    shape = HeadShape(heads, heads, pairs_side_by_side(options["width"] // heads, turning))
+    yield same("token_embedding.weight", "transformer.word_embeddings.weight")
+    yield from _norm("embedding_norm", "transformer.word_embeddings_layernorm")
+    for layer in range(options["layers"]):
+        here, there = f"blocks.{layer}", f"transformer.h.{layer}"
+        yield from _norm(f"{here}.attention_norm", f"{there}.input_layernorm")
+        yield from _norm(f"{here}.perceptron_norm", f"{there}.post_attention_layernorm")
+        for part in ("weight", "bias"):
+            yield by_head(
+                f"{here}.attention.input.{part}", f"{there}.self_attention.query_key_value.{part}", shape
+            )
+            yield same(f"{here}.attention.output.{part}", f"{there}.self_attention.dense.{part}")
+            yield same(f"{here}.expand.{part}", f"{there}.mlp.dense_h_to_4h.{part}")
+            yield same(f"{here}.contract.{part}", f"{there}.mlp.dense_4h_to_h.{part}")
     yield from _norm("final_norm", "transformer.ln_f")
     yield from _head(options, "lm_head.weight")
 
@@ -238,10 +324,13 @@ def _qwen3_options(config: Any) -> Options:
 
 def _windows(config: Any) -> list[int | None]:
     """The window of each layer, empty where every layer sees all."""
+    kinds = getattr(config, "layer_types", None)
+    unknown = sorted({*(kinds or ())} - {"full_attention", "sliding_attention"})
+    if unknown:
+        raise UserError(f"it has layers of {unknown[0]}, which no model here has.")
     size = getattr(config, "sliding_window", None)
     if not size or not getattr(config, "use_sliding_window", True):
         return []
-    kinds = getattr(config, "layer_types", None)
     found = [size] if kinds is None else [size if kind == "sliding_attention" else None for kind in kinds]
     return found if any(found) else []
 
@@ -280,13 +369,21 @@ def _rope(config: Any) -> PluginRef:
     """RoPE, in every layer or in those that a pattern says."""
     written = config.rope_parameters
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    share = written.get("partial_rotary_factor", 1.0)
-    if share not in (None, 1.0) and config.model_type != "gpt_neox":
-        raise UserError(f"a partial_rotary_factor of {share} is followed in GPT-NeoX alone.")
-    turning = int(width * (1.0 if share is None else share))
+    share = written.get("partial_rotary_factor")
+    share = 1.0 if share is None else share
+    if not isinstance(written["rope_theta"], int | float):
+        raise UserError(f"it says rope_theta={written['rope_theta']}, which is no number.")
     options: Options = {"base": float(written["rope_theta"])}
-    if turning < width:
-        options["rotated"] = turning / width
+    if written["rope_type"] == PROPORTIONAL:
+        turning = 2 * int(share * width // 2)
+        if turning < width:
+            options["frequencies"] = turning / width
+    else:
+        if share != 1 and config.model_type != "gpt_neox":
+            raise UserError(f"a partial_rotary_factor of {share} is followed in GPT-NeoX alone.")
+        turning = int(width * share)
+        if turning < width:
+            options["rotated"] = turning / width
     rope: PluginRef = {"rope": options} if turning else "none"
     turns = getattr(config, "no_rope_layers", None)
     if not turns or all(turns):
@@ -375,6 +472,7 @@ _ALL = (
         options=_gpt2_options,
         encoding=lambda config: "learned",
         entries=_gpt2_entries,
+        extent="n_positions",
         buffers=(".attn.bias", ".attn.masked_bias"),
     ),
     Architecture(
@@ -391,6 +489,32 @@ _ALL = (
         encoding=_rope,
         entries=_neox_entries,
         buffers=(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
+    ),
+    Architecture(
+        kind="mpt",
+        name="MptForCausalLM",
+        prefix="transformer.",
+        head="lm_head.weight",
+        followed=frozenset(
+            {"d_model", "n_layers", "n_heads", "max_seq_len", "layer_norm_epsilon", "tie_word_embeddings"}
+        ),
+        options=_mpt_options,
+        encoding=lambda config: "alibi",
+        entries=_mpt_entries,
+        extent="max_seq_len",
+    ),
+    Architecture(
+        kind="bloom",
+        name="BloomForCausalLM",
+        prefix="transformer.",
+        head="lm_head.weight",
+        followed=frozenset(
+            {"hidden_size", "n_layer", "n_head", "seq_length", "layer_norm_epsilon", "tie_word_embeddings"}
+        ),
+        options=_bloom_options,
+        encoding=lambda config: "alibi",
+        entries=_bloom_entries,
+        extent="seq_length",
     ),
 )
 

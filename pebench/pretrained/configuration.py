@@ -19,11 +19,15 @@ from pebench.pretrained.architectures import (
     ACTIVATIONS,
     ARCHITECTURES,
     MAPS,
+    PROPORTIONAL,
     Architecture,
     Options,
 )
 from pebench.pretrained.hf_model import transformers_library
 from pebench.spec import PluginConfig
+
+_OF_THEIR_OWN = {"gpt2": "learned", "mpt": "alibi", "bloom": "alibi"}
+"""The encoding of architectures that have one of their own; all others turn, or have none."""
 
 _NAMES = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
 
@@ -85,29 +89,41 @@ def configuration(model: Model) -> Written:
         if _facts(there, encoding, model.geometry) == _facts(model.options, model.encoding, model.geometry):
             config.architectures = [architecture.name]
             return Written(architecture, config, options)
+    if model.encoding.name == "alibi":
+        raise UserError(
+            "transformers has ALiBi in the blocks of BLOOM, which have 'embedding_norm: true' and GPT-2's "
+            "otherwise, and of MPT, which have 'norm_bias: false', 'attention_bias: none', "
+            "'perceptron_bias: false' and 'activation: gelu'; this model is neither."
+        )
     raise UserError(
         f"no architecture of transformers has room for '{model.encoding.label}' in such blocks: "
         f"{_missing(model)}."
     )
 
 
-def rope_parameters(base: float, share: float, way: Extrapolation, geometry: Geometry) -> dict[str, Any]:
+def rope_parameters(options: Mapping[str, Any], way: Extrapolation, geometry: Geometry) -> dict[str, Any]:
     """RoPE with a frequency map as transformers writes it.
 
     Args:
-        base: of the frequencies. share: of the channels of a head that turn. way: the map.
-        geometry: of the model.
+        options: of the encoding. way: the map. geometry: of the model.
 
     Raises:
-        UserError: transformers has no such map.
+        UserError: transformers has no such RoPE, or no such map.
     """
-    turning = round(geometry.head_dim * share)
+    base = options["base"]
+    turning = round(geometry.head_dim * options["rotated"])
+    kept = 2 * round(turning // 2 * options["frequencies"])
     found: dict[str, Any] = {"rope_theta": base, "rope_type": "default"}
     if turning < geometry.head_dim:
-        # They round down.
-        exact = int(geometry.head_dim * share) == turning
-        found["partial_rotary_factor"] = share if exact else (turning + 0.5) / geometry.head_dim
+        found["partial_rotary_factor"] = _share(turning, geometry.head_dim)
     given = _given(way.options)
+    if kept < turning:
+        if turning < geometry.head_dim or way.name not in ("extend", "pi"):
+            raise UserError(
+                "transformers has RoPE that drops its lowest frequencies where all channels turn, without a "
+                "frequency map or with 'pi'."
+            )
+        found |= {"rope_type": PROPORTIONAL, "partial_rotary_factor": _share(kept, geometry.head_dim)}
     if way.name == "extend":
         return found
     names = {ours: theirs for theirs, ours in MAPS.items()}
@@ -125,7 +141,16 @@ def rope_parameters(base: float, share: float, way: Extrapolation, geometry: Geo
         given["original_max_position_embeddings"] = original or geometry.extent[0]
     elif original not in (None, geometry.extent[0]):
         raise UserError(f"transformers has no 'original_max_position_embeddings' in '{names[way.name]}'.")
-    return found | {"rope_type": names[way.name], **given}
+    if way.name == "longrope":
+        even = [1.0] * (turning // 2)
+        given = {"short_factor": even, "long_factor": even, **given}
+    return found | ({} if kept < turning else {"rope_type": names[way.name]}) | given
+
+
+def _share(turning: int, width: int) -> float:
+    """A share of the channels that transformers, which rounds down, takes for so many."""
+    share = turning / width
+    return share if int(width * share) == turning else (turning + 0.5) / width
 
 
 def _given(options: BaseModel | None) -> dict[str, Any]:
@@ -139,31 +164,46 @@ def _settings(kind: str, model: Model) -> dict[str, Any] | None:
     options, geometry = model.options, model.geometry
     layout = options.layout(geometry)
     common: dict[str, Any] = {"tie_word_embeddings": options.tied}
-    if kind == "gpt2":
-        return (
-            None
-            if model.encoding.name != "learned"
-            else common
-            | {
-                "n_embd": geometry.width,
-                "n_layer": geometry.layers,
-                "n_head": geometry.heads,
-                "n_inner": layout.inner,
-                "n_positions": geometry.extent[0],
-                "activation_function": _NAMES[layout.activation],
-                "layer_norm_epsilon": layout.norm_epsilon,
-                "attn_pdrop": 0.0,
-                "resid_pdrop": options.dropout,
-                "embd_pdrop": options.dropout,
-            }
-        )
-    if model.encoding.name == "learned":
+    only = _OF_THEIR_OWN.get(kind)
+    if only != model.encoding.name and (only or model.encoding.name in _OF_THEIR_OWN.values()):
         return None
+    if kind == "gpt2":
+        return common | {
+            "n_embd": geometry.width,
+            "n_layer": geometry.layers,
+            "n_head": geometry.heads,
+            "n_inner": layout.inner,
+            "n_positions": geometry.extent[0],
+            "activation_function": _NAMES[layout.activation],
+            "layer_norm_epsilon": layout.norm_epsilon,
+            "attn_pdrop": 0.0,
+            "resid_pdrop": options.dropout,
+            "embd_pdrop": options.dropout,
+        }
+    if kind == "mpt":
+        return common | {
+            "d_model": geometry.width,
+            "n_layers": geometry.layers,
+            "n_heads": geometry.heads,
+            "max_seq_len": geometry.extent[0],
+            "layer_norm_epsilon": layout.norm_epsilon,
+            "resid_pdrop": options.dropout,
+            "emb_pdrop": options.dropout,
+        }
+    if kind == "bloom":
+        return common | {
+            "hidden_size": geometry.width,
+            "n_layer": geometry.layers,
+            "n_head": geometry.heads,
+            "seq_length": geometry.extent[0],
+            "layer_norm_epsilon": layout.norm_epsilon,
+            "hidden_dropout": options.dropout,
+        }
     rope = model.rope
     turns = [part.name == "rope" for part in _by_layer(model.encoding, geometry.layers)]
     # GPT-NeoX turns a share of the channels, so it can turn none.
-    share = 0.0 if kind == "gpt_neox" else 1.0
-    base, share = (rope.options["base"], rope.options["rotated"]) if rope is not None else (10000.0, share)
+    turned = 0.0 if kind == "gpt_neox" else 1.0
+    none = {"base": 10000.0, "rotated": turned, "frequencies": 1.0}
     common |= {
         "hidden_size": geometry.width,
         "num_hidden_layers": geometry.layers,
@@ -171,7 +211,7 @@ def _settings(kind: str, model: Model) -> dict[str, Any] | None:
         "intermediate_size": layout.inner,
         "hidden_act": _NAMES[layout.activation],
         "max_position_embeddings": geometry.extent[0],
-        "rope_parameters": rope_parameters(base, share, model.way, geometry),
+        "rope_parameters": rope_parameters(none if rope is None else rope.options, model.way, geometry),
     }
     if kind == "gpt_neox":
         common["rope_parameters"].setdefault("partial_rotary_factor", 1.0)
@@ -219,7 +259,7 @@ def _facts(options: DecoderOptions, encoding: PluginConfig, geometry: Geometry) 
     sizes = options.geometry(geometry.extent[0])
     windows = [options.window(layer) for layer in range(geometry.layers)]
     turning = [
-        (part.name, round(geometry.head_dim * part.options.get("rotated", 0)))
+        (part.name, *_turning(part.options, geometry.head_dim))
         for part in _by_layer(encoding, geometry.layers)
     ]
     return (
@@ -227,8 +267,14 @@ def _facts(options: DecoderOptions, encoding: PluginConfig, geometry: Geometry) 
         *options.layout(geometry),
         *windows,
         *turning,
-        *(options.tied, options.attention_softcap, options.logit_softcap),
+        *(options.embedding_norm, options.tied, options.attention_softcap, options.logit_softcap),
     )
+
+
+def _turning(options: Mapping[str, Any], width: int) -> tuple[int, int]:
+    """How many channels of a head a rotary encoding takes in pairs, and how many pairs of them turn."""
+    turning = round(width * options.get("rotated", 0))
+    return turning, round(turning // 2 * options.get("frequencies", 1))
 
 
 def _refuse_encoding(model: Model) -> None:
@@ -237,18 +283,9 @@ def _refuse_encoding(model: Model) -> None:
         UserError: no architecture of transformers has the encoding, whatever its blocks.
     """
     names = {part.name for part in model.encoding.parts}
-    if model.encoding.name == "alibi":
-        raise UserError(
-            "transformers has ALiBi in blocks of its own alone: BLOOM's norm their embeddings, and MPT's "
-            "have no biases, so that neither computes what this model does."
-        )
-    if model.encoding.name == "compose" or names - {"rope", "none", "learned"} or names > {"learned"}:
+    known = model.encoding.name in _OF_THEIR_OWN.values() or names <= {"rope", "none"}
+    if model.encoding.name == "compose" or not known:
         raise UserError(f"transformers has no architecture with the encoding '{model.encoding.label}'.")
-    ropes = [part.options for part in model.encoding.parts if part.name == "rope"]
-    if any(options["frequencies"] != 1 for options in ropes):
-        raise UserError(
-            "transformers has no RoPE that drops its lowest frequencies: 'frequencies' must be 1."
-        )
 
 
 def _missing(model: Model) -> str:
@@ -256,6 +293,7 @@ def _missing(model: Model) -> str:
     facts: Mapping[str, Any] = layout._asdict() | {
         "windows": list(model.options.windows) or None,
         "softcaps": (model.options.attention_softcap, model.options.logit_softcap),
+        "embedding_norm": model.options.embedding_norm,
         "head_dim": model.geometry.head_dim,
     }
     return ", ".join(f"{name} {value}" for name, value in facts.items())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
+import torch
 from torch import Tensor
 
 from pebench.data.tokenization import Tokenizer
-from pebench.encoding_config import encoding_config
+from pebench.encoding_config import build_encoding, encoding_config
 from pebench.errors import UserError
+from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
+from pebench.options import validated
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Geometry
 from pebench.pretrained.architectures import (
@@ -25,9 +26,12 @@ from pebench.pretrained.architectures import (
 )
 from pebench.pretrained.source import Source, find_source
 from pebench.pretrained.tokenizer import tokenizer_folder, tokenizer_of
-from pebench.pretrained.weight_names import ours_of
+from pebench.pretrained.weight_files import WeightFiles
+from pebench.pretrained.weight_names import Entry, ours_of
 from pebench.spec import PluginConfig
 from pebench.torchvision_operators import declare_missing
+
+_EMBEDDING = "token_embedding.weight"
 
 
 class HfModel(NamedTuple):
@@ -89,29 +93,45 @@ class HfModel(NamedTuple):
         Raises:
             UserError: they cannot be had, or are not those of its configuration.
         """
+        with ExitStack() as stack:
+            files, entries = self._files(stack)
+            return ours_of(entries, files)
+
+    def check(self) -> None:
+        """Looks at the heads of the files of its weights, and at its tokenizer.
+
+        Raises:
+            UserError: see `weights` and `tokenizer`.
+        """
+        with ExitStack() as stack:
+            self._files(stack)
+        _ = self.tokenizer
+
+    def _files(self, stack: ExitStack) -> tuple[WeightFiles, list[Entry]]:
         turning = turning_channels(self.encoding, self.geometry)
         entries = list(self.architecture.entries(self.options, turning))
-        wanted = [name for entry in entries for name in entry.theirs]
-        with ExitStack() as stack:
-            theirs = _Files(self, stack)
-            missing = sorted({*wanted} - theirs.keys())
-            if missing:
-                raise UserError(
-                    f"'{self.label}' has no weights '{missing[0]}', which its configuration asks for."
-                )
-            left = sorted(theirs.keys() - {*wanted})
-            if left:
-                raise UserError(
-                    f"'{self.label}' has weights '{left[0]}', which no model here has a place for."
-                )
-            return ours_of(entries, theirs)
+        files = WeightFiles(self.source.weights(), self.architecture, self.label, stack)
+        files.refuse_others(entries, self.options["tied"], self._shapes())
+        if self.options["tied"]:
+            (embedding,) = next(entry.theirs for entry in entries if entry.ours == _EMBEDDING)
+            files.refuse_other_head(embedding)
+        return files, entries
+
+    def _shapes(self) -> dict[str, torch.Size]:
+        """Of the tensors that its model here has."""
+        host = DecoderOptions.model_validate(self.options)
+        with torch.device("meta"):
+            encoding = build_encoding(self.encoding.name, self.encoding.options, self.geometry)
+            decoder = Decoder(self.geometry, self.config.vocab_size, encoding, host, seed=0)
+        return {name: tensor.shape for name, tensor in decoder.state_dict().items()}
 
 
 def hf_model(reference: str) -> HfModel:
-    """The published model of a reference; reads no weights but for their fingerprint.
+    """The published model of a reference; reads no weights but for their fingerprint, names and sizes.
 
     Raises:
-        UserError: it is not there, or is of an architecture, or has a setting, that cannot be followed here.
+        UserError: it is not there, or is of an architecture, or has a setting or, in a folder, weights or a
+            tokenizer that cannot be followed here. Those of the hub are looked at when they have come.
     """
     return _model(find_source(reference))
 
@@ -122,18 +142,17 @@ def _model(source: Source) -> HfModel:
     architecture = architecture_of(config, source.label)
     refuse_unfollowed(config, architecture, source.label)
     try:
-        options, encoding = architecture.options(config), architecture.encoding(config)
-    except UserError as error:
-        raise UserError(f"'{source.label}': {error}") from error
-    return HfModel(
-        source=source,
-        config=config,
-        architecture=architecture,
-        encoding=encoding_config(encoding),
-        extrapolation=extrapolation_of(config, source.label),
-        options=options,
-        geometry=DecoderOptions.model_validate(options).geometry(_trained_extent(config)),
-    )
+        options, encoding = architecture.options(config), encoding_config(architecture.encoding(config))
+        extent = _trained_extent(config, architecture)
+        geometry = validated(DecoderOptions, options, "the model").geometry(extent)
+        way = extrapolation_of(config)
+    except (UserError, ValueError, TypeError, KeyError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"the configuration of '{source.label}' cannot be followed: {reason}.") from error
+    found = HfModel(source, config, architecture, encoding, way, options, geometry)
+    if source.digest is not None:
+        found.check()
+    return found
 
 
 def turning_channels(encoding: PluginConfig, geometry: Geometry) -> int:
@@ -145,17 +164,19 @@ def turning_channels(encoding: PluginConfig, geometry: Geometry) -> int:
 
 def _config(source: Source) -> Any:
     """Its configuration, with the defaults and the former names that transformers knows."""
-    written = source.config()
+    kind = source.config().get("model_type")
+    if not isinstance(kind, str):
+        raise UserError(f"the configuration of '{source.label}' names no 'model_type'.")
     transformers = transformers_library()
     try:
         return transformers.AutoConfig.from_pretrained(
             str(source.folder), local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        kind = written.get("model_type")
-        known = f"a model {kind!r}" if kind else "no model that names its 'model_type'"
+    except Exception as error:  # the library raises what its own and others' checks do
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
-        raise UserError(f"'{source.label}' is {known} that transformers cannot read: {reason}.") from error
+        raise UserError(
+            f"'{source.label}' is a model {kind!r} that transformers cannot read: {reason}."
+        ) from error
 
 
 def transformers_library() -> Any:
@@ -176,45 +197,13 @@ def transformers_library() -> Any:
     return transformers
 
 
-def _trained_extent(config: Any) -> int:
-    """Positions that it was trained for, with its frequency map if it has one."""
-    found = getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
-    assert found is not None
-    return int(found)
+def _trained_extent(config: Any, architecture: Architecture) -> int:
+    """Positions that it was trained for, with its frequency map if it has one.
 
-
-class _Files(Mapping[str, Tensor]):
-    """All tensors of a model's files by their full names, each read when it is asked for."""
-
-    def __init__(self, model: HfModel, stack: ExitStack) -> None:
-        """
-        Args:
-            model: whose files they are. stack: keeps them open.
-
-        Raises:
-            UserError: a file cannot be read.
-        """
-        kind = model.architecture
-        self._places: dict[str, tuple[Any, str]] = {}
-        for file in model.source.weights():
-            try:
-                opened = stack.enter_context(safe_open(file, framework="pt"))
-            except (OSError, SafetensorError) as error:
-                reason = str(error).splitlines()[0].rstrip(".")
-                raise UserError(f"{file} cannot be read: {reason}.") from error
-            for name in opened.keys():  # noqa: SIM118 - it is no mapping
-                full = name if name.startswith((kind.prefix, kind.head)) else kind.prefix + name
-                # Some write down the tied head as well.
-                if not name.endswith(kind.buffers) and not (full == kind.head and model.options["tied"]):
-                    self._places[full] = opened, name
-
-    def __getitem__(self, name: str) -> Tensor:
-        opened, own = self._places[name]
-        tensor: Tensor = opened.get_tensor(own)
-        return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
+    Raises:
+        UserError: its configuration does not say it.
+    """
+    found = getattr(config, architecture.extent, None)
+    if not isinstance(found, int) or found < 1:
+        raise UserError(f"it does not say in {architecture.extent} how many positions it was trained for.")
+    return found

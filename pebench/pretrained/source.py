@@ -85,7 +85,10 @@ def find_source(reference: str) -> Source:
         raise UserError(f"there is no folder {quoted(written)} of a model, as '{HF}' wants to have one.")
     if path is None:
         name = written.partition("@")[0]
-        commit, folder = _snapshot(written, (CONFIG, *TOKENIZER_FILES))
+        try:
+            commit, folder = _snapshot(written, (CONFIG, *TOKENIZER_FILES))
+        except UserError as error:
+            raise UserError(f"there is no folder {quoted(written)} here, and {error}") from error
         return Source(f"{HF}{name}@{commit}", HF + name, folder, None)
     folder = path.resolve()
     if not (folder / CONFIG).is_file():
@@ -107,6 +110,8 @@ def weight_files(folder: Path, label: str) -> list[Path]:
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            if not names or any(Path(name).name != name for name in names):
+                raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"'{index}' is no index of weights.") from error
     else:
@@ -133,6 +138,6 @@ def _snapshot(name: str, patterns: tuple[str, ...]) -> tuple[str, Path]:
     try:
         folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
         raise UserError(f"the model '{HF}{name}' cannot be had from the hub: {reason}.") from error
     return folder.name, folder

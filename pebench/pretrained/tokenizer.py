@@ -11,9 +11,12 @@ from pebench.data.cache import digest, entry
 from pebench.data.tokenization import KNOWN_ENDS, LibraryTokenizer, settle
 from pebench.data.tokenizer_file import TOKENIZER_FILE, write_tokenizer
 from pebench.errors import UserError
-from pebench.pretrained.source import Source
+from pebench.pretrained.source import TOKENIZER_FILES, Source
 
 _FORMAT = 1
+
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+"""Files that say how a tokenizer is used, and are none."""
 
 
 def tokenizer_of(source: Source, config: Any) -> LibraryTokenizer:
@@ -58,7 +61,9 @@ def _library(source: Source) -> Any:
     """The object of the `tokenizers` library: from its own file, or as transformers makes one of others."""
     from tokenizers import Tokenizer
 
-    file = source.folder / "tokenizer.json"
+    file = source.folder / TOKENIZER_FILES[0]
+    if not any((source.folder / name).is_file() for name in TOKENIZER_FILES if name not in _SETTINGS):
+        raise UserError(f"'{source.label}' has no tokenizer: there is no {file.name} in its folder.")
     try:
         if file.is_file():
             return Tokenizer.from_file(str(file))

@@ -421,7 +421,8 @@ class _Run:
 
     def _training_cost(self, model: nn.Module, task: AnyTask, state: State) -> dict[str, Any]:
         own = model.encoding.parameters()  # type: ignore[union-attr]
-        peak = peak_memory.read(self.device)
+        # What is resident where nothing was trained says nothing of training.
+        peak = peak_memory.read(self.device) if self.spec.train.steps else None
         peaks = self.ranks.gather("memory", str(max(peak, self.peak) if peak is not None else ""))
         return {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),

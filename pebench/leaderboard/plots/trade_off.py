@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(board: Board) -> Figure:
-    """A panel a table."""
+def draw(board: Board) -> Figure | None:
+    """A panel a table; None where nothing is trained."""
+    if not any(run.spec.train.steps for run in board.collection.runs):
+        return None
     figure, axes = panels(len(board.tables), 7.2, 4.2)
     look = looks(board.tables)
     ends = {each: _panel(each, board, table, look) for each, table in zip(axes, board.tables, strict=True)}
