@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_folders import begin, finish, record_sweep, specification, text_scores
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
@@ -206,7 +207,8 @@ def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
     assert not own.path.exists()
     assert shared.result() is not None
     assert told(capsys, "status") == "other  2 cells: 2 done\n"
-    assert "unknown run 'nosuch'" in told(capsys, "remove", "nosuch", "--yes", status=2)
+    assert "unknown sweep or run 'nosuch'" in told(capsys, "remove", "nosuch", "--yes", status=2)
+    assert "run " in told(capsys, "remove", "other.yaml", "--dry-run")
     alibi = the_run(submitted, "alibi")
     told(capsys, "remove", alibi.run_id, "--yes")
     assert told(capsys, "status") == "other  2 cells: 1 done, 1 missing\n"
@@ -342,3 +344,28 @@ def test_a_name_that_nothing_bears_is_told_with_the_nearest_submitted_one(
     submitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "did you mean 'tiny'?" in told(capsys, "submit", "tinyy", status=2)
+
+
+@pytest.mark.parametrize("command", ["logs", "cancel", "retry", "remove"])
+def test_where_a_sweep_or_a_run_may_stand_the_nearest_of_both_are_told(
+    submitted: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    rope = the_run(submitted, "rope").run_id
+    assert "unknown sweep or run 'tinny': did you mean 'tiny'?" in told(capsys, command, "tinny", status=2)
+    assert f"did you mean '{rope}'?" in told(capsys, command, f"{rope}x", status=2)
+
+
+@pytest.mark.parametrize(
+    "command", [["logs"], ["cancel"], ["status"], ["compare", "rope"], ["leaderboard"], ["lm-eval", "--run"]]
+)
+def test_of_many_names_the_nearest_few_are_told(
+    place: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    for number in range(8):
+        spec = specification("rope", number)
+        finish(begin(place / "runs", spec), text_scores(1.25, 2.25))
+        record_sweep(place / "runs", [spec], f"sweep-{number}")
+    sentence = told(capsys, *command, "zzzz-5", status=2)
+    assert "there are " in sentence
+    assert sentence.count("', '") <= 1
+    assert "-5" in sentence or "--run" in command

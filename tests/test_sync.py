@@ -440,7 +440,7 @@ def test_passwords_are_not_shown() -> None:
 def test_the_command_says_what_it_did(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begin(runs, specification())
     assert main(["sync", "--runs", str(runs)]) == 0
-    assert "1 runs: 1 mirrored" in capsys.readouterr().out
+    assert "1 run: 1 mirrored" in capsys.readouterr().out
     assert main(["sync", "--runs", str(runs / "nowhere")]) == 2
     assert "there is no folder of runs" in capsys.readouterr().err
 
@@ -638,7 +638,16 @@ def test_the_results_of_a_sweep_that_were_deleted_are_said_to_come_back(
     connection.close()
     assert main(["sync", "--runs", str(runs)]) == 0
     told = capsys.readouterr().out
-    assert "1 runs: 0 mirrored, 1 unchanged, 0 not possible; results of 1 sweep mirrored; 1 had been" in told
+    assert told.startswith(
+        "1 run: 0 mirrored, 1 unchanged, 0 not possible; results of 1 sweep mirrored; "
+        "results of 1 sweep had been deleted there and came back in "
+    )
+    _deleted(runs)
+    assert main(["sync", "--runs", str(runs)]) == 0
+    assert capsys.readouterr().out.startswith(
+        "1 run: 1 mirrored, 0 unchanged, 0 not possible; results of 1 sweep mirrored; "
+        "1 run and results of 1 sweep had been deleted there and came back in "
+    )
 
 
 def test_a_run_that_was_renamed_in_the_store_keeps_its_name(runs: Path) -> None:
