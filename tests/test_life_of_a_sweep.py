@@ -98,10 +98,13 @@ def test_keys_of_a_file_can_be_set_at_the_command_line(
     assert "2 finished before" in told(capsys, "retry", "short"), "what was set stands in the record"
 
 
-def test_retry_names_what_it_leaves(submitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_retry_names_what_it_leaves(
+    submitted: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
+) -> None:
     folder = the_run(submitted, "rope")
     (folder.path / "result.json").unlink()
-    said = told(capsys, "retry", "tiny", "--failed")
+    said = told(capsys, "retry", "tiny", "--failed", *dry)
     assert "0 of 2 cells to start, 1 finished before" in said
     assert "1 cancelled is left: 'pebench retry tiny --cancelled' starts it." in said
 
