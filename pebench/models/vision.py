@@ -273,10 +273,7 @@ def _transformer(
         return VisionTransformer(**keywords, **HOSTS["vision_transformer"])
     # Those called so are as small as timm's own tests want them.
     known = [
-        name
-        for module in HOSTS
-        for name in timm.list_models(module=module)
-        if not name.startswith("test_")
+        name for module in HOSTS for name in timm.list_models(module=module) if not name.startswith("test_")
     ]
     if not timm.is_model(options.name):
         raise unknown("timm model", options.name, known)
