@@ -530,6 +530,26 @@ def test_a_run_deleted_in_the_store_comes_back_and_is_there_once(
     assert [step for step, _, _ in points(runs)] == [10, 20]
 
 
+@pytest.mark.parametrize("remembered", [True, False])
+def test_an_experiment_deleted_in_the_store_comes_back_with_each_run_once(
+    runs: Path, remembered: bool
+) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    for spec in specs:
+        finish(begin(runs, spec), text_scores(2.5, 3.0))
+    record_sweep(runs, specs)
+    sync(runs)
+    before = rows(runs, "SELECT run_uuid FROM runs ORDER BY 1")
+    client = Mirror(tracking_uri(runs), retry_seconds=1.0)._client
+    client.delete_experiment(client.get_experiment_by_name("quickstart").experiment_id)
+    if not remembered:
+        forget(runs)
+    outcome = sync(runs)
+    assert (outcome.mirrored, outcome.returned) == (2, 2 * remembered)
+    assert rows(runs, "SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active' ORDER BY 1") == before
+    assert sync(runs).unchanged == 2
+
+
 @pytest.mark.parametrize("history", [("a-first", "tiny"), ("tiny", "a-first")])
 def test_where_a_shared_run_stands_does_not_depend_on_what_was_mirrored_first(
     runs: Path, history: tuple[str, str]
