@@ -67,7 +67,7 @@ def test_a_sweep_can_be_submitted_again_by_its_name_alone(
     shutil.rmtree(removed.path)
     assert "1 of 2 cells to start, 1 finished before" in told(capsys, "submit", "tiny")
     assert removed.result() is not None
-    assert "has none here any more" in told(capsys, "submit", "tiny", "--set", "seeds=2", status=2)
+    assert "no file is found by the name" in told(capsys, "submit", "tiny", "--set", "seeds=2", status=2)
 
 
 def test_keys_of_a_file_can_be_set_at_the_command_line(
@@ -206,7 +206,7 @@ def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
     assert f"{shared.run_id} stays: sweep 'other' uses it." in told(capsys, "remove", "tiny", "--dry-run")
     assert own.path.exists()
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert "1 runs and 1 sweeps removed" in told(capsys, "remove", "tiny")
+    assert "1 run and 1 sweep removed" in told(capsys, "remove", "tiny")
     assert not own.path.exists()
     assert shared.result() is not None
     assert told(capsys, "status") == "other  2 cells: 2 done\n"

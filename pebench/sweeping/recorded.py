@@ -130,7 +130,9 @@ def startable_sweep(runs: Path, wanted: str, settings: Sequence[tuple[str, Any]]
         raise unknown("sweep", wanted, {*names(), *records}, listed=FEW)
     record = records[wanted]
     if settings:
-        raise UserError(f"--set changes the file of a sweep, and '{wanted}' has none here any more.")
+        raise UserError(
+            f"--set changes the file of a sweep, and no file is found by the name '{wanted}': give its path."
+        )
     specs = submitted_specs(record, runs)
     if record.choices or not set(record.runs) <= specs.keys():
         return as_submitted(runs, record)
