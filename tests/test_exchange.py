@@ -98,9 +98,7 @@ def test_an_archive_is_the_same_whenever_it_is_written(runs: Path) -> None:
 
 @pytest.mark.parametrize("name", ["spec.json", "result.json", "provenance.json", "examples.npz"])
 @pytest.mark.parametrize("damaged", [b"[]", None])
-def test_a_run_that_is_damaged_is_no_part_of_an_archive(
-    runs: Path, name: str, damaged: bytes | None
-) -> None:
+def test_a_run_that_is_damaged_is_no_part_of_an_archive(runs: Path, name: str, damaged: bytes | None) -> None:
     path = runs / CELLS[0].run_id / name
     path.unlink(missing_ok=True)
     if damaged is None:
