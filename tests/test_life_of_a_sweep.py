@@ -162,7 +162,7 @@ def test_one_cell_is_cancelled_and_retried_alone(submitted: Path, capsys: pytest
     folder.write_failure("no luck")
     assert "1 of 1 cells to start" in told(capsys, "retry", folder.run_id[:8]).replace("of 2", "of 1")
     assert folder.result() is not None
-    assert "unknown sweep 'nosuch'" in told(capsys, "cancel", "nosuch", status=2)
+    assert "unknown sweep or run 'nosuch'" in told(capsys, "cancel", "nosuch", status=2)
 
 
 def test_a_cell_that_was_cancelled_alone_is_left_out_until_it_is_started_again(

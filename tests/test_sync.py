@@ -541,7 +541,8 @@ def test_an_experiment_deleted_in_the_store_comes_back_with_each_run_once(
     sync(runs)
     before = rows(runs, "SELECT run_uuid FROM runs ORDER BY 1")
     client = Mirror(tracking_uri(runs), retry_seconds=1.0)._client
-    client.delete_experiment(client.get_experiment_by_name("quickstart").experiment_id)
+    ((experiment,),) = rows(runs, "SELECT experiment_id FROM experiments WHERE name = 'quickstart'")
+    client.delete_experiment(str(experiment))
     if not remembered:
         forget(runs)
     outcome = sync(runs)
