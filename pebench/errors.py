@@ -14,6 +14,9 @@ _LONGEST = 1000
 _LISTED = 40
 """Names that a sentence lists where none of them is near."""
 
+FEW = 5
+"""As many of those that a user has made, of which there may be any number."""
+
 
 class UserError(Exception):
     """Something the user can put right. The command line prints its sentence and exits with status 2.
@@ -62,21 +65,25 @@ def unknown(kind: str, name: str, known: Iterable[str], owner: str = "", listed:
         listed: how many names are all told where none is near.
     """
     names = sorted(known)
-    # Papers write RoPE and ALiBi: capitals are no distance.
-    folded = {each.casefold(): each for each in names}
-    near = [
-        folded[each] for each in difflib.get_close_matches(name[:_LONG].casefold(), folded, n=3, cutoff=0.5)
-    ]
+    near = _nearest(name, names, cutoff=0.5)
     if near:
         hint = f"did you mean {join_or(near)}?"
     elif len(names) > listed:
-        hint = f"there are {len(names)}, among them {join_and(names[:3])}."
+        hint = f"there are {len(names)}, among them {join_and(_nearest(name, names, cutoff=0.0))}."
     elif names:
         hint = f"there is {join_and(names)}."
     else:
         hint = "there is none."
     whose = f" of {owner}" if owner else ""
     return UserError(f"unknown {kind} {quoted(name)}{whose}: {hint}")
+
+
+def _nearest(name: str, names: Iterable[str], cutoff: float) -> list[str]:
+    """The three names that are most like one, the nearest first, of those that are alike enough."""
+    # Papers write RoPE and ALiBi: capitals are no distance.
+    folded = {each.casefold(): each for each in names}
+    found = difflib.get_close_matches(name[:_LONG].casefold(), folded, n=3, cutoff=cutoff)
+    return [folded[each] for each in found]
 
 
 def join_or(names: Iterable[str]) -> str:

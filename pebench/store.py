@@ -43,7 +43,7 @@ from pydantic import (
 )
 
 from pebench import atomic, examples
-from pebench.errors import UserError, shown, unknown
+from pebench.errors import FEW, UserError, shown, unknown
 from pebench.examples import Examples
 from pebench.numbers_of_json import beyond_numbers
 from pebench.spec import Frozen, RunSpec
@@ -534,7 +534,7 @@ def find_run(runs: Path, name: str) -> RunFolder:
         return RunFolder(runs / matches[0])
     if matches:
         raise UserError(f"'{name}' begins the ids of {len(matches)} runs: give more of it.")
-    raise unknown("run", name, ids, listed=5)
+    raise unknown("run", name, ids, listed=FEW)
 
 
 def write_sweep(runs: Path, record: SweepRecord) -> None:

@@ -168,7 +168,7 @@ def test_logs_are_those_of_a_run_or_of_a_sweep_or_of_a_job(
     assert main(["logs", first.run_id, "--job"]) == 0
     assert capsys.readouterr().out == "no module\n"
     assert main(["logs", "rope-z"]) == 2
-    assert "unknown run 'rope-z'" in capsys.readouterr().err
+    assert "unknown sweep or run 'rope-z'" in capsys.readouterr().err
 
 
 def test_logs_are_followed_as_they_grow(place: Path) -> None:

@@ -96,6 +96,20 @@ def test_an_archive_is_the_same_whenever_it_is_written(runs: Path) -> None:
         assert packed(runs, name).read_bytes() == first
 
 
+@pytest.mark.parametrize("name", ["spec.json", "result.json", "provenance.json", "examples.npz"])
+@pytest.mark.parametrize("damaged", [b"[]", None])
+def test_a_run_that_is_damaged_is_no_part_of_an_archive(runs: Path, name: str, damaged: bytes | None) -> None:
+    path = runs / CELLS[0].run_id / name
+    path.unlink(missing_ok=True)
+    if damaged is None:
+        path.mkdir()
+    else:
+        path.write_bytes(damaged)
+    with pytest.raises(UserError, match=f"{CELLS[0].run_id}/{name} cannot be read"):
+        packed(runs)
+    assert not list(runs.parent.glob("*.tar*"))
+
+
 def test_importing_twice_adds_nothing(runs: Path, tmp_path: Path) -> None:
     archive, there = packed(runs), tmp_path / "there"
     receive(archive, there)

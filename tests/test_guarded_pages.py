@@ -21,7 +21,7 @@ from run_folders import begin, finish, record_sweep, specification, text_scores
 
 from pebench.errors import UserError
 from pebench.tracking.guard import Guard
-from pebench.tracking.mlflow_internals import create_store
+from pebench.tracking.mlflow_internals import ASSISTANT_OPENED, create_store
 from pebench.tracking.server import listening
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -102,6 +102,15 @@ def test_the_token_in_an_address_becomes_a_cookie() -> None:
     for guarded in (b"HttpOnly", b"SameSite=Strict"):
         assert guarded in headers[b"set-cookie"]
     assert ask(GUARD, "/", "token=wrong")[0]["status"] == 401
+
+
+def test_a_browser_goes_on_by_a_page_that_keeps_the_pane_of_the_assistant_closed() -> None:
+    start, body = ask(GUARD, "/</script>", f"a=<b>&token={TOKEN}", accept="text/html,*/*;q=0.8")
+    assert (start["status"], dict(start["headers"])[b"content-type"]) == (200, b"text/html; charset=utf-8")
+    page = body["body"].decode()
+    assert f'localStorage.setItem("{ASSISTANT_OPENED}", "true")' in page
+    assert 'location.replace("/\\u003c/script>?a=%3Cb%3E" + location.hash)' in page
+    assert TOKEN not in page
 
 
 def test_the_assistant_is_off_for_everybody() -> None:

@@ -135,6 +135,19 @@ def test_nothing_leaves_the_page_and_p_is_in_sight(runs: Path, tmp_path: Path, w
     assert drawings == 3
 
 
+@needs_chromium
+def test_no_word_of_a_chart_is_cut_on_a_narrow_page(runs: Path, tmp_path: Path) -> None:
+    page = (written(runs, "--baseline", "rope") / "report.html").read_text()
+    looking = """
+    const cut = [...document.querySelectorAll(".drawing text")].filter(text => {
+      const own = text.getBoundingClientRect(), all = text.closest("svg").getBoundingClientRect();
+      return own.left < all.left - 1 || own.right > all.right + 1
+        || own.top < all.top - 1 || own.bottom > all.bottom + 1;
+    });
+    return JSON.stringify(cut.map(text => text.textContent));"""
+    assert json.loads(told(page, looking, tmp_path, 320)) == []
+
+
 def test_a_sentence_on_top_says_what_came_out(runs: Path) -> None:
     page = (written(runs, "--baseline", "rope") / "report.html").read_text()
     lead = re.findall(r'<p class="lead">(.*?)</p>', page)

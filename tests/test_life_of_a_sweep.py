@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_folders import begin, finish, record_sweep, specification, text_scores
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
@@ -66,7 +67,7 @@ def test_a_sweep_can_be_submitted_again_by_its_name_alone(
     shutil.rmtree(removed.path)
     assert "1 of 2 cells to start, 1 finished before" in told(capsys, "submit", "tiny")
     assert removed.result() is not None
-    assert "has none here any more" in told(capsys, "submit", "tiny", "--set", "seeds=2", status=2)
+    assert "no file is found by the name" in told(capsys, "submit", "tiny", "--set", "seeds=2", status=2)
 
 
 def test_keys_of_a_file_can_be_set_at_the_command_line(
@@ -97,10 +98,13 @@ def test_keys_of_a_file_can_be_set_at_the_command_line(
     assert "2 finished before" in told(capsys, "retry", "short"), "what was set stands in the record"
 
 
-def test_retry_names_what_it_leaves(submitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_retry_names_what_it_leaves(
+    submitted: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
+) -> None:
     folder = the_run(submitted, "rope")
     (folder.path / "result.json").unlink()
-    said = told(capsys, "retry", "tiny", "--failed")
+    said = told(capsys, "retry", "tiny", "--failed", *dry)
     assert "0 of 2 cells to start, 1 finished before" in said
     assert "1 cancelled is left: 'pebench retry tiny --cancelled' starts it." in said
 
@@ -158,7 +162,7 @@ def test_one_cell_is_cancelled_and_retried_alone(submitted: Path, capsys: pytest
     folder.write_failure("no luck")
     assert "1 of 1 cells to start" in told(capsys, "retry", folder.run_id[:8]).replace("of 2", "of 1")
     assert folder.result() is not None
-    assert "unknown sweep 'nosuch'" in told(capsys, "cancel", "nosuch", status=2)
+    assert "unknown sweep or run 'nosuch'" in told(capsys, "cancel", "nosuch", status=2)
 
 
 def test_a_cell_that_was_cancelled_alone_is_left_out_until_it_is_started_again(
@@ -202,11 +206,12 @@ def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
     assert f"{shared.run_id} stays: sweep 'other' uses it." in told(capsys, "remove", "tiny", "--dry-run")
     assert own.path.exists()
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert "1 runs and 1 sweeps removed" in told(capsys, "remove", "tiny")
+    assert "1 run and 1 sweep removed" in told(capsys, "remove", "tiny")
     assert not own.path.exists()
     assert shared.result() is not None
     assert told(capsys, "status") == "other  2 cells: 2 done\n"
-    assert "unknown run 'nosuch'" in told(capsys, "remove", "nosuch", "--yes", status=2)
+    assert "unknown sweep or run 'nosuch'" in told(capsys, "remove", "nosuch", "--yes", status=2)
+    assert "run " in told(capsys, "remove", "other.yaml", "--dry-run")
     alibi = the_run(submitted, "alibi")
     told(capsys, "remove", alibi.run_id, "--yes")
     assert told(capsys, "status") == "other  2 cells: 1 done, 1 missing\n"
@@ -342,3 +347,28 @@ def test_a_name_that_nothing_bears_is_told_with_the_nearest_submitted_one(
     submitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "did you mean 'tiny'?" in told(capsys, "submit", "tinyy", status=2)
+
+
+@pytest.mark.parametrize("command", ["logs", "cancel", "retry", "remove"])
+def test_where_a_sweep_or_a_run_may_stand_the_nearest_of_both_are_told(
+    submitted: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    rope = the_run(submitted, "rope").run_id
+    assert "unknown sweep or run 'tinny': did you mean 'tiny'?" in told(capsys, command, "tinny", status=2)
+    assert f"did you mean '{rope}'?" in told(capsys, command, f"{rope}x", status=2)
+
+
+@pytest.mark.parametrize(
+    "command", [["logs"], ["cancel"], ["status"], ["compare", "rope"], ["leaderboard"], ["lm-eval", "--run"]]
+)
+def test_of_many_names_the_nearest_few_are_told(
+    place: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    for number in range(8):
+        spec = specification("rope", number)
+        finish(begin(place / "runs", spec), text_scores(1.25, 2.25))
+        record_sweep(place / "runs", [spec], f"sweep-{number}")
+    sentence = told(capsys, *command, "zzzz-5", status=2)
+    assert "there are " in sentence
+    assert sentence.count("', '") <= 1
+    assert "-5" in sentence or "--run" in command

@@ -37,6 +37,16 @@ def test_a_store_is_made_from_an_address_and_a_place_for_artifacts() -> None:
     assert found == expected, f"{MLFLOW}the database of `pebench sync` cannot be made in advance."
 
 
+def test_the_pages_remember_that_the_pane_of_the_assistant_was_opened() -> None:
+    import mlflow.server
+
+    key, _, number = mlflow_internals.ASSISTANT_OPENED.rpartition("_v")
+    scripts = Path(mlflow.server.__file__).parent / "js" / "build" / "static" / "js"
+    expected = f'{{key:"{key}",version:{number},'
+    found = any(expected in script.read_text("utf-8") for script in scripts.glob("*.js"))
+    assert found, f"{MLFLOW}the assistant's pane opens in the pages of `pebench ui`."
+
+
 def test_a_client_opens_a_session_for_each_request(uri: str) -> None:
     store = connect(uri)._tracking_client.store
     assert callable(getattr(store, "ManagedSessionMaker", None)), (

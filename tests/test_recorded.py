@@ -87,7 +87,8 @@ def test_a_name_that_no_sweep_has_is_answered_with_the_nearest(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "mien"]) == 2
-    assert capsys.readouterr().err == "pebench: unknown sweep 'mien': did you mean 'mine'?\n"
+    kind = "sweep or run" if command in ("cancel", "retry") else "sweep"
+    assert capsys.readouterr().err == f"pebench: unknown {kind} 'mien': did you mean 'mine'?\n"
     assert main([command, "mine", "--runs", "elsewhere"]) == 2
     assert capsys.readouterr().err == (
         "pebench: no sweep was submitted into 'elsewhere': submit one, or name the folder with --runs.\n"

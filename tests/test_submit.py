@@ -181,6 +181,32 @@ def test_a_sweep_that_was_cut_off_ends_with_the_same_scores(place: Path, how: si
     assert scores(runs) == scores(place / "undisturbed")
 
 
+def test_a_terminal_that_is_closed_is_no_failure_of_the_run(place: Path) -> None:
+    path, sweep = long_enough_to_be_stopped(place, ["none"])
+    runs = place / "runs"
+    with pebench("submit", str(path)) as process:
+        until(lambda: steps_done(RunFolder(runs / sweep.record().runs[0])) > 2)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert states(sweep, runs) == ["cancelled"]
+
+
+class Unread(Lines):
+    """A display whose pipe is closed during training."""
+
+    def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
+        raise BrokenPipeError("nobody reads")
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_no_failure_of_the_run(place: Path) -> None:
+    sweep, runs = load(place), place / "runs"
+    started = submit(sweep, runs, "inline").started
+    outcome = run_all(runs, started, sweep.execution, Unread())
+    assert (outcome.interrupted, outcome.failed, outcome.finished) == (True, {}, {})
+    assert len(run_all(runs, started, sweep.execution, Lines()).finished) == 2
+
+
 def test_local_workers_share_the_cells_and_one_that_is_killed_takes_no_other_with_it(place: Path) -> None:
     path, sweep = long_enough_to_be_stopped(place, ["none", "rope", "alibi"])
     runs = place / "runs"

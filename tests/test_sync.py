@@ -440,7 +440,7 @@ def test_passwords_are_not_shown() -> None:
 def test_the_command_says_what_it_did(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begin(runs, specification())
     assert main(["sync", "--runs", str(runs)]) == 0
-    assert "1 runs: 1 mirrored" in capsys.readouterr().out
+    assert "1 run: 1 mirrored" in capsys.readouterr().out
     assert main(["sync", "--runs", str(runs / "nowhere")]) == 2
     assert "there is no folder of runs" in capsys.readouterr().err
 
@@ -528,6 +528,27 @@ def test_a_run_deleted_in_the_store_comes_back_and_is_there_once(
     log(folder, [20])
     sync(runs)
     assert [step for step, _, _ in points(runs)] == [10, 20]
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_an_experiment_deleted_in_the_store_comes_back_with_each_run_once(
+    runs: Path, remembered: bool
+) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1)]
+    for spec in specs:
+        finish(begin(runs, spec), text_scores(2.5, 3.0))
+    record_sweep(runs, specs)
+    sync(runs)
+    before = rows(runs, "SELECT run_uuid FROM runs ORDER BY 1")
+    client = Mirror(tracking_uri(runs), retry_seconds=1.0)._client
+    ((experiment,),) = rows(runs, "SELECT experiment_id FROM experiments WHERE name = 'quickstart'")
+    client.delete_experiment(str(experiment))
+    if not remembered:
+        forget(runs)
+    outcome = sync(runs)
+    assert (outcome.mirrored, outcome.returned) == (2, 2 * remembered)
+    assert rows(runs, "SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active' ORDER BY 1") == before
+    assert sync(runs).unchanged == 2
 
 
 @pytest.mark.parametrize("history", [("a-first", "tiny"), ("tiny", "a-first")])
@@ -638,7 +659,16 @@ def test_the_results_of_a_sweep_that_were_deleted_are_said_to_come_back(
     connection.close()
     assert main(["sync", "--runs", str(runs)]) == 0
     told = capsys.readouterr().out
-    assert "1 runs: 0 mirrored, 1 unchanged, 0 not possible; results of 1 sweep mirrored; 1 had been" in told
+    assert told.startswith(
+        "1 run: 0 mirrored, 1 unchanged, 0 not possible; results of 1 sweep mirrored; "
+        "results of 1 sweep had been deleted there and came back in "
+    )
+    _deleted(runs)
+    assert main(["sync", "--runs", str(runs)]) == 0
+    assert capsys.readouterr().out.startswith(
+        "1 run: 1 mirrored, 0 unchanged, 0 not possible; results of 1 sweep mirrored; "
+        "1 run and results of 1 sweep had been deleted there and came back in "
+    )
 
 
 def test_a_run_that_was_renamed_in_the_store_keeps_its_name(runs: Path) -> None:

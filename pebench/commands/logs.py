@@ -35,13 +35,12 @@ def command(name: str, followed: bool, count: int | None, of_job: bool, runs: Pa
       pebench logs quickstart --follow
       pebench logs rope-3f --job
     """
-    from pebench.choices import submitted_sweeps
-    from pebench.store import find_run
     from pebench.submission.logs import follow, logs_of, tail
-    from pebench.sweeping.recorded import means_sweep, recorded_sweep
+    from pebench.sweeping.recorded import named_cell, recorded_sweep
 
-    of_sweep = means_sweep(name, [record.name for record in submitted_sweeps(runs)])
-    run_ids = list(recorded_sweep(runs, name).runs) if of_sweep else [find_run(runs, name).run_id]
+    cell = named_cell(runs, name)
+    of_sweep = cell is None
+    run_ids = list(recorded_sweep(runs, name).runs) if cell is None else [cell]
     files = logs_of(runs, run_ids, of_job)
     if not followed and not any(path.exists() for path in files):
         other = "" if of_job else f"; 'pebench logs {name} --job' prints what its job said"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pebench.click_types import runs_option
 from pebench.completion import runs_and_sweeps
+
+if TYPE_CHECKING:
+    from pebench.submission.remove import Removal
 
 
 @click.command("remove")
@@ -36,11 +40,16 @@ def command(names: tuple[str, ...], yes: bool, dry_run: bool, runs: Path) -> Non
         click.echo(f"run {runs / run_id}")
     for run_id, why in removal.kept.items():
         click.echo(f"{run_id} stays: {why}.")
-    if dry_run:
+    if dry_run or not (removal.runs or removal.sweeps):
         return
     if not yes:
-        click.confirm(
-            f"Remove {len(removal.runs)} runs and {len(removal.sweeps)} sweeps for good?", abort=True
-        )
+        click.confirm(f"Remove {_counted(removal)} for good?", abort=True)
     remove(runs, removal)
-    click.echo(f"{len(removal.runs)} runs and {len(removal.sweeps)} sweeps removed.")
+    click.echo(f"{_counted(removal)} removed.")
+
+
+def _counted(removal: Removal) -> str:
+    counts = {"run": len(removal.runs), "sweep": len(removal.sweeps)}
+    return " and ".join(
+        f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count
+    )

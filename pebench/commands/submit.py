@@ -82,15 +82,6 @@ def warn_of_idle_devices(sweep: Any, resources: Any) -> None:
         click.echo(f"pebench: {idle}", err=True)
 
 
-RETRIED = ("failed", "lost", "cancelled")
-"""States with an option of ``pebench retry``."""
-
-_LEFT = {
-    "missing": "'pebench submit' starts what has never begun",
-    "unreadable": "'pebench status' says what is damaged",
-}
-
-
 def start(
     sweep: Any, runs: Path, cluster: Any, resources: Any, *, as_json: bool = False, **choice: Any
 ) -> int:
@@ -103,7 +94,7 @@ def start(
     Returns:
         The exit status.
     """
-    from pebench.submission.dry_run import as_object
+    from pebench.submission.dry_run import as_object, left_cells
     from pebench.submission.submit import execution_of, submit
 
     warn_of_idle_devices(sweep, resources)
@@ -113,10 +104,8 @@ def start(
         return _inline(sweep, runs, submitted, execution_of(sweep, resources)) if cluster == "inline" else 0
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     click.echo(f"{sweep.name}: {len(submitted.started)} of {submitted.total} cells to start, {known}.")
-    for state, left in submitted.left.items():
-        them = "it" if len(left) == 1 else "them"
-        how = f"'pebench retry {sweep.name} --{state}' starts {them}" if state in RETRIED else _LEFT[state]
-        click.echo(f"{len(left)} {state} {'is' if len(left) == 1 else 'are'} left: {how}.")
+    for line in left_cells(sweep.name, submitted):
+        click.echo(line)
     whole = f"pebench leaderboard {sweep.name} writes what they found."
     if cluster == "inline":
         status = _inline(sweep, runs, submitted, execution_of(sweep, resources))

@@ -46,7 +46,7 @@ def export(runs: Path, sweeps: Sequence[SweepRecord], output: Path, weights: boo
         weights: whether to add the weights of finished models.
 
     Raises:
-        UserError: a run has no folder, or the ending is unknown.
+        UserError: a run has no folder, a file of it is damaged, or the ending is unknown.
     """
     kind = compression(output)
     ids = sorted({run_id for sweep in sweeps for run_id in sweep.runs if not is_slot(run_id)})
@@ -83,6 +83,9 @@ def _files(folder: RunFolder, weights: bool) -> Iterator[tuple[str, Path]]:
         raise UserError(
             f"run {folder.run_id} has no folder in '{folder.path.parent}': submit its sweep again."
         )
+    # Whoever imports it would be the first to be told.
+    for read in (folder.spec, folder.result, folder.provenance, folder.failure, folder.examples):
+        read()
     names = ["spec.json", *(f"plugins/{path.name}" for path in sorted(folder.plugins.glob("*.py")))]
     if (folder.path / "result.json").exists():
         kept = sorted((folder.path / "weights").glob("step-*.safetensors"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pebench.choices import submitted_sweeps
-from pebench.errors import UserError, join_and, unknown
+from pebench.errors import FEW, UserError, join_and, unknown
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.run_data import RunData, from_folders
@@ -124,7 +124,7 @@ def _runs(runs: Path, names: tuple[str, str], others: set[str]) -> tuple[Collect
 def _run_id(runs: Path, name: str, others: set[str]) -> str:
     ids = {path.parent.name for path in runs.glob("*/spec.json")}
     if name not in ids and sum(run_id.startswith(name) for run_id in ids) != 1:
-        raise unknown("encoding, sweep or run", name, others | ids)
+        raise unknown("encoding, sweep or run", name, others | ids, listed=FEW)
     return find_run(runs, name).run_id
 
 

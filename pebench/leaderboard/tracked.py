@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 
 from pebench.choices import Tuning
-from pebench.errors import UserError, unknown
+from pebench.errors import FEW, UserError, unknown
 from pebench.examples import load
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import reported, unchosen
@@ -81,7 +81,7 @@ def read_store(uri: str, wanted: Sequence[str]) -> list[StoredSweep]:
     names = [name_of(text) for text in wanted] or sorted(by_sweep.keys() - trials)
     for name in names:
         if name not in by_sweep:
-            raise unknown("sweep", name, by_sweep)
+            raise unknown("sweep", name, by_sweep, listed=FEW)
     of_trials = [run for name in names for run in by_sweep.get(f"{name}-trials", ())]
     ended = {run.data.tags[RUN_ID] for run in of_trials if run.info.status == "FINISHED"}
     found = []

@@ -14,7 +14,7 @@ from pebench.errors import UserError
 from pebench.flat_spec import told_apart, with_settings
 from pebench.store import Result, RunFolder, Unreadable
 from pebench.submission.chosen import chosen_cell
-from pebench.submission.progress import Display
+from pebench.submission.progress import Display, WhileRead
 from pebench.submission.same_code import require_same_code
 from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submissions import Submission, end
@@ -169,10 +169,17 @@ def run_all(runs: Path, run_ids: list[str], execution: Execution, display: Displ
     """Carries out runs in the foreground, see `run_each`.
 
     The first interrupt (Ctrl-C) ends the current run after its step, with a checkpoint; a second one ends it
-    at once.
+    at once. A terminal that is closed, or the reader of a pipe that goes, is an interrupt too.
     """
-    with StopOnSignal(signal.SIGINT, signal.SIGTERM) as stop, display:
-        return run_each(runs, run_ids, execution, display, stop)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # With `nohup` it is ignored from the start, and stays so.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    with (
+        StopOnSignal(*signals) as stop,
+        WhileRead(display, lambda: stop.ask(signal.SIGPIPE)) as shown,
+    ):
+        return run_each(runs, run_ids, execution, shown, stop)
 
 
 def _told_apart(runs: Path, cells: Iterable[str]) -> dict[str, str]:

@@ -34,6 +34,28 @@ def as_object(name: str, submitted: Submitted) -> dict[str, Any]:
     }
 
 
+RETRIED = ("failed", "lost", "cancelled")
+"""States with an option of ``pebench retry``."""
+
+_LEFT = {
+    "missing": "'pebench submit' starts what has never begun",
+    "unreadable": "'pebench status' says what is damaged",
+}
+
+
+def left_cells(name: str, submitted: Submitted) -> Iterator[str]:
+    """A sentence for each state whose cells are not started, and what starts them.
+
+    Args:
+        name: of the sweep.
+        submitted: its cells.
+    """
+    for state, left in submitted.left.items():
+        them = "it" if len(left) == 1 else "them"
+        how = f"'pebench retry {name} --{state}' starts {them}" if state in RETRIED else _LEFT[state]
+        yield f"{len(left)} {state} {'is' if len(left) == 1 else 'are'} left: {how}."
+
+
 def lines(
     sweep: Sweep, runs: Path, cluster: Cluster, resources: Resources, preview: Preview
 ) -> Iterator[str]:
@@ -41,6 +63,7 @@ def lines(
     submitted = preview.submitted
     known = f"{len(submitted.finished)} finished before, {len(submitted.busy)} under way"
     yield f"{sweep.name}: {len(submitted.started)} of {submitted.total} cells to start, {known}."
+    yield from left_cells(sweep.name, submitted)
     specs = sweep.specs_of(submitted.started)
     like = estimate.seconds(runs, specs.values())
     times = {cell: like[spec.run_id] for cell, spec in specs.items() if spec.run_id in like}

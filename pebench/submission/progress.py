@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -37,6 +38,54 @@ class Display:
 
     def end(self, outcome: str) -> None:
         """The run is over, and how."""
+
+
+class WhileRead(Display):
+    """Another display, for as long as anybody reads it: a closed pipe or terminal is no failure of a run.
+
+    Args:
+        display: the other.
+        unread: called once, when nobody does any more.
+    """
+
+    def __init__(self, display: Display, unread: Callable[[], None]) -> None:
+        self._display = display
+        self._unread = unread
+        self._read = True
+
+    def __enter__(self) -> WhileRead:
+        self._show(self._display.__enter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._show(self._display.__exit__, kind, error, trace)
+
+    def begin(self, title: str, number: int, total: int) -> None:
+        """See `Display.begin`."""
+        self._show(self._display.begin, title, number, total)
+
+    def training(self, step: int, steps: int, values: dict[str, float], rate: float | None) -> None:
+        """See `pebench.running.execution.Observer`."""
+        self._show(self._display.training, step, steps, values, rate)
+
+    def evaluating(self, done: int, total: int, what: str) -> None:
+        """See `pebench.running.execution.Observer`."""
+        self._show(self._display.evaluating, done, total, what)
+
+    def end(self, outcome: str) -> None:
+        """See `Display.end`."""
+        self._show(self._display.end, outcome)
+
+    def _show(self, method: Callable[..., object], *arguments: object) -> None:
+        if not self._read:
+            return
+        try:
+            method(*arguments)
+        except (OSError, SystemExit):  # with the second Rich answers a closed pipe
+            self._read = False
+            self._unread()
 
 
 class Ends(Display):

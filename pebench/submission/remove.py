@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pebench.choices import submitted_sweeps
 from pebench.errors import UserError, join_and
-from pebench.store import RunFolder, SweepRecord, Unreadable, find_run, remove_sweep
+from pebench.store import RunFolder, SweepRecord, Unreadable, remove_sweep
 from pebench.submission import status
 from pebench.submission.exclusive import exclusive
 from pebench.submission.status import BUSY
+from pebench.sweeping.recorded import named_cell, recorded_sweep
 
 
 @dataclass
@@ -35,14 +36,15 @@ def plan(runs: Path, names: list[str]) -> Removal:
 
     Args:
         runs: the folder of the runs.
-        names: of sweeps, and ids of runs or their beginnings.
+        names: of sweeps or their files, and ids of runs or their beginnings.
 
     Raises:
         UserError: nothing is called so, a run that is named is needed elsewhere, or one is under way.
     """
     records = {record.name: record for record in submitted_sweeps(runs)}
-    found = Removal(sweeps=[name for name in names if name in records])
-    named = [find_run(runs, name).run_id for name in names if name not in records]
+    cells = {name: named_cell(runs, name) for name in names}
+    named = [run_id for run_id in cells.values() if run_id is not None]
+    found = Removal(sweeps=[recorded_sweep(runs, name).name for name in names if cells[name] is None])
     others = [record for record in records.values() if record.name not in found.sweeps]
     candidates = [*named, *(run for name in found.sweeps for run in records[name].runs)]
     leaving = set(candidates)

@@ -36,6 +36,10 @@ class StopOnSignal:
         """Whether to stop."""
         return self.caught is not None
 
+    def ask(self, number: signal.Signals) -> None:
+        """Has it stop as if that signal had come."""
+        self.caught = self.caught or number
+
     def hand_on(self) -> None:
         """Calls the handler that was there before with the signal that was caught, if there was one."""
         handler = self._before.get(self.caught) if self.caught is not None else None

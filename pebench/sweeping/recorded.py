@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pebench.choices import is_slot, read_choice, submitted_sweeps
-from pebench.errors import UserError, unknown
+from pebench.errors import FEW, UserError, unknown
 from pebench.options import validated
 from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
@@ -127,10 +127,12 @@ def startable_sweep(runs: Path, wanted: str, settings: Sequence[tuple[str, Any]]
     if is_there(wanted) or not (wanted in records or is_name(wanted)):
         return load_sweep(wanted, runs, settings)
     if wanted not in records:
-        raise unknown("sweep", wanted, [*names(), *records])
+        raise unknown("sweep", wanted, {*names(), *records}, listed=FEW)
     record = records[wanted]
     if settings:
-        raise UserError(f"--set changes the file of a sweep, and '{wanted}' has none here any more.")
+        raise UserError(
+            f"--set changes the file of a sweep, and no file is found by the name '{wanted}': give its path."
+        )
     specs = submitted_specs(record, runs)
     if record.choices or not set(record.runs) <= specs.keys():
         return as_submitted(runs, record)
@@ -161,16 +163,18 @@ def submitted_specs(record: SweepRecord, runs: Path) -> dict[str, RunSpec]:
 
 
 def named_cell(runs: Path, text: str) -> str | None:
-    """The id of the run that a text names, None where it is meant as a sweep or as nothing that is there.
+    """The id of the run that a text names, None where it is meant as a sweep.
 
     Raises:
-        UserError: several runs begin so.
+        UserError: several runs begin so, or nothing does; the sentence names the nearest.
     """
-    if means_sweep(text, [record.name for record in submitted_sweeps(runs)]):
+    sweeps = [record.name for record in submitted_sweeps(runs)]
+    if means_sweep(text, sweeps):
         return None
-    if not any(path.parent.name.startswith(text) for path in runs.glob("*/spec.json")):
-        return None
-    return find_run(runs, text).run_id
+    ids = [path.parent.name for path in runs.glob("*/spec.json")]
+    if any(run_id.startswith(text) for run_id in ids):
+        return find_run(runs, text).run_id
+    raise unknown("sweep or run", text, {*sweeps, *ids}, listed=FEW) if sweeps or ids else _nothing(runs)
 
 
 def name_of(text: str) -> str:
@@ -193,7 +197,7 @@ def _find(runs: Path, wanted: str) -> tuple[SweepRecord, bool]:
     records = {record.name: record for record in submitted_sweeps(runs)}
     if not yaml_file.is_named(wanted):
         if wanted not in records:
-            raise unknown("sweep", wanted, records) if records else _nothing(runs)
+            raise unknown("sweep", wanted, records, listed=FEW) if records else _nothing(runs)
         return records[wanted], False
     said = _said(Path(wanted))
     name = str(said["name"])

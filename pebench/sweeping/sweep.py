@@ -45,7 +45,7 @@ from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_v
 
 from pebench.choices import Choice
 from pebench.data.files import existing
-from pebench.errors import UserError, join_and, quoted, shown, unknown
+from pebench.errors import FEW, UserError, join_and, quoted, shown, unknown
 from pebench.memo import remembered
 from pebench.options import validated
 from pebench.plugin_ref import split
@@ -391,7 +391,7 @@ def find(sweep: str | Path) -> Path:
         return path
     known = _known()
     if str(sweep) not in known:
-        raise unknown("sweep", str(sweep), known)
+        raise unknown("sweep", str(sweep), known, listed=FEW)
     return known[str(sweep)]
 
 

@@ -9,11 +9,14 @@ exchanged for a cookie there, and may be given as a bearer token, which MLflow's
 from __future__ import annotations
 
 import hmac
+import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+
+from pebench.tracking.mlflow_internals import ASSISTANT_OPENED
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -80,12 +83,20 @@ class Guard:
         rest = urlencode([pair for pair in _query(scope) if pair[0] != PARAMETER])
         path = "/" + scope.get("raw_path", scope["path"].encode()).decode("latin-1").lstrip("/")
         cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
-        headers = [
-            (b"location", (f"{path}?{rest}" if rest else path).encode("latin-1")),
-            (b"set-cookie", cookie.encode("ascii")),
-            (b"referrer-policy", b"no-referrer"),
-        ]
-        await _answer(send, 302, b"", headers)
+        there = f"{path}?{rest}" if rest else path
+        headers = [(b"set-cookie", cookie.encode("ascii")), (b"referrer-policy", b"no-referrer")]
+        if any(name == b"accept" and b"text/html" in value for name, value in scope["headers"]):
+            await _answer(send, 200, _forwarding(there), headers, "text/html")
+        else:
+            await _answer(send, 302, b"", [(b"location", there.encode("latin-1")), *headers])
+
+
+def _forwarding(there: str) -> bytes:
+    """A page that goes on to an address of this server, and has MLflow's leave the pane of the assistant
+    closed, which is off."""
+    known, address = (json.dumps(text).replace("<", "\\u003c") for text in (ASSISTANT_OPENED, there))
+    script = f'localStorage.setItem({known}, "true"); location.replace({address} + location.hash);'
+    return f"<!DOCTYPE html><title>pebench</title><script>{script}</script>\n".encode()
 
 
 def _query(scope: Message) -> list[tuple[str, str]]:
@@ -104,10 +115,14 @@ def _cookie(header: str, name: str) -> str:
 
 
 async def _answer(
-    send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: list[tuple[bytes, bytes]] | None = None,
+    kind: str = "text/plain",
 ) -> None:
     own = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-type", f"{kind}; charset=utf-8".encode("ascii")),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
     ]

@@ -102,8 +102,13 @@ class Mirror:
         Raises:
             StoreUnavailableError: the store does not answer. What was written stays, and is found again.
         """
+        there = set(self._experiments.ids())
         for name in dict.fromkeys(prepared.record.experiment for prepared in batch):
             self._retry(partial(self._experiments.provide, name))
+        if not there.issuperset(self._experiments.ids()):
+            # One that comes out of the bin brings its runs along.
+            self.__dict__.pop("_tracked", None)
+            self.__dict__.pop("_binned", None)
         written = self._retry(partial(self._write_all, batch, known))
         copied = self._each(self._copy_files, list(zip(batch, written, strict=True)))
         for record in (prepared.record for prepared in batch):

@@ -31,6 +31,10 @@ LogPoints = Callable[[str, "Sequence[Metric]"], None]
 are not there yet."""
 
 
+ASSISTANT_OPENED = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
+"""What a browser remembers where MLflow's pages have opened the pane of their assistant, once and for all."""
+
+
 class Active(NamedTuple):
     """What is in a store, and not in its bin.
 

@@ -36,7 +36,8 @@ class Outcome:
         mirrored: runs that were brought up to date.
         unchanged: runs that were so already.
         sweeps: sweeps whose own run, which holds the results, was brought up to date.
-        returned: runs and sweeps' own runs among these that somebody had deleted in the store.
+        returned: runs among the mirrored ones that somebody had deleted in the store.
+        returned_sweeps: sweeps whose own run somebody had.
         problems: one sentence for each run that could not be mirrored; the others were.
     """
 
@@ -44,15 +45,27 @@ class Outcome:
     unchanged: int = 0
     sweeps: int = 0
     returned: int = 0
+    returned_sweeps: int = 0
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         failed = len(self.problems)
         total = self.mirrored + self.unchanged + failed
-        said = f"{total} runs: {self.mirrored} mirrored, {self.unchanged} unchanged, {failed} not possible"
+        said = f"{_counted(total, 'run')}: {self.mirrored} mirrored, {self.unchanged} unchanged"
+        said += f", {failed} not possible"
         if self.sweeps:
-            said += f"; results of {self.sweeps} sweep{'s' if self.sweeps > 1 else ''} mirrored"
-        return f"{said}; {self.returned} had been deleted there and came back" if self.returned else said
+            said += f"; {_results(self.sweeps)} mirrored"
+        back = [_counted(self.returned, "run")] if self.returned else []
+        back += [_results(self.returned_sweeps)] if self.returned_sweeps else []
+        return f"{said}; {' and '.join(back)} had been deleted there and came back" if back else said
+
+
+def _results(sweeps: int) -> str:
+    return f"results of {_counted(sweeps, 'sweep')}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def sync(
@@ -112,7 +125,7 @@ def sync(
                     found = sweep_results.read(runs, record, sweeps, signature)
                     known.sweeps[name] = mirror.bring_sweep(found, known.sweeps.get(name))
                     outcome.sweeps += 1
-                    outcome.returned += name in deleted_sweeps
+                    outcome.returned_sweeps += name in deleted_sweeps
                 except StoreUnavailableError:
                     raise
                 except UserError as error:

@@ -59,6 +59,28 @@ const config = {
   view: { stroke: null },
 };
 
+const measure = document.createElement("canvas").getContext("2d");
+
+// A title as lines of which each fits.
+function lines(text, room) {
+  measure.font = `${config.axis.titleFontSize}px ${config.font}`;
+  const found = [""];
+  for (const word of text.split(" ")) {
+    const longer = `${found.at(-1)} ${word}`.trim();
+    if (found.at(-1) && measure.measureText(longer).width > room) found.push(word);
+    else found[found.length - 1] = longer;
+  }
+  return found.length > 1 ? found : text;
+}
+
+function breakTitles(part, room) {
+  if (part === null || typeof part !== "object") return;
+  for (const [name, value] of Object.entries(part)) {
+    if (name in room && typeof value?.title === "string") value.title = lines(value.title, room[name]);
+    if (name !== "datasets" && name !== "values") breakTitles(value, room);
+  }
+}
+
 async function draw(chart) {
   const place = chart.figure.querySelector(".drawing"), width = place.clientWidth;
   if (!width) return;
@@ -69,6 +91,8 @@ async function draw(chart) {
     spec.spec.width = Math.floor(width / spec.columns) - 62;
   } else {
     Object.assign(spec, { width, autosize: { type: "fit-x", contains: "padding" } });
+    // Beside the picture are the labels of the other axis.
+    breakTitles(spec, { x: width - 80, y: spec.height ?? 300 });
   }
   const shown = spec.params.find(param => param.name === "shown");
   shown.value = lit(chart);
