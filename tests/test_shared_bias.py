@@ -1,0 +1,88 @@
+"""The kernels for a bias that all texts share, in Triton's interpreter, and when they are chosen.
+
+On CUDA they are tested compiled, in `tests/on_cuda/test_shared_bias_on_cuda.py`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from unittest import mock
+
+import pytest
+import torch
+from shared_bias_comparison import SETTINGS, Setting, compare
+
+from pebench.attention import kernels
+from pebench.attention_mask import AttentionMask
+from pebench.encoding_config import build_encoding
+from pebench.position_encoding import (
+    AttentionInputs,
+    Dense,
+    Extrapolation,
+    Geometry,
+    grid,
+    layer_inputs,
+    tabulate,
+)
+
+interpretable = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or torch.cuda.is_available(),
+    reason="Triton is not installed here, or there is a GPU, on which the kernels are tested compiled",
+)
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Triton's interpreter, which has to be asked for before the kernels are read."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    yield
+
+
+@interpretable
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of rows that are not kept
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_agrees_with_blocks_in_outputs_and_gradients(setting: Setting) -> None:
+    compare(setting, "cpu")
+
+
+def _bias(name: str, consecutive: bool = True) -> tuple[AttentionInputs, Dense]:
+    geometry = Geometry(64, 4, 1, (40,))
+    encoding = build_encoding(name, {}, geometry)
+    positions = grid((20,)) if consecutive else grid((40,))[:, ::2]
+    table = tabulate(encoding, positions, Extrapolation((40,), encoding.extrapolations[0]))
+    q = torch.randn(2, 4, 20, 16)
+    x = layer_inputs(encoding, q, q, torch.randn(2, 20, 64), table)
+    bias = encoding.bias(x)
+    assert isinstance(bias, Dense)
+    return x, bias
+
+
+@pytest.mark.parametrize("name", ["t5", "kerple"])
+@torch.no_grad()
+def test_the_row_by_distance_is_the_bias(name: str) -> None:
+    x, bias = _bias(name)
+    assert bias.by_distance is not None
+    values = bias.values(kernels.Block(slice(0, 20), slice(0, 20), x.mask.visible(slice(0, 20), slice(0, 20))))
+    place = torch.arange(20)
+    assert torch.equal(bias.by_distance[:, place[:, None] - place + 19], values[0])
+
+
+def test_positions_with_gaps_have_no_row_by_distance() -> None:
+    _, bias = _bias("t5", consecutive=False)
+    assert bias.shared
+    assert bias.by_distance is None
+
+
+@pytest.mark.parametrize("name", ["t5", "kerple", "fire"])
+def test_nothing_chooses_them_before_they_are_measured_and_a_cpu_never_does(name: str) -> None:
+    x, bias = _bias(name)
+    assert "shared" in kernels.possible_kernels(bias)
+    mask = AttentionMask(4096, 4096, True, x.q.device)
+    there = torch.empty(2, 4, 4096, 16)
+    with mock.patch.object(kernels, "_has_triton", lambda: True):
+        assert not kernels.SHARED_FROM
+        assert kernels.choose_kernel(bias, there, there, mask) != "shared"
+        with mock.patch.dict(kernels.SHARED_FROM, {(torch.float32, True): 1}):
+            assert kernels.choose_kernel(bias, there, there, mask) != "shared"
