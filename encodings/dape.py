@@ -28,6 +28,7 @@ class DapeEncoding(PositionEncoding):
     axes = (1,)
     acts = "C"
     kernels = ("blocked",)
+    tf32 = True
     cost = (
         "96·H multiplications for each of N·K pairs and the products q·k once more; memory of (3·H + "
         "32)·K numbers a query, 128 queries at a time"
@@ -58,8 +59,24 @@ class DapeEncoding(PositionEncoding):
             query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
             logits = query @ key.transpose(-1, -2) * self.geometry.head_dim**-0.5
             prior = base.values(block)
-            both = torch.cat((logits, prior.expand_as(logits)), dim=1)
-            found: Tensor = self.networks[x.layer](both.movedim(1, -1))
-            return prior + found.movedim(-1, 1)
+            return prior + self._adjusted(x.layer, logits, prior)
 
         return Dense(values)
+
+    def _adjusted(self, layer: int, logits: Tensor, prior: Tensor) -> Tensor:
+        """(B, H, rows, keys) f([logits, prior]) of (B, H, rows, keys) logits and a (B|1, H, rows, keys) bias.
+
+        The heads stay where they are, and what the network reads of the bias is computed once for all texts.
+        """
+        first, activation, last = self.networks[layer]  # type: ignore[misc]
+        of_logits, of_prior = first.weight.chunk(2, dim=1)
+        shared = _over_heads(of_prior, prior) + first.bias[:, None, None]
+        found = _over_heads(last.weight, activation(_over_heads(of_logits, logits) + shared))
+        return found + last.bias[:, None, None]
+
+
+def _over_heads(weights: Tensor, x: Tensor) -> Tensor:
+    """(B, O, …) products of (O, H) weights and (B, H, …) numbers of each head. As a batch of products: as one
+    product PyTorch would copy the numbers, with the heads last."""
+    products: Tensor = torch.bmm(weights.expand(len(x), -1, -1), x.flatten(2))
+    return products.unflatten(-1, x.shape[2:])

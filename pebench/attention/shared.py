@@ -650,9 +650,9 @@ def _of_bias(
     bias = _bias(table, query, within, table_within, key, length, EVEN)
     seen = _seen(query[:, None], key[None, :], padding, length, CAUSAL, WINDOW, False)
     total = tl.zeros([QUERIES, KEYS], dtype=tl.float32)
-    begin = tl.program_id(2) * TEXTS
-    for number in range(begin, tl.minimum(texts, begin + TEXTS)):
-        text = number.to(tl.int64)
+    begin = tl.program_id(2).to(tl.int64) * TEXTS
+    for number in range(0, tl.minimum(texts - begin, TEXTS).to(tl.int32)):
+        text = begin + number
         queries = _rows(q + text * q_text + head * q_head, query, q_token, length, EVEN, D, WIDTH)
         keys = _rows(k + text * k_text + head * k_head, key, k_token, length, EVEN, D, WIDTH)
         logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale + bias
