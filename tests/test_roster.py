@@ -27,6 +27,7 @@ from pebench.position_encoding import (
     Factored,
     Geometry,
     PositionEncoding,
+    StepRNG,
     TableInputs,
     grid,
     layer_inputs,
@@ -449,6 +450,26 @@ def test_liere_turns_many_texts_as_each_by_itself(block: int) -> None:
     torch.testing.assert_close(together, joined, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(gradient(together), gradient(joined), atol=1e-3, rtol=1e-4)
     assert all(x.stride(-1) == 1 for x in together), "fused attention wants the channels last"
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_liere_in_training_turns_as_in_evaluation(axes: int, compiled: bool) -> None:
+    extent = (24,) if axes == 1 else (4, 6)
+    encoding = _built("liere", {}, Geometry(32, 2, 3, extent, causal=axes == 1))
+    reach = Extrapolation(extent)
+    q, k = torch.randn(2, 5, 2, 24, 16)
+    weights = torch.randn(2, 5, 2, 24, 16)
+    tables = [tabulate(encoding, grid(extent), reach, rng=rng) for rng in (None, StepRNG(0, 0))]
+    assert [type(table).__name__ for table in tables] == ["Tensor", "Rotations"]
+    found = []
+    for table in tables:
+        rotate = torch.compile(encoding.rotate, backend="eager") if compiled else encoding.rotate
+        turned = torch.stack(rotate(layer_inputs(encoding, q, k, q, table, 2)))
+        found.append((turned, torch.autograd.grad((turned * weights).sum(), encoding.entries)[0]))
+    (one, gradient), (other, other_gradient) = found
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradient, other_gradient, atol=1e-3, rtol=1e-4)
 
 
 CENTRES: dict[int, list[list[float]]] = {

@@ -48,6 +48,9 @@ SHARED_BYTES = 1 << 30
 """Of a whole matrix of numbers for all heads up to which these kernels take a bias that has no form by
 distance."""
 
+SHARED_CHANNELS = 128
+"""The most channels of a head that they take."""
+
 FLEX_CHANNELS = 16
 """The fewest channels of a head that flex attention takes on CUDA."""
 
@@ -120,7 +123,8 @@ def choose_kernel(bias: Bias | None, q: Tensor, k: Tensor, mask: AttentionMask) 
 def _shared_is_faster(bias: Dense, q: Tensor, k: Tensor, mask: AttentionMask) -> bool:
     numbers = q.shape[1] * q.shape[2] * k.shape[2]
     fits = bias.by_distance is not None or 4 * numbers <= SHARED_BYTES
-    return fits and mask.chunk is None and _is_long_enough(SHARED_FROM, q, k)
+    fits = fits and q.shape[3] <= SHARED_CHANNELS and mask.chunk is None
+    return fits and _is_long_enough(SHARED_FROM, q, k)
 
 
 def _flex_is_faster(q: Tensor, k: Tensor) -> bool:
