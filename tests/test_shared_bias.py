@@ -28,6 +28,12 @@ from pebench.position_encoding import (
 )
 
 
+pytestmark = [
+    # NumPy's, in Triton's interpreter: of rows that are not kept, and of numbers as arrays of one.
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning"),
+]
+
 
 def _can_interpret() -> bool:
     """Whether Triton is here, and takes arrays of one number for numbers, as NumPy did before 2.4."""
@@ -58,11 +64,36 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @interpretable
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of rows that are not kept
-@pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning")
 @pytest.mark.parametrize("setting", SHORT, ids=str)
 def test_agrees_with_blocks_in_outputs_and_gradients(setting: Setting) -> None:
     compare(setting, "cpu")
+
+
+@interpretable
+@pytest.mark.usefixtures("interpreted")
+def test_compilers_are_told_what_they_compute() -> None:
+    """Shapes and strides without values, and the way back, by PyTorch's own examination."""
+    from pebench.attention.shared import _attend
+
+    q, k, v = (torch.randn(1, 20, 2, 16).transpose(1, 2).requires_grad_() for _ in range(3))
+    bias = torch.randn(2, 39, requires_grad=True)
+    torch.library.opcheck(_attend, (q, k, v, bias, None, True, 0.3, 0))
+
+
+@interpretable
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("name", ["t5", "fire"])
+def test_attention_by_them_is_that_of_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for chosen in (True, False):
+        monkeypatch.setattr(kernels, "_shared_is_faster", lambda *_, chosen=chosen: chosen)
+        torch.manual_seed(0)
+        x, bias = _bias(name)
+        v = torch.randn(x.q.shape[0], x.q.shape[1], 20, 8)  # narrower than keys, which may be widened
+        out = kernels.attend(x.q, x.k, v, bias, mask=x.mask, scale=0.25)
+        assert out.kernel == ("shared" if chosen else "blocked")
+        found.append(out.values)
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
 
 
 def _bias(name: str, consecutive: bool = True) -> tuple[AttentionInputs, Dense]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -12,15 +13,31 @@ from pebench.task_record import task_record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def draw(folder: RunFolder, title: str) -> bytes:
     """A finished run as a PNG file, the same bytes for the same files."""
+    figure, losses, scores = _empty()
+    figure.suptitle(title)
+    _draw_losses(losses, folder)
+    result = folder.result()
+    if result is not None:
+        _draw_scores(scores, result, task_record(folder.spec(), folder.provenance()).trained_extent)
+    picture = io.BytesIO()
+    pil = {"compress_level": 1}
+    figure.savefig(picture, format="png", dpi=100, metadata={"Software": None}, pil_kwargs=pil)
+    return picture.getvalue()
+
+
+@functools.cache
+def _frame() -> tuple[Figure, Axes, Axes]:
+    """A figure and its two plots. Half of the time would go into making new ones, and a pass may draw a
+    thousand."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Everything has a fixed place: measuring texts for a layout doubles the time, and a pass may draw a
-    # thousand of these.
+    # Everything has a fixed place: measuring texts for a layout doubles the time.
     figure = Figure(figsize=(9.0, 3.6))
     figure.subplots_adjust(left=0.085, right=0.98, top=0.83, bottom=0.14, wspace=0.26)
     FigureCanvasAgg(figure)
@@ -28,14 +45,24 @@ def draw(folder: RunFolder, title: str) -> bytes:
     for axes, left in ((losses, -0.11), (scores, -0.165)):
         axes.xaxis.set_label_coords(0.5, -0.11)
         axes.yaxis.set_label_coords(left, 0.5)
-    figure.suptitle(title)
-    _draw_losses(losses, folder)
-    result = folder.result()
-    if result is not None:
-        _draw_scores(scores, result, task_record(folder.spec(), folder.provenance()).trained_extent)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100, metadata={"Software": None})
-    return picture.getvalue()
+        axes.grid(alpha=0.25)
+    return figure, losses, scores
+
+
+def _empty() -> tuple[Figure, Axes, Axes]:
+    """The frame without what was drawn before."""
+    figure, *plots = _frame()
+    for axes in plots:
+        for artist in (*axes.lines, *axes.texts):
+            artist.remove()
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()
+        axes.set_prop_cycle(None)
+        # Limits and ticks of an earlier picture would count for this one.
+        axes.set_xscale("linear")
+        axes.relim()
+        axes.autoscale(True)
+    return figure, plots[0], plots[1]
 
 
 def _draw_losses(axes: Axes, folder: RunFolder) -> None:
@@ -48,7 +75,6 @@ def _draw_losses(axes: Axes, folder: RunFolder) -> None:
         axes.plot(list(curve), list(curve.values()), label=name, linewidth=1.2)
     axes.set(xlabel="step", ylabel="loss")
     axes.set_title("training", y=1.02)
-    axes.grid(alpha=0.25)
     if curves:
         axes.legend(frameon=False)
 
@@ -67,7 +93,6 @@ def _draw_scores(axes: Axes, result: Result, trained: tuple[int, ...] | None) ->
     unit = result.metrics[headline].unit if headline else ""
     axes.set(xlabel="extent", ylabel=f"{headline} ({unit})" if unit else headline)
     axes.set_title("evaluation", y=1.02)
-    axes.grid(alpha=0.25)
     if lines:
         axes.set_xscale("log", base=2)
         axes.set_xticks([positions(extent) for extent in extents], [extent_name(e) for e in extents])
