@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pebench.formulas.constants import WholeConstant, constant
@@ -17,6 +18,10 @@ from pebench.position_encoding import (
     PositionEncoding,
     TableInputs,
 )
+
+KEYS_AT_ONCE = 128
+"""Keys that are counted at a time on a CPU, from the query to the left. Where every count is at its bound the
+rest is not looked at."""
 
 
 class CopeEncoding(PositionEncoding):
@@ -32,9 +37,10 @@ class CopeEncoding(PositionEncoding):
     head_width_only = True
     causal_only = True
     kernels = ("blocked",)
+    tf32 = True
     cost = (
         "O(N·K·(D + H)) for the products q·k once more, their gates and sums, and N·H·p_max products with"
-        " the vectors a layer, 128 queries at a time"
+        " the vectors a layer, 128 queries at a time; uncompiled on a CPU not beyond the keys where counts end"
     )
     claims = ("shift",)
     source = "Golovneva et al. 2024, https://arxiv.org/abs/2405.18719"
@@ -71,15 +77,37 @@ class CopeEncoding(PositionEncoding):
     def bias(self, x: AttentionInputs) -> Bias:
         """The product of each query with the vector of each count."""
 
+        # Counts are looked at where that costs nothing: a GPU would have to be waited for.
+        looks = x.q.device.type == "cpu" and not torch.compiler.is_compiling()
+
         def values(block: Block) -> Tensor:
             query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
-            gates = (query @ key.transpose(-1, -2) * self.gate_scale).sigmoid() * block.visible
-            count = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.p_max - 1)
             products = query @ self.vectors[x.layer].T
-            below = count.detach().floor()
-            share = count - below
-            at_floor = products.gather(-1, below.long())
-            at_ceiling = products.gather(-1, count.detach().ceil().long())
-            return at_floor * (1 - share) + at_ceiling * share
+            steps = F.pad(products.diff(dim=-1), (0, 1))
+            found: list[Tensor] = []
+            start, stop = 0, key.shape[2]
+            counted: Tensor | float = 0.0
+            while stop > 0:
+                start = max(0, stop - KEYS_AT_ONCE) if looks else 0
+                logits = query @ key[:, :, start:stop].transpose(-1, -2)
+                gates = (logits * self.gate_scale).sigmoid() * block.visible[..., start:stop]
+                count = counted + gates.flip(-1).cumsum(-1).flip(-1)
+                found.append(self._between(count, products, steps))
+                counted, stop = count[..., :1], start
+                if stop and bool((counted >= self.p_max - 1).all()):
+                    found.append(products[..., -1:].expand(*count.shape[:-1], stop))
+                    break
+            return torch.cat(found[::-1], dim=-1) if len(found) > 1 else found[0]
 
         return Dense(values)
+
+    def _between(self, count: Tensor, products: Tensor, steps: Tensor) -> Tensor:
+        """The products at counts that need not be whole, between that at the floor and the next one.
+
+        Args:
+            count: (B, H, rows, keys), from 0 on. products: (B, H, rows, p_max).
+            steps: of the same shape, from each product to the next.
+        """
+        count = count.clamp(max=self.p_max - 1)
+        below = count.detach().long()
+        return products.gather(-1, below) + (count - below) * steps.gather(-1, below)
