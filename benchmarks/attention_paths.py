@@ -2,8 +2,8 @@
 
 The baseline is PyTorch's fused attention without a bias. Beside it stand the same with ALiBi as further
 channels (factored), and each bias by position on all ways that serve it: as one whole matrix of queries ×
-keys, in blocks of queries, compiled into flex attention, and by kernels of our own where all texts share it. The making of the bias is part of what is timed,
-and the gradients reach its parameters.
+keys, in blocks of queries, compiled into flex attention, and by kernels of our own where all texts share it
+(shared). The making of the bias is part of what is timed, and the gradients reach its parameters.
 
 What `FLEX_FROM` in `pebench/attention/kernels.py` should say is the length from which flex is above blocked.
 """
@@ -152,7 +152,7 @@ class Setting:
 
 
 def kernels_from(tokens: int | None) -> AbstractContextManager[object]:
-    """Within it the kernels for a bias that all texts share are taken from so many tokens on; for None never."""
+    """Within it the kernels for a bias that all texts share are taken from so many tokens on, or never."""
     kinds = product((torch.bfloat16, torch.float32), (True, False))
     least = {} if tokens is None else dict.fromkeys(kinds, tokens)
     return mock.patch.dict(kernels.SHARED_FROM, least, clear=True)

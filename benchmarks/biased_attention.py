@@ -1,14 +1,15 @@
-"""Attention with a bias, alone, in training and in evaluation: what kernels of our own gain beside the others.
+"""Attention with a bias, alone, in evaluation and in training: what kernels of our own gain beside others.
 
 Three tables in one. `attention` is one layer of as many heads and texts as the model has, forward, and forward
-and back with the gradients of the bias; `deviation` is how far output and gradient of the bias are from those
-of blocks of queries in float32, as a share of their size. `training` is a step of the model around each
-encoding, and `evaluation` one pass over a text of the longest extent. The baseline of each is the same without
-a bias.
+and back with the gradients of the bias; `deviation` is how far the output and the gradients of queries, keys
+and values are from those of blocks of queries in float32, as a share of their size. `evaluation` is one pass
+over a text of the longest extent in float32, `training` a step of the model around each encoding. The baseline
+of each is the same without a bias.
 
-On CUDA the kernels for a bias that all texts share, which nothing chooses before they are measured here, stand
-beside those that are chosen, and with --tiles also in the sizes of tiles that are worth a try. What comes out
-belongs into `SHARED_FROM` in `pebench/attention/kernels.py` and `TILES` in `pebench/attention/shared.py`.
+On CUDA the kernels for a bias that all texts share (`shared`), which nothing chooses before they are measured,
+stand beside those that are chosen, and with --tiles also in the sizes of tiles that are worth a try. What
+comes out belongs into `SHARED_FROM` in `pebench/attention/kernels.py` and `TILES` in
+`pebench/attention/shared.py`.
 
 All that a GPU is wanted for, in one go: attention, evaluation at 8,192 tokens, and steps of GPT-2 small on
 32 × 1,024 tokens in bfloat16, compiled, the slowest to compile last. Each row is in the file as soon as it is
@@ -40,7 +41,6 @@ from measuring.alternation import Row, Work, alternate, device
 from measuring.preparation import prepare
 from measuring.reporting import Arguments, in_one_line, positive, report
 from measuring.training import add_model_arguments, random_text
-from torch import Tensor
 
 from pebench.models.host import SIZES
 from pebench.registry import encodings
@@ -121,8 +121,8 @@ def evaluated(chosen: argparse.Namespace) -> Iterator[Row]:
 
 
 def training(chosen: argparse.Namespace) -> Iterator[Row]:
-    """A step of the model around each encoding, by the kernels that are chosen and by those for a bias that all
-    texts share."""
+    """A step of the model around each encoding, by the kernels that are chosen and by those for a bias that
+    all texts share."""
     choices = [(label, own) for label in chosen.encodings for own in _choices(label)]
     beginnings = {training_step.BASELINE: partial(_first_step, training_step.BASELINE, False, chosen)}
     beginnings |= {_name(*choice): partial(_first_step, *choice, chosen) for choice in choices}
@@ -184,8 +184,8 @@ def _with_tile(kernel: str, size: object, work: Work) -> None:
 
 
 def _deviation(setting: Setting, name: str, path: Path) -> float | None:
-    """How far the output and the gradients of queries, keys and values are from those of blocks in float32, as
-    a share of their size; None for the baseline."""
+    """How far the output and the gradients of queries, keys and values are from those of blocks in float32,
+    as a share of their size; None for the baseline."""
     if name == BASELINE:
         return None
     blocked = partial(setting.blocked, setting.bias(name.partition(", ")[2]))

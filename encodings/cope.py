@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pebench.formulas.constants import WholeConstant, constant
@@ -40,7 +39,7 @@ class CopeEncoding(PositionEncoding):
     tf32 = True
     cost = (
         "O(N·K·(D + H)) for the products q·k once more, their gates and sums, and N·H·p_max products with"
-        " the vectors a layer, 128 queries at a time; uncompiled on a CPU not beyond the keys where counts end"
+        " the vectors a layer, 128 queries at a time; uncompiled on a CPU no farther than counts differ"
     )
     claims = ("shift",)
     source = "Golovneva et al. 2024, https://arxiv.org/abs/2405.18719"
@@ -83,7 +82,6 @@ class CopeEncoding(PositionEncoding):
         def values(block: Block) -> Tensor:
             query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
             products = query @ self.vectors[x.layer].T
-            steps = F.pad(products.diff(dim=-1), (0, 1))
             found: list[Tensor] = []
             start, stop = 0, key.shape[2]
             counted: Tensor | float = 0.0
@@ -92,7 +90,7 @@ class CopeEncoding(PositionEncoding):
                 logits = query @ key[:, :, start:stop].transpose(-1, -2)
                 gates = (logits * self.gate_scale).sigmoid() * block.visible[..., start:stop]
                 count = counted + gates.flip(-1).cumsum(-1).flip(-1)
-                found.append(self._between(count, products, steps))
+                found.append(_between(count.clamp(max=self.p_max - 1), products))
                 counted, stop = count[..., :1], start
                 if stop and bool((counted >= self.p_max - 1).all()):
                     found.append(products[..., -1:].expand(*count.shape[:-1], stop))
@@ -101,13 +99,11 @@ class CopeEncoding(PositionEncoding):
 
         return Dense(values)
 
-    def _between(self, count: Tensor, products: Tensor, steps: Tensor) -> Tensor:
-        """The products at counts that need not be whole, between that at the floor and the next one.
 
-        Args:
-            count: (B, H, rows, keys), from 0 on. products: (B, H, rows, p_max).
-            steps: of the same shape, from each product to the next.
-        """
-        count = count.clamp(max=self.p_max - 1)
-        below = count.detach().long()
-        return products.gather(-1, below) + (count - below) * steps.gather(-1, below)
+def _between(count: Tensor, products: Tensor) -> Tensor:
+    """The (B, H, rows, p_max) products at (B, H, rows, keys) counts that need not be whole."""
+    below = count.detach().floor()
+    share = count - below
+    at_floor = products.gather(-1, below.long())
+    at_ceiling = products.gather(-1, count.detach().ceil().long())
+    return at_floor * (1 - share) + at_ceiling * share

@@ -452,6 +452,8 @@ def test_liere_turns_many_texts_as_each_by_itself(block: int) -> None:
     assert all(x.stride(-1) == 1 for x in together), "fused attention wants the channels last"
 
 
+# The compiler looks at the gradients of what it is given, and is warned of those that there are not.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("axes", [1, 2])
 def test_liere_in_training_turns_as_in_evaluation(axes: int, compiled: bool) -> None:

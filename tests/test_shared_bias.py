@@ -6,8 +6,6 @@ On CUDA they are tested compiled, in `tests/on_cuda/test_shared_bias_on_cuda.py`
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -26,7 +24,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-
 
 pytestmark = [
     # NumPy's, in Triton's interpreter: of rows that are not kept, and of numbers as arrays of one.
@@ -48,9 +45,9 @@ interpretable = pytest.mark.skipif(
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: it takes as
-    long for each as for a large one, and short texts consist of several."""
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: it takes
+    as long for each as for a large one, and short texts consist of several."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     from pebench.attention import shared
 
@@ -59,7 +56,6 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, (queries, keys) in {"forward": (32, 16), "keys": (16, 32), "queries": (32, 16)}.items():
         monkeypatch.setitem(shared.TILES, name, shared.Tile(queries, keys, 4, 1))
     monkeypatch.setitem(shared.TILES, "bias", shared.Tile(32, 16, 4, 1))
-    yield
 
 
 @interpretable
@@ -113,7 +109,9 @@ def _bias(name: str, consecutive: bool = True) -> tuple[AttentionInputs, Dense]:
 def test_the_row_by_distance_is_the_bias(name: str) -> None:
     x, bias = _bias(name)
     assert bias.by_distance is not None
-    values = bias.values(kernels.Block(slice(0, 20), slice(0, 20), x.mask.visible(slice(0, 20), slice(0, 20))))
+    values = bias.values(
+        kernels.Block(slice(0, 20), slice(0, 20), x.mask.visible(slice(0, 20), slice(0, 20)))
+    )
     place = torch.arange(20)
     assert torch.equal(bias.by_distance[:, place[:, None] - place + 19], values[0])
 
@@ -125,13 +123,15 @@ def test_positions_with_gaps_have_no_row_by_distance() -> None:
 
 
 @pytest.mark.parametrize("name", ["t5", "kerple", "fire"])
-def test_nothing_chooses_them_before_they_are_measured_and_a_cpu_never_does(name: str) -> None:
+def test_nothing_chooses_them_before_they_are_measured_and_a_cpu_never_does(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, bias = _bias(name)
     assert "shared" in kernels.possible_kernels(bias)
     mask = AttentionMask(4096, 4096, True, x.q.device)
     there = torch.empty(2, 4, 4096, 16)
-    with mock.patch.object(kernels, "_has_triton", lambda: True):
-        assert not kernels.SHARED_FROM
-        assert kernels.choose_kernel(bias, there, there, mask) != "shared"
-        with mock.patch.dict(kernels.SHARED_FROM, {(torch.float32, True): 1}):
-            assert kernels.choose_kernel(bias, there, there, mask) != "shared"
+    assert not kernels.SHARED_FROM
+    assert kernels.choose_kernel(bias, there, there, mask) != "shared"
+    monkeypatch.setattr(kernels, "_has_triton", lambda: True)
+    monkeypatch.setattr(kernels, "SHARED_FROM", {(torch.float32, True): 1})
+    assert kernels.choose_kernel(bias, there, there, mask) != "shared"

@@ -40,9 +40,9 @@ FLEX_FROM = {
 kept. Missing entries disable flex. `benchmarks/attention_paths.py` measures it, from 512 tokens on."""
 
 SHARED_FROM: dict[tuple[torch.dtype, bool], int] = {}
-"""Tokens from which the kernels for a bias that all texts share are taken before all others, likewise. Nobody
-has measured them on a GPU yet, so that they are chosen nowhere: `benchmarks/shared_bias.py` measures them, and
-gives numbers to be written here."""
+"""Tokens from which the kernels for a bias that all texts share are taken before all others, likewise. They
+have not been measured on a GPU yet, so that nothing chooses them: `benchmarks/biased_attention.py` measures
+them, and gives the numbers to be written here."""
 
 SHARED_BYTES = 1 << 30
 """Of a whole matrix of numbers for all heads up to which these kernels take a bias that has no form by
