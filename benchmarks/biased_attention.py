@@ -1,23 +1,24 @@
 """Attention with a bias, alone, in evaluation and in training: what kernels of our own gain beside others.
 
-Three tables in one. `attention` is one layer of as many heads and texts as the model has, forward, and forward
-and back with the gradients of the bias; `deviation` is how far the output and the gradients of queries, keys
-and values are from those of blocks of queries in float32, as a share of their size. `evaluation` is one pass
-over a text of the longest extent in float32, `training` a step of the model around each encoding. The baseline
-of each is the same without a bias.
+Three tables in one. `attention` is one layer of as many heads and texts as the model has, forward, and
+forward and back with the gradients of the bias; `deviation` is how far the output and the gradients of
+queries, keys and values are from those of blocks of queries in float32, as a share of their size.
+`evaluation` is one pass over a text of the longest extent in float32, `training` a step of the model around
+each encoding. The baseline of each is the same without a bias.
 
-On CUDA the kernels for a bias that all texts share (`shared`), which nothing chooses before they are measured,
-stand beside those that are chosen, and with --tiles also in the sizes of tiles that are worth a try. What
-comes out belongs into `SHARED_FROM` in `pebench/attention/kernels.py` and `TILES` in
+On CUDA the kernels for a bias that all texts share (`shared`), which nothing chooses before they are
+measured, stand beside those that are chosen, and with --tiles also in the sizes of tiles that are worth a
+try. What comes out belongs into `SHARED_FROM` in `pebench/attention/kernels.py` and `TILES` in
 `pebench/attention/shared.py`.
 
 All that a GPU is wanted for, in one go: attention, evaluation at 8,192 tokens, and steps of GPT-2 small on
-32 × 1,024 tokens in bfloat16, compiled, the slowest to compile last. Each row is in the file as soon as it is
-measured.
+32 × 1,024 tokens in bfloat16, compiled, the slowest to compile last. Each row is in the file as soon as it
+is measured.
 
     pebench bench biased-attention --tiles --prepare 6 --rounds 5
 
-CoPE and DAPE compiled for three to five minutes on an H100's host. Without them it should take five minutes:
+CoPE and DAPE compiled for three to five minutes on an H100's host. Without them it should take five
+minutes:
 
     pebench bench biased-attention --prepare 6 --rounds 5 --encodings t5 kerple fire liere
 """

@@ -30,8 +30,8 @@ class DapeEncoding(PositionEncoding):
     kernels = ("blocked",)
     tf32 = True
     cost = (
-        "96·H multiplications for each of N·K pairs and the products q·k once more; memory of (3·H + "
-        "32)·K numbers a query, 128 queries at a time"
+        "64·H multiplications for each of N·K pairs and text, 32·H more for each pair, and the products q·k "
+        "once more; memory of (3·H + 32)·K numbers a query, 128 queries at a time"
     )
     claims = ("shift", "reversal")
     source = "Zheng et al. 2024, https://arxiv.org/abs/2405.14722"

@@ -43,7 +43,7 @@ class LiereEncoding(PositionEncoding):
     cost = (
         "one axis: O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) "
         "time a layer as well. Several: both, in float64, for an exponential for each position, head and "
-        "block"
+        "block. In training N·D·block numbers for all layers at once, up to a bound"
     )
     claims = ("grid-row",)
     source = "Ostmeier et al. 2024, https://arxiv.org/abs/2406.10322"

@@ -1,15 +1,16 @@
 """Attention with a bias that all texts share, by kernels of our own for CUDA.
 
-A bias by distance is read as a table in which each row of a tile finds its numbers side by side: the curve of
-a head, shifted by one from row to row, so that no number is looked up by itself. Any other bias is read from
-the whole matrix of a head. The gradient of the bias is summed over the texts in registers, a tile of queries ×
-keys at a time, before it is added to memory; in which order tiles of one distance are added is left to the
-device, so that repeated runs differ in the last bits.
+A bias by distance is read as a table in which each row of a tile finds its numbers side by side: the curve
+of a head, shifted by one from row to row, so that no number is looked up by itself. Any other bias is read
+from the whole matrix of a head. The gradient of the bias is summed over the texts in registers, a tile of
+queries × keys at a time, before it is added to memory; in which order tiles of one distance are added is
+left to the device, so that repeated runs differ in the last bits.
 
-None of this has been measured on a GPU: `SHARED_FROM` in `kernels` says from how many tokens on it is chosen,
-which is nowhere. In Triton's interpreter it computes what blocks of queries do.
+None of this has been measured on a GPU: `SHARED_FROM` in `kernels` says from how many tokens on it is
+chosen, which is nowhere. In Triton's interpreter it computes what blocks of queries do.
 
-Products are of bfloat16, or of float32 as three products of TF32, and are summed in float32, as is all else.
+Products are of bfloat16, or of float32 as three products of TF32, and are summed in float32, as is all
+else.
 
 Shapes: B texts, H heads, N queries and as many keys, d channels of a head.
 """
