@@ -45,12 +45,12 @@ class Prepared:
     Attributes:
         changed: the run.
         record: what its folder says, read after the signature was taken.
-        picture: of a finished run, as PNG; None of another.
+        picture: of a finished run, as SVG; None of another.
     """
 
     changed: Changed
     record: Record
-    picture: bytes | None
+    picture: str | None
 
 
 def prepare(changed: Changed) -> Prepared:
