@@ -1,7 +1,7 @@
 """The picture of one finished run: its loss by step, and its scores by extent.
 
-Written as SVG by hand: a pass may draw a thousand of these, each of which takes matplotlib a tenth of a second
-and this a hundredth of that.
+Written as SVG by hand: a pass may draw a thousand of these, each of which takes matplotlib a tenth of a
+second and this some milliseconds.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Plot:
         parts.append(_text(self.left - 50, middle, self.upwards, "middle", further=turn))
         if beyond:
             x = across(beyond[0])
-            parts.append(f'<path d="M{x:.1f} {self.top}V{foot}" class="g" stroke-dasharray="2 3"/>')
+            parts.append(f'<path d="M{x:.1f} {self.top}V{foot}" class="m"/>')
         for number, (name, line) in enumerate(self.lines.items()):
             colour = _COLOURS[number % len(_COLOURS)]
             places = [(across(x), upwards(y)) for x, y in line[:: -(-len(line) // _MOST_POINTS)]]
@@ -111,7 +111,8 @@ def draw(folder: RunFolder, title: str) -> str:
         if not scores.lines:
             parts.append(_text(scores.left + scores.width / 2, 185, result.status, "middle"))
     style = (
-        "text{font-family:sans-serif;fill:#222}.f{fill:none;stroke:#222}.g{stroke:#bbb;fill:none}"
+        "text{font-family:sans-serif;fill:#222;paint-order:stroke;stroke:white;stroke-width:3}"
+        ".f{fill:none;stroke:#222}.g{stroke:#ddd;fill:none}.m{stroke:#777;stroke-dasharray:2 3}"
         ".l{fill:none;stroke-width:1.6}"
     )
     body = "\n".join(parts)

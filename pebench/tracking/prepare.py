@@ -16,8 +16,8 @@ from pebench.store import RunFolder
 from pebench.tracking import plot
 from pebench.tracking.record import RESULT, Record, read_record
 
-_WORTH_A_PROCESS = 20
-"""Runs that take longer to draw than a process takes to start."""
+_WORTH_A_PROCESS = 100
+"""Runs that take as long to read and draw as a process takes to start."""
 
 _AHEAD = 24
 """Runs that are ready or being made so while earlier ones are mirrored: it bounds the memory."""
