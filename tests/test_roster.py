@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -263,6 +264,38 @@ def test_cope(p_max: int, scaled: bool) -> None:
 
     _assert_is(inputs.bias(encoding), wanted)
     assert max(wanted(0, i, i) for i in range(COUNT)) != 0
+
+
+@pytest.mark.parametrize("p_max", [3, 64])
+def test_cope_counts_in_parts_what_it_counts_at_once(p_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs and gradients, where counts reach their bound and where they do not."""
+    encoding = _built("cope", {"p_max": p_max}, Geometry(32, 2, 1, (60,)))
+    with torch.no_grad():
+        encoding.vectors.normal_()
+    q, k = (torch.randn(2, 2, 60, 16).requires_grad_() for _ in range(2))
+    weights = torch.randn(2, 2, 10, 60).tril(50)
+    inputs = layer_inputs(encoding, q, k, q, tabulate(encoding, grid((60,)), Extrapolation((60,))))
+    last, every = slice(50, 60), slice(0, 60)
+    found, looked_at = [], []
+    module = sys.modules[type(encoding).__module__]
+    between = module._between
+    for at_once in (7, 60):
+        seen: list[int] = []
+        monkeypatch.setattr(module, "KEYS_AT_ONCE", at_once)
+
+        def counted(count: Tensor, products: Tensor, seen: list[int] = seen) -> Tensor:
+            seen.append(count.shape[-1])
+            interpolated: Tensor = between(count, products)
+            return interpolated
+
+        monkeypatch.setattr(module, "_between", counted)
+        values = encoding.bias(inputs).values(Block(last, every, inputs.mask.visible(last, every)))
+        gradients = torch.autograd.grad((values * weights).sum(), (q, k, encoding.vectors))
+        found.append((values * weights, *gradients))
+        looked_at.append(sum(seen))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+    assert looked_at[1] == 60
+    assert (looked_at[0] < 60) == (p_max == 3), "keys beyond the bound of all counts need no look"
 
 
 @torch.no_grad()
