@@ -97,8 +97,8 @@ def attend_sharing_bias(
         window: W, for |i − j| < W; None for all.
         key_mask: (B, N) bool, False for keys that only their own query sees; None for none.
     """
-    out, _ = _attend(q, k, v, bias, key_mask, causal, scale, window or 0)
-    return out
+    found: tuple[Tensor, Tensor] = _attend(q, k, v, bias, key_mask, causal, scale, window or 0)
+    return found[0]
 
 
 @torch.library.custom_op("pebench::attend_sharing_bias", mutates_args=())
