@@ -1,5 +1,8 @@
 """DAPE: a small network over the heads adjusts a position bias to the logits it is added to."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -68,7 +71,8 @@ class DapeEncoding(PositionEncoding):
 
         The heads stay where they are, and what the network reads of the bias is computed once for all texts.
         """
-        first, activation, last = self.networks[layer]  # type: ignore[misc]
+        network = cast("Sequence[nn.Module]", self.networks[layer])
+        first, activation, last = cast("tuple[nn.Linear, nn.Module, nn.Linear]", tuple(network))
         of_logits, of_prior = first.weight.chunk(2, dim=1)
         shared = _over_heads(of_prior, prior) + first.bias[:, None, None]
         found = _over_heads(last.weight, activation(_over_heads(of_logits, logits) + shared))
@@ -78,5 +82,5 @@ class DapeEncoding(PositionEncoding):
 def _over_heads(weights: Tensor, x: Tensor) -> Tensor:
     """(B, O, …) products of (O, H) weights and (B, H, …) numbers of each head. As a batch of products: as one
     product PyTorch would copy the numbers, with the heads last."""
-    products: Tensor = torch.bmm(weights.expand(len(x), -1, -1), x.flatten(2))
-    return products.unflatten(-1, x.shape[2:])
+    products: Tensor = torch.bmm(weights.expand(len(x), -1, -1), x.flatten(2)).unflatten(-1, x.shape[2:])
+    return products

@@ -86,9 +86,9 @@ class LiereEncoding(PositionEncoding):
         """Both multiplied by the rotations of the layer."""
         if isinstance(x.q_table, Rotations):
             exact = torch.promote_types(x.q.dtype, torch.float32)
-            turn = partial(multiply, x.q_table.layers[x.layer].movedim(1, 3).to(exact))
-        else:
-            turn = self._turn(self._generators(x.layer), x.q_table, x.q)
+            rotations = x.q_table.layers[x.layer].movedim(1, 3).to(exact)
+            return multiply(rotations, x.q), multiply(rotations, x.k)
+        turn = self._turn(self._generators(x.layer), x.q_table, x.q)
         return turn(x.q), turn(x.k)
 
     def _made_together(self, count: int) -> bool:

@@ -17,6 +17,7 @@ from pebench.attention_mask import AttentionMask
 from pebench.encoding_config import build_encoding
 from pebench.position_encoding import (
     AttentionInputs,
+    Block,
     Dense,
     Extrapolation,
     Geometry,
@@ -109,9 +110,8 @@ def _bias(name: str, consecutive: bool = True) -> tuple[AttentionInputs, Dense]:
 def test_the_row_by_distance_is_the_bias(name: str) -> None:
     x, bias = _bias(name)
     assert bias.by_distance is not None
-    values = bias.values(
-        kernels.Block(slice(0, 20), slice(0, 20), x.mask.visible(slice(0, 20), slice(0, 20)))
-    )
+    every = slice(0, 20)
+    values = bias.values(Block(every, every, x.mask.visible(every, every)))
     place = torch.arange(20)
     assert torch.equal(bias.by_distance[:, place[:, None] - place + 19], values[0])
 
