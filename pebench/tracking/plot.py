@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from pebench.scores import extent_name, positions
 from pebench.store import Result, RunFolder
 from pebench.task_record import task_record
+from pebench.tracking.record import Measured, Record
 
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf")
 """Of lines, in their order."""
@@ -101,10 +102,14 @@ class _Plot:
         return "\n".join(parts)
 
 
-def draw(folder: RunFolder, title: str) -> str:
-    """A finished run as an SVG file, the same text for the same files."""
+def draw(folder: RunFolder, record: Record) -> str:
+    """A finished run as an SVG file, the same text for the same files.
+
+    Args:
+        folder: of the run. record: what was read of it.
+    """
     result = folder.result()
-    parts = [_text(_WIDTH / 2, 22, title, "middle", 15), _losses(folder).svg()]
+    parts = [_text(_WIDTH / 2, 22, record.name, "middle", 15), _losses(record.points).svg()]
     if result is not None:
         scores = _scores(result, task_record(folder.spec(), folder.provenance()).trained_extent)
         parts.append(scores.svg())
@@ -123,12 +128,11 @@ def draw(folder: RunFolder, title: str) -> str:
     )
 
 
-def _losses(folder: RunFolder) -> _Plot:
+def _losses(points: Iterable[Measured]) -> _Plot:
     curves: dict[str, dict[int, float]] = defaultdict(dict)
-    for point in folder.points():
-        for name, value in point.values.items():
-            if name.endswith("loss") and value is not None:
-                curves[name].setdefault(point.step, value)
+    for name, step, _, value in points:
+        if name.endswith("loss") and not name.startswith("by-"):
+            curves[name].setdefault(step, value)
     lines = {name: list(curve.items()) for name, curve in sorted(curves.items())}
     return _Plot(77, "training", "step", "loss", lines)
 

@@ -60,7 +60,7 @@ def prepare(changed: Changed) -> Prepared:
         UserError: a file of the folder cannot be read.
     """
     record = read_record(changed.folder, changed.sweeps)
-    picture = plot.draw(changed.folder, record.name) if record.tags[RESULT] else None
+    picture = plot.draw(changed.folder, record) if record.tags[RESULT] else None
     return Prepared(changed, record, picture)
 
 
