@@ -2,8 +2,8 @@
 
 The baseline is PyTorch's fused attention without a bias. Beside it stand the same with ALiBi as further
 channels (factored), and each bias by position on all ways that serve it: as one whole matrix of queries ×
-keys, in blocks of queries, and compiled into flex attention. The making of the bias is part of what is timed,
-and the gradients reach its parameters.
+keys, in blocks of queries, compiled into flex attention, and by kernels of our own where all texts share it
+(shared). The making of the bias is part of what is timed, and the gradients reach its parameters.
 
 What `FLEX_FROM` in `pebench/attention/kernels.py` should say is the length from which flex is above blocked.
 """
@@ -14,8 +14,10 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import product
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -63,12 +65,12 @@ class Setting:
         extent = (self.length,) if self.causal else _rectangle(self.length)
         geometry = Geometry(64 * self.heads, self.heads, 1, extent, self.causal)
         encoding = build_encoding(name, {}, geometry).to(device())
-        positions = grid(extent).to(device())
         hidden = torch.empty(1, self.length, 0, device=device())
 
         def made(leaves: Leaves) -> Bias:
             q, k, _ = leaves
-            table = tabulate(encoding, positions, Extrapolation(extent, encoding.extrapolations[0]))
+            reach = Extrapolation(extent, encoding.extrapolations[0])
+            table = tabulate(encoding, grid(extent), reach, device())
             bias = encoding.bias(layer_inputs(encoding, q, k, hidden, table, 0))
             assert bias is not None
             return bias
@@ -87,7 +89,11 @@ class Setting:
                 found[f"whole matrix, {name}"] = partial(self.whole, bias)
             found[f"blocked, {name}"] = partial(self.blocked, bias)
             if device().type == "cuda":
-                found[f"flex, {name}"] = partial(self.flex, bias)
+                kinds = encodings.load(name).kernels
+                if "flex" in kinds:
+                    found[f"flex, {name}"] = partial(self.flex, bias)
+                if "shared" in kinds:
+                    found[f"shared, {name}"] = partial(self.shared, bias)
         return found
 
     def mask(self) -> AttentionMask:
@@ -121,6 +127,11 @@ class Setting:
         assert made.score is not None
         return attend_by_score(*leaves, made.score, mask=self.mask(), scale=leaves[0].shape[-1] ** -0.5)
 
+    def shared(self, bias: Callable[[Leaves], Bias], leaves: Leaves) -> Tensor:
+        """The kernels for a bias that all texts share, whatever `choose_kernel` would say."""
+        with kernels_from(1):
+            return self.attended(leaves, bias(leaves))
+
     def forward(self, path: Path) -> Work:
         """Without gradients."""
 
@@ -138,6 +149,13 @@ class Setting:
             (path((q, k, v)) * self.weights).sum().backward()
 
         return work
+
+
+def kernels_from(tokens: int | None) -> AbstractContextManager[object]:
+    """Within it the kernels for a bias that all texts share are taken from so many tokens on, or never."""
+    kinds = product((torch.bfloat16, torch.float32), (True, False))
+    least = {} if tokens is None else dict.fromkeys(kinds, tokens)
+    return mock.patch.dict(kernels.SHARED_FROM, least, clear=True)
 
 
 def _rectangle(length: int) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 What is timed is the evaluation that runs use, in float32, on one text of random tokens as long as the largest
 extent, cut into windows of each extent. The baseline is fused attention without an encoding; beside it stand
 encodings whose bias is factored into further channels (alibi, SeqPE), computed in blocks of queries (t5,
-cope) and, on CUDA, compiled into flex attention (t5), whatever `choose_kernel` would say.
+cope) and, on CUDA, compiled into flex attention or by kernels of our own (t5), whatever `choose_kernel` would
+say.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ PATHS = {
     "factored": ("alibi", "seqpe"),
     "blocked": ("t5", "cope"),
     "flex": ("t5",),
+    "shared": ("t5",),
 }
 """Encodings that each path is measured with."""
 
@@ -48,9 +50,12 @@ def works(task: AnyTask, extent: int, chosen_paths: list[str]) -> dict[str, Work
 
 
 def _along(path: str, evaluation: Work) -> None:
-    """Evaluates with flex attention always or never."""
+    """Evaluates with one of the kernels for CUDA always, and never with another."""
     always = {(dtype, False): 1 for dtype in (torch.float32, torch.bfloat16)}
-    with mock.patch.dict(kernels.FLEX_FROM, always if path == "flex" else {}, clear=True):
+    with (
+        mock.patch.dict(kernels.FLEX_FROM, always if path == "flex" else {}, clear=True),
+        mock.patch.dict(kernels.SHARED_FROM, always if path == "shared" else {}, clear=True),
+    ):
         evaluation()
 
 
@@ -62,9 +67,8 @@ def main() -> None:
     extents = [1024, 2048, 4096, 8192, 16384] if here else [256, 1024, 4096]
     parser.add_argument("--extents", type=positive, nargs="+", default=extents)
     parser.add_argument("--vocabulary", type=positive, default=50304 if here else 4096)
-    parser.add_argument(
-        "--paths", choices=list(PATHS), nargs="+", default=[path for path in PATHS if here or path != "flex"]
-    )
+    able = [path for path in PATHS if here or path not in ("flex", "shared")]
+    parser.add_argument("--paths", choices=list(PATHS), nargs="+", default=able)
     chosen = parser.parse_args()
     task = random_text(chosen.extents[0], chosen.size, chosen.vocabulary, tuple(chosen.extents))
     paths = list(dict.fromkeys(["fused", *chosen.paths]))

@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--accumulate", type=positive, nargs="+", default=[1], help="parts of a batch")
     chosen = parser.parse_args()
     labels = [label for label in chosen.encodings if label != BASELINE]
-    beginnings = {label: partial(_first_step, label, chosen) for label in (BASELINE, *labels)}
+    beginnings = {label: partial(first_step, label, chosen) for label in (BASELINE, *labels)}
     cold = prepare(beginnings, chosen.prepare) if chosen.prepare else {}
     if chosen.prepare_only:
         return
@@ -125,16 +125,16 @@ def measure(
         labels: the encodings. chosen: on the command line.
         least: parts that a batch consists of. cold: seconds of first steps, by label.
     """
-    base = _begun(BASELINE, chosen, least * chosen.batch, least)
-    base_steps = _measured_steps(base.loop)
+    base = begun(BASELINE, chosen, least * chosen.batch, least)
+    base_steps = measured_steps(base.loop)
     with_base = True
     for label in labels:
-        for row in _beside(base, base_steps, label, chosen, cold, with_base):
+        for row in beside(base, base_steps, label, chosen, cold, with_base):
             with_base = False
             yield row
 
 
-def _beside(
+def beside(
     base: _Begun,
     base_steps: int,
     label: str,
@@ -145,11 +145,11 @@ def _beside(
     """The row of an encoding, after that of the baseline if that is wanted; none where it cannot be trained.
     What has been measured leaves the memory when this ends."""
     batch = base.parts * chosen.batch
-    begun = _begun_as_memory_allows(label, chosen, batch, base.parts)
-    if begun is None:
+    own = _begun_as_memory_allows(label, chosen, batch, base.parts)
+    if own is None:
         return
-    sides = {BASELINE: base, label: begun}
-    units = {BASELINE: base_steps, label: _measured_steps(begun.loop)}
+    sides = {BASELINE: base, label: own}
+    units = {BASELINE: base_steps, label: measured_steps(own.loop)}
     works = {name: partial(_advance, side.loop, units[name]) for name, side in sides.items()}
     try:
         found = alternate(works, BASELINE, _setting(chosen, batch), chosen.rounds, warmup=1, units=units)
@@ -179,11 +179,11 @@ def _profile(chosen: argparse.Namespace, row: Row, loop: Loop) -> None:
 
 
 def _begun_as_memory_allows(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> _Begun | None:
-    """As `_begun`, in as many parts as the batch has to be computed in; None where it cannot be."""
+    """As `begun`, in as many parts as the batch has to be computed in; None where it cannot be."""
     most = min(MOST_PARTS * parts, batch)
     while parts <= most:
         try:
-            return _begun(label, chosen, batch, parts)
+            return begun(label, chosen, batch, parts)
         except torch.OutOfMemoryError as error:
             problem = error
         except Exception as error:  # one encoding that cannot be trained must not cost the others' rows
@@ -214,7 +214,7 @@ def _fits(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> boo
     return True
 
 
-def _begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> _Begun:
+def begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> _Begun:
     loop = _training(label, chosen, batch, parts, chosen.compile)
     begin = time.perf_counter()
     _advance(loop, 1)
@@ -231,11 +231,11 @@ def _training(label: str, chosen: argparse.Namespace, batch: int, parts: int, co
     return steps(label, task, training, compiled)
 
 
-def _first_step(label: str, chosen: argparse.Namespace) -> float:
-    return _begun(label, chosen, chosen.batch, 1).seconds
+def first_step(label: str, chosen: argparse.Namespace) -> float:
+    return begun(label, chosen, chosen.batch, 1).seconds
 
 
-def _measured_steps(loop: Loop) -> int:
+def measured_steps(loop: Loop) -> int:
     """In one measurement."""
     seconds = timed(partial(_advance, loop, 2)) / 2
     least = Execution().log_every if device().type == "cuda" else 1

@@ -18,6 +18,10 @@ from pebench.position_encoding import (
     TableInputs,
 )
 
+KEYS_AT_ONCE = 128
+"""Keys that are counted at a time on a CPU, from the query to the left. Where every count is at its bound the
+rest is not looked at."""
+
 
 class CopeEncoding(PositionEncoding):
     """logit + q_i·e[p_ij], with p_ij = Σ_{t=j…i} σ(q_i·k_t), at most p_max − 1.
@@ -32,9 +36,10 @@ class CopeEncoding(PositionEncoding):
     head_width_only = True
     causal_only = True
     kernels = ("blocked",)
+    tf32 = True
     cost = (
         "O(N·K·(D + H)) for the products q·k once more, their gates and sums, and N·H·p_max products with"
-        " the vectors a layer, 128 queries at a time"
+        " the vectors a layer, 128 queries at a time; uncompiled on a CPU no farther than counts differ"
     )
     claims = ("shift",)
     source = "Golovneva et al. 2024, https://arxiv.org/abs/2405.18719"
@@ -71,15 +76,34 @@ class CopeEncoding(PositionEncoding):
     def bias(self, x: AttentionInputs) -> Bias:
         """The product of each query with the vector of each count."""
 
+        # Counts are looked at where that costs nothing: a GPU would have to be waited for.
+        looks = x.q.device.type == "cpu" and not torch.compiler.is_compiling()
+
         def values(block: Block) -> Tensor:
             query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
-            gates = (query @ key.transpose(-1, -2) * self.gate_scale).sigmoid() * block.visible
-            count = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.p_max - 1)
             products = query @ self.vectors[x.layer].T
-            below = count.detach().floor()
-            share = count - below
-            at_floor = products.gather(-1, below.long())
-            at_ceiling = products.gather(-1, count.detach().ceil().long())
-            return at_floor * (1 - share) + at_ceiling * share
+            found: list[Tensor] = []
+            start, stop = 0, key.shape[2]
+            counted: Tensor | float = 0.0
+            while stop > 0:
+                start = max(0, stop - KEYS_AT_ONCE) if looks else 0
+                logits = query @ key[:, :, start:stop].transpose(-1, -2)
+                gates = (logits * self.gate_scale).sigmoid() * block.visible[..., start:stop]
+                count = counted + gates.flip(-1).cumsum(-1).flip(-1)
+                found.append(_between(count.clamp(max=self.p_max - 1), products))
+                counted, stop = count[..., :1], start
+                if stop and bool((counted >= self.p_max - 1).all()):
+                    found.append(products[..., -1:].expand(*count.shape[:-1], stop))
+                    break
+            return torch.cat(found[::-1], dim=-1) if len(found) > 1 else found[0]
 
         return Dense(values)
+
+
+def _between(count: Tensor, products: Tensor) -> Tensor:
+    """The (B, H, rows, p_max) products at (B, H, rows, keys) counts that need not be whole."""
+    below = count.detach().floor()
+    share = count - below
+    at_floor = products.gather(-1, below.long())
+    at_ceiling = products.gather(-1, count.detach().ceil().long())
+    return at_floor * (1 - share) + at_ceiling * share

@@ -38,7 +38,7 @@ class FireEncoding(PositionEncoding):
     axes = (1,)
     acts = "B"
     causal_only = True
-    kernels = ("blocked",)
+    kernels = ("blocked", "shared")
     cost = (
         "32·(1 + H) multiplications for each of N·K pairs and memory of 64·K numbers a query, 128 queries at "
         "a time; uncompiled on a CPU 16, and up to the threshold a curve of 2·N·H numbers a layer and a "
@@ -87,7 +87,8 @@ class FireEncoding(PositionEncoding):
             ]
             return torch.cat(parts, dim=1).movedim(-1, 1)
 
-        return Dense(values)
+        shared = len(x.q_table.positions) == len(x.k_table.positions) == 1
+        return Dense(values, shared=shared)
 
 
 class Interpolation(nn.Module):

@@ -23,7 +23,7 @@ class KerpleEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "B"
-    kernels = ("blocked", "flex")
+    kernels = ("blocked", "flex", "shared")
     cost = (
         "a curve of 2·N·H numbers a layer and a lookup for each of N·K·H logits, 128 queries at a time; "
         "with flex in the kernel"

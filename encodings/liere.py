@@ -3,14 +3,30 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pebench.formulas.skew import multiply, turn_by_multiples
+from pebench.formulas.skew import multiply, rotations_by_multiples, turn_by_multiples
 from pebench.position_encoding import AttentionInputs, Geometry, PositionEncoding, TableInputs
+
+TOGETHER = 1 << 29
+"""Bytes of float32 rotations of all layers up to which they are made at once in training."""
+
+EXPONENTIALS_TOGETHER = 1 << 26
+"""The same of several axes, where to make them takes many times the memory."""
+
+
+class Rotations(NamedTuple):
+    """The table of a training step.
+
+    Attributes:
+        layers: of each the (1, N, H, blocks, block, block) float32 rotations.
+    """
+
+    layers: tuple[Tensor, ...]
 
 
 class LiereEncoding(PositionEncoding):
@@ -27,7 +43,7 @@ class LiereEncoding(PositionEncoding):
     cost = (
         "one axis: O(N·D·block) time a layer and text, or for many texts N·D·block numbers and O(N·D·block²) "
         "time a layer as well. Several: both, in float64, for an exponential for each position, head and "
-        "block"
+        "block. In training N·D·block numbers for all layers at once, up to a bound"
     )
     claims = ("grid-row",)
     source = "Ostmeier et al. 2024, https://arxiv.org/abs/2406.10322"
@@ -56,16 +72,41 @@ class LiereEncoding(PositionEncoding):
         """In version 1 p was i/L."""
         return ({"inclusive": False} if version < 2 else {}) | dict(options)
 
-    def table(self, x: TableInputs) -> Tensor:
-        """(B|1, N, A) float64 p, from 0 to 1 over the trained extent."""
+    def table(self, x: TableInputs) -> Tensor | Rotations:
+        """(B|1, N, A) float64 p, from 0 to 1 over the trained extent; in training the rotations of all
+        layers, where all texts have one."""
         # By numbers that the host knows: a tensor of them would have to be sent to a GPU, and waited for.
         axes = zip(x.positions.unbind(-1), self.lengths, strict=True)
-        return torch.stack([along.double() / length for along, length in axes], dim=-1)
+        places = torch.stack([along.double() / length for along, length in axes], dim=-1)
+        if x.rng is None or len(places) > 1 or not self._made_together(places.shape[1]):
+            return places
+        return self._rotations(places)
 
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both multiplied by the rotations of the layer."""
+        if isinstance(x.q_table, Rotations):
+            exact = torch.promote_types(x.q.dtype, torch.float32)
+            rotations = x.q_table.layers[x.layer].movedim(1, 3).to(exact)
+            return multiply(rotations, x.q), multiply(rotations, x.k)
         turn = self._turn(self._generators(x.layer), x.q_table, x.q)
         return turn(x.q), turn(x.k)
+
+    def _made_together(self, count: int) -> bool:
+        """Whether the rotations of all layers at so many positions are made at once. Each by itself would ask
+        a GPU for eigenvectors, and wait, and be traced by a compiler by itself."""
+        _, layers, heads, blocks, _ = self.entries.shape
+        most = TOGETHER if self.geometry.axes == 1 else EXPONENTIALS_TOGETHER
+        return 4 * layers * heads * blocks * self.block**2 * count <= most
+
+    def _rotations(self, places: Tensor) -> Rotations:
+        """Those of all layers at (1, N, A) places."""
+        generators = self._generators(slice(None)).flatten(1, 2)
+        if len(generators) > 1:
+            rotations = _exponentials(generators, places).float()
+        else:
+            rotations = rotations_by_multiples(generators[0], places[:, None, None], torch.float32)
+        layers = rotations.unflatten(1, (self.geometry.layers, -1)).movedim(4, 2)
+        return Rotations(layers.unbind(1))
 
     def _turn(self, generators: Tensor, table: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
         """Function that multiplies (B, H, N, d) vectors by the rotations of a table and a layer."""
@@ -74,8 +115,9 @@ class LiereEncoding(PositionEncoding):
             return partial(multiply, _exponentials(generators, table).to(exact))
         return turn_by_multiples(generators[0], table[:, None, None], like)
 
-    def _generators(self, layer: int) -> Tensor:
-        """(A, H, blocks, block, block) skew-symmetric matrices, float64."""
+    def _generators(self, layer: int | slice) -> Tensor:
+        """(A, H, blocks, block, block) skew-symmetric matrices of a layer, float64; of several layers (A, L,
+        H, blocks, block, block)."""
         entries = self.entries[:, layer].double()
         row, column = torch.tril_indices(self.block, self.block, offset=-1, device=entries.device)
         lower = entries.new_zeros(*entries.shape[:-1], self.block, self.block)

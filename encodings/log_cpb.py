@@ -23,7 +23,7 @@ class LogSpacedBiasEncoding(PositionEncoding):
 
     axes = (2,)
     acts = "B"
-    kernels = ("blocked", "flex")
+    kernels = ("blocked", "flex", "shared")
     cost = (
         "H + 2 times `hidden` multiplications for each of 4·N steps, and a lookup for each of N·K·H logits, "
         "128 queries at a time; with flex in the kernel"

@@ -31,7 +31,7 @@ class SwinEncoding(PositionEncoding):
     axes = (2,)
     acts = "B"
     extrapolations = ("bicubic", "geometric")
-    kernels = ("blocked", "flex")
+    kernels = ("blocked", "flex", "shared")
     cost = "a lookup for each of N·K·H logits, 128 queries at a time; with flex in the kernel"
     claims = ("shift",)
     source = "Liu et al. 2021, https://arxiv.org/abs/2103.14030; geometric: Bao et al. 2022, https://arxiv.org/abs/2106.08254"

@@ -118,12 +118,15 @@ class TableInputs(NamedTuple):
         extrapolation: the extent that is served, and the way there.
         device: of the table. The positions are there too, but for encodings with `host_positions`.
         rng: the training step; None in evaluation.
+        consecutive: whether they are known to be of one axis, the same in all texts, and each one more than
+            the one before it. Nobody looks at positions on a GPU for it.
     """
 
     positions: Tensor
     extrapolation: Extrapolation
     device: torch.device
     rng: StepRNG | None = None
+    consecutive: bool = False
 
     @property
     def extent(self) -> tuple[int, ...]:
@@ -187,10 +190,15 @@ class Dense:
         score: the same for one pair: from the scalar integer tensors batch, head, query (of N) and key (of K)
             to a scalar. It consists of tensor operations alone, so that a GPU's attention kernel can be
             compiled with it. None where heads or keys are mixed, so that there is no such form.
+        shared: whether all texts have the same values, for all H heads, whatever is visible.
+        by_distance: (H, 2N − 1) float32, the same by the distance i − j from −(N − 1) on, where nothing else
+            matters to it, queries and keys are the same N tokens, and all texts share it; None elsewhere.
     """
 
     values: Callable[[Block], Tensor]
     score: Score | None = None
+    shared: bool = False
+    by_distance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -442,7 +450,14 @@ def tabulate(
     device = device or positions.device
     there = positions if encoding.host_positions else send(positions, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=half and encoding.autocast):
-        return encoding.table(TableInputs(there, extrapolation, device, rng))
+        return encoding.table(TableInputs(there, extrapolation, device, rng, _are_consecutive(positions)))
+
+
+def _are_consecutive(positions: Tensor) -> bool:
+    """Whether (B|1, N, A) positions that the host knows are such, see `TableInputs`."""
+    if positions.device.type != "cpu" or len(positions) > 1 or positions.shape[2] > 1:
+        return False
+    return bool((positions[0].diff(dim=0) == 1).all())
 
 
 def grid(extent: tuple[int, ...]) -> Tensor:

@@ -126,7 +126,7 @@ class SequenceTask(DecoderTask[Options]):
         assert isinstance(model, Decoder)
         (extent,) = reach.extent
         device = next(model.parameters()).device
-        table = tabulate(model.encoding, grid((extent,)).to(device), reach)
+        table = tabulate(model.encoding, grid((extent,)), reach, device)
         kept = tuple(self._answered(model, table, extent, variant) for variant in self.variants)
         scores = {name: value for part in kept for name, value in part.scores().items()}
         return Evaluation(scores, len(self.variants) * self.options.examples * extent, kept)

@@ -257,7 +257,7 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         )
         served = reach._replace(extent=self.positions(reach.extent))
         size = max(1, TOKENS_AT_ONCE // math.prod(served.extent))
-        table = tabulate(model.encoding, grid(served.extent).to(device), served)
+        table = tabulate(model.encoding, grid(served.extent), served, device)
         right, nan = [torch.zeros(2, 0, dtype=torch.bool)], False
         for batch in evaluation_batches(recipe, size, self._evaluated()):
             logits = model(batch["images"].to(device), table).float()

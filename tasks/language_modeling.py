@@ -263,7 +263,7 @@ class LanguageModeling(TextTask[LanguageModelingOptions]):
         assert isinstance(model, Decoder)
         (extent,) = reach.extent
         device = next(model.parameters()).device
-        table = tabulate(model.encoding, grid(reach.extent).to(device), reach)
+        table = tabulate(model.encoding, grid(reach.extent), reach, device)
         asked = {
             self._suffix(protocol): list(self._windows(protocol, extent))
             for protocol in self.options.protocols
@@ -284,7 +284,7 @@ class LanguageModeling(TextTask[LanguageModelingOptions]):
         windows = list(self._windows("non-overlapping", extent)) if offsets else []
         for offset in offsets:
             there = reach._replace(extent=(offset + extent,))
-            moved = tabulate(model.encoding, grid(reach.extent).to(device) + offset, there)
+            moved = tabulate(model.encoding, grid(reach.extent) + offset, there, device)
             items += judge({f"-offset-{offset}": windows}, moved)
         return Evaluation(scores, items, tuple(examples))
 

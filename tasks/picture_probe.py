@@ -117,7 +117,7 @@ class PictureProbe(Task[PictureProbeOptions, VisionOptions]):
         """The most likely class of the same pictures for all encodings and seeds."""
         assert isinstance(model, VisionModel)
         device = next(model.parameters()).device
-        table = tabulate(model.encoding, grid(reach.extent).to(device), reach)
+        table = tabulate(model.encoding, grid(reach.extent), reach, device)
         count = self.options.pictures
         drawn = self._drawn(count, reach.extent, generator(0, "evaluation", *reach.extent))
         right, nan = [], False

@@ -157,7 +157,7 @@ class VideoClassification(Task[VideoClassificationOptions, VideoOptions]):
         assert self._digits, "prepare() comes first"
         split, count, device = self.options.split, self.options.clips, next(model.parameters()).device
         served = reach._replace(extent=self.positions(reach.extent))
-        table = tabulate(model.encoding, grid(served.extent).to(device), served)
+        table = tabulate(model.encoding, grid(served.extent), served, device)
         chosen = torch.arange(count) % len(self._digits[split][1])
         clips = self._clips(split, chosen, reach.extent, generator(0, "clips", split, *reach.extent))
         right = []

@@ -47,9 +47,11 @@ SMALLEST = {
         "rope",
         "seqpe:dropout=0,unshared",
     ],
+    "biased-attention": [*TEXT, "--encodings", "t5", "--evaluated", "64"],
     "whole-cells": ["--encodings", "none", "--extent", "16", "--steps", "2", "--tokens", "128"],
 }
 ROWS = {
+    "biased-attention": {"without a bias", "blocked, t5", "t5"},
     "aggregation": {"reading the files", "pebench leaderboard"},
     "attention-paths": {"fused, no bias", "factored, alibi", "blocked, t5", "whole matrix, t5"},
     "commands": {"show", "submit of 12 cells", "first sync of 2 runs"},

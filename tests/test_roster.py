@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from pebench.position_encoding import (
     Factored,
     Geometry,
     PositionEncoding,
+    StepRNG,
     TableInputs,
     grid,
     layer_inputs,
@@ -264,6 +266,38 @@ def test_cope(p_max: int, scaled: bool) -> None:
     assert max(wanted(0, i, i) for i in range(COUNT)) != 0
 
 
+@pytest.mark.parametrize("p_max", [3, 64])
+def test_cope_counts_in_parts_what_it_counts_at_once(p_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs and gradients, where counts reach their bound and where they do not."""
+    encoding = _built("cope", {"p_max": p_max}, Geometry(32, 2, 1, (60,)))
+    with torch.no_grad():
+        encoding.vectors.normal_()
+    q, k = (torch.randn(2, 2, 60, 16).requires_grad_() for _ in range(2))
+    weights = torch.randn(2, 2, 10, 60).tril(50)
+    inputs = layer_inputs(encoding, q, k, q, tabulate(encoding, grid((60,)), Extrapolation((60,))))
+    last, every = slice(50, 60), slice(0, 60)
+    found, looked_at = [], []
+    module = sys.modules[type(encoding).__module__]
+    between = module._between
+    for at_once in (7, 60):
+        seen: list[int] = []
+        monkeypatch.setattr(module, "KEYS_AT_ONCE", at_once)
+
+        def counted(count: Tensor, products: Tensor, seen: list[int] = seen) -> Tensor:
+            seen.append(count.shape[-1])
+            interpolated: Tensor = between(count, products)
+            return interpolated
+
+        monkeypatch.setattr(module, "_between", counted)
+        values = encoding.bias(inputs).values(Block(last, every, inputs.mask.visible(last, every)))
+        gradients = torch.autograd.grad((values * weights).sum(), (q, k, encoding.vectors))
+        found.append((values * weights, *gradients))
+        looked_at.append(sum(seen))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+    assert looked_at[1] == 60
+    assert (looked_at[0] < 60) == (p_max == 3), "keys beyond the bound of all counts need no look"
+
+
 @torch.no_grad()
 def test_fox() -> None:
     subject = Subject("fox", 1, True)
@@ -449,6 +483,28 @@ def test_liere_turns_many_texts_as_each_by_itself(block: int) -> None:
     torch.testing.assert_close(together, joined, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(gradient(together), gradient(joined), atol=1e-3, rtol=1e-4)
     assert all(x.stride(-1) == 1 for x in together), "fused attention wants the channels last"
+
+
+# The compiler looks at the gradients of what it is given, and is warned of those that there are not.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_liere_in_training_turns_as_in_evaluation(axes: int, compiled: bool) -> None:
+    extent = (24,) if axes == 1 else (4, 6)
+    encoding = _built("liere", {}, Geometry(32, 2, 3, extent, causal=axes == 1))
+    reach = Extrapolation(extent)
+    q, k = torch.randn(2, 5, 2, 24, 16)
+    weights = torch.randn(2, 5, 2, 24, 16)
+    tables = [tabulate(encoding, grid(extent), reach, rng=rng) for rng in (None, StepRNG(0, 0))]
+    assert [type(table).__name__ for table in tables] == ["Tensor", "Rotations"]
+    found = []
+    for table in tables:
+        rotate = torch.compile(encoding.rotate, backend="eager") if compiled else encoding.rotate
+        turned = torch.stack(rotate(layer_inputs(encoding, q, k, q, table, 2)))
+        found.append((turned, torch.autograd.grad((turned * weights).sum(), encoding.entries)[0]))
+    (one, gradient), (other, other_gradient) = found
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradient, other_gradient, atol=1e-3, rtol=1e-4)
 
 
 CENTRES: dict[int, list[list[float]]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -24,11 +25,12 @@ from pebench.attention.kept import attend_keeping_weights, is_faster
 from pebench.attention_mask import AttentionMask
 from pebench.position_encoding import Bias, Block, Dense, Factored
 
-Kernel = Literal["fused", "factored", "blocked", "flex"]
+Kernel = Literal["fused", "factored", "blocked", "flex", "shared"]
 """fused: `scaled_dot_product_attention`.
 factored: the same, with a low-rank bias as further channels of queries and keys.
 blocked: explicit softmax over one block of queries at a time.
-flex: `flex_attention` on CUDA, compiled with the bias or the window inside."""
+flex: `flex_attention` on CUDA, compiled with the bias or the window inside.
+shared: kernels of our own on CUDA, for a bias that all texts share."""
 
 FLEX_FROM = {
     (torch.bfloat16, False): 512,
@@ -36,6 +38,18 @@ FLEX_FROM = {
 }
 """Tokens from which flex attention is faster than blocks of queries, by dtype and by whether gradients are
 kept. Missing entries disable flex. `benchmarks/attention_paths.py` measures it, from 512 tokens on."""
+
+SHARED_FROM: dict[tuple[torch.dtype, bool], int] = {}
+"""Tokens from which the kernels for a bias that all texts share are taken before all others, likewise. They
+have not been measured on a GPU yet, so that nothing chooses them: `benchmarks/biased_attention.py` measures
+them, and gives the numbers to be written here."""
+
+SHARED_BYTES = 1 << 30
+"""Of a whole matrix of numbers for all heads up to which these kernels take a bias that has no form by
+distance."""
+
+SHARED_CHANNELS = 128
+"""The most channels of a head that they take."""
 
 FLEX_CHANNELS = 16
 """The fewest channels of a head that flex attention takes on CUDA."""
@@ -94,20 +108,35 @@ def possible_kernels(bias: Bias | None, windowed: bool = False) -> tuple[Kernel,
         case Factored():
             return ("factored",)
         case Dense(score=score):
-            return ("blocked",) if score is None else ("blocked", "flex")
+            found: tuple[Kernel, ...] = ("blocked",) if score is None else ("blocked", "flex")
+            return (*found, "shared") if bias.shared else found
 
 
 def choose_kernel(bias: Bias | None, q: Tensor, k: Tensor, mask: AttentionMask) -> Kernel:
     """The one among `possible_kernels` for (B, H, N, d) queries on (B, H, K, d) keys."""
     possible = possible_kernels(bias, mask.window is not None or mask.chunk is not None)
+    if isinstance(bias, Dense) and "shared" in possible and _shared_is_faster(bias, q, k, mask):
+        return "shared"
     return "flex" if "flex" in possible and _flex_is_faster(q, k) else possible[0]
 
 
+def _shared_is_faster(bias: Dense, q: Tensor, k: Tensor, mask: AttentionMask) -> bool:
+    numbers = q.shape[1] * q.shape[2] * k.shape[2]
+    fits = bias.by_distance is not None or 4 * numbers <= SHARED_BYTES
+    fits = fits and q.shape[3] <= SHARED_CHANNELS and mask.chunk is None
+    return fits and _is_long_enough(SHARED_FROM, q, k)
+
+
 def _flex_is_faster(q: Tensor, k: Tensor) -> bool:
+    return _is_long_enough(FLEX_FROM, q, k)
+
+
+def _is_long_enough(least: dict[tuple[torch.dtype, bool], int], q: Tensor, k: Tensor) -> bool:
+    """Whether a compiled kernel is faster on CUDA, by the fewest tokens of which that was measured."""
     if q.device.type != "cuda" or q.shape[2] != k.shape[2] or q.shape[3] < FLEX_CHANNELS:
         return False
-    least = FLEX_FROM.get((q.dtype, torch.is_grad_enabled()))
-    return least is not None and q.shape[2] >= least and _has_triton()
+    tokens = least.get((q.dtype, torch.is_grad_enabled()))
+    return tokens is not None and q.shape[2] >= tokens and _has_triton()
 
 
 @constant_result
@@ -139,7 +168,7 @@ def attend(
     """
     dtype = q.dtype
     if softcap is not None:
-        bias = NOTHING if bias is None else dense(bias)
+        bias = NOTHING if bias is None else replace(dense(bias), shared=False)
     if q.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         # On CPUs attention in half precision is slower than in float32, and less exact.
         q, k, v = q.float(), k.float(), v.float()
@@ -157,6 +186,8 @@ def attend(
                 out = _fused_of_any_width(q, k, v, mask, scale)
             case Factored():
                 out = _factored(q, k, v, mask, bias, scale)
+            case Dense() if kernel == "shared":
+                out = _sharing(q, k, v, mask, bias, scale)
             case Dense(score=score) if kernel == "flex" and score is not None:
                 out = attend_by_score(q, k, v, score, mask=mask, scale=scale, softcap=softcap)
             case Dense():
@@ -236,6 +267,25 @@ def _factored(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Factor
     features = (features / scale).float()
     q, k = _widen(q, q.new_ones(BF16_TERMS)), _widen(k, _exact_terms(features, q.dtype))
     return _fused_of_any_width(q, k, v, mask, scale)
+
+
+def _sharing(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Dense, scale: float) -> Tensor:
+    # It imports Triton, which there is for GPUs alone.
+    from pebench.attention.shared import attend_sharing_bias
+
+    values = bias.by_distance
+    if values is None:
+        rows, keys = slice(0, mask.queries), slice(0, mask.keys)
+        found = bias.values(Block(rows, keys, mask._replace(key_mask=None).visible(rows, keys)))
+        values = found[0].expand(q.shape[1], -1, -1)
+    out = attend_sharing_bias(
+        *(q, k, v if v.shape[-1] == q.shape[-1] else _pad(v, q), values.float()),
+        causal=mask.causal,
+        scale=scale,
+        window=mask.window,
+        key_mask=mask.key_mask,
+    )
+    return out[..., : v.shape[-1]]
 
 
 def _fused_of_any_width(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, scale: float) -> Tensor:

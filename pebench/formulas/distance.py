@@ -16,16 +16,18 @@ class Placed(NamedTuple):
 
     Attributes:
         positions: (B|1, N, 1) integers. extent: that is being served; every position lies below it.
+        consecutive: whether they are known to be, see `TableInputs`.
     """
 
     positions: Tensor
     extent: int
+    consecutive: bool = False
 
 
 def placed(x: TableInputs) -> Placed:
     """The table of (B|1, N, 1) positions. The extent bounds their distances without a look at them, for which
     a GPU would have to be waited for."""
-    return Placed(x.positions, x.extent[0])
+    return Placed(x.positions, x.extent[0], x.consecutive)
 
 
 def by_distance(curve: Callable[[Tensor], Tensor], query: Placed, key: Placed) -> Dense:
@@ -49,7 +51,12 @@ def by_distance(curve: Callable[[Tensor], Tensor], query: Placed, key: Placed) -
     def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return curves[head, entry(rows, batch, query) - entry(columns, batch, key)]
 
-    return Dense(values, score)
+    count = query.positions.shape[1]
+    along = None
+    if query.consecutive and key.consecutive and count == key.positions.shape[1]:
+        along = curves[:, longest + 1 - count : longest + count]
+    shared = len(query.positions) == len(key.positions) == 1
+    return Dense(values, score, shared, along)
 
 
 def _looked_up_as_one_row(curves: Tensor, place: Tensor) -> Tensor:

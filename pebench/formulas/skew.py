@@ -31,10 +31,20 @@ def turn_by_multiples(generators: Tensor, times: Tensor, like: Tensor) -> Callab
     return partial(_turned, spectrum)
 
 
+def rotations_by_multiples(generators: Tensor, times: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B|1, H, blocks, N, block, block) matrices exp(p·A), of arguments as in `turn_by_multiples`."""
+    return _rotations(_spectrum(generators, times, dtype))
+
+
 def multiply(rotations: Tensor, x: Tensor) -> Tensor:
     """(B, H, N, d) vectors, each block of whose channels is multiplied by the (B|1, H, blocks, N, block,
     block) rotation of its position."""
     parts = x.to(rotations.dtype).unflatten(-1, (-1, rotations.shape[-1]))
+    if torch.compiler.is_compiling():
+        # One kernel, which reads and writes each vector once where it lies; as products of matrices that are
+        # no larger than a block both are copied before and after.
+        together: Tensor = (rotations.transpose(2, 3) * parts[..., None, :]).sum(-1).flatten(-2)
+        return together.to(x.dtype)
     if len(rotations) == 1:
         # The texts are the columns of one product: as a batch of products the rotations would be copied.
         turned = (rotations[0] @ parts.permute(1, 3, 2, 4, 0)).permute(4, 0, 2, 1, 3)

@@ -90,7 +90,7 @@ def score_answers(model: Decoder, examples: Sequence[Example], reach: Extrapolat
         group = [examples[number] for number in members]
         longest = max(len(example.answer) for example in group)
         batch = {key: value.to(device) for key, value in answer_batch(group, extent, longest).items()}
-        table = tabulate(model.encoding, grid((extent,)).to(device), reach)
+        table = tabulate(model.encoding, grid((extent,)), reach, device)
         states = _states(model, batch, table)
         nats = (model.losses(states, batch["targets"]).double() * batch["counted"]).sum(1)
         right = (_best(model, states) == batch["targets"]) & batch["counted"]

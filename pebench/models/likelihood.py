@@ -106,7 +106,7 @@ def _read_whole(model: Decoder, batch: list[Continuation], reach: Extrapolation)
     """Scores texts side by side. Padding stands behind them, where causal attention never looks."""
     device = next(model.parameters()).device
     tokens, _ = padded([(*context, *rest)[:-1] for context, rest in batch], device, left=False)
-    table = tabulate(model.encoding, grid((tokens.shape[1],)).to(device), reach)
+    table = tabulate(model.encoding, grid((tokens.shape[1],)), reach, device)
     hidden = model(tokens, table)
     rows = [row for row, (_, rest) in enumerate(batch) for _ in rest]
     places = [len(context) - 1 + place for context, rest in batch for place in range(len(rest))]

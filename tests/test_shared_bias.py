@@ -1,0 +1,137 @@
+"""The kernels for a bias that all texts share, in Triton's interpreter, and when they are chosen.
+
+On CUDA they are tested compiled, in `tests/on_cuda/test_shared_bias_on_cuda.py`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from shared_bias_comparison import SHORT, Setting, compare
+
+from pebench.attention import kernels
+from pebench.attention_mask import AttentionMask
+from pebench.encoding_config import build_encoding
+from pebench.position_encoding import (
+    AttentionInputs,
+    Block,
+    Dense,
+    Extrapolation,
+    Geometry,
+    grid,
+    layer_inputs,
+    tabulate,
+)
+
+pytestmark = [
+    # NumPy's, in Triton's interpreter: of rows that are not kept, and of numbers as arrays of one.
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning"),
+]
+
+
+def _can_interpret() -> bool:
+    """Whether Triton is here, and takes arrays of one number for numbers, as NumPy did before 2.4."""
+    before = tuple(int(part) for part in np.__version__.split(".")[:2]) < (2, 4)
+    return before and importlib.util.find_spec("triton") is not None
+
+
+interpretable = pytest.mark.skipif(
+    not _can_interpret() or torch.cuda.is_available(),
+    reason="Triton's interpreter does not run here, or there is a GPU, on which the kernels are compiled",
+)
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: it takes
+    as long for each as for a large one, and short texts consist of several."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    from pebench.attention import shared
+
+    monkeypatch.setattr(shared, "ROUND", 32)
+    monkeypatch.setattr(shared, "TEXTS", 3)
+    for name, (queries, keys) in {"forward": (32, 16), "keys": (16, 32), "queries": (32, 16)}.items():
+        monkeypatch.setitem(shared.TILES, name, shared.Tile(queries, keys, 4, 1))
+    monkeypatch.setitem(shared.TILES, "bias", shared.Tile(32, 16, 4, 1))
+
+
+@interpretable
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("setting", SHORT, ids=str)
+def test_agrees_with_blocks_in_outputs_and_gradients(setting: Setting) -> None:
+    compare(setting, "cpu")
+
+
+@interpretable
+@pytest.mark.usefixtures("interpreted")
+def test_compilers_are_told_what_they_compute() -> None:
+    """Shapes and strides without values, and the way back, by PyTorch's own examination."""
+    from pebench.attention.shared import _attend
+
+    q, k, v = (torch.randn(1, 20, 2, 16).transpose(1, 2).requires_grad_() for _ in range(3))
+    bias = torch.randn(2, 39, requires_grad=True)
+    torch.library.opcheck(_attend, (q, k, v, bias, None, True, 0.3, 0))
+
+
+@interpretable
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("name", ["t5", "fire"])
+def test_attention_by_them_is_that_of_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for chosen in (True, False):
+        monkeypatch.setattr(kernels, "_shared_is_faster", lambda *_, chosen=chosen: chosen)
+        torch.manual_seed(0)
+        x, bias = _bias(name)
+        v = torch.randn(x.q.shape[0], x.q.shape[1], 20, 8)  # narrower than keys, which may be widened
+        out = kernels.attend(x.q, x.k, v, bias, mask=x.mask, scale=0.25)
+        assert out.kernel == ("shared" if chosen else "blocked")
+        found.append(out.values)
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+
+
+def _bias(name: str, consecutive: bool = True) -> tuple[AttentionInputs, Dense]:
+    geometry = Geometry(64, 4, 1, (40,))
+    encoding = build_encoding(name, {}, geometry)
+    positions = grid((20,)) if consecutive else grid((40,))[:, ::2]
+    table = tabulate(encoding, positions, Extrapolation((40,), encoding.extrapolations[0]))
+    q = torch.randn(2, 4, 20, 16)
+    x = layer_inputs(encoding, q, q, torch.randn(2, 20, 64), table)
+    bias = encoding.bias(x)
+    assert isinstance(bias, Dense)
+    return x, bias
+
+
+@pytest.mark.parametrize("name", ["t5", "kerple"])
+@torch.no_grad()
+def test_the_row_by_distance_is_the_bias(name: str) -> None:
+    x, bias = _bias(name)
+    assert bias.by_distance is not None
+    every = slice(0, 20)
+    values = bias.values(Block(every, every, x.mask.visible(every, every)))
+    place = torch.arange(20)
+    assert torch.equal(bias.by_distance[:, place[:, None] - place + 19], values[0])
+
+
+def test_positions_with_gaps_have_no_row_by_distance() -> None:
+    _, bias = _bias("t5", consecutive=False)
+    assert bias.shared
+    assert bias.by_distance is None
+
+
+@pytest.mark.parametrize("name", ["t5", "kerple", "fire"])
+def test_nothing_chooses_them_before_they_are_measured_and_a_cpu_never_does(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, bias = _bias(name)
+    assert "shared" in kernels.possible_kernels(bias)
+    mask = AttentionMask(4096, 4096, True, x.q.device)
+    there = torch.empty(2, 4, 4096, 16)
+    assert not kernels.SHARED_FROM
+    assert kernels.choose_kernel(bias, there, there, mask) != "shared"
+    monkeypatch.setattr(kernels, "_has_triton", lambda: True)
+    monkeypatch.setattr(kernels, "SHARED_FROM", {(torch.float32, True): 1})
+    assert kernels.choose_kernel(bias, there, there, mask) != "shared"
