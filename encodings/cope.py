@@ -36,7 +36,6 @@ class CopeEncoding(PositionEncoding):
     head_width_only = True
     causal_only = True
     kernels = ("blocked",)
-    tf32 = True
     cost = (
         "O(N·K·(D + H)) for the products q·k once more, their gates and sums, and N·H·p_max products with"
         " the vectors a layer, 128 queries at a time; uncompiled on a CPU no farther than counts differ"

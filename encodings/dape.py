@@ -31,7 +31,6 @@ class DapeEncoding(PositionEncoding):
     axes = (1,)
     acts = "C"
     kernels = ("blocked",)
-    tf32 = True
     cost = (
         "64·H multiplications for each of N·K pairs and text, 32·H more for each pair, and the products q·k "
         "once more; memory of (3·H + 32)·K numbers a query, 128 queries at a time"

@@ -369,7 +369,7 @@ class Mirror:
                     with suppress(FileNotFoundError):
                         shutil.copyfile(prepared.changed.folder.path / file, Path(name) / file)
                 if prepared.picture is not None:
-                    (Path(name) / "plot.svg").write_text(prepared.picture, "utf-8")
+                    (Path(name) / "plot.png").write_bytes(prepared.picture)
                 if self._in_one_transaction:
                     self._retry(partial(self._client.log_artifacts, written.tracked, name))
                     return written

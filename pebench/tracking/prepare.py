@@ -16,8 +16,8 @@ from pebench.store import RunFolder
 from pebench.tracking import plot
 from pebench.tracking.record import RESULT, Record, read_record
 
-_WORTH_A_PROCESS = 100
-"""Runs that take as long to read and draw as a process takes to start."""
+_WORTH_A_PROCESS = 20
+"""Runs that take longer to draw than a process takes to start."""
 
 _AHEAD = 24
 """Runs that are ready or being made so while earlier ones are mirrored: it bounds the memory."""
@@ -45,12 +45,12 @@ class Prepared:
     Attributes:
         changed: the run.
         record: what its folder says, read after the signature was taken.
-        picture: of a finished run, as SVG; None of another.
+        picture: of a finished run, as PNG; None of another.
     """
 
     changed: Changed
     record: Record
-    picture: str | None
+    picture: bytes | None
 
 
 def prepare(changed: Changed) -> Prepared:
@@ -60,7 +60,7 @@ def prepare(changed: Changed) -> Prepared:
         UserError: a file of the folder cannot be read.
     """
     record = read_record(changed.folder, changed.sweeps)
-    picture = plot.draw(changed.folder, record) if record.tags[RESULT] else None
+    picture = plot.draw(changed.folder, record.name) if record.tags[RESULT] else None
     return Prepared(changed, record, picture)
 
 
