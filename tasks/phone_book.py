@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
+from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
 
 ASK, END, SYLLABLES = 10, 11, 12
 """Beside the digits: the mark before the question, the end of the answer, and the first syllable."""

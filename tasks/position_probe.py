@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
+from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
 
 PLUS, MINUS, ASK, END = 10, 11, 12, 13
 """Beside the digits: signs, the mark before what is asked, and the end of an answer."""

@@ -13,9 +13,8 @@ from pebench.data.tokenization import Tokenizer, TokenizerChoice
 from pebench.data.word_lists import DOTS, LEXICON, common_counts, draw_words, frequent_counts, shuffled
 from pebench.errors import UserError
 from pebench.models.host import DecoderOptions
-from pebench.plugin_ref import ExtrapolationRef
-from pebench.spec import Frozen, Once
-from pebench.written_words import Asked, WrittenWords
+from pebench.task_bases.decoder_task import ExtentOptions
+from pebench.task_bases.written_words import Asked, WrittenWords
 
 QUESTIONS = {
     "common": ("Words:", ". Which are the most common words? Answer:"),
@@ -23,10 +22,8 @@ QUESTIONS = {
 }
 """Beginning and end of a text."""
 
-Size = Annotated[int, Field(ge=2)]
 
-
-class WordFrequencyOptions(Frozen):
+class WordFrequencyOptions(ExtentOptions):
     """Options of the task.
 
     Attributes:
@@ -36,19 +33,13 @@ class WordFrequencyOptions(Frozen):
         tokenizer: `words`, `bytes`, GPT-2's, or a file; see `pebench.data.tokenization`. By default that of
             the run it starts from, or bytes.
         extent: tokens of a training text, question and answer included.
-        evaluate: extents to evaluate at; by default 1, 2, 4, 8 and 16 times the trained one.
         examples: texts for each extent.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
-            the one that the encoding prefers.
     """
 
     variant: Literal["common", "frequent"] = "common"
     asked: Annotated[int, Field(ge=1, le=20)] = 3
     tokenizer: TokenizerChoice | None = None
-    extent: Size = 512
-    evaluate: Annotated[tuple[Size, ...], Once] = ()
     examples: Annotated[int, Field(ge=1)] = 100
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _no_bpe(self) -> WordFrequencyOptions:
@@ -57,11 +48,6 @@ class WordFrequencyOptions(Frozen):
                 "there is no text here to train a BPE on; use 'bytes', 'words', 'gpt2' or a file"
             )
         return self
-
-    @property
-    def extents(self) -> tuple[int, ...]:
-        """The extents to evaluate at."""
-        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8, 16))
 
 
 class WordFrequency(WrittenWords[WordFrequencyOptions]):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask
+from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask
 
 
 class WordProblemOptions(SequenceOptions):

@@ -14,7 +14,7 @@ from pebench.errors import UserError
 from pebench.randomness import generator
 from pebench.registry import tasks
 from pebench.resolve import build_task, resolve
-from pebench.sequence_task import NOT_ASKED, SequenceTask
+from pebench.task_bases.sequence_task import NOT_ASKED, SequenceTask
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "associative-recall": [{}, {"extent": 48, "pairs": 8, "vocabulary": 128}],

@@ -23,7 +23,7 @@ from pebench.models.generation import NoNumber, Stop, generate
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.task import Batch, Evaluation, Metric
-from pebench.text_task import AnswersOptions, AnswerTask
+from pebench.task_bases.text_task import AnswersOptions, TextAnswers
 
 ENOUGH = 80.0
 """Accuracy in percent that counts as being able to, as in RULER's effective length."""
@@ -50,7 +50,7 @@ class WordsOptions(AnswersOptions, Protocol):
 Options = TypeVar("Options", bound=WordsOptions)
 
 
-class WrittenWords(AnswerTask[Options]):
+class WrittenWords(TextAnswers[Options]):
     """Texts that fill an extent, with a question at their end, whose answer is a list of words."""
 
     depths: tuple[int, ...] = ()
