@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -23,12 +24,14 @@ class PositionProbeOptions(SequenceOptions):
     Attributes:
         question: ``index``: the letter at a place, counted from one. ``indirect``: the letter so many places
             after (+) or before (−) a given one that stands once. ``count``: how often a letter stands
-            there. ``distance``: from the first of two given letters that stand once to the second.
+            there. ``pairs``: how often the first of two letters stands right before the second, in texts that
+            hold equally many of each. ``distance``: from the first of two given letters that stand once to
+            the second.
         letters: kinds of letters there are.
         reach: places that ``indirect`` goes at the most; by default as many as there are.
     """
 
-    question: Literal["index", "indirect", "count", "distance"] = "indirect"
+    question: Literal["index", "indirect", "count", "pairs", "distance"] = "indirect"
     letters: Annotated[int, Field(ge=4)] = 32
     reach: Annotated[int, Field(ge=1)] | None = None
 
@@ -89,11 +92,26 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
                     marks[0] if float(torch.rand((), generator=draws)) < share else letter for letter in text
                 ]
                 return [*text, ASK, marks[0]], [*written(text.count(marks[0])), END]
+            case "pairs":
+                text = _paired(text, marks, draws)
+                found = sum(pair == tuple(marks) for pair in pairwise(text))
+                return [*text, ASK, *marks], [*written(found), END]
             case "distance":
                 one, other = torch.randperm(length, generator=draws)[:2].tolist()
                 text[one], text[other] = marks
                 sign = PLUS if other > one else MINUS
                 return [*text, ASK, *marks], [sign, *written(abs(other - one)), END]
+
+
+def _paired(text: list[int], marks: list[int], draws: torch.Generator) -> list[int]:
+    """A text in which each of two letters stands as often as in every other text of its length, some of them
+    side by side."""
+    often = min(9, len(text) // 4)
+    together = int(torch.randint(often + 1, (), generator=draws))
+    pieces = [marks] * together + [[mark] for mark in marks for _ in range(often - together)]
+    pieces += [[letter] for letter in text[2 * often :]]
+    order = torch.randperm(len(pieces), generator=draws).tolist()
+    return [letter for place in order for letter in pieces[place]]
 
 
 def written(number: int) -> list[int]:

@@ -101,7 +101,7 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
         if not counts:
             raise UserError(
                 f"{size} words, which is what {extent} tokens have room for, do not tell {asked} from the "
-                "rest by their number."
+                "rest by their number: take longer texts, or the tokenizer 'words', a token a word."
             )
         text = tokenized(self._tokenizer, [f" {word}" for word in shuffled(words, counts, draws)])
         return self.prompted([*begin, *(i for word in text for i in word)], end, tuple(wanted))

@@ -21,8 +21,10 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "n-back": [{}, {"back": 3, "vocabulary": 5, "extent": 20}],
     "flip-flop": [{"extent": 64}, {"extent": 16, "ignored": 0.0}],
     "word-problem": [{"group": group} for group in ("a5", "s5", "s3", "z60")],
-    "dyck": [{}, {"kinds": 2, "depth": 1}],
-    "position-probe": [{"question": question} for question in ("index", "indirect", "count", "distance")],
+    "dyck": [{}, {"kinds": 2, "depth": 1}, {"persistence": 0.9}],
+    "position-probe": [
+        {"question": question} for question in ("index", "indirect", "count", "pairs", "distance")
+    ],
     "phone-book": [{}, {"name": 1, "digits": 2, "extent": 64, "evaluate": [64]}],
 }
 CASES = [(name, options) for name, several in SETTINGS.items() for options in several]
@@ -95,6 +97,9 @@ def _position_probe(read: list[int], options: Any) -> int | None:
             given = [t for t in asked[2:] if t >= 10]
         case "count":
             answer, given = [*map(int, str(text.count(mark))), 13], asked[1:]
+        case "pairs":
+            found = sum(text[i : i + 2] == [mark, mark + 1] for i in range(len(text)))
+            answer, given = [*map(int, str(found)), 13], asked[2:]
         case _:
             apart = text.index(mark + 1) - text.index(mark)
             answer, given = [10 if apart > 0 else 11, *map(int, str(abs(apart))), 13], asked[2:]
