@@ -86,7 +86,7 @@ def test_impossible_options_get_one_sentence(options: dict[str, Any], reason: st
     ("task", "reason"),
     [
         ("word-frequency", "a question and its answer need 67 tokens, and an extent has 64."),
-        ("retrieval", "needles and question need 99 tokens, and an extent has 64."),
+        ("retrieval", "needles and question need 81 tokens, and an extent has 64."),
     ],
 )
 def test_texts_too_short_for_their_question_are_refused_before_a_run_begins(
