@@ -15,6 +15,7 @@ from pebench.randomness import generator
 from pebench.registry import tasks
 from pebench.resolve import build_task, resolve
 from pebench.task_bases.sequence_task import NOT_ASKED, SequenceTask
+from pebench.tasks.position_probe import LETTERS
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "associative-recall": [{}, {"extent": 48, "pairs": 8, "vocabulary": 128}],
@@ -171,6 +172,26 @@ def test_shares_of_ignored_instructions_are_the_published_ones() -> None:
     for variant, ignored in zip(task.variants, (0.8, 0.98, 0.1), strict=True):
         orders = task.draw(512, 50, generator(0, "test"), variant).tokens[:, 2:-2:2]
         assert float((orders == 4).float().mean()) == pytest.approx(ignored, abs=0.02)
+
+
+def test_persistent_words_of_dyck_go_deep_and_close_what_was_opened_long_ago() -> None:
+    def nearest(persistence: float) -> float:
+        """The share of closing brackets that stand right behind the one they close."""
+        task = _task("dyck", {"persistence": persistence})
+        closes = task.draw(256, 50, generator(0, "test"), "").tokens >= task.options.kinds
+        return float((closes[:, 1:] & ~closes[:, :-1]).sum() / closes.sum())
+
+    assert 0.5 < nearest(0.5) < 0.6
+    assert nearest(0.9) < 0.25
+
+
+def test_how_many_pairs_there_are_cannot_be_told_from_the_number_of_letters() -> None:
+    task = _task("position-probe", {"question": "pairs", "extent": 32})
+    drawn = task.draw(32, 100, generator(0, "test"), "")
+    first, second = (drawn.tokens[:, :23] == LETTERS + task.options.letters - k for k in (2, 1))
+    assert set(first.sum(1).tolist()) == set(second.sum(1).tolist()) == {5}
+    found = (first[:, :-1] & second[:, 1:]).sum(1)
+    assert {*range(6)} == set(found.tolist())
 
 
 @pytest.mark.parametrize(
