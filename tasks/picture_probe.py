@@ -66,7 +66,8 @@ class PictureProbe(VisionTask[PictureProbeOptions, VisionOptions]):
     """A vision Transformer that classifies drawn pictures by where their patches stand.
 
     The patches of a picture in any order tell nothing of its class, so that `none` cannot do better than
-    chance: 25 % in ``relation``, 4.2 % in ``jigsaw`` and 20 % in ``count``.
+    chance: 25 % in ``relation``, 4.2 % in ``jigsaw`` and 20 % in ``count``. `rope-axial` must solve all three
+    at the trained extent.
     """
 
     axes = 2

@@ -48,6 +48,11 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
 
     Sources: ``indirect`` after Gopalakrishnan et al. 2025, https://arxiv.org/abs/2509.10534 (there with
     distances of a few places), the others are common probes.
+
+    In one layer `none` sees what stands before a question as a set: `rope` and `learned` must solve ``index``
+    (of fewer than ten places) and ``distance`` there, and `none` must not. With another layer it counts, and
+    knows the places of texts of one length. ``pairs`` `rope` must solve in two layers, and `none` must not;
+    ``count`` `none` must solve too: it takes no positions, and stands beside ``pairs`` as the control.
     """
 
     axes = 1
