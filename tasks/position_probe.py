@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
+from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, Turn, questions
 
 PLUS, MINUS, ASK, END = 10, 11, 12, 13
 """Beside the digits: signs, the mark before what is asked, and the end of an answer."""
@@ -70,9 +70,9 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
         """Texts that fill the extent as far as question and answer let them."""
         digits = len(str(extent))
         length = extent - 5 - 2 * digits
-        return questions([self._question(length, draws) for _ in range(count)], extent)
+        return questions([[self._question(length, draws)] for _ in range(count)], extent)
 
-    def _question(self, length: int, draws: torch.Generator) -> tuple[list[int], list[int]]:
+    def _question(self, length: int, draws: torch.Generator) -> Turn:
         def below(bound: int) -> int:
             return int(torch.randint(bound, (), generator=draws))
 
@@ -82,7 +82,7 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
         match self.options.question:
             case "index":
                 place = below(length)
-                return [*text, ASK, *written(place + 1)], [text[place], END]
+                return Turn([*text, ASK, *written(place + 1)], [text[place], END])
             case "indirect":
                 source = below(length)
                 reach = self.options.reach or length
@@ -90,22 +90,22 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
                 target = near[below(len(near))]
                 text[source] = marks[0]
                 sign = PLUS if target > source else MINUS
-                return [*text, ASK, marks[0], sign, *written(abs(target - source))], [text[target], END]
+                return Turn([*text, ASK, marks[0], sign, *written(abs(target - source))], [text[target], END])
             case "count":
                 share = float(torch.rand((), generator=draws))
                 text = [
                     marks[0] if float(torch.rand((), generator=draws)) < share else letter for letter in text
                 ]
-                return [*text, ASK, marks[0]], [*written(text.count(marks[0])), END]
+                return Turn([*text, ASK, marks[0]], [*written(text.count(marks[0])), END])
             case "pairs":
                 text = _paired(text, marks, draws)
                 found = sum(pair == tuple(marks) for pair in pairwise(text))
-                return [*text, ASK, *marks], [*written(found), END]
+                return Turn([*text, ASK, *marks], [*written(found), END])
             case "distance":
                 one, other = torch.randperm(length, generator=draws)[:2].tolist()
                 text[one], text[other] = marks
                 sign = PLUS if other > one else MINUS
-                return [*text, ASK, *marks], [sign, *written(abs(other - one)), END]
+                return Turn([*text, ASK, *marks], [sign, *written(abs(other - one)), END])
 
 
 def _paired(text: list[int], marks: list[int], draws: torch.Generator) -> list[int]:

@@ -26,7 +26,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "position-probe": [
         {"question": question} for question in ("index", "indirect", "count", "pairs", "distance")
     ],
-    "phone-book": [{}, {"name": 1, "digits": 2, "extent": 64, "evaluate": [64]}],
+    "phone-book": [{}, {"name": 1, "digits": 2, "extent": 64, "evaluate": [64], "asked": 3}],
 }
 CASES = [(name, options) for name, several in SETTINGS.items() for options in several]
 
@@ -113,7 +113,8 @@ def _phone_book(read: list[int], options: Any) -> int | None:
     book = {
         tuple(read[i : i + options.name]): read[i + options.name : i + entry] for i in range(0, ask, entry)
     }
-    name, given = tuple(read[ask + 1 :][: options.name]), read[ask + 1 + options.name :]
+    last = len(read) - read[::-1].index(10)
+    name, given = tuple(read[last:][: options.name]), read[last + options.name :]
     return [*book[name], 11][len(given)]
 
 

@@ -147,17 +147,27 @@ class SequenceTask(DecoderTask[Options]):
         )
 
 
-def questions(asked: Sequence[tuple[Sequence[int], Sequence[int]]], extent: int) -> Drawn:
-    """Sequences of a prompt and an answer behind it, which stand at the first positions.
+class Turn(NamedTuple):
+    """A prompt and the answer behind it, both tokens."""
+
+    prompt: Sequence[int]
+    answer: Sequence[int]
+
+
+def questions(asked: Sequence[Sequence[Turn]], extent: int) -> Drawn:
+    """Sequences of turns, which stand at the first positions.
 
     Args:
-        asked: prompts and answers, both tokens, together no longer than the extent and one token.
+        asked: the turns of each sequence, together no longer than the extent and one token.
         extent: N; nothing looks at what is left of it.
     """
     tokens = torch.zeros(len(asked), extent, dtype=torch.long)
     answers = torch.full_like(tokens, NOT_ASKED)
-    for row, (prompt, answer) in enumerate(asked):
-        read = [*prompt, *answer][:-1]
-        tokens[row, : len(read)] = torch.tensor(read)
-        answers[row, len(prompt) - 1 : len(read)] = torch.tensor(answer)
+    for row, turns in enumerate(asked):
+        read: list[int] = []
+        for prompt, answer in turns:
+            first = len(read) + len(prompt) - 1
+            answers[row, first : first + len(answer)] = torch.tensor(answer)
+            read += [*prompt, *answer]
+        tokens[row, : len(read) - 1] = torch.tensor(read[:-1])
     return Drawn(tokens, answers)
