@@ -58,7 +58,8 @@ class PhoneBook(SequenceTask[PhoneBookOptions]):
     """Entries name number name number …, then a name, whose number is to be written.
 
     Source: Jelassi et al. 2024, https://arxiv.org/abs/2402.01032, with syllables for words. To find an
-    entry by its name and read on behind it takes two layers of attention.
+    entry by its name and read on behind it takes two layers of attention: `rope` must solve it in two, and
+    `none` must not, to which a name does not stand nearer to its own number than to others.
     """
 
     axes = 1
