@@ -94,7 +94,11 @@ class LengthGeneralizationOptions(ExtentOptions):
 
 
 class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
-    """A causal decoder that reads a question symbol by symbol and writes the answer."""
+    """A causal decoder that reads a question symbol by symbol and writes the answer.
+
+    What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
+    of two numbers `rope` must solve ``addition-operands`` in two layers and must not in one.
+    """
 
     axes = 1
     causal = True
