@@ -130,7 +130,11 @@ _Parts = dict[tuple[int, int], _Part]
 
 
 class LanguageModeling(TextTask[LanguageModelingOptions]):
-    """A causal decoder on one contiguous stream of tokens a split."""
+    """A causal decoder on one contiguous stream of tokens a split.
+
+    Of its `offsets`: `rope` must score the same at all of them, and `sinusoidal`, beyond what it was trained
+    on, must not.
+    """
 
     axes = 1
     causal = True
