@@ -297,6 +297,10 @@ def _refuse_impossible(spec: RunSpec) -> None:
     except ValueError as error:
         raise UserError(f"task '{spec.task.name}': {str(error).rstrip('.')}.") from error
     require_fit(encoding_class(name, options), title, geometry, f"task '{spec.task.name}'")
+    try:
+        task.require_possible(starts=spec.start is not None)
+    except UserError as error:
+        raise UserError(f"task '{spec.task.name}': {error}") from error
     with torch.device("meta"):
         encoding = encoding_of(spec, task)
     if encoding.fits and not task.holds_out:

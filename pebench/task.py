@@ -148,6 +148,17 @@ class Task(ABC, Generic[TaskOptions, ModelOptions]):
         """Data that can be looked for without reading any, and without the task; none by default."""
         return ()
 
+    def require_possible(self, starts: bool) -> None:
+        """Refuses options with which no run could be carried out, as far as they tell it without any data;
+        nothing by default. Called when a run is specified.
+
+        Args:
+            starts: whether the run starts from another one, whose tokenizer it may take over.
+
+        Raises:
+            UserError: it could not.
+        """
+
     def check(self) -> None:
         """Refuses data that can be seen to be missing, without reading any; called where the run will take
         place. By default it looks for what is `needed`, and whoever has the list may do so in its place.

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
 class AssociativeRecallOptions(SequenceOptions):
@@ -47,7 +47,8 @@ class AssociativeRecall(SequenceTask[AssociativeRecallOptions]):
     """k₁ v₁ k₂ v₂ … and then, between tokens that mean nothing, each key once more, whose value is asked for.
 
     Source: Arora et al. 2024, https://arxiv.org/abs/2312.04927, whose models read 64 to 512 tokens with 4 to
-    64 pairs. Two layers of attention solve it there, one layer does not.
+    64 pairs. Two layers of attention solve it there, one layer does not: `rope` must solve it in two layers
+    and must not in one, and `none` must not in two, which has to learn what stands before what.
     """
 
     axes = 1

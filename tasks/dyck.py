@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+from pebench.options import Added
+from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
 class DyckOptions(SequenceOptions):
@@ -16,10 +17,13 @@ class DyckOptions(SequenceOptions):
 
     Attributes:
         kinds: of brackets. depth: brackets that are open at once, at the most.
+        persistence: probability that a bracket opens behind one that opens, and closes behind one that
+            closes, where it may. At a half most brackets close soon; the higher it is, the deeper words go.
     """
 
     kinds: Annotated[int, Field(ge=2)] = 8
     depth: Annotated[int, Field(ge=1)] = 8
+    persistence: Annotated[float, Field(ge=0, lt=1), Added()] = 0.5
 
 
 class Dyck(SequenceTask[DyckOptions]):
@@ -27,6 +31,10 @@ class Dyck(SequenceTask[DyckOptions]):
 
     Source: Hewitt et al. 2020, https://arxiv.org/abs/2010.07515, and Yao et al. 2021,
     https://arxiv.org/abs/2105.11115: two layers suffice for words of bounded depth where positions are told.
+
+    Causal attention without positions counts brackets by their shares, so that `none` must solve it in two
+    layers; in one layer it must not, which knows what is open and not in which order. What falls behind
+    `none` here is an encoding that gets in the way of counting.
     """
 
     axes = 1
@@ -43,14 +51,17 @@ class Dyck(SequenceTask[DyckOptions]):
     def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
         """Beginnings of words: nothing closes what is open at the end."""
         kinds, most = self.options.kinds, self.options.depth
-        opens = torch.rand(count, extent, generator=draws) < 0.5
+        persistence = self.options.persistence
+        chance = torch.rand(count, extent, generator=draws)
         kind = torch.randint(kinds, (count, extent), generator=draws)
         tokens = torch.zeros(count, extent, dtype=torch.long)
         answers = torch.full_like(tokens, NOT_ASKED)
         rows, depth = torch.arange(count), torch.zeros(count, dtype=torch.long)
+        opening = torch.ones(count, dtype=torch.bool)
         stack = torch.zeros(count, most + 1, dtype=torch.long)
         for place in range(extent):
-            opening = (opens[:, place] & (depth < most)) | (depth == 0)
+            opens = chance[:, place] < torch.where(opening, persistence, 1 - persistence)
+            opening = (opens & (depth < most)) | (depth == 0)
             closed = kinds + stack[rows, (depth - 1).clamp(min=0)]
             tokens[:, place] = torch.where(opening, kind[:, place], closed)
             if place:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 from pebench.task_record import EvaluationData
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -42,8 +42,8 @@ class FlipFlop(SequenceTask[FlipFlopOptions]):
     """Instructions write, read and ignore, each followed by a bit; after read comes the bit written last.
 
     Source: Liu et al. 2023, https://arxiv.org/abs/2306.00946: their FFL(T, p), trained at p = 0.8 and tested
-    at 0.8, at 0.98 (`-sparse`) and at 0.1 (`-dense`). Two layers with `rope` solve it at the trained
-    extent; hard attention to the last write would at any.
+    at 0.8, at 0.98 (`-sparse`) and at 0.1 (`-dense`). `rope` must solve it in two layers at the trained
+    extent, as hard attention to the last write would at any; `none` must not, to which all writes are alike.
     """
 
     axes = 1

@@ -29,9 +29,10 @@ from pebench.examples import Examples, Ratio
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
+from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task import Batch, Evaluation, Metric
+from pebench.task_bases.vision_task import VisionTask
 from pebench.task_record import EvaluationData
 
 TOKENS_AT_ONCE = 16_384
@@ -96,7 +97,7 @@ class ImageClassificationOptions(Frozen):
         return self.crop or (1.0 if self.data.name == "digits" else CROP)
 
 
-class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
+class ImageClassification(VisionTask[ImageClassificationOptions, VisionOptions]):
     """A vision Transformer whose tokens stand at the rows and columns of patches."""
 
     axes = 2
@@ -113,35 +114,9 @@ class ImageClassification(Task[ImageClassificationOptions, VisionOptions]):
         self._training: TrainingBatches | None = None
         self._chosen: list[Item] | None = None
 
-    def geometry(self) -> Geometry:
-        """The model's, for the grid of patches of a training image."""
-        return self.model.outline().geometry(self.positions(self.options.extent))
-
     def extents(self) -> list[tuple[int, ...]]:
         """The sizes to evaluate at, in pixels."""
         return list(self.options.evaluate or self._usual())
-
-    def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
-        """The grid of patches of a picture.
-
-        Raises:
-            UserError: it does not divide into patches.
-        """
-        patch = self.model.outline().patch
-        if any(size % side for size, side in zip(extent, patch, strict=True)):
-            raise UserError(
-                f"an extent of {extent[0]}×{extent[1]} pixels does not divide into patches of "
-                f"{patch[0]}×{patch[1]}."
-            )
-        return tuple(size // side for size, side in zip(extent, patch, strict=True))
-
-    def trained_extent(self) -> tuple[int, ...]:
-        """Pixels of a training image."""
-        return self.options.extent
-
-    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
-        """Those of its options."""
-        return self.options.extrapolations or ()
 
     def evaluation_data(self) -> EvaluationData:
         """The pictures of its options, and the crop, which papers seldom name."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,13 +28,13 @@ from pebench.examples import Examples, Ratio
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.options import Added
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
-from pebench.spec import Frozen, Once
+from pebench.spec import Once
 from pebench.task import Batch, Evaluation, Metric
+from pebench.task_bases.decoder_task import ExtentOptions, Length
+from pebench.task_bases.text_task import TextTask
 from pebench.task_record import NON_OVERLAPPING, EvaluationData
-from pebench.text_task import TextTask
 
 TOKENS_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Tokens in a batch of evaluation by device, whatever the extent: memory is bounded, and what an encoding
@@ -47,16 +47,14 @@ BYTES_OF_WORDS = 40
 """Bytes a word, above which the words of a text are none: Chinese and genomes have no spaces."""
 
 Protocol = Literal["non-overlapping", "sliding", "fixed-tail"]
-Size = Annotated[int, Field(ge=2)]
 
 
-class LanguageModelingOptions(Frozen):
+class LanguageModelingOptions(ExtentOptions):
     """Options of the task.
 
     Attributes:
         data: `python-docs`, a path, or a dataset; see `pebench.data.text`.
         tokenizer: `bytes`, a trained BPE, GPT-2's, or a file; see `pebench.data.tokenization`.
-        extent: tokens of a training sequence.
         evaluate: extents to evaluate at; by default 1, 2, 4 and 8 times the trained one.
         split: what is evaluated on.
         protocols: non-overlapping windows score every token once; sliding windows score the last tokens of
@@ -69,22 +67,20 @@ class LanguageModelingOptions(Frozen):
             the split, as in runs from before there was the choice.
         offsets: positions at which the non-overlapping windows of the trained extent begin as well. Only the
             places change, so that an encoding of distances scores the same at all of them.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
-            the one that the encoding prefers.
     """
+
+    times: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
 
     data: TextSource = Field(default_factory=lambda: TextSource.model_validate("python-docs"))
     tokenizer: TokenizerChoice = Field(default_factory=lambda: TokenizerChoice.model_validate("bytes"))
-    extent: Size = 128
-    evaluate: Annotated[tuple[Size, ...], Once] = ()
+    extent: Length = 128
     split: Literal["validation", "test"] = "validation"
     protocols: Annotated[tuple[Protocol, ...], Once] = ("non-overlapping", "sliding", "fixed-tail")
     stride: Annotated[int, Field(ge=1)] | None = None
     tail: Annotated[int, Field(ge=1)] | None = None
-    tokens: Size | None = None
+    tokens: Length | None = None
     choice: Annotated[Choice, Added(before="beginning")] = "spread"
     offsets: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once, Added(before=[])] = ()
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     _settled = model_validator(mode="before")(where_limited("tokens"))
 
@@ -100,11 +96,6 @@ class LanguageModelingOptions(Frozen):
         if not self.protocols:
             raise ValueError("at least one protocol is needed")
         return self
-
-    @property
-    def extents(self) -> tuple[int, ...]:
-        """The extents to evaluate at."""
-        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8))
 
     @property
     def tail_tokens(self) -> int:
@@ -141,7 +132,11 @@ _Parts = dict[tuple[int, int], _Part]
 
 
 class LanguageModeling(TextTask[LanguageModelingOptions]):
-    """A causal decoder on one contiguous stream of tokens a split."""
+    """A causal decoder on one contiguous stream of tokens a split.
+
+    Of its `offsets`: `rope` must score the same at all of them, and `sinusoidal`, beyond what it was trained
+    on, must not.
+    """
 
     axes = 1
     causal = True

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from pebench.data.needed import Needed
 from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
 from pebench.data.scan import COMMAND_WORDS, DIVISIONS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
-from pebench.models.answers import Example, answer_batch, answer_loss, answer_weight, score_answers
+from pebench.models.answers import Example, answer_batch, score_answers
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
-from pebench.plugin_ref import ExtrapolationRef
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
+from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.randomness import generator
-from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.spec import Once
+from pebench.task import Batch, Evaluation, Metric
+from pebench.task_bases.decoder_task import AnsweringTask, ExtentOptions
 from pebench.task_record import EvaluationData
 
 Length = Annotated[int, Field(ge=1)]
 
 
-class LengthGeneralizationOptions(Frozen):
+class LengthGeneralizationOptions(ExtentOptions):
     """Options of the task.
 
     Attributes:
@@ -42,9 +42,9 @@ class LengthGeneralizationOptions(Frozen):
             48, and for ``scan-jump`` 48. Problems have exactly that length; in SCAN those above the length
             before it count too.
         examples: tested a length, at the most for SCAN.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
-            the one that the encoding prefers.
     """
+
+    times: ClassVar[tuple[int, ...]] = (1, 2, 4)
 
     problem: Literal[
         "copy",
@@ -63,7 +63,6 @@ class LengthGeneralizationOptions(Frozen):
     extent: Length = 20
     evaluate: Annotated[tuple[Length, ...], Once] = ()
     examples: Annotated[int, Field(ge=1)] = 200
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -81,21 +80,25 @@ class LengthGeneralizationOptions(Frozen):
             raise ValueError(f"the problem '{self.problem}' is generated and takes no 'data'")
         if sorted(self.evaluate) != list(self.evaluate):
             raise ValueError("the lengths to evaluate at must rise")
-        longest = max(self.extent, *self.lengths)
+        longest = max(self.extent, *self.extents)
         if self.problem == "associative-recall" and longest > MOST_PAIRS:
             raise ValueError(f"there are keys for {MOST_PAIRS} pairs, not for {longest}")
         return self
 
     @property
-    def lengths(self) -> tuple[int, ...]:
+    def extents(self) -> tuple[int, ...]:
         """The lengths to test at."""
         if self.problem in DIVISIONS:
             return self.evaluate or DIVISIONS[self.problem].lengths
-        return self.evaluate or tuple(self.extent * n for n in (1, 2, 4))
+        return super().extents
 
 
-class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
-    """A causal decoder that reads a question symbol by symbol and writes the answer."""
+class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
+    """A causal decoder that reads a question symbol by symbol and writes the answer.
+
+    What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
+    of two numbers `rope` must solve ``addition-operands`` in two layers and must not in one.
+    """
 
     axes = 1
     causal = True
@@ -112,28 +115,12 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
             self.extent_unit = PROBLEMS[options.problem].length
             self._name(PROBLEMS[options.problem].symbols)
 
-    def geometry(self) -> Geometry:
-        """The decoder's, for the longest problem in training."""
-        return self.model.geometry(self.positions((self.options.extent,))[0])
-
-    def extents(self) -> list[tuple[int, ...]]:
-        """The lengths to test at."""
-        return [(length,) for length in self.options.lengths]
-
     def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
         """The symbols that a model reads at a length: question and answer, and a mark before each."""
         (length,) = extent
         if self.options.problem in DIVISIONS:
             return (COMMAND_WORDS + length + 2,)
         return (PROBLEMS[self.options.problem].size(length) + 2,)
-
-    def trained_extent(self) -> tuple[int, ...]:
-        """The longest problem in training."""
-        return (self.options.extent,)
-
-    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
-        """Those of its options."""
-        return self.options.extrapolations or ()
 
     def evaluation_data(self) -> EvaluationData:
         """The problem, and the folder of SCAN's files."""
@@ -169,7 +156,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
             self._scan = {"train": [q for q in kept if not is_held_out(q)], "test": held_out + longer}
         else:
             self._scan = {"train": kept, "test": questions["test"]}
-        for length in self.options.lengths:
+        for length in self.options.extents:
             if not self._tested(length):
                 raise UserError(f"SCAN has no command of the lengths that are tested up to {length}.")
         return {split: files[split].fingerprint() for split in files}
@@ -190,19 +177,6 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
             questions = [PROBLEMS[self.options.problem].draw(length, draws) for length in lengths]
         longest = self._longest_answer()
         return answer_batch([self._example(q) for q in questions], self.geometry().extent[0], longest + 1)
-
-    def weight(self, batch: Batch) -> float:
-        """Symbols of the answers, the end included."""
-        return answer_weight(batch)
-
-    def items(self, batch: Batch) -> int:
-        """Symbols read."""
-        return batch["tokens"].numel()
-
-    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
-        """Sum of the negative log-likelihoods of the answers in nats."""
-        assert isinstance(model, Decoder)
-        return answer_loss(model, batch, table)
 
     def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Every symbol of an answer must be the most likely one after those before it, which is what greedy
@@ -234,7 +208,7 @@ class LengthGeneralization(Task[LengthGeneralizationOptions, DecoderOptions]):
         draws = generator(0, "evaluation", self.options.problem, length)
         if self.options.problem not in DIVISIONS:
             return [PROBLEMS[self.options.problem].draw(length, draws) for _ in range(count)]
-        below = max((other for other in self.options.lengths if other < length), default=0)
+        below = max((other for other in self.options.extents if other < length), default=0)
         among = [q for q in self._scan["test"] if below < len(q.answer) <= length]
         chosen = torch.randperm(len(among), generator=draws)[:count].tolist()
         return [among[number] for number in chosen]

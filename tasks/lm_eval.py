@@ -10,33 +10,31 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pebench.data.cache import digest
 from pebench.data.drawn import Choice, drawn, where_limited
-from pebench.data.tokenization import Tokenizer
-from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
+from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 from pebench.errors import UserError, unknown
 from pebench.examples import Examples, Ratio
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.options import Added
-from pebench.plugin_ref import ExtrapolationRef
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
-from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.position_encoding import Extrapolation, PositionEncoding, Table
+from pebench.spec import Once
+from pebench.task import Batch, Evaluation, Metric
+from pebench.task_bases.decoder_task import ExtentOptions, Length
+from pebench.task_bases.text_task import TextTask
 from pebench.task_record import EvaluationData
 
 BOOTSTRAP = 1000
 """Draws for the standard error of a metric that has no formula for it, such as a perplexity."""
 
-Size = Annotated[int, Field(ge=2)]
 
-
-class LmEvalOptions(Frozen):
+class LmEvalOptions(ExtentOptions):
     """Options of the task.
 
     Attributes:
@@ -51,24 +49,22 @@ class LmEvalOptions(Frozen):
         choice: which examples these are: drawn from all of a task, once for all runs; or its first, as
             lm-eval's own command takes them and runs did before there was the choice.
         metadata: what some tasks want to know, as RULER's `max_seq_lengths`.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
-            the one that the encoding prefers.
     """
+
+    times: ClassVar[tuple[int, ...]] = (1,)
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1), Once]
     include: str | None = None
-    extent: Size = 128
-    evaluate: Annotated[tuple[Size, ...], Once] = ()
+    extent: Length = 128
     shots: Annotated[int, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     choice: Annotated[Choice, Added(before="beginning")] = "spread"
     metadata: dict[str, Any] = Field(default_factory=dict)
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     _settled = model_validator(mode="before")(where_limited("limit"))
 
 
-class LmEval(Task[LmEvalOptions, DecoderOptions]):
+class LmEval(TextTask[LmEvalOptions]):
     """A language model and its tokenizer from another run, and no training."""
 
     axes = 1
@@ -81,22 +77,8 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
 
     def __init__(self, options: LmEvalOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)
-        self._tokenizer: Tokenizer | None = None
         self._loaded: dict[str, Any] = {}
         self._found: dict[str, Metric] = {}
-
-    @property
-    def tokenizer(self) -> Tokenizer | None:
-        """That of the other run."""
-        return self._tokenizer
-
-    def geometry(self) -> Geometry:
-        """The decoder's, for the trained extent."""
-        return self.model.geometry(self.options.extent)
-
-    def extents(self) -> list[tuple[int, ...]]:
-        """The lengths that contexts are cut to, or the trained extent."""
-        return [(extent,) for extent in self.options.evaluate or (self.options.extent,)]
 
     def check(self) -> None:
         """Finds the tasks.
@@ -110,16 +92,6 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer."""
         self._tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
-
-    def keep(self, folder: Path) -> None:
-        """Writes the tokenizer."""
-        assert self._tokenizer is not None, "prepare() comes first"
-        write_tokenizer(folder / TOKENIZER_FILE, self._tokenizer)
-
-    def restore(self, folder: Path) -> dict[str, str]:
-        """Reads the tokenizer."""
-        self._tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
-        return {"tokenizer": self._tokenizer.fingerprint}
 
     def prepare(self) -> dict[str, str]:
         """Loads the tasks and their data.
@@ -148,10 +120,6 @@ class LmEval(Task[LmEvalOptions, DecoderOptions]):
         if changed:
             return None
         return EvaluationData(names=self.options.tasks, whole=self.options.limit is None)
-
-    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
-        """Those of its options."""
-        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """Those of the tasks, each with its standard error, those of a group before those of its members."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
 class NBackOptions(SequenceOptions):
@@ -34,8 +34,8 @@ class NBackOptions(SequenceOptions):
 class NBack(SequenceTask[NBackOptions]):
     """Tokens drawn at random, y_i = x_{i−back}: nothing but the distance tells which token is asked for.
 
-    `rope` and `t5` solve it in one layer; `none` does not, since content says nothing and a causal mask
-    alone tells no distances there.
+    `rope` must solve it in one layer; `none` must not, since content says nothing, and one layer without
+    positions sees the tokens before a query as a set.
     """
 
     axes = 1

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
+from pebench.options import Added
+from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, Turn, questions
 
 ASK, END, SYLLABLES = 10, 11, 12
 """Beside the digits: the mark before the question, the end of the answer, and the first syllable."""
@@ -20,20 +21,23 @@ class PhoneBookOptions(SequenceOptions):
     Attributes:
         syllables: kinds of syllables that names are made of. name: syllables of a name.
         digits: of a number.
+        asked: names whose numbers are asked for, one after another, each drawn by itself. The more there are,
+            the sooner a model learns to look them up.
     """
 
     extent: int = 128
     syllables: Annotated[int, Field(ge=2)] = 64
     name: Annotated[int, Field(ge=1)] = 2
     digits: Annotated[int, Field(ge=1)] = 4
+    asked: Annotated[int, Field(ge=1), Added()] = 1
 
     @model_validator(mode="after")
     def _room(self) -> PhoneBookOptions:
         least, most = min(self.extent, *self.extents), max(self.extent, *self.extents)
         if self.entries(least) < 1:
             raise ValueError(
-                f"one entry and the question need {2 * (self.name + self.digits) + 1} tokens, "
-                f"and there are {least}"
+                f"one entry and the questions need {least + self.name + self.digits - self._left(least)} "
+                f"tokens, and there are {least}"
             )
         if self.entries(most) > self.syllables**self.name:
             raise ValueError(
@@ -42,16 +46,20 @@ class PhoneBookOptions(SequenceOptions):
         return self
 
     def entries(self, extent: int) -> int:
-        """Entries of a book that fills an extent beside question and answer."""
-        entry = self.name + self.digits
-        return (extent - 1 - entry) // entry
+        """Entries of a book that fills an extent beside questions and answers."""
+        return self._left(extent) // (self.name + self.digits)
+
+    def _left(self, extent: int) -> int:
+        """Tokens beside the questions, with a mark each, and the answers, whose last mark is not read."""
+        return extent + 1 - self.asked * (self.name + self.digits + 2)
 
 
 class PhoneBook(SequenceTask[PhoneBookOptions]):
     """Entries name number name number …, then a name, whose number is to be written.
 
     Source: Jelassi et al. 2024, https://arxiv.org/abs/2402.01032, with syllables for words. To find an
-    entry by its name and read on behind it takes two layers of attention.
+    entry by its name and read on behind it takes two layers of attention: `rope` must solve it in two, and
+    `none` must not, to which a name does not stand nearer to its own number than to others.
     """
 
     axes = 1
@@ -69,12 +77,13 @@ class PhoneBook(SequenceTask[PhoneBookOptions]):
         """Books without a name that stands twice."""
         return questions([self._book(self.options.entries(extent), draws) for _ in range(count)], extent)
 
-    def _book(self, entries: int, draws: torch.Generator) -> tuple[list[int], list[int]]:
+    def _book(self, entries: int, draws: torch.Generator) -> list[Turn]:
         kinds, size = self.options.syllables, self.options.name
         order = torch.randperm(kinds**size, generator=draws)[:entries]
         powers = kinds ** torch.arange(size)
         names = (SYLLABLES + order[:, None] // powers % kinds).tolist()
         numbers = torch.randint(10, (entries, self.options.digits), generator=draws).tolist()
-        asked = int(torch.randint(entries, (), generator=draws))
+        asked = torch.randint(entries, (self.options.asked,), generator=draws).tolist()
         book = [token for name, number in zip(names, numbers, strict=True) for token in (*name, *number)]
-        return [*book, ASK, *names[asked]], [*numbers[asked], END]
+        turns = [Turn([ASK, *names[one]], [*numbers[one], END]) for one in asked]
+        return [Turn([*book, *turns[0].prompt], turns[0].answer), *turns[1:]]

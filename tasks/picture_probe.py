@@ -14,10 +14,11 @@ from pebench.data.images.marks import QUESTIONS, draw_pictures
 from pebench.examples import Examples, Ratio
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.plugin_ref import ExtrapolationRef
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
+from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task import Batch, Evaluation, Metric
+from pebench.task_bases.vision_task import VisionTask
 
 PATCHES_AT_ONCE = 16_384
 """Patches in a batch of evaluation, whatever the extent: memory is bounded."""
@@ -61,11 +62,12 @@ class PictureProbeOptions(Frozen):
         return self.evaluate or (self.extent, *((rows * r, columns * c) for r, c in ((1, 2), (2, 2), (3, 3))))
 
 
-class PictureProbe(Task[PictureProbeOptions, VisionOptions]):
+class PictureProbe(VisionTask[PictureProbeOptions, VisionOptions]):
     """A vision Transformer that classifies drawn pictures by where their patches stand.
 
     The patches of a picture in any order tell nothing of its class, so that `none` cannot do better than
-    chance: 25 % in ``relation``, 4.2 % in ``jigsaw`` and 20 % in ``count``.
+    chance: 25 % in ``relation``, 4.2 % in ``jigsaw`` and 20 % in ``count``. `rope-axial` must solve all three
+    at the trained extent.
     """
 
     axes = 2
@@ -75,17 +77,13 @@ class PictureProbe(Task[PictureProbeOptions, VisionOptions]):
     Options = PictureProbeOptions
     Model = VisionOptions
 
-    def geometry(self) -> Geometry:
-        """The model's, for the grid of patches of a training picture."""
-        return self.model.outline().geometry(self.options.extent)
+    def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
+        """The extent itself, which counts patches."""
+        return extent
 
     def extents(self) -> list[tuple[int, ...]]:
         """The grids to evaluate at."""
         return list(self.options.extents)
-
-    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
-        """Those of its options."""
-        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """The share of pictures that are classified right."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask, questions
+from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, Turn, questions
 from pebench.task_record import EvaluationData
 
 PLUS, MINUS, ASK, END = 10, 11, 12, 13
@@ -24,12 +25,14 @@ class PositionProbeOptions(SequenceOptions):
     Attributes:
         question: ``index``: the letter at a place, counted from one. ``indirect``: the letter so many places
             after (+) or before (−) a given one that stands once. ``count``: how often a letter stands
-            there. ``distance``: from the first of two given letters that stand once to the second.
+            there. ``pairs``: how often the first of two letters stands right before the second, in texts that
+            hold equally many of each. ``distance``: from the first of two given letters that stand once to
+            the second.
         letters: kinds of letters there are.
         reach: places that ``indirect`` goes at the most; by default as many as there are.
     """
 
-    question: Literal["index", "indirect", "count", "distance"] = "indirect"
+    question: Literal["index", "indirect", "count", "pairs", "distance"] = "indirect"
     letters: Annotated[int, Field(ge=4)] = 32
     reach: Annotated[int, Field(ge=1)] | None = None
 
@@ -46,6 +49,11 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
 
     Sources: ``indirect`` after Gopalakrishnan et al. 2025, https://arxiv.org/abs/2509.10534 (there with
     distances of a few places), the others are common probes.
+
+    In one layer `none` sees what stands before a question as a set: `rope` and `learned` must solve ``index``
+    (of fewer than ten places) and ``distance`` there, and `none` must not. With another layer it counts, and
+    knows the places of texts of one length. ``pairs`` `rope` must solve in two layers, and `none` must not;
+    ``count`` `none` must solve too: it takes no positions, and stands beside ``pairs`` as the control.
     """
 
     axes = 1
@@ -67,9 +75,9 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
         """Texts that fill the extent as far as question and answer let them."""
         digits = len(str(extent))
         length = extent - 5 - 2 * digits
-        return questions([self._question(length, draws) for _ in range(count)], extent)
+        return questions([[self._question(length, draws)] for _ in range(count)], extent)
 
-    def _question(self, length: int, draws: torch.Generator) -> tuple[list[int], list[int]]:
+    def _question(self, length: int, draws: torch.Generator) -> Turn:
         def below(bound: int) -> int:
             return int(torch.randint(bound, (), generator=draws))
 
@@ -79,7 +87,7 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
         match self.options.question:
             case "index":
                 place = below(length)
-                return [*text, ASK, *written(place + 1)], [text[place], END]
+                return Turn([*text, ASK, *written(place + 1)], [text[place], END])
             case "indirect":
                 source = below(length)
                 reach = self.options.reach or length
@@ -87,18 +95,33 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
                 target = near[below(len(near))]
                 text[source] = marks[0]
                 sign = PLUS if target > source else MINUS
-                return [*text, ASK, marks[0], sign, *written(abs(target - source))], [text[target], END]
+                return Turn([*text, ASK, marks[0], sign, *written(abs(target - source))], [text[target], END])
             case "count":
                 share = float(torch.rand((), generator=draws))
                 text = [
                     marks[0] if float(torch.rand((), generator=draws)) < share else letter for letter in text
                 ]
-                return [*text, ASK, marks[0]], [*written(text.count(marks[0])), END]
+                return Turn([*text, ASK, marks[0]], [*written(text.count(marks[0])), END])
+            case "pairs":
+                text = _paired(text, marks, draws)
+                found = sum(pair == tuple(marks) for pair in pairwise(text))
+                return Turn([*text, ASK, *marks], [*written(found), END])
             case "distance":
                 one, other = torch.randperm(length, generator=draws)[:2].tolist()
                 text[one], text[other] = marks
                 sign = PLUS if other > one else MINUS
-                return [*text, ASK, *marks], [sign, *written(abs(other - one)), END]
+                return Turn([*text, ASK, *marks], [sign, *written(abs(other - one)), END])
+
+
+def _paired(text: list[int], marks: list[int], draws: torch.Generator) -> list[int]:
+    """A text in which each of two letters stands as often as in every other text of its length, some of them
+    side by side."""
+    often = min(9, len(text) // 4)
+    together = int(torch.randint(often + 1, (), generator=draws))
+    pieces = [marks] * together + [[mark] for mark in marks for _ in range(often - together)]
+    pieces += [[letter] for letter in text[2 * often :]]
+    order = torch.randperm(len(pieces), generator=draws).tolist()
+    return [letter for place in order for letter in pieces[place]]
 
 
 def written(number: int) -> list[int]:

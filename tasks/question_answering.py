@@ -35,13 +35,13 @@ from pebench.models.answers import (
 from pebench.models.decoder import Decoder
 from pebench.models.generation import NoNumber, Stop
 from pebench.models.host import DecoderOptions
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
-from pebench.spec import Frozen, Once
+from pebench.spec import Once
 from pebench.task import Batch, Evaluation, Metric
+from pebench.task_bases.decoder_task import ExtentOptions
+from pebench.task_bases.text_task import TextAnswers
 from pebench.task_record import EvaluationData
-from pebench.text_task import AnswerTask
 
 ANSWER = 32
 """Tokens that an answer may have, and that are written at the most; the end of the text comes on top."""
@@ -53,11 +53,10 @@ _METRICS = (
     Metric("answer-perplexity", "per token", False),
 )
 
-Size = Annotated[int, Field(ge=2)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
-class QuestionAnsweringOptions(Frozen):
+class QuestionAnsweringOptions(ExtentOptions):
     """Options of the task.
 
     Attributes:
@@ -65,23 +64,17 @@ class QuestionAnsweringOptions(Frozen):
         tokenizer: `bytes`, a BPE trained on the questions, GPT-2's, or a file; see
             `pebench.data.tokenization`. By default that of the run it starts from, or bytes.
         extent: tokens of a training context, question and answer included.
-        evaluate: extents to evaluate at; by default 1, 2, 4, 8 and 16 times the trained one.
         split: what is evaluated on.
         questions: how many of the split to evaluate on, drawn once for all runs; by default all.
         depths: where the gold paragraph stands, in percent of what is before it and after it; the questions
             take turns. In training the depth is drawn at random.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
-            the one that the encoding prefers.
     """
 
     data: QuestionSource = Field(default_factory=lambda: QuestionSource.model_validate("pocket"))
     tokenizer: TokenizerChoice | None = None
-    extent: Size = 512
-    evaluate: Annotated[tuple[Size, ...], Once] = ()
     split: Literal["validation", "test"] = "validation"
     questions: Annotated[int, Field(ge=1)] | None = None
     depths: Annotated[tuple[Percent, ...], Once] = (0, 25, 50, 75, 100)
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _depths(self) -> QuestionAnsweringOptions:
@@ -89,13 +82,8 @@ class QuestionAnsweringOptions(Frozen):
             raise ValueError("depths must rise, and at least one is needed")
         return self
 
-    @property
-    def extents(self) -> tuple[int, ...]:
-        """The extents to evaluate at."""
-        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8, 16))
 
-
-class QuestionAnswering(AnswerTask[QuestionAnsweringOptions]):
+class QuestionAnswering(TextAnswers[QuestionAnsweringOptions]):
     """A causal decoder that reads paragraphs and a question, and writes the answer."""
 
     axes = 1

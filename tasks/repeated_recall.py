@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
 class RepeatedRecallOptions(SequenceOptions):

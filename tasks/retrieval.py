@@ -12,16 +12,15 @@ from pebench.data.haystack import placed, tokenized
 from pebench.data.needles import HAY, KEYS, NUMBERS, draw_needles
 from pebench.data.tokenization import Tokenizer, TokenizerChoice
 from pebench.models.host import DecoderOptions
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.randomness import generator
-from pebench.spec import Frozen, Once
-from pebench.written_words import Asked, WrittenWords
+from pebench.spec import Once
+from pebench.task_bases.decoder_task import ExtentOptions
+from pebench.task_bases.written_words import Asked, WrittenWords
 
-Size = Annotated[int, Field(ge=2)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
-class RetrievalOptions(Frozen):
+class RetrievalOptions(ExtentOptions):
     """Options of the task.
 
     Attributes:
@@ -35,11 +34,8 @@ class RetrievalOptions(Frozen):
         tokenizer: `bytes`, `words`, GPT-2's, or a file; see `pebench.data.tokenization`. By default that of
             the run it starts from, or bytes.
         extent: tokens of a training text, question and answer included.
-        evaluate: extents to evaluate at; by default 1, 2, 4, 8 and 16 times the trained one.
         depths: where the (first) needle that is asked for stands, in percent of the text.
         examples: texts for each depth and extent.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
-            the one that the encoding prefers.
     """
 
     variant: Literal[
@@ -53,11 +49,8 @@ class RetrievalOptions(Frozen):
     ] = "passkey"
     needles: Annotated[int, Field(ge=2, le=16)] = 4
     tokenizer: TokenizerChoice | None = None
-    extent: Size = 512
-    evaluate: Annotated[tuple[Size, ...], Once] = ()
     depths: Annotated[tuple[Percent, ...], Once] = (0, 25, 50, 75, 100)
     examples: Annotated[int, Field(ge=1)] = 20
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> RetrievalOptions:
@@ -74,14 +67,13 @@ class RetrievalOptions(Frozen):
             )
         return self
 
-    @property
-    def extents(self) -> tuple[int, ...]:
-        """The extents to evaluate at."""
-        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8, 16))
-
 
 class Retrieval(WrittenWords[RetrievalOptions]):
-    """A causal decoder that reads a text and a question, and writes what was hidden."""
+    """A causal decoder that reads a text and a question, and writes what was hidden.
+
+    In one layer `rope` must write a ``passkey``, and `none` must not, to which its digits are a set. In texts
+    of one length two layers of `none` learn it as well.
+    """
 
     axes = 1
     causal = True

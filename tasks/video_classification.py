@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from pebench.data.cache import digest
 from pebench.data.images.moving import HEADINGS, draw_moves, moving_digits, render, room
-from pebench.errors import UserError
 from pebench.examples import Examples, Ratio
 from pebench.models.video import VideoModel, VideoOptions
 from pebench.plugin_ref import ExtrapolationRef
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table, grid, tabulate
+from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen
-from pebench.task import Batch, Evaluation, Metric, Task
+from pebench.task import Batch, Evaluation, Metric
+from pebench.task_bases.vision_task import VisionTask
 
 TOKENS_AT_ONCE = 16_384
 """Patches in a batch of evaluation, whatever the extent: memory is bounded."""
@@ -75,7 +75,7 @@ class VideoClassificationOptions(Frozen):
         return self
 
 
-class VideoClassification(Task[VideoClassificationOptions, VideoOptions]):
+class VideoClassification(VisionTask[VideoClassificationOptions, VideoOptions]):
     """A vision Transformer whose tokens stand at the frames, rows and columns of patches."""
 
     axes = 3
@@ -89,33 +89,14 @@ class VideoClassification(Task[VideoClassificationOptions, VideoOptions]):
         super().__init__(options, model)
         self._digits: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def geometry(self) -> Geometry:
-        """The model's, for the grid of patches of a training clip."""
-        return self.model.outline().geometry(self.positions(self.options.extent))
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Frames, rows and columns of a patch."""
+        return self.model.sides()
 
     def extents(self) -> list[tuple[int, ...]]:
         """The extents to evaluate at, in frames and pixels."""
         return list(self.options.extents)
-
-    def positions(self, extent: tuple[int, ...]) -> tuple[int, ...]:
-        """The grid of patches of a clip.
-
-        Raises:
-            UserError: it does not divide into patches.
-        """
-        sides = self.model.sides()
-        if any(size % side for size, side in zip(extent, sides, strict=True)):
-            written = ("×".join(map(str, sizes)) for sizes in (extent, sides))
-            raise UserError("an extent of {} does not divide into patches of {}.".format(*written))
-        return tuple(size // side for size, side in zip(extent, sides, strict=True))
-
-    def trained_extent(self) -> tuple[int, ...]:
-        """Frames and pixels of a training clip."""
-        return self.options.extent
-
-    def extrapolations(self) -> tuple[ExtrapolationRef, ...]:
-        """Those of its options."""
-        return self.options.extrapolations or ()
 
     def metrics(self) -> tuple[Metric, ...]:
         """The share of clips in which digit and heading were found, and of each alone."""

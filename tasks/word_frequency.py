@@ -13,9 +13,8 @@ from pebench.data.tokenization import Tokenizer, TokenizerChoice
 from pebench.data.word_lists import DOTS, LEXICON, common_counts, draw_words, frequent_counts, shuffled
 from pebench.errors import UserError
 from pebench.models.host import DecoderOptions
-from pebench.plugin_ref import ExtrapolationRef
-from pebench.spec import Frozen, Once
-from pebench.written_words import Asked, WrittenWords
+from pebench.task_bases.decoder_task import ExtentOptions
+from pebench.task_bases.written_words import Asked, WrittenWords
 
 QUESTIONS = {
     "common": ("Words:", ". Which are the most common words? Answer:"),
@@ -23,10 +22,8 @@ QUESTIONS = {
 }
 """Beginning and end of a text."""
 
-Size = Annotated[int, Field(ge=2)]
 
-
-class WordFrequencyOptions(Frozen):
+class WordFrequencyOptions(ExtentOptions):
     """Options of the task.
 
     Attributes:
@@ -36,19 +33,13 @@ class WordFrequencyOptions(Frozen):
         tokenizer: `words`, `bytes`, GPT-2's, or a file; see `pebench.data.tokenization`. By default that of
             the run it starts from, or bytes.
         extent: tokens of a training text, question and answer included.
-        evaluate: extents to evaluate at; by default 1, 2, 4, 8 and 16 times the trained one.
         examples: texts for each extent.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
-            the one that the encoding prefers.
     """
 
     variant: Literal["common", "frequent"] = "common"
     asked: Annotated[int, Field(ge=1, le=20)] = 3
     tokenizer: TokenizerChoice | None = None
-    extent: Size = 512
-    evaluate: Annotated[tuple[Size, ...], Once] = ()
     examples: Annotated[int, Field(ge=1)] = 100
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _no_bpe(self) -> WordFrequencyOptions:
@@ -58,11 +49,6 @@ class WordFrequencyOptions(Frozen):
             )
         return self
 
-    @property
-    def extents(self) -> tuple[int, ...]:
-        """The extents to evaluate at."""
-        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4, 8, 16))
-
 
 class WordFrequency(WrittenWords[WordFrequencyOptions]):
     """A causal decoder that reads a list and writes its most frequent words: the common ones in the order of
@@ -70,6 +56,9 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
 
     Source of the form: Hsieh et al. 2024, https://arxiv.org/abs/2404.06654, where the list of common words is
     numbered and ten are asked for.
+
+    Nothing but the numbers of the words counts, so that `none` must solve it, in two layers; a window of a
+    few tokens (`window`) must not. What falls here with the length is an encoding that forgets.
     """
 
     axes = 1
@@ -115,7 +104,7 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
         if not counts:
             raise UserError(
                 f"{size} words, which is what {extent} tokens have room for, do not tell {asked} from the "
-                "rest by their number."
+                "rest by their number: take longer texts, or the tokenizer 'words', a token a word."
             )
         text = tokenized(self._tokenizer, [f" {word}" for word in shuffled(words, counts, draws)])
         return self.prompted([*begin, *(i for word in text for i in word)], end, tuple(wanted))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pebench.models.host import DecoderOptions
-from pebench.sequence_task import Drawn, SequenceOptions, SequenceTask
+from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask
 
 
 class WordProblemOptions(SequenceOptions):
@@ -29,7 +29,8 @@ class WordProblem(SequenceTask[WordProblemOptions]):
 
     Source: Merrill et al. 2024, https://arxiv.org/abs/2404.08819. The claims are about depth: a Transformer
     of fixed depth solves `a5` and `s5` up to a length that grows with its layers, unless attention carries a
-    state along (`path`). `model: {layers: …}` is what to vary.
+    state along (`path`). `model: {layers: …}` is what to vary: words of six elements of `s3`, `rope` must
+    solve in four layers and must not in one.
     """
 
     axes = 1

@@ -171,8 +171,8 @@ def test_the_grid_the_patches_and_the_pixels_agree() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"extent": 18}, "an extent of 18×18 pixels does not divide into patches of 4×4"),
-        ({"evaluate": [[16, 30]]}, "an extent of 16×30 pixels does not divide"),
+        ({"extent": 18}, "an extent of 18×18 does not divide into patches of 4×4"),
+        ({"evaluate": [[16, 30]]}, "an extent of 16×30 does not divide"),
         ({"data": {"dataset": "x", "path": "y"}}, "name one source of pictures"),
         ({"data": {"path": "y", "streaming": True}}, "'streaming' can only stand beside a 'dataset'"),
         ({"augment": {"policy": "strong"}}, "option 'augment.policy'"),

@@ -22,7 +22,7 @@ LAYERS = [
     {"exchange", "extending", "leaderboard", "submission", "tracking"},
     {"sweeping"},
     {"conformance", "portrait", "running"},
-    {"models", "pretrained", "resolve"} | {"decoder_task", "sequence_task", "text_task", "written_words"},
+    {"models", "pretrained", "resolve", "task_bases"},
     {"choices", "flat_spec", "scores", "task"},
     {"data", "encoding_config", "examples", "memo", "store", "task_record"},
     {"attention", "formulas", "packages", "plugin_files", "spec"},

@@ -134,7 +134,7 @@ def test_what_is_written_is_scored_number_by_number(monkeypatch: pytest.MonkeyPa
             found.append([int(i) for i in tokenizer.encode(f" {numbers[0]}, {numbers[1]}, 1{numbers[2]}")])
         return found
 
-    monkeypatch.setattr("pebench.written_words.generate", half)
+    monkeypatch.setattr("pebench.task_bases.written_words.generate", half)
     scores = task.evaluate(model, Extrapolation((400,))).scores
     assert scores == {"accuracy": 50.0, "accuracy-depth-0": 50.0, "accuracy-depth-100": 50.0}
 
@@ -272,7 +272,7 @@ def test_a_perfect_reader_finds_everything_under_every_tokenizer(
         return [[t for t in answers[tuple(p)] if t not in stop.tokens][:limit] for p in prompts]
 
     monkeypatch.setattr(task, "draw", remembered)
-    monkeypatch.setattr("pebench.written_words.generate", perfect)
+    monkeypatch.setattr("pebench.task_bases.written_words.generate", perfect)
     assert task.evaluate(model, Extrapolation((400,))).scores["accuracy"] == 100
     assert len({len(answer) for answer in answers.values()}) > 1 or kind == "bytes"
     for step in range(4):

@@ -14,7 +14,8 @@ from pebench.errors import UserError
 from pebench.randomness import generator
 from pebench.registry import tasks
 from pebench.resolve import build_task, resolve
-from pebench.sequence_task import NOT_ASKED, SequenceTask
+from pebench.task_bases.sequence_task import NOT_ASKED, SequenceTask
+from pebench.tasks.position_probe import LETTERS
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "associative-recall": [{}, {"extent": 48, "pairs": 8, "vocabulary": 128}],
@@ -22,9 +23,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "n-back": [{}, {"back": 3, "vocabulary": 5, "extent": 20}],
     "flip-flop": [{"extent": 64}, {"extent": 16, "ignored": 0.0}],
     "word-problem": [{"group": group} for group in ("a5", "s5", "s3", "z60")],
-    "dyck": [{}, {"kinds": 2, "depth": 1}],
-    "position-probe": [{"question": question} for question in ("index", "indirect", "count", "distance")],
-    "phone-book": [{}, {"name": 1, "digits": 2, "extent": 64, "evaluate": [64]}],
+    "dyck": [{}, {"kinds": 2, "depth": 1}, {"persistence": 0.9}],
+    "position-probe": [
+        {"question": question} for question in ("index", "indirect", "count", "pairs", "distance")
+    ],
+    "phone-book": [{}, {"name": 1, "digits": 2, "extent": 64, "evaluate": [64], "asked": 3}],
 }
 CASES = [(name, options) for name, several in SETTINGS.items() for options in several]
 
@@ -102,6 +105,9 @@ def _position_probe(read: list[int], options: Any) -> int | None:
             given = [t for t in asked[2:] if t >= 10]
         case "count":
             answer, given = [*map(int, str(text.count(mark))), 13], asked[1:]
+        case "pairs":
+            found = sum(text[i : i + 2] == [mark, mark + 1] for i in range(len(text)))
+            answer, given = [*map(int, str(found)), 13], asked[2:]
         case _:
             apart = text.index(mark + 1) - text.index(mark)
             answer, given = [10 if apart > 0 else 11, *map(int, str(abs(apart))), 13], asked[2:]
@@ -114,7 +120,8 @@ def _phone_book(read: list[int], options: Any) -> int | None:
     book = {
         tuple(read[i : i + options.name]): read[i + options.name : i + entry] for i in range(0, ask, entry)
     }
-    name, given = tuple(read[ask + 1 :][: options.name]), read[ask + 1 + options.name :]
+    last = len(read) - read[::-1].index(10)
+    name, given = tuple(read[last:][: options.name]), read[last + options.name :]
     return [*book[name], 11][len(given)]
 
 
@@ -174,6 +181,26 @@ def test_shares_of_ignored_instructions_are_the_published_ones() -> None:
     for variant, ignored in zip(task.variants, (0.8, 0.98, 0.1), strict=True):
         orders = task.draw(512, 50, generator(0, "test"), variant).tokens[:, 2:-2:2]
         assert float((orders == 4).float().mean()) == pytest.approx(ignored, abs=0.02)
+
+
+def test_persistent_words_of_dyck_go_deep_and_close_what_was_opened_long_ago() -> None:
+    def nearest(persistence: float) -> float:
+        """The share of closing brackets that stand right behind the one they close."""
+        task = _task("dyck", {"persistence": persistence})
+        closes = task.draw(256, 50, generator(0, "test"), "").tokens >= task.options.kinds
+        return float((closes[:, 1:] & ~closes[:, :-1]).sum() / closes.sum())
+
+    assert 0.5 < nearest(0.5) < 0.6
+    assert nearest(0.9) < 0.25
+
+
+def test_how_many_pairs_there_are_cannot_be_told_from_the_number_of_letters() -> None:
+    task = _task("position-probe", {"question": "pairs", "extent": 32})
+    drawn = task.draw(32, 100, generator(0, "test"), "")
+    first, second = (drawn.tokens[:, :23] == LETTERS + task.options.letters - k for k in (2, 1))
+    assert set(first.sum(1).tolist()) == set(second.sum(1).tolist()) == {5}
+    found = (first[:, :-1] & second[:, 1:]).sum(1)
+    assert {*range(6)} == set(found.tolist())
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mistakes import sentence
 
 from pebench.data.word_lists import LEXICON
 from pebench.encoding_config import build_encoding
@@ -78,3 +80,26 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
 def test_impossible_options_get_one_sentence(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         _task(**options)
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ("word-frequency", "a question and its answer need 67 tokens, and an extent has 64."),
+        ("retrieval", "needles and question need 81 tokens, and an extent has 64."),
+    ],
+)
+def test_texts_too_short_for_their_question_are_refused_before_a_run_begins(
+    task: str, reason: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = sentence(["run", "--encoding", "rope", "--task", task, "--set", "task.extent=64"], capsys)
+    assert told == f"pebench: task '{task}': {reason}\n"
+    assert [path.name for path in place.iterdir()] == ["text.txt"]
+
+
+def test_whether_there_is_room_is_left_open_until_the_tokenizer_is_known(place: Path) -> None:
+    trained = {"extent": 1024, "evaluate": [1024], "examples": 1, "tokenizer": "words"}
+    short = {"extent": 64, "evaluate": [64], "examples": 1}
+    model = {"width": 16, "layers": 1, "heads": 2}
+    start = resolve("rope", {"word-frequency": trained}, model=model)
+    assert resolve("rope", {"word-frequency": short}, model=model, start=start).start is not None

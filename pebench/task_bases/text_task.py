@@ -1,21 +1,16 @@
-"""Bases of the tasks in which a decoder reads text: whose tokenizer is a run's, and whose answers follow a
-prompt."""
+"""Bases of the tasks in which a decoder reads text with the tokenizer that a run keeps."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from torch import Tensor, nn
-
 from pebench.data.tokenization import Tokenizer, TokenizerChoice
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer, write_tokenizer
-from pebench.decoder_task import DecoderTask, Extents
-from pebench.models.answers import answer_loss, answer_weight
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
-from pebench.position_encoding import PositionEncoding, Table
-from pebench.task import Batch
+from pebench.position_encoding import PositionEncoding
+from pebench.task_bases.decoder_task import AnsweringTask, DecoderTask, Extents
 
 TextOptions = TypeVar("TextOptions", bound=Extents)
 
@@ -67,8 +62,8 @@ class AnswersOptions(Extents, Protocol):
 AnswerOptions = TypeVar("AnswerOptions", bound=AnswersOptions)
 
 
-class AnswerTask(TextTask[AnswerOptions]):
-    """A decoder that is trained on answers alone; its batches are those of `answer_batch`."""
+class TextAnswers(AnsweringTask[AnswerOptions], TextTask[AnswerOptions]):
+    """A decoder that answers questions about a text."""
 
     def inherit(self, folder: Path) -> None:
         """Takes over the tokenizer, unless one is asked for.
@@ -78,12 +73,3 @@ class AnswerTask(TextTask[AnswerOptions]):
         """
         if self.options.tokenizer is None:
             self._inherited = read_tokenizer(folder / TOKENIZER_FILE)
-
-    def weight(self, batch: Batch) -> float:
-        """Tokens of the answers, the end included."""
-        return answer_weight(batch)
-
-    def loss(self, model: nn.Module, batch: Batch, table: Table) -> Tensor:
-        """Sum of the negative log-likelihoods of the answers in nats."""
-        assert isinstance(model, Decoder)
-        return answer_loss(model, batch, table)

@@ -23,7 +23,7 @@ from pebench.models.generation import NoNumber, Stop, generate
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.task import Batch, Evaluation, Metric
-from pebench.text_task import AnswersOptions, AnswerTask
+from pebench.task_bases.text_task import AnswersOptions, TextAnswers
 
 ENOUGH = 80.0
 """Accuracy in percent that counts as being able to, as in RULER's effective length."""
@@ -50,7 +50,7 @@ class WordsOptions(AnswersOptions, Protocol):
 Options = TypeVar("Options", bound=WordsOptions)
 
 
-class WrittenWords(AnswerTask[Options]):
+class WrittenWords(TextAnswers[Options]):
     """Texts that fill an extent, with a question at their end, whose answer is a list of words."""
 
     depths: tuple[int, ...] = ()
@@ -110,17 +110,32 @@ class WrittenWords(AnswerTask[Options]):
             UserError: the tokenizer cannot be read or cannot write the answers, or the smallest extent has
                 no room for the question.
         """
-        choice = self.options.tokenizer or TokenizerChoice.model_validate("bytes")
         if self._inherited is not None:
             self.set_tokenizer(self._inherited)
-        elif choice.name == "words":
+        elif self._choice.name == "words":
             self.set_tokenizer(word_tokenizer((*self.sentences(), *(f" {word}" for word in self.answers))))
         else:
-            self.set_tokenizer(load_tokenizer(choice, Corpus("nothing", {})))
+            self.set_tokenizer(load_tokenizer(self._choice, Corpus("nothing", {})))
         assert self._tokenizer is not None
         for extent in (self.options.extent, *self.options.extents):
             self.draw(extent, 0.0, generator(0, "room"))
         return {"tokenizer": self._tokenizer.fingerprint}
+
+    @property
+    def _choice(self) -> TokenizerChoice:
+        """The tokenizer of a run that takes over none."""
+        return self.options.tokenizer or TokenizerChoice.model_validate("bytes")
+
+    def require_possible(self, starts: bool) -> None:
+        """Refuses extents without room for a question and its answer, where the tokenizer is one of those
+        that need no file.
+
+        Raises:
+            UserError: there is no room.
+        """
+        taken_over = starts and self.options.tokenizer is None
+        if not taken_over and self._choice.name in ("bytes", "words"):
+            type(self)(self.options, self.model).prepare()
 
     def set_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Takes a tokenizer, and measures the answers with it."""

@@ -5,26 +5,22 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pebench.decoder_task import DecoderTask
 from pebench.examples import Examples, Ratio
 from pebench.models.batching import TOKENS_AT_ONCE
 from pebench.models.decoder import Decoder
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
-from pebench.spec import Frozen, Once
 from pebench.task import Batch, Evaluation, Metric
+from pebench.task_bases.decoder_task import DecoderTask, ExtentOptions, Length
 
 NOT_ASKED = -1
 """In place of an answer where a sequence asks for none."""
-
-Length = Annotated[int, Field(ge=2)]
 
 
 class Drawn(NamedTuple):
@@ -39,32 +35,24 @@ class Drawn(NamedTuple):
     answers: Tensor
 
 
-class SequenceOptions(Frozen):
+class SequenceOptions(ExtentOptions):
     """Options that all these tasks have.
 
     Attributes:
-        extent: tokens of a training sequence.
         evaluate: extents to evaluate at; by default 1, 2 and 4 times the trained one.
         examples: sequences for each extent.
-        extrapolations: ways past the trained extent to measure, of those that an encoding offers; by default
-            the one that the encoding prefers.
     """
 
+    times: ClassVar[tuple[int, ...]] = (1, 2, 4)
+
     extent: Length = 64
-    evaluate: Annotated[tuple[Length, ...], Once] = ()
     examples: Annotated[int, Field(ge=1)] = 200
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _rise(self) -> SequenceOptions:
         if sorted(self.evaluate) != list(self.evaluate):
             raise ValueError("the extents to evaluate at must rise")
         return self
-
-    @property
-    def extents(self) -> tuple[int, ...]:
-        """The extents to evaluate at."""
-        return self.evaluate or tuple(self.extent * times for times in (1, 2, 4))
 
 
 Options = TypeVar("Options", bound=SequenceOptions)
@@ -159,17 +147,27 @@ class SequenceTask(DecoderTask[Options]):
         )
 
 
-def questions(asked: Sequence[tuple[Sequence[int], Sequence[int]]], extent: int) -> Drawn:
-    """Sequences of a prompt and an answer behind it, which stand at the first positions.
+class Turn(NamedTuple):
+    """A prompt and the answer behind it, both tokens."""
+
+    prompt: Sequence[int]
+    answer: Sequence[int]
+
+
+def questions(asked: Sequence[Sequence[Turn]], extent: int) -> Drawn:
+    """Sequences of turns, which stand at the first positions.
 
     Args:
-        asked: prompts and answers, both tokens, together no longer than the extent and one token.
+        asked: the turns of each sequence, together no longer than the extent and one token.
         extent: N; nothing looks at what is left of it.
     """
     tokens = torch.zeros(len(asked), extent, dtype=torch.long)
     answers = torch.full_like(tokens, NOT_ASKED)
-    for row, (prompt, answer) in enumerate(asked):
-        read = [*prompt, *answer][:-1]
-        tokens[row, : len(read)] = torch.tensor(read)
-        answers[row, len(prompt) - 1 : len(read)] = torch.tensor(answer)
+    for row, turns in enumerate(asked):
+        read: list[int] = []
+        for prompt, answer in turns:
+            first = len(read) + len(prompt) - 1
+            answers[row, first : first + len(answer)] = torch.tensor(answer)
+            read += [*prompt, *answer]
+        tokens[row, : len(read) - 1] = torch.tensor(read[:-1])
     return Drawn(tokens, answers)
