@@ -16,7 +16,7 @@ from lm_eval.api.registry import register_model
 from pebench.data.tokenization import Tokenizer
 from pebench.errors import UserError, unknown
 from pebench.models.decoder import Decoder
-from pebench.models.harness import DecoderLM
+from pebench.models.lm_eval_model import DecoderLM
 from pebench.running.execution import torch_device
 from pebench.running.finished import FinishedRun, load_finished
 from pebench.store import find_run, runs_folder

@@ -17,10 +17,10 @@ runs/<id>/spec.json         what was asked for, with every default
           failure.json      why the last attempt ended, if it ended badly
           cancelled         if this cell alone was cancelled; removed when it is started again
           model.safetensors the trained weights
-          examples.npz      scores of single documents, questions or pictures; see `pebench.examples`
+          examples.npz      scores of single documents, questions or pictures; see `pebench.example_scores`
           result.json       the scores; its presence is what "finished" means
 runs/.sweeps/<name>.json    which runs a submitted sweep is made of
-runs/.choices/<key>/        settings that were tuned, see `pebench.choices`
+runs/.choices/<key>/        settings that were tuned, see `pebench.tuned_choices`
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from pydantic import (
     model_serializer,
 )
 
-from pebench import atomic, examples
+from pebench import atomic, example_scores
 from pebench.errors import FEW, UserError, shown, unknown
-from pebench.examples import Examples
+from pebench.example_scores import Examples
 from pebench.numbers_of_json import beyond_numbers
 from pebench.spec import Frozen, RunSpec
 
@@ -267,7 +267,7 @@ class SweepRecord(Frozen):
         source: the text of its file.
         runs: the ids of its cells, in the order of the file; slots where a setting was still to be chosen.
         baseline: the encoding label that others are compared with, None to compare with none.
-        trials: the ids of those cells that only settings were chosen by, see `pebench.choices`.
+        trials: the ids of those cells that only settings were chosen by, see `pebench.tuned_choices`.
         choices: the keys of its choices.
     """
 
@@ -382,7 +382,7 @@ class RunFolder:
         """
         path = self.path / "examples.npz"
         try:
-            return examples.load(path.read_bytes())
+            return example_scores.load(path.read_bytes())
         except FileNotFoundError:
             return ()
         except OSError as error:
@@ -474,7 +474,7 @@ class RunFolder:
     def write_examples(self, found: Sequence[Examples]) -> None:
         """Keeps the scores of single examples, before the result that is made from them."""
         if found:
-            atomic.write_bytes(self.path / "examples.npz", examples.dump(found))
+            atomic.write_bytes(self.path / "examples.npz", example_scores.dump(found))
 
     def write_failure(self, message: str) -> None:
         """Records why an attempt ended badly; the log holds the rest."""

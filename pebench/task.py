@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from pebench.data.needed import Needed
-from pebench.examples import Examples
+from pebench.example_scores import Examples
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
 from pebench.spec import Frozen

@@ -25,7 +25,7 @@ from pebench.data.images.transforms import Augmentation, plain_transform, traini
 from pebench.data.left_out import noted
 from pebench.data.needed import Needed
 from pebench.errors import UserError
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.options import Added
 from pebench.plugin_ref import ExtrapolationRef

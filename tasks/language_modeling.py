@@ -24,7 +24,7 @@ from pebench.data.tokenization import TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.options import Added

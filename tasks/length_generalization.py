@@ -13,7 +13,7 @@ from pebench.data.needed import Needed
 from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
 from pebench.data.scan import COMMAND_WORDS, DIVISIONS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.answers import Example, answer_batch, score_answers
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions

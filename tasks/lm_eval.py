@@ -19,7 +19,7 @@ from pebench.data.cache import digest
 from pebench.data.drawn import Choice, drawn, where_limited
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 from pebench.errors import UserError, unknown
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.options import Added
@@ -157,7 +157,7 @@ class LmEval(TextTask[LmEvalOptions]):
         from lm_eval.evaluator import evaluate
 
         from pebench.models.generation import NoNumber
-        from pebench.models.harness import DecoderLM
+        from pebench.models.lm_eval_model import DecoderLM
 
         assert isinstance(model, Decoder)
         assert self._tokenizer is not None

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pebench.data.images.marks import QUESTIONS, draw_pictures
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate

@@ -25,7 +25,7 @@ from pebench.data.questions import (
 from pebench.data.text import Corpus
 from pebench.data.tokenization import TokenizerChoice, load_tokenizer
 from pebench.errors import UserError
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.answers import (
     Answered,
     Example,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pebench.data.cache import digest
 from pebench.data.images.moving import HEADINGS, draw_moves, moving_digits, render, room
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.video import VideoModel, VideoOptions
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.spec import PluginConfig, RunSpec, Training
 from pebench.store import (
     Cost,

@@ -7,7 +7,7 @@ import torch
 from attention_reference import attended, reference
 from torch import Tensor
 
-from pebench.attention import kept, kernels
+from pebench.attention import keeping_weights, kernels
 from pebench.attention_mask import AttentionMask
 from pebench.encoding_config import build_encoding
 from pebench.encodings.alibi import slopes
@@ -275,7 +275,7 @@ def test_weights_that_are_kept_change_nothing_gradients_included(length: int) ->
         torch.randn(2, 3, length, width, generator=draw, dtype=torch.float64) for width in (10, 10, 6, 6)
     )
     outcomes = []
-    for way in (kept.attend_keeping_weights, _plain_causal):
+    for way in (keeping_weights.attend_keeping_weights, _plain_causal):
         leaves = [part.clone().requires_grad_() for part in (q, k, v)]
         out = way(leaves[0], leaves[1], leaves[2], 0.3)
         (out * weights).sum().backward()

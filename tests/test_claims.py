@@ -16,10 +16,9 @@ from run_folders import Scores, begin, finish, record_sweep, specification
 from scipy import stats
 from tiny_sweeps import tiny, write
 
-from pebench.choices import submitted_sweeps
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.leaderboard import claims
 from pebench.leaderboard.answers import Answer, answer
 from pebench.leaderboard.board import make_board
@@ -28,11 +27,12 @@ from pebench.leaderboard.collect import collect
 from pebench.leaderboard.files import csv_text, frames
 from pebench.leaderboard.markdown import markdown
 from pebench.leaderboard.paired_test import holm
+from pebench.leaderboard.read_results import from_results, known_to_runs_alone
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.written import from_results, known_to_runs_alone
 from pebench.resolve import build_task
 from pebench.store import write_sweep
+from pebench.tuned_choices import submitted_sweeps
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 

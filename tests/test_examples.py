@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sweeps import load, tiny, write
 
-from pebench import examples
+from pebench import example_scores
 from pebench.cli import main
 from pebench.data.stretches import spread
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.resolve import build_task, resolve
 from pebench.spec import RunSpec
 from pebench.store import RunFolder, Unreadable
@@ -53,9 +53,9 @@ def test_what_is_read_is_what_was_written(sets: list[tuple[list[int], list[float
         )
         for number, (documents, values) in enumerate(sets)
     )
-    content = examples.dump(written)
-    assert examples.load(content) == written
-    assert examples.dump(written) == content
+    content = example_scores.dump(written)
+    assert example_scores.load(content) == written
+    assert example_scores.dump(written) == content
 
 
 def test_a_score_is_the_mean_over_its_units_and_moves_with_each() -> None:

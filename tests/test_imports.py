@@ -23,8 +23,8 @@ LAYERS = [
     {"sweeping"},
     {"conformance", "portrait", "running"},
     {"models", "pretrained", "resolve", "task_bases"},
-    {"choices", "flat_spec", "scores", "task"},
-    {"data", "encoding_config", "examples", "memo", "store", "task_record"},
+    {"tuned_choices", "flat_spec", "scores", "task"},
+    {"data", "encoding_config", "example_scores", "memo", "store", "task_record"},
     {"attention", "formulas", "packages", "plugin_files", "spec"},
     {"options", "plugin_ref", "position_encoding", "registry", "text_file"},
     {"atomic", "attention_mask", "console", "die_with_parent", "encodings", "errors", "numbers_of_json"}

@@ -184,7 +184,7 @@ def test_an_answer_takes_no_room_that_its_question_needs(
         read.extend((len(text), limit) for text in texts)
         return [[] for _ in texts]
 
-    monkeypatch.setattr("pebench.models.harness.generate", generate)
+    monkeypatch.setattr("pebench.models.lm_eval_model.generate", generate)
     caplog.set_level(logging.WARNING, "pebench.lm-eval")
     lm.generate_until([request(question, {"until": ["\n"]})])
     ((tokens, limit),) = read
@@ -242,7 +242,9 @@ def test_odd_requests_are_answered(offline: Path) -> None:
 def test_answers_are_kept_as_lm_eval_keeps_them(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, task = trained(offline), choice_task(offline / "tasks")
     first = evaluate(task, run, use_cache=str(offline / "answers"))
-    monkeypatch.setattr("pebench.models.harness.likelihoods", lambda *_, **__: pytest.fail("read again"))
+    monkeypatch.setattr(
+        "pebench.models.lm_eval_model.likelihoods", lambda *_, **__: pytest.fail("read again")
+    )
     again = evaluate(task, run, use_cache=str(offline / "answers"))
     assert again["results"] == first["results"]
 

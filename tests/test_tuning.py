@@ -18,16 +18,6 @@ from mlflow import MlflowClient
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
-from pebench.choices import (
-    NoChoice,
-    choose,
-    decide,
-    is_slot,
-    read_chosen,
-    submitted_sweeps,
-    with_choices,
-    write_choice,
-)
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs
@@ -38,6 +28,16 @@ from pebench.submission.submit import submit
 from pebench.sweeping.recorded import as_submitted, recorded_sweep
 from pebench.sweeping.sweep import Sweep, load_sweep
 from pebench.tracking.sync import _sweeps_of_runs
+from pebench.tuned_choices import (
+    NoChoice,
+    choose,
+    decide,
+    is_slot,
+    read_chosen,
+    submitted_sweeps,
+    with_choices,
+    write_choice,
+)
 
 RATES = {"settings": {"train.learning_rate": [1e-3, 1e-2, 1e-1]}}
 

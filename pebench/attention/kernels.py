@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pebench.attention.constant_result import constant_result
 from pebench.attention.dense import NOTHING, dense
-from pebench.attention.kept import attend_keeping_weights, is_faster
+from pebench.attention.keeping_weights import attend_keeping_weights, is_faster
 from pebench.attention_mask import AttentionMask
 from pebench.position_encoding import Bias, Block, Dense, Factored
 

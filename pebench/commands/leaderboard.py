@@ -78,6 +78,7 @@ def command(
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.claims import claims_of
     from pebench.leaderboard.published import BUILT_IN, read_figures
+    from pebench.leaderboard.read_results import MADE_OF, known_to_runs_alone
     from pebench.leaderboard.sources import (
         folders_of_claims,
         from_runs_or_results,
@@ -86,7 +87,6 @@ def command(
     )
     from pebench.leaderboard.terminal import print_board
     from pebench.leaderboard.write import write_leaderboard
-    from pebench.leaderboard.written import MADE_OF, known_to_runs_alone
 
     others = read_figures(figures or BUILT_IN) if published else None
     anew = results_alone(runs, sweeps, output) if uri is None else []

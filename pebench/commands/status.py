@@ -43,8 +43,8 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     """
     if as_json and (brief or watch):
         raise click.UsageError("--json prints every cell, once: leave --summary and --watch out.")
-    from pebench.choices import submitted_sweeps
     from pebench.submission.status import distinguished, statuses
+    from pebench.tuned_choices import submitted_sweeps
 
     records = [] if sweeps or watch else submitted_sweeps(runs)
     wanted = _wanted(runs, sweeps)
@@ -61,8 +61,8 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
 
 
 def _wanted(runs: Path, sweeps: Sequence[str]) -> list[str]:
-    from pebench.choices import submitted_sweeps
     from pebench.sweeping.recorded import recorded_sweeps
+    from pebench.tuned_choices import submitted_sweeps
 
     if sweeps:
         return list(dict.fromkeys(run for record in recorded_sweeps(runs, sweeps) for run in record.runs))
@@ -79,8 +79,8 @@ def _overview(runs: Path, records: Sequence[Any], cells: Sequence[Any], brief: b
         cells: of all sweeps and of none.
         brief: whether to tell why cells failed.
     """
-    from pebench.choices import with_choices
     from pebench.submission.status import summary
+    from pebench.tuned_choices import with_choices
 
     by_id = {cell.run: cell for cell in cells}
     sweeps: dict[str, list[Any]] = {}

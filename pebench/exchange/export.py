@@ -11,7 +11,6 @@ from typing import IO, NamedTuple
 
 import pebench
 from pebench import atomic
-from pebench.choices import choices_folder, is_slot
 from pebench.errors import UserError
 from pebench.exchange.archive import (
     FINISHED,
@@ -24,6 +23,7 @@ from pebench.exchange.archive import (
     compression,
 )
 from pebench.store import RunFolder, SweepRecord
+from pebench.tuned_choices import choices_folder, is_slot
 
 
 class Exported(NamedTuple):

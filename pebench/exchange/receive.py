@@ -14,11 +14,11 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from pebench import atomic
-from pebench.choices import choices_folder, is_slot, read_choice, submitted_sweeps
 from pebench.errors import UserError
 from pebench.exchange.archive import run_of
 from pebench.exchange.unpack import unpack
 from pebench.store import NoNumber, Result, RunFolder, SweepRecord, write_sweep
+from pebench.tuned_choices import choices_folder, is_slot, read_choice, submitted_sweeps
 
 
 @dataclass

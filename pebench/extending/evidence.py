@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from pebench.examples import Examples
+from pebench.example_scores import Examples
 from pebench.extending.plan import Method, Plan
 from pebench.leaderboard.uncertainty import CONFIDENCE
 from pebench.store import RunFolder

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pebench.choices import Tuning
 from pebench.leaderboard.groups import Group, group
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow, by_group
 from pebench.store import MetricRecord, SweepRecord
+from pebench.tuned_choices import Tuning
 
 if TYPE_CHECKING:
     import pandas

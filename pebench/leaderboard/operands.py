@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pebench.choices import submitted_sweeps
 from pebench.errors import FEW, UserError, join_and, unknown
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.groups import Group
@@ -16,6 +15,7 @@ from pebench.leaderboard.sources import collect_sweep
 from pebench.leaderboard.tuning import reported
 from pebench.store import SweepRecord, find_run
 from pebench.sweeping.recorded import means_sweep, recorded_sweep
+from pebench.tuned_choices import submitted_sweeps
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import ArrayLike
 
-    from pebench.examples import ByUnit
+    from pebench.example_scores import ByUnit
 
     Array = numpy.ndarray[Any, Any]
 

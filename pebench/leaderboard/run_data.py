@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pebench.examples import ByUnit, Examples
+from pebench.example_scores import ByUnit, Examples
 from pebench.leaderboard.paired_test import ROUNDING, Sample
 from pebench.spec import RunSpec
 from pebench.store import CurvePoint, Point, Result, RunFolder, Score, SweepRecord, Unreadable

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pebench.leaderboard.collect import Collection, collect
+from pebench.leaderboard.read_results import from_results
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.tuning import reported, tunings
-from pebench.leaderboard.written import from_results
 from pebench.store import SweepRecord, read_sweeps, remembered_folder
 from pebench.sweeping.recorded import name_of, recorded_sweep, recorded_sweeps
 from pebench.sweeping.yaml_file import is_named

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from pebench.choices import Tuning
 from pebench.errors import FEW, UserError, unknown
-from pebench.examples import load
+from pebench.example_scores import load
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import reported, unchosen
 from pebench.spec import RunSpec
@@ -29,6 +28,7 @@ from pebench.tracking.paging import all_pages
 from pebench.tracking.record import RUN_ID, SWEEP
 from pebench.tracking.retry import Retry
 from pebench.tracking.sweep_results import CONTENTS, SweepContents
+from pebench.tuned_choices import Tuning
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

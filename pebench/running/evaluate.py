@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from pebench.examples import Examples
+from pebench.example_scores import Examples
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.running import peak_memory
 from pebench.store import EvaluationCost, Score

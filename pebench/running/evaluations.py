@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from pebench import atomic
-from pebench.examples import Examples
+from pebench.example_scores import Examples
 from pebench.position_encoding import Extrapolation
 from pebench.running.evaluate import evaluate
 from pebench.store import EvaluationCost, MetricRecord, RunFolder, Score

@@ -10,13 +10,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pebench.choices import choice_of, is_slot
 from pebench.errors import UserError
 from pebench.store import RunFolder, SweepRecord
 from pebench.submission import scheduler, status, submissions
 from pebench.submission.exclusive import exclusive
 from pebench.submission.status import BUSY
 from pebench.submission.submissions import Submission
+from pebench.tuned_choices import choice_of, is_slot
 
 
 @dataclass

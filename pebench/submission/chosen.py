@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from pebench.choices import NoChoice, choice_of, choose, is_slot, read_choice, with_choices
 from pebench.errors import UserError
 from pebench.submission import status
+from pebench.tuned_choices import NoChoice, choice_of, choose, is_slot, read_choice, with_choices
 
 
 def make_choices(runs: Path, keys: Iterable[str]) -> str:

@@ -7,13 +7,13 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pebench.choices import submitted_sweeps
 from pebench.errors import UserError, join_and
 from pebench.store import RunFolder, SweepRecord, Unreadable, remove_sweep
 from pebench.submission import status
 from pebench.submission.exclusive import exclusive
 from pebench.submission.status import BUSY
 from pebench.sweeping.recorded import named_cell, recorded_sweep
+from pebench.tuned_choices import submitted_sweeps
 
 
 @dataclass

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pebench.choices import Choice, NoChoice, choice_of, decide, is_slot, read_choice, with_choices
 from pebench.flat_spec import told_apart
 from pebench.spec import Frozen
 from pebench.store import Failure, RunFolder, Unreadable, Worker
 from pebench.submission import submissions
 from pebench.submission.liveness import SILENCE, is_alive
 from pebench.submission.submissions import Job
+from pebench.tuned_choices import Choice, NoChoice, choice_of, decide, is_slot, read_choice, with_choices
 
 State = Literal[
     "waiting",

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pebench.choices import choice_of, choices_folder, choose, is_slot, with_choices, write_choice
 from pebench.data.needed import Needed
 from pebench.errors import UserError
 from pebench.memo import remembered
@@ -26,6 +25,7 @@ from pebench.submission.resources import Resources
 from pebench.submission.status import BUSY, FINISHED, IDLE, CellStatus, State
 from pebench.submission.submissions import Cluster
 from pebench.sweeping.sweep import Sweep
+from pebench.tuned_choices import choice_of, choices_folder, choose, is_slot, with_choices, write_choice
 
 _YEAR = 365 * 24 * 60
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 
-from pebench.choices import choice_of, is_slot, read_choice
 from pebench.errors import UserError
 from pebench.store import RunFolder
 from pebench.submission import pack, requeue_limit, status, submissions, submitit_internals
@@ -26,6 +25,7 @@ from pebench.submission.progress import Ends
 from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submissions import Submission
 from pebench.submission.submitit_internals import REQUEUE_SIGNAL
+from pebench.tuned_choices import choice_of, is_slot, read_choice
 
 if TYPE_CHECKING:
     from pebench.running.execution import Execution

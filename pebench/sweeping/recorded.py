@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pebench.choices import is_slot, read_choice, submitted_sweeps
 from pebench.errors import FEW, UserError, unknown
 from pebench.options import validated
 from pebench.running.plugins import load_plugins
@@ -16,6 +15,7 @@ from pebench.spec import RunSpec
 from pebench.store import RunFolder, SweepRecord, Unreadable, find_run
 from pebench.sweeping import yaml_file
 from pebench.sweeping.sweep import Sweep, SweepFile, is_name, is_there, load_sweep, names, resolved
+from pebench.tuned_choices import is_slot, read_choice, submitted_sweeps
 
 
 def recorded_sweep(runs: Path, wanted: str) -> SweepRecord:

@@ -43,7 +43,6 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
-from pebench.choices import Choice
 from pebench.data.files import existing
 from pebench.errors import FEW, UserError, join_and, quoted, shown, unknown
 from pebench.memo import remembered
@@ -56,6 +55,7 @@ from pebench.store import SweepRecord
 from pebench.sweeping import yaml_file
 from pebench.sweeping.cell import Cell
 from pebench.sweeping.tune import Tune, Values, candidates, checked_paths, stage
+from pebench.tuned_choices import Choice
 
 MOST_SEEDS = 1000
 """More seeds than anybody trains: a list of them may name any, but a number this large is a seed itself."""

@@ -11,13 +11,13 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator
 
-from pebench.choices import Candidate, Choice, settings_text
 from pebench.errors import UserError, join_and, unknown
 from pebench.flat_spec import setting_text
 from pebench.registry import tasks
 from pebench.scores import extent_name
 from pebench.spec import OBSERVING, Frozen, RunSpec, Training
 from pebench.sweeping.cell import Cell
+from pebench.tuned_choices import Candidate, Choice, settings_text
 
 FIRST_SEED = 1000
 """Seed of the first trial, which no sweep reports that counts its seeds."""

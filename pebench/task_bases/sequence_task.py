@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.batching import TOKENS_AT_ONCE
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate

@@ -16,7 +16,7 @@ from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.word_tokens import word_tokenizer
 from pebench.errors import UserError
-from pebench.examples import Examples, Ratio
+from pebench.example_scores import Examples, Ratio
 from pebench.models.answers import Example, answer_batch
 from pebench.models.decoder import Decoder
 from pebench.models.generation import NoNumber, Stop, generate

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pebench.choices import Tuning
 from pebench.spec import Frozen, RunSpec
 from pebench.store import SweepRecord
 from pebench.tracking.mlflow_internals import Active
 from pebench.tracking.sync_state import SyncedRun
+from pebench.tuned_choices import Tuning
 
 CONTENTS = "sweep.json"
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pebench.choices import submitted_sweeps
 from pebench.errors import UserError
 from pebench.store import RunFolder, SweepRecord
 from pebench.tracking import sweep_results, sync_state
@@ -20,6 +19,7 @@ from pebench.tracking.mlflow_internals import Active, active_in_file
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
 from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync_state import SyncedRun
+from pebench.tuned_choices import submitted_sweeps
 
 _SAVE_EVERY = 5.0
 """Seconds between savings of the memory: what a killed pass repeats at most."""
