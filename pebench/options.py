@@ -151,7 +151,7 @@ def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> Use
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
     place = [part for part in first["loc"] if isinstance(part, str | int)]
     if first["type"] == "extra_forbidden":
-        parent = _model_at(model, place[:-1])
+        parent = model_at(model, place[:-1])
         fields = parent.model_fields if parent is not None else {}
         known = [field.alias or name for name, field in fields.items()]
         inside = "".join(f"'{part}' of " for part in reversed(place[:-1]))
@@ -179,7 +179,7 @@ def _ended(sentence: str) -> str:
     return sentence if sentence.endswith("?") else f"{sentence}."
 
 
-def _model_at(model: type[BaseModel], place: list[Any]) -> type[BaseModel] | None:
+def model_at(model: type[BaseModel], place: list[Any]) -> type[BaseModel] | None:
     for part in place:
         field = model.model_fields.get(str(part))
         annotation = field.annotation if field is not None else None

@@ -138,7 +138,7 @@ def test_options_of_the_encoding_and_several_settings_make_every_combination(pla
         ({"tune": {"settings": {"train.learningrate": [1, 2]}}}, "did you mean 'learning_rate' or"),
         ({"tune": {**RATES, "metric": "accuracy"}}, "unknown metric 'accuracy' of task 'language-modeling'"),
         ({"tune": {**RATES, "extent": 64}}, "judges the candidates at 64, but task 'language-modeling' is"),
-        ({"tune": {**RATES, "seed": 1}}, "unknown option 'seed' of 'tune' of sweep"),
+        ({"tune": {**RATES, "seed": 1}}, "the seeds of the trials are 'seeds'"),
         ({"tune": {**RATES, "setings": 1}}, "did you mean 'settings' or 'seeds'?"),
         ({"tune": {**RATES, "seeds": [3, 3]}}, "a seed stands twice"),
         (

@@ -21,7 +21,7 @@
       train.learning_rate: [1e-3, 3e-4]
       model: [{block: gpt2}, {block: llama, qk_norm: true}]
     tune:                             # settings that are chosen for each encoding, by trials
-      settings: {train.learning_rate: [1e-3, 3e-3, 1e-2]}
+      settings: {train.learning_rate: [1e-3, 3e-3, 1e-2]}   # or {low: 1e-4, high: 1e-2, log: true}
     baseline: rope                    # what the others are compared with
     execution: {device: cpu}          # how to run, no part of what is run
     plugins: [my_encoding.py]         # beside this file
@@ -53,8 +53,9 @@ from pebench.running.execution import Execution
 from pebench.spec import PUBLISHED, Frozen, RunSpec
 from pebench.store import SweepRecord
 from pebench.sweeping import yaml_file
+from pebench.sweeping.candidates import Values
 from pebench.sweeping.cell import Cell
-from pebench.sweeping.tune import Tune, Values, candidates, checked_paths, stage
+from pebench.sweeping.tune import Tune, checked_paths, stage
 from pebench.tuned_choices import Choice
 
 MOST_SEEDS = 1000
@@ -191,7 +192,7 @@ class SweepFile(Frozen):
                         f"'{entry.name}' has candidates beside it, but the sweep has no 'tune' for the others"
                     )
             return self
-        counts = [(entry.name, len(candidates(self.tried(entry)))) for entry in self.encodings]
+        counts = [(entry.name, self.tune.count(self.tried(entry))) for entry in self.encodings]
         if min(count for _, count in counts) < 2:
             raise ValueError(
                 "'tune' has one candidate, so there is nothing to choose: give it several values"
@@ -201,7 +202,7 @@ class SweepFile(Frozen):
             raise ValueError(f"every encoding is tried equally often, but the candidates are of {told}")
         return self
 
-    def tried(self, encoding: Entry) -> dict[str, list[Any]]:
+    def tried(self, encoding: Entry) -> Values:
         """The candidate values of an encoding; none in a sweep that does not tune."""
         return encoding.tune or (self.tune.settings if self.tune is not None else {})
 
@@ -522,8 +523,10 @@ def _texts(value: Any) -> Iterator[str]:
 def looked_up(file: SweepFile, runs: Path | None) -> Resolved:
     """As `resolved`, nothing remembered."""
     count = math.prod(map(len, (file.encodings, file.tasks, *file.grid.values())))
-    tried = len(candidates(file.tried(file.encodings[0])))
-    count *= len(file.seeds) + (tried * len(file.tune.seeds) if file.tune is not None else 0)
+    tried = 0
+    if file.tune is not None:
+        tried = file.tune.count(file.tried(file.encodings[0])) * len(file.tune.seeds)
+    count *= len(file.seeds) + tried
     if count > MOST_CELLS:
         raise UserError(f"the sweep has {count:,} cells, and {MOST_CELLS:,} is the most: divide it.")
     if file.tune is not None:
@@ -545,7 +548,7 @@ def _tuned(file: SweepFile, tune: Tune, runs: Path | None) -> Resolved:
     numbers: dict[str, int] = {}
     choices = []
     for entry, cell in file.cells_of_encodings():
-        tried = [(values, with_values(cell, values)) for values in candidates(file.tried(entry))]
+        tried = [(values, with_values(cell, values)) for values in tune.tried(file.tried(entry), cell)]
         found = stage(cell, tried, tune, file.seeds, lambda cell, seeds: _chains(cell, seeds, runs))
         for spec in found.reported:
             _refuse_twice(numbers, spec)

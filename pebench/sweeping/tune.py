@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field, StrictInt, field_validator
+from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
 from pebench.errors import UserError, join_and, unknown
 from pebench.flat_spec import setting_text
 from pebench.registry import tasks
 from pebench.scores import extent_name
 from pebench.spec import OBSERVING, Frozen, RunSpec, Training
+from pebench.sweeping.candidates import Values, combinations, drawn, lists
 from pebench.sweeping.cell import Cell
 from pebench.tuned_choices import Candidate, Choice, settings_text
 
@@ -25,8 +26,8 @@ FIRST_SEED = 1000
 TUNED_PLACES = ("encoding", "model", "train")
 """First words of the paths that can be tuned; the options of the task say what is measured."""
 
-Values = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
-"""Candidate values by dotted path."""
+MOST_DRAWN = 1000
+"""Candidates that are drawn for an encoding, each of which is trained."""
 
 
 def _seeds(value: Any) -> Any:
@@ -45,6 +46,9 @@ class Tune(Frozen):
     Attributes:
         settings: candidate values by dotted path; every combination of them is a candidate. An encoding may
             have others, and then has as many candidates.
+        candidates: how many are drawn for each encoding in place of every combination; see
+            `pebench.sweeping.candidates`.
+        seed: of these draws, 0 by default.
         metric: what they are judged by; by default the headline of the task.
         extent: where it is measured; by default the trained one. A number stands for every axis.
         seeds: that each candidate is tried with, a number or a list; a number counts from `FIRST_SEED`.
@@ -53,6 +57,8 @@ class Tune(Frozen):
     """
 
     settings: Values
+    candidates: Annotated[StrictInt, Field(ge=2, le=MOST_DRAWN)] | None = None
+    seed: Annotated[StrictInt, Field(ge=0)] | None = None
     metric: str | None = None
     extent: tuple[int, ...] | None = None
     seeds: Annotated[
@@ -71,8 +77,44 @@ class Tune(Frozen):
     def _places(cls, value: Values) -> Values:
         return checked_paths(value)
 
+    @model_validator(mode="after")
+    def _seed_draws(self) -> Tune:
+        if self.seed is not None and self.candidates is None:
+            raise ValueError(
+                "'seed' is that of the draws, and 'candidates' says how many there are; the seeds of the "
+                "trials are 'seeds'"
+            )
+        return self
 
-def checked_paths(values: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def count(self, values: Values) -> int:
+        """How many candidates an encoding has.
+
+        Args:
+            values: of the encoding.
+
+        Raises:
+            ValueError: some are a distribution, and nothing says how many are drawn.
+        """
+        if self.candidates is not None:
+            return self.candidates
+        return math.prod(map(len, lists(values).values()))
+
+    def tried(self, values: Values, cell: Cell) -> list[dict[str, Any]]:
+        """The settings of each candidate.
+
+        Args:
+            values: of the encoding.
+            cell: without the tuned settings.
+
+        Raises:
+            UserError: there are not as many as are to be drawn.
+        """
+        if self.candidates is not None:
+            return drawn(values, self.candidates, self.seed or 0, cell)
+        return combinations(lists(values))
+
+
+def checked_paths(values: Values) -> Values:
     """Refuses paths that cannot be tuned.
 
     Raises:
@@ -84,7 +126,7 @@ def checked_paths(values: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
             raise ValueError(f"'{path}' cannot be tuned: {_nearest(place, rest)}")
         if place == "train" and rest in OBSERVING:
             raise ValueError(f"'{path}' cannot be tuned: it looks at training and decides nothing of it")
-    return dict(values)
+    return values
 
 
 def _nearest(place: str, rest: str) -> str:
@@ -110,11 +152,6 @@ class Stage(NamedTuple):
     known: list[RunSpec]
     reported: list[RunSpec]
     choice: Choice
-
-
-def candidates(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of some values, the last path running fastest."""
-    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
 def stage(
