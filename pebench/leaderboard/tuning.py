@@ -20,6 +20,10 @@ TUNED = (
 )
 
 
+_LISTED = 4
+"""Values that a remark names; of more, which are drawn as a rule, it names the ends."""
+
+
 class TunedRow(NamedTuple):
     """A choice that the runs of a group came from.
 
@@ -51,7 +55,11 @@ class TunedRow(NamedTuple):
             label: name of the row.
         """
         for path in self.chosen.edges:
-            tried = ", ".join(dict.fromkeys(setting_text(c.settings[path]) for c in self.choice.candidates))
+            values = {setting_text(c.settings[path]): c.settings[path] for c in self.choice.candidates}
+            tried = ", ".join(values)
+            if len(values) > _LISTED:
+                numbers = sorted(value for value in values.values() if isinstance(value, int | float))
+                tried = f"{len(values)} values, the numbers from {numbers[0]} to {numbers[-1]}"
             yield (
                 f"{label}: {path}={setting_text(self.chosen.settings[path])} lies on the edge of what was "
                 f"tried ({tried}), so the best may lie beyond."

@@ -26,6 +26,9 @@ from pebench.sweeping.cell import Cell
 _DIGITS = 3
 """Significant digits of what is drawn, so that labels are readable."""
 
+_LARGEST = 10**15
+"""Of the ends of a distribution: numbers up to here are exact."""
+
 _PATIENCE = 100
 """Draws for each candidate that is wanted, after which there are no others."""
 
@@ -45,8 +48,10 @@ class Distribution(Frozen):
     @field_validator("low", "high", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"input should be a finite number, not {shown(value)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+            raise ValueError(
+                f"input should be a number from -{_LARGEST:g} to {_LARGEST:g}, not {shown(value)}"
+            )
         return value
 
     @validates_model(mode="after")
@@ -72,7 +77,10 @@ class Distribution(Frozen):
                 logarithm the part from half a step below to half a step above.
         """
         low, high = (self.low - 0.5, self.high + 0.5) if whole else (self.low, self.high)
-        value = low * (high / low) ** share if self.log else low + share * (high - low)
+        if self.log:
+            value = math.exp((1 - share) * math.log(low) + share * math.log(high))
+        else:
+            value = low + share * (high - low)
         spread = self.high - self.low
         coarse = min(spread, abs(value)) if self.log else spread
         places = _DIGITS - 1 - math.floor(math.log10(coarse))

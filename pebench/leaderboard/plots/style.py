@@ -15,6 +15,7 @@ from pebench.leaderboard.tables import LeaderboardTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = ("#3c36fa", "#f9a514", "#226856", "#b850c2", "#625d06", "#c9b67c", "black")
@@ -102,19 +103,27 @@ _LONG = 1e4
 
 
 def log_scores(axes: Axes) -> None:
-    """Makes the axis of scores logarithmic, with a number at 1, 2 and 5 of every power of ten, or at the
-    powers alone where they are many.
+    """Makes the axis of scores logarithmic; see `log_labels`."""
+    axes.set_yscale("log")
+    log_labels(axes.yaxis, _LONG)
+
+
+def log_labels(axis: Axis, long: float) -> None:
+    """Labels a logarithmic axis with a number at 1, 2 and 5 of every power of ten, or at the powers alone.
 
     The default labels an axis of less than a power of ten with two numbers or with six, as it happens.
+
+    Args:
+        axis: one of the two.
+        long: ratio of its ends beyond which the powers alone are enough.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axes.set_yscale("log")
-    bottom, top = axes.get_ylim()
-    subs = (1.0,) if top / bottom > _LONG else (1.0, 2.0, 5.0)
-    axes.yaxis.set_major_locator(LogLocator(10.0, subs=subs, numticks=30))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    bottom, top = axis.get_view_interval()
+    subs = (1.0,) if top / bottom > long else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(10.0, subs=subs, numticks=30))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def nothing_to_show(axes: Axes) -> None:
