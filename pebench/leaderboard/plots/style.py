@@ -109,7 +109,8 @@ def log_scores(axes: Axes) -> None:
 
 
 def log_labels(axis: Axis, long: float) -> None:
-    """Labels a logarithmic axis with a number at 1, 2 and 5 of every power of ten, or at the powers alone.
+    """Labels a logarithmic axis with a number at 1, 2 and 5 of every power of ten, at the powers alone, or at
+    more numbers where these were fewer than three.
 
     The default labels an axis of less than a power of ten with two numbers or with six, as it happens.
 
@@ -120,7 +121,13 @@ def log_labels(axis: Axis, long: float) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     bottom, top = axis.get_view_interval()
-    subs = (1.0,) if top / bottom > long else (1.0, 2.0, 5.0)
+    few, some, many = ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
+    subs = few if top / bottom > long else some
+    if (
+        sum(bottom <= tick <= top for tick in LogLocator(10.0, subs, numticks=30).tick_values(bottom, top))
+        < 3
+    ):
+        subs = many
     axis.set_major_locator(LogLocator(10.0, subs=subs, numticks=30))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
