@@ -121,13 +121,12 @@ def log_labels(axis: Axis, long: float) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     bottom, top = axis.get_view_interval()
-    few, some, many = ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
-    subs = few if top / bottom > long else some
+    subs = [1.0] if top / bottom > long else [1.0, 2.0, 5.0]
     if (
         sum(bottom <= tick <= top for tick in LogLocator(10.0, subs, numticks=30).tick_values(bottom, top))
         < 3
     ):
-        subs = many
+        subs = [1.0, 1.5, 2.0, 3.0, 5.0, 7.0]
     axis.set_major_locator(LogLocator(10.0, subs=subs, numticks=30))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
