@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_sweeps import tiny, write
 
 import pebench
 from pebench.cli import main
@@ -194,3 +195,21 @@ def test_an_odd_batch_cannot_be_mixed(place: Path) -> None:
     task.prepare()
     with pytest.raises(UserError, match="a batch of 7 must be even"):
         task.batch(0, "train", 0, 7)
+
+
+def test_few_pictures_that_are_all_right_are_said_to_prove_little(
+    zoo: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = {"data": str(zoo), "extent": 16, "evaluate": [16]}
+    train = {"steps": 20, "batch": 8}
+    write(
+        place, tiny(place, encodings=["none"], tasks=[{"image-classification": task}], seeds=2, train=train)
+    )
+    assert main(["submit", "tiny.yaml"]) == 0
+    assert main(["leaderboard", "tiny"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "100.0 ± 0.0" in told
+    assert "interval over the seeds and the examples" in told
+    assert "kept no scores" not in told
+    # 1 - 0.05^(1/6)
+    assert "Where all of 6 examples are right, or all are wrong, up to 39 % of others may be" in told

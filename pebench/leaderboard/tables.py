@@ -25,7 +25,8 @@ class Entry:
     Attributes:
         mean: over the seeds.
         half_width: half the width of its 95 % interval.
-        text_share: the text's share of its variance, NaN where the interval is over seeds alone.
+        over_text: whether the interval is over the text too, not over the seeds alone.
+        text_share: the text's share of its variance, NaN where that is not known or there is none.
         measured_on: what stands behind each seed's score, as ``{"tokens": 65536, "documents": 5}``; empty
             where that is not known.
         diverged: number of runs that diverged.
@@ -39,6 +40,7 @@ class Entry:
 
     mean: float = math.nan
     half_width: float = math.nan
+    over_text: bool = False
     text_share: float = math.nan
     measured_on: Mapping[str, int] = field(default_factory=dict)
     diverged: int = 0
@@ -124,7 +126,7 @@ class LeaderboardTable:
     @property
     def with_text(self) -> bool:
         """Whether every interval is over seeds and text, or what is in its place."""
-        return all(not math.isnan(e.text_share) for e in self.entries if not math.isnan(e.half_width))
+        return all(e.over_text for e in self.entries if not math.isnan(e.half_width))
 
     def is_best(self, extent: Extent, entry: Entry) -> bool:
         """Whether no mean of a column is better than that of this entry."""
@@ -147,6 +149,7 @@ def make_tables(collection: Collection, summary: pandas.DataFrame) -> list[Leade
             entries[row.group][row.extrapolation][row.extent] = Entry(
                 mean=row.mean,
                 half_width=row.half_width,
+                over_text=row.uncertainty == "seeds and text",
                 text_share=row.text_share,
                 measured_on=row.measured_on,
                 diverged=row.diverged,

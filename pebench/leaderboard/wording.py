@@ -136,7 +136,7 @@ def notes(collection: Collection, table: LeaderboardTable) -> list[str]:
     missing = [note for key, label in groups.items() for note in gaps(label, collection.by_group[key])]
     tuned = collection.tuned
     chosen = [note for key, label in groups.items() if key in tuned for note in tuned[key].remarks(label)]
-    return [*missing, *chosen, *_alone(table)]
+    return [*missing, *chosen, *_alone(table), *_without_spread(table)]
 
 
 def _alone(table: LeaderboardTable) -> Iterator[str]:
@@ -144,13 +144,42 @@ def _alone(table: LeaderboardTable) -> Iterator[str]:
     labels = [
         row.label
         for row in table.rows
-        if any(math.isnan(e.text_share) and not math.isnan(e.half_width) for e in row.entries.values())
+        if any(not e.over_text and not math.isnan(e.half_width) for e in row.entries.values())
     ]
     if labels:
         who = "Runs" if len(labels) == len(table.rows) else f"The runs of {join_and(labels)}"
         yield (
             f"{who} kept no scores of single examples that belong together: their intervals come from seeds "
             "alone and leave out how much another text would change."
+        )
+
+
+def _without_spread(table: LeaderboardTable) -> Iterator[str]:
+    """Sentences about intervals without width, which small sets have on which nothing goes wrong, or all."""
+    rows = [
+        (row.label, entry)
+        for row in table.rows
+        for entry in row.entries.values()
+        if entry.over_text and entry.half_width == 0.0
+    ]
+    if not rows:
+        return
+    labels = join_and(dict.fromkeys(label for label, _ in rows))
+    yield (
+        f"{labels}: ± 0 means that seeds and {table.material} differ by no more than chance, not that the "
+        "score is exact."
+    )
+    counts = [
+        min(entry.measured_on.values())
+        for _, entry in rows
+        if table.record.unit == "%" and entry.mean in (0.0, 100.0) and entry.measured_on
+    ]
+    if counts and table.material == "examples":
+        # The exact upper end for what was seen in none of n cases, where 0.05 = (1 - p)^n.
+        others = 100.0 * (1.0 - 0.05 ** (1.0 / min(counts)))
+        yield (
+            f"Where all of {min(counts)} examples are right, or all are wrong, up to {others:.2g} % of "
+            "others may be the opposite (with 95 % confidence)."
         )
 
 
