@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from pebench.leaderboard.plots.style import COLOURS
+from pebench.portrait.drawing import COLOURS as HEADS
 
 Array = NDArray[numpy.float64]
 
@@ -67,6 +68,11 @@ def least_difference(colours: tuple[str, ...], sight: Array) -> float:
 def test_colours_are_told_apart(sight: str, ink: str) -> None:
     shown = tuple(ink if colour == "black" else colour for colour in COLOURS)
     assert least_difference(shown, SIGHT[sight]) > LEAST
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_the_heads_of_the_gallery_are_told_apart(sight: str) -> None:
+    assert least_difference(HEADS, SIGHT[sight]) > LEAST
 
 
 def test_the_measure_finds_colours_that_are_not() -> None:

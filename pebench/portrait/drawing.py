@@ -22,8 +22,8 @@ METADATA: dict[str, dict[str, None]] = {
 }
 """Metadata that changes from one drawing to the next and is left out, by format."""
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-"""Of the heads. Okabe & Ito's, which colour-blind eyes tell apart; dashes tell them apart in grey."""
+COLOURS = ("#3c36fa", "#f9a514", "#226856", "#b850c2")
+"""Of the heads, told apart without red or green as well; dashes tell them apart in grey."""
 
 DASHES = ("-", "--", "-.", ":")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from pebench import atomic
-from pebench.errors import join_and
 from pebench.portrait.drawing import picture_of
 from pebench.registry import encodings
 
@@ -46,7 +45,7 @@ def gallery(folder: Path) -> Path:
         facts = encodings.literals(name)
         caption = f"{facts.get('summary', '')} {facts.get('source', '')}.".strip()
         if options:
-            caption += f" Drawn with {join_and(f'{key}: {value}' for key, value in options.items())}."
+            caption += f" Drawn with {', '.join(f'{key}: {value}' for key, value in options.items())}."
         if set(facts.get("acts", "")) & set("IRBC") and all(picture.is_flat() for picture in shown):
             caption += f" {FLAT}"
         parts.append(f"## {name}\n\n{caption}\n\n![{name}: {_shown(facts)}]({folder.name}/{name}.png)\n")
