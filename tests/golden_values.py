@@ -53,6 +53,7 @@ HELD: dict[str, tuple[str, ...]] = {
     "relative_table_resized": ("swin",),
     "repo": ("repo",),
     "rope_frequency_maps": ("rope",),
+    "rope_rotated": ("rope",),
     "rotary": ("rope", "rope-axial", "rope-mixed"),
     "selective_rope": ("selective-rope",),
     "selective_rope_gate_bias": ("selective-rope",),

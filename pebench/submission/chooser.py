@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
 
+from pebench.errors import UserError
 from pebench.submission import submissions
-from pebench.submission.chosen import make_choices
+from pebench.submission.chosen import await_trials, make_choices
 from pebench.submission.resources import Resources
 
 _MINUTES = 60
 """Time limit of the job, which takes seconds."""
+
+
+_LOOK_EVERY = 5.0
+"""Seconds between looks at trials, for each of which SLURM is asked."""
 
 
 class Chooser:
@@ -26,7 +32,13 @@ class Chooser:
             execution: of no meaning here.
         """
         place = Path(folder)
-        return make_choices(place.parent.parent, submissions.read(place / "submission.json").cells)
+        runs, keys = place.parent.parent, submissions.read(place / "submission.json").cells
+        for key in keys:
+            # SLURM has waited for the trials that it was submitted with. Those that were lost and started
+            # again since are none of these.
+            with suppress(UserError):
+                await_trials(runs, key, every=_LOOK_EVERY)
+        return make_choices(runs, keys)
 
     def checkpoint(self, *arguments: object) -> DelayedSubmission:
         """The call to make after a requeue: the same, since a choice made twice is the same one."""

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pebench.errors import UserError
 from pebench.submission import status
 from pebench.tuned_choices import NoChoice, choice_of, choose, is_slot, read_choice, with_choices
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at runs that are waited for."""
+
+
+def await_trials(
+    runs: Path, key: str, stop: Callable[[], bool] = lambda: False, every: float = LOOK_EVERY
+) -> None:
+    """Waits while trials of a choice are in the hands of other workers, or until `stop` says so.
+
+    Args:
+        runs: the folder of the runs.
+        key: of the choice.
+        stop: whether to wait no longer.
+        every: seconds between looks.
+    """
+    trials = read_choice(runs, key).choice.trials
+    while not stop() and any(trial.state in status.BUSY for trial in status.statuses(runs, trials)):
+        time.sleep(every)
 
 
 def make_choices(runs: Path, keys: Iterable[str]) -> str:

@@ -20,19 +20,16 @@ from pebench.errors import UserError
 from pebench.store import RunFolder
 from pebench.submission import pack, requeue_limit, status, submissions, submitit_internals
 from pebench.submission.cells import STOPPED, carry_out_cell, run_each
-from pebench.submission.chosen import chosen_cell
+from pebench.submission.chosen import LOOK_EVERY, await_trials, chosen_cell
 from pebench.submission.progress import Ends
 from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submissions import Submission
 from pebench.submission.submitit_internals import REQUEUE_SIGNAL
-from pebench.tuned_choices import choice_of, is_slot, read_choice
+from pebench.tuned_choices import choice_of, is_slot
 
 if TYPE_CHECKING:
     from pebench.running.execution import Execution
     from pebench.running.ranks import JoinedRanks
-
-_LOOK_EVERY = 1.0
-"""Seconds between looks at a run that a cell waits for."""
 
 _UNTIL_KILLED = 600.0
 """Seconds to wait for SLURM to end a job; it gives a preempted one its partition's GraceTime."""
@@ -102,7 +99,8 @@ def _folders(runs: Path, cells: Iterable[str]) -> tuple[list[RunFolder], str]:
 
 def _free_cells(runs: Path, record: Submission, number: int, execution: Execution, stop: StopOnSignal) -> str:
     def take(cell: str) -> str | None:
-        _await_trials(runs, cell, stop)
+        if is_slot(cell):
+            await_trials(runs, choice_of(cell), stop)
         if stop():
             return None
         run_id = chosen_cell(runs, cell)
@@ -119,15 +117,6 @@ def _ended(failed: int) -> str:
     return f"{failed} cells failed" if failed else "done"
 
 
-def _await_trials(runs: Path, cell: str, stop: StopOnSignal) -> None:
-    """Waits while trials are in the hands of other workers; none comes before its trials."""
-    while is_slot(cell) and not stop():
-        trials = read_choice(runs, choice_of(cell)).choice.trials
-        if not any(trial.state in status.BUSY for trial in status.statuses(runs, trials)):
-            return
-        time.sleep(_LOOK_EVERY)
-
-
 def _await_start(runs: Path, run_id: str, stop: StopOnSignal) -> None:
     """Waits while the run that a cell starts from is in the hands of another worker; none comes before its
     start, so there is always one that works."""
@@ -136,7 +125,7 @@ def _await_start(runs: Path, run_id: str, stop: StopOnSignal) -> None:
         (cell,) = status.statuses(runs, [start.run])
         if cell.state not in status.BUSY:
             return
-        time.sleep(_LOOK_EVERY)
+        time.sleep(LOOK_EVERY)
 
 
 def _requeued(
