@@ -93,10 +93,10 @@ def test_whole_numbers_are_drawn_where_the_option_takes_no_others(
 
 
 @given(
-    low=st.floats(1e-300, 1e6),
-    factor=st.floats(1.001, 1e6),
+    low=st.floats(1e-300, 1e6, allow_subnormal=False),
+    factor=st.floats(1.001, 1e6, allow_subnormal=False),
     log=st.booleans(),
-    share=st.floats(0, 1, exclude_max=True),
+    share=st.floats(0, 1, exclude_max=True, allow_subnormal=False),
 )
 def test_a_draw_lies_between_the_ends_and_is_near_its_quantile(
     low: float, factor: float, log: bool, share: float

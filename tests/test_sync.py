@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -470,6 +471,25 @@ def test_what_goes_wrong_in_a_database_is_one_sentence(error: Exception, sentenc
     with pytest.raises(UserError, match=sentence) as caught:
         Retry("sqlite:///mlflow.db", 0.01).call(_refusing(error))
     assert "SQL:" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("table", "calls"), [("datasets", 2), ("runs", 1)])
+def test_a_dataset_that_two_requests_bring_at_once_is_asked_for_again(table: str, calls: int) -> None:
+    from mlflow.exceptions import RestException
+
+    told = f"(sqlite3.IntegrityError) UNIQUE constraint failed: {table}.experiment_id, {table}.name"
+    errors = [RestException({"error_code": "BAD_REQUEST", "message": told})]  # type: ignore[no-untyped-call]
+    made: list[int] = []
+
+    def action() -> str:
+        made.append(1)
+        if errors:
+            raise errors.pop()
+        return "there"
+
+    with pytest.raises(UserError, match="refuses") if calls == 1 else contextlib.nullcontext():
+        assert Retry("http://127.0.0.1:5000", 5.0).call(action) == "there"
+    assert len(made) == calls
 
 
 def test_a_file_that_is_no_store_is_said_in_every_place(

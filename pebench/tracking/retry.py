@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -71,10 +72,19 @@ def _may_pass(error: BaseException) -> bool:
     from sqlalchemy.exc import OperationalError
 
     if isinstance(error, MlflowException):
-        return error.error_code in _PASSING
+        return error.error_code in _PASSING or _of_a_race(str(error))
     # MLflow hands SQLAlchemy's errors on as they are when it opens a database: a lock, a full disk, a server
     # that does not listen.
     return isinstance(error, requests.RequestException | OperationalError)
+
+
+def _of_a_race(sentence: str) -> bool:
+    """Whether a server refuses a dataset because another request has just put it there: asked again, it finds
+    it."""
+    return (
+        re.search(r"(UNIQUE constraint|UniqueViolation|Duplicate entry).*\bdatasets", sentence, re.DOTALL)
+        is not None
+    )
 
 
 def _reason(error: BaseException) -> str:
