@@ -44,10 +44,12 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     if as_json and (brief or watch):
         raise click.UsageError("--json prints every cell, once: leave --summary and --watch out.")
     from pebench.submission.status import distinguished, statuses
+    from pebench.sweeping.recorded import recorded_sweeps
     from pebench.tuned_choices import submitted_sweeps
 
-    records = [] if sweeps or watch else submitted_sweeps(runs)
-    wanted = _wanted(runs, sweeps)
+    records = recorded_sweeps(runs, sweeps) if sweeps else submitted_sweeps(runs)
+    folders = [] if sweeps else [path.parent.name for path in sorted(runs.glob("*/spec.json"))]
+    wanted = list(dict.fromkeys([*(run for record in records for run in record.runs), *folders]))
     if watch:
         return _watch(runs, wanted, brief, sweeps)
     cells = distinguished(runs, statuses(runs, wanted))
@@ -58,16 +60,6 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     else:
         _overview(runs, records, cells, brief)
     return 1 if any(cell.state == "unreadable" for cell in cells) else 0
-
-
-def _wanted(runs: Path, sweeps: Sequence[str]) -> list[str]:
-    from pebench.sweeping.recorded import recorded_sweeps
-    from pebench.tuned_choices import submitted_sweeps
-
-    if sweeps:
-        return list(dict.fromkeys(run for record in recorded_sweeps(runs, sweeps) for run in record.runs))
-    folders = (path.parent.name for path in sorted(runs.glob("*/spec.json")))
-    return list(dict.fromkeys([*(run for record in submitted_sweeps(runs) for run in record.runs), *folders]))
 
 
 def _overview(runs: Path, records: Sequence[Any], cells: Sequence[Any], brief: bool) -> None:

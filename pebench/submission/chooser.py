@@ -13,8 +13,7 @@ from pebench.submission.chosen import await_trials, make_choices
 from pebench.submission.resources import Resources
 
 _MINUTES = 60
-"""Time limit of the job, which takes seconds."""
-
+"""Time limit of the job, which takes seconds where no trial was started again after it was queued."""
 
 _LOOK_EVERY = 5.0
 """Seconds between looks at trials, for each of which SLURM is asked."""
