@@ -114,6 +114,7 @@ class Training(Frozen):
         evaluate_every: updates between evaluations during training; the last is always evaluated.
         evaluate_at: the updates to evaluate after, in place of that.
         keep_weights: whether the weights of these moments are kept.
+        evaluate_in: ``bfloat16`` evaluates under autocast, as many papers do; losses are of float32 always.
     """
 
     steps: Annotated[int, Field(ge=0)] = 300
@@ -136,6 +137,7 @@ class Training(Frozen):
     evaluate_every: Annotated[Annotated[int, Field(ge=1)] | None, Added()] = None
     evaluate_at: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Once, Added()] = ()
     keep_weights: Annotated[bool, Added()] = False
+    evaluate_in: Annotated[Literal["float32", "bfloat16"], Added()] = "float32"
 
     @property
     def looks(self) -> tuple[int, ...]:

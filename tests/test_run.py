@@ -72,6 +72,21 @@ def test_a_stopped_run_ends_bit_for_bit_like_an_undisturbed_one(place: Path, enc
     _same(whole, stopped)
 
 
+def test_evaluation_in_half_precision_is_another_run_with_the_same_weights_and_nearly_its_scores(
+    place: Path,
+) -> None:
+    exact, half = _run(place), _run(place, evaluate_in="bfloat16")
+    assert exact.run_id == _run(place, "again", evaluate_in="float32").run_id != half.run_id
+    for folder in (exact, half):
+        execute(folder, EXECUTION)
+    scores, weights, _ = _outcome(exact)
+    half_scores, half_weights, _ = _outcome(half)
+    assert all(torch.equal(tensor, half_weights[name]) for name, tensor in weights.items())
+    values, half_values = ([score.value for score in each] for each in (scores, half_scores))
+    assert values != half_values
+    assert half_values == pytest.approx(values, rel=5e-3)
+
+
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "learned", "liere"], ids=str)
 def test_several_threads_give_the_same_digits_every_time(place: Path, encoding: Any) -> None:
     folders = [_run(place, name, encoding, steps=6, batch=16) for name in ("one", "other")]

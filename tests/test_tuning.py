@@ -97,6 +97,13 @@ def test_a_sweep_without_tuning_has_no_trials_and_keeps_its_cells(place: Path) -
     assert plain.record().reported == plain.record().runs == tuple(cell.run_id for cell in plain.cells)
 
 
+def test_trials_are_evaluated_where_they_are_judged_alone(place: Path) -> None:
+    sweep = tuned(place, tune={**RATES, "task": {"evaluate": [16]}})
+    assert {tuple(cell.task.options["evaluate"]) for cell in sweep.cells} == {(16,)}
+    reported = {tuple(spec.task.options["evaluate"]) for spec in sweep.choices[0].candidates[0].cells}
+    assert reported == {tuple(tuned(place).cells[0].task.options["evaluate"])} != {(16,)}
+
+
 def test_an_encoding_may_have_candidates_of_its_own(place: Path) -> None:
     own = {"train.encoding.learning_rate": [1e-2, 1e-1, None]}
     sweep = tuned(place, encodings=["rope", {"t5": {}, "tune": own}])
@@ -138,6 +145,10 @@ def test_options_of_the_encoding_and_several_settings_make_every_combination(pla
         ({"tune": {"settings": {"train.learningrate": [1, 2]}}}, "did you mean 'learning_rate' or"),
         ({"tune": {**RATES, "metric": "accuracy"}}, "unknown metric 'accuracy' of task 'language-modeling'"),
         ({"tune": {**RATES, "extent": 64}}, "judges the candidates at 64, but task 'language-modeling' is"),
+        ({"tune": {**RATES, "task": {"evaluate": [32]}}}, "judges the candidates at 16, but task 'lang"),
+        ({"tune": {**RATES, "task": {"extent": 8, "evaluate": [16]}}}, "trains for 8 where the sweep trains"),
+        ({"tune": {**RATES, "task": {"evalute": [16]}}}, "did you mean 'evaluate'?"),
+        ({"tune": {**RATES, "task": {"split": "test"}}}, "'language-modeling' has a split of its own"),
         ({"tune": {**RATES, "seed": 1}}, "the seeds of the trials are 'seeds'"),
         ({"tune": {**RATES, "setings": 1}}, "did you mean 'settings' or 'seeds'?"),
         ({"tune": {**RATES, "seeds": [3, 3]}}, "a seed stands twice"),

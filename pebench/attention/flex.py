@@ -23,6 +23,17 @@ COMPILATIONS = 32
 """Compiled forms that are kept: a bias by a few encodings, with and without gradients and padding, at a fixed
 and at any length. PyTorch's own bound of 8 serves one encoding; past the bound it would refuse to go on."""
 
+# Set up where a compiler that traces the functions below finds it done: a filter that was set inside of them
+# broke the graph of the step around them.
+# The compiler looks at the gradients of all that a bias has captured, and is warned of those in between.
+warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
+torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, COMPILATIONS)
+
+_compiled: Callable[..., Tensor] = torch.compile(flex_attention, fullgraph=True)
+"""Flex attention as a kernel, one for all layers. Compiled anew where the kind of bias changes, and once more
+for any length where the length does. Without `fullgraph` too many compilations would end in the N×K form,
+with no more than a warning."""
+
 
 def attend_by_score(
     q: Tensor,
@@ -52,20 +63,7 @@ def attend_by_score(
             content = logit if softcap is None else softcap * torch.tanh(logit / softcap)
             return content + score(batch, head, query, key)
 
-    return compiled()(q, k, v, score_mod=biased, block_mask=visible_blocks(mask), scale=scale)
-
-
-@functools.cache
-def compiled() -> Callable[..., Tensor]:
-    """Flex attention as a kernel, one for all layers. Compiled anew where the kind of bias changes, and once
-    more for any length where the length does."""
-    # The compiler looks at the gradients of all that a bias has captured, and is warned of those in between.
-    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
-    config = torch._dynamo.config
-    config.recompile_limit = max(config.recompile_limit, COMPILATIONS)
-    # Without `fullgraph` too many compilations would end in the N×K form, with no more than a warning.
-    function: Callable[..., Tensor] = torch.compile(flex_attention, fullgraph=True)
-    return function
+    return _compiled(q, k, v, score_mod=biased, block_mask=visible_blocks(mask), scale=scale)
 
 
 def visible_blocks(mask: AttentionMask) -> BlockMask | None:

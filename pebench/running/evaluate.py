@@ -17,22 +17,24 @@ from pebench.task import AnyTask
 
 
 def evaluate(
-    model: nn.Module, task: AnyTask, reach: Extrapolation, device: torch.device
+    model: nn.Module, task: AnyTask, reach: Extrapolation, device: torch.device, half: bool = False
 ) -> tuple[list[Score], list[Examples], EvaluationCost]:
     """The scores of a model at one extent, reached by one method, those of single examples, and their cost.
 
     Args:
         model: a `PositionedModel` on the device. task: knows the data and the metrics.
         reach: extent and method. device: where the model is.
+        half: whether products are of bfloat16, by autocast.
     """
     model.eval()
     encoding = model.encoding
     assert isinstance(encoding, PositionEncoding)
-    with torch.no_grad():
+    precision = torch.autocast(device.type, torch.bfloat16, enabled=half)
+    with torch.no_grad(), precision:
         fitted = encoding.fit(partial(task.held_out_loss, model, reach), reach)
     peak_memory.reset(device)
     begin = time.perf_counter()
-    with torch.no_grad():
+    with torch.no_grad(), precision:
         evaluation = task.evaluate(model, reach)
     seconds = time.perf_counter() - begin
     scores = [

@@ -75,10 +75,10 @@ class Evaluations(BaseModel):
 
 
 def evaluations_at(
-    model: nn.Module, task: AnyTask, reach: Extrapolation, device: torch.device
+    model: nn.Module, task: AnyTask, reach: Extrapolation, device: torch.device, half: bool = False
 ) -> Evaluations:
     """The evaluation of a model at one extent, reached by one method; see `evaluate`."""
-    scores, examples, cost = evaluate(model, task, reach, device)
+    scores, examples, cost = evaluate(model, task, reach, device, half)
     names = {score.metric for score in scores}
     # A task may not know all its metrics before it has evaluated, and only this rank's has.
     metrics = {name: record for name, record in metrics_of(task).items() if name in names}

@@ -367,7 +367,8 @@ class _Run:
                 break
             if self.observer is not None:
                 self.observer.evaluating(len(wanted) - len(awaited), len(wanted), places[number])
-            found = evaluations_at(model, task, wanted[number], self.device)
+            half = self.spec.train.evaluate_in == "bfloat16"
+            found = evaluations_at(model, task, wanted[number], self.device, half)
             if self.ranks.is_main:
                 take(number, found)
             else:

@@ -54,6 +54,8 @@ class Tune(Frozen):
         seeds: that each candidate is tried with, a number or a list; a number counts from `FIRST_SEED`.
         split: of the data that they are judged on.
         report: the split that the chosen ones are reported on.
+        task: options of the task that stand in place of the sweep's while candidates are judged, such as
+            ``{evaluate: [256]}``: nothing else needs to be measured of them.
     """
 
     settings: Values
@@ -66,6 +68,7 @@ class Tune(Frozen):
     ] = (FIRST_SEED,)
     split: str = "validation"
     report: str = "test"
+    task: Mapping[str, Any] = Field(default_factory=dict)
 
     @field_validator("extent", mode="before")
     @classmethod
@@ -124,7 +127,7 @@ def checked_paths(values: Values) -> Values:
         place, _, rest = path.partition(".")
         if place not in TUNED_PLACES:
             raise ValueError(f"'{path}' cannot be tuned: {_nearest(place, rest)}")
-        if place == "train" and rest in OBSERVING:
+        if place == "train" and rest in (*OBSERVING, "evaluate_in"):
             raise ValueError(f"'{path}' cannot be tuned: it looks at training and decides nothing of it")
     return values
 
@@ -181,7 +184,8 @@ def stage(
     reported: list[RunSpec] = []
     final: list[list[RunSpec]] = []
     for number, (settings, own) in enumerate(tried, 1):
-        found = chains(_on(own, splits, 0), tune.seeds)
+        found = chains(_on(own, splits, 0).updated("task", tune.task), tune.seeds)
+        judge = found[0][-1]
         trials |= {spec.run_id: spec for chain in found for spec in chain}
         judged.append(tuple(chain[-1].run_id for chain in found))
         if judged[-1] in judged[:-1]:
@@ -196,7 +200,7 @@ def stage(
     places = list(zip(*final, strict=True))
     open_places = [n for n, specs in enumerate(places) if len({spec.run_id for spec in specs}) > 1]
     known = [specs[0] for n, specs in enumerate(places) if n not in set(open_places)]
-    metric, extent = _judge(final[0][-1], tune)
+    metric, extent = _judge(judge, final[0][-1], tune)
     label = encoding_config({cell.encoding: cell.options.get("encoding", {})}).label
     choice = Choice(
         key="",
@@ -243,7 +247,7 @@ def _splits(cell: Cell, tune: Tune) -> tuple[str, ...]:
     """The splits of the two stages, none where the task has none."""
     if not tasks.load(cell.task).on_split(tune.split):
         return ()
-    if cell.has_value("task.split"):
+    if cell.has_value("task.split") or "split" in tune.task:
         raise UserError(
             f"task '{cell.task}' has a split of its own, but a tuned sweep chooses on one and reports on "
             "another: leave it out, or write 'split' and 'report' under 'tune'."
@@ -255,15 +259,25 @@ def _on(cell: Cell, splits: Sequence[str], place: int) -> Cell:
     return cell.updated("task", tasks.load(cell.task).on_split(splits[place])) if splits else cell
 
 
-def _judge(spec: RunSpec, tune: Tune) -> tuple[str, tuple[int, ...]]:
-    """The metric and the extent that choose."""
+def _judge(trial: RunSpec, reported: RunSpec, tune: Tune) -> tuple[str, tuple[int, ...]]:
+    """The metric and the extent that choose.
+
+    Raises:
+        UserError: they are not measured, or the trials train for another extent than what is reported.
+    """
     from pebench.resolve import build_task
 
-    task = build_task(spec)
+    task = build_task(trial)
+    if task.trained_extent() != (wanted := build_task(reported).trained_extent()):
+        raise UserError(
+            f"'task' under 'tune' is what the candidates are judged on, and trains for "
+            f"{extent_name(task.trained_extent())} where the sweep trains for {extent_name(wanted)}: leave "
+            "the trained extent as it is."
+        )
     known = [metric.name for metric in task.metrics()]
     metric = tune.metric or known[0]
     if metric not in known:
-        raise unknown("metric", metric, known, f"task '{spec.task.name}'")
+        raise unknown("metric", metric, known, f"task '{trial.task.name}'")
     extents = task.extents()
     extent = tune.extent or task.trained_extent()
     if len(extent) == 1:
@@ -271,7 +285,7 @@ def _judge(spec: RunSpec, tune: Tune) -> tuple[str, tuple[int, ...]]:
     if extent not in extents:
         measured = join_and(extent_name(each) for each in extents)
         raise UserError(
-            f"'tune' judges the candidates at {extent_name(extent)}, but task '{spec.task.name}' is "
+            f"'tune' judges the candidates at {extent_name(extent)}, but task '{trial.task.name}' is "
             f"evaluated at {measured}: name one of these with 'extent', or evaluate there too."
         )
     return metric, extent

@@ -26,13 +26,7 @@ from pebench.registry import encodings
 if not torch.cuda.is_available():
     pytest.skip("there is no CUDA device", allow_module_level=True)
 
-pytestmark = [
-    pytest.mark.cuda,
-    # The compiler looks at the gradients of all that a bias has captured, and is warned of those in between.
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
-    # PyTorch's own compiler uses what PyTorch has deprecated.
-    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
-]
+pytestmark = pytest.mark.cuda
 
 SHAPES = [(300, 300), (1, 300), (40, 300)]
 """Queries and keys: a full pass, a decoded token, a chunk beside a cache."""

@@ -42,11 +42,6 @@ def _losses(folder: RunFolder) -> list[float]:
     return [loss for loss in values if loss is not None]
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-# The compiler says where it could do better: by rounding the factors of float32 products, which is for the
-# precision of a run to say, or without complex numbers.
-@pytest.mark.filterwarnings(r"ignore::UserWarning:torch\._inductor")
-@pytest.mark.filterwarnings(r"ignore::FutureWarning:torch\._inductor")
 @pytest.mark.parametrize(
     ("execution", "precision", "tolerance"),
     [(TOGETHER, "float32", 1e-4), (COMPILED, "float32", 1e-4), (TOGETHER, "bfloat16", 1e-2)],

@@ -105,11 +105,6 @@ def test_a_killed_run_ends_like_an_undisturbed_one(place: Path) -> None:
     _alike(killed, whole, 10 * LOSS_TOLERANCE)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-# The compiler says where it could do better: by rounding the factors of float32 products, which is for the
-# precision of a run to say, or without complex numbers.
-@pytest.mark.filterwarnings(r"ignore::UserWarning:torch\._inductor")
-@pytest.mark.filterwarnings(r"ignore::FutureWarning:torch\._inductor")
 @pytest.mark.parametrize(
     ("encoding", "precision"),
     [
@@ -130,9 +125,6 @@ def test_compiled_training_is_that_of_eager_training(place: Path, encoding: Any,
     _alike(plain, compiled, LOSS_TOLERANCE * (4 if precision == "bfloat16" else 1))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.filterwarnings(r"ignore::UserWarning:torch\._inductor")
-@pytest.mark.filterwarnings(r"ignore::FutureWarning:torch\._inductor")
 @pytest.mark.parametrize(
     "encoding",
     ["none", {"seqpe": {"positions": 200}}, {"seqpe": {"positions": 200, "shifted": 1.0}}],

@@ -15,8 +15,6 @@ from pebench.attention import kernels
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-    # PyTorch's own compiler uses what PyTorch has deprecated.
-    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
 ]
 
 LONG = [

@@ -121,7 +121,7 @@ def _acts(encoding: PositionEncoding, subject: Subject, dtype: torch.dtype, devi
     positions, reach = subject.scattered(COUNT)
     table = tabulate(encoding, positions.to(device), reach)
     embedded = encoding.embed(table)
-    q, k = encoding.rotate(layer_inputs(encoding, q, k, q, table, 1))
+    q, k = encoding.rotate(layer_inputs(encoding, q, k, hidden, table, 1))
     bias = encoding.bias(layer_inputs(encoding, q, k, hidden, table, 1))
     match bias:
         case Dense():
@@ -129,7 +129,7 @@ def _acts(encoding: PositionEncoding, subject: Subject, dtype: torch.dtype, devi
             visible = torch.ones(COUNT, COUNT, dtype=torch.bool, device=device).tril()[None, None]
             values: Tensor | None = bias.values(Block(whole, whole, visible))
         case Factored(key=key, query=query):
-            values = key if query is None else torch.cat((query, key), dim=-2)
+            values = key if query is None else torch.cat((query.flatten(), key.flatten()))
         case None:
             values = None
     return Acts(*(None if x is None else x.float().cpu() for x in (embedded, q, k, values)))  # type: ignore[arg-type]
