@@ -10,9 +10,18 @@ from pydantic import Field, model_validator
 
 from pebench.data.haystack import tokenized
 from pebench.data.tokenization import Tokenizer, TokenizerChoice
-from pebench.data.word_lists import DOTS, LEXICON, common_counts, draw_words, frequent_counts, shuffled
+from pebench.data.word_lists import (
+    CODES,
+    DOTS,
+    LEXICON,
+    common_counts,
+    draw_words,
+    frequent_counts,
+    shuffled,
+)
 from pebench.errors import UserError
 from pebench.models.host import DecoderOptions
+from pebench.options import Added
 from pebench.task_bases.decoder_task import ExtentOptions
 from pebench.task_bases.written_words import Asked, WrittenWords
 
@@ -29,6 +38,8 @@ class WordFrequencyOptions(ExtentOptions):
     Attributes:
         variant: ``common``: some words stand in the list ten times as often as all others. ``frequent``: the
             number of words falls with the square of their rank, and the first one is noise.
+        lexicon: ``words`` that are made up, each a token of the tokenizer `words`; or ``codes``, the orders
+            of the digits 1 to 4, each four of its tokens, which their order alone tells apart.
         asked: words that are asked for.
         tokenizer: `words`, `bytes`, GPT-2's, or a file; see `pebench.data.tokenization`. By default that of
             the run it starts from, or bytes.
@@ -37,6 +48,7 @@ class WordFrequencyOptions(ExtentOptions):
     """
 
     variant: Literal["common", "frequent"] = "common"
+    lexicon: Annotated[Literal["words", "codes"], Added()] = "words"
     asked: Annotated[int, Field(ge=1, le=20)] = 3
     tokenizer: TokenizerChoice | None = None
     examples: Annotated[int, Field(ge=1)] = 100
@@ -71,7 +83,7 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     @property
     def answers(self) -> Sequence[str]:
         """Every word."""
-        return LEXICON
+        return CODES if self.options.lexicon == "codes" else LEXICON
 
     @property
     def several(self) -> int:
@@ -92,14 +104,14 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
         assert self._tokenizer is not None
         begin, end = tokenized(self._tokenizer, QUESTIONS[self.options.variant])
         size = self.left(extent, begin, end, what="a question and its answer") // self._widest
-        asked = self.options.asked
+        asked, lexicon = self.options.asked, self.answers
         if self.options.variant == "common":
-            counts = common_counts(size, asked)
-            words = draw_words(len(counts), draws)
-            wanted = sorted(words[:asked], key=LEXICON.index)
+            counts = common_counts(size, asked, len(lexicon))
+            words = draw_words(lexicon, len(counts), draws)
+            wanted = sorted(words[:asked], key=lexicon.index)
         else:
-            counts = frequent_counts(size, asked)
-            words = [DOTS, *draw_words(len(counts) - 1, draws)] if counts else []
+            counts = frequent_counts(size, asked, len(lexicon))
+            words = [DOTS, *draw_words(lexicon, len(counts) - 1, draws)] if counts else []
             wanted = words[1 : asked + 1]
         if not counts:
             raise UserError(

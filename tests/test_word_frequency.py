@@ -10,7 +10,7 @@ import pytest
 import torch
 from mistakes import sentence
 
-from pebench.data.word_lists import LEXICON
+from pebench.data.word_lists import CODES, LEXICON
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
@@ -50,6 +50,26 @@ def test_what_is_asked_for_stands_most_often(variant: str, tokenizer: str, exten
 
 def test_the_lexicon_has_no_word_twice() -> None:
     assert len(set(LEXICON)) == len(LEXICON) == 500
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_codes_have_their_digits_in_common_and_one_stands_most_often(variant: str) -> None:
+    task = _task(variant=variant, lexicon="codes", asked=1)
+    assert task.tokenizer is not None
+    example, (wanted,) = task.draw(256, 0.0, generator(0, 0))
+    text = task.tokenizer.decode(example.prompt).partition(": ")[2].rpartition(". W")[0]
+    codes = [word for word in text.split() if word != "..."]
+    assert set(codes) <= set(CODES)
+    (first, often), (_, next_often) = Counter(codes).most_common(2)
+    assert (first, len(example.answer)) == (wanted, 5)
+    assert often > next_often
+
+
+def test_word_lists_are_those_from_before_there_were_codes() -> None:
+    plain = resolve("rope", {"word-frequency": {"tokenizer": "words"}})
+    coded = resolve("rope", {"word-frequency": {"tokenizer": "words", "lexicon": "codes"}})
+    assert "lexicon" not in plain.model_dump_json()
+    assert "lexicon" in coded.model_dump_json()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import permutations
+
 import torch
 
 LEXICON = tuple(
@@ -14,6 +17,9 @@ LEXICON = tuple(
 )
 """Words of four letters, in alphabetical order but for their third letters."""
 
+CODES = tuple("".join(digits) for digits in permutations("1234"))
+"""Codes that have their digits in common, so that nothing but the order of these tells one from another."""
+
 DOTS = "..."
 """In place of the most frequent word of all."""
 
@@ -21,40 +27,41 @@ _RATIO = 10
 _POWER = 2.0
 
 
-def common_counts(size: int, asked: int) -> list[int]:
+def common_counts(size: int, asked: int, kinds: int) -> list[int]:
     """How often words stand in a list of no more than so many: the common ones, which make a third of it, ten
     times as often as the others, and at least twice.
 
     Args:
-        size: of the list. asked: common words.
+        size: of the list. asked: common words. kinds: words that there are.
 
     Returns:
         By word, the common ones first; empty if the list is too short.
     """
     often = max(2, size // (3 * asked))
     seldom = max(1, often // _RATIO)
-    others = min((size - asked * often) // seldom, len(LEXICON) - asked)
+    others = min((size - asked * often) // seldom, kinds - asked)
     return [often] * asked + [seldom] * others if others > 0 else []
 
 
-def frequent_counts(size: int, asked: int) -> list[int]:
+def frequent_counts(size: int, asked: int, kinds: int) -> list[int]:
     """How often words stand in a list of so many, the k-th as often as 1/k² says; the first are the dots.
 
     Args:
         size: of the list. asked: words behind the dots that must be told from the rest by their number.
+        kinds: words that there are.
 
     Returns:
         By word; empty if the list is too short.
     """
-    ranks = torch.arange(1, len(LEXICON) + 1, dtype=torch.float64) ** -_POWER
+    ranks = torch.arange(1, kinds + 1, dtype=torch.float64) ** -_POWER
     counts = [count for count in (size * ranks / ranks.sum()).long().tolist() if count]
     enough = len(counts) > asked + 1 and len(set(counts[: asked + 2])) == asked + 2
     return counts if enough else []
 
 
-def draw_words(count: int, draws: torch.Generator) -> list[str]:
+def draw_words(lexicon: Sequence[str], count: int, draws: torch.Generator) -> list[str]:
     """So many different words."""
-    return [LEXICON[number] for number in torch.randperm(len(LEXICON), generator=draws)[:count].tolist()]
+    return [lexicon[number] for number in torch.randperm(len(lexicon), generator=draws)[:count].tolist()]
 
 
 def shuffled(words: list[str], counts: list[int], draws: torch.Generator) -> list[str]:
