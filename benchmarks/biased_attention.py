@@ -1,13 +1,14 @@
 """Attention with a bias, alone, in evaluation and in training: what kernels of our own gain beside others.
 
-Three tables in one. `attention` is one layer of as many heads and texts as the model has, forward, and
-forward and back with the gradients of the bias; `deviation` is how far the output and the gradients of
-queries, keys and values are from those of blocks of queries in float32, as a share of their size.
-`evaluation` is one pass over a text of the longest extent in float32, `training` a step of the model around
-each encoding. The baseline of each is the same without a bias.
+Four tables in one. `replayed` is one layer by blocks of queries and by kernels of our own, recorded as a CUDA
+graph, so that nothing of the host is timed, by length and dtype. `attention` is one layer of as many heads
+and texts as the model has, forward, and forward and back with the gradients of the bias; `deviation` is how
+far the output and the gradients of queries, keys and values are from those of blocks of queries in float32,
+as a share of their size. `evaluation` is one pass over a text of the longest extent in float32, `training` a
+step of the model around each encoding. The baseline of each is the same without a bias.
 
-On CUDA the kernels for a bias that all texts share (`shared`), which nothing chooses before they are
-measured, stand beside those that are chosen, and with --tiles also in the sizes of tiles that are worth a
+On CUDA the kernels for a bias that all texts share (`shared`) stand beside those that would be chosen
+without them, and with --tiles also in the sizes of tiles that are worth a
 try. What comes out belongs into `SHARED_FROM` in `pebench/attention/kernels.py` and `TILES` in
 `pebench/attention/shared.py`.
 
@@ -31,6 +32,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from unittest import mock
 
 import evaluation
@@ -59,6 +61,12 @@ TILES: Mapping[str, tuple[tuple[int, int, int, int], ...]] = {
 }
 """Queries and keys of a tile, warps and stages. None of these spills registers, compiled by Triton 3.6."""
 
+REPLAYED = (256, 512, 1024, 2048)
+"""Tokens of a text whose attention is recorded."""
+
+REPLAYS = 10
+"""Of a recording in one measurement."""
+
 COMPARED = 2
 """Texts whose results are held against those of blocks in float32."""
 
@@ -79,10 +87,50 @@ def main() -> None:
 
 
 def rows(chosen: argparse.Namespace) -> Iterator[Row]:
-    """All three parts, each row as soon as it is there."""
+    """All parts, each row as soon as it is there."""
+    if device().type == "cuda":
+        yield from replayed(chosen)
     yield from attention(chosen)
     yield from evaluated(chosen)
     yield from training(chosen)
+
+
+def replayed(chosen: argparse.Namespace) -> Iterator[Row]:
+    """One layer on so many tokens in all as the chosen batch has, without what the host does for it."""
+    names = [name for name in ("t5", "fire") if name in chosen.encodings]
+    _, _, heads = SIZES[chosen.size]
+    for dtype, extent in product((torch.bfloat16, torch.float32), REPLAYED):
+        texts = max(1, chosen.batch * chosen.extent // (2 * extent))
+        setting = Setting(extent, dtype, True, heads, texts)
+        paths = {
+            BASELINE if name == FUSED else name: path
+            for name, path in setting.paths(names).items()
+            if name == FUSED or name.startswith(("shared", "blocked, t5"))
+        }
+        for direction, make in (("forward", setting.forward), ("backward", setting.backward)):
+            works = {name: _recorded(make(path)) for name, path in paths.items()}
+            kind = str(dtype).removeprefix("torch.")
+            at = {"what": f"replayed, {direction}", "tokens": extent, "texts": texts, "dtype": kind}
+            yield from alternate(works, BASELINE, at, chosen.rounds, units=dict.fromkeys(works, REPLAYS))
+
+
+def _recorded(work: Work) -> Work:
+    """The kernels of a piece of work, replayed some times from a CUDA graph."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+
+    def replay() -> None:
+        for _ in range(REPLAYS):
+            graph.replay()
+
+    return replay
 
 
 def attention(chosen: argparse.Namespace) -> Iterator[Row]:

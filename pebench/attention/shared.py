@@ -6,8 +6,7 @@ from the whole matrix of a head. The gradient of the bias is summed over the tex
 queries × keys at a time, before it is added to memory; in which order tiles of one distance are added is
 left to the device, so that repeated runs differ in the last bits.
 
-None of this has been measured on a GPU: `SHARED_FROM` in `kernels` says from how many tokens on it is
-chosen, which is nowhere. In Triton's interpreter it computes what blocks of queries do.
+`SHARED_FROM` in `kernels` says from how many tokens on they are chosen.
 
 Products are of bfloat16, or of float32 as three products of TF32, and are summed in float32, as is all
 else.
