@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import io
 import logging
@@ -117,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 a run failed, 2 a mistake of the user, 130 interrupted, 141 the reader of a
         pipe has gone.
     """
+    # Python would look through all that was imported for garbage before it leaves: a second where MLflow was.
+    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that has no letter for a sign shows '?' in its place.

@@ -171,7 +171,7 @@ def test_every_other_run_is_served(
         assert told or cell.state != "unreadable" or "worker.json" in cell.detail
     changed = [Changed(RunFolder(runs / run), ["fuzz"], "") for run in record.runs]
     monkeypatch.setattr("pebench.tracking.prepare._WORTH_A_PROCESS", COUNT * 2)
-    monkeypatch.setattr("pebench.tracking.plot.draw", lambda folder, name: b"")
+    monkeypatch.setattr("pebench.tracking.plot.draw", lambda folder, points, name: b"")
     prepared = list(prepare_all(changed))
     assert [isinstance(each, Prepared) for each in prepared[-2:]] == [True, True]
     for arguments in (

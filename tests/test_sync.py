@@ -131,7 +131,7 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     assert tags(runs)["pebench.run_id"] == spec.run_id
     assert rows(runs, "SELECT name FROM experiments WHERE name != 'Default'") == [("quickstart",)]
     files = {path.name for path in (runs.parent / "mlartifacts" / "quickstart").glob("*/artifacts/*")}
-    of_run = {"spec.json", "provenance.json", "metrics.jsonl", "result.json", "plot.png"}
+    of_run = {"spec.json", "provenance.json", "metrics.jsonl", "result.json", "plot.svg"}
     assert files == of_run | {"report.html", "leaderboard.csv", "sweep.json"}
 
 

@@ -80,17 +80,17 @@ class Record:
     data: Mapping[str, str]
 
 
-def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
+def read_record(folder: RunFolder, points: Sequence[Point], sweeps: Sequence[str]) -> Record:
     """Reads a run folder.
 
     Args:
-        folder: of the run.
+        folder: of the run. points: its metrics, in file order.
         sweeps: the names of the sweeps that it is a part of, sorted.
 
     Raises:
         UserError: a file of the folder cannot be read.
     """
-    spec, points, samples = folder.spec(), list(folder.points()), list(folder.samples())
+    spec, samples = folder.spec(), list(folder.samples())
     result, failure = folder.result(), folder.failure()
     began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
     ended = _end(points, result, failure, began)
