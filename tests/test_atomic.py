@@ -183,8 +183,8 @@ def test_a_reader_beside_two_writers_sees_whole_versions_only(texts: Path) -> No
 
 
 def test_an_error_of_the_system_names_the_file_that_was_to_be_written(file: Path) -> None:
-    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")), atomic.replacing(file):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=re.escape(f"full: '{file}'")), atomic.replacing(file):
+        raise OSError(errno.ENOSPC, "full")
     with pytest.raises(OSError, match=re.escape(f"denied: '{file}'")), atomic.replacing(file) as temporary:
         raise PermissionError(errno.EACCES, "denied", str(temporary))
     with pytest.raises(FileNotFoundError, match="'another'"), atomic.replacing(file):

@@ -91,7 +91,7 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         UserError: a file of the folder cannot be read.
     """
     spec, points, samples = folder.spec(), list(folder.points()), list(folder.samples())
-    result, failure = folder.result(), folder.failure()
+    result, failure, stopped = folder.result(), folder.failure(), _is_stopped(folder)
     began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
     ended = _end(points, result, failure, began)
     course = _with_course(points, spec.train.steps)
@@ -102,9 +102,9 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         name=f"{spec.encoding.label or spec.encoding.name} · {spec.task.name} · seed {spec.seed}",
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
-        tags=_tags(folder, spec, result, failure, points, sweeps),
+        tags=_tags(folder, spec, result, failure, stopped, points, sweeps),
         points=_measured(points, course) + _by_items(points, item) + _load(samples) + scores,
-        status="FINISHED" if result else "FAILED" if failure else "RUNNING",
+        status="FINISHED" if result else "FAILED" if failure else "KILLED" if stopped else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
         headline=_headline(spec, task_record(spec, folder.provenance()), result) if result else None,
@@ -117,6 +117,7 @@ def _tags(
     spec: RunSpec,
     result: Result | None,
     failure: Failure | None,
+    stopped: bool,
     points: Sequence[Point],
     sweeps: Sequence[str],
 ) -> dict[str, str]:
@@ -133,7 +134,7 @@ def _tags(
         "extent": extent_name(extent) if extent else "",
         "seed": str(spec.seed),
         "pebench.start": spec.start.run if spec.start else "",
-        "status": result.status if result else "failed" if failure else "running",
+        "status": result.status if result else "failed" if failure else "stopped" if stopped else "running",
         "sweep": ", ".join(sweeps),
         "commit": commit + ("+changes" if commit and provenance.get("dirty") else ""),
         "device": str(provenance.get("device") or ""),
@@ -144,6 +145,12 @@ def _tags(
     # The empty ones of these have a meaning: a failed run that goes on is no longer described as failed.
     telling = {ORIGIN, RESULT, "mlflow.note.content"}
     return {name: value for name, value in tags.items() if value or name in telling}
+
+
+def _is_stopped(folder: RunFolder) -> bool:
+    """Whether the last worker has left the run before its end, at a checkpoint or for good."""
+    worker = folder.worker()
+    return folder.cancelled.exists() or (worker is not None and worker.over)
 
 
 def _note(result: Result | None, failure: Failure | None) -> str:
