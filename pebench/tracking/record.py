@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pebench.flat_spec import settings
 from pebench.scores import default_extrapolation, extent_name, positions, score_name
 from pebench.spec import RunSpec
-from pebench.store import Failure, Point, Result, RunFolder, Sample
+from pebench.store import Failure, Point, Result, RunFolder, Sample, Unreadable
 from pebench.task_record import TaskRecord, task_record
 
 UNSORTED = "pebench"
@@ -140,7 +140,7 @@ def _tags(
         "device": str(provenance.get("device") or ""),
         "mlflow.source.name": "pebench",
         "mlflow.source.git.commit": commit,
-        "mlflow.note.content": _note(result, failure),
+        "mlflow.note.content": _note(folder, spec, result, failure),
     }
     # The empty ones of these have a meaning: a failed run that goes on is no longer described as failed.
     telling = {ORIGIN, RESULT, "mlflow.note.content"}
@@ -153,11 +153,50 @@ def _is_stopped(folder: RunFolder) -> bool:
     return folder.cancelled.exists() or (worker is not None and worker.over)
 
 
-def _note(result: Result | None, failure: Failure | None) -> str:
+def _note(folder: RunFolder, spec: RunSpec, result: Result | None, failure: Failure | None) -> str:
     if result is not None:
-        return f"diverged at step {result.diverged_at}" if result.status == "diverged" else ""
+        if result.status == "diverged":
+            return f"diverged at step {result.diverged_at}"
+        return _known_to(folder, spec, result)
     # MLflow takes no more than 8,000 characters.
     return failure.message[:4000] if failure is not None else ""
+
+
+def _known_to(folder: RunFolder, spec: RunSpec, result: Result) -> str:
+    """How well the headline of a finished run is known by the choice of its examples, empty where it kept
+    none or they are damaged."""
+    from pebench.leaderboard import sampling
+    from pebench.leaderboard.run_data import RunData
+
+    metric, default = next(iter(result.metrics), ""), default_extrapolation(result)
+    try:
+        run = RunData(folder.run_id, spec, result, examples=folder.examples())
+    except Unreadable:
+        return ""
+    places = [
+        (s.metric, s.extent, s.extrapolation)
+        for s in result.scores
+        if (s.metric, s.extrapolation) == (metric, default)
+    ]
+    widths = {at: sampling.half_width(by_unit) for at in places if (by_unit := run.by_unit(at)) is not None}
+    if not widths:
+        return ""
+    unit = result.metrics[metric].unit
+    fewest = min((run.counts(at) for at in widths), key=lambda counts: min(counts.values(), default=0))
+    known = [
+        f"{sampling.between([width], unit)} at {extent_name(at[1])}"
+        for at, width in widths.items()
+        if width > 0
+    ]
+    said = []
+    if known:
+        said.append(
+            f"By the choice of the {sampling.counted(fewest)} alone, {metric} lies within {', '.join(known)} "
+            "of that on all such (with 95 % confidence)."
+        )
+    if fewest and unit == "%" and 0.0 in widths.values():
+        said.append(sampling.unanimous(min(fewest.values())))
+    return " ".join(said)
 
 
 def _end(
