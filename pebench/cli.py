@@ -163,6 +163,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{shown(str(error.filename))}: " if error.filename is not None else ""
         click.echo(f"pebench: {what}{error.strerror}.", err=True)
         return 2
+    except Exception as error:
+        from pebench.registry import told_of_plugin
+
+        told = told_of_plugin(error)
+        if told is None:
+            raise
+        click.echo(f"pebench: {told}", err=True)
+        return 2
     return status if isinstance(status, int) else 0
 
 

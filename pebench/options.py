@@ -99,12 +99,16 @@ def of_signature(cls: type, skip: int = 1) -> type[BaseModel]:
         cls: the class. skip: how many leading arguments are not options.
 
     Raises:
-        UserError: an argument has no annotation, or takes any keyword, so that nothing could be checked.
+        UserError: an argument has no annotation, or takes any keyword, so that nothing could be checked; or
+            there are fewer arguments than are no options.
     """
     constructor: Callable[..., None] = getattr(cls, "__init__")  # noqa: B009 - mypy calls the attribute unsound
     hints = get_type_hints(constructor, include_extras=True)
     fields: dict[str, Any] = {}
-    for parameter in list(inspect.signature(cls).parameters.values())[skip:]:
+    parameters = list(inspect.signature(cls).parameters.values())
+    if len(parameters) < skip and constructor is not object.__init__:
+        raise UserError(f"{cls.__name__}() takes nothing, and must take the geometry of the model first.")
+    for parameter in parameters[skip:]:
         if parameter.kind is parameter.VAR_KEYWORD or parameter.kind is parameter.VAR_POSITIONAL:
             raise UserError(f"{cls.__name__} takes '*{parameter.name}', so its options cannot be checked.")
         if parameter.name not in hints:

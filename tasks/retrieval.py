@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -93,7 +94,7 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     @property
     def answers(self) -> Sequence[str]:
         """The numbers, or the names that stand for one."""
-        return KEYS if self.options.variant == "variable-tracking" else [str(number) for number in NUMBERS]
+        return KEYS if self.options.variant == "variable-tracking" else _numerals()
 
     @property
     def several(self) -> int:
@@ -134,3 +135,9 @@ class Retrieval(WrittenWords[RetrievalOptions]):
         for needle in others:
             hay.insert(int(torch.randint(len(hay) + 1, (), generator=draws)), needle)
         return self.prompted(placed(asked, hay, depth), question, drawn.answer)
+
+
+@functools.cache
+def _numerals() -> tuple[str, ...]:
+    """Every number that may be hidden."""
+    return tuple(map(str, NUMBERS))

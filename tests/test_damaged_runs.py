@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ FILES = (
     *("metrics.jsonl", "system.jsonl", "log.txt", "model.safetensors", "examples.npz"),
 )
 COUNT = 300
+
+BUDGET = 15.0
+"""Processor seconds for all commands on that many damaged folders; see test_fuzz."""
 
 
 def _strange(rng: random.Random) -> Any:
@@ -159,6 +163,7 @@ def test_every_other_run_is_served(
     place: Path, originals: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = damaged(place, originals, COUNT, 2)
+    began = time.process_time()
     runs = place / "runs"
     (record,) = read_sweeps(runs)
     states = {cell.run: cell for cell in statuses(runs, record.runs)}
@@ -188,6 +193,7 @@ def test_every_other_run_is_served(
         assert "Traceback" not in said.err
         if arguments[0] == "compare":
             assert "1.25" in said.out or "alibi" in said.out
+    assert time.process_time() - began < BUDGET
 
 
 @pytest.mark.parametrize("name", ["result.json", "spec.json"])

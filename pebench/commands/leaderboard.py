@@ -106,7 +106,7 @@ def command(
             made_of = MADE_OF if name in anew else ()
             folder = write_leaderboard(board, output, with_latex=latex, made_of=made_of)
         except OSError as error:
-            raise UserError(f"cannot read or write {error.filename}: {error.strerror}.") from error
+            raise UserError(f"cannot read or write {error.filename or output}: {error.strerror}.") from error
         if as_json:
             objects.append(_object(board, folder))
         else:
