@@ -92,7 +92,8 @@ def test_a_small_set_says_its_own_error_in_mlflow(place: Path) -> None:
     for seed, right in enumerate([[1] * 18 + [0] * 12, [1] * 30]):
         spec = specification("rope", seed)
         finished(place / "runs", spec, right)
-        record = read_record(RunFolder(place / "runs" / spec.run_id), ["tiny"])
+        folder = RunFolder(place / "runs" / spec.run_id)
+        record = read_record(folder, list(folder.points()), ["tiny"])
         notes.append(record.tags["mlflow.note.content"])
     assert notes[0].startswith("By the choice of the 30 images alone, accuracy lies within ± 18.6 % at 128")
     assert notes[1] == unanimous(30)
@@ -103,4 +104,4 @@ def test_damaged_examples_leave_the_description_empty(place: Path) -> None:
     finished(place / "runs", spec, [1, 0, 1])
     folder = RunFolder(place / "runs" / spec.run_id)
     (folder.path / "examples.npz").write_bytes(b"nothing")
-    assert read_record(folder, ["tiny"]).tags["mlflow.note.content"] == ""
+    assert read_record(folder, list(folder.points()), ["tiny"]).tags["mlflow.note.content"] == ""
