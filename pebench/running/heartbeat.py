@@ -8,7 +8,6 @@ import secrets
 import socket
 import threading
 import time
-from types import TracebackType
 
 from pebench.errors import UserError
 from pebench.running.machine_load import MachineLoad
@@ -59,9 +58,7 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._over.set()
         self._thread.join()
         # What ended the work is more to the point than that its end cannot be written down.
