@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pebench.errors import UserError
+from pebench.quantities import counted
 
 _PACKAGES = (
     "torch",
@@ -172,7 +173,7 @@ def _data(runs: Path) -> Iterator[Finding]:
             if name == LEFT_OUT or name.endswith(", passed over")
         )
     for text, count in sorted(found.items()):
-        yield Finding("data", "absent", f"{text} ({count} run{'s' if count > 1 else ''})")
+        yield Finding("data", "absent", f"{text} ({counted(count, 'run')})")
 
 
 def _cache() -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment, encoding_options, encoding_ref, runs_option
+from pebench.click_types import encoding_options, encoding_ref, runs_option, settings_option
 from pebench.completion import encodings, tasks
 
 if TYPE_CHECKING:
@@ -30,14 +30,7 @@ if TYPE_CHECKING:
     shell_complete=tasks,
 )
 @encoding_options
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    type=Assignment(),
-    metavar="PATH=VALUE",
-    help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.",
-)
+@settings_option(help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.")
 @click.option(
     "--from",
     "start",
@@ -245,14 +238,12 @@ def _refuse_what_cannot_go_on(wanted: str, spec: Any, runs: Path, device: str, r
 
 
 def _create(folder: Any, spec: Any) -> None:
-    from pebench.errors import UserError
+    from pebench.errors import errors_of_files
     from pebench.plugin_files import plugin_files
 
-    try:
+    with errors_of_files(folder.path):
         folder.create(spec, plugin_files(spec))
         folder.cancelled.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or folder.path}: {error.strerror}.") from error
 
 
 def _print(folder: Any, result: Any) -> None:
