@@ -95,18 +95,12 @@ class Corpus:
     parts: Mapping[str, Part]
     left_out: str = ""
 
-    def documents(self, split: str) -> Iterator[str]:
-        """The documents of a split in file order, each in memory as a whole. Empty ones are passed over.
+    def pieces(self, split: str) -> Iterator[Iterator[str]]:
+        """The documents of a split in file order, each in pieces that can be tokenized one by one; see
+        `pebench.data.pieces.cut`. Empty ones are passed over.
 
         Raises:
             UserError: there is no such split, it is empty or it cannot be read.
-        """
-        return ("".join(pieces) for pieces in self.pieces(split))
-
-    def pieces(self, split: str) -> Iterator[Iterator[str]]:
-        """Like `documents`, but each document in pieces that can be tokenized one by one.
-
-        See `pebench.data.pieces.cut`.
         """
         part = self._part(split)
         empty = True
