@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pebench
 import pebench.encodings
 import pebench.tasks
-from pebench.spec import Frozen, PluginConfig, RunSpec
+from pebench.packages import version
+from pebench.spec import Frozen, RunSpec
 
 PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "timm", "lm-eval", "safetensors")
 """Packages whose version may change a result."""
 
 _WITHOUT_EFFECT = {
     *("commands", "conformance", "exchange", "leaderboard", "portrait", "submission", "tracking"),
-    *("__main__.py", "api.py", "cli.py", "cluster_options.py", "doctor.py", "parameters.py", "quantities.py"),
+    *("__main__.py", "api.py", "cli.py", "cluster_options.py", "doctor.py", "quantities.py"),
 }
 """Rooms and files of the package that no result depends on."""
 
@@ -70,7 +70,8 @@ def changes(before: Code, now: Code, spec: RunSpec) -> list[str]:
 
     Other encodings and tasks than its own are no concern of a run.
     """
-    own = {f"{room}/{choice.name.replace('-', '_')}.py" for room, choice in _choices(spec).items()}
+    choices = {"encodings": spec.encoding, "tasks": spec.task}
+    own = {f"{room}/{choice.name.replace('-', '_')}.py" for room, choice in choices.items()}
     files = [
         name
         for name in sorted(before.files.keys() | now.files.keys())
@@ -119,11 +120,7 @@ def patch() -> str:
 
 def packages() -> dict[str, str | None]:
     """The version of each of `PACKAGES`."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _choices(spec: RunSpec) -> dict[str, PluginConfig]:
-    return {"encodings": spec.encoding, "tasks": spec.task}
+    return {name: version(name) for name in PACKAGES}
 
 
 def _files() -> dict[str, Path]:
@@ -152,10 +149,3 @@ def _git(root: Path, *arguments: str, differs: bool = False) -> str:
     if done.returncode and not (differs and done.returncode == 1):
         raise subprocess.SubprocessError(done.stderr)
     return done.stdout
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
