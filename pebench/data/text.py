@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ class Corpus:
             first = next(pieces, None)
             if first is not None:
                 empty = False
-                yield _preceded(first, pieces)
+                yield itertools.chain([first], pieces)
         if empty:
             raise UserError(f"split '{split}' of {self.name} is empty.")
 
@@ -278,8 +279,3 @@ def _existing(written: str) -> Path:
     near = difflib.get_close_matches(written, ["python-docs", *(str(file) for file in beside)])
     hint = f": did you mean {join_or(near)}?" if near else "."
     raise UserError(f"no text file or folder at {quoted(written)}{hint}")
-
-
-def _preceded(first: str, others: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from others

@@ -35,7 +35,7 @@ def serve(
     Raises:
         UserError: the store is a server, the port is taken, or MLflow does not start.
     """
-    address = tracking_uri(runs, None)
+    address = tracking_uri(runs)
     if is_server(address):
         shown = without_secrets(address)
         raise UserError(
