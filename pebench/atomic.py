@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The name is unique, so that writers do not meet and a leftover of a killed one stops nobody. Readers see
     the old file or the new one, never a part. After a crash of the machine the new one is there in full or
-    not at all.
+    not at all. An OSError names `path`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -33,8 +33,11 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            # A full disk is told without a name, and nobody knows that of the temporary file.
+            error.filename = str(path)
         raise
 
 

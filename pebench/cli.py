@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import io
 import logging
@@ -117,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 a run failed, 2 a mistake of the user, 130 interrupted, 141 the reader of a
         pipe has gone.
     """
+    # Python would look through all that was imported for garbage before it leaves: a second where MLflow was.
+    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that has no letter for a sign shows '?' in its place.
@@ -158,6 +162,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A disk that is full, a folder that nobody may write, a name longer than names can be.
         what = f"{shown(str(error.filename))}: " if error.filename is not None else ""
         click.echo(f"pebench: {what}{error.strerror}.", err=True)
+        return 2
+    except Exception as error:
+        from pebench.registry import told_of_plugin
+
+        told = told_of_plugin(error)
+        if told is None:
+            raise
+        click.echo(f"pebench: {told}", err=True)
         return 2
     return status if isinstance(status, int) else 0
 

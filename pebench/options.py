@@ -97,12 +97,16 @@ def of_signature(cls: type) -> type[BaseModel]:
     first argument, what it is built for, is none.
 
     Raises:
-        UserError: an argument has no annotation, or takes any keyword, so that nothing could be checked.
+        UserError: an argument has no annotation, or takes any keyword, so that nothing could be checked; or
+            there is no argument at all.
     """
     constructor: Callable[..., None] = getattr(cls, "__init__")  # noqa: B009 - mypy calls the attribute unsound
     hints = get_type_hints(constructor, include_extras=True)
     fields: dict[str, Any] = {}
-    for parameter in list(inspect.signature(cls).parameters.values())[1:]:
+    parameters = list(inspect.signature(cls).parameters.values())
+    if not parameters and constructor is not object.__init__:
+        raise UserError(f"{cls.__name__}() takes nothing, and must take the geometry of the model first.")
+    for parameter in parameters[1:]:
         if parameter.kind is parameter.VAR_KEYWORD or parameter.kind is parameter.VAR_POSITIONAL:
             raise UserError(f"{cls.__name__} takes '*{parameter.name}', so its options cannot be checked.")
         if parameter.name not in hints:

@@ -220,6 +220,10 @@ class Factored:
 Bias = Dense | Factored
 
 
+_LITERALS = (tuple, list, dict, set, str, int, float, bool, type(None))
+"""What a fact of an encoding is made of; anything else is code."""
+
+
 class PositionEncoding(nn.Module):
     """Base of all encodings. An encoding overrides the hooks that it needs; each default does nothing.
 
@@ -291,8 +295,14 @@ class PositionEncoding(nn.Module):
     version: ClassVar[int] = 1
 
     def __init_subclass__(cls) -> None:
-        """Refuses hooks of the contract before this one, in a sentence that says what to change."""
+        """Refuses facts of another type, and hooks of the contract before this one, in a sentence that says
+        what to change."""
         super().__init_subclass__()
+        for fact, own in vars(cls).items():
+            usual = vars(PositionEncoding).get(fact)
+            literal = isinstance(own, _LITERALS) and isinstance(usual, tuple | str | int) and fact[0] != "_"
+            if literal and type(own) is not type(usual):
+                raise TypeError(f"'{fact}' is a {type(usual).__name__}, as {usual!r}, and not {own!r}")
         for hook, base in vars(PositionEncoding).items():
             own = vars(cls).get(hook)
             if inspect.isfunction(base) and inspect.isfunction(own) and not hook.startswith("_"):

@@ -7,18 +7,20 @@ Plugins come from three places: the folders `encodings/` and `tasks/`, packaging
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 import sys
+import traceback
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pebench.errors import UserError, quoted, unknown
+from pebench.errors import UserError, quoted, shown, unknown
 
 Base = TypeVar("Base")
 
@@ -205,6 +207,23 @@ def load_plugin(path: Path) -> None:
     """
     if encodings.add_file(path) is None and tasks.add_file(path) is None:
         raise UserError(f"{path} defines neither a PositionEncoding nor a Task.")
+
+
+def told_of_plugin(error: Exception) -> str | None:
+    """A sentence about an error in the code of a plugin that is not pebench's own, with the line of it that
+    ran last; None where no such line ran."""
+    others: dict[str, tuple[str, Origin]] = {}
+    for registry in (encodings, tasks):
+        with contextlib.suppress(UserError):
+            for name, origin in registry.origins().items():
+                if origin.provider != "pebench":
+                    others[str(origin.file)] = (f"{registry.kind} '{name}'", origin)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in others:
+            what, origin = others[frame.filename]
+            reason = shown(" ".join(f"{type(error).__name__}: {error}".split()))
+            return f"{what} ({origin}, line {frame.lineno}) ended in {reason}."
+    return None
 
 
 def _import(origin: Origin, kind: str) -> Any:

@@ -193,6 +193,7 @@ class Worker(Frozen):
         step: the step it was at, steps: the step it goes to.
         rate: steps a second.
         over: whether it has stopped working on the run, though its process may live on.
+        failed: whether an error ended that, which failure.json tells unless it could not be written.
     """
 
     token: str
@@ -204,6 +205,7 @@ class Worker(Frozen):
     steps: Count
     rate: Annotated[float, Field(ge=0)] | None = None
     over: bool = False
+    failed: bool = False
 
 
 class Point(Frozen):

@@ -32,9 +32,9 @@ class Dyck(SequenceTask[DyckOptions]):
     Source: Hewitt et al. 2020, https://arxiv.org/abs/2010.07515, and Yao et al. 2021,
     https://arxiv.org/abs/2105.11115: two layers suffice for words of bounded depth where positions are told.
 
-    Causal attention without positions counts brackets by their shares, so that `none` must solve it in two
-    layers; in one layer it must not, which knows what is open and not in which order. What falls behind
-    `none` here is an encoding that gets in the way of counting.
+    Causal attention without positions counts brackets by their shares, so that `none` solves it in two layers
+    at the trained length. Read at eight times that, `stick-breaking` must name as many as at the trained
+    length, and `none` must not.
     """
 
     axes = 1

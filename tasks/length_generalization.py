@@ -97,7 +97,8 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
     """A causal decoder that reads a question symbol by symbol and writes the answer.
 
     What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
-    of two numbers `rope` must solve ``addition-operands`` in two layers and must not in one.
+    `rope` must solve ``copy`` in two layers, and `none` must not.
+    ``addition-operands`` of two numbers tells layers apart and not encodings: two must solve it, one not.
     """
 
     axes = 1

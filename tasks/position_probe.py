@@ -52,8 +52,9 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
 
     In one layer `none` sees what stands before a question as a set: `rope` and `learned` must solve ``index``
     (of fewer than ten places) and ``distance`` there, and `none` must not. With another layer it counts, and
-    knows the places of texts of one length. ``pairs`` `rope` must solve in two layers, and `none` must not;
-    ``count`` `none` must solve too: it takes no positions, and stands beside ``pairs`` as the control.
+    knows the places of texts of one length. ``pairs`` and ``indirect`` `rope` must solve in two layers, and
+    `none` must not; ``count`` takes no positions: `none` must solve it too, and it stands beside ``pairs`` as
+    the control.
     """
 
     axes = 1

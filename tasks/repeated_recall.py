@@ -43,7 +43,8 @@ class RepeatedRecall(SequenceTask[RepeatedRecallOptions]):
 
     Source: Tan et al. 2024, https://arxiv.org/abs/2410.17980, who ask for the latest value; earlier ones
     (MQRAR-N) Yang et al. 2025, https://arxiv.org/abs/2505.16381. Neither content nor distance alone tells
-    which pair is meant: pairs with the key have to be counted backwards.
+    which pair is meant: pairs with the key have to be counted backwards. The value before the last `rope`
+    must name in two layers, and `none` must not.
     """
 
     axes = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -71,8 +72,10 @@ class RetrievalOptions(ExtentOptions):
 class Retrieval(WrittenWords[RetrievalOptions]):
     """A causal decoder that reads a text and a question, and writes what was hidden.
 
-    In one layer `rope` must write a ``passkey``, and `none` must not, to which its digits are a set. In texts
-    of one length two layers of `none` learn it as well.
+    In one layer `rope` must write a ``passkey`` and a ``needle``, and `none` must not, to which digits are a
+    set. In texts of one length two layers of `none` learn a passkey as well. Chains of two names
+    (``variable-tracking``) `rope` must follow in two layers, and `none` must not. No model has been seen to
+    solve the other variants.
     """
 
     axes = 1
@@ -91,7 +94,7 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     @property
     def answers(self) -> Sequence[str]:
         """The numbers, or the names that stand for one."""
-        return KEYS if self.options.variant == "variable-tracking" else [str(number) for number in NUMBERS]
+        return KEYS if self.options.variant == "variable-tracking" else _numerals()
 
     @property
     def several(self) -> int:
@@ -132,3 +135,9 @@ class Retrieval(WrittenWords[RetrievalOptions]):
         for needle in others:
             hay.insert(int(torch.randint(len(hay) + 1, (), generator=draws)), needle)
         return self.prompted(placed(asked, hay, depth), question, drawn.answer)
+
+
+@functools.cache
+def _numerals() -> tuple[str, ...]:
+    """Every number that may be hidden."""
+    return tuple(map(str, NUMBERS))

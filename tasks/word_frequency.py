@@ -69,8 +69,9 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     Source of the form: Hsieh et al. 2024, https://arxiv.org/abs/2404.06654, where the list of common words is
     numbered and ten are asked for.
 
-    Nothing but the numbers of the words counts, so that `none` must solve it, in two layers; a window of a
-    few tokens (`window`) must not. What falls here with the length is an encoding that forgets.
+    Words of a token each take no positions, and `none` solves them: they are the control. Of ``codes`` `rope`
+    must find the most frequent one in two layers, also in lists of twice the trained length; there `none`
+    must not.
     """
 
     axes = 1

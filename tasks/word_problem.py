@@ -30,7 +30,7 @@ class WordProblem(SequenceTask[WordProblemOptions]):
     Source: Merrill et al. 2024, https://arxiv.org/abs/2404.08819. The claims are about depth: a Transformer
     of fixed depth solves `a5` and `s5` up to a length that grows with its layers, unless attention carries a
     state along (`path`). `model: {layers: …}` is what to vary: words of six elements of `s3`, `rope` must
-    solve in four layers and must not in one.
+    solve in four layers and must not in one. No model has been seen to solve more than two of `a5`.
     """
 
     axes = 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import subprocess
 import sys
 import time
@@ -178,3 +180,12 @@ def test_a_reader_beside_two_writers_sees_whole_versions_only(texts: Path) -> No
         one.kill()
         other.kill()
     assert seen <= whole
+
+
+def test_an_error_of_the_system_names_the_file_that_was_to_be_written(file: Path) -> None:
+    with pytest.raises(OSError, match=re.escape(f"full: '{file}'")), atomic.replacing(file):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(OSError, match=re.escape(f"denied: '{file}'")), atomic.replacing(file) as temporary:
+        raise PermissionError(errno.EACCES, "denied", str(temporary))
+    with pytest.raises(FileNotFoundError, match="'another'"), atomic.replacing(file):
+        raise FileNotFoundError(errno.ENOENT, "not there", "another")

@@ -283,12 +283,18 @@ def test_results_are_read_back_as_the_runs_that_they_name(sweep: str) -> None:
         assert getattr(options, "choice", said) == said
 
 
+WITH_SCORES = [
+    path.parent.name for path in RESULTS.glob("*/scores.csv") if (path.parent / "claims.yaml").exists()
+]
+"""Sweeps whose claims have scores to be answered from; those of others are only written down."""
+
+
 def committed(sweep: str) -> list[dict[str, str]]:
     """The rows of the committed answers to the claims about a sweep."""
     return list(csv.DictReader(io.StringIO((RESULTS / sweep / "claims.csv").read_text("utf-8"))))
 
 
-@pytest.mark.parametrize("sweep", [path.parent.name for path in RESULTS.glob("*/claims.yaml")])
+@pytest.mark.parametrize("sweep", WITH_SCORES)
 def test_the_committed_answers_are_to_the_committed_claims_and_scores(
     sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,12 +323,13 @@ def statements() -> list[tuple[str, str, str]]:
     return [(claim, said.strip("* "), where[1:].partition("]")[0]) for claim, said, where in rows[1:]]
 
 
+@pytest.mark.parametrize("sweep", [path.parent.name for path in RESULTS.glob("*/claims.yaml")])
+def test_claims_are_well_formed_before_there_is_an_answer(sweep: str) -> None:
+    assert read_claims(RESULTS / sweep / "claims.yaml")
+
+
 def test_every_statement_about_the_results_is_an_entry_of_claims() -> None:
-    answers = {
-        (row["claim"], path.parent.name): row["answer"]
-        for path in RESULTS.glob("*/claims.yaml")
-        for row in committed(path.parent.name)
-    }
+    answers = {(row["claim"], sweep): row["answer"] for sweep in WITH_SCORES for row in committed(sweep)}
     stated = {(claim, where): said for claim, said, where in statements()}
     assert stated == answers
 

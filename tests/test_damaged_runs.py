@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ FILES = (
     *("metrics.jsonl", "system.jsonl", "log.txt", "model.safetensors", "examples.npz"),
 )
 COUNT = 300
+
+BUDGET = 15.0
+"""Processor seconds for all commands on that many damaged folders; see test_fuzz."""
 
 
 def _strange(rng: random.Random) -> Any:
@@ -159,6 +163,7 @@ def test_every_other_run_is_served(
     place: Path, originals: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = damaged(place, originals, COUNT, 2)
+    began = time.process_time()
     runs = place / "runs"
     (record,) = read_sweeps(runs)
     states = {cell.run: cell for cell in statuses(runs, record.runs)}
@@ -171,7 +176,7 @@ def test_every_other_run_is_served(
         assert told or cell.state != "unreadable" or "worker.json" in cell.detail
     changed = [Changed(RunFolder(runs / run), ["fuzz"], "") for run in record.runs]
     monkeypatch.setattr("pebench.tracking.prepare._WORTH_A_PROCESS", COUNT * 2)
-    monkeypatch.setattr("pebench.tracking.plot.draw", lambda folder, name: b"")
+    monkeypatch.setattr("pebench.tracking.plot.draw", lambda folder, points, name: b"")
     prepared = list(prepare_all(changed))
     assert [isinstance(each, Prepared) for each in prepared[-2:]] == [True, True]
     for arguments in (
@@ -188,6 +193,7 @@ def test_every_other_run_is_served(
         assert "Traceback" not in said.err
         if arguments[0] == "compare":
             assert "1.25" in said.out or "alibi" in said.out
+    assert time.process_time() - began < BUDGET
 
 
 @pytest.mark.parametrize("name", ["result.json", "spec.json"])

@@ -70,6 +70,29 @@ def test_losses_in_chunks_equal_losses_at_once(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize(
+    ("vocabulary", "rows", "with_gradients"), [(256, 8192, 32768), (8192, 256, 1024), (49152, 170, 170)]
+)
+def test_without_gradients_logits_are_read_while_they_are_in_the_cache(
+    vocabulary: int, rows: int, with_gradients: int
+) -> None:
+    model = _model("none")
+    model.token_embedding = torch.nn.Embedding(vocabulary, 8, device="meta")
+    assert model.rows_at_once("cpu") == with_gradients
+    with torch.no_grad():
+        assert model.rows_at_once("cpu") == rows
+
+
+def test_losses_without_gradients_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = _model("rope"), torch.randint(50, (3, 16))
+    hidden = model(tokens, tabulate(model.encoding, grid((16,)), Extrapolation((16,))))
+    whole = model.losses(hidden, tokens)
+    monkeypatch.setattr(decoder, "ROWS_AT_LEAST", 1)
+    monkeypatch.setitem(decoder.LOGITS_IN_CACHE, "cpu", 50 * 7)
+    with torch.no_grad():
+        torch.testing.assert_close(model.losses(hidden, tokens), whole)
+
+
 def test_sizes_can_be_overridden() -> None:
     options = validated(DecoderOptions, {"size": "tiny", "layers": 2}, "the model")
     assert options.geometry(64) == Geometry(128, 4, 2, (64,))

@@ -216,4 +216,5 @@ def test_a_failure_that_cannot_be_written_down_is_told_as_it_is(
     with pytest.raises(ZeroDivisionError):
         execute(RunFolder(place / "runs" / run_id), sweep.execution)
     assert read_sweeps(place / "runs")
-    assert statuses(place / "runs", [run_id])[0].state != "done"
+    (cell,) = statuses(place / "runs", [run_id])
+    assert (cell.state, cell.detail) == ("failed", "at step 0, and why could not be written down")

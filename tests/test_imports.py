@@ -89,6 +89,23 @@ def test_a_sweep_that_was_looked_up_is_submitted_and_told_of_without_torch(tmp_p
     assert imported("cancel", "pope-smoke", *runs, cache=tmp_path) == set()
 
 
+def test_a_command_leaves_without_looking_for_garbage() -> None:
+    """After MLflow was imported that took a second."""
+    told = (
+        "class Told:\n"
+        "    def __del__(self): print('looked for garbage')\n"
+        "from pebench.cli import main\n"
+        "{}"
+        "cycle = [Told()]; cycle.append(cycle); del cycle\n"
+    )
+    for call, said in (("", "looked for garbage\n"), ("main(['--version'])\n", "")):
+        done = subprocess.run(
+            [sys.executable, "-c", told.format(call)], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.endswith(said)
+        assert ("garbage" in done.stdout) == bool(said)
+
+
 def test_the_package_alone_imports_nothing_heavy() -> None:
     code = f"import sys, pebench; print([name for name in {HEAVY!r} if name in sys.modules])"
     assert (

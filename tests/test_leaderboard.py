@@ -271,6 +271,17 @@ def test_what_only_looks_at_training_is_in_a_name_where_rows_differ_in_nothing_e
     }
 
 
+def test_the_recipe_of_nearly_all_rows_is_in_no_name(runs: Path) -> None:
+    specs = [specification(name) for name in ("alibi", "none", "rope", "t5")]
+    specs.append(specification("alibi", train={"weight_decay": 0.0}))
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    labels = {"alibi", "none", "rope", "t5", "alibi [train.weight_decay=0.0]"}
+    assert {group.label for group in collection.groups.values()} == labels
+    assert set(table(write(runs))["train.weight_decay"]) == {"0.1", "0.0"}
+
+
 def test_rows_that_would_have_one_name_are_told_apart(runs: Path) -> None:
     one = specification("rope")
     other = one.model_copy(update={"encoding": one.encoding.model_copy(update={"version": 2})})

@@ -141,7 +141,8 @@ def test_a_sweep_without_curves_has_none_of_their_files(board: Board, tmp_path: 
 
 
 def test_the_tracking_store_has_scores_by_update_and_none_at_zero(tmp_path: Path) -> None:
-    record = read_record(run(tmp_path / "runs", "rope", 0, FALLING["rope"]), [])
+    folder = run(tmp_path / "runs", "rope", 0, FALLING["rope"])
+    record = read_record(folder, list(folder.points()), [])
     found = [(point.step, point.value) for point in record.points if point.metric == "bits-per-byte/512"]
     assert found == [(10, 5.2), (20, 4.4), (40, 3.6)]
 

@@ -201,7 +201,7 @@ def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
         capsys, "remove", shared.run_id, status=2
     )
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    assert "for good?" in told(capsys, "remove", "tiny", status=130)
+    assert "for good? [y/N]: Nothing was removed." in told(capsys, "remove", "tiny")
     assert own.path.exists()
     assert f"{shared.run_id} stays: sweep 'other' uses it." in told(capsys, "remove", "tiny", "--dry-run")
     assert own.path.exists()

@@ -280,3 +280,53 @@ def test_a_retry_takes_the_plugins_of_the_runs_and_leaves_out_runs_that_are_gone
     assert broken.result() is not None
     (record,) = read_sweeps(runs)
     assert record.runs == (broken.run_id, gone.run_id), "the sweep is still what was submitted"
+
+
+BEGIN = (
+    "from pebench.position_encoding import Geometry, PositionEncoding\n\n\n"
+    "class Odd(PositionEncoding):\n    '''One.'''\n\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            "    def __init__(self) -> None:\n        pass\n",
+            "Odd() takes nothing, and must take the geometry",
+        ),
+        (
+            "    def __init__(self, geometry: Geometry) -> None:\n        1 / 0\n",
+            "odd.py, line 8) ended in 'Zero",
+        ),
+        (
+            "    def limit(self) -> int:\n        return nothing\n",
+            'odd.py, line 8) ended in "NameError: name',
+        ),
+        ("    axes = 1\n", "'axes' is a tuple, as (1,), and not 1"),
+        ("    causal_only = 'yes'\n", "'causal_only' is a bool, as False, and not 'yes'"),
+    ],
+    ids=["no geometry", "constructor", "hook", "axes", "fact"],
+)
+def test_an_error_in_a_plugin_is_one_sentence_with_its_line(
+    place: Path, capsys: pytest.CaptureFixture[str], body: str, told: str
+) -> None:
+    file = written(place, "odd.py", BEGIN + body)
+    write(place, tiny(place, encodings=["odd"], plugins=[str(file)]))
+    assert told in sentence(["submit", "tiny.yaml", "--cluster", "inline"], capsys)
+
+
+def test_what_cannot_be_built_cannot_be_checked_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(
+        tmp_path, "odd.py", BEGIN + "    def __init__(self, geometry: Geometry) -> None:\n        1 / 0\n"
+    )
+    assert "odd.py, line 8) ended in 'Zero" in sentence(["check", str(file)], capsys)
+
+
+def test_an_error_of_pebench_itself_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pebench.errors.unknown", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("pebench.registry.unknown", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["show", "nothing"])

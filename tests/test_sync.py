@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from pebench.cli import main
 from pebench.errors import UserError
-from pebench.store import Point, RunFolder, Sample
+from pebench.store import Point, RunFolder, Sample, Worker
 from pebench.tracking.address import tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.mlflow_internals import create_store
@@ -131,7 +131,7 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     assert tags(runs)["pebench.run_id"] == spec.run_id
     assert rows(runs, "SELECT name FROM experiments WHERE name != 'Default'") == [("quickstart",)]
     files = {path.name for path in (runs.parent / "mlartifacts" / "quickstart").glob("*/artifacts/*")}
-    of_run = {"spec.json", "provenance.json", "metrics.jsonl", "result.json", "plot.png"}
+    of_run = {"spec.json", "provenance.json", "metrics.jsonl", "result.json", "plot.svg"}
     assert files == of_run | {"report.html", "leaderboard.csv", "sweep.json"}
 
 
@@ -190,6 +190,21 @@ def test_the_status_follows_the_run(runs: Path) -> None:
     folder.clear_failure()
     sync(runs)
     assert active(runs) == [("rope · language-modeling · seed 0", "RUNNING")]
+    folder.cancelled.touch()
+    sync(runs)
+    assert active(runs) == [("rope · language-modeling · seed 0", "KILLED")]
+    folder.cancelled.unlink()
+    worker = Worker(token="a", host="vm", pid=1, job=None, beat=1e9, step=40, steps=60, over=True)
+    folder.write_worker(worker)
+    folder.log.write_text("stopped at step 40\n")
+    sync(runs)
+    assert active(runs) == [("rope · language-modeling · seed 0", "KILLED")]
+    assert tags(runs)["status"] == "stopped"
+    folder.write_worker(worker.model_copy(update={"over": False}))
+    log(folder, [50])
+    sync(runs)
+    assert active(runs) == [("rope · language-modeling · seed 0", "RUNNING")]
+    assert tags(runs)["status"] == "running"
     diverge(folder, step=40)
     sync(runs)
     assert active(runs) == [("rope · language-modeling · seed 0", "FINISHED")]
@@ -640,7 +655,8 @@ def test_a_sweep_has_a_run_of_its_own_with_its_report_and_its_table(runs: Path) 
         )
     )
     assert notes["all of tiny"] == (
-        "1 of 2 cells are finished. Of cells that other sweeps have too stand 1 in 'a-first'."
+        "1 of 2 cells are finished. Without a result: rope · language-modeling (seed 1). "
+        "Of cells that other sweeps have too stand 1 in 'a-first'."
     )
     before = rows(runs, "SELECT * FROM runs")
     assert sync(runs).unchanged == 2

@@ -93,7 +93,7 @@ def test_all_of_a_sweep_arrives_and_a_second_pass_adds_nothing(
         assert expected in capsys.readouterr().out
         assert_exact(server, specs, 600)
     artifacts = server.file.parent / "artifacts"
-    assert len(list(artifacts.rglob("plot.png"))) >= 3
+    assert len(list(artifacts.rglob("plot.svg"))) >= 3
 
 
 def test_what_a_run_adds_arrives_alone(server: TrackingServer, runs: Path) -> None:

@@ -43,8 +43,9 @@ def command(names: tuple[str, ...], yes: bool, dry_run: bool, runs: Path) -> Non
         click.echo(f"{run_id} stays: {why}.")
     if dry_run or not (removal.runs or removal.sweeps):
         return
-    if not yes:
-        click.confirm(f"Remove {_counted(removal)} for good?", abort=True)
+    if not yes and not click.confirm(f"Remove {_counted(removal)} for good?"):
+        click.echo("Nothing was removed.")
+        return
     remove(runs, removal)
     click.echo(f"{_counted(removal)} removed.")
 

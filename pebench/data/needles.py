@@ -30,7 +30,7 @@ HAY = (
 """Sentences that say nothing of any number."""
 
 NUMBERS = range(10_000, 100_000)
-"""Kinds of hidden content."""
+"""Those that are hidden."""
 
 KEYS = (
     "anchor", "basket", "candle", "desert", "engine", "feather", "garden", "hammer", "island",

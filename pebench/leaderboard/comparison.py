@@ -14,6 +14,7 @@ from pebench.leaderboard.groups import Group
 from pebench.leaderboard.operands import Operand, Operands
 from pebench.leaderboard.paired_test import PairedTest, Sample, holm, paired_tests
 from pebench.leaderboard.run_data import RunData, sample
+from pebench.leaderboard.sampling import between, counted, half_width, unanimous
 from pebench.leaderboard.uncertainty import LEVEL
 from pebench.leaderboard.wording import gaps
 from pebench.scores import Extent, extent_name, inside, positions
@@ -156,7 +157,12 @@ def compare(
             PairedComparison(
                 groups=pair,
                 scores=(own := [score for other, score in scores if other is pair]),
-                notes=[*_identical(own), *evidence(own, margin), *_notes(operands, pair)],
+                notes=[
+                    *_identical(own),
+                    *evidence(own, margin),
+                    *_by_themselves(operands, pair, own),
+                    *_notes(operands, pair),
+                ],
                 run_ids=(_run_ids(operands[0], pair[0]), _run_ids(operands[1], pair[1])),
             )
             for pair in pairs
@@ -229,6 +235,43 @@ def _identical(scores: Sequence[ComparedScore]) -> Iterator[str]:
             f"At {_extents(same)} A and B are the same runs: nothing is tested there, and Holm's correction "
             "does not count it."
         )
+
+
+def _by_themselves(
+    operands: Operands, pair: tuple[Group, Group], scores: Sequence[ComparedScore]
+) -> Iterator[str]:
+    """A sentence a metric about how well the scores themselves are known, of which their differences on the
+    same examples say nothing."""
+    for metric, record in {score.metric: score.record for score in scores}.items():
+        extents = [score.extent for score in scores if score.metric == metric]
+        counts = _measured_on(operands, pair, metric, extents)
+        known, widths = [], []
+        for letter, operand, group in zip("AB", operands, pair, strict=True):
+            samples = [_sample(operand, group, metric, extent) for extent in extents]
+            widths += (own := [half_width(one) for each in samples for one in each.by_unit.values()])
+            if uneven := [width for width in own if width > 0]:
+                known.append(f"{letter} {between(uneven, record.unit)}")
+        if known:
+            yield (
+                f"By the choice of the {counted(counts)} alone, a score of one seed lies within: "
+                f"{' and '.join(known)} of that on all such (with 95 % confidence)."
+            )
+        if counts and record.unit == "%" and 0.0 in widths:
+            yield unanimous(min(counts.values()))
+
+
+def _measured_on(
+    operands: Operands, pair: tuple[Group, Group], metric: str, extents: Sequence[Extent]
+) -> Mapping[str, int]:
+    """What stands behind the scores of a metric, at the extent where that is least."""
+    found = [
+        counts
+        for operand, group in zip(operands, pair, strict=True)
+        for run in operand.of_group(group)
+        for extent in extents
+        if (counts := run.counts((metric, extent, group.default or "")))
+    ]
+    return min(found, key=lambda counts: min(counts.values()), default={})
 
 
 def _notes(operands: Operands, pair: tuple[Group, Group]) -> Iterator[str]:

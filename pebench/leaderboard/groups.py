@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pebench.flat_spec import settings
 from pebench.leaderboard.run_data import RunData
@@ -13,6 +13,9 @@ from pebench.options import values_before
 from pebench.registry import tasks
 from pebench.scores import default_extrapolation
 from pebench.spec import OBSERVING, RunSpec
+
+USUAL = 0.8
+"""Of the rows of a task that have a value which their names leave out."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Group:
         tuned: the values that were chosen for it, empty where none were.
         implied: settings of the model that the name of the row leaves out, for another one tells the same
             rows apart: those that go with ``model.block=llama`` in all rows.
+        usual: the values that nearly all rows have, which their names leave out as well.
     """
 
     key: str
@@ -42,6 +46,7 @@ class Group:
     default: str | None
     tuned: str = ""
     implied: frozenset[str] = frozenset()
+    usual: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def table(self) -> tuple[str, ...]:
@@ -56,7 +61,7 @@ class Group:
         return tuple(
             f"{name}={value}"
             for name, value in own.items()
-            if not _of_task(name) and name not in self.implied
+            if not _of_task(name) and name not in self.implied and self.usual.get(name) != value
         )
 
     @property
@@ -85,10 +90,11 @@ def group(
     tuned = tuned or {}
     paths = {path for row in tuned.values() for path in row.chosen.settings}
     varied = _varied({key: run.spec for key, run in first.items()}, paths)
-    implied = {
-        task: _implied([varied[key] for key, run in first.items() if run.spec.task.name == task])
-        for task in {run.spec.task.name for run in first.values()}
-    }
+    by_task: dict[str, list[Mapping[str, str]]] = {}
+    for key, run in first.items():
+        by_task.setdefault(run.spec.task.name, []).append(varied[key])
+    implied = {task: _implied(rows) for task, rows in by_task.items()}
+    usual = {task: _usual(rows) for task, rows in by_task.items()}
     groups = [
         Group(
             key=key,
@@ -100,6 +106,7 @@ def group(
             default=default_extrapolation(run.result) if run.result is not None else None,
             tuned=tuned[key].label if key in tuned else "",
             implied=implied[run.spec.task.name],
+            usual=usual[run.spec.task.name],
         )
         for key, run in first.items()
     ]
@@ -150,6 +157,12 @@ def _implied(varied: Sequence[Mapping[str, str]]) -> frozenset[str]:
             implied.add(name)
         seen.add(division)
     return frozenset(implied)
+
+
+def _usual(varied: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The values of settings that all but a few rows of a task have: named are those that have others."""
+    counts = Counter((name, value) for row in varied for name, value in row.items())
+    return {name: value for (name, value), rows in counts.items() if rows >= USUAL * len(varied)}
 
 
 def _block_first(name: str) -> tuple[bool, str]:

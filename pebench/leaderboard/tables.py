@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pebench.leaderboard.collect import Collection, rows_of
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.run_data import sample
+from pebench.leaderboard.sampling import half_width
 from pebench.scores import Extent, inside, positions
 from pebench.store import MetricRecord
 
@@ -26,6 +27,8 @@ class Entry:
         mean: over the seeds.
         half_width: half the width of its 95 % interval.
         over_text: whether the interval is over the text too, not over the seeds alone.
+        sampling: half the width of the 95 % interval of one seed's score over the choice of what it was
+            measured on, the widest of all seeds.
         text_share: the text's share of its variance, NaN where that is not known or there is none.
         measured_on: what stands behind each seed's score, as ``{"tokens": 65536, "documents": 5}``; empty
             where that is not known.
@@ -41,6 +44,7 @@ class Entry:
     mean: float = math.nan
     half_width: float = math.nan
     over_text: bool = False
+    sampling: float = math.nan
     text_share: float = math.nan
     measured_on: Mapping[str, int] = field(default_factory=dict)
     diverged: int = 0
@@ -143,13 +147,14 @@ def make_tables(collection: Collection, summary: pandas.DataFrame) -> list[Leade
     entries: dict[str, dict[str, dict[Extent, Entry]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows_of(summary):
         if row.metric == collection.headlines.get(collection.groups[row.group].task, ""):
-            scores = sample(
+            own = sample(
                 collection.by_group[row.group], row.group, (row.metric, row.extent, row.extrapolation)
-            ).scores
+            )
             entries[row.group][row.extrapolation][row.extent] = Entry(
                 mean=row.mean,
                 half_width=row.half_width,
                 over_text=row.uncertainty == "seeds and text",
+                sampling=max(map(half_width, own.by_unit.values()), default=math.nan),
                 text_share=row.text_share,
                 measured_on=row.measured_on,
                 diverged=row.diverged,
@@ -158,7 +163,7 @@ def make_tables(collection: Collection, summary: pandas.DataFrame) -> list[Leade
                 difference=row.difference,
                 difference_half_width=row.difference_half_width,
                 p_holm=row.p_holm,
-                seeds={seed: value for seed, value in scores.items() if not math.isnan(value)},
+                seeds={seed: value for seed, value in own.scores.items() if not math.isnan(value)},
             )
     tables: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for key, group in collection.groups.items():

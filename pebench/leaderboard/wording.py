@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pebench.errors import join_and
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.run_data import RunData
+from pebench.leaderboard.sampling import between, counted, unanimous
 from pebench.leaderboard.tables import Entry, LeaderboardTable
 from pebench.scores import extent_name
 from pebench.store import MetricRecord
@@ -136,7 +137,7 @@ def notes(collection: Collection, table: LeaderboardTable) -> list[str]:
     missing = [note for key, label in groups.items() for note in gaps(label, collection.by_group[key])]
     tuned = collection.tuned
     chosen = [note for key, label in groups.items() if key in tuned for note in tuned[key].remarks(label)]
-    return [*missing, *chosen, *_alone(table), *_without_spread(table)]
+    return [*missing, *chosen, *_alone(table), *_of_one_seed(table), *_without_spread(table)]
 
 
 def _alone(table: LeaderboardTable) -> Iterator[str]:
@@ -154,33 +155,41 @@ def _alone(table: LeaderboardTable) -> Iterator[str]:
         )
 
 
+def _of_one_seed(table: LeaderboardTable) -> Iterator[str]:
+    """A sentence about scores of one seed, which are as uncertain as the set that they were measured on."""
+    entries = [entry for entry in table.entries if math.isnan(entry.half_width) and entry.sampling > 0]
+    if entries:
+        widths = between([entry.sampling for entry in entries], table.record.unit)
+        fewest = min(
+            (entry.measured_on for entry in entries), key=lambda counts: min(counts.values(), default=0)
+        )
+        yield (
+            f"One seed has no interval: the choice of the {counted(fewest)} alone makes {widths} of each "
+            "score (with 95 % confidence), and another seed may differ by more."
+        )
+
+
 def _without_spread(table: LeaderboardTable) -> Iterator[str]:
     """Sentences about intervals without width, which small sets have on which nothing goes wrong, or all."""
     rows = [
         (row.label, entry)
         for row in table.rows
         for entry in row.entries.values()
-        if entry.over_text and entry.half_width == 0.0
+        if entry.sampling == 0.0 or (entry.over_text and entry.half_width == 0.0)
     ]
-    if not rows:
-        return
-    labels = join_and(dict.fromkeys(label for label, _ in rows))
-    yield (
-        f"{labels}: ± 0 means that seeds and {table.material} differ by no more than chance, not that the "
-        "score is exact."
-    )
+    labels = join_and(dict.fromkeys(label for label, entry in rows if entry.half_width == 0.0))
+    if labels:
+        yield (
+            f"{labels}: ± 0 means that seeds and {table.material} differ by no more than chance, not that "
+            "the score is exact."
+        )
     counts = [
         min(entry.measured_on.values())
         for _, entry in rows
         if table.record.unit == "%" and entry.mean in (0.0, 100.0) and entry.measured_on
     ]
     if counts and table.material == "examples":
-        # The exact upper end for what was seen in none of n cases, where 0.05 = (1 - p)^n.
-        others = 100.0 * (1.0 - 0.05 ** (1.0 / min(counts)))
-        yield (
-            f"Where all of {min(counts)} examples are right, or all are wrong, up to {others:.2g} % of "
-            "others may be the opposite (with 95 % confidence)."
-        )
+        yield unanimous(min(counts))
 
 
 def gaps(label: str, runs: Sequence[RunData]) -> Iterator[str]:

@@ -24,6 +24,13 @@ LOGITS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}
 """Numbers in a chunk of logits, by device: at a large vocabulary all logits of a batch would be most of its
 memory, and on a GPU small chunks would be most of its time."""
 
+LOGITS_IN_CACHE = {"cpu": 1 << 21, "cuda": 1 << 28}
+"""The same where no gradients are kept, so that smaller chunks cost nothing but a call: on a CPU a chunk that
+is read before it leaves the cache makes losses as cheap as logits are alone."""
+
+ROWS_AT_LEAST = 256
+"""In such a chunk, if memory allows: products of fewer rows with the output's matrix are slower."""
+
 LOGITS_AT_ONCE_COMPILED = 1 << 31
 """The same where `torch.compile` keeps them in bfloat16 alone: GPT-2 small gains a tenth on an H200 by logits
 that are not computed twice, and takes no more memory."""
@@ -94,9 +101,7 @@ class Decoder(nn.Module):
         """Negative log-likelihoods in nats, (B, N) float32, of the (B, N) targets; never all logits at
         once."""
         states, flat = hidden.flatten(0, 1), targets.flatten()
-        compiled = hidden.device.type == "cuda" and torch.compiler.is_compiling()
-        limit = LOGITS_AT_ONCE_COMPILED if compiled else LOGITS_AT_ONCE[hidden.device.type]
-        rows = max(1, limit // self.token_embedding.num_embeddings)
+        rows = self.rows_at_once(hidden.device.type)
         if rows >= len(flat):
             return self._losses(states, flat).view_as(targets)
         if not torch.is_grad_enabled():
@@ -104,6 +109,16 @@ class Decoder(nn.Module):
         parts = zip(states.split(rows), flat.split(rows), strict=True)
         losses = [checkpoint(self._losses, *part, use_reentrant=False) for part in parts]
         return torch.cat(losses).view_as(targets)
+
+    def rows_at_once(self, device: str) -> int:
+        """States whose logits are computed together on a kind of device, at least 1."""
+        vocabulary = self.token_embedding.num_embeddings
+        compiled = torch.compiler.is_compiling()
+        limit = LOGITS_AT_ONCE_COMPILED if compiled and device == "cuda" else LOGITS_AT_ONCE[device]
+        most = max(1, limit // vocabulary)
+        if compiled or torch.is_grad_enabled():
+            return most
+        return min(most, max(ROWS_AT_LEAST, LOGITS_IN_CACHE[device] // vocabulary))
 
     def kernels(self) -> list[str]:
         """The attention kernels that the last forward pass used, sorted."""

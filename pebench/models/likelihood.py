@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pebench.models.batching import TOKENS_AT_ONCE, batches, padded
 from pebench.models.context import Context
-from pebench.models.decoder import LOGITS_AT_ONCE, Decoder
+from pebench.models.decoder import Decoder
 from pebench.models.row_chunks import in_chunks
 from pebench.position_encoding import Extrapolation, grid, tabulate
 
@@ -150,7 +150,6 @@ def _scores(model: Decoder, states: Tensor, targets: Sequence[Sequence[int]]) ->
     all logits at once."""
     device = states.device
     flat = torch.tensor([token for text in targets for token in text], device=device)
-    rows = max(1, LOGITS_AT_ONCE[device.type] // model.token_embedding.num_embeddings)
 
     def part(states: Tensor, wanted: Tensor) -> Tensor:
         """(m, 2): the log-likelihood of each token, and 1 where it is the most likely one."""
@@ -158,5 +157,10 @@ def _scores(model: Decoder, states: Tensor, targets: Sequence[Sequence[int]]) ->
         logs = logits.log_softmax(-1).gather(1, wanted[:, None])[:, 0]
         return torch.stack((logs, (logits.argmax(-1) == wanted).float()), dim=-1)
 
-    found = in_chunks(part, rows, states, flat).double().cpu().split([len(text) for text in targets])
+    found = (
+        in_chunks(part, model.rows_at_once(device.type), states, flat)
+        .double()
+        .cpu()
+        .split([len(text) for text in targets])
+    )
     return [Likelihood(float(text[:, 0].sum()), bool(text[:, 1].all())) for text in found]

@@ -28,7 +28,7 @@ class Heartbeat:
     """Rewrites worker.json every `BEAT_EVERY` seconds from a thread of its own, and samples the load of the
     machine.
 
-    On leaving the context the file says that the work is over.
+    On leaving the context the file says that the work is over, and whether by an error.
     """
 
     def __init__(self, folder: RunFolder, steps: int, job: str | None, step: int = 0) -> None:
@@ -64,8 +64,9 @@ class Heartbeat:
         # What ended the work is more to the point than that its end cannot be written down.
         with contextlib.suppress(OSError):
             if self._mine():
-                over = self._worker.model_copy(update={"beat": time.time(), "over": True})
-                self._folder.write_worker(over)
+                failed = kind is not None and issubclass(kind, Exception)
+                end = {"beat": time.time(), "over": True, "failed": failed}
+                self._folder.write_worker(self._worker.model_copy(update=end))
                 self._folder.append_sample(self._load.sample())
 
     def at(self, step: int, rate: float | None = None) -> None:

@@ -246,6 +246,9 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
             return {**found, **progress}
     if failure is not None:
         return {"state": "failed", **progress, "detail": failure.message}
+    if worker is not None and worker.failed:
+        detail = f"at step {worker.step}, and why could not be written down"
+        return {"state": "failed", **progress, "detail": detail}
     if _is_cancelled(worker, job):
         return {"state": "cancelled", **progress, "detail": f"at step {worker.step}" if worker else ""}
     end = _ENDS.get(job.note, "") if job is not None else ""
@@ -329,6 +332,8 @@ def _in_active_job(
         again = worker is not None and not ended and worker.job == job.number and job.number is not None
         detail = f"goes on from step {worker.step}" if worker is not None and not ended else ""
         return {"state": "requeued" if again else "queued", "detail": detail}
+    if worker.failed:
+        return None
     if job.number is None or (worker.over and job.submission.cancelled is None):
         # It has written its checkpoint, and its job is about to be queued again.
         return {"state": "queued" if job.number is None else "requeued"}

@@ -28,6 +28,10 @@ from pebench.task_bases.text_task import AnswersOptions, TextAnswers
 ENOUGH = 80.0
 """Accuracy in percent that counts as being able to, as in RULER's effective length."""
 
+_LONGEST: dict[tuple[str, tuple[str, ...]], int] = {}
+"""Tokens of the longest of some words by the tokenizer's fingerprint and the words: 90,000 numbers take a
+tokenizer a fifth of a second, and every cell of a sweep asks for them."""
+
 
 class Asked(NamedTuple):
     """A text with its answer, and the words of which that consists."""
@@ -140,7 +144,7 @@ class WrittenWords(TextAnswers[Options]):
     def set_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Takes a tokenizer, and measures the answers with it."""
         super().set_tokenizer(tokenizer)
-        self._longest = max(map(len, tokenizer.encode_batch([f" {word}" for word in self.answers])))
+        self._longest = _longest(tokenizer, tuple(self.answers))
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Texts at random depths."""
@@ -237,6 +241,14 @@ class WrittenWords(TextAnswers[Options]):
         if room < 0:
             raise UserError(f"{what} need {extent - room} tokens, and an extent has {extent}.")
         return room
+
+
+def _longest(tokenizer: Tokenizer, words: tuple[str, ...]) -> int:
+    """Tokens of the longest of some words, each with a blank before it."""
+    asked = (tokenizer.fingerprint, words)
+    if asked not in _LONGEST:
+        _LONGEST[asked] = max(map(len, tokenizer.encode_batch([f" {word}" for word in words])))
+    return _LONGEST[asked]
 
 
 def _examples(metric: str, right: list[int], hidden: list[int]) -> Examples:

@@ -27,6 +27,7 @@ from pebench.tracking.sync_state import SyncedRun
 
 if TYPE_CHECKING:
     from mlflow.entities import Dataset, Metric, Run
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
     from mlflow.store.entities import PagedList
 
     from pebench.tracking.sweep_results import SweepResults
@@ -48,11 +49,12 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class _Written:
-    """A run in the store, by its id and its experiment's; the last step of each metric; whether its files
-    are still to be copied."""
+    """A run in the store, by its id and its experiment's; where its files are; the last step of each metric;
+    whether its files are still to be copied."""
 
     tracked: str
     experiment: str
+    artifacts: str
     steps: dict[str, int]
     files: bool
 
@@ -226,10 +228,11 @@ class Mirror:
             run = self._create(record)
         tracked = run.info.run_id
         same = known is not None and known.tracked == tracked
-        steps, metrics = _new_metrics(record.points, known.steps if known is not None and same else {})
-        self._log(run, record, metrics, log_points)
+        steps, points = _new_points(record.points, known.steps if known is not None and same else {})
+        self._log(run, record, points, log_points)
         self._set_status(run, record)
-        return _Written(tracked, run.info.experiment_id, steps, files=not same or record.end is not None)
+        files = not same or record.end is not None
+        return _Written(tracked, run.info.experiment_id, run.info.artifact_uri, steps, files)
 
     def _present(self, record: Record, known: SyncedRun | None) -> Run | None:
         """The run in the store; None if it is not there, or the folder was begun anew since."""
@@ -323,7 +326,7 @@ class Mirror:
 
         return self._retry(create)
 
-    def _log(self, run: Run, record: Record, metrics: list[Metric], log_points: LogPoints) -> None:
+    def _log(self, run: Run, record: Record, points: Sequence[Measured], log_points: LogPoints) -> None:
         """Logs what the store lacks, in as few requests as it takes.
 
         A point that is logged again after a kill is the same row in the store, for its time is that of the
@@ -336,21 +339,22 @@ class Mirror:
         parameters = [
             Param(n, text) for n, text in sorted(record.parameters.items()) if n not in there.params
         ]
-        last = {metric.key: metric for metric in metrics}
+        last = {point.metric: point for point in points}
         scores = record.headline.scores if record.headline is not None else ()
         # MLflow compares runs by the metric that came first, until another is chosen.
-        ordered = sorted(last.values(), key=lambda metric: metric.key not in scores)
+        ordered = _metrics(sorted(last.values(), key=lambda point: point.metric not in scores))
         self._retry(partial(self._client.log_batch, tracked, ordered, parameters, tags))
-        log_points(tracked, [metric for metric in metrics if last[metric.key] is not metric])
+        log_points(tracked, [point for point in points if last[point.metric] is not point])
         inputs = run.inputs.dataset_inputs if run.inputs is not None else []
         known = {(each.dataset.name, each.dataset.digest) for each in inputs}
         if datasets := [data for data in _datasets(record) if (data.name, data.digest) not in known]:
             used = [DatasetInput(data) for data in datasets]
             self._retry(partial(self._client.log_inputs, tracked, used))
 
-    def _log_points(self, tracked: str, points: Sequence[Metric]) -> None:
+    def _log_points(self, tracked: str, points: Sequence[Measured]) -> None:
         for start in range(0, len(points), _A_REQUEST):
-            self._retry(partial(self._client.log_batch, tracked, points[start : start + _A_REQUEST]))
+            some = _metrics(points[start : start + _A_REQUEST])
+            self._retry(partial(self._client.log_batch, tracked, some))
 
     def _set_status(self, run: Run, record: Record) -> None:
         tracked, there = run.info.run_id, (run.info.status, run.info.end_time)
@@ -358,6 +362,12 @@ class Mirror:
             self._retry(lambda: self._client.set_terminated(tracked, record.status, record.end))
         elif record.end is None and run.info.status != record.status:
             self._retry(lambda: self._client.update_run(tracked, status=record.status))
+
+    def _artifacts(self, place: str) -> ArtifactRepository:
+        """The files of a run. The client would read the whole run again to find where they are."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(place, tracking_uri=self._uri)
 
     def _copy_files(self, pair: tuple[Prepared, _Written | UserError]) -> _Written:
         prepared, written = pair
@@ -369,9 +379,10 @@ class Mirror:
                     with suppress(FileNotFoundError):
                         shutil.copyfile(prepared.changed.folder.path / file, Path(name) / file)
                 if prepared.picture is not None:
-                    (Path(name) / "plot.png").write_bytes(prepared.picture)
+                    (Path(name) / "plot.svg").write_bytes(prepared.picture)
                 if self._in_one_transaction:
-                    self._retry(partial(self._client.log_artifacts, written.tracked, name))
+                    artifacts = self._artifacts(written.artifacts)
+                    self._retry(lambda: artifacts.log_artifacts(name))  # type: ignore[no-untyped-call]
                     return written
                 # One by one: a server that fails now and then might never take all of them in one go.
                 for path in sorted(Path(name).iterdir()):
@@ -379,19 +390,24 @@ class Mirror:
         return written
 
 
-def _new_metrics(points: Iterable[Measured], past: Mapping[str, int]) -> tuple[dict[str, int], list[Metric]]:
+def _new_points(points: Iterable[Measured], past: Mapping[str, int]) -> tuple[dict[str, int], list[Measured]]:
     """The last step of each metric, and the points past the last mirrored one.
 
     A point that does not lie past it repeats a step, after a resume.
     """
-    from mlflow.entities import Metric
-
     steps, new = dict(past), []
     for point in points:
         if point.step > steps.get(point.metric, -1):
             steps[point.metric] = point.step
-            new.append(Metric(point.metric, point.value, point.time, point.step))
+            new.append(point)
     return steps, new
+
+
+def _metrics(points: Iterable[Measured]) -> list[Metric]:
+    """Points in MLflow's words."""
+    from mlflow.entities import Metric
+
+    return [Metric(point.metric, point.value, point.time, point.step) for point in points]
 
 
 def _datasets(record: Record) -> list[Dataset]:

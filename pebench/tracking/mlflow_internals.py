@@ -19,20 +19,28 @@ from filelock import FileLock
 
 from pebench import atomic
 from pebench.tracking.address import address_of_file, artifact_folder, database_file, experiment_key
+from pebench.tracking.record import Measured
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-LogPoints = Callable[[str, "Sequence[Metric]"], None]
+LogPoints = Callable[[str, Sequence[Measured]], None]
 """Given the id of a run and points of its metrics, none of them the last one of its metric, stores those that
 are not there yet."""
 
 
 ASSISTANT_OPENED = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 """What a browser remembers where MLflow's pages have opened the pane of their assistant, once and for all."""
+
+
+_PRAGMAS = (
+    *("foreign_keys = ON", "busy_timeout = 20000", "case_sensitive_like = true"),
+    # In KiB, where 2 MiB are usual: points land all over the indices of a large table, whose pages would be
+    # thrown out and read again.
+    "cache_size = -65536",
+)
 
 
 class Active(NamedTuple):
@@ -136,7 +144,7 @@ def transaction(client: MlflowClient) -> Iterator[LogPoints]:
     try:
         # The driver's own way of beginning transactions knows no savepoints: they are begun by hand.
         with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for setting in ("foreign_keys = ON", "busy_timeout = 20000", "case_sensitive_like = true"):
+            for setting in _PRAGMAS:
                 connection.exec_driver_sql(f"PRAGMA {setting}")
 
             @contextmanager
@@ -162,16 +170,16 @@ def transaction(client: MlflowClient) -> Iterator[LogPoints]:
         raise MlflowException(str(error.orig), error_code=TEMPORARILY_UNAVAILABLE) from error
 
 
-def _insert(connection: Connection, tracked: str, points: Sequence[Metric]) -> None:
+def _insert(connection: Connection, tracked: str, points: Sequence[Measured]) -> None:
     from mlflow.store.tracking.dbmodels.models import SqlMetric
     from sqlalchemy import insert
 
     rows = [
         {
             "run_uuid": tracked,
-            "key": point.key,
+            "key": point.metric,
             "value": point.value,
-            "timestamp": point.timestamp,
+            "timestamp": point.time,
             "step": point.step,
             "is_nan": False,
         }

@@ -45,7 +45,7 @@ class Prepared:
     Attributes:
         changed: the run.
         record: what its folder says, read after the signature was taken.
-        picture: of a finished run, as PNG; None of another.
+        picture: of a finished run, as SVG; None of another.
     """
 
     changed: Changed
@@ -59,8 +59,9 @@ def prepare(changed: Changed) -> Prepared:
     Raises:
         UserError: a file of the folder cannot be read.
     """
-    record = read_record(changed.folder, changed.sweeps)
-    picture = plot.draw(changed.folder, record.name) if record.tags[RESULT] else None
+    points = list(changed.folder.points())
+    record = read_record(changed.folder, points, changed.sweeps)
+    picture = plot.draw(changed.folder, points, record.name) if record.tags[RESULT] else None
     return Prepared(changed, record, picture)
 
 

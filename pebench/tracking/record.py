@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pebench.flat_spec import settings
 from pebench.scores import default_extrapolation, extent_name, positions, score_name
 from pebench.spec import RunSpec
-from pebench.store import Failure, Point, Result, RunFolder, Sample
+from pebench.store import Failure, Point, Result, RunFolder, Sample, Unreadable
 from pebench.task_record import TaskRecord, task_record
 
 UNSORTED = "pebench"
@@ -80,18 +80,18 @@ class Record:
     data: Mapping[str, str]
 
 
-def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
+def read_record(folder: RunFolder, points: Sequence[Point], sweeps: Sequence[str]) -> Record:
     """Reads a run folder.
 
     Args:
-        folder: of the run.
+        folder: of the run. points: its metrics, in file order.
         sweeps: the names of the sweeps that it is a part of, sorted.
 
     Raises:
         UserError: a file of the folder cannot be read.
     """
-    spec, points, samples = folder.spec(), list(folder.points()), list(folder.samples())
-    result, failure = folder.result(), folder.failure()
+    spec, samples = folder.spec(), list(folder.samples())
+    result, failure, stopped = folder.result(), folder.failure(), _is_stopped(folder)
     began = points[0].time if points else folder.path.joinpath("spec.json").stat().st_mtime
     ended = _end(points, result, failure, began)
     course = _with_course(points, spec.train.steps)
@@ -102,9 +102,9 @@ def read_record(folder: RunFolder, sweeps: Sequence[str]) -> Record:
         name=f"{spec.encoding.label or spec.encoding.name} · {spec.task.name} · seed {spec.seed}",
         experiment=sweeps[0] if sweeps else UNSORTED,
         parameters=settings(spec),
-        tags=_tags(folder, spec, result, failure, points, sweeps),
+        tags=_tags(folder, spec, result, failure, stopped, points, sweeps),
         points=_measured(points, course) + _by_items(points, item) + _load(samples) + scores,
-        status="FINISHED" if result else "FAILED" if failure else "RUNNING",
+        status="FINISHED" if result else "FAILED" if failure else "KILLED" if stopped else "RUNNING",
         start=_milliseconds(began),
         end=_milliseconds(ended) if ended is not None else None,
         headline=_headline(spec, task_record(spec, folder.provenance()), result) if result else None,
@@ -117,6 +117,7 @@ def _tags(
     spec: RunSpec,
     result: Result | None,
     failure: Failure | None,
+    stopped: bool,
     points: Sequence[Point],
     sweeps: Sequence[str],
 ) -> dict[str, str]:
@@ -133,24 +134,69 @@ def _tags(
         "extent": extent_name(extent) if extent else "",
         "seed": str(spec.seed),
         "pebench.start": spec.start.run if spec.start else "",
-        "status": result.status if result else "failed" if failure else "running",
+        "status": result.status if result else "failed" if failure else "stopped" if stopped else "running",
         "sweep": ", ".join(sweeps),
         "commit": commit + ("+changes" if commit and provenance.get("dirty") else ""),
         "device": str(provenance.get("device") or ""),
         "mlflow.source.name": "pebench",
         "mlflow.source.git.commit": commit,
-        "mlflow.note.content": _note(result, failure),
+        "mlflow.note.content": _note(folder, spec, result, failure),
     }
     # The empty ones of these have a meaning: a failed run that goes on is no longer described as failed.
     telling = {ORIGIN, RESULT, "mlflow.note.content"}
     return {name: value for name, value in tags.items() if value or name in telling}
 
 
-def _note(result: Result | None, failure: Failure | None) -> str:
+def _is_stopped(folder: RunFolder) -> bool:
+    """Whether the last worker has left the run before its end, at a checkpoint or for good."""
+    worker = folder.worker()
+    return folder.cancelled.exists() or (worker is not None and worker.over)
+
+
+def _note(folder: RunFolder, spec: RunSpec, result: Result | None, failure: Failure | None) -> str:
     if result is not None:
-        return f"diverged at step {result.diverged_at}" if result.status == "diverged" else ""
+        if result.status == "diverged":
+            return f"diverged at step {result.diverged_at}"
+        return _known_to(folder, spec, result)
     # MLflow takes no more than 8,000 characters.
     return failure.message[:4000] if failure is not None else ""
+
+
+def _known_to(folder: RunFolder, spec: RunSpec, result: Result) -> str:
+    """How well the headline of a finished run is known by the choice of its examples, empty where it kept
+    none or they are damaged."""
+    from pebench.leaderboard import sampling
+    from pebench.leaderboard.run_data import RunData
+
+    metric, default = next(iter(result.metrics), ""), default_extrapolation(result)
+    try:
+        run = RunData(folder.run_id, spec, result, examples=folder.examples())
+    except Unreadable:
+        return ""
+    places = [
+        (s.metric, s.extent, s.extrapolation)
+        for s in result.scores
+        if (s.metric, s.extrapolation) == (metric, default)
+    ]
+    widths = {at: sampling.half_width(by_unit) for at in places if (by_unit := run.by_unit(at)) is not None}
+    if not widths:
+        return ""
+    unit = result.metrics[metric].unit
+    fewest = min((run.counts(at) for at in widths), key=lambda counts: min(counts.values(), default=0))
+    known = [
+        f"{sampling.between([width], unit)} at {extent_name(at[1])}"
+        for at, width in widths.items()
+        if width > 0
+    ]
+    said = []
+    if known:
+        said.append(
+            f"By the choice of the {sampling.counted(fewest)} alone, {metric} lies within {', '.join(known)} "
+            "of that on all such (with 95 % confidence)."
+        )
+    if fewest and unit == "%" and 0.0 in widths.values():
+        said.append(sampling.unanimous(min(fewest.values())))
+    return " ".join(said)
 
 
 def _end(

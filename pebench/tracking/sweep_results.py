@@ -17,7 +17,10 @@ from pebench.tuned_choices import Tuning
 
 CONTENTS = "sweep.json"
 
-_LAST = "choices in the description"
+_NAMED = 30
+"""Cells without a result that a description names; MLflow takes no more than 8,000 characters."""
+
+_LAST = "cells without a result in the description"
 """What was last added, so that what was mirrored without it is mirrored anew."""
 
 
@@ -42,6 +45,7 @@ class SweepResults:
     Attributes:
         sweep: its name.
         cells: how many it has. finished: how many of them are.
+        unfinished: seeds without a result, by what the cells are.
         elsewhere: cells that stand in the experiment of another sweep, by its name.
         chosen: a sentence for each encoding whose settings were chosen.
         files: texts by their file names.
@@ -51,6 +55,7 @@ class SweepResults:
     sweep: str
     cells: int
     finished: int
+    unfinished: Mapping[str, Sequence[int]]
     elsewhere: Mapping[str, int]
     chosen: Sequence[str]
     files: Mapping[str, str]
@@ -60,6 +65,10 @@ class SweepResults:
     def note(self) -> str:
         """The description of the run."""
         text = f"{self.finished} of {self.cells} cells are finished."
+        if self.unfinished:
+            shown = [f"{name} (seed {', '.join(map(str, own))})" for name, own in self.unfinished.items()]
+            more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+            text += f" Without a result: {', '.join(shown[:_NAMED])}{more}."
         trials = trials_of(self.sweep)
         if trials in self.elsewhere:
             text += f" The {self.elsewhere[trials]} trials that chose its settings stand in '{trials}'."
@@ -126,11 +135,11 @@ def read(runs: Path, record: SweepRecord, sweeps: Mapping[str, list[str]], now: 
         if first != record.name:
             elsewhere[first] = elsewhere.get(first, 0) + 1
     choices = tuple(tunings(runs, record)[0])
-    contents = SweepContents(
-        record=record,
-        tunings=choices,
-        unfinished={run.run_id: run.spec for run in collection.runs if run.result is None},
-    )
+    unfinished = {run.run_id: run.spec for run in collection.runs if run.result is None}
+    contents = SweepContents(record=record, tunings=choices, unfinished=unfinished)
+    seeds: dict[str, list[int]] = {}
+    for spec in unfinished.values():
+        seeds.setdefault(f"{spec.encoding.label} · {spec.task.name}", []).append(spec.seed)
     whole = [run for run in record.runs if run not in collection.unreadable]
     finished = sum((runs / run / "result.json").exists() for run in whole)
     files = {
@@ -139,4 +148,4 @@ def read(runs: Path, record: SweepRecord, sweeps: Mapping[str, list[str]], now: 
         CONTENTS: contents.model_dump_json(),
     }
     chosen = [tuning.chosen.why for tuning in choices if tuning.chosen is not None]
-    return SweepResults(record.name, len(record.runs), finished, elsewhere, chosen, files, now)
+    return SweepResults(record.name, len(record.runs), finished, seeds, elsewhere, chosen, files, now)

@@ -14,7 +14,7 @@ from pebench.store import RunFolder
 
 _FILES = (
     *("spec.json", "provenance.json", "metrics.jsonl", "system.jsonl"),
-    *("result.json", "failure.json", "log.txt"),
+    *("result.json", "failure.json", "cancelled", "log.txt"),
 )
 
 
