@@ -64,8 +64,7 @@ class Heartbeat:
         # What ended the work is more to the point than that its end cannot be written down.
         with contextlib.suppress(OSError):
             if self._mine():
-                failed = kind is not None and issubclass(kind, Exception)
-                end = {"beat": time.time(), "over": True, "failed": failed}
+                end = {"beat": time.time(), "over": True, "failed": isinstance(error, Exception)}
                 self._folder.write_worker(self._worker.model_copy(update=end))
                 self._folder.append_sample(self._load.sample())
 

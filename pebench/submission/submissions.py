@@ -69,7 +69,7 @@ class Submission(Frozen):
     @field_validator("resources", mode="before")
     @classmethod
     def _older(cls, value: Any) -> Any:
-        """Up to version 0.2 three resources had other names."""
+        """Before they were named as by sbatch three resources had other names."""
         if not isinstance(value, dict) or not _RENAMED.keys() & value.keys():
             return value
         renamed = {_RENAMED.get(name, name): setting for name, setting in value.items()}
