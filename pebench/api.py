@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from pebench.attention.encoded_positions import encoded_positions
+from pebench.attention.encoded_positions import encoded_positions as encoded_positions
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs, make_board
 from pebench.leaderboard.results import Results
 from pebench.options import validated
 from pebench.plugin_files import plugin_files
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, grid, tabulate
+from pebench.position_encoding import Extrapolation as Extrapolation
+from pebench.position_encoding import Geometry as Geometry
+from pebench.position_encoding import PositionEncoding
+from pebench.position_encoding import grid as grid
+from pebench.position_encoding import tabulate as tabulate
 from pebench.registry import load_plugin as _load_plugin
 from pebench.resolve import resolve, start_named
 from pebench.running.execution import Execution, Observer, torch_device
@@ -31,26 +35,11 @@ from pebench.submission.submissions import Cluster
 from pebench.submission.submit import Submitted, execution_of
 from pebench.submission.submit import submit as _submit
 from pebench.sweeping.recorded import recorded_sweep
-from pebench.sweeping.sweep import Sweep, load_sweep
+from pebench.sweeping.sweep import Sweep
+from pebench.sweeping.sweep import load_sweep as load_sweep
 
 if TYPE_CHECKING:
     import pandas
-
-__all__ = [
-    "Extrapolation",
-    "Geometry",
-    "encoded_positions",
-    "encoding",
-    "grid",
-    "load",
-    "load_plugin",
-    "load_sweep",
-    "results",
-    "run",
-    "status",
-    "submit",
-    "tabulate",
-]
 
 
 class _Request(Frozen):

@@ -185,7 +185,3 @@ def _sentence(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     where = f" (pebench {context.info_name} --help shows the options)" if context and context.parent else ""
     return text.rstrip(".") + where + "."
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

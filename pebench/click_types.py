@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,15 @@ runs_option = click.option(
     help="Folder of the runs.",
 )
 """``--runs FOLDER``."""
+
+results_option = partial(
+    click.option,
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="The folder of results.",
+)
+"""``NAME FOLDER``, by the name that is given."""
 
 
 class SbatchParameter(click.ParamType[tuple[str, str | bool]]):
@@ -63,6 +73,11 @@ class Assignment(click.ParamType[tuple[str, Any]]):
 
         return key, yaml_file.parse(text, f"'{value}'")
 
+
+settings_option = partial(
+    click.option, "--set", "settings", multiple=True, type=Assignment(), metavar="PATH=VALUE"
+)
+"""``--set PATH=VALUE``, any number of times, with the help that is given."""
 
 encoding_options = click.option(
     "--option",

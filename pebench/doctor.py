@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from pebench.data.cache import cache_folder
 from pebench.errors import UserError
+from pebench.quantities import counted
 
 _PACKAGES = (
     "torch",
@@ -67,7 +69,7 @@ def examine(runs: Path) -> Iterator[Finding]:
         ("encodings and tasks", _plugins),
         ("runs folder", lambda: _folder("runs folder", runs)),
         ("data", lambda: _data(runs)),
-        ("cache", _cache),
+        ("cache", lambda: _folder("cache", cache_folder())),
         ("tracking store", lambda: _tracking(runs)),
     )
     for subject, check in checks:
@@ -172,13 +174,7 @@ def _data(runs: Path) -> Iterator[Finding]:
             if name == LEFT_OUT or name.endswith(", passed over")
         )
     for text, count in sorted(found.items()):
-        yield Finding("data", "absent", f"{text} ({count} run{'s' if count > 1 else ''})")
-
-
-def _cache() -> Iterator[Finding]:
-    from pebench.data.cache import cache_folder
-
-    yield from _folder("cache", cache_folder())
+        yield Finding("data", "absent", f"{text} ({counted(count, 'run')})")
 
 
 def _folder(subject: str, folder: Path) -> Iterator[Finding]:

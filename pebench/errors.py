@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 _LONG = 160
 """Letters of a name or a value that a sentence shows."""
@@ -26,6 +27,20 @@ class UserError(Exception):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(_cut(_escaped(sentence), _LONGEST))
+
+
+@contextlib.contextmanager
+def errors_of_files(place: object, failed: str = "cannot write") -> Iterator[None]:
+    """Turns what the system refuses in this block into a sentence.
+
+    Args:
+        place: named where the system names no file.
+        failed: what was wanted of it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{failed} {error.filename or place}: {error.strerror}.") from error
 
 
 def shown(value: object) -> str:
@@ -84,6 +99,12 @@ def _nearest(name: str, names: Iterable[str], cutoff: float) -> list[str]:
     folded = {each.casefold(): each for each in names}
     found = difflib.get_close_matches(name[:_LONG].casefold(), folded, n=3, cutoff=cutoff)
     return [folded[each] for each in found]
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """``a, b and 3 more``."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def join_or(names: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -230,8 +230,3 @@ _DAMAGE = (
     *(OverflowError, NotImplementedError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error),
 )
 """Errors of NumPy and zipfile about a file that is damaged."""
-
-
-def counted(sets: Sequence[Examples], metric: str) -> Mapping[str, int]:
-    """What stands behind a metric, empty where that is not known."""
-    return next((one.counts for one in sets if any(r.metric == metric for r in one.ratios)), {})

@@ -14,13 +14,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, TypeVar
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest
+from pebench.packages import version
 from pebench.registry import encodings, tasks
 
 Answer = TypeVar("Answer")
@@ -65,7 +65,7 @@ def code() -> str:
     """A digest of the code that answers: every source file, the interpreter and the libraries."""
     found = hashlib.sha256(sys.version.encode())
     for name in LIBRARIES:
-        found.update(f"{name} {_version(name)}\n".encode())
+        found.update(f"{name} {version(name)}\n".encode())
     package = Path(__file__).resolve().parent
     for folder in (package, *_folders()):
         for path in sorted(folder.rglob("*.py")):
@@ -91,13 +91,6 @@ def _is_closed() -> bool:
     """Whether every encoding and every task is pebench's own."""
     origins = [*encodings.origins().values(), *tasks.origins().values()]
     return all(origin.provider == "pebench" for origin in origins)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _forget_old(answers: Path) -> None:

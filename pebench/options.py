@@ -92,23 +92,21 @@ def _refuse_beyond(value: Any, owner: str) -> None:
         raise UserError(f"{owner}: input should be {bound}, not {shown(value)}.")
 
 
-def of_signature(cls: type, skip: int = 1) -> type[BaseModel]:
-    """A model of the keyword arguments of a class's constructor: its options, their types and defaults.
-
-    Args:
-        cls: the class. skip: how many leading arguments are not options.
+def of_signature(cls: type) -> type[BaseModel]:
+    """A model of the keyword arguments of a class's constructor: its options, their types and defaults. The
+    first argument, what it is built for, is none.
 
     Raises:
         UserError: an argument has no annotation, or takes any keyword, so that nothing could be checked; or
-            there are fewer arguments than are no options.
+            there is no argument at all.
     """
     constructor: Callable[..., None] = getattr(cls, "__init__")  # noqa: B009 - mypy calls the attribute unsound
     hints = get_type_hints(constructor, include_extras=True)
     fields: dict[str, Any] = {}
     parameters = list(inspect.signature(cls).parameters.values())
-    if len(parameters) < skip and constructor is not object.__init__:
+    if not parameters and constructor is not object.__init__:
         raise UserError(f"{cls.__name__}() takes nothing, and must take the geometry of the model first.")
-    for parameter in parameters[skip:]:
+    for parameter in parameters[1:]:
         if parameter.kind is parameter.VAR_KEYWORD or parameter.kind is parameter.VAR_POSITIONAL:
             raise UserError(f"{cls.__name__} takes '*{parameter.name}', so its options cannot be checked.")
         if parameter.name not in hints:

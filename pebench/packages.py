@@ -1,4 +1,4 @@
-"""Installed packages that bring encodings and tasks in: known by name, version and what their files hold."""
+"""Installed packages: their versions, and what the files of those hold that bring encodings and tasks in."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def packages(encoding: Iterable[str], task: str) -> dict[str, str]:
     """
     origins = (*map(encodings.origin, encoding), tasks.origin(task))
     return {o.provider: _digest(o) for o in origins if o.provider not in ("pebench", "file")}
+
+
+def version(name: str) -> str | None:
+    """The version of an installed package, None for one that is not."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Times and amounts of memory as SLURM's users write them."""
+"""Times and amounts of memory as SLURM's users write them, and numbers of things."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ _TIMES = (
 )
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 _GIGABYTES = {"": 1 / 1024, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
+
+
+def counted(number: int, what: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def minutes(text: str) -> int:

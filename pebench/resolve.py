@@ -320,7 +320,8 @@ def _refuse_impossible(spec: RunSpec) -> None:
             _refuse_misfitting_options(encoding, way)
     for ref in task.extrapolations():
         method, _ = split(ref, "extrapolation")
-        known = {m for other in encodings.origins() for m in _extrapolations(other)}
+        facts = map(encodings.literals, encodings.origins())
+        known = {method for each in facts for method in each.get("extrapolations", ("extend",))}
         if method not in known | set(encoding.extrapolations):
             raise unknown("extrapolation", method, known)
         if method in encoding.extrapolations:
@@ -393,7 +394,3 @@ def _refuse_misfit(spec: RunSpec, start: RunSpec) -> None:
             f"encoding '{spec.encoding.name}' has other weights for {sizes[1]} positions than for the "
             f"{sizes[0]} of run '{start.run_id}', so that one cannot be continued here."
         )
-
-
-def _extrapolations(name: str) -> tuple[str, ...]:
-    return tuple(encodings.literals(name).get("extrapolations", ("extend",)))

@@ -432,8 +432,7 @@ class RunFolder:
         self.plugins.parent.mkdir(parents=True, exist_ok=True)
         for name, content in plugins.items():
             self.plugins.mkdir(exist_ok=True)
-            with atomic.replacing(self.plugins / name) as temporary:
-                temporary.write_bytes(content)
+            atomic.write_bytes(self.plugins / name, content)
         if not (self.path / "spec.json").exists():
             atomic.write_json(self.path / "spec.json", spec.model_dump(mode="json"))
 

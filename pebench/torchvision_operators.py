@@ -35,10 +35,6 @@ def declare_missing() -> torch.library.Library | None:
             return None
     declarations = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _MISSING:
-        if not _is_there(schema.partition("(")[0]):
+        if not hasattr(torch.ops.torchvision, schema.partition("(")[0]):
             declarations.define(schema)
     return declarations
-
-
-def _is_there(name: str) -> bool:
-    return hasattr(torch.ops.torchvision, name)

@@ -16,10 +16,11 @@ from rich.console import Console
 from run_folders import begin, diverge, finish, log, record_sweep, specification, text_scores
 
 from pebench.cli import main
-from pebench.leaderboard import from_runs, make_board, print_leaderboard, write_leaderboard
+from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.leaderboard.plots import curves
 from pebench.leaderboard.plots.curves import cluster
 from pebench.leaderboard.plots.style import spread
+from pebench.leaderboard.terminal import print_board
 from pebench.spec import RunSpec
 from pebench.store import RunFolder
 
@@ -371,7 +372,8 @@ def test_the_table_is_printed_by_name_or_by_file(runs: Path, tmp_path: Path) -> 
     texts = []
     for name in ("quickstart", str(file)):
         console = Console(file=io.StringIO(), width=100)
-        print_leaderboard(name, runs, console)
+        (collection,) = from_runs(runs, [name])
+        print_board(make_board(collection), console)
         assert isinstance(console.file, io.StringIO)
         texts.append(console.file.getvalue())
     assert texts[0] == texts[1]
@@ -394,10 +396,11 @@ def test_a_narrow_terminal_cuts_neither_names_nor_numbers(runs: Path) -> None:
     specs = [specification("sinusoidal", seed) for seed in (0, 1)]
     finish_all(runs, specs)
     record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
     texts = []
     for width in (60, 400):
         console = Console(file=io.StringIO(), width=width)
-        print_leaderboard("quickstart", runs, console)
+        print_board(make_board(collection), console)
         assert isinstance(console.file, io.StringIO)
         texts.append(console.file.getvalue())
     narrow, wide = texts

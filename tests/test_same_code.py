@@ -87,6 +87,25 @@ def test_what_a_run_does_not_depend_on_may_change(
     require_same_code(folder_of(place, sweep))
 
 
+@pytest.mark.parametrize(
+    ("encoding", "file"),
+    [
+        ("rope + ssmax", "encodings/ssmax.py"),
+        ("dape", "encodings/kerple.py"),
+        ("seqpe", "encodings/seqpe/encoder.py"),
+    ],
+    ids=["a part", "what it imports", "a file of its package"],
+)
+def test_all_that_an_encoding_is_made_of_is_compared(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, file: str
+) -> None:
+    (spec,) = load(place, encodings=[encoding]).cells
+    before = source_code.installed()
+    assert file in before.files
+    edited(monkeypatch, tmp_path, **{file: "# edited"})
+    assert source_code.changes(before, source_code.installed(), spec) == [file]
+
+
 def test_another_torch_is_other_code(place: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     newer = {**source_code.packages(), "torch": "9.0"}
     monkeypatch.setattr(source_code, "packages", lambda: newer)

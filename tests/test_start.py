@@ -19,7 +19,7 @@ from pebench.running.execution import Execution
 from pebench.running.run import execute
 from pebench.store import RunFolder
 from pebench.submission.cells import run_all
-from pebench.submission.dependency_levels import dependency_levels
+from pebench.submission.plan import dependency_levels
 from pebench.submission.progress import Lines
 from pebench.sweeping.sweep import Sweep
 

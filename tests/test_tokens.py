@@ -186,7 +186,7 @@ def test_bytes_of_wikipedia_add_up_under_a_trained_bpe(shared_data: Path) -> Non
     )
     tokenizer = load_tokenizer(TokenizerChoice(bpe=2048), corpus)
     stream = token_stream(corpus, tokenizer, "test")
-    text = next(corpus.documents("test"))
+    text = "".join(next(corpus.pieces("test")))
     assert tokenizer.byte_lengths is not None
     assert tokenizer.byte_lengths[stream.tokens].sum() == stream.bytes == len(text.encode())
     assert stream.tokens[1:-1].tolist() == tokenizer.encode(text).tolist()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment, encoding_options, encoding_ref
+from pebench.click_types import encoding_options, encoding_ref, settings_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 @click.command("check")
 @click.argument("encoding")
 @encoding_options
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    type=Assignment(),
-    metavar="PATH=VALUE",
-    help="The schedule that moves its parameters, as train.steps=600. [default: that of 'pebench run']",
+@settings_option(
+    help="The schedule that moves its parameters, as train.steps=600. [default: that of 'pebench run']"
 )
 @click.option(
     "--plot",
@@ -87,7 +82,7 @@ def command(
             status.update(f"checking {title}: {finding.setting}, {finding.contract}")
         status.update(f"pricing {title}")
         axes = encoding_class(name, chosen).axes[0]
-        prices = list(costs(name, chosen, axes, device=device))
+        prices = list(costs(name, chosen, axes, device))
         status.update(f"moving the parameters of {title}")
         moved = movement(name, chosen, axes, training)
     table = Table("", "contract", "setting", box=None, pad_edge=False)

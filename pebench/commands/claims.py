@@ -6,20 +6,14 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import runs_option
+from pebench.click_types import results_option, runs_option
 from pebench.errors import UserError
 
 
 @click.command("claims")
 @click.argument("sweep", metavar="SWEEP")
 @runs_option
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="The folder of results.",
-)
+@results_option("--results")
 @click.option(
     "--claims", "file", type=click.Path(path_type=Path), metavar="FILE", help="Another file of claims."
 )

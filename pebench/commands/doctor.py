@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pebench.click_types import runs_option
+from pebench.quantities import counted
 
 
 @click.command("doctor")
@@ -35,5 +36,5 @@ def command(runs: Path, as_json: bool) -> int:
         click.echo(f"{click.style(sign, fg=color)}  {finding.subject}: {' '.join(finding.text.split())}")
         broken += finding.state == "broken"
     if broken:
-        click.echo(f"{broken} essential thing{'' if broken == 1 else 's'} broken.", err=True)
+        click.echo(f"{counted(broken, 'essential thing')} broken.", err=True)
     return 1 if broken else 0

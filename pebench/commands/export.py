@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pebench.click_types import runs_option
-from pebench.errors import UserError
+from pebench.errors import UserError, errors_of_files
 
 
 @click.command()
@@ -57,10 +57,8 @@ def _write_model(names: tuple[str, ...], folder: Path, runs: Path, weights: bool
 
     if len(names) != 1 or weights:
         raise UserError("--hf writes the model of one run, with its weights and nothing else.")
-    try:
+    with errors_of_files(folder, "cannot read or write"):
         architecture = write_transformers_folder(find_run(runs, names[0]), folder)
-    except OSError as error:
-        raise UserError(f"cannot read or write {error.filename or folder}: {error.strerror}.") from error
     click.echo(f"{folder}: {architecture}, which transformers loads with AutoModelForCausalLM")
 
 
@@ -69,9 +67,7 @@ def _write_archive(sweeps: tuple[str, ...], output: Path, runs: Path, weights: b
     from pebench.sweeping.recorded import recorded_sweeps
 
     found = recorded_sweeps(runs, sweeps)
-    try:
+    with errors_of_files(output, "cannot read or write"):
         exported = export(runs, found, output, weights)
-    except OSError as error:
-        raise UserError(f"cannot read or write {error.filename or output}: {error.strerror}.") from error
     size = output.stat().st_size / 1e6
     click.echo(f"{output}: {exported.runs} runs, {exported.finished} of them finished, {size:.1f} MB")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pebench.click_types import runs_option
+from pebench.click_types import results_option, runs_option
 from pebench.errors import UserError
 
 _LISTS = ("--data", "--extents", "--factors")
@@ -75,13 +75,7 @@ class _ListCommand(click.Command):
     help="Texts of the retrieval for each of five depths and each extent; 0 for no retrieval.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="The folder of results.",
-)
+@results_option("--output")
 @runs_option
 def command(
     model: str,

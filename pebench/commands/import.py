@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pebench.click_types import runs_option
-from pebench.errors import UserError
+from pebench.errors import UserError, errors_of_files
 
 
 @click.command()
@@ -45,11 +45,9 @@ def command(file: Path, runs: Path, name: str | None, dry_run: bool, keep_own: b
         refuse_name(name)
     if not file.is_file():
         raise UserError(f"there is no archive '{file}'.")
-    try:
-        add = preview if dry_run else receive
+    add = preview if dry_run else receive
+    with errors_of_files(runs, "cannot read or write"):
         received = add(file, runs, name=name, keep_own=keep_own, most=int(most * 1e9))
-    except OSError as error:
-        raise UserError(f"cannot read or write {error.filename or runs}: {error.strerror}.") from error
     added = len(received.added) + len(received.completed)
     if dry_run:
         for run_id in (*received.added, *received.completed):

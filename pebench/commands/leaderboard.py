@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pebench.click_types import runs_option
+from pebench.click_types import results_option, runs_option
 from pebench.completion import sweeps as sweeps_of_user
-from pebench.errors import UserError
+from pebench.errors import UserError, errors_of_files
 
 if TYPE_CHECKING:
     from pebench.leaderboard.board import Board
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("sweeps", nargs=-1, metavar="[SWEEP]...", shell_complete=sweeps_of_user)
 @runs_option
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="The folder of results.",
-)
+@results_option("--output")
 @click.option("--baseline", metavar="ENCODING", help="What to compare with. [default: the sweep's]")
 @click.option("--published", is_flag=True, help="Put published figures beside those that match them.")
 @click.option(
@@ -102,11 +96,9 @@ def command(
         name = collection.sweep.name
         claims = claims_of(name, folders_of_claims(runs, name, sweeps, output))
         board = make_board(collection, baseline, others, claims)
-        try:
+        with errors_of_files(output, "cannot read or write"):
             made_of = MADE_OF if name in anew else ()
             folder = write_leaderboard(board, output, with_latex=latex, made_of=made_of)
-        except OSError as error:
-            raise UserError(f"cannot read or write {error.filename or output}: {error.strerror}.") from error
         if as_json:
             objects.append(_object(board, folder))
         else:

@@ -28,11 +28,12 @@ def command(kind: str | None, axes: int | None, as_json: bool) -> None:
 
     registries = {"encodings": encodings, "tasks": tasks}
     titles = [kind] if kind else list(registries)
+    found = {title: _objects(registries[title], axes) for title in titles}
     if as_json:
-        click.echo(json.dumps({title: _objects(registries[title], axes) for title in titles}, indent=1))
+        click.echo(json.dumps(found, indent=1))
         return
-    for title in titles:
-        _print(title, registries[title], axes)
+    for title, objects in found.items():
+        _print(title, objects)
 
 
 def _objects(registry: Any, wanted: int | None) -> list[dict[str, Any]]:
@@ -45,38 +46,30 @@ def _objects(registry: Any, wanted: int | None) -> list[dict[str, Any]]:
         except UserError as error:
             found.append({"name": name, "provider": origin.provider, "problem": str(error)})
             continue
-        axes = _numbers(facts.get("axes", (1,)))
+        axes = facts.get("axes", (1,))
+        axes = tuple(axes) if isinstance(axes, tuple | list) else (axes,)
         if wanted is None or wanted in axes:
             told = {key: facts[key] for key in ("acts", "item", "summary") if key in facts}
             found.append({"name": name, "provider": origin.provider, "axes": axes, **told})
     return found
 
 
-def _print(title: str, registry: Any, wanted: int | None) -> None:
+def _print(title: str, objects: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from pebench.console import plain_console
-    from pebench.errors import UserError
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for heading in ("name", "axes", "acts" if title == "encodings" else "item"):
+    telling = "acts" if title == "encodings" else "item"
+    for heading in ("name", "axes", telling):
         table.add_column(heading, no_wrap=True)
     table.add_column("summary", overflow="fold")
-    for name, origin in registry.origins().items():
-        try:
-            facts = registry.literals(name)
-        except UserError as error:
-            table.add_row(name, "", "", Text(str(error), style="red"))
+    for one in objects:
+        if "problem" in one:
+            table.add_row(one["name"], "", "", Text(one["problem"], style="red"))
             continue
-        axes = _numbers(facts.get("axes", (1,)))
-        if wanted is not None and wanted not in axes:
-            continue
-        place = facts.get("acts", "") if title == "encodings" else facts.get("item", "")
-        summary = facts.get("summary", "") + ("" if origin.provider == "pebench" else f" [{origin.provider}]")
-        table.add_row(name, " ".join(map(str, axes)), place or "-", Text(summary))
+        summary = one.get("summary", "") + ("" if one["provider"] == "pebench" else f" [{one['provider']}]")
+        axes = " ".join(map(str, one["axes"]))
+        table.add_row(one["name"], axes, one.get(telling) or "-", Text(summary))
     plain_console().print(table)
-
-
-def _numbers(axes: Any) -> tuple[int, ...]:
-    return tuple(axes) if isinstance(axes, tuple | list) else (axes,)

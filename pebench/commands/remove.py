@@ -9,6 +9,7 @@ import click
 
 from pebench.click_types import runs_option
 from pebench.completion import runs_and_sweeps
+from pebench.quantities import counted
 
 if TYPE_CHECKING:
     from pebench.submission.remove import Removal
@@ -51,6 +52,4 @@ def command(names: tuple[str, ...], yes: bool, dry_run: bool, runs: Path) -> Non
 
 def _counted(removal: Removal) -> str:
     counts = {"run": len(removal.runs), "sweep": len(removal.sweeps)}
-    return " and ".join(
-        f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count
-    )
+    return " and ".join(counted(count, what) for what, count in counts.items() if count)

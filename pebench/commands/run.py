@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import Assignment, encoding_options, encoding_ref, runs_option
+from pebench.click_types import encoding_options, encoding_ref, runs_option, settings_option
 from pebench.completion import encodings, tasks
 
 if TYPE_CHECKING:
@@ -30,14 +30,7 @@ if TYPE_CHECKING:
     shell_complete=tasks,
 )
 @encoding_options
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    type=Assignment(),
-    metavar="PATH=VALUE",
-    help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.",
-)
+@settings_option(help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.")
 @click.option(
     "--from",
     "start",
@@ -134,12 +127,7 @@ def command(
         _create(RunFolder(runs / spec.run_id), spec)
     execution = Execution(device=device, threads=threads, compile=compiled, ranks=ranks)
     shown = display(quiet=click.get_current_context().obj["quiet"])
-    outcome = run_all(
-        runs,
-        [spec.run_id for spec in specs],
-        execution,
-        shown,
-    )
+    outcome = run_all(runs, [spec.run_id for spec in specs], execution, shown)
     for run_id, result in outcome.finished.items():
         _print(RunFolder(runs / run_id), result)
     for run_id, message in [
@@ -169,41 +157,34 @@ def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -
     of a published model."""
     from pebench.encoding_config import current_options
     from pebench.errors import UserError
-    from pebench.models.timm_weights import TimmModel
     from pebench.models.vision import VisionOptions
     from pebench.pretrained.hf_model import HfModel
     from pebench.registry import tasks
     from pebench.resolve import start_named
+    from pebench.spec import RunSpec
     from pebench.sweeping.cell import Cell
 
     begun = start_named(runs, start)
-    places: dict[str, Any]
+    name = encoding or begun.encoding.name
+    own = name == begun.encoding.name
+    if isinstance(begun, RunSpec):
+        task = task or begun.task.name
+        same_model = tasks.load(task).Model is tasks.load(begun.task.name).Model
+        places: dict[str, Any] = {
+            "encoding": current_options(begun.encoding) if own else {},
+            "task": begun.task.options if task == begun.task.name else {},
+            "model": begun.model if same_model else {},
+        }
+        return Cell(name, task, places, start=begun.run_id)
+    task = task or "language-modeling"
+    places = {"encoding": begun.encoding.options if own else {}}
     if isinstance(begun, HfModel):
-        places = {
-            "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},
-            "task": {"extent": begun.geometry.extent[0]},
-        }
-        return Cell(
-            encoding or begun.encoding.name, task or "language-modeling", places, start=begun.reference
-        )
-    if isinstance(begun, TimmModel):
-        places = {
-            "encoding": begun.encoding.options if encoding in (None, begun.encoding.name) else {},
-            "model": {"name": begun.architecture},
-            "task": {"extent": list(begun.image)},
-        }
-        task = task or "language-modeling"
-        if tasks.load(task).Model is not VisionOptions:
-            raise UserError(f"'{begun.reference}' classifies images, which task '{task}' does not.")
-        return Cell(encoding or begun.encoding.name, task, places, start=begun.reference)
-    task = task or begun.task.name
-    same_model = tasks.load(task).Model is tasks.load(begun.task.name).Model
-    own = {
-        "encoding": current_options(begun.encoding) if encoding in (None, begun.encoding.name) else {},
-        "task": begun.task.options if task == begun.task.name else {},
-        "model": begun.model if same_model else {},
-    }
-    return Cell(encoding or begun.encoding.name, task, own, start=begun.run_id)
+        places["task"] = {"extent": begun.geometry.extent[0]}
+    elif tasks.load(task).Model is VisionOptions:
+        places |= {"model": {"name": begun.architecture}, "task": {"extent": list(begun.image)}}
+    else:
+        raise UserError(f"'{begun.reference}' classifies images, which task '{task}' does not.")
+    return Cell(name, task, places, start=begun.reference)
 
 
 def _longer(wanted: str, runs: Path) -> tuple[Cell, int]:
@@ -245,14 +226,12 @@ def _refuse_what_cannot_go_on(wanted: str, spec: Any, runs: Path, device: str, r
 
 
 def _create(folder: Any, spec: Any) -> None:
-    from pebench.errors import UserError
+    from pebench.errors import errors_of_files
     from pebench.plugin_files import plugin_files
 
-    try:
+    with errors_of_files(folder.path):
         folder.create(spec, plugin_files(spec))
         folder.cancelled.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or folder.path}: {error.strerror}.") from error
 
 
 def _print(folder: Any, result: Any) -> None:

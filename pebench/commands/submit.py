@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pebench.click_types import Assignment, runs_option
+from pebench.click_types import runs_option, settings_option
 from pebench.cluster_options import ClusterCommand, requested
 from pebench.completion import sweeps as sweeps_of_user
 
@@ -16,12 +16,7 @@ from pebench.completion import sweeps as sweeps_of_user
 @click.command("submit", cls=ClusterCommand)
 @click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...", shell_complete=sweeps_of_user)
 @click.option("--dry-run", is_flag=True, help="Print what would be started, and start and write nothing.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    type=Assignment(),
-    metavar="PATH=VALUE",
+@settings_option(
     help="A key of the file by its path, in place of what stands there: seeds=1, train.steps=100. Can be "
     "given several times.",
 )

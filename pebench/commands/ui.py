@@ -39,6 +39,6 @@ def command(runs: Path, port: int | None, every: float) -> None:
         click.echo(f"pebench: {sentence}", err=True)
 
     try:
-        serve(runs, None, port, every=every, announce=announce, warn=warn)
+        serve(runs, port, every=every, announce=announce, warn=warn)
     except KeyboardInterrupt:
         click.echo("Ended.")

@@ -25,6 +25,9 @@ EXTENTS = {1: ((128,), (512,)), 2: ((12, 12), (24, 24)), 3: ((5, 5, 5), (8, 8, 8
 TOKENS = 1024
 """In a batch, about: fewer examples at the larger extent."""
 
+_ROUNDS = 7
+"""Measurements of each time."""
+
 
 class Cost(NamedTuple):
     """One quantity at one extent.
@@ -42,13 +45,11 @@ class Cost(NamedTuple):
     ratio: float
 
 
-def costs(
-    name: str, options: Mapping[str, Any], axes: int, rounds: int = 7, device: str = "cpu"
-) -> Iterator[Cost]:
+def costs(name: str, options: Mapping[str, Any], axes: int, device: str) -> Iterator[Cost]:
     """Measures a model of width 128, 4 layers and 4 heads.
 
     Args:
-        name: of the encoding. options: of it. axes: on so many. rounds: measurements of each time.
+        name: of the encoding. options: of it. axes: on so many.
         device: ``cpu`` or ``cuda``.
     """
     for extent in EXTENTS[axes]:
@@ -57,7 +58,7 @@ def costs(
         yield Cost(extent, "parameters", none.parameters, one.parameters, one.parameters / none.parameters)
         pairs = {"forward pass": (none.forward, one.forward), "training step": (none.step, one.step)}
         for quantity, works in pairs.items():
-            times = [tuple(_seconds(work, device) for work in works) for _ in range(rounds + 1)][1:]
+            times = [tuple(_seconds(work, device) for work in works) for _ in range(_ROUNDS + 1)][1:]
             without, own = (median(column) * 1e3 for column in zip(*times, strict=True))
             yield Cost(extent, f"{quantity}, ms", without, own, median(b / a for a, b in times))
         for quantity, works in pairs.items():

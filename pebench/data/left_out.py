@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from pebench.errors import first_of
+
 LEFT_OUT = "left out"
 """Beside the fingerprints of a run's data, the sentence of what is none of it."""
 
@@ -19,10 +21,9 @@ def sentence(left_out: Sequence[str], total: int, owner: str) -> str:
     """
     if not left_out:
         return ""
-    names = ", ".join(f"'{name}'" for name in left_out[:_NAMED])
-    more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+    names = first_of([f"'{name}'" for name in left_out], _NAMED)
     are = "is" if len(left_out) == 1 else "are"
-    return f"{len(left_out)} of {total} files of {owner} {are} left out: {names}{more}"
+    return f"{len(left_out)} of {total} files of {owner} {are} left out: {names}"
 
 
 def noted(said: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,18 +96,12 @@ class Corpus:
     parts: Mapping[str, Part]
     left_out: str = ""
 
-    def documents(self, split: str) -> Iterator[str]:
-        """The documents of a split in file order, each in memory as a whole. Empty ones are passed over.
+    def pieces(self, split: str) -> Iterator[Iterator[str]]:
+        """The documents of a split in file order, each in pieces that can be tokenized one by one; see
+        `pebench.data.pieces.cut`. Empty ones are passed over.
 
         Raises:
             UserError: there is no such split, it is empty or it cannot be read.
-        """
-        return ("".join(pieces) for pieces in self.pieces(split))
-
-    def pieces(self, split: str) -> Iterator[Iterator[str]]:
-        """Like `documents`, but each document in pieces that can be tokenized one by one.
-
-        See `pebench.data.pieces.cut`.
         """
         part = self._part(split)
         empty = True
@@ -115,7 +110,7 @@ class Corpus:
             first = next(pieces, None)
             if first is not None:
                 empty = False
-                yield _preceded(first, pieces)
+                yield itertools.chain([first], pieces)
         if empty:
             raise UserError(f"split '{split}' of {self.name} is empty.")
 
@@ -284,8 +279,3 @@ def _existing(written: str) -> Path:
     near = difflib.get_close_matches(written, ["python-docs", *(str(file) for file in beside)])
     hint = f": did you mean {join_or(near)}?" if near else "."
     raise UserError(f"no text file or folder at {quoted(written)}{hint}")
-
-
-def _preceded(first: str, others: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from others

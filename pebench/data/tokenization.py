@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -252,7 +253,7 @@ def _trained(size: int, corpus: Corpus) -> Tokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        inner.train_from_iterator(_texts(corpus), trainer)
+        inner.train_from_iterator(itertools.chain.from_iterable(corpus.pieces("train")), trainer)
         corpus.check_unchanged("train", text)
         atomic.write_text(folder / "tokenizer.json", inner.to_str())
         return {"corpus": corpus.name, "size": size}
@@ -260,11 +261,6 @@ def _trained(size: int, corpus: Corpus) -> Tokenizer:
     text = corpus.fingerprint("train")
     key = digest([_FORMAT, size, text])
     return _of_file(entry("tokenizers", key, train).folder / "tokenizer.json", END_OF_TEXT)
-
-
-def _texts(corpus: Corpus) -> Iterator[str]:
-    for document in corpus.pieces("train"):
-        yield from document
 
 
 def _gpt2_of_folder(folder: Path) -> Tokenizer:

@@ -98,12 +98,9 @@ def _files(folder: RunFolder, weights: bool) -> Iterator[tuple[str, Path]]:
             yield f"runs/{folder.run_id}/{name}", folder.path / name
 
 
-def _content(file: IO[bytes]) -> Content:
-    digest, size = hashlib.sha256(), 0
-    while chunk := file.read(2**20):
-        digest.update(chunk)
-        size += len(chunk)
-    return Content(sha256=digest.hexdigest(), size=size)
+def _content(file: io.BytesIO | io.BufferedReader) -> Content:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Content(sha256=digest, size=file.seek(0, io.SEEK_END))
 
 
 def _add(archive: tarfile.TarFile, name: str, file: IO[bytes], size: int | None = None) -> None:

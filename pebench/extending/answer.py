@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pebench import atomic
-from pebench.errors import UserError
+from pebench.errors import errors_of_files
 from pebench.extending.evidence import read
 from pebench.extending.page import NAME, extension_page
 from pebench.extending.plan import Plan
@@ -25,11 +25,9 @@ def ask(plan: Plan, output: Path, runs: Path) -> Sweep:
         UserError: something in it does not go together, or the file cannot be written.
     """
     path = output / plan.name / f"{plan.name}.yaml"
-    try:
+    with errors_of_files(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_text(path, yaml_file.text(plan.sweep))
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or path}: {error.strerror}.") from error
     return load_sweep(path, runs)
 
 
@@ -46,9 +44,7 @@ def write_answer(plan: Plan, sweep: Sweep, output: Path, runs: Path) -> tuple[Re
     evidence = read(plan, folders["language-modeling"], folders.get("retrieval"))
     answer = recommend(evidence)
     board = make_board(collect_sweep(runs, sweep.record()))
-    try:
+    with errors_of_files(output):
         folder = write_leaderboard(board, output)
         atomic.write_text(folder / NAME, extension_page(board, evidence, answer))
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or output}: {error.strerror}.") from error
     return answer, folder / NAME

@@ -27,7 +27,7 @@ def extension_page(board: Board, evidence: Evidence, answer: Recommendation) -> 
     """The text of the file."""
     plan = evidence.plan
     how = _HOW.format(tail=plan.tail, longest=plan.extents[-1], count=len(plan.methods), trained=plan.trained)
-    blocks: list[Block] = [Text(how), Grid(perplexities(evidence, answer)), Text(_MARK, soft=True)]
+    blocks: list[Block] = [Text(how), Grid(perplexities(evidence)), Text(_MARK, soft=True)]
     chapters = [Chapter("evidence", "Perplexity by extent, and its cost at short ones", blocks)]
     if evidence.accuracy:
         chapters.append(
@@ -48,7 +48,7 @@ def extension_page(board: Board, evidence: Evidence, answer: Recommendation) -> 
 _MARK = "In bold the best of a column, and those that the text does not tell from it."
 
 
-def perplexities(evidence: Evidence, answer: Recommendation) -> Table:
+def perplexities(evidence: Evidence) -> Table:
     """Perplexity of each setting by extent, and what it costs at the trained one."""
     plan = evidence.plan
     methods = _in_order(evidence)

@@ -3,7 +3,6 @@ retrieval, without training."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pebench.position_encoding import Extrapolation
 from pebench.pretrained.hf_model import HfModel
 from pebench.registry import encodings
 from pebench.resolve import OWN, extrapolation
+from pebench.sweeping.sweep import hyphened
 
 TAIL = 256
 """Tokens at the end of each stretch that are scored under every extent; fewer where an extent is smaller."""
@@ -121,7 +121,7 @@ def plan(
     if examples:
         retrieval = {"retrieval": common | {"examples": examples}, "from": model.reference}
         tasks.append(retrieval)
-    plain = re.sub(r"[^a-z0-9]+", "-", model.label.partition(":")[2].lower()).strip("-") or "model"
+    plain = hyphened(model.label.partition(":")[2]) or "model"
     sweep = {
         "name": f"extend-{plain}"[:100].strip("-"),
         "encodings": [OWN],

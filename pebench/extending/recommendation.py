@@ -53,7 +53,7 @@ def recommend(evidence: Evidence) -> Recommendation:
         for method in known
         if method is best or (certain and not evidence.compared((method, longest), (best, longest)).above)
     ]
-    chosen = min(alike, key=lambda method: _short(evidence, method))
+    chosen = min(alike, key=lambda method: _or(evidence.perplexity(method, trained), math.inf))
     gain = evidence.compared((chosen, longest), (own, trained))
     sentences = [_answer(evidence, chosen, best, alike)]
     if gain.above:
@@ -174,10 +174,6 @@ def _settings(evidence: Evidence, chosen: Method) -> str:
     except UserError:
         return ""
     return json.dumps(found, indent=2)
-
-
-def _short(evidence: Evidence, method: Method) -> float:
-    return _or(evidence.perplexity(method, evidence.plan.trained), math.inf)
 
 
 def _or(value: float, other: float) -> float:

@@ -47,10 +47,8 @@ def go_on(new: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 def _running(new: Tensor) -> Tensor:
-    return _sums_by_products(new) if torch.compiler.is_compiling() else _sums(new)
-
-
-def _sums(new: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():
+        return _sums_by_products(new)
     return new.to(torch.float64, memory_format=torch.contiguous_format).cumsum(-1)
 
 

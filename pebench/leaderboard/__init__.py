@@ -2,7 +2,6 @@
 
 from pebench.leaderboard.board import make_board
 from pebench.leaderboard.sources import from_runs
-from pebench.leaderboard.terminal import print_leaderboard
 from pebench.leaderboard.write import write_leaderboard
 
-__all__ = ["from_runs", "make_board", "print_leaderboard", "write_leaderboard"]
+__all__ = ["from_runs", "make_board", "write_leaderboard"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pebench.errors import first_of
 from pebench.leaderboard.groups import Group, group
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow, by_group
@@ -132,13 +133,8 @@ def _different_data(runs: list[RunData], groups: Mapping[str, Group]) -> list[st
             seen[groups[run.group].table, name][fingerprint].append(run.run_id)
     return [
         f"{' '.join(table)}: the data '{name}' was not the same in all runs, so that scores do not compare: "
-        + "; ".join(f"{_abbreviated(ids)} read {digest[:12]}" for digest, ids in sorted(found.items()))
+        + "; ".join(f"{first_of(ids, 3)} read {digest[:12]}" for digest, ids in sorted(found.items()))
         + "."
         for (table, name), found in sorted(seen.items())
         if len(found) > 1
     ]
-
-
-def _abbreviated(run_ids: list[str]) -> str:
-    shown = ", ".join(run_ids[:3])
-    return shown if len(run_ids) <= 3 else f"{shown} and {len(run_ids) - 3} more"

@@ -14,7 +14,7 @@ from pebench.leaderboard.groups import Group
 from pebench.leaderboard.operands import Operand, Operands
 from pebench.leaderboard.paired_test import PairedTest, Sample, holm, paired_tests
 from pebench.leaderboard.run_data import RunData, sample
-from pebench.leaderboard.sampling import between, counted, half_width, unanimous
+from pebench.leaderboard.sampling import between, counted, ends, half_width, unanimous
 from pebench.leaderboard.uncertainty import LEVEL
 from pebench.leaderboard.wording import gaps
 from pebench.scores import Extent, extent_name, inside, positions
@@ -334,16 +334,16 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
         )
     if shares:
         yield (
-            f"{_between(shares, '.0f')} % of the variance of the differences is the choice of the text, the "
+            f"{ends(shares, '.0f')} % of the variance of the differences is the choice of the text, the "
             "rest is the seeds."
         )
     for metric in dict.fromkeys(score.metric for score in tested):
         own = {score: found for score, found in tested.items() if score.metric == metric}
         unit = next(iter(own)).record.unit
         least = [found.detectable() for found in own.values()]
-        seeds = _between([found.seeds for found in own.values()], "d")
+        seeds = ends([found.seeds for found in own.values()], "d")
         yield (
-            f"Power: {seeds} seeds show a difference of {_between(least, '.2g')} {unit or metric} four times "
+            f"Power: {seeds} seeds show a difference of {ends(least, '.2g')} {unit or metric} four times "
             "in five, before Holm's correction."
         )
         if margin is not None:
@@ -351,18 +351,12 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
             enough = [count for count in needed if count is not None]
             hidden = len(needed) - len(enough)
             if enough:
-                yield f"To show {margin:g} {unit or metric} takes {_between(enough, 'd')} seeds."
+                yield f"To show {margin:g} {unit or metric} takes {ends(enough, 'd')} seeds."
             if hidden:
                 yield (
                     f"At {hidden} of {len(needed)} extents no number of seeds shows {margin:g} "
                     f"{unit or metric}: that takes more text."
                 )
-
-
-def _between(values: Sequence[float], form: str) -> str:
-    """``3``, or ``0.02 to 0.05``."""
-    texts = [format(value, form) for value in (min(values), max(values))]
-    return " to ".join(dict.fromkeys(texts))
 
 
 def verdict(names: tuple[str, str], scores: Sequence[ComparedScore], margin: float | None = None) -> str:
@@ -392,9 +386,9 @@ def _verdict(names: tuple[str, str], scores: Sequence[ComparedScore]) -> str:
             return f"Nothing to compare: {first} and {second} are the same runs everywhere."
         return f"Not known: nowhere have {first} and {second} the same seeds, each with a score."
     better, worse = ([score for score in known if score.shown == sign] for sign in (1, -1))
-    counts = sorted({score.test.pairs for score in known})
-    pairs = f"{' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} pairs of seeds"
-    if counts == [1]:
+    counts = [score.test.pairs for score in known]
+    pairs = f"{ends(counts, 'd')} pairs of seeds"
+    if set(counts) == {1}:
         leads = where([score for score in known if score.ahead == 1])
         ahead = f"{first} is ahead{leads}" if leads else f"{first} is nowhere ahead"
         return f"Not shown: one pair of seeds says nothing about chance; {ahead}."

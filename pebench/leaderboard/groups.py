@@ -184,7 +184,7 @@ def _is_below(name: str, paths: Iterable[str]) -> bool:
 
 
 def _name(spec: RunSpec, varied: Mapping[str, str]) -> tuple[str, ...]:
-    return (spec.task.name, _encoding(spec), *varied.values())
+    return (spec.task.name, spec.encoding.label or spec.encoding.name, *varied.values())
 
 
 def _comparable(spec: RunSpec) -> dict[str, str]:
@@ -203,10 +203,6 @@ def _unsaid(task: str) -> dict[str, str]:
         return {}
     before = values_before(tasks.load(task).Model)
     return {f"model.{name}": value for name, value in before.items() if isinstance(value, str)}
-
-
-def _encoding(spec: RunSpec) -> str:
-    return spec.encoding.label or spec.encoding.name
 
 
 def _of_task(name: str) -> bool:

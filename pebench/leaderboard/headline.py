@@ -66,11 +66,8 @@ def _compared(board: Board, table: LeaderboardTable, known: list[Row]) -> str:
     better, worse = sum(each > 0 for each in shown), sum(each < 0 for each in shown)
     if not shown:
         return f"No difference to {board.baseline} is shown there."
+    are = "is" if better == 1 else "are"
     return (
-        f"Of {len(tested)} compared with {board.baseline}, {better} {_are(better)} shown to be better and "
+        f"Of {len(tested)} compared with {board.baseline}, {better} {are} shown to be better and "
         f"{worse} to be worse."
     )
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"

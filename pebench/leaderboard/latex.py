@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.sections import Value, scores_table
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import heading, interval_over
+from pebench.sweeping.sweep import hyphened
 
 _SPECIAL = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -40,7 +40,7 @@ def _table(sweep: str, table: LeaderboardTable) -> str:
             rf" Mean $\pm$ half the width of the 95\,\% $t$ interval over {interval_over(table)};"
             " the best of a column in bold."
         )
-    label = re.sub(r"[^a-z0-9]+", "-", f"{sweep}-{table.title}".lower()).strip("-")
+    label = hyphened(f"{sweep}-{table.title}")
     return "\n".join(
         [
             r"\begin{table}",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pebench.leaderboard.paired_test import average
 from pebench.leaderboard.tables import LeaderboardTable, Row
 
 
@@ -55,7 +56,7 @@ def overall(tables: list[LeaderboardTable]) -> list[OverallRow]:
     rows = []
     for label, standings in by_label.items():
         every = [standings.get(table.title, none) for table in tables]
-        rank, relative = _mean([s.rank for s in every]), _mean([s.relative for s in every])
+        rank, relative = average([s.rank for s in every]), average([s.relative for s in every])
         rows.append(OverallRow(label, standings, rank, relative))
     return sorted(rows, key=lambda row: (math.isnan(row.relative), -row.relative, row.label))
 
@@ -67,7 +68,7 @@ def standing(table: LeaderboardTable, row: Row) -> Standing:
         _relative(row.at(extent).mean, table.best.get(extent, math.nan), table.record.higher_is_better)
         for extent in table.extents
     ]
-    return Standing(_mean(ranks), _mean(relative))
+    return Standing(average(ranks), average(relative))
 
 
 def _relative(mean: float, best: float, higher_is_better: bool) -> float:
@@ -76,7 +77,3 @@ def _relative(mean: float, best: float, higher_is_better: bool) -> float:
         return math.nan
     part, whole = (mean, best) if higher_is_better else (best, mean)
     return part / whole if whole else math.nan
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else math.nan

@@ -114,7 +114,7 @@ def paired_tests(pairs: Sequence[tuple[Sample, Sample]], families: Sequence[Hash
 
 def _paired_test(first: Sample, second: Sample) -> PairedTest:
     seeds = sorted(first.scores.keys() & second.scores.keys())
-    means = [_mean([s.scores[seed] for seed in seeds] or list(s.scores.values())) for s in (first, second)]
+    means = [average([s.scores[seed] for seed in seeds] or list(s.scores.values())) for s in (first, second)]
     test = PairedTest(means[0], means[1], identical=first.source == second.source)
     differences = [first.scores[seed] - second.scores[seed] for seed in seeds]
     if not seeds or test.identical or any(map(math.isnan, differences)):
@@ -250,5 +250,6 @@ def holm_by_family(p: Sequence[float], families: Sequence[Hashable]) -> list[flo
     return corrected
 
 
-def _mean(values: Sequence[float]) -> float:
+def average(values: Sequence[float]) -> float:
+    """Their mean, NaN for none."""
     return sum(values) / len(values) if values else math.nan

@@ -22,6 +22,7 @@ from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
 from pebench.scores import extent_name
 from pebench.spec import Frozen, RunSpec
+from pebench.sweeping.sweep import hyphened
 from pebench.task_record import EvaluationData
 from pebench.text_file import read_text
 
@@ -173,7 +174,7 @@ def matches(collection: Collection, summary: pandas.DataFrame, figures: Sequence
 def _same_protocol(figure: Figure, group: Group, metric: str, unit: str, extent: tuple[int, ...]) -> bool:
     return (
         figure.task == group.task
-        and _hyphened(metric) == _metric(figure.metric)
+        and hyphened(metric) == _metric(figure.metric)
         and ("%" in figure.metric) == (unit == "%")
         and group.trained is not None
         and (figure.train_extent is None or _square(group.trained, figure.train_extent))
@@ -205,11 +206,7 @@ def _metric(wording: str) -> str:
     name, _, protocol = wording.lower().partition("(")
     name, protocol = name.strip(), protocol.strip(" )")
     protocol = re.sub(r"\b(stride|tokens?)\b", " ", _WORDING.get(protocol, protocol))
-    return "-".join(part for part in map(_hyphened, (_WORDING.get(name, name), protocol)) if part)
-
-
-def _hyphened(words: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+    return "-".join(part for part in map(hyphened, (_WORDING.get(name, name), protocol)) if part)
 
 
 def _unsaid(figure: Figure, data: EvaluationData) -> Iterator[str]:

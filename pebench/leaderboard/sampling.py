@@ -6,7 +6,7 @@ It is there for one seed too, of which no interval over seeds can tell.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.uncertainty import CONFIDENCE, effective
@@ -35,11 +35,15 @@ def counted(measured_on: Mapping[str, int]) -> str:
     return f"{count:,} {name if count != 1 else name.removesuffix('s')}"
 
 
-def between(widths: Iterable[float], unit: str) -> str:
+def ends(values: Sequence[float], form: str) -> str:
+    """The smallest and the largest, as ``0.02 to 0.05``, or ``3`` where they are one."""
+    texts = [format(value, form) for value in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(texts))
+
+
+def between(widths: Sequence[float], unit: str) -> str:
     """``± 18.3 %``, or ``± 0.02 to 0.05 bits/byte``."""
-    known = list(widths)
-    texts = dict.fromkeys(f"{width:.3g}" for width in (min(known), max(known)))
-    return " ".join(["±", " to ".join(texts), *([unit] if unit else [])])
+    return " ".join(["±", ends(widths, ".3g"), *([unit] if unit else [])])
 
 
 def unanimous(count: int) -> str:

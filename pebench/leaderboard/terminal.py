@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.console import plain_console
 from pebench.leaderboard.answers import Answer, difference_text
-from pebench.leaderboard.board import Board, make_board
+from pebench.leaderboard.board import Board
 from pebench.leaderboard.sections import (
     NO_PUBLISHED,
     Section,
@@ -18,32 +17,15 @@ from pebench.leaderboard.sections import (
     overall_table,
     scores_table,
 )
-from pebench.leaderboard.sources import from_runs
 from pebench.leaderboard.wording import heading, interval_over, notes, p_text, shares
-from pebench.store import runs_folder
 
 if TYPE_CHECKING:
     import rich.table
     from rich.console import Console
 
 
-def print_leaderboard(sweep: str, runs: Path | None = None, console: Console | None = None) -> None:
-    """Prints the tables of a sweep.
-
-    Args:
-        sweep: its name or its file.
-        runs: the folder of runs, by default `pebench.store.runs_folder()`.
-        console: where to.
-
-    Raises:
-        UserError: there is no such sweep, or a run cannot be read.
-    """
-    (collection,) = from_runs(runs if runs is not None else runs_folder(), [sweep])
-    print_board(make_board(collection), console)
-
-
 def print_board(board: Board, console: Console | None = None) -> None:
-    """Prints the tables of a sweep that has been read; see `print_leaderboard`.
+    """Prints the tables of a sweep that has been read.
 
     Args:
         board: the sweep.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pebench.errors import join_and
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.run_data import RunData
-from pebench.leaderboard.sampling import between, counted, unanimous
+from pebench.leaderboard.sampling import between, counted, ends, unanimous
 from pebench.leaderboard.tables import Entry, LeaderboardTable
 from pebench.scores import extent_name
 from pebench.store import MetricRecord
@@ -78,10 +78,8 @@ def shares(table: LeaderboardTable) -> str:
     known = [round(100 * e.text_share) for e in table.entries if not math.isnan(e.text_share)]
     if not known:
         return ""
-    between = " to ".join(str(share) for share in dict.fromkeys((min(known), max(known))))
-    return (
-        f"{between} % of the variance of a mean is the choice of the {table.material}, the rest is the seeds"
-    )
+    share = ends(known, "d")
+    return f"{share} % of the variance of a mean is the choice of the {table.material}, the rest is the seeds"
 
 
 def difference_heading(table: LeaderboardTable) -> str:

@@ -50,15 +50,8 @@ def write_leaderboard(
 
 
 _OCCASIONAL = {
-    *(
-        "claims.csv",
-        "claims.md",
-        "overall.csv",
-        "published.csv",
-        "curves.csv",
-        "tuning.csv",
-        "leaderboard.tex",
-    ),
+    *("claims.csv", "claims.md", "overall.csv", "published.csv", "curves.csv", "tuning.csv"),
+    "leaderboard.tex",
     *(f"{name}.{kind}" for name in ("grid", "score-by-update", "tuning") for kind in ("png", "svg")),
 }
 """Files that not every sweep or call has."""

@@ -76,7 +76,8 @@ def likelihoods(
         numbers = [alone[place] for place in batch]
         scored = _read_whole(model, [continuations[n] for n in numbers], reach)
         yield from zip(numbers, scored, strict=True)
-    for batch in batches([_size(group, continuations) for group in shared], tokens_at_once, rows_at_once):
+    longest = [max(continuations[number].read for number in group) for group in shared]
+    for batch in batches(longest, tokens_at_once, rows_at_once):
         groups = [shared[place] for place in batch]
         yield from _read_shared(model, continuations, groups, reach, tokens_at_once, rows_at_once)
 
@@ -94,11 +95,6 @@ def _by_context(continuations: Sequence[Continuation]) -> tuple[list[list[int]],
         else:
             alone += group
     return shared, alone
-
-
-def _size(group: list[int], continuations: Sequence[Continuation]) -> int:
-    """Tokens of the longest text of a group."""
-    return max(continuations[number].read for number in group)
 
 
 @torch.no_grad()

@@ -97,7 +97,9 @@ def draw(pictures: list[tuple[str, Portrait]], across: int = ACROSS) -> Figure:
     figure = Figure(figsize=(width, sum(heights)), layout="constrained", dpi=96)
     # With one empty line beside it a figure of one part is an array too.
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    low, high = _with_room(*_span([picture for _, picture in curves]))
+    low, high = _span([picture for _, picture in curves])
+    # Above all curves there is room for a word.
+    high += 0.06 * (high - low)
     for row in range(rows):
         shown = curves[row * across : (row + 1) * across]
         places = parts[row].subplots(1, min(len(curves), across), squeeze=False)[0]
@@ -123,11 +125,6 @@ def _span(pictures: list[Portrait]) -> tuple[float, float]:
     wanting = max(0.0, LEAST_SPAN - (high - low)) / 2
     margin = 0.05 * max(high - low, LEAST_SPAN)
     return low - wanting - margin, high + wanting + margin
-
-
-def _with_room(low: float, high: float) -> tuple[float, float]:
-    """The same axis with room above all curves for a word."""
-    return low, high + 0.06 * (high - low)
 
 
 def _draw_curves(place: Any, picture: Portrait) -> None:

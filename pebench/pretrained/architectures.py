@@ -4,7 +4,7 @@ names."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pebench.errors import UserError, join_and, shown
@@ -49,13 +49,8 @@ _HARMLESS = {
     *("output_attentions", "output_hidden_states", "return_dict", "is_decoder", "vocab_size"),
     *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
     *("summary_use_proj", "n_ctx", "reorder_and_upcast_attn", "pretraining_tp", "is_llama_config"),
-    *(
-        "rope_interleaved",
-        "transformers.js_config",
-        "max_window_layers",
-        "auto_map",
-        "chunk_size_feed_forward",
-    ),
+    *("rope_interleaved", "transformers.js_config", "max_window_layers", "auto_map"),
+    *("chunk_size_feed_forward",),
     *("rope_theta", "rope_scaling", "rotary_pct", "rotary_emb_base", "partial_rotary_factor"),
 }
 """Settings that change no logit of a model that is evaluated, or that transformers has read into others."""
@@ -314,14 +309,6 @@ def _llama_options(config: Any) -> Options:
     }
 
 
-def _qwen2_options(config: Any) -> Options:
-    return _llama_options(config) | {"attention_bias": "inputs"}
-
-
-def _qwen3_options(config: Any) -> Options:
-    return _llama_options(config) | {"qk_norm": True}
-
-
 def _windows(config: Any) -> list[int | None]:
     """The window of each layer, empty where every layer sees all."""
     kinds = getattr(config, "layer_types", None)
@@ -424,12 +411,9 @@ def _activation(name: str) -> str:
 
 
 def _of_llama(
-    kind: str,
-    name: str,
-    options: Callable[[Any], Options] = _llama_options,
-    further: frozenset[str] = frozenset(),
+    kind: str, name: str, other: Mapping[str, Any] = {}, further: frozenset[str] = frozenset()
 ) -> Architecture:
-    """An architecture with Llama's blocks."""
+    """An architecture with Llama's blocks, but for options that are always other ones."""
     return Architecture(
         kind=kind,
         name=name,
@@ -441,7 +425,7 @@ def _of_llama(
             | {"max_position_embeddings", "rope_parameters"}
         )
         | further,
-        options=options,
+        options=lambda config: {**_llama_options(config), **other},
         encoding=_rope,
         entries=_llama_entries,
         buffers=(".rotary_emb.inv_freq",),
@@ -453,8 +437,8 @@ _WINDOWS = frozenset({"sliding_window", "use_sliding_window", "layer_types"})
 _ALL = (
     _of_llama("llama", "LlamaForCausalLM", further=frozenset({"mlp_bias"})),
     _of_llama("mistral", "MistralForCausalLM", further=frozenset({"sliding_window"})),
-    _of_llama("qwen2", "Qwen2ForCausalLM", _qwen2_options, _WINDOWS),
-    _of_llama("qwen3", "Qwen3ForCausalLM", _qwen3_options, _WINDOWS),
+    _of_llama("qwen2", "Qwen2ForCausalLM", {"attention_bias": "inputs"}, _WINDOWS),
+    _of_llama("qwen3", "Qwen3ForCausalLM", {"qk_norm": True}, _WINDOWS),
     _of_llama(
         "smollm3",
         "SmolLM3ForCausalLM",

@@ -8,7 +8,6 @@ import secrets
 import socket
 import threading
 import time
-from types import TracebackType
 
 from pebench.errors import UserError
 from pebench.running.machine_load import MachineLoad
@@ -59,16 +58,13 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._over.set()
         self._thread.join()
         # What ended the work is more to the point than that its end cannot be written down.
         with contextlib.suppress(OSError):
             if self._mine():
-                failed = kind is not None and issubclass(kind, Exception)
-                end = {"beat": time.time(), "over": True, "failed": failed}
+                end = {"beat": time.time(), "over": True, "failed": isinstance(error, Exception)}
                 self._folder.write_worker(self._worker.model_copy(update=end))
                 self._folder.append_sample(self._load.sample())
 

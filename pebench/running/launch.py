@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from types import TracebackType
 
 from pebench.running.cores import sharing
 from pebench.running.execution import Execution, Observer, Stop
@@ -70,9 +69,7 @@ class LocalRanks(JoinedRanks):
     def _has_left(self, rank: int) -> bool:
         return super()._has_left(rank) or (rank > 0 and self._others[rank - 1].poll() is not None)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         super().__exit__(kind, error, trace)
         end = time.monotonic() + (_GRACE if error is None else 0)
         for process in self._others:

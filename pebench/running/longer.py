@@ -99,7 +99,7 @@ def shorter_run(
 def kept_step(folder: RunFolder) -> int | None:
     """The update that a run can be gone on from, None where no state was kept."""
     newest = checkpoint.newest(folder.continuation)
-    return int(newest.removeprefix("step-")) if newest else None
+    return checkpoint.step_of(newest) if newest else None
 
 
 def take_over(folder: RunFolder, shorter: RunFolder, spec: RunSpec) -> int:
@@ -114,7 +114,7 @@ def take_over(folder: RunFolder, shorter: RunFolder, spec: RunSpec) -> int:
         The update it goes on from.
     """
     name = checkpoint.newest(shorter.continuation)
-    step = int(name.removeprefix("step-"))
+    step = checkpoint.step_of(name)
     looks = {look for look in spec.train.looks if look <= step}
     for point in shorter.points():
         training = {key: value for key, value in point.values.items() if key.startswith("train/")}

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pebench
 import pebench.encodings
 import pebench.tasks
-from pebench.spec import Frozen, PluginConfig, RunSpec
+from pebench.packages import version
+from pebench.spec import Frozen, RunSpec
 
 PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "timm", "lm-eval", "safetensors")
 """Packages whose version may change a result."""
 
 _WITHOUT_EFFECT = {
     *("commands", "conformance", "exchange", "leaderboard", "portrait", "submission", "tracking"),
-    *("__main__.py", "api.py", "cli.py", "cluster_options.py", "doctor.py", "parameters.py", "quantities.py"),
+    *("__main__.py", "api.py", "cli.py", "cluster_options.py", "doctor.py", "quantities.py"),
 }
 """Rooms and files of the package that no result depends on."""
 
@@ -68,14 +69,14 @@ def installed() -> Code:
 def changes(before: Code, now: Code, spec: RunSpec) -> list[str]:
     """Files and packages that a run depends on and that changed, as ``pebench/models/decoder.py``.
 
-    Other encodings and tasks than its own are no concern of a run.
+    Encodings and tasks other than its own, and those that these import, are no concern of a run.
     """
-    own = {f"{room}/{choice.name.replace('-', '_')}.py" for room, choice in _choices(spec).items()}
+    own = _plugins_of(spec)
     files = [
         name
         for name in sorted(before.files.keys() | now.files.keys())
         if before.files.get(name) != now.files.get(name)
-        and (name.partition("/")[0] not in _PLUGINS or name in own)
+        and (name.partition("/")[0] not in _PLUGINS or _plugin(name) in own)
     ]
     versions = [
         f"{name} {before.packages.get(name)} → {now.packages.get(name)}"
@@ -119,11 +120,26 @@ def patch() -> str:
 
 def packages() -> dict[str, str | None]:
     """The version of each of `PACKAGES`."""
-    return {name: _version(name) for name in PACKAGES}
+    return {name: version(name) for name in PACKAGES}
 
 
-def _choices(spec: RunSpec) -> dict[str, PluginConfig]:
-    return {"encodings": spec.encoding, "tasks": spec.task}
+def _plugins_of(spec: RunSpec) -> set[str]:
+    """The encodings and tasks that a run depends on: its own, and all that these import."""
+    names = [*(f"encodings/{part.name}" for part in spec.encoding.parts), f"tasks/{spec.task.name}"]
+    waiting, found = [name.replace("-", "_") for name in names], set[str]()
+    while waiting:
+        plugin = waiting.pop()
+        if plugin not in found:
+            found.add(plugin)
+            texts = [path.read_text("utf-8") for name, path in _files().items() if _plugin(name) == plugin]
+            imports = re.findall(r"pebench\.(encodings|tasks)\.(\w+)", "\n".join(texts))
+            waiting += [f"{room}/{module}" for room, module in imports]
+    return found
+
+
+def _plugin(name: str) -> str:
+    """The encoding or task that a file is of, as ``encodings/seqpe`` for ``encodings/seqpe/encoder.py``."""
+    return "/".join(PurePath(name).with_suffix("").parts[:2])
 
 
 def _files() -> dict[str, Path]:
@@ -136,8 +152,8 @@ def _files() -> dict[str, Path]:
             found[f"pebench/{path.relative_to(package).as_posix()}"] = path
     for room, module in _PLUGINS.items():
         for folder in module.__path__:
-            for path in Path(folder).glob("*.py"):
-                found[f"{room}/{path.name}"] = path
+            for path in Path(folder).rglob("*.py"):
+                found[f"{room}/{path.relative_to(folder).as_posix()}"] = path
     return found
 
 
@@ -152,10 +168,3 @@ def _git(root: Path, *arguments: str, differs: bool = False) -> str:
     if done.returncode and not (differs and done.returncode == 1):
         raise subprocess.SubprocessError(done.stderr)
     return done.stdout
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

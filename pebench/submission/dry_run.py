@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pebench import quantities
 from pebench.flat_spec import told_apart, with_settings
+from pebench.quantities import counted, time_limit
 from pebench.submission import estimate
 from pebench.submission.plan import Array
 from pebench.submission.progress import duration
@@ -79,7 +79,7 @@ def lines(
     if preview.arrays:
         yield from _jobs(preview.arrays, resources)
         if preview.choices:
-            chosen = _count(preview.choices, "choice")
+            chosen = counted(preview.choices, "choice")
             yield f"between them a job that makes {chosen}, which the later arrays wait for"
         yield f"each job: {_each(resources, sweep)}"
     else:
@@ -101,17 +101,17 @@ def _jobs(arrays: list[Array], resources: Resources) -> Iterator[str]:
     jobs = sum(array.jobs for array in arrays)
     pack = f", {resources.pack} cells a job, {resources.width} at a time" if resources.pack > 1 else ""
     bound = f", at most {resources.max_parallel} at a time" if resources.max_parallel else ""
-    yield f"{_count(jobs, 'job')} in {_count(len(arrays), 'array')}{pack}{bound}"
+    yield f"{counted(jobs, 'job')} in {counted(len(arrays), 'array')}{pack}{bound}"
     for number, array in enumerate(arrays, 1):
         if array.after:
             before = ", ".join(str(place + 1) for place in array.after)
-            yield f"  array {number}, {_count(array.jobs, 'job')}, begins when array {before} has ended"
+            yield f"  array {number}, {counted(array.jobs, 'job')}, begins when array {before} has ended"
 
 
 def _each(resources: Resources, sweep: Sweep) -> str:
     ranks = execution_of(sweep, resources).ranks
     asked = resources.model_copy(update={"ranks": ranks if ranks > 1 else None})
-    named = {"time": quantities.time_limit(asked.time), **asked.named(), **asked.slurm}
+    named = {"time": time_limit(asked.time), **asked.named(), **asked.slurm}
     return ", ".join(f"{key} {value}" for key, value in named.items())
 
 
@@ -130,9 +130,5 @@ def _time(started: list[str], times: dict[str, float], cluster: Cluster, resourc
     elif at_once == 1:
         return f"time: about {duration(total)}, {basis}, without their starts"
     else:
-        share = f"{duration(max(max(known), total / at_once))} with {_count(at_once, 'job')} at a time"
+        share = f"{duration(max(max(known), total / at_once))} with {counted(at_once, 'job')} at a time"
     return f"time: about {duration(total)} of work, {share}, {basis}, without their starts"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

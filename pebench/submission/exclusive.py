@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pebench.errors import UserError
+from pebench.errors import UserError, errors_of_files
 from pebench.submission import submissions
 
 _PATIENCE = 60.0
@@ -22,11 +22,11 @@ def exclusive(runs: Path) -> Iterator[None]:
         UserError: another process holds them, or the folder cannot be written.
     """
     folder = submissions.submissions_folder(runs)
-    try:
+    with errors_of_files(runs):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock", timeout=_PATIENCE):
-            yield
-    except Timeout as error:
-        raise UserError(f"another submit has held {folder / 'lock'} for {_PATIENCE:.0f} seconds.") from error
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or runs}: {error.strerror}.") from error
+        try:
+            with FileLock(folder / "lock", timeout=_PATIENCE):
+                yield
+        except Timeout as error:
+            held = f"another submit has held {folder / 'lock'} for {_PATIENCE:.0f} seconds."
+            raise UserError(held) from error

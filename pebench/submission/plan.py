@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import NamedTuple
-
-from pebench.submission.dependency_levels import dependency_levels
 
 
 class Array(NamedTuple):
@@ -54,6 +53,29 @@ def plan(
             found.append(Array(chunk, pack, share, (*before, *ahead)))
         before = tuple(range(first, len(found)))
     return found
+
+
+def dependency_levels(cells: Sequence[str], starts: Mapping[str, str]) -> list[list[str]]:
+    """Topological levels: level 0 depends on no cell, level n on one of level n - 1.
+
+    Args:
+        cells: run ids.
+        starts: the run that a cell starts from, for those that start from one.
+
+    Returns:
+        Every cell once, in the order given within its level.
+    """
+    place = {run_id: number for number, run_id in enumerate(cells)}
+    # An identity covers that of the start, so there are no cycles: nothing starts from itself.
+    graph = TopologicalSorter(
+        {cell: {starts[cell]} & place.keys() if cell in starts else () for cell in cells}
+    )
+    graph.prepare()
+    levels = []
+    while ready := graph.get_ready():
+        levels.append(sorted(ready, key=place.__getitem__))
+        graph.done(*ready)
+    return levels
 
 
 def _lane(number: int, chunks: int, parallel: int | None) -> tuple[int | None, int | None]:

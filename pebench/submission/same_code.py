@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pebench.errors import UserError
+from pebench.errors import UserError, first_of
 from pebench.running import source_code
 from pebench.store import RunFolder
 
@@ -28,9 +28,8 @@ def require_same_code(folder: RunFolder) -> None:
     before = source_code.Code.model_validate_json(record.read_bytes())
     changed = source_code.changes(before, source_code.installed(), folder.spec())
     if changed:
-        more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         message = (
-            f"the code is not what was submitted, for {', '.join(changed[:_SHOWN])}{more} changed since; "
+            f"the code is not what was submitted, for {first_of(changed, _SHOWN)} changed since; "
             "'pebench submit' submits the cell again with the code as it is now."
         )
         folder.write_failure(message)

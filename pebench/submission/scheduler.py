@@ -27,14 +27,12 @@ class QueuedJob(NamedTuple):
         started: seconds since the epoch when it began, the last time if it was requeued; None where it has
             not or SLURM does not say.
         reason: why it waits, in SLURM's word, as ``Priority``; empty where it does not.
-        nodes: where it runs, as ``node[1-2]``; empty where it does not.
     """
 
     number: str
     state: str
     started: float | None = None
     reason: str = ""
-    nodes: str = ""
 
     @property
     def pending(self) -> bool:
@@ -67,15 +65,15 @@ def queue(names: Iterable[str]) -> dict[tuple[str, int], QueuedJob]:
         "squeue",
         *("--noheader", "--array", "--states=all"),
         f"--name={','.join(wanted)}",
-        "--format=%j|%K|%i|%T|%S|%r|%N",
+        "--format=%j|%K|%i|%T|%S|%r",
     )
     found = {}
     for line in filter(None, lines.splitlines()):
-        name, index, number, state, started, reason, nodes = [*line.strip().split("|"), "", ""][:7]
+        name, index, number, state, started, reason = [*line.strip().split("|"), ""][:6]
         # A job that is no array has no index; it does the work of the first.
         place = int(index) if index.isdigit() else 0
         why = "" if reason == "None" else reason
-        found[name, place] = QueuedJob(number, state, _seconds(started), why, nodes)
+        found[name, place] = QueuedJob(number, state, _seconds(started), why)
     return found
 
 

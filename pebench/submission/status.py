@@ -7,9 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pebench.flat_spec import told_apart
+from pebench.quantities import counted
 from pebench.spec import Frozen
 from pebench.store import Failure, RunFolder, Unreadable, Worker
 from pebench.submission import submissions
@@ -18,18 +19,19 @@ from pebench.submission.submissions import Job
 from pebench.tuned_choices import Choice, NoChoice, choice_of, decide, is_slot, read_choice, with_choices
 
 State = Literal[
-    "waiting",
-    "queued",
+    "done",
+    "diverged",
     "running",
     "requeued",
-    "done",
+    "queued",
+    "waiting",
     "failed",
-    "diverged",
     "lost",
     "cancelled",
     "missing",
     "unreadable",
 ]
+"""Where a cell may stand, in the order in which states are listed."""
 
 BUSY: frozenset[State] = frozenset({"waiting", "queued", "running", "requeued"})
 FINISHED: frozenset[State] = frozenset({"done", "diverged"})
@@ -76,13 +78,6 @@ class CellStatus(Frozen):
     reason: str | None = None
     detail: str = ""
     log: str | None = None
-
-
-ORDER: tuple[State, ...] = (
-    *("done", "diverged", "running", "requeued", "queued", "waiting"),
-    *("failed", "lost", "cancelled", "missing", "unreadable"),
-)
-"""The order in which states are listed."""
 
 
 def statuses(runs: Path, run_ids: Iterable[str]) -> list[CellStatus]:
@@ -195,9 +190,8 @@ def stopped(choice: Choice, trial: CellStatus) -> str:
 def summary(cells: Iterable[CellStatus]) -> str:
     """How many cells there are in each state, as ``14 cells: 12 done, 2 running``."""
     counts = Counter(cell.state for cell in cells)
-    parts = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
-    total = counts.total()
-    return f"{total} cell{'' if total == 1 else 's'}: {parts}" if parts else "no cells"
+    parts = ", ".join(f"{counts[state]} {state}" for state in get_args(State) if counts[state])
+    return f"{counted(counts.total(), 'cell')}: {parts}" if parts else "no cells"
 
 
 def _readable(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:

@@ -69,7 +69,7 @@ class Submission(Frozen):
     @field_validator("resources", mode="before")
     @classmethod
     def _older(cls, value: Any) -> Any:
-        """Up to version 0.2 three resources had other names."""
+        """Before they were named as by sbatch three resources had other names."""
         if not isinstance(value, dict) or not _RENAMED.keys() & value.keys():
             return value
         renamed = {_RENAMED.get(name, name): setting for name, setting in value.items()}
@@ -101,7 +101,7 @@ class Job(NamedTuple):
         note: why the state is unknown, or SLURM's word for how the job ended.
         started: seconds since the epoch when the job began, the last time if it was requeued; None where that
             is not known.
-        reason: why it waits, in SLURM's word. nodes: where it runs. Both are empty elsewhere.
+        reason: why it waits, in SLURM's word; empty elsewhere.
     """
 
     state: Literal["pending", "active", "gone", "unknown"]
@@ -110,7 +110,6 @@ class Job(NamedTuple):
     note: str = ""
     started: float | None = None
     reason: str = ""
-    nodes: str = ""
 
 
 def submissions_folder(runs: Path) -> Path:
@@ -284,7 +283,7 @@ def _in_slurm(slurm: list[Submission], newest: dict[str, Submission]) -> dict[st
             found[run_id] = Job("gone", job.number, submission, job.state, job.started)
         elif job is not None:
             state: Literal["pending", "active"] = "pending" if job.pending else "active"
-            found[run_id] = Job(state, job.number, submission, "", job.started, job.reason, job.nodes)
+            found[run_id] = Job(state, job.number, submission, "", job.started, job.reason)
         elif hidden and submission.user != user():
             found[run_id] = Job(
                 "unknown", number, submission, f"this SLURM does not show the jobs of {submission.user}"

@@ -339,7 +339,9 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
     executor = LocalExecutor(folder)
     # A local job cannot do without a limit.
     executor.update_parameters(timeout_min=_YEAR)
-    execution = _with_threads(execution_of(sweep, resources), resources)
+    execution = execution_of(sweep, resources)
+    if resources.cpus is not None:
+        execution = execution.model_copy(update={"threads": resources.cpus})
     devices = devices_of(begun.workers, execution.ranks)
     with _detached(folder / "workers.log"):
         jobs = [
@@ -369,10 +371,6 @@ def _detached(log: Path) -> Iterator[None]:
 def execution_of(sweep: Sweep, resources: Resources) -> Execution:
     """How the runs of a sweep are carried out with these resources."""
     return sweep.execution.model_copy(update={"ranks": resources.ranks or sweep.execution.ranks})
-
-
-def _with_threads(execution: Execution, resources: Resources) -> Execution:
-    return execution if resources.cpus is None else execution.model_copy(update={"threads": resources.cpus})
 
 
 def _start_slurm(

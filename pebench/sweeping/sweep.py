@@ -341,7 +341,8 @@ def refuse_name(name: str) -> None:
         UserError: it has other letters, or too many.
     """
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise UserError(f"a sweep's name is made of a-z, 0-9 and hyphens, as {quoted(_plain(name))}.")
+        near = quoted(hyphened(name) or "my-sweep")
+        raise UserError(f"a sweep's name is made of a-z, 0-9 and hyphens, as {near}.")
     if len(name) > MOST_LETTERS:
         raise UserError(f"a sweep's name has {MOST_LETTERS} letters at the most, not {len(name)}.")
 
@@ -618,5 +619,6 @@ def _baseline(wanted: str | None, found: Resolved) -> str | None:
     return labels[0]
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-sweep"
+def hyphened(text: str) -> str:
+    """The text in the letters of names: ``word-perplexity`` for ``Word perplexity``."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

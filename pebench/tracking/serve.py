@@ -17,7 +17,6 @@ from pebench.tracking.sync import sync
 
 def serve(
     runs: Path,
-    uri: str | None,
     port: int | None,
     *,
     every: float,
@@ -28,7 +27,6 @@ def serve(
 
     Args:
         runs: the folder of runs.
-        uri: the tracking store, a database.
         port: of the pages; None for the first free one from 5000.
         every: seconds between passes of `pebench.tracking.sync.sync`.
         announce: told, when the pages answer, the address of all experiments and that of each sweep's table.
@@ -37,7 +35,7 @@ def serve(
     Raises:
         UserError: the store is a server, the port is taken, or MLflow does not start.
     """
-    address = tracking_uri(runs, uri)
+    address = tracking_uri(runs)
     if is_server(address):
         shown = without_secrets(address)
         raise UserError(

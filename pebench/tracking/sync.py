@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from pebench.errors import UserError
+from pebench.quantities import counted
 from pebench.store import RunFolder, SweepRecord
 from pebench.tracking import sweep_results, sync_state
 from pebench.tracking.address import tracking_uri
@@ -51,21 +52,17 @@ class Outcome:
     def __str__(self) -> str:
         failed = len(self.problems)
         total = self.mirrored + self.unchanged + failed
-        said = f"{_counted(total, 'run')}: {self.mirrored} mirrored, {self.unchanged} unchanged"
+        said = f"{counted(total, 'run')}: {self.mirrored} mirrored, {self.unchanged} unchanged"
         said += f", {failed} not possible"
         if self.sweeps:
             said += f"; {_results(self.sweeps)} mirrored"
-        back = [_counted(self.returned, "run")] if self.returned else []
+        back = [counted(self.returned, "run")] if self.returned else []
         back += [_results(self.returned_sweeps)] if self.returned_sweeps else []
         return f"{said}; {' and '.join(back)} had been deleted there and came back" if back else said
 
 
 def _results(sweeps: int) -> str:
-    return f"results of {_counted(sweeps, 'sweep')}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return f"results of {counted(sweeps, 'sweep')}"
 
 
 def sync(

@@ -86,7 +86,8 @@ def folder(written: str) -> PictureCorpus:
         if split is not None and len(inside) > 1:
             files[name] = split, inside[0]
     if not files:
-        hint = "; '{dataset: FOLDER}' lets the 'datasets' library read tables" if _tables(found.files) else ""
+        tables = any(is_table(name) for name in found.files)
+        hint = "; '{dataset: FOLDER}' lets the 'datasets' library read tables" if tables else ""
         endings = ", ".join(ending[1:] for ending in ENDINGS)
         raise UserError(f"'{written}' holds no class folders with pictures ({endings}){hint}.")
     if split_of:
@@ -129,7 +130,3 @@ def _splits(tops: Iterable[str], pictures: Sequence[str]) -> dict[str, str]:
         if named is None or named.others:
             return {}
     return {top: split for split, names in named.splits.items() for top in names}
-
-
-def _tables(names: Sequence[str]) -> bool:
-    return any(is_table(name) for name in names)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from pebench.data.cache import digest
 from pebench.data.images.decoded import DecodedPictures, examine
 from pebench.data.images.pictures import BadImages, NumberedPictures, Pictures
-from pebench.errors import UserError
+from pebench.errors import UserError, first_of
 
 NAMED = 5
 """Bad pictures that a message names."""
@@ -44,15 +43,11 @@ def sift(pictures: Pictures, name: str, bad_images: BadImages) -> tuple[Pictures
 def _passed_over(
     pictures: NumberedPictures, name: str, bad: list[int], bad_images: BadImages, mark: str
 ) -> dict[str, str]:
-    said = f"{len(bad)} of {len(pictures.numbers)} pictures cannot be read: {_names(pictures, bad)}"
+    named = first_of([pictures.called(number) for number in bad], NAMED)
+    said = f"{len(bad)} of {len(pictures.numbers)} pictures cannot be read: {named}"
     if bad_images == "refuse":
         raise UserError(f"split '{name}': {said}; 'bad_images: skip' passes over them.")
     if len(bad) == len(pictures.numbers):
         raise UserError(f"split '{name}': {said}, and so nothing is left.")
     logging.getLogger("pebench.data").warning("split '%s': %s; they are passed over.", name, said)
     return {name: digest([mark, bad]), f"{name}, passed over": said}
-
-
-def _names(pictures: NumberedPictures, bad: Sequence[int]) -> str:
-    named = ", ".join(pictures.called(number) for number in bad[:NAMED])
-    return named if len(bad) <= NAMED else f"{named} and {len(bad) - NAMED} more"

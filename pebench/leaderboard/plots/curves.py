@@ -18,6 +18,7 @@ from pebench.leaderboard.plots.style import (
     name_at_the_right,
     nothing_to_show,
     panels,
+    score_label,
 )
 from pebench.leaderboard.tables import LeaderboardTable, Row
 from pebench.scores import extent_name, positions
@@ -107,10 +108,7 @@ def _panel(axes: Axes, table: LeaderboardTable, rows: list[Row], look: dict[str,
         return []
     for row in drawn:
         _line(axes, table, row, look[row.label])
-    unit = f" ({table.record.unit})" if table.record.unit else ""
-    axes.set_ylabel(
-        f"{table.metric}{unit}\n{'higher' if table.record.higher_is_better else 'lower'} is better"
-    )
+    axes.set_ylabel(score_label(table))
     axes.set_xscale("log", base=2)
     axes.set_xticks([positions(e) for e in table.extents], [extent_name(e) for e in table.extents])
     axes.set_xticks([], minor=True)

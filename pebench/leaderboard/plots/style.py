@@ -93,6 +93,12 @@ def panels(tables: int, width: float, height: float | Sequence[float]) -> tuple[
     return figure, axes[:tables]
 
 
+def score_label(table: LeaderboardTable, where: str = "") -> str:
+    """The metric of an axis of scores, its unit, where they are taken, and which way is up."""
+    unit = f" ({table.record.unit})" if table.record.unit else ""
+    return f"{table.metric}{unit}{where}\n{'higher' if table.record.higher_is_better else 'lower'} is better"
+
+
 def finite_width(half_width: float) -> float:
     """Half the width of an interval as it is drawn: 0 where one seed has none."""
     return 0.0 if math.isnan(half_width) else half_width

@@ -18,6 +18,7 @@ from pebench.leaderboard.plots.style import (
     name_at_the_right,
     nothing_to_show,
     panels,
+    score_label,
 )
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.scores import extent_name
@@ -75,8 +76,6 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.25)
     item = next(iter(costs.values())).item
-    unit = f" ({table.record.unit})" if table.record.unit else ""
-    better = "higher" if table.record.higher_is_better else "lower"
-    axes.set_ylabel(f"{table.metric}{unit} at {extent_name(table.largest or ())}\n{better} is better")
+    axes.set_ylabel(score_label(table, f" at {extent_name(table.largest or ())}"))
     axes.set_xlabel(f"{item} a second in training, further right is faster")
     return ends

@@ -14,6 +14,7 @@ from pebench.leaderboard.plots.style import (
     name_at_the_right,
     nothing_to_show,
     panels,
+    score_label,
 )
 from pebench.scores import extent_name
 
@@ -51,10 +52,7 @@ def _panel(axes: Axes, curves: LearningCurves, look: dict[str, Look]) -> list[En
         at, means = zip(*curves.means[label].items(), strict=True)
         axes.plot(at, means, color=colour, linestyle=dash, marker=marker, markersize=4.5, linewidth=1.6)
         ends.append(End(at[-1], means[-1], label, look[label]))
-    unit = f" ({table.record.unit})" if table.record.unit else ""
-    axes.set_ylabel(
-        f"{table.metric}{unit}\n{'higher' if table.record.higher_is_better else 'lower'} is better"
-    )
+    axes.set_ylabel(score_label(table))
     best = f"; the best {MOST_LINES} of {len(known)}" if len(known) > MOST_LINES else ""
     axes.set_xlabel(f"updates; thin lines are single seeds{best}")
     axes.grid(axis="y", alpha=0.25)

@@ -50,6 +50,7 @@ from pebench.leaderboard.sections import (
 )
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import difference_heading, grouped, heading, interval_over, notes, number
+from pebench.quantities import counted
 from pebench.scores import default_extrapolation, extent_name
 
 _MOST_ROWS = 400
@@ -315,8 +316,7 @@ def _environment(board: Board) -> list[Chapter]:
             }
             found[tuple((name, str(value)) for name, value in values.items() if value is not None)] += 1
     blocks: list[Block] = [
-        Facts(f"{count} run{'s' if count != 1 else ''}", values)
-        for values, count in sorted(found.items())[:20]
+        Facts(counted(count, "run"), values) for values, count in sorted(found.items())[:20]
     ]
     return [Chapter("environment", "Environment", blocks or [Text("No run has begun.", soft=True)])]
 

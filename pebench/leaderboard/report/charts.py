@@ -20,7 +20,7 @@ from pebench.leaderboard.plots.style import WIDE_RANGE, Look
 from pebench.leaderboard.report.blocks import Chart, Spec
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.sections import tuned_rows
-from pebench.leaderboard.tables import Entry, LeaderboardTable, Row
+from pebench.leaderboard.tables import LeaderboardTable, Row
 from pebench.leaderboard.wording import (
     difference_heading,
     difference_text,
@@ -61,7 +61,7 @@ def ink(colour: str) -> str:
 def score_by_extent(board: Board, table: LeaderboardTable, looks: Mapping[str, Look], anchor: str) -> Chart:
     """The scores by extent, their differences to the baseline, and every encoding by itself."""
     rows = [row for row in table.rows if any(row.at(extent).known for extent in table.extents)]
-    points = [_point(table, row, extent) for row in rows for extent in table.extents if row.at(extent).known]
+    points = [_point(row, extent) for row in rows for extent in table.extents if row.at(extent).known]
     seeds = [
         {"label": row.label, "x": positions(extent), "seed": seed, "value": value}
         for row in rows
@@ -101,7 +101,7 @@ def score_by_extent(board: Board, table: LeaderboardTable, looks: Mapping[str, L
     )
 
 
-def _point(table: LeaderboardTable, row: Row, extent: tuple[int, ...]) -> dict[str, Any]:
+def _point(row: Row, extent: tuple[int, ...]) -> dict[str, Any]:
     entry = row.at(extent)
     own = [entry.mean, *entry.seeds.values()]
     return {
@@ -119,6 +119,16 @@ def _point(table: LeaderboardTable, row: Row, extent: tuple[int, ...]) -> dict[s
         "p": p_text(entry.p_holm),
         "seeds": ", ".join(number(value, like=entry.mean) for value in entry.seeds.values()),
     }
+
+
+def _amount(field: str, **rest: Any) -> Spec:
+    """A channel of numbers."""
+    return {"field": field, "type": "quantitative", **rest}
+
+
+def _name(field: str, **rest: Any) -> Spec:
+    """A channel of names."""
+    return {"field": field, "type": "nominal", **rest}
 
 
 def _known(value: float) -> float | None:
@@ -160,12 +170,7 @@ def _by_label(labels: Sequence[str], narrowest: int = _NARROW, title: str = "") 
         **base,
         **written,
         "transform": [_SHOWN],
-        "facet": {
-            "field": "label",
-            "type": "nominal",
-            "sort": list(labels),
-            "header": {"title": None, "labelAnchor": "start"},
-        },
+        "facet": _name("label", sort=list(labels), header={"title": None, "labelAnchor": "start"}),
         "usermeta": {"narrowest": narrowest},
     }
 
@@ -174,8 +179,7 @@ def _look(labels: Sequence[str], looks: Mapping[str, Look]) -> dict[str, Spec]:
     """The channels of a line's colour, dashes and marker."""
 
     def channel(drawn: Sequence[Any]) -> Spec:
-        scale = {"domain": list(labels), "range": list(drawn)}
-        return {"field": "label", "type": "nominal", "scale": scale, "legend": None}
+        return _name("label", scale={"domain": list(labels), "range": list(drawn)}, legend=None)
 
     own = [looks[label] for label in labels]
     return {
@@ -186,24 +190,20 @@ def _look(labels: Sequence[str], looks: Mapping[str, Look]) -> dict[str, Spec]:
 
 
 def _tooltip(tips: Sequence[tuple[str, str]]) -> list[Spec]:
-    return [{"field": field, "type": "nominal", "title": title} for field, title in tips]
+    return [_name(field, title=title) for field, title in tips]
 
 
 def _extents(table: LeaderboardTable) -> Spec:
     """The axis of extents, logarithmic, with the extents that were measured."""
     names = {str(positions(extent)): extent_name(extent) for extent in table.extents}
     spelled = ",".join(f"'{value}':'{name}'" for value, name in names.items())
-    return {
-        "field": "x",
-        "type": "quantitative",
-        "scale": {"type": "log", "base": 2, "nice": False, "padding": 12},
-        "axis": {
-            "values": [int(value) for value in names],
-            "labelExpr": f"({{{spelled}}})[datum.value]",
-            "title": f"extent ({table.extent_unit})",
-            "grid": False,
-        },
+    axis = {
+        "values": [int(value) for value in names],
+        "labelExpr": f"({{{spelled}}})[datum.value]",
+        "title": f"extent ({table.extent_unit})",
+        "grid": False,
     }
+    return _amount("x", scale={"type": "log", "base": 2, "nice": False, "padding": 12}, axis=axis)
 
 
 def _curves(
@@ -220,25 +220,18 @@ def _curves(
     low, high = interval
     look = _look(labels, looks)
     x = _extents(table)
-    y: Spec = {
-        "field": value,
-        "type": "quantitative",
-        "title": title,
-        "scale": {"type": scale, "zero": False, "nice": False, "padding": 6},
-        "axis": {"tickCount": 6, "format": "~g" if scale == "log" else ""},
-    }
-    if scale == "linear":
-        del y["axis"]["format"]
+    y = _amount(
+        value,
+        title=title,
+        scale={"type": scale, "zero": False, "nice": False, "padding": 6},
+        axis={"tickCount": 6, **({"format": "~g"} if scale == "log" else {})},
+    )
     of_seeds = value == "mean"
     least, most = ("least", "most") if of_seeds else (value, value)
     # Intervals of few seeds may be many times as wide as all differences: they end where the picture does.
-    room = [
-        {
-            "joinaggregate": [
-                {"op": "min", "field": least, "as": "lo"},
-                {"op": "max", "field": most, "as": "hi"},
-            ]
-        },
+    ends = [{"op": "min", "field": least, "as": "lo"}, {"op": "max", "field": most, "as": "hi"}]
+    room: list[Spec] = [
+        {"joinaggregate": ends},
         {"calculate": "(datum.hi - datum.lo) * 0.3 + abs(datum.hi) * 1e-4", "as": "room"},
         {"calculate": f"max(datum.{low}, datum.lo - datum.room)", "as": "bar_low"},
         {"calculate": f"min(datum.{high}, datum.hi + datum.room)", "as": "bar_high"},
@@ -249,11 +242,12 @@ def _curves(
             {"calculate": f"min(datum.{high}, datum.hi * 1.5)", "as": "bar_high"},
         ]
     known = {"filter": f"isValid(datum.{value})"}
+    line = {"x": x, "y": y, "color": look["color"]}
     layers: list[Spec] = [
         {
             "data": {"values": [{"x": positions(extent)} for extent in sorted(table.trained)]},
             "mark": {"type": "rule", "strokeDash": [2, 3], "opacity": 0.6},
-            "encoding": {"x": {"field": "x", "type": "quantitative"}},
+            "encoding": {"x": _amount("x")},
         },
         {
             "transform": [{"filter": f"isValid(datum.{low}) && isValid(datum.{high})"}],
@@ -268,13 +262,7 @@ def _curves(
         },
         {
             "mark": {"type": "line", "strokeWidth": 2},
-            "encoding": {
-                "x": x,
-                "y": y,
-                "color": look["color"],
-                "strokeDash": look["strokeDash"],
-                "opacity": _FAINT,
-            },
+            "encoding": {**line, "strokeDash": look["strokeDash"], "opacity": _FAINT},
         },
     ]
     if of_seeds:
@@ -288,19 +276,12 @@ def _curves(
         )
     else:
         layers.insert(0, {"data": {"values": [{"y": 0}]}, "mark": {"type": "rule", "opacity": 0.6}})
-        layers[0]["encoding"] = {"y": {"field": "y", "type": "quantitative"}}
+        layers[0]["encoding"] = {"y": _amount("y")}
     layers.append(
         {
             "params": [_NEAREST],
             "mark": {"type": "point", "filled": True, "size": 55},
-            "encoding": {
-                "x": x,
-                "y": y,
-                "color": look["color"],
-                "shape": look["shape"],
-                "opacity": _FAINT,
-                "tooltip": _tooltip(tips),
-            },
+            "encoding": {**line, "shape": look["shape"], "opacity": _FAINT, "tooltip": _tooltip(tips)},
         }
     )
     return {
@@ -321,10 +302,9 @@ def _multiples(
     """A small picture of every line, with the others behind it."""
     look = _look(labels, looks)
     x = _extents(table)
-    y: Spec = {"field": "mean", "type": "quantitative", "title": None}
-    x["axis"] = {**x["axis"], "title": None}
-    y["scale"] = {"zero": False, "nice": False}
-    y["axis"] = {"tickCount": 4}
+    x["axis"]["title"] = None
+    y = _amount("mean", title=None, scale={"zero": False, "nice": False}, axis={"tickCount": 4})
+    line = {"x": x, "y": y, "color": look["color"]}
     behind = [
         {"other": row.label, "x": positions(extent), "mean": row.at(extent).mean}
         for row in table.rows
@@ -341,21 +321,15 @@ def _multiples(
                     "data": {"values": behind},
                     "transform": [{"filter": "indexof(shown, datum.other) >= 0"}],
                     "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.25, "color": "currentColor"},
-                    "encoding": {"x": x, "y": y, "detail": {"field": "other", "type": "nominal"}},
+                    "encoding": {"x": x, "y": y, "detail": _name("other")},
                 },
                 {
                     "mark": {"type": "line", "strokeWidth": 2.5},
-                    "encoding": {"x": x, "y": y, "color": look["color"], "strokeDash": look["strokeDash"]},
+                    "encoding": {**line, "strokeDash": look["strokeDash"]},
                 },
                 {
                     "mark": {"type": "point", "filled": True, "size": 45},
-                    "encoding": {
-                        "x": x,
-                        "y": y,
-                        "color": look["color"],
-                        "shape": look["shape"],
-                        "tooltip": _tooltip(tips),
-                    },
+                    "encoding": {**line, "shape": look["shape"], "tooltip": _tooltip(tips)},
                 },
             ],
         },
@@ -367,11 +341,12 @@ def cost_against_quality(
 ) -> Chart | None:
     """Score at the largest extent by throughput in training; None where neither is known."""
     costs = {row.key: row for row in cost_rows(board.costs, table)}
-    points = []
+    points: list[dict[str, Any]] = []
     for row in table.rows:
         entry, cost = row.at(table.largest), costs.get(row.group.key)
         if entry.known and cost is not None and math.isfinite(cost.training):
-            points.append(_cost_point(row, entry, cost.training, cost.item))
+            own = {"label": row.label, "x": cost.training, "mean": entry.mean}
+            points.append({**own, "text": entry_text(entry), "rate": f"{cost.training:,.0f}"})
     if not points:
         return None
     labels = [point["label"] for point in points]
@@ -385,19 +360,17 @@ def cost_against_quality(
         "mark": {"type": "point", "filled": True, "size": 110},
         "params": [{"name": "shown", "value": labels}, _NEAREST],
         "encoding": {
-            "x": {
-                "field": "x",
-                "type": "quantitative",
-                "title": f"{item} a second in training, further right is faster",
-                "scale": {"zero": False, "padding": 12},
-                "axis": {"grid": False, "tickCount": 5, "format": "~s"},
-            },
-            "y": {
-                "field": "mean",
-                "type": "quantitative",
-                "title": f"{metric} at {extent_name(table.largest or ())}",
-                "scale": {"zero": False, "nice": False, "padding": 12},
-            },
+            "x": _amount(
+                "x",
+                title=f"{item} a second in training, further right is faster",
+                scale={"zero": False, "padding": 12},
+                axis={"grid": False, "tickCount": 5, "format": "~s"},
+            ),
+            "y": _amount(
+                "mean",
+                title=f"{metric} at {extent_name(table.largest or ())}",
+                scale={"zero": False, "nice": False, "padding": 12},
+            ),
             "color": look["color"],
             "shape": look["shape"],
             "opacity": _FAINT,
@@ -411,16 +384,6 @@ def cost_against_quality(
         datasets={"points": points},
         lines=labels,
     )
-
-
-def _cost_point(row: Row, entry: Entry, rate: float, item: str) -> dict[str, Any]:
-    return {
-        "label": row.label,
-        "x": rate,
-        "mean": entry.mean,
-        "text": entry_text(entry),
-        "rate": f"{rate:,.0f}",
-    }
 
 
 def training_losses(
@@ -440,15 +403,10 @@ def training_losses(
     tips = [("label", "encoding"), ("seed", "seed"), ("step", "step"), ("loss", "loss")]
 
     def spec(scale: str) -> Spec:
-        x = {"field": "step", "type": "quantitative", "axis": {"grid": False, "tickCount": 6}}
-        y = {
-            "field": "loss",
-            "type": "quantitative",
-            "title": "training loss",
-            "scale": {"type": scale, "zero": False, "nice": False},
-            "axis": {"tickCount": 6},
-        }
-        run = {"x": x, "y": y, "color": look["color"], "detail": {"field": "seed", "type": "nominal"}}
+        x = _amount("step", axis={"grid": False, "tickCount": 6})
+        span = {"type": scale, "zero": False, "nice": False}
+        y = _amount("loss", title="training loss", scale=span, axis={"tickCount": 6})
+        run = {"x": x, "y": y, "color": look["color"], "detail": _name("seed")}
         return {
             **_base(labels),
             "data": {"name": "losses"},
@@ -494,19 +452,8 @@ def sensitivity(
     labels = list(dict.fromkeys(str(each["label"]) for each in means))
     paths = dict.fromkeys(path for _, row in tuned for path in row.chosen.settings)
     record = tuned[0][1].chosen.record
-    x = {
-        "field": "tried",
-        "type": "nominal",
-        "sort": {"field": "order"},
-        "axis": {"labelAngle": 0, "title": None},
-    }
-    y = {
-        "field": "score",
-        "type": "quantitative",
-        "title": None,
-        "scale": {"zero": False},
-        "axis": {"tickCount": 4},
-    }
+    x = _name("tried", sort={"field": "order"}, axis={"labelAngle": 0, "title": None})
+    y = _amount("score", title=None, scale={"zero": False}, axis={"tickCount": 4})
     look = _look(labels, looks)
     tips = [("label", "encoding"), ("tried", ", ".join(paths)), ("text", tuned[0][1].choice.metric)]
     size = {"condition": {"test": "datum.chosen", "value": 160}, "value": 40}
@@ -557,8 +504,8 @@ def score_by_update(
             for label, means in curves.means.items()
             for update, mean in means.items()
         ]
-        x = {"field": "update", "type": "quantitative", "axis": {"grid": False, "tickCount": 6}}
-        y = {"field": "mean", "type": "quantitative", "title": title, "scale": {"zero": False}}
+        x = _amount("update", axis={"grid": False, "tickCount": 6})
+        y = _amount("mean", title=title, scale={"zero": False})
         line = {"x": x, "y": y, "color": look["color"]}
         views[f"at {name}"] = {
             **_base(labels),
@@ -612,7 +559,6 @@ def maps(board: Board, table: LeaderboardTable, anchor: str) -> list[Chart]:
             for (value, extent), mean in fields.items()
         ]
         labels = list(family.means)
-        low, high = family.bounds
         place = {
             "x": {
                 "field": "extent",
@@ -629,18 +575,10 @@ def maps(board: Board, table: LeaderboardTable, anchor: str) -> list[Chart]:
             },
         }
         scheme = {"scheme": "viridis", "reverse": not family.higher_is_better}
-        colour = {
-            "field": "value",
-            "type": "quantitative",
-            "scale": {"domain": [low, high], **scheme},
-            "legend": None,
-        }
-        tips = [
-            ("label", "encoding"),
-            ("extent", "extent"),
-            ("row", family.stem.axis),
-            ("text", family.stem.metric),
-        ]
+        colour = _amount("value", scale={"domain": [*family.bounds], **scheme}, legend=None)
+        tips = [("label", "encoding"), ("extent", "extent")]
+        tips += [("row", family.stem.axis), ("text", family.stem.metric)]
+        dark = {"test": _dark(family.bounds, family.higher_is_better), "value": "white"}
         spec = {
             **_by_label(labels, narrowest=300),
             "data": {"name": "points"},
@@ -653,13 +591,7 @@ def maps(board: Board, table: LeaderboardTable, anchor: str) -> list[Chart]:
                         "encoding": {
                             **place,
                             "text": {"field": "text"},
-                            "color": {
-                                "value": "black",
-                                "condition": {
-                                    "test": _dark(family.bounds, family.higher_is_better),
-                                    "value": "white",
-                                },
-                            },
+                            "color": {"value": "black", "condition": dark},
                         },
                     },
                 ],
