@@ -6,8 +6,10 @@ import importlib
 
 import pytest
 import torch
+import torch.nn.functional as F
 from encoding_subjects import title
 from flex_comparison import SCORED, bias_of, compare
+from torch import Tensor
 from torch.nn.attention import flex_attention as torch_flex
 
 from pebench.attention import flex, kernels
@@ -31,7 +33,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("torch.nn.attention.flex_attention")
     monkeypatch.setattr(module, "_validate_device", lambda *_: None)
     monkeypatch.setattr(module, "_warn_once", lambda *_, **__: None)
-    monkeypatch.setattr(flex, "compiled", lambda: torch_flex.flex_attention)
+    monkeypatch.setattr(flex, "compiled", torch_flex.flex_attention)
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -74,3 +76,25 @@ def test_the_cpu_never_takes_flex() -> None:
     bias, _ = bias_of(Subject("t5", 1, True), 5)
     q = torch.randn(2, 4, 4096, 16, dtype=torch.bfloat16)
     assert kernels.choose_kernel(bias, q, q, AttentionMask(4096, 4096, True, q.device)) == "blocked"
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@torch.no_grad()
+def test_it_leaves_the_graph_around_it_whole() -> None:
+    """A filter of warnings, set where a compiler traces, cut each compiled step at each layer."""
+
+    def step(q: Tensor, k: Tensor, v: Tensor, curve: Tensor) -> Tensor:
+        from pebench.attention.flex import attend_by_score
+
+        def score(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return curve[head, query - key + 127]
+
+        return attend_by_score(q, k, v, score, mask=AttentionMask(128, 128, True, q.device), scale=0.25) + 1
+
+    q, k, v = (torch.randn(1, 2, 128, 16) for _ in range(3))
+    whole = torch.compile(step, backend="eager", fullgraph=True, dynamic=False)
+    curve = torch.randn(2, 255)
+    places = torch.arange(128)
+    bias = curve[:, places[:, None] - places + 127].masked_fill(places[:, None] < places, float("-inf"))
+    plain = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=0.25)
+    torch.testing.assert_close(whole(q, k, v, curve), plain + 1, atol=1e-4, rtol=1e-4)

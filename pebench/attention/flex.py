@@ -29,7 +29,7 @@ and at any length. PyTorch's own bound of 8 serves one encoding; past the bound 
 warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
 torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, COMPILATIONS)
 
-_compiled: Callable[..., Tensor] = torch.compile(flex_attention, fullgraph=True)
+compiled: Callable[..., Tensor] = torch.compile(flex_attention, fullgraph=True)
 """Flex attention as a kernel, one for all layers. Compiled anew where the kind of bias changes, and once more
 for any length where the length does. Without `fullgraph` too many compilations would end in the N×K form,
 with no more than a warning."""
@@ -63,7 +63,7 @@ def attend_by_score(
             content = logit if softcap is None else softcap * torch.tanh(logit / softcap)
             return content + score(batch, head, query, key)
 
-    return _compiled(q, k, v, score_mod=biased, block_mask=visible_blocks(mask), scale=scale)
+    return compiled(q, k, v, score_mod=biased, block_mask=visible_blocks(mask), scale=scale)
 
 
 def visible_blocks(mask: AttentionMask) -> BlockMask | None:
