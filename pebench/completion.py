@@ -33,7 +33,7 @@ def tasks(context: click.Context, parameter: click.Parameter, incomplete: str) -
 
 def plugins(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of encodings and tasks, and of what else ``pebench show`` knows, that begin so."""
-    others = _beginning(["train", "execution", "sweep"], incomplete)
+    others = _beginning(["train", "execution", "sweep", "tune"], incomplete)
     return others + encodings(context, parameter, incomplete) + tasks(context, parameter, incomplete)
 
 

@@ -107,9 +107,12 @@ def build_encoding(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "encoding", name))
         try:
-            return cls(geometry, **keywords)
+            built = cls(geometry, **keywords)
         except ValueError as error:
             raise UserError(f"encoding '{title}': {str(error).rstrip('.')}.") from error
+    if "trained_with" not in vars(built):
+        raise UserError(f"encoding '{title}': its constructor must begin with 'super().__init__(geometry)'.")
+    return built
 
 
 def require_fit(cls: type[PositionEncoding], title: str, geometry: Geometry, owner: str) -> None:

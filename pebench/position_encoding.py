@@ -223,6 +223,9 @@ Bias = Dense | Factored
 _LITERALS = (tuple, list, dict, set, str, int, float, bool, type(None))
 """What a fact of an encoding is made of; anything else is code."""
 
+_PLACES = "IRBCTW"
+"""Letters of `PositionEncoding.acts`."""
+
 
 class PositionEncoding(nn.Module):
     """Base of all encodings. An encoding overrides the hooks that it needs; each default does nothing.
@@ -303,6 +306,11 @@ class PositionEncoding(nn.Module):
             literal = isinstance(own, _LITERALS) and isinstance(usual, tuple | str | int) and fact[0] != "_"
             if literal and type(own) is not type(usual):
                 raise TypeError(f"'{fact}' is a {type(usual).__name__}, as {usual!r}, and not {own!r}")
+            kind = int if fact == "axes" else str
+            if literal and isinstance(own, tuple) and any(type(each) is not kind for each in own):
+                raise TypeError(f"'{fact}' holds values of type {kind.__name__} alone, and is {own!r}")
+        if strange := set(cls.acts) - set(_PLACES):
+            raise TypeError(f"'acts' is made of the letters {_PLACES}, and not of {min(strange)!r}")
         for hook, base in vars(PositionEncoding).items():
             own = vars(cls).get(hook)
             if inspect.isfunction(base) and inspect.isfunction(own) and not hook.startswith("_"):

@@ -20,7 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pebench.errors import UserError, quoted, shown, unknown
+from pebench.errors import UserError, join_and, quoted, shown, unknown
 
 Base = TypeVar("Base")
 
@@ -167,8 +167,16 @@ class Registry(Generic[Base]):
             named = getattr(module, origin.attribute, None)
             if not (inspect.isclass(named) and issubclass(named, self._base())):
                 raise UserError(f"{origin}: '{origin.attribute}' is not a {self._base().__name__}.")
-            return named
-        return self._only(origin, self._classes(module))
+            return self._whole(origin, named)
+        return self._whole(origin, self._only(origin, self._classes(module)))
+
+    def _whole(self, origin: Origin, found: type[Base]) -> type[Base]:
+        """The class, which has all that its base leaves open."""
+        constants = [name for name in inspect.get_annotations(self._base()) if not hasattr(found, name)]
+        missing = sorted([*constants, *getattr(found, "__abstractmethods__", ())])
+        if missing:
+            raise UserError(f"{origin}: {found.__name__} lacks {join_and(missing)}.")
+        return found
 
     def _only(self, origin: Origin, classes: list[type[Base]]) -> type[Base]:
         if len(classes) != 1:

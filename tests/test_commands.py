@@ -205,6 +205,16 @@ def test_show_tells_all_of_a_plugin(name: str, parts: list[str], capsys: pytest.
     assert [part for part in parts if part not in told] == []
 
 
+@pytest.mark.parametrize("name", ["train", "execution", "sweep", "tune"])
+def test_show_says_what_each_key_of_a_sweep_means_in_no_words_of_python(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", name, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["options"]
+    assert [row["name"] for row in rows if not row["meaning"]] == []
+    assert [row["type"] for row in rows if re.search(r"[\[.]", row["type"])] == []
+
+
 def test_show_tells_all_of_a_composition(capsys: pytest.CaptureFixture[str]) -> None:
     written = "{layers: [{compose: [rope, {window: {size: 16}}], times: 3}, learned + rope]}"
     assert main(["show", written]) == 0

@@ -364,7 +364,11 @@ def test_a_split_without_class_folders_and_a_single_class_are_refused(tmp_path: 
         paint(tmp_path / "tiny" / "train" / f"n{number % 3}" / "images" / f"{number}.JPEG", 10)
         paint(tmp_path / "tiny" / "val" / "images" / f"{number}.JPEG", 10)
         paint(tmp_path / "one" / "all" / f"c{number % 2}" / f"{number}.png", 10)
-    with pytest.raises(UserError, match="split 'validation': no training picture of 'images'"):
+    with pytest.raises(
+        UserError,
+        match=r"split 'validation': no training picture of 'images'; a picture lies in a folder named after "
+        r"its class, right below 'val'\.",
+    ):
         folder(str(tmp_path / "tiny"))
     with pytest.raises(
         UserError, match="has one class, 'all', and nothing to tell apart: a class is a folder"

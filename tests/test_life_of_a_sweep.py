@@ -202,6 +202,10 @@ def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
     )
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert "for good? [y/N]: Nothing was removed." in told(capsys, "remove", "tiny")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "pebench: nobody answered, and nothing was removed: --yes removes without a question." in told(
+        capsys, "remove", "tiny", status=2
+    )
     assert own.path.exists()
     assert f"{shared.run_id} stays: sweep 'other' uses it." in told(capsys, "remove", "tiny", "--dry-run")
     assert own.path.exists()

@@ -305,8 +305,15 @@ BEGIN = (
         ),
         ("    axes = 1\n", "'axes' is a tuple, as (1,), and not 1"),
         ("    causal_only = 'yes'\n", "'causal_only' is a bool, as False, and not 'yes'"),
+        ("    acts = 'Q'\n", "'acts' is made of the letters IRBCTW, and not of 'Q'"),
+        ("    axes = ('1',)\n", "'axes' holds values of type int alone, and is ('1',)"),
+        (
+            "    def __init__(self, geometry: Geometry) -> None:\n        self.size = 3\n",
+            "encoding 'odd': its constructor must begin with 'super().__init__(geometry)'.",
+        ),
+        ("    claims = (1,)\n", "'claims' holds values of type str alone, and is (1,)"),
     ],
-    ids=["no geometry", "constructor", "hook", "axes", "fact"],
+    ids=["no geometry", "constructor", "hook", "axes", "fact", "letter", "element", "no base", "claims"],
 )
 def test_an_error_in_a_plugin_is_one_sentence_with_its_line(
     place: Path, capsys: pytest.CaptureFixture[str], body: str, told: str
@@ -314,6 +321,16 @@ def test_an_error_in_a_plugin_is_one_sentence_with_its_line(
     file = written(place, "odd.py", BEGIN + body)
     write(place, tiny(place, encodings=["odd"], plugins=[str(file)]))
     assert told in sentence(["submit", "tiny.yaml", "--cluster", "inline"], capsys)
+
+
+def test_a_task_that_lacks_what_its_base_leaves_open_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "from pebench.task import Task\n\n\nclass Half(Task):\n    axes = 1\n"
+    file = written(tmp_path, "half.py", source)
+    told = sentence(["--plugin", str(file), "show", "half"], capsys)
+    assert "half.py: Half lacks 'Model', 'Options', " in told
+    assert "'axes'" not in told
 
 
 def test_what_cannot_be_built_cannot_be_checked_either(

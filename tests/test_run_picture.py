@@ -59,3 +59,11 @@ def test_a_picture_shows_every_loss_and_every_way_past_the_trained_extent(
     assert {"rope & more", "train/loss", "train/second-loss", "step", "extent"} <= set(found)
     assert {"extend", "yarn", "128", "512"} <= set(found)
     assert "diverged" in words(plot.draw(*drawn["diverged"], "diverged?"))
+
+
+def test_scores_that_differ_by_little_are_labelled_in_full(tmp_path: Path) -> None:
+    close = begin(tmp_path, specification())
+    finish(close, text_scores(7.4172, 7.4174))
+    numbers = [word for word in words(plot.draw(close, [], "close")) if word.replace(".", "").isdigit()]
+    assert [number for number in numbers if number.startswith("7.417")]
+    assert not [word for word in words(plot.draw(close, [], "close")) if word.startswith("+")]

@@ -77,6 +77,9 @@ def test_one_failure_stops_no_other_cell_and_is_started_again(place: Path) -> No
     (runs / broken / "metrics.jsonl").mkdir()
     outcome = carry_out(runs, begun, sweep.execution, Lines())
     assert (list(outcome.failed), list(outcome.finished)) == ([broken], [sound])
+    failure = RunFolder(runs / broken).failure()
+    assert failure is not None
+    assert outcome.failed[broken] == failure.message
     assert states(sweep, runs) == ["failed", "done"]
     (runs / broken / "metrics.jsonl").rmdir()
     assert submit(sweep, runs, "inline").started == [broken]

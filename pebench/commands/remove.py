@@ -43,11 +43,27 @@ def command(names: tuple[str, ...], yes: bool, dry_run: bool, runs: Path) -> Non
         click.echo(f"{run_id} stays: {why}.")
     if dry_run or not (removal.runs or removal.sweeps):
         return
-    if not yes and not click.confirm(f"Remove {_counted(removal)} for good?"):
+    if not yes and not _agreed(f"Remove {_counted(removal)} for good?"):
         click.echo("Nothing was removed.")
         return
     remove(runs, removal)
     click.echo(f"{_counted(removal)} removed.")
+
+
+def _agreed(question: str) -> bool:
+    """
+    Raises:
+        UserError: nobody is there to answer.
+    """
+    from pebench.errors import UserError
+
+    try:
+        return click.confirm(question)
+    except click.Abort as abort:
+        # Click raises it for Ctrl-C and for the end of what it reads alike; the latter is no interruption.
+        if not isinstance(abort.__context__, EOFError):
+            raise
+    raise UserError("nobody answered, and nothing was removed: --yes removes without a question.")
 
 
 def _counted(removal: Removal) -> str:

@@ -42,9 +42,9 @@ KERNELS = {
 def command(name: str, width: int, heads: int, layers: int, extent: int, as_json: bool) -> None:
     """Show the definition of an encoding or a task, its options with types and defaults, and its source.
 
-    A composition is written as in a sweep. 'train', 'execution' and 'sweep' show what may stand in a sweep's
-    file under these keys, and at its top. The parameters of an encoding are counted for a model of the given
-    size.
+    A composition is written as in a sweep. 'train', 'execution', 'tune' and 'sweep' show what may stand in
+    a sweep's file under these keys, and at its top. The parameters of an encoding are counted for a model of
+    the given size.
 
     \b
     Examples:
@@ -87,6 +87,7 @@ _SETTINGS = {
     "train": "pebench.spec:Training",
     "execution": "pebench.running.execution:Execution",
     "sweep": "pebench.sweeping.sweep:SweepFile",
+    "tune": "pebench.sweeping.tune:Tune",
 }
 """What a sweep's file is made of, by the key where it stands."""
 
@@ -272,8 +273,12 @@ def _type(annotation: Any) -> str:
         return " | ".join(_type(part) for part in arguments)
     if annotation is NoneType:
         return "none"
-    if origin is tuple:
+    if annotation is Any:
+        return "any"
+    if origin in (tuple, list):
         return f"list of {_type(arguments[0])}"
+    if origin in (dict, Mapping):
+        return f"{_type(arguments[0])}: {_type(arguments[1])}"
     return annotation.__name__ if inspect.isclass(annotation) else str(annotation)
 
 

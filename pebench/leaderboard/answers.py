@@ -314,7 +314,11 @@ def _row(collection: Collection, claim: Claim, row: ClaimedRow) -> tuple[Group, 
     if len(groups) > 1:
         tables = {" ".join(group.table) for group in groups}
         labels = {group.label for group in groups}
-        which = f"'task' one of {join_and(tables)}" if len(tables) > 1 else f"one of {join_and(labels)}"
+        which = (
+            f"'task' one of {join_and(sorted(tables))}"
+            if len(tables) > 1
+            else f"one of {join_and(sorted(labels))}"
+        )
         raise UserError(f"'{row.row}' is several rows: name with {which}.")
     return groups[0], method
 

@@ -130,7 +130,7 @@ def _lead(
             reason = folder.failure() if isinstance(error, RankLost) else None
             # Where not even this can be written, the job's own output is left to tell of it.
             with contextlib.suppress(OSError):
-                folder.write_failure(_in_one_line(error) if reason is None else reason.message)
+                folder.write_failure(in_one_line(error) if reason is None else reason.message)
             raise
 
 
@@ -150,7 +150,7 @@ def _follow(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks) -
             log.error("%s: %s", who, traceback.format_exc().rstrip())
             # What fails all ranks alike is told by the first.
             if folder.failure() is None:
-                folder.write_failure(f"{who}: {_in_one_line(error)}")
+                folder.write_failure(f"{who}: {in_one_line(error)}")
             raise
 
 
@@ -591,6 +591,7 @@ def _job() -> str | None:
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
-def _in_one_line(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
+    """Why a run failed: the sentence of a mistake, of anything else its type and what it says."""
     text = " ".join(str(error).split())
     return text if isinstance(error, (UserError, RankLost)) else f"{type(error).__name__}: {text}"

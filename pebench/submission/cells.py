@@ -131,6 +131,7 @@ def run_each(
             every cell is.
     """
     from pebench.running.heartbeat import AlreadyRunning
+    from pebench.running.run import in_one_line
 
     outcome, ids = Outcome(), list(run_ids)
     apart = _told_apart(runs, ids)
@@ -155,7 +156,7 @@ def run_each(
         except (
             Exception
         ) as error:  # whatever it is, its log has it, and the other cells have nothing to do with it
-            outcome.failed[run_id] = f"{error}" or type(error).__name__
+            outcome.failed[run_id] = in_one_line(error)
             display.end(f"failed, see {folder.log}")
         else:
             if result is not None:

@@ -145,7 +145,23 @@ def _seeds(value: Any) -> Any:
 
 
 class SweepFile(Frozen):
-    """Keys of the file of a sweep; the module's docstring shows it whole."""
+    """Its cells are encodings × tasks × grid × seeds.
+
+    Attributes:
+        name: of the sweep, by which every command knows it; that of the file by default.
+        encodings: what is compared: names, ``{name: {option: value}}`` or compositions such as
+            ``rope + ssmax``; beside one may stand ``train``, ``model`` and ``tune`` where these differ.
+        tasks: likewise; beside one may stand ``from``, a task, run or published model whose weights it begins
+            with.
+        seeds: a number of them, or a list.
+        model: its size, as ``pebench show TASK`` lists it.
+        train: as ``pebench show train`` lists it.
+        grid: every combination of these values, by paths such as ``train.learning_rate``.
+        tune: settings that are chosen for each encoding by trials, as ``pebench show tune`` lists it.
+        baseline: the encoding that the others are compared with.
+        execution: as ``pebench show execution`` lists it; no part of what is run.
+        plugins: files with encodings and tasks, beside the sweep's own.
+    """
 
     name: str
     encodings: Annotated[tuple[Entry, ...], Field(min_length=1)]

@@ -62,6 +62,8 @@ def _sheet() -> tuple[Figure, Axes, Axes]:
         # A tick takes as long as a curve, and the grid says where it is.
         axes.tick_params(which="both", left=False, bottom=False)
         axes.locator_params(nbins=5)
+        # Scores that differ in the third decimal are labelled in full, not as what is to be added to one.
+        axes.ticklabel_format(axis="y", useOffset=False)
     return figure, losses, scores
 
 

@@ -106,7 +106,10 @@ def folder(written: str) -> PictureCorpus:
     for split, names in parts.items():
         strange = sorted({files[name][1] for name in names} - set(classes))
         if strange:
-            raise UserError(f"'{written}', split '{split}': no training picture of {join_and(strange)}.")
+            raise UserError(
+                f"'{written}', split '{split}': no training picture of {join_and(strange)}; a picture lies "
+                f"in a folder named after its class, right below {quoted(names[0].partition('/')[0])}."
+            )
         if not names:
             raise UserError(f"'{written}', split '{split}' holds no pictures in class folders.")
     left_out = [name for name in (*found.files, *found.strange) if name not in files]
