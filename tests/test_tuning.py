@@ -147,6 +147,8 @@ def test_options_of_the_encoding_and_several_settings_make_every_combination(pla
         ({"tune": {**RATES, "extent": 64}}, "judges the candidates at 64, but task 'language-modeling' is"),
         ({"tune": {**RATES, "task": {"evaluate": [32]}}}, "judges the candidates at 16, but task 'lang"),
         ({"tune": {**RATES, "task": {"extent": 8, "evaluate": [16]}}}, "trains for 8 where the sweep trains"),
+        ({"tune": {**RATES, "task": {"data": "python-docs"}}}, "has another 'data' than the sweep"),
+        ({"tune": {**RATES, "task": {"tokenizer": "bpe-300"}}}, "has another 'tokenizer' than the sweep"),
         ({"tune": {**RATES, "task": {"evalute": [16]}}}, "did you mean 'evaluate'?"),
         ({"tune": {**RATES, "task": {"split": "test"}}}, "'language-modeling' has a split of its own"),
         ({"tune": {**RATES, "seed": 1}}, "the seeds of the trials are 'seeds'"),

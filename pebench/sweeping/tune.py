@@ -263,16 +263,25 @@ def _judge(trial: RunSpec, reported: RunSpec, tune: Tune) -> tuple[str, tuple[in
     """The metric and the extent that choose.
 
     Raises:
-        UserError: they are not measured, or the trials train for another extent than what is reported.
+        UserError: they are not measured, or the trials train on something else than what is reported.
     """
     from pebench.resolve import build_task
 
     task = build_task(trial)
-    if task.trained_extent() != (wanted := build_task(reported).trained_extent()):
+    wanted = build_task(reported).trained_extent()
+    differing = [
+        name
+        for name in ("data", task.vocabulary)
+        if name and trial.task.options.get(name) != reported.task.options.get(name)
+    ]
+    what = f"has another '{differing[0]}' than the sweep" if differing else None
+    if task.trained_extent() != wanted:
+        own, other = extent_name(task.trained_extent()), extent_name(wanted)
+        what = f"trains for {own} where the sweep trains for {other}"
+    if what:
         raise UserError(
-            f"'task' under 'tune' is what the candidates are judged on, and trains for "
-            f"{extent_name(task.trained_extent())} where the sweep trains for {extent_name(wanted)}: leave "
-            "the trained extent as it is."
+            f"'task' under 'tune' is how the candidates are judged, and {what}: leave that as it is, so that "
+            "what is chosen is what is trained."
         )
     known = [metric.name for metric in task.metrics()]
     metric = tune.metric or known[0]
