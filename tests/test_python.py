@@ -24,7 +24,7 @@ class Nothing(PositionEncoding):
     version = 1
     summary = "Nothing at all."
     source = "Here"
-    acts = "-"
+    acts = ""
 """
 
 
