@@ -359,7 +359,8 @@ def test_where_a_sweep_or_a_run_may_stand_the_nearest_of_both_are_told(
 ) -> None:
     rope = the_run(submitted, "rope").run_id
     assert "unknown sweep or run 'tinny': did you mean 'tiny'?" in told(capsys, command, "tinny", status=2)
-    assert f"did you mean '{rope}'?" in told(capsys, command, f"{rope}x", status=2)
+    # By its digits another run may be near as well.
+    assert f"did you mean '{rope}'" in told(capsys, command, f"{rope}x", status=2)
 
 
 @pytest.mark.parametrize(
