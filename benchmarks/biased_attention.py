@@ -29,7 +29,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -202,7 +202,7 @@ def _name(label: str, own: bool) -> str:
 
 
 def _taking(own: bool) -> AbstractContextManager[object]:
-    return kernels_from(1) if own else nullcontext()
+    return kernels_from(1 if own else None)
 
 
 def _first_step(label: str, own: bool, chosen: argparse.Namespace) -> float:

@@ -185,7 +185,7 @@ def stage(
     final: list[list[RunSpec]] = []
     for number, (settings, own) in enumerate(tried, 1):
         found = chains(_on(own, splits, 0).updated("task", tune.task), tune.seeds)
-        judge = found[0][-1]
+        judged_on = found[0][-1]
         trials |= {spec.run_id: spec for chain in found for spec in chain}
         judged.append(tuple(chain[-1].run_id for chain in found))
         if judged[-1] in judged[:-1]:
@@ -200,7 +200,9 @@ def stage(
     places = list(zip(*final, strict=True))
     open_places = [n for n, specs in enumerate(places) if len({spec.run_id for spec in specs}) > 1]
     known = [specs[0] for n, specs in enumerate(places) if n not in set(open_places)]
-    metric, extent = _judge(judge, final[0][-1], tune)
+    if tune.task:
+        _require_same_training(judged_on, final[0][-1])
+    metric, extent = _judge(judged_on, tune)
     label = encoding_config({cell.encoding: cell.options.get("encoding", {})}).label
     choice = Choice(
         key="",
@@ -259,34 +261,45 @@ def _on(cell: Cell, splits: Sequence[str], place: int) -> Cell:
     return cell.updated("task", tasks.load(cell.task).on_split(splits[place])) if splits else cell
 
 
-def _judge(trial: RunSpec, reported: RunSpec, tune: Tune) -> tuple[str, tuple[int, ...]]:
-    """The metric and the extent that choose.
-
+def _require_same_training(trial: RunSpec, reported: RunSpec) -> None:
+    """
     Raises:
-        UserError: they are not measured, or the trials train on something else than what is reported.
+        UserError: the trials train on something else than what is reported.
     """
     from pebench.resolve import build_task
 
     task = build_task(trial)
-    wanted = build_task(reported).trained_extent()
+    own, wanted = (extent_name(each.trained_extent()) for each in (task, build_task(reported)))
     differing = [
         name
         for name in ("data", task.vocabulary)
         if name and trial.task.options.get(name) != reported.task.options.get(name)
     ]
-    what = f"has another '{differing[0]}' than the sweep" if differing else None
-    if task.trained_extent() != wanted:
-        own, other = extent_name(task.trained_extent()), extent_name(wanted)
-        what = f"trains for {own} where the sweep trains for {other}"
-    if what:
-        raise UserError(
-            f"'task' under 'tune' is how the candidates are judged, and {what}: leave that as it is, so that "
-            "what is chosen is what is trained."
-        )
+    if own != wanted:
+        what = f"trains for {own} where the sweep trains for {wanted}"
+    elif differing:
+        what = f"has another '{differing[0]}' than the sweep"
+    else:
+        return
+    raise UserError(
+        f"'task' under 'tune' is how the candidates are judged, and {what}: leave that as it is, so that "
+        "what is chosen is what is trained."
+    )
+
+
+def _judge(spec: RunSpec, tune: Tune) -> tuple[str, tuple[int, ...]]:
+    """The metric and the extent that choose.
+
+    Raises:
+        UserError: they are not measured.
+    """
+    from pebench.resolve import build_task
+
+    task = build_task(spec)
     known = [metric.name for metric in task.metrics()]
     metric = tune.metric or known[0]
     if metric not in known:
-        raise unknown("metric", metric, known, f"task '{trial.task.name}'")
+        raise unknown("metric", metric, known, f"task '{spec.task.name}'")
     extents = task.extents()
     extent = tune.extent or task.trained_extent()
     if len(extent) == 1:
@@ -294,7 +307,7 @@ def _judge(trial: RunSpec, reported: RunSpec, tune: Tune) -> tuple[str, tuple[in
     if extent not in extents:
         measured = join_and(extent_name(each) for each in extents)
         raise UserError(
-            f"'tune' judges the candidates at {extent_name(extent)}, but task '{trial.task.name}' is "
+            f"'tune' judges the candidates at {extent_name(extent)}, but task '{spec.task.name}' is "
             f"evaluated at {measured}: name one of these with 'extent', or evaluate there too."
         )
     return metric, extent
