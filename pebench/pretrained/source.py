@@ -118,7 +118,10 @@ def weight_files(folder: Path, label: str) -> list[Path]:
         names = [WEIGHTS]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"'{label}' has no weights as safetensors: '{missing[0]}' is not in its folder.")
+        reason = f"'{label}' has no weights as safetensors: '{missing[0]}' is not in its folder"
+        other = next(folder.glob("*.bin"), None)
+        saved = "" if other is None else f"; transformers, which reads '{other.name}', saves it as such"
+        raise UserError(f"{reason}{saved}.")
     return [folder / name for name in names]
 
 

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import torch
 import torch._functorch.config
@@ -52,7 +52,7 @@ def share_compiled_kernels() -> None:
 
 
 def compile_whole(
-    function: Callable[P, Tensor], backend: str = "inductor", graphs: bool = False
+    function: Callable[P, Tensor], backend: str | Callable[..., Any] = "inductor", graphs: bool = False
 ) -> Callable[P, Tensor]:
     """A function compiled for the lengths that it is called with, whose gradients are computed as uncompiled.
 
