@@ -473,6 +473,8 @@ def test_weights_in_parts_and_in_half_precision_are_followed(
     ("arguments", "sentence"),
     [
         (("--from", "hf:./nothing"), "there is no folder './nothing' of a model"),
+        (("--from", "hf:"), "there is no folder '' of a model"),
+        (("--from", "hf:text/0.txt"), "'text/0.txt' is a file: name the folder"),
         (("--from", "hf:text"), "holds no model of transformers"),
         (("--from", "hf:LLAMA", "--task", "n-back"), "reads text, and this task has tokens of its own"),
         (("--from", "hf:LLAMA", "--task", "image-classification"), "is a language model"),
