@@ -5,6 +5,8 @@ alone; `modern` has a quarter of the heads for keys and values, QK-norm and an o
 loop is what one would write by hand: PyTorch's fused attention with keys shared inside it, all logits at
 once, halves of a head that turn as in Llama's own code. Both compute in bfloat16 under autocast on CUDA and
 in float32 elsewhere, with the fused optimiser; eager, and compiled with --compile.
+`first update, s` is what compiling takes: all layers are one graph, so that it grows with their number
+on either side.
 
 On a machine with a GPU: pebench bench host-training --device cuda --compile
 """
@@ -136,7 +138,7 @@ def measure(host: str, chosen: argparse.Namespace) -> Iterator[Row]:
     }
     first = {}
     for name, loop in loops.items():
-        # A model of twelve layers is compiled for minutes, in which nothing else is said.
+        # Which compiles: the longest part of the benchmark, in which nothing else is said.
         first[name] = _wall_clock(partial(_advance, loop, 1))
         sys.stderr.write(f"{name}: the first update took {first[name]:.0f} s (host {host})\n")
         _advance(loop, 2)
