@@ -5,6 +5,8 @@ alone; `modern` has a quarter of the heads for keys and values, QK-norm and an o
 loop is what one would write by hand: PyTorch's fused attention with keys shared inside it, all logits at
 once, halves of a head that turn as in Llama's own code. Both compute in bfloat16 under autocast on CUDA and
 in float32 elsewhere, with the fused optimiser; eager, and compiled with --compile.
+`first update, s` is what compiling takes: all layers are one graph, so that it grows with their number
+on either side.
 
 On a machine with a GPU: pebench bench host-training --device cuda --compile
 """
@@ -13,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import gc
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,7 +24,7 @@ from itertools import chain
 
 import torch
 import torch.nn.functional as F
-from measuring.alternation import Row, alternate, device
+from measuring.alternation import Row, Work, alternate, device, wait
 from measuring.plain_loop import Conditions, Loop, plain_updates
 from measuring.reporting import Arguments, report
 from measuring.training import add_model_arguments, random_text, steps
@@ -132,15 +136,28 @@ def measure(host: str, chosen: argparse.Namespace) -> Iterator[Row]:
         BASELINE: plain_updates(plain, chosen, how),
         "pebench": steps("rope", task, training, how.compiled),
     }
-    for loop in loops.values():
-        _advance(loop, 3)
+    first = {}
+    for name, loop in loops.items():
+        # Which compiles: the longest part of the benchmark, in which nothing else is said.
+        first[name] = _wall_clock(partial(_advance, loop, 1))
+        sys.stderr.write(f"{name}: the first update took {first[name]:.0f} s (host {host})\n")
+        _advance(loop, 2)
     setting = {"host": host, "model": chosen.size, "extent": chosen.extent, "batch": chosen.batch}
     setting |= {"vocabulary": chosen.vocabulary, "compiled": chosen.compile}
     works = {name: partial(_advance, loop, STEPS) for name, loop in loops.items()}
     for row in alternate(works, BASELINE, setting, chosen.rounds, units=dict.fromkeys(works, STEPS)):
-        yield replace(row, more={"tokens/s": chosen.batch * chosen.extent / row.seconds})
+        rate = chosen.batch * chosen.extent / row.seconds
+        yield replace(row, more={"tokens/s": rate, "first update, s": first[row.name]})
     loops, works = {}, {}
     gc.collect()
+
+
+def _wall_clock(work: Work) -> float:
+    """Seconds that a piece of work takes, whichever processes do it."""
+    begin = time.perf_counter()
+    work()
+    wait(device())
+    return time.perf_counter() - begin
 
 
 def _advance(loop: Loop, count: int) -> None:

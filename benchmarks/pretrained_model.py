@@ -5,7 +5,8 @@ float32. The text is of random tokens, as long as the largest extent, and cut in
 baseline computes the logits of all windows with PyTorch's fused attention (`attn_implementation="sdpa"`), as
 many windows at a time as pebench takes; `with losses` computes the loss of every token from them as well, and
 `one at a time` reads window by window. `pebench, logits` is the same as the baseline; `pebench` evaluates as
-runs do: it computes every loss, and sums them up by document.
+runs do: it computes every loss, and sums them up by document. After --seconds no further round of an extent
+begins, and its rows are told and written before the next extent.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def written(chosen: argparse.Namespace, folder: Path) -> Path:
     from tokenizers import Tokenizer, models
 
     transformers = transformers_library()
+    transformers.utils.logging.disable_progress_bar()
     sizes = {"num_key_value_heads": 2, **SIZES[chosen.size]}
     config = transformers.LlamaConfig(
         vocab_size=chosen.vocabulary, max_position_embeddings=min(chosen.extents), **sizes
@@ -115,7 +117,8 @@ def _our_forward(model: Decoder, read: Tensor, at_once: int) -> None:
 def measure(folder: Path, chosen: argparse.Namespace, extent: int) -> Iterator[Row]:
     """Both at one extent."""
     setting = {"model": chosen.size, "vocabulary": chosen.vocabulary, "extent": extent}
-    for row in alternate(works(folder, chosen, extent), BASELINE, setting, chosen.rounds, warmup=1):
+    both, seconds = works(folder, chosen, extent), chosen.seconds
+    for row in alternate(both, BASELINE, setting, chosen.rounds, warmup=1, seconds=seconds):
         yield replace(row, more={"tokens/s": max(chosen.extents) // extent * extent / row.seconds})
 
 
@@ -124,9 +127,10 @@ def main() -> None:
     here = device().type == "cuda"
     parser = Arguments(__doc__)
     parser.add_argument("--size", choices=list(SIZES), default="smollm" if here else "mini")
-    extents = [2048, 8192, 32768] if here else [256, 1024, 4096]
+    extents = [2048, 8192] if here else [256, 1024]
     parser.add_argument("--extents", type=positive, nargs="+", default=extents)
     parser.add_argument("--vocabulary", type=positive, default=49152 if here else 8192)
+    parser.add_argument("--seconds", type=positive, default=40, help="for an extent, after which it ends")
     chosen = parser.parse_args()
     with TemporaryDirectory() as place:
         folder = written(chosen, Path(place) / "model")

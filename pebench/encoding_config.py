@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from pebench.attention.composition import Part, composed
-from pebench.errors import UserError, join_and
+from pebench.errors import UserError, join_and, unknown
 from pebench.options import label, of_signature, specified, validated
-from pebench.plugin_ref import PluginRef, split
-from pebench.position_encoding import Geometry, PositionEncoding
+from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
+from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
 from pebench.randomness import derive
 from pebench.registry import encodings
 from pebench.spec import COMPOSITIONS, PluginConfig
@@ -145,6 +145,24 @@ def require_fit(cls: type[PositionEncoding], title: str, geometry: Geometry, own
 
 def _able(geometry: Geometry) -> str:
     return f"{join_and(serving(geometry.axes, geometry.causal))} can serve it"
+
+
+def extrapolation(cls: type[PositionEncoding], ref: ExtrapolationRef) -> Extrapolation:
+    """A way past the trained extent as it was written, for an extent to be filled in.
+
+    Raises:
+        UserError: the encoding offers no such method, or an option of it is wrong.
+    """
+    name, options = split(ref, "extrapolation")
+    if name not in cls.extrapolations:
+        raise unknown("extrapolation", name, cls.extrapolations, "this encoding")
+    model = cls.extrapolation_options(name)
+    if model is None:
+        if options:
+            raise UserError(f"extrapolation '{name}' has no options, not {', '.join(map(repr, options))}.")
+        return Extrapolation((), name)
+    values = validated(model, options, f"extrapolation '{name}'")
+    return Extrapolation((), label(name, values), values)
 
 
 def serving(axes: int, causal: bool) -> list[str]:

@@ -16,6 +16,7 @@ from pebench.encoding_config import (
     current_options,
     encoding_class,
     encoding_config,
+    extrapolation,
     require_fit,
     same_encoding,
 )
@@ -26,7 +27,7 @@ from pebench.models.vision import VisionOptions
 from pebench.options import label, specified, validated, values_before
 from pebench.packages import packages
 from pebench.plugin_files import contents
-from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
+from pebench.plugin_ref import PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, TableInputs, grid
 from pebench.pretrained.hf_model import HfModel
 from pebench.pretrained.published import Published, is_published, published_model
@@ -267,24 +268,6 @@ def _asked_for(encoding: PositionEncoding, task: AnyTask) -> list[Extrapolation]
     ways = [extrapolation(type(encoding), ref) for ref in wanted]
     ways.sort(key=lambda way: offered.index(way.name))
     return ways or [encoding.trained_with]
-
-
-def extrapolation(cls: type[PositionEncoding], ref: ExtrapolationRef) -> Extrapolation:
-    """A way past the trained extent as it was written, for an extent to be filled in.
-
-    Raises:
-        UserError: the encoding offers no such method, or an option of it is wrong.
-    """
-    name, options = split(ref, "extrapolation")
-    if name not in cls.extrapolations:
-        raise unknown("extrapolation", name, cls.extrapolations, "this encoding")
-    model = cls.extrapolation_options(name)
-    if model is None:
-        if options:
-            raise UserError(f"extrapolation '{name}' has no options, not {', '.join(map(repr, options))}.")
-        return Extrapolation((), name)
-    values = validated(model, options, f"extrapolation '{name}'")
-    return Extrapolation((), label(name, values), values)
 
 
 def _refuse_impossible(spec: RunSpec) -> None:

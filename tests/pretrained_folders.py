@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pebench.encoding_config import build_encoding
+from pebench.encoding_config import build_encoding, extrapolation
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.position_encoding import grid, tabulate
 from pebench.pretrained.hf_model import HfModel
-from pebench.resolve import extrapolation
 from pebench.torchvision_operators import declare_missing
 
 VOCABULARY = 320

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -237,3 +238,14 @@ def test_the_plain_loop_of_a_host_has_the_decoders_weights(monkeypatch: pytest.M
         plain = training.PlainModel(chosen, 16, 32)
         counts = [sum(weight.numel() for weight in model.parameters()) for model in (ours, plain)]
         assert counts[0] == counts[1]
+
+
+def test_no_round_begins_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    alternation = importlib.import_module("measuring.alternation")
+    calls: list[str] = []
+    works = {name: partial(calls.append, name) for name in ("one", "other")}
+    rows = alternation.alternate(works, "one", {}, rounds=9, warmup=1, seconds=0)
+    assert [row.name for row in rows] == ["one", "other"]
+    # To warm up, to be timed, and for its memory.
+    assert calls.count("one") == calls.count("other") == 3

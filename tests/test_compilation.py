@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,13 @@ import torch
 from compiled_steps import ENCODINGS, compare_with_uncompiled
 from torch import Tensor
 
+from pebench.encoding_config import build_encoding
 from pebench.formulas.distance import by_distance, placed
 from pebench.position_encoding import Block, Extrapolation, TableInputs, grid
+from pebench.resolve import build_task, resolve
+from pebench.running.checkpoint import State
 from pebench.running.compilation import compile_whole
+from pebench.running.train import train
 
 COMPOSED = {"path-fox", "grape-ap", "grape-m", "repo", "selective-rope"}
 """Made of what others compile: `path` and `fox`, `cope`, `carope`. On CUDA these are compiled too; one costs
@@ -34,6 +40,41 @@ def test_gradients_of_exact_products_are_exact_under_autocast() -> None:
             found = function(x, weight)
         gradients.append(torch.autograd.grad(found, weight)[0])
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [{"block": "gpt2"}, {"block": "llama", "qk_norm": True, "tied": False}],
+    ids=["gpt2", "modern"],
+)
+def test_a_step_is_one_graph_that_grows_by_layers_and_not_by_heads(
+    place: Path, monkeypatch: pytest.MonkeyPatch, host: dict[str, Any]
+) -> None:
+    """Shared keys, QK-norm and rotations are computed of all heads at once, and nothing compiles again."""
+    graphs: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
+
+    monkeypatch.setattr("pebench.running.train.compile_whole", partial(compile_whole, backend=counting))
+    sizes: list[dict[str, Any]] = [{"layers": count, "heads": 8} for count in (2, 3, 4)]
+    sizes.append({"layers": 2, "heads": 16})
+    for size in sizes:
+        torch.compiler.reset()
+        shared = {"key_value_heads": size["heads"] // 4} if "qk_norm" in host else {}
+        options = {"data": str(place / "text.txt"), "extent": 16, "evaluate": [16]}
+        model = {"width": 64, **size, **host, **shared}
+        spec = resolve("rope", {"language-modeling": options}, model=model, train={"steps": 3, "batch": 2})
+        task = build_task(spec)
+        task.prepare()
+        network = task.build(build_encoding("rope", {}, task.geometry(), 0), 0)
+        updates = torch.optim.SGD(network.parameters(), lr=0.01)
+        where = torch.device("cpu")
+        assert len(list(train(network, task, updates, spec.train, 0, State(), where, bool, True))) == 3
+    two, three, four, wide = graphs
+    assert four - three == three - two > 0
+    assert wide == two
 
 
 # The compiler says where it could do better, without complex numbers.

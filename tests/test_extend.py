@@ -196,8 +196,9 @@ def test_one_command_asks_and_answers(
         "--examples",
         "1",
     ]
-    assert main(["-q", *asked]) == 1
-    assert "needles and question need" in capsys.readouterr().err
+    assert main(["-q", *asked]) == 2
+    assert "needles and question need 68 tokens" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
     asked = [*asked[:-1], "0"]
     assert main(["-q", *asked]) == 0
     told = capsys.readouterr().out

@@ -9,12 +9,12 @@ import pytest
 import torch
 from golden_values import load
 
-from pebench.encoding_config import build_encoding
+from pebench.encoding_config import build_encoding, extrapolation
 from pebench.encodings.rope import MAPS, RotaryEncoding
 from pebench.errors import UserError
 from pebench.formulas.frequency_maps import Dynamic, FrequencyMap, Linear, LongRope, Rotation, Yarn
 from pebench.position_encoding import Extrapolation, Geometry, layer_inputs, tabulate
-from pebench.resolve import extrapolation, resolve
+from pebench.resolve import resolve
 
 WIDTH, TRAINED, BASE = 32, 512, 10000.0
 METHODS = ("extend", "pi", "ntk", "dynamic", "yarn")

@@ -330,6 +330,11 @@ def test_what_is_switched_off_is_followed_no_more_than_what_is_switched_on(
             {"rope_parameters": {"rope_type": "axial", "rope_theta": 1e4}},
             "RoPE of the type 'axial'",
         ),
+        (
+            {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 0.5}},
+            "the configuration of 'hf:changed' cannot be followed: extrapolation 'pi', option 'factor'",
+        ),
+        ({"num_attention_heads": 5}, r"cannot read: The hidden size \(32\) is not a multiple"),
     ],
 )
 def test_what_cannot_be_followed_is_one_sentence(
@@ -396,7 +401,11 @@ def test_weights_that_do_not_fit_are_one_sentence_before_anything_is_written(
     [
         ({"tokenizer.json": None}, "has no tokenizer: there is no tokenizer.json in its folder"),
         ({"tokenizer.json": "{}"}, "the tokenizer of 'hf:changed' cannot be read"),
-        ({"model.safetensors": None}, "has no weights as safetensors"),
+        ({"model.safetensors": None}, "'model.safetensors' is not in its folder.\n"),
+        (
+            {"model.safetensors": None, "pytorch_model.bin": ""},
+            "which reads 'pytorch_model.bin', saves it as such",
+        ),
         (
             {"model.safetensors": "version https://git-lfs.github.com/spec/v1"},
             "model.safetensors cannot be read",
@@ -464,6 +473,8 @@ def test_weights_in_parts_and_in_half_precision_are_followed(
     ("arguments", "sentence"),
     [
         (("--from", "hf:./nothing"), "there is no folder './nothing' of a model"),
+        (("--from", "hf:"), "there is no folder '' of a model"),
+        (("--from", "hf:text/0.txt"), "'text/0.txt' is a file: name the folder"),
         (("--from", "hf:text"), "holds no model of transformers"),
         (("--from", "hf:LLAMA", "--task", "n-back"), "reads text, and this task has tokens of its own"),
         (("--from", "hf:LLAMA", "--task", "image-classification"), "is a language model"),

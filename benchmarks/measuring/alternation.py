@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ def alternate(
     rounds: int = 9,
     warmup: int = 2,
     units: Mapping[str, int] | None = None,
+    seconds: float = math.inf,
 ) -> list[Row]:
     """Times pieces of work in turn, so that whatever else the machine does meets all of them alike.
 
@@ -62,13 +64,17 @@ def alternate(
         works: by name. baseline: the name of the one the others are compared with.
         setting: what all of them have in common. rounds: that count. warmup: rounds before them.
         units: of work in one call, where that is not one; times and ratios are of one unit.
+        seconds: after which no further round begins, if one has been counted.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
+    begun = time.perf_counter()
     for number in range(warmup + rounds):
+        if number > warmup and time.perf_counter() - begun > seconds:
+            break
         for name, work in works.items():
-            seconds = timed(work)
+            own = timed(work)
             if number >= warmup:
-                times[name].append(seconds / (units or {}).get(name, 1))
+                times[name].append(own / (units or {}).get(name, 1))
     added = {name: added_by(work) for name, work in works.items()}
     return [compared(name, setting, own, times[baseline], added[name]) for name, own in times.items()]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pebench import atomic
-from pebench.errors import errors_of_files
+from pebench.errors import UserError, errors_of_files
 from pebench.extending.evidence import read
 from pebench.extending.page import NAME, extension_page
 from pebench.extending.plan import Plan
@@ -13,9 +14,15 @@ from pebench.extending.recommendation import Recommendation, recommend
 from pebench.leaderboard.board import make_board
 from pebench.leaderboard.sources import collect_sweep
 from pebench.leaderboard.write import write_leaderboard
+from pebench.pretrained.hf_model import HfModel
+from pebench.randomness import generator
+from pebench.registry import tasks
 from pebench.store import RunFolder
 from pebench.sweeping import yaml_file
 from pebench.sweeping.sweep import Sweep, load_sweep
+
+DRAWS = 8
+"""Texts of the retrieval that are tried for size: their words differ in tokens."""
 
 
 def ask(plan: Plan, output: Path, runs: Path) -> Sweep:
@@ -24,6 +31,8 @@ def ask(plan: Plan, output: Path, runs: Path) -> Sweep:
     Raises:
         UserError: something in it does not go together, or the file cannot be written.
     """
+    if any("retrieval" in task for task in plan.sweep["tasks"]):
+        _refuse_short(plan.model, plan.extents[0])
     path = output / plan.name / f"{plan.name}.yaml"
     with errors_of_files(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,3 +57,20 @@ def write_answer(plan: Plan, sweep: Sweep, output: Path, runs: Path) -> tuple[Re
         folder = write_leaderboard(board, output)
         atomic.write_text(folder / NAME, extension_page(board, evidence, answer))
     return answer, folder / NAME
+
+
+def _refuse_short(model: HfModel, extent: int) -> None:
+    """
+    Raises:
+        UserError: what is to be retrieved does not fit into the shortest extent, which nobody wants to learn
+            when perplexity has been measured.
+    """
+    kind = tasks.load("retrieval")
+    task: Any = kind(kind.Options(extent=extent), kind.Model())
+    task.set_tokenizer(model.tokenizer)
+    try:
+        for number in range(DRAWS):
+            task.draw(extent, 50.0, generator(0, "extend", number))
+    except UserError as error:
+        told = str(error).rstrip(".")
+        raise UserError(f"nothing can be retrieved: {told}; leave that out with '--examples 0'.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pebench.data.tokenization import Tokenizer
-from pebench.encoding_config import build_encoding, encoding_config
+from pebench.encoding_config import build_encoding, encoding_class, encoding_config, extrapolation
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
@@ -146,6 +147,10 @@ def _model(source: Source) -> HfModel:
         extent = _trained_extent(config, architecture)
         geometry = validated(DecoderOptions, options, "the model").geometry(extent)
         way = extrapolation_of(config)
+        if way is not None:
+            extrapolation(encoding_class(encoding.name, encoding.options), way)
+        with torch.device("meta"):
+            build_encoding(encoding.name, encoding.options, geometry)
     except (UserError, ValueError, TypeError, KeyError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"the configuration of '{source.label}' cannot be followed: {reason}.") from error
@@ -173,7 +178,9 @@ def _config(source: Source) -> Any:
             str(source.folder), local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # the library raises what its own and others' checks do
-        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+        # What checks the fields of a configuration tells where in its own code it did.
+        told = re.sub(r"^(Class v|V)alidation error for .*?: \w+Error: ", "", " ".join(str(error).split()))
+        reason = told.partition(". ")[0].strip('".')
         raise UserError(
             f"'{source.label}' is a model {kind!r} that transformers cannot read: {reason}."
         ) from error

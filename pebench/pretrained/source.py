@@ -80,7 +80,7 @@ def find_source(reference: str) -> Source:
         UserError: it is not there, or no folder of a model.
     """
     written = reference.removeprefix(HF)
-    path = existing(written)
+    path = existing(written) if written else None
     if path is None and (not written or written.startswith((".", "/", "~")) or written.count("/") > 1):
         raise UserError(f"there is no folder {quoted(written)} of a model, as '{HF}' wants to have one.")
     if path is None:
@@ -91,6 +91,8 @@ def find_source(reference: str) -> Source:
             raise UserError(f"there is no folder {quoted(written)} here, and {error}") from error
         return Source(f"{HF}{name}@{commit}", HF + name, folder, None)
     folder = path.resolve()
+    if not folder.is_dir():
+        raise UserError(f"'{path}' is a file: name the folder of the model behind '{HF}'.")
     if not (folder / CONFIG).is_file():
         raise UserError(f"'{path}' holds no model of transformers: there is no {CONFIG} in it.")
     label = HF + folder.name
@@ -118,7 +120,10 @@ def weight_files(folder: Path, label: str) -> list[Path]:
         names = [WEIGHTS]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"'{label}' has no weights as safetensors: '{missing[0]}' is not in its folder.")
+        reason = f"'{label}' has no weights as safetensors: '{missing[0]}' is not in its folder"
+        other = next(folder.glob("*.bin"), None)
+        saved = "" if other is None else f"; transformers, which reads '{other.name}', saves it as such"
+        raise UserError(f"{reason}{saved}.")
     return [folder / name for name in names]
 
 

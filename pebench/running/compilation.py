@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import torch
 import torch._functorch.config
@@ -52,17 +52,18 @@ def share_compiled_kernels() -> None:
 
 
 def compile_whole(
-    function: Callable[P, Tensor], backend: str = "inductor", graphs: bool = False
+    function: Callable[P, Tensor], backend: str | Callable[..., Any] = "inductor", graphs: bool = False
 ) -> Callable[P, Tensor]:
     """A function compiled for the lengths that it is called with, whose gradients are computed as uncompiled.
 
     Training goes back outside of autocast, where products of float32 are of float32. Left to itself a
     compiler goes back under the autocast that it met on the way forward, and rounds their factors to
-    bfloat16.
+    bfloat16. Equal layers are compiled one after another: PyTorch's way to compile them once returns wrong
+    gradients (`findings/gradients-of-a-nested-region.sh`).
 
     Args:
         function: has tensors for arguments and result.
-        backend: of `torch.compile`.
+        backend: of `torch.compile`, by its name or itself.
         graphs: whether its kernels are recorded as CUDA graphs, and replayed: a host takes longer to launch
             those of a small model one by one than a GPU to compute them. What the function returned in one
             step is overwritten in the next, which `begin_step` announces.
