@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import permutations
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from pebench.models.host import DecoderOptions
+from pebench.options import Added
 from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask
 
 
@@ -18,10 +20,20 @@ class WordProblemOptions(SequenceOptions):
 
     Attributes:
         group: ``a5`` and ``s5`` are not solvable, ``s3`` is, and ``z60``, sums modulo 60, commutes.
+        elements: words are made of: ``all``, or, of ``s5`` and ``s3``, the ``swaps`` of two places and the
+            element that changes nothing, of which every other one is a product (Grazzi et al. 2025,
+            https://arxiv.org/abs/2411.12537).
     """
 
     extent: int = 16
     group: Literal["a5", "s5", "s3", "z60"] = "a5"
+    elements: Annotated[Literal["all", "swaps"], Added()] = "all"
+
+    @model_validator(mode="after")
+    def _has_swaps(self) -> WordProblemOptions:
+        if self.elements == "swaps" and self.group[0] != "s":
+            raise ValueError(f"the group '{self.group}' has no swaps; 's5' and 's3' have")
+        return self
 
 
 class WordProblem(SequenceTask[WordProblemOptions]):
@@ -47,7 +59,8 @@ class WordProblem(SequenceTask[WordProblemOptions]):
     def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
         """Elements at random; every product is asked for."""
         product = products(self.options.group)
-        tokens = torch.randint(len(product), (count, extent), generator=draws)
+        kinds = swaps(self.options.group) if self.options.elements == "swaps" else range(len(product))
+        tokens = torch.tensor(kinds)[torch.randint(len(kinds), (count, extent), generator=draws)]
         answers = tokens.clone()
         for place in range(1, extent):
             answers[:, place] = product[answers[:, place - 1], tokens[:, place]]
@@ -63,13 +76,25 @@ def products(group: str) -> Tensor:
     """
     if group == "z60":
         return (torch.arange(60)[:, None] + torch.arange(60)) % 60
-    elements = list(permutations(range(int(group[1]))))
-    if group[0] == "a":
-        elements = [element for element in elements if _is_even(element)]
+    elements = _elements(group)
     number = {element: place for place, element in enumerate(elements)}
     return torch.tensor(
         [[number[tuple(second[i] for i in first)] for second in elements] for first in elements]
     )
+
+
+def swaps(group: str) -> list[int]:
+    """Numbers of the elements of a group of permutations that move two places at the most."""
+    return [
+        number
+        for number, element in enumerate(_elements(group))
+        if sum(image != place for place, image in enumerate(element)) <= 2
+    ]
+
+
+def _elements(group: str) -> list[tuple[int, ...]]:
+    found = permutations(range(int(group[1])))
+    return [element for element in found if group[0] == "s" or _is_even(element)]
 
 
 def _is_even(element: tuple[int, ...]) -> bool:
