@@ -12,11 +12,11 @@ from torch import Tensor
 
 from pebench.models.host import DecoderOptions
 from pebench.options import Added
-from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask
+from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
 class WordProblemOptions(SequenceOptions):
-    """Options of the task.
+    """Options of the task; a sequence has one element less than tokens.
 
     Attributes:
         group: ``a5`` and ``s5`` are not solvable, ``s3`` is, and ``z60``, sums modulo 60, commutes.
@@ -37,7 +37,8 @@ class WordProblemOptions(SequenceOptions):
 
 
 class WordProblem(SequenceTask[WordProblemOptions]):
-    """Elements at random, y_i = x_1 x_2 … x_i, permutations applied from the left one to the right one.
+    """A mark and elements at random, y_i = x_1 x_2 … x_i, permutations applied from the left one to the right
+    one.
 
     Source: Merrill et al. 2024, https://arxiv.org/abs/2404.08819. The claims are about depth: a Transformer
     of fixed depth solves `a5` and `s5` up to a length that grows with its layers, unless attention carries a
@@ -50,19 +51,26 @@ class WordProblem(SequenceTask[WordProblemOptions]):
     item = "tokens"
     Options = WordProblemOptions
     Model = DecoderOptions
+    version = 2
 
     @property
     def symbols(self) -> int:
-        """Elements of the group."""
-        return len(products(self.options.group))
+        """Elements of the group, and the mark."""
+        return len(products(self.options.group)) + 1
 
     def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
-        """Elements at random; every product is asked for."""
+        """Elements at random; every product is asked for.
+
+        The mark is in the authors' code too (https://github.com/jopetty/word-problem): without it attention
+        cannot tell an element from two of the same, as all values that it takes the mean of are equal.
+        """
         product = products(self.options.group)
         kinds = swaps(self.options.group) if self.options.elements == "swaps" else range(len(product))
         tokens = torch.tensor(kinds)[torch.randint(len(kinds), (count, extent), generator=draws)]
-        answers = tokens.clone()
-        for place in range(1, extent):
+        tokens[:, 0] = len(product)
+        answers = torch.full_like(tokens, NOT_ASKED)
+        answers[:, 1] = tokens[:, 1]
+        for place in range(2, extent):
             answers[:, place] = product[answers[:, place - 1], tokens[:, place]]
         return Drawn(tokens, answers)
 
