@@ -87,8 +87,8 @@ class RetrievalOptions(ExtentOptions):
 class Retrieval(WrittenWords[RetrievalOptions]):
     """A causal decoder that reads a text and a question, and writes what was hidden.
 
-    In one layer `rope` must write a ``passkey``, a ``needle`` and a ``multi-value`` of two numbers, and `none`
-    must not, to which digits are a set. In texts of one length two layers of `none` learn a passkey as well.
+    In one layer `rope` must write a ``passkey``, a ``needle`` and a ``multi-value`` of two numbers, and
+    `none` must not, to which digits are a set. In texts of one length two layers of it learn a passkey too.
     Chains of two names (``variable-tracking``) `rope` must follow in two layers, and `none` must not. No
     model has been seen to solve ``multi-key``, ``multi-query`` and ``two-hop``.
     """
