@@ -43,8 +43,8 @@ class WordProblem(SequenceTask[WordProblemOptions]):
     Source: Merrill et al. 2024, https://arxiv.org/abs/2404.08819. The claims are about depth: a Transformer
     of fixed depth solves `a5` and `s5` up to a length that grows with its layers, unless attention carries a
     state along: six ``swaps`` of `s5` `path` must solve in one layer, as Yang et al. 2025 say
-    (https://arxiv.org/abs/2505.16381), and `rope` must not. Six elements of `s3` `rope` must solve in four
-    layers and must not in one. No model has been seen to solve more than two of all elements of `a5`.
+    (https://arxiv.org/abs/2505.16381), and `rope` must not. Three of all elements of `a5` `rope` must solve
+    in two layers, six of `s3` in four, and neither in one.
     """
 
     axes = 1
