@@ -116,6 +116,8 @@ class Cost(Frozen):
         kernels: attention kernels that training used.
         ranks: processes that shared each batch; the throughput is theirs together, the memory that of the one
             that took most.
+        beside: the most other processes that computed on the GPU while it trained; None on a CPU, and where
+            nobody tells. What trained beside others was slower than alone.
         evaluations: one entry an extent and extrapolation.
     """
 
@@ -126,6 +128,7 @@ class Cost(Frozen):
     peak_memory_bytes: int | None
     kernels: tuple[str, ...]
     ranks: int = 1
+    beside: int | None = None
     evaluations: tuple[EvaluationCost, ...]
 
 

@@ -83,6 +83,7 @@ def test_a_name_says_what_tells_it_from_others_of_its_encoding() -> None:
 
     one, two = ("seqpe(positions=20000, mix=[1, 2])" + settings(rate) for rate in ("3e-4", "6e-4"))
     labels = [one, two, "rope(base=5)", "alibi", "t5(far=1), yarn", "t5(far=2), yarn"]
+    labels += ["xpos, yarn", "xpos(turned=1), yarn"]
     assert short_names(labels) == {
         one: "seqpe [train.learning_rate=3e-4]",
         two: "seqpe [train.learning_rate=6e-4]",
@@ -90,6 +91,8 @@ def test_a_name_says_what_tells_it_from_others_of_its_encoding() -> None:
         "alibi": "alibi",
         "t5(far=1), yarn": "t5(far=1), yarn",
         "t5(far=2), yarn": "t5(far=2), yarn",
+        "xpos, yarn": "xpos, yarn",
+        "xpos(turned=1), yarn": "xpos(turned=1), yarn",
     }
 
 

@@ -350,6 +350,19 @@ def test_costs_are_means_over_seeds_by_phase(runs: Path) -> None:
     assert row["item"] == "tokens"
 
 
+def test_speed_beside_others_is_said_to_compare_nothing(runs: Path) -> None:
+    specs = [specification("rope", seed) for seed in (0, 1, 2)]
+    for spec, others in zip(specs, (0, 3, None), strict=True):
+        finish(begin(runs, spec), text_scores(2.0, 3.0))
+        path = runs / spec.run_id / "result.json"
+        result = json.loads(path.read_text())
+        result["cost"]["beside"] = others
+        path.write_text(json.dumps(result))
+    record_sweep(runs, specs)
+    text = (write(runs) / "leaderboard.md").read_text()
+    assert "1 of 3 runs shared their GPU with up to 3 other processes: their speed compares nothing." in text
+
+
 def test_every_score_of_every_run_is_a_row(runs: Path) -> None:
     specs = [specification("rope", seed) for seed in (1, 0)]
     finish_all(runs, specs)

@@ -392,6 +392,17 @@ def test_a_claim_about_what_is_not_chosen_is_not_shown(
     assert "a score of rope, which has none yet" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_row_that_is_not_chosen_has_the_name_it_will_have(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ways = ["none", "rope", {"rope": {}, "train": {"weight_decay": 0.5}}]
+    prepared(place, [[2.0], [1.0], [3.0]], encodings=ways)
+    label = "rope [train.weight_decay=0.5]"
+    (place / "claims.yaml").write_text(f'- {{claim: a, better: "{label}", than: none, at: beyond}}\n')
+    assert main(["claims", "tiny", "--claims", "claims.yaml"]) == 0
+    assert f"a score of {label}, which has none yet" in " ".join(capsys.readouterr().out.split())
+
+
 def test_options_that_a_start_has_too_are_chosen_with_it(place: Path) -> None:
     (task,) = tiny(place)["tasks"]
     later = {**task, "from": {**task, "train": {"steps": 3}}}
@@ -551,7 +562,7 @@ def test_the_tracking_store_knows_what_was_chosen_and_what_nobody_has_begun(
     here = capsys.readouterr()
     assert main(["leaderboard", "--from-mlflow", uri, "--output", "tracked"]) == 0
     there = capsys.readouterr()
-    assert "none on language-modeling" in here.err
+    assert "for no setting is chosen: none (0 of 3 trials have a result)" in here.err
     assert there.err == here.err
     assert there.out.replace("tracked", "results") == here.out
     names = {path.name for path in (place / "results" / "tiny").iterdir()}

@@ -20,6 +20,20 @@ from pebench.completion import sweeps as sweeps_of_user
     help="A key of the file by its path, in place of what stands there: seeds=1, train.steps=100. Can be "
     "given several times.",
 )
+@click.option(
+    "--encoding",
+    "encodings",
+    multiple=True,
+    metavar="ENCODING",
+    help="Start cells of this encoding alone; can be given again.",
+)
+@click.option(
+    "--seed",
+    "seeds",
+    type=int,
+    multiple=True,
+    help="Start cells of this seed alone; can be given again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a sweep, a line each.")
 @runs_option
 def command(
@@ -29,6 +43,8 @@ def command(
     runs: Path,
     dry_run: bool,
     settings: tuple[tuple[str, Any], ...],
+    encodings: tuple[str, ...],
+    seeds: tuple[int, ...],
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -38,6 +54,9 @@ def command(
     Submitting again is safe: finished cells stay as they are, failed and lost ones are started again and go
     on from their last checkpoint.
 
+    With --encoding or --seed a piece of it is started, with the trials and the cells that this waits for.
+    The whole sweep is on record, so that later pieces add to the same tables.
+
     \b
     Examples:
       pebench submit sweeps/quickstart.yaml
@@ -46,23 +65,27 @@ def command(
       pebench submit quickstart --cluster slurm --gpus 1 --pack 4 --slurm reservation=spring --dry-run
       pebench submit quickstart --cluster slurm --gpus 4 --nodes 2 --ranks 8
       pebench submit quickstart --profile lab
+      pebench submit novels-trained --encoding rope --encoding alibi --seed 0
       pebench submit quickstart --set name=short --set train.steps=100 --set seeds=1
     """
+    from pebench.sweeping.piece import piece
     from pebench.sweeping.recorded import startable_sweep
     from pebench.sweeping.sweep import find, is_there
 
     cluster = cluster or ("slurm" if profile else "inline")
     loaded = [startable_sweep(runs, sweep, settings) for sweep in sweeps]
+    pieces = [piece(sweep, encodings, seeds) for sweep in loaded]
     beside = find(sweeps[0]) if profile and is_there(sweeps[0]) else None
     resources = requested(beside, cluster, profile, options)
     if not dry_run:
-        return max(start(sweep, runs, cluster, resources, as_json=as_json) for sweep in loaded)
+        each = zip(loaded, pieces, strict=True)
+        return max(start(sweep, runs, cluster, resources, as_json=as_json, only=own) for sweep, own in each)
     from pebench.submission.dry_run import as_object, lines
     from pebench.submission.submit import preview
 
-    for sweep in loaded:
+    for sweep, own in zip(loaded, pieces, strict=True):
         warn_of_idle_devices(sweep, resources)
-        found = preview(sweep, runs, cluster, resources)
+        found = preview(sweep, runs, cluster, resources, only=own)
         said = [json.dumps(as_object(sweep.name, found.submitted))]
         for line in said if as_json else lines(sweep, runs, cluster, resources, found):
             click.echo(line)

@@ -33,7 +33,8 @@ class Collection:
         warnings: sentences about what makes the numbers incomparable.
         unreadable: ids of damaged runs, and keys of damaged choices, that are left out.
         tuned: the choice behind each group whose settings were tuned, by key.
-        unchosen: labels and names of the encodings that have no group yet, for their settings are not chosen.
+        unchosen: the labels of rows that have no group yet, for their settings are not chosen, and the names
+            of their encodings.
     """
 
     sweep: SweepRecord
@@ -81,7 +82,7 @@ def collect(
     tunings = list(tunings)
     waiting = [tuning.choice for tuning in tunings if tuning.chosen is None]
     tuned = by_group(tunings, runs)
-    groups, columns = group(runs, tuned)
+    groups, columns, coming = group(runs, tuned, waiting)
     order = {key: number for number, key in enumerate(groups)}
     runs.sort(key=lambda run: order[run.group])
     metrics: dict[str, dict[str, MetricRecord]] = defaultdict(dict)
@@ -98,9 +99,7 @@ def collect(
         warnings=(*warnings, *_different_data(runs, groups)),
         unreadable=tuple(unreadable),
         tuned=tuned,
-        unchosen=frozenset(
-            name for one in waiting for name in (one.encoding, one.candidates[0].cells[0].encoding.name)
-        ),
+        unchosen=coming | {one.candidates[0].cells[-1].encoding.name for one in waiting},
     )
 
 

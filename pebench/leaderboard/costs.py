@@ -82,6 +82,22 @@ def mean_costs(collection: Collection) -> pandas.DataFrame:
     ).reset_index()
 
 
+def not_alone(collection: Collection, table: LeaderboardTable) -> str:
+    """A sentence where runs of a table shared their GPU while they trained; else empty."""
+    counts = [
+        run.result.cost.beside or 0
+        for row in {row.group.key: row for row in table.rows}.values()
+        for run in collection.by_group[row.group.key]
+        if run.result is not None
+    ]
+    if not any(counts):
+        return ""
+    return (
+        f"{sum(map(bool, counts))} of {len(counts)} runs shared their GPU with up to {max(counts)} other "
+        "processes: their speed compares nothing."
+    )
+
+
 def cost_rows(costs: pandas.DataFrame, table: LeaderboardTable) -> list[CostRow]:
     """The costs of the encodings of a table, in its order; those without a finished run are not there.
 

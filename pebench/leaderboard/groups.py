@@ -13,6 +13,7 @@ from pebench.options import values_before
 from pebench.registry import tasks
 from pebench.scores import default_extrapolation
 from pebench.spec import OBSERVING, RunSpec
+from pebench.tuned_choices import Choice
 
 USUAL = 0.8
 """Of the rows of a task that have a value which their names leave out."""
@@ -71,16 +72,21 @@ class Group:
 
 
 def group(
-    runs: Iterable[RunData], tuned: Mapping[str, TunedRow] | None = None
-) -> tuple[dict[str, Group], tuple[str, ...]]:
+    runs: Iterable[RunData],
+    tuned: Mapping[str, TunedRow] | None = None,
+    waiting: Iterable[Choice] = (),
+) -> tuple[dict[str, Group], tuple[str, ...], frozenset[str]]:
     """Groups the runs of a sweep.
 
     Args:
         runs: of the sweep.
         tuned: the choice behind each group that has one, by key.
+        waiting: choices that are not made. Their rows count where rows are named, so that a name stays what
+            it is when more rows come.
 
     Returns:
-        The groups by key, in the order of tables and rows; and the settings in which they differ.
+        The groups by key, in the order of tables and rows; the settings in which they differ; and the labels
+        that the rows of the open choices will have.
     """
     first: dict[str, RunData] = {}
     for run in runs:
@@ -88,31 +94,40 @@ def group(
         if run.group not in first or (run.scores and not first[run.group].scores):
             first[run.group] = run
     tuned = tuned or {}
+    waiting = list(waiting)
     paths = {path for row in tuned.values() for path in row.chosen.settings}
-    varied = _varied({key: run.spec for key, run in first.items()}, paths)
+    paths |= {path for choice in waiting for path in choice.candidates[0].settings}
+    specs = {key: run.spec for key, run in first.items()}
+    specs |= {choice.key: choice.candidates[0].cells[-1] for choice in waiting}
+    varied = _varied(specs, paths)
     by_task: dict[str, list[Mapping[str, str]]] = {}
-    for key, run in first.items():
-        by_task.setdefault(run.spec.task.name, []).append(varied[key])
+    for key, spec in specs.items():
+        by_task.setdefault(spec.task.name, []).append(varied[key])
     implied = {task: _implied(rows) for task, rows in by_task.items()}
     usual = {task: _usual(rows) for task, rows in by_task.items()}
-    groups = [
-        Group(
+    rows = {
+        key: Group(
             key=key,
-            task=run.spec.task.name,
-            encoding=run.encoding,
-            encoding_name=run.spec.encoding.name,
+            task=spec.task.name,
+            encoding=spec.encoding.label or spec.encoding.name,
+            encoding_name=spec.encoding.name,
             settings=varied[key],
-            trained=run.task.trained_extent,
-            default=default_extrapolation(run.result) if run.result is not None else None,
+            trained=first[key].task.trained_extent if key in first else None,
+            default=_default(first[key]) if key in first else None,
             tuned=tuned[key].label if key in tuned else "",
-            implied=implied[run.spec.task.name],
-            usual=usual[run.spec.task.name],
+            implied=implied[spec.task.name],
+            usual=usual[spec.task.name],
         )
-        for key, run in first.items()
-    ]
-    groups.sort(key=lambda each: (each.table, each.label, each.key))
+        for key, spec in specs.items()
+    }
+    groups = sorted((rows[key] for key in first), key=lambda each: (each.table, each.label, each.key))
     columns = sorted({name for each in groups for name in each.settings})
-    return {each.key: each for each in groups}, tuple(columns)
+    coming = frozenset(rows[choice.key].label for choice in waiting)
+    return {each.key: each for each in groups}, tuple(columns), coming
+
+
+def _default(run: RunData) -> str | None:
+    return default_extrapolation(run.result) if run.result is not None else None
 
 
 def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[str, dict[str, str]]:

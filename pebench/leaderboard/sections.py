@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pebench.leaderboard.answers import Answer, difference_text
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.costs import cost_rows
+from pebench.leaderboard.costs import cost_rows, not_alone
 from pebench.leaderboard.learning_curves import LearningCurves
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.tuning import TUNED, TunedRow
@@ -154,7 +154,7 @@ def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:
         ),
         *(_curves(curves) for curves in board.curves if curves.table is table),
         Section("Tuning", _tuning(board, table), TUNED),
-        Section("Cost", _costs(board, table)),
+        Section("Cost", _costs(board, table), not_alone(board.collection, table)),
         Section("Published figures", _published(board, table), PUBLISHED),
     ]
     return [section for section in found if section.table.rows]

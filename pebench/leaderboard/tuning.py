@@ -91,19 +91,20 @@ def tunings(runs: Path, sweep: SweepRecord) -> tuple[list[Tuning], list[str], li
 
 
 def unchosen(found: Iterable[Tuning], ended: Callable[[str], bool]) -> Iterator[str]:
-    """A sentence for each choice that is not made.
+    """A sentence for each task of which choices are not made.
 
     Args:
         found: the choices.
         ended: whether the trial of an id has a result.
     """
+    waiting: dict[str, list[str]] = {}
     for tuning in found:
         if tuning.chosen is None:
             trials = tuning.choice.trials
-            yield (
-                f"{tuning.choice.encoding} on {tuning.choice.task} has no row, for its setting is not "
-                f"chosen: {sum(map(ended, trials))} of {len(trials)} trials have a result."
-            )
+            counts = f"{sum(map(ended, trials))} of {len(trials)} trials have a result"
+            waiting.setdefault(tuning.choice.task, []).append(f"{tuning.choice.encoding} ({counts})")
+    for task, rows in waiting.items():
+        yield f"No row yet on {task}, for no setting is chosen: {', '.join(rows)}."
 
 
 def reported(sweep: SweepRecord) -> SweepRecord:

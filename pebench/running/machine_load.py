@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import psutil
 
 from pebench.store import Sample
+
+NEIGHBOURS = "gpu-neighbours"
+"""How many other processes computed on the GPU."""
 
 _MEGABYTE = 1e6
 
@@ -25,7 +29,7 @@ class MachineLoad:
         Returns:
             ``cpu-percent`` of one core, on average since the last sample; ``memory-megabytes`` resident in
             the process; with CUDA in use ``gpu-percent`` and ``gpu-memory-megabytes``, of the whole device,
-            left out where its driver does not tell.
+            and `gpu-neighbours`, left out where its driver does not tell.
         """
         import torch
 
@@ -38,14 +42,42 @@ class MachineLoad:
         return Sample(time=time.time(), values=values)
 
 
+def neighbours() -> int | None:
+    """How many other processes compute on the GPU of this one; None without CUDA in use, and where its driver
+    does not tell."""
+    import pynvml
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return None
+    try:
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+        device = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        pids = {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(device)}
+    except (pynvml.NVMLError, RuntimeError):
+        return None
+    # This process is one of them, under another number where the driver counts outside of a container.
+    return max(len([pid for pid in pids if not _serves(pid)]) - 1, 0)
+
+
+def _serves(pid: int) -> bool:
+    """Whether a process only passes on what others compute."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).name().startswith("nvidia-cuda-mps")
+    return False
+
+
 def _gpu() -> dict[str, float]:
     import pynvml
     import torch
 
+    beside = neighbours()
+    values = {} if beside is None else {NEIGHBOURS: float(beside)}
     try:
-        return {
+        return values | {
             "gpu-percent": float(torch.cuda.utilization()),
             "gpu-memory-megabytes": torch.cuda.device_memory_used() / _MEGABYTE,
         }
     except (pynvml.NVMLError, RuntimeError):
-        return {}
+        return values

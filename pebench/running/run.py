@@ -29,6 +29,7 @@ from pebench.running.compilation import compile_for, share_compiled_kernels
 from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.heartbeat import AlreadyRunning, Heartbeat
+from pebench.running.machine_load import NEIGHBOURS, neighbours
 from pebench.running.optimisation import optimiser as build_optimiser
 from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
@@ -432,8 +433,15 @@ class _Run:
             "items_per_second": state.timed_items / state.seconds if state.seconds else None,
             "peak_memory_bytes": max(map(int, peaks)) if all(peaks) else None,
             "ranks": self.ranks.count,
+            "beside": self._neighbours(),
             "kernels": tuple(model.kernels()),  # type: ignore[operator]
         }
+
+    def _neighbours(self) -> int | None:
+        """The most other processes that were seen on the GPU."""
+        seen = [sample.values.get(NEIGHBOURS) for sample in self.folder.samples()]
+        known = [int(count) for count in (*seen, neighbours()) if count is not None]
+        return max(known, default=None)
 
     def _record(self, item: str, fingerprints: dict[str, str], record: TaskRecord, hosts: list[str]) -> None:
         """Writes down where the numbers will come from.

@@ -198,12 +198,12 @@ def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
 def short_names(labels: list[str]) -> dict[str, str]:
     """Labels without what all labels of an encoding share: its options, and the settings of its training."""
     parts = {label: _parts(label) for label in labels}
-    alike: dict[tuple[str, str], list[set[str]]] = {}
+    alike: dict[str, list[set[str]]] = {}
     for each in parts.values():
-        alike.setdefault((each.name, each.protocol), []).append({*each.options, *each.settings})
+        alike.setdefault(each.name, []).append({*each.options, *each.settings})
     short = {}
     for label, each in parts.items():
-        shared = set.intersection(*alike[each.name, each.protocol])
+        shared = set.intersection(*alike[each.name])
         options, settings = (
             ", ".join(item for item in items if item not in shared) for items in (each.options, each.settings)
         )
@@ -235,7 +235,9 @@ def _parts(label: str) -> _Parts:
     if not found or ")" in re.sub(r"\(.*?\)", "", found["options"] or ""):
         return _Parts(label, "", [], [])
     options, settings = (_items(found[part] or "") for part in ("options", "settings"))
-    return _Parts(found["name"], found["protocol"], options, settings)
+    # Without options the name reaches to the settings.
+    name, comma, protocol = found["name"].partition(",")
+    return _Parts(name, comma + protocol + found["protocol"], options, settings)
 
 
 def _items(text: str) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.costs import cost_rows
+from pebench.leaderboard.costs import cost_rows, not_alone
 from pebench.leaderboard.plots.style import (
     MOST_LINES,
     WIDE_RANGE,
@@ -26,6 +27,9 @@ from pebench.scores import extent_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_LETTERS = 60
+"""Of a line below the axis."""
 
 
 def draw(board: Board) -> Figure | None:
@@ -77,5 +81,7 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
     axes.grid(alpha=0.25)
     item = next(iter(costs.values())).item
     axes.set_ylabel(score_label(table, f" at {extent_name(table.largest or ())}"))
-    axes.set_xlabel(f"{item} a second in training, further right is faster")
+    said = [f"{item} a second in training, further right is faster"]
+    said += fill(not_alone(board.collection, table), _LETTERS).splitlines()
+    axes.set_xlabel("\n".join(said))
     return ends
