@@ -525,7 +525,9 @@ def test_an_encoding_without_a_choice_has_no_row_and_a_warning(place: Path) -> N
     collection = next(from_runs(runs, ["tiny"]))
     assert not collection.runs
     (warning,) = collection.warnings
-    assert warning.startswith(f"No row yet on {sweep.choices[0].task}, for no setting is chosen: none (0 of 3")
+    assert warning.startswith(
+        f"No row yet on {sweep.choices[0].task}, for no setting is chosen: none (0 of 3"
+    )
     assert "rope (3 of 3 trials have a result)" in warning
 
 
