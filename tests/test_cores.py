@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from pebench.running import cores
-from pebench.running.cores import sharing
+from pebench.cores import cores
+from pebench.data.images.batches import workers
+from pebench.running.core_shares import sharing
 from pebench.running.execution import Execution
 from pebench.submission.resources import Resources
 from pebench.submission.submissions import draft
@@ -49,7 +50,9 @@ def test_a_job_has_the_cores_that_slurm_gives_it(
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert cores.cores() == found
+    assert cores() == found
+    monkeypatch.delenv("PEBENCH_WORKERS", raising=False)
+    assert workers() == found - 1, "the run itself has one"
 
 
 def test_the_compilers_of_processes_side_by_side_share_them_too(monkeypatch: pytest.MonkeyPatch) -> None:

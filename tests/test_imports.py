@@ -28,8 +28,9 @@ LAYERS = [
     {"data", "encoding_config", "example_scores", "memo", "store", "task_record"},
     {"attention", "formulas", "packages", "plugin_files", "spec"},
     {"options", "plugin_ref", "position_encoding", "registry", "text_file"},
-    {"atomic", "attention_mask", "console", "die_with_parent", "encodings", "errors", "numbers_of_json"}
-    | {"quantities", "randomness", "tasks", "torchvision_operators", "to_device", "unicode"},
+    {"atomic", "attention_mask", "console", "cores", "die_with_parent", "encodings", "errors"}
+    | {"numbers_of_json", "quantities", "randomness", "tasks", "torchvision_operators", "to_device"}
+    | {"unicode"},
 ]
 """From the top: a module imports from its own layer and those below."""
 

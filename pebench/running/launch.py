@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from pebench.running.cores import sharing
+from pebench.running.core_shares import sharing
 from pebench.running.execution import Execution, Observer, Stop
 from pebench.running.ranks import ALONE, JoinedRanks
 from pebench.running.run import execute

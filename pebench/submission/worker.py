@@ -52,7 +52,7 @@ class Worker:
         Returns:
             How it ended, for the job's log.
         """
-        from pebench.running.cores import sharing
+        from pebench.running.core_shares import sharing
         from pebench.running.execution import Execution
 
         how = Execution.model_validate_json(execution)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
+from pebench.cores import cores
 from pebench.die_with_parent import die_with_parent
 from pebench.errors import UserError
 from pebench.store import RunFolder
@@ -71,7 +72,7 @@ def prepare_all(changed: Sequence[Changed]) -> Iterator[Prepared | UserError | O
     Yields:
         Each run, or why it cannot be read.
     """
-    count = min(4, os.cpu_count() or 1, len(changed) // _WORTH_A_PROCESS)
+    count = min(4, cores(), len(changed) // _WORTH_A_PROCESS)
     if count < 2:
         for each in changed:
             yield _attempt(each)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import os
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pebench.cores import cores
 from pebench.data.images.mixing import NOT_MIXED, Mixing
 from pebench.data.images.pictures import BadImages, Item, Pictures
 from pebench.data.images.transforms import Transform, drawing
@@ -174,13 +174,10 @@ def evaluation_batches(recipe: Recipe, size: int, pictures: Iterable[Item]) -> I
 
 
 def workers() -> int:
-    """How many processes make batches: the variable ``PEBENCH_WORKERS``, by default one a core but one."""
+    """How many processes make batches: the variable ``PEBENCH_WORKERS``, by default one less than the
+    cores that this process may use, at most 16."""
     chosen = os.environ.get("PEBENCH_WORKERS", "")
-    if chosen.isdigit():
-        return int(chosen)
-    with contextlib.suppress(AttributeError):
-        return min(16, len(os.sched_getaffinity(0)) - 1)
-    return min(16, (os.cpu_count() or 1) - 1)
+    return int(chosen) if chosen.isdigit() else min(16, cores() - 1)
 
 
 def _made(recipe: Recipe, orders: Iterator[Order], processes: int) -> Iterator[Batch]:
