@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import ast
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 
 import pytest
 from tiny_sweeps import load
 
+import pebench.encodings
+import pebench.tasks
 from pebench.errors import UserError
 from pebench.running import source_code
 from pebench.store import RunFolder
@@ -85,6 +89,47 @@ def test_what_a_run_does_not_depend_on_may_change(
 ) -> None:
     edited(monkeypatch, tmp_path, **{"encodings/alibi.py": "# edited", "encodings/my_new.py": "# new"})
     require_same_code(folder_of(place, sweep))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules and names that a source imports, inside functions too, and those that it names in a text."""
+    typing_alone = set()
+    for node in ast.walk(tree := ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            typing_alone |= {*ast.walk(node)}
+    for node in {*ast.walk(tree)} - typing_alone:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value.partition(":")[0]
+
+
+def test_code_is_compared_where_a_run_imports_it_and_no_room_else() -> None:
+    package = Path(pebench.__file__).parent
+    files = {
+        ".".join(["pebench", *path.relative_to(package).with_suffix("").parts]).removesuffix(
+            ".__init__"
+        ): path
+        for path in package.rglob("*.py")
+    }
+    del files["pebench"]  # It names the functions for Python, which are imported when they are used.
+    plugins = [*pebench.encodings.__path__, *pebench.tasks.__path__]
+    waiting = [name for name in files if name.startswith("pebench.running.")]
+    waiting += [name for folder in plugins for path in Path(folder).rglob("*.py") for name in imports(path)]
+    reached = set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in files and name not in reached:
+            reached.add(name)
+            waiting += [name.rpartition(".")[0], *imports(files[name])]
+    compared = {name for name in source_code.installed().files if name.startswith("pebench/")}
+    needed = {f"pebench/{files[name].relative_to(package).as_posix()}" for name in reached}
+    needed -= {"pebench/encodings/__init__.py", "pebench/tasks/__init__.py"}
+    assert needed <= compared
+    rooms = {PurePath(name).parts[1] for name in needed} | {"__init__.py"}
+    assert {name for name in compared if PurePath(name).parts[1] not in rooms} == set()
 
 
 @pytest.mark.parametrize(
