@@ -21,7 +21,7 @@ from pebench.leaderboard.plots import curves
 from pebench.leaderboard.plots.curves import cluster
 from pebench.leaderboard.plots.style import spread
 from pebench.leaderboard.terminal import print_board
-from pebench.spec import RunSpec
+from pebench.spec import RunSpec, Start
 from pebench.store import RunFolder
 
 PICTURES = ("score-by-extent", "heat-map", "cost-against-quality")
@@ -280,6 +280,65 @@ def test_the_recipe_of_nearly_all_rows_is_in_no_name(runs: Path) -> None:
     labels = {"alibi", "none", "rope", "t5", "alibi [train.weight_decay=0.0]"}
     assert {group.label for group in collection.groups.values()} == labels
     assert set(table(write(runs))["train.weight_decay"]) == {"0.1", "0.0"}
+
+
+def begun(spec: RunSpec, label: str, run: str = "rope-1") -> RunSpec:
+    """The specification of a run that begins with the weights of another one."""
+    return spec.model_copy(update={"start": Start(run=run, group=run, label=label, extent=(128,))})
+
+
+def labels(runs: Path, specs: list[RunSpec]) -> list[str]:
+    """Names of the rows of a sweep, in order."""
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    return sorted(group.label for group in collection.groups.values())
+
+
+def test_a_row_that_begins_with_another_run_says_so_in_a_few_words(runs: Path) -> None:
+    own = "language-modeling(evaluate=[128, 512]) after 80 steps"
+    specs = [
+        specification("rope", train={"steps": 80}),
+        begun(specification("rope"), own),
+        begun(specification("none"), f"rope(base=(1)) on {own}"),
+        begun(specification("rope", train={"clip": 2.0}), own),
+    ]
+    # The updates go with the start, so that they tell nothing further.
+    assert labels(runs, specs) == [
+        "none [from rope on language-modeling, train.clip=1.0]",
+        "rope [from language-modeling, train.clip=1.0]",
+        "rope [from language-modeling, train.clip=2.0]",
+        "rope [train.clip=1.0]",
+    ]
+
+
+def test_one_row_without_a_start_beside_many_with_one_has_no_name_of_theirs(runs: Path) -> None:
+    names = ("rope", "none", "alibi", "t5", "fire")
+    starting = [begun(specification(name), "language-modeling after 80 steps") for name in names]
+    found = labels(runs, [specification("rope"), *starting])
+    assert set(found) == {"rope", *(f"{name} [from language-modeling]" for name in names)}
+
+
+@pytest.mark.parametrize("steps", [80, 40])
+def test_starts_have_as_many_words_as_tell_them_apart(runs: Path, steps: int) -> None:
+    starts = [f"retrieval(needles=2) after {steps} steps", "retrieval after 40 steps"]
+    specs = [begun(specification(), label, f"rope-{label}") for label in starts]
+    told = f"retrieval after {steps} steps" if steps == 80 else starts[0]
+    assert labels(runs, specs) == sorted(f"rope [from {start}]" for start in (told, starts[1]))
+
+
+def test_encodings_are_ranked_over_tasks_of_which_each_has_its_own_training(runs: Path) -> None:
+    specs = [
+        specification(name, seed, task_options={"extent": extent}, train={"steps": steps})
+        for name in ("rope", "none")
+        for seed in (0, 1)
+        for extent, steps in ((128, 40), (512, 20))
+    ]
+    assert set(labels(runs, specs)) == {"none", "rope"}
+    (collection,) = from_runs(runs, ["quickstart"])
+    rows = make_board(collection).overall
+    assert [row.label for row in rows] == ["none", "rope"]
+    assert all(row.rank == 1 and len(row.standings) == 2 for row in rows)
 
 
 def test_rows_that_would_have_one_name_are_told_apart(runs: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pebench.flat_spec import settings
 from pebench.leaderboard.run_data import RunData
@@ -33,9 +34,10 @@ class Group:
         trained: the trained extent, None where the task has none.
         default: the encoding's default extrapolation, None while no run has finished.
         tuned: the values that were chosen for it, empty where none were.
-        implied: settings of the model that the name of the row leaves out, for another one tells the same
-            rows apart: those that go with ``model.block=llama`` in all rows.
+        implied: settings that the name of the row leaves out: those that all rows of its table share, and
+            those that tell no more rows apart than another one does, as what goes with ``model.block=llama``.
         usual: the values that nearly all rows have, which their names leave out as well.
+        begun: what the name of the row says for the setting ``start``, empty where it has none.
     """
 
     key: str
@@ -48,6 +50,7 @@ class Group:
     tuned: str = ""
     implied: frozenset[str] = frozenset()
     usual: Mapping[str, str] = field(default_factory=dict)
+    begun: str = ""
 
     @property
     def table(self) -> tuple[str, ...]:
@@ -60,7 +63,7 @@ class Group:
         """The settings that tell its row apart beside the encoding; those that are not set say nothing."""
         own = {name: value for name, value in self.settings.items() if value not in ("", "null")}
         return tuple(
-            f"{name}={value}"
+            f"from {self.begun}" if name == "start" else f"{name}={value}"
             for name, value in own.items()
             if not _of_task(name) and name not in self.implied and self.usual.get(name) != value
         )
@@ -105,6 +108,7 @@ def group(
         by_task.setdefault(spec.task.name, []).append(varied[key])
     implied = {task: _implied(rows) for task, rows in by_task.items()}
     usual = {task: _usual(rows) for task, rows in by_task.items()}
+    begun = {task: _short({row.get("start", "") for row in rows}) for task, rows in by_task.items()}
     rows = {
         key: Group(
             key=key,
@@ -117,9 +121,11 @@ def group(
             tuned=tuned[key].label if key in tuned else "",
             implied=implied[spec.task.name],
             usual=usual[spec.task.name],
+            begun=begun[spec.task.name][varied[key].get("start", "")],
         )
         for key, spec in specs.items()
     }
+    rows = _without_shared(rows)
     groups = sorted((rows[key] for key in first), key=lambda each: (each.table, each.label, each.key))
     columns = sorted({name for each in groups for name in each.settings})
     coming = frozenset(rows[choice.key].label for choice in waiting)
@@ -160,8 +166,38 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
     return varied
 
 
+def _without_shared(groups: Mapping[str, Group]) -> dict[str, Group]:
+    """The groups, whose names leave out what all rows of a table share: it tells none apart there, and an
+    encoding has one name in all tables."""
+    tables: dict[tuple[str, ...], list[Group]] = {}
+    for each in groups.values():
+        tables.setdefault(each.table, []).append(each)
+    found = {}
+    for key, each in groups.items():
+        rows = tables[each.table]
+        shared = {name for name in each.settings if len({row.settings.get(name, "") for row in rows}) == 1}
+        found[key] = replace(each, implied=each.implied | shared)
+    return found
+
+
+def _short(starts: Collection[str]) -> dict[str, str]:
+    """What the names of rows say for the labels of starts: no more than tells these apart, of the task, the
+    number of updates and the options."""
+    bare = {label: _unbracketed(label) for label in starts}
+    forms = ({label: text.partition(" after ")[0] for label, text in bare.items()}, bare)
+    whole = {label: label for label in starts}
+    return next((form for form in forms if len({*form.values()}) == len(starts)), whole)
+
+
+def _unbracketed(text: str) -> str:
+    """The text without all that stands in parentheses."""
+    shorter = re.sub(r"\([^()]*\)", "", text)
+    return text if shorter == text else _unbracketed(shorter)
+
+
 def _implied(varied: Sequence[Mapping[str, str]]) -> frozenset[str]:
-    """The settings of the model that tell the same rows of a task apart as one before them."""
+    """The settings that a name can do without: those of the model that tell the same rows of a task apart as
+    one before them, and those of training that are the same for all rows of one start."""
     names = sorted((name for name in varied[0] if name.startswith("model.")), key=_block_first)
     seen: set[tuple[int, ...]] = set()
     implied: set[str] = set()
@@ -171,12 +207,18 @@ def _implied(varied: Sequence[Mapping[str, str]]) -> frozenset[str]:
         if division in seen:
             implied.add(name)
         seen.add(division)
+    if any(row.get("start") for row in varied):
+        for name in (name for name in varied[0] if name.startswith("train.")):
+            pairs = {(row.get("start", ""), row.get(name, "")) for row in varied}
+            if len(pairs) == len({start for start, _ in pairs}):
+                implied.add(name)
     return frozenset(implied)
 
 
 def _usual(varied: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """The values of settings that all but a few rows of a task have: named are those that have others."""
-    counts = Counter((name, value) for row in varied for name, value in row.items())
+    """The values of settings that all but a few rows of a task have: named are those that have others. A row
+    without a start has nothing to name."""
+    counts = Counter((name, value) for row in varied for name, value in row.items() if name != "start")
     return {name: value for (name, value), rows in counts.items() if rows >= USUAL * len(varied)}
 
 
