@@ -13,7 +13,7 @@ from pebench.options import label, of_signature, specified, validated
 from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
 from pebench.randomness import derive
-from pebench.registry import encodings
+from pebench.registry import encodings, reason_with_line
 from pebench.spec import COMPOSITIONS, PluginConfig
 
 
@@ -109,7 +109,7 @@ def build_encoding(
         try:
             built = cls(geometry, **keywords)
         except ValueError as error:
-            raise UserError(f"encoding '{title}': {str(error).rstrip('.')}.") from error
+            raise UserError(f"encoding '{title}': {reason_with_line(error)}.") from error
     if "trained_with" not in vars(built):
         raise UserError(f"encoding '{title}': its constructor must begin with 'super().__init__(geometry)'.")
     return built

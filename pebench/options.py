@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from pebench.errors import UserError, shown, unknown
+from pebench.errors import UserError, join_or, shown, unknown
 from pebench.numbers_of_json import beyond_numbers
 from pebench.unicode import whole
 
@@ -49,13 +49,16 @@ def values_before(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def validated(model: type[Model], values: Any, owner: str) -> Model:
+def validated(
+    model: type[Model], values: Any, owner: str, places: Mapping[str, type[BaseModel]] | None = None
+) -> Model:
     """The values as the model they describe.
 
     Args:
         model: what declares the options; it should refuse unknown keys.
         values: usually a mapping, as read from YAML.
         owner: whose options they are, as the start of a sentence: ``"encoding 'rope'"``.
+        places: of a run where an unknown option may belong, as ``model``, and what declares their options.
 
     Raises:
         UserError: names the first option that is wrong, and what would be right.
@@ -65,7 +68,7 @@ def validated(model: type[Model], values: Any, owner: str) -> Model:
     try:
         found = model.model_validate(values)
     except ValidationError as error:
-        raise _sentence(error, model, owner) from None
+        raise _sentence(error, model, owner, places or {}) from None
     except RecursionError:
         raise UserError(f"{owner}: the options are nested too deep.") from None
     for name in type(found).model_fields:
@@ -148,11 +151,17 @@ def _short(value: Any) -> str:
     return str(value).replace("'", "")
 
 
-def _sentence(error: ValidationError, model: type[BaseModel], owner: str) -> UserError:
+def _sentence(
+    error: ValidationError, model: type[BaseModel], owner: str, places: Mapping[str, type[BaseModel]]
+) -> UserError:
     details = error.errors(include_url=False)
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
     place = [part for part in first["loc"] if isinstance(part, str | int)]
     if first["type"] == "extra_forbidden":
+        elsewhere = [at for at, other in places.items() if place[0] in other.model_fields]
+        if len(place) == 1 and elsewhere:
+            right = join_or(f"{at}.{place[0]}" for at in elsewhere)
+            return UserError(f"unknown option '{place[0]}' of {owner}: it is {right}.")
         parent = model_at(model, place[:-1])
         fields = parent.model_fields if parent is not None else {}
         known = [field.alias or name for name, field in fields.items()]

@@ -220,6 +220,23 @@ def load_plugin(path: Path) -> None:
 def told_of_plugin(error: Exception) -> str | None:
     """A sentence about an error in the code of a plugin that is not pebench's own, with the line of it that
     ran last; None where no such line ran."""
+    found = _line_of_plugin(error)
+    if found is None:
+        return None
+    what, origin, line = found
+    reason = shown(" ".join(f"{type(error).__name__}: {error}".split()))
+    return f"{what} ({origin}, line {line}) ended in {reason}."
+
+
+def reason_with_line(error: Exception) -> str:
+    """What an error says, and the line of a plugin that is not pebench's own from which it came: whoever
+    writes one sees where, whoever uses pebench's own gets the reason alone."""
+    reason, found = str(error).rstrip("."), _line_of_plugin(error)
+    return reason if found is None else f"{reason} ({found[1]}, line {found[2]})"
+
+
+def _line_of_plugin(error: Exception) -> tuple[str, Origin, int | None] | None:
+    """What the plugin is called, where it comes from, and its line that ran last; None where none did."""
     others: dict[str, tuple[str, Origin]] = {}
     for registry in (encodings, tasks):
         with contextlib.suppress(UserError):
@@ -228,9 +245,7 @@ def told_of_plugin(error: Exception) -> str | None:
                     others[str(origin.file)] = (f"{registry.kind} '{name}'", origin)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in others:
-            what, origin = others[frame.filename]
-            reason = shown(" ".join(f"{type(error).__name__}: {error}".split()))
-            return f"{what} ({origin}, line {frame.lineno}) ended in {reason}."
+            return *others[frame.filename], frame.lineno
     return None
 
 

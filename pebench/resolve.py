@@ -31,7 +31,7 @@ from pebench.plugin_ref import PluginRef, split
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, TableInputs, grid
 from pebench.pretrained.hf_model import HfModel
 from pebench.pretrained.published import Published, is_published, published_model
-from pebench.registry import encodings, tasks
+from pebench.registry import encodings, reason_with_line, tasks
 from pebench.spec import PluginConfig, RunSpec, Start, Training
 from pebench.store import find_run
 from pebench.task import AnyTask
@@ -65,15 +65,16 @@ def resolve(
     chosen = encoding_config(_own_encoding(encoding, start))
     task_name, task_options = split(task, "task")
     task_class = tasks.load(task_name)
-    task_values = validated(task_class.Options, task_options, f"task '{task_name}'")
+    places = {"task": task_class.Options, "model": task_class.Model, "train": Training}
+    task_values = validated(task_class.Options, task_options, f"task '{task_name}'", places)
     model, train = dict(model or {}), dict(train or {})
     if isinstance(start, HfModel):
         if task_class.Model is not DecoderOptions:
             raise UserError(f"'{start.label}' is a language model, which task '{task_name}' has no use for.")
         model = _with_settled(model, start)
         train = _with_trained_map(train, chosen, start)
-    model_values = validated(task_class.Model, model, f"the model of task '{task_name}'")
-    training = validated(Training, train, "'train'")
+    model_values = validated(task_class.Model, model, f"the model of task '{task_name}'", places)
+    training = validated(Training, train, "'train'", places)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"a seed is a whole number that is not negative, not {seed!r}.")
     spec = RunSpec(
@@ -278,7 +279,7 @@ def _refuse_impossible(spec: RunSpec) -> None:
     try:
         geometry = encoding_geometry(spec, task)
     except ValueError as error:
-        raise UserError(f"task '{spec.task.name}': {str(error).rstrip('.')}.") from error
+        raise UserError(f"task '{spec.task.name}': {reason_with_line(error)}.") from error
     require_fit(encoding_class(name, options), title, geometry, f"task '{spec.task.name}'")
     try:
         task.require_possible(starts=spec.start is not None)
@@ -324,7 +325,7 @@ def _refuse_misfitting_options(encoding: PositionEncoding, way: Extrapolation) -
         try:
             part.table(TableInputs(positions, way, nowhere, None))
         except ValueError as error:
-            raise UserError(f"extrapolation '{way.name}': {str(error).rstrip('.')}.") from error
+            raise UserError(f"extrapolation '{way.name}': {reason_with_line(error)}.") from error
         except NotImplementedError:
             continue  # It, or another part of a composition, reads its weights, which have no values here.
 

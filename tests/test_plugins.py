@@ -300,6 +300,10 @@ BEGIN = (
             "odd.py, line 8) ended in 'Zero",
         ),
         (
+            "    def __init__(self, geometry: Geometry) -> None:\n        raise ValueError('no heads.')\n",
+            "odd.py, line 8).\n",
+        ),
+        (
             "    def limit(self) -> int:\n        return nothing\n",
             'odd.py, line 8) ended in "NameError: name',
         ),
@@ -313,7 +317,18 @@ BEGIN = (
         ),
         ("    claims = (1,)\n", "'claims' holds values of type str alone, and is (1,)"),
     ],
-    ids=["no geometry", "constructor", "hook", "axes", "fact", "letter", "element", "no base", "claims"],
+    ids=[
+        "no geometry",
+        "constructor",
+        "refusal",
+        "hook",
+        "axes",
+        "fact",
+        "letter",
+        "element",
+        "no base",
+        "claims",
+    ],
 )
 def test_an_error_in_a_plugin_is_one_sentence_with_its_line(
     place: Path, capsys: pytest.CaptureFixture[str], body: str, told: str
