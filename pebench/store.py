@@ -371,6 +371,11 @@ class RunFolder:
             raise Unreadable(f"{self.path} is not a run folder: No such file or directory (spec.json).")
         return spec
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a result, damaged or not."""
+        return (self.path / "result.json").exists()
+
     def result(self) -> Result | None:
         """The outcome, None while there is none.
 

@@ -17,6 +17,8 @@ from mistakes import sentence
 from tiny_sweeps import tiny, write
 
 from pebench.cli import main
+from pebench.data.text import TextSource, load_corpus
+from pebench.data.tokenization import LibraryTokenizer, TokenizerChoice, load_tokenizer
 
 RUN = ["run", "--encoding", "rope"]
 
@@ -63,6 +65,14 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (
             [*RUN, "--set", "task.extnet=64"],
             "unknown option 'extnet' of task 'language-modeling': did you mean 'extent'",
+        ),
+        (
+            ["run", "--encoding", "none", "--task", "image-classification", "--set", "task.patch=4"],
+            "unknown option 'patch' of task 'image-classification': it is 'model.patch'.",
+        ),
+        (
+            [*RUN, "--set", "model.extent=64"],
+            "unknown option 'extent' of the model of task 'language-modeling': it is 'task.extent'.",
         ),
         ([*RUN, "--set", "task.evaluate=64"], "task 'language-modeling', option 'evaluate'"),
         ([*RUN, "--seed", "-1"], "-1 is not in the range"),
@@ -272,13 +282,41 @@ def test_a_dry_run_prints_every_setting_and_runs_nothing(
     assert set(place.rglob("*")) == before
 
 
-def test_run_ends_with_status_1_and_names_the_log_if_the_run_fails(
+def test_run_refuses_data_that_are_too_short_before_anything_is_on_record(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*RUN, *settings(place), "--set", "task.evaluate=[100000]"]) == 1
+    assert main([*RUN, *settings(place), "--set", "task.evaluate=[100000]"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("pebench: the validation split has ")
+    assert told.endswith("too few for an extent of 100000.\n")
+    assert told.count("\n") == 1
+    assert not (place / "runs").exists()
+
+
+def test_run_refuses_a_retrieval_text_that_has_no_room_with_the_tokenizer_of_a_file(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = load_corpus(TextSource.model_validate(str(place / "text.txt")))
+    bpe = load_tokenizer(TokenizerChoice.model_validate("bpe-300"), corpus)
+    assert isinstance(bpe, LibraryTokenizer)
+    (place / "tokenizer.json").write_text(json.dumps(bpe.definition()))
+    asked = ["--task", "retrieval", "--set", "task.tokenizer=tokenizer.json", "--set", "task.extent=20"]
+    assert main(["run", "--encoding", "rope", *asked]) == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"pebench: .*needles and question need \d+ tokens, and an extent has 20\.\n", told)
+    assert not (place / "runs").exists()
+
+
+def test_run_ends_with_status_1_and_names_the_log_if_the_run_fails(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("pebench.running.run.train", broken)
+    assert main([*RUN, *settings(place)]) == 1
     told = capsys.readouterr()
-    assert told.err.splitlines()[-1].startswith("pebench: ")
-    assert "too few for an extent of 100000" in told.err
+    assert told.err.splitlines()[-1].startswith("pebench: OSError: the disk is gone; ")
     assert "log.txt" in told.err
     assert "Traceback" not in told.err
 

@@ -267,6 +267,18 @@ def test_the_command_says_what_it_starts_and_fails_if_a_cell_does(
     assert "Traceback" not in told.err
 
 
+def test_a_sweep_in_the_foreground_reads_its_data_before_anything_is_on_record(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = tiny(place)
+    written["tasks"][0]["language-modeling"]["evaluate"] = [100000]
+    assert main(["submit", str(write(place, written))]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("pebench: the validation split has ")
+    assert told.endswith("too few for an extent of 100000.\n")
+    assert not (place / "runs").exists()
+
+
 def test_bars_take_whatever_a_run_tells() -> None:
     with Bars() as bars:
         bars.begin("rope, seed 0", 1, 2)

@@ -94,6 +94,7 @@ def command(
     from pebench.plugin_ref import split
     from pebench.resolve import build_task
     from pebench.running.execution import Execution, check_ranks
+    from pebench.running.readiness import require_ready
     from pebench.store import RunFolder
     from pebench.submission.cells import run_all
     from pebench.submission.progress import display
@@ -123,6 +124,7 @@ def command(
         for spec in specs:
             click.echo(json.dumps({"run": spec.run_id, **spec.model_dump(mode="json")}, indent=1))
         return 0
+    require_ready([spec for spec in specs if not RunFolder(runs / spec.run_id).is_finished], runs)
     for spec in specs:
         _create(RunFolder(runs / spec.run_id), spec)
     execution = Execution(device=device, threads=threads, compile=compiled, ranks=ranks)

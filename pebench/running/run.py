@@ -22,7 +22,7 @@ from torch import nn
 
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
-from pebench.resolve import build_task, encoding_of, evaluations
+from pebench.resolve import evaluations
 from pebench.running import checkpoint, longer, peak_memory, provenance, source_code
 from pebench.running.checkpoint import State
 from pebench.running.compilation import compile_for, share_compiled_kernels
@@ -35,14 +35,9 @@ from pebench.running.optimisation import optimiser as build_optimiser
 from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
 from pebench.running.ranks import ALONE, RankLost, Ranks
+from pebench.running.readiness import get_ready
 from pebench.running.train import Progress, train
-from pebench.running.warm_start import (
-    check_vocabulary,
-    describe_task,
-    load_start,
-    start_of_run,
-    take_over_tokenizer,
-)
+from pebench.running.warm_start import load_start
 from pebench.scores import evaluation_name, score_name
 from pebench.spec import RunSpec
 from pebench.store import Cost, CurvePoint, Point, Result, RunFolder, Score
@@ -191,15 +186,7 @@ class _Run:
         self.device = self.ranks.start(self.device)
         check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
-        task = build_task(self.spec)
-        start = start_of_run(self.folder.path.parent, self.spec.start)
-        take_over_tokenizer(task, start)
-        fingerprints = task.prepare()
-        encoding = encoding_of(self.spec, task)
-        if encoding.fits:
-            task.hold_out()
-        record = describe_task(task, fingerprints, start)
-        check_vocabulary(start, record.vocabulary)
+        task, encoding, start, fingerprints, record = get_ready(self.spec, self.folder.path.parent)
         data = json.dumps(fingerprints, sort_keys=True)
         if self.ranks.broadcast_object("data", data) != data:
             raise UserError("its data are not those of the first rank.")

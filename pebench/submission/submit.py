@@ -85,13 +85,16 @@ def submit(
         only: ids of the runs to look at, None for all.
 
     Raises:
-        UserError: the folder cannot be written, or the cluster refuses the jobs.
+        UserError: the folder cannot be written, or the cluster refuses the jobs; or data are found wanting
+            that this process itself would read.
     """
     runs = runs.absolute()
     resources = resources or Resources()
     # Nothing is written before it is known that the cluster is there.
     _check_path(runs, cluster)
     resources, largest = _terms(sweep, cluster, resources)
+    if cluster == "inline":
+        _require_ready(sweep, runs, only)
     with exclusive(runs):
         _prepare(sweep, runs)
         wanted = with_choices(runs, sweep.record().runs)
@@ -281,6 +284,22 @@ def _check_data(sweep: Sweep) -> None:
             continue
         for data in needed:
             Needed.model_validate(data).find()
+
+
+def _require_ready(sweep: Sweep, runs: Path, only: frozenset[str] | None) -> None:
+    """See `pebench.running.readiness.require_ready`, for the cells that are not finished, of all or of `only`
+    some.
+
+    Raises:
+        UserError: see there.
+    """
+    specs = sweep.possible() if only is None else sweep.specs_of(only)
+    unfinished = [spec for spec in specs.values() if not RunFolder(runs / spec.run_id).is_finished]
+    if unfinished:
+        # It takes PyTorch.
+        from pebench.running.readiness import require_ready
+
+        require_ready(unfinished, runs)
 
 
 def _of_the_task(spec: RunSpec) -> list[Any]:
