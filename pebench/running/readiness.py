@@ -77,10 +77,10 @@ def require_ready(specs: Iterable[RunSpec], runs: Path) -> None:
     _require_writable(runs)
     seen: set[tuple[str, bool, str]] = set()
     for spec in specs:
-        asked = (spec.task.model_dump_json(), spec.train.steps > 0, spec.start.run if spec.start else "")
+        # Starts of one label have one tokenizer.
+        asked = (spec.task.model_dump_json(), spec.train.steps > 0, spec.start.label if spec.start else "")
         if asked in seen:
             continue
-        seen.add(asked)
         try:
             get_ready(spec, runs)
         except StartMissing:
@@ -88,7 +88,8 @@ def require_ready(specs: Iterable[RunSpec], runs: Path) -> None:
         except UserError:
             raise
         except Exception:
-            continue
+            pass
+        seen.add(asked)
 
 
 def _require_writable(runs: Path) -> None:
