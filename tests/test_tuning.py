@@ -441,7 +441,7 @@ def test_choices_that_begin_with_the_same_start_share_it(
     assert main(["submit", "tiny.yaml", "--cluster", "inline"]) == 0
     assert f"0 of {len(sweep.runs)} cells to start" in capsys.readouterr().out
     (collection,) = from_runs(place / "runs", ["tiny"])
-    starts = [group for group in collection.groups.values() if "from " not in group.label]
+    starts = [group for group in collection.groups.values() if not group.settings["start"]]
     others = [group for group in collection.groups.values() if group not in starts]
     assert starts, "a start has a row of its own"
     assert not any(group.tuned for group in starts), "and its settings were not chosen"
