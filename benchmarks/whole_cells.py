@@ -5,7 +5,8 @@ foreground; a sweep is one such cell by encoding and seed, carried out by `--sid
 are read from the files that the runs leave: `start` ends with the first line of a run's log, `first steps`
 with the first line of its metrics, `training` with the last one of training, `evaluation` with the last one,
 and `leaving` with the end of the process, in a sweep with the result. Those of a sweep are medians over its
-cells. Each tree has a cache of its own, filled before by the same work; with `--cold` it is empty each time.
+cells. `processor` is the time that the processes of a cell had a processor. Each tree has a cache of its own,
+filled before by the same work; with `--cold` it is empty each time.
 
 With `--other` a worktree of another commit takes turns with this one and is the baseline. Without it the
 baseline is a process for each cell of the sweep, and beside it stands one process for all of them.
@@ -97,8 +98,9 @@ def write_sweep(path: Path, keys: dict[str, Any], encodings: list[str], seeds: l
 def one_after_another(tree: Tree, sweep: Path, runs: Path) -> Whole:
     """A sweep by one command in the foreground; of several cells the stages are those of the median one."""
     begun = time.time()
-    seconds = tree.spent("submit", str(sweep), "--runs", str(runs)).seconds
-    return seconds, _medians(runs, begun, begun + seconds)
+    cost = tree.spent("submit", str(sweep), "--runs", str(runs))
+    found = _medians(runs, begun, begun + cost.seconds)
+    return cost.seconds, found | {"processor": cost.processor}
 
 
 def side_by_side(tree: Tree, sweep: Path, runs: Path, count: int) -> Whole:
@@ -189,7 +191,9 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
                 f"{stage} s": median(each[stage] for _, each in own) for stage in STAGES
             }
             by_stage["beyond training s"] = median(whole - each["training"] for whole, each in own)
-            yield replace(row, more=by_stage if cells == 1 else {**by_stage, "beyond training s": None})
+            by_stage["processor s"] = median(each.get("processor", 0) for _, each in own)
+            alone = {} if cells == 1 else {"beyond training s": None, "processor s": None}
+            yield replace(row, more={**by_stage, **alone})
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import importlib.util
 import platform
 import shutil
 import sqlite3
@@ -92,6 +93,14 @@ def _torch() -> Iterator[Finding]:
     import torch
 
     yield Finding("CPU", "good", f"{torch.get_num_threads()} threads")
+    if not Path(importlib.util.cache_from_source(torch.__file__)).exists():
+        yield Finding(
+            "compiled Python files",
+            "absent",
+            "Python keeps none of torch here and compiles it in every process, which takes seconds: "
+            f"'python -m compileall -q {Path(torch.__file__).parents[1]}' makes them, and so does Python in "
+            "the folder that PYTHONPYCACHEPREFIX names unless PYTHONDONTWRITEBYTECODE is set",
+        )
     if not torch.cuda.is_available():
         reason = (
             f"built for CUDA {torch.version.cuda}, but there is no device"

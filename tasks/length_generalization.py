@@ -98,7 +98,8 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
 
     What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
     `rope` must solve ``copy`` in two layers, and `none` must not.
-    ``addition-operands`` of two numbers tells layers apart and not encodings: two must solve it, one not.
+    ``addition-operands`` of two numbers tells layers apart and not encodings: two must solve it, one not. Of
+    four numbers `none` must solve it in two layers.
     """
 
     axes = 1

@@ -59,7 +59,8 @@ class PhoneBook(SequenceTask[PhoneBookOptions]):
 
     Source: Jelassi et al. 2024, https://arxiv.org/abs/2402.01032, with syllables for words. To find an
     entry by its name and read on behind it takes two layers of attention: `rope` must solve it in two, and
-    `none` must not, to which a name does not stand nearer to its own number than to others.
+    `none` must not, to which a name does not stand nearer to its own number than to others. Books that ask
+    once are learnt by models that begin with the weights of one that was ``asked`` for several.
     """
 
     axes = 1

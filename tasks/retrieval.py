@@ -10,15 +10,20 @@ import torch
 from pydantic import Field, model_validator
 
 from pebench.data.haystack import placed, tokenized
-from pebench.data.needles import HAY, KEYS, NUMBERS, draw_needles
+from pebench.data.needles import DIGITS, HAY, KEYS, Needles, draw_needles, numbers_of
 from pebench.data.tokenization import Tokenizer, TokenizerChoice
+from pebench.models.answers import Example
 from pebench.models.host import DecoderOptions
+from pebench.options import Added
 from pebench.randomness import generator
 from pebench.spec import Once
 from pebench.task_bases.decoder_task import ExtentOptions
 from pebench.task_bases.written_words import Asked, WrittenWords
 
 Percent = Annotated[int, Field(ge=0, le=100)]
+
+SEVERAL_QUESTIONS = ("multi-key", "multi-query", "two-hop")
+"""Variants whose texts answer several questions."""
 
 
 class RetrievalOptions(ExtentOptions):
@@ -32,6 +37,10 @@ class RetrievalOptions(ExtentOptions):
             ``variable-tracking`` two chains of names, of which the first stands for a number and each other
             one for the one before it: the names of one chain are asked for by the number.
         needles: how many there are in the variants with several, or names of a chain.
+        digits: of a number. The fewer, the sooner a small model learns to look numbers up.
+        asked: questions behind a training text; evaluation has the first alone. Each further one is for the
+            number of one key or name, drawn by itself. The more there are, the sooner a model learns to look
+            them up.
         tokenizer: `bytes`, `words`, GPT-2's, or a file; see `pebench.data.tokenization`. By default that of
             the run it starts from, or bytes.
         extent: tokens of a training text, question and answer included.
@@ -49,6 +58,8 @@ class RetrievalOptions(ExtentOptions):
         "variable-tracking",
     ] = "passkey"
     needles: Annotated[int, Field(ge=2, le=16)] = 4
+    digits: Annotated[int, Field(ge=1, le=DIGITS), Added()] = DIGITS
+    asked: Annotated[int, Field(ge=1), Added()] = 1
     tokenizer: TokenizerChoice | None = None
     depths: Annotated[tuple[Percent, ...], Once] = (0, 25, 50, 75, 100)
     examples: Annotated[int, Field(ge=1)] = 20
@@ -61,6 +72,10 @@ class RetrievalOptions(ExtentOptions):
             raise ValueError(
                 "there is no text here to train a BPE on; use 'bytes', 'words', 'gpt2' or a file"
             )
+        if self.needles > len(numbers_of(self.digits)):
+            raise ValueError(f"there are no {self.needles} different numbers of {self.digits} digit")
+        if self.asked > 1 and self.variant not in SEVERAL_QUESTIONS:
+            raise ValueError(f"the variant '{self.variant}' has one question, and {self.asked} are asked for")
         chained = self.variant in ("two-hop", "variable-tracking")
         if chained and 2 * self.needles > len(KEYS):
             raise ValueError(
@@ -72,10 +87,10 @@ class RetrievalOptions(ExtentOptions):
 class Retrieval(WrittenWords[RetrievalOptions]):
     """A causal decoder that reads a text and a question, and writes what was hidden.
 
-    In one layer `rope` must write a ``passkey`` and a ``needle``, and `none` must not, to which digits are a
-    set. In texts of one length two layers of `none` learn a passkey as well. Chains of two names
-    (``variable-tracking``) `rope` must follow in two layers, and `none` must not. No model has been seen to
-    solve the other variants.
+    In one layer `rope` must write a ``passkey``, a ``needle`` and a ``multi-value`` of two numbers, and
+    `none` must not, to which digits are a set. In texts of one length two layers of it learn a passkey too.
+    Chains of two names (``variable-tracking``) `rope` must follow in two layers, and `none` must not. No
+    model has been seen to solve ``multi-key``, ``multi-query`` and ``two-hop``.
     """
 
     axes = 1
@@ -94,7 +109,7 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     @property
     def answers(self) -> Sequence[str]:
         """The numbers, or the names that stand for one."""
-        return KEYS if self.options.variant == "variable-tracking" else _numerals()
+        return KEYS if self.options.variant == "variable-tracking" else _numerals(self.options.digits)
 
     @property
     def several(self) -> int:
@@ -104,7 +119,7 @@ class Retrieval(WrittenWords[RetrievalOptions]):
 
     def sentences(self) -> Iterable[str]:
         """The hay, and needles with every key."""
-        drawn = draw_needles(self.options.variant, self.options.needles, generator(0, "words"))
+        drawn = self._needles(generator(0, "words"))
         yield from (*HAY, *drawn.asked, *drawn.others, drawn.question, *(f" {key}, {key}" for key in KEYS))
 
     def set_tokenizer(self, tokenizer: Tokenizer) -> None:
@@ -119,13 +134,32 @@ class Retrieval(WrittenWords[RetrievalOptions]):
             return sum(word == number for word, number in zip(self.written(tokens), wanted, strict=False))
         return super().right(tokens, wanted)
 
+    @property
+    def turns(self) -> int:
+        """Those of its options."""
+        return self.options.asked
+
     def draw(self, extent: int, depth: float, draws: torch.Generator) -> Asked:
         """A text that fills the extent with the question at its end."""
+        return self._drawn(extent, depth, draws, 1)[0]
+
+    def trained(self, depth: float, draws: torch.Generator) -> list[Example]:
+        """A text and questions that fill the trained extent."""
+        return [asked.example for asked in self._drawn(self.options.extent, depth, draws, self.turns)]
+
+    def _drawn(self, extent: int, depth: float, draws: torch.Generator, turns: int) -> list[Asked]:
         assert self._tokenizer is not None
-        drawn = draw_needles(self.options.variant, self.options.needles, draws)
+        drawn = self._needles(draws)
         asked, others = (tokenized(self._tokenizer, texts) for texts in (drawn.asked, drawn.others))
         question = [int(i) for i in self._tokenizer.encode(drawn.question)]
-        room = self.left(extent, question, *asked, *others, what="needles and question")
+        further = []
+        for _ in range(turns - 1):
+            text, answer = drawn.further[int(torch.randint(len(drawn.further), (), generator=draws))]
+            turn = self.prompted([], [int(i) for i in self._tokenizer.encode(text)], answer)
+            # The end of the answer before it stands where a text begins.
+            further.append(turn._replace(example=turn.example._replace(prompt=turn.example.prompt[1:])))
+        behind = [[*turn.example.prompt, *turn.example.answer] for turn in further]
+        room = self.left(extent, question, *asked, *others, *behind, what="needles and question")
         hay: list[list[int]] = []
         while room > 0:
             piece = self._hay[int(torch.randint(len(self._hay), (), generator=draws))]
@@ -134,10 +168,14 @@ class Retrieval(WrittenWords[RetrievalOptions]):
         # What is not asked for stands anywhere.
         for needle in others:
             hay.insert(int(torch.randint(len(hay) + 1, (), generator=draws)), needle)
-        return self.prompted(placed(asked, hay, depth), question, drawn.answer)
+        return [self.prompted(placed(asked, hay, depth), question, drawn.answer), *further]
+
+    def _needles(self, draws: torch.Generator) -> Needles:
+        options = self.options
+        return draw_needles(options.variant, options.needles, draws, options.digits)
 
 
 @functools.cache
-def _numerals() -> tuple[str, ...]:
+def _numerals(digits: int) -> tuple[str, ...]:
     """Every number that may be hidden."""
-    return tuple(map(str, NUMBERS))
+    return tuple(map(str, numbers_of(digits)))

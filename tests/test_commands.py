@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mistakes import sentence
 from tiny_sweeps import tiny, write
 
@@ -309,6 +311,19 @@ def test_doctor_tells_what_runs_left_out_of_their_data(
         (place / "runs" / f"rope-{number}" / "provenance.json").write_text(json.dumps(note))
     main(["doctor"])
     assert f"{said} (2 runs)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_doctor_tells_that_python_keeps_no_compiled_files(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "pycache_prefix", str(place / "compiled"))
+    main(["doctor"])
+    assert "compiled Python files" in capsys.readouterr().out
+    kept = Path(importlib.util.cache_from_source(torch.__file__))
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    main(["doctor"])
+    assert "compiled Python files" not in capsys.readouterr().out
 
 
 def test_doctor_fails_for_what_is_essential(

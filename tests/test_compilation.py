@@ -126,23 +126,35 @@ def test_the_gradient_of_a_bias_by_distance_stays_within_the_curves(
     torch.testing.assert_close(found, wanted)
 
 
-def test_compiled_kernels_of_one_process_serve_the_next(
+def test_what_one_process_compiled_and_derived_serves_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where the function leaves autocast, too, as attention does."""
     monkeypatch.setenv("PEBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    code = (
-        "import torch;"
-        "from types import SimpleNamespace; from pebench.running.execution import Execution;"
-        "from pebench.running.run import _prepare_process;"
-        "_prepare_process(SimpleNamespace(group=''), Execution(compile=True), torch.device('cpu'));"
-        "from torch._dynamo.utils import counters; torch.compile(lambda x: x.sin() + 1)(torch.ones(8));"
-        "print(counters['inductor']['fxgraph_cache_hit'] + counters['aot_autograd']['autograd_cache_hit'])"
-    )
-    hits = [
-        int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    code = """
+import torch
+from types import SimpleNamespace
+from pebench.running.compilation import compile_whole
+from pebench.running.execution import Execution
+from pebench.running.run import _prepare_process
+
+def loss(x):
+    with torch.autocast("cpu", enabled=False):
+        return (x.sin() + 1).sum()
+
+_prepare_process(SimpleNamespace(group=""), Execution(compile=True), torch.device("cpu"))
+x = torch.ones(8, requires_grad=True)
+with torch.autocast("cpu", torch.bfloat16):
+    compile_whole(loss)(x).backward()
+from torch._dynamo.utils import counters
+print(counters["aot_autograd"]["autograd_cache_hit"], x.grad.tolist())
+"""
+    told = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     ]
-    assert hits[0] == 0
-    assert hits[1] > 0
+    hits, gradients = zip(*(each.split(maxsplit=1) for each in told), strict=True)
+    assert hits == ("0", "1")
+    assert gradients[0] == gradients[1]
     assert list((tmp_path / "compiled").iterdir())

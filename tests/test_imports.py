@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,29 @@ def test_a_command_leaves_without_looking_for_garbage() -> None:
         )
         assert done.stdout.endswith(said)
         assert ("garbage" in done.stdout) == bool(said)
+
+
+def test_a_process_leaves_with_its_status_after_all_that_is_registered_for_the_end(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("import atexit\natexit.register(print, 'told at the end')\n")
+    for arguments, status in ((["--version"], 0), (["--plugin", str(plugin), "list"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", "pebench", *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status, done.stderr
+        assert done.stdout.endswith("told at the end\n" if status else f"{version('pebench')}\n")
+        assert "Traceback" not in done.stderr
+
+
+def test_what_is_imported_for_good_is_not_searched_for_garbage() -> None:
+    code = (
+        "import gc; from pebench.running.importing import import_for_good;"
+        "searches = []; gc.callbacks.append(lambda *told: searches.append(told));"
+        "import_for_good('pydantic.main'); print(len(searches), gc.isenabled(), gc.get_freeze_count() > 0);"
+        "gc.unfreeze(); import_for_good('pydantic.main'); print(gc.get_freeze_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0 True True\n0\n"
 
 
 def test_the_package_alone_imports_nothing_heavy() -> None:

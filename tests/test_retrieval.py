@@ -18,7 +18,7 @@ from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.resolve import build_task, resolve
-from pebench.tasks.retrieval import Retrieval
+from pebench.tasks.retrieval import SEVERAL_QUESTIONS, Retrieval
 
 MODEL = {"width": 16, "layers": 1, "heads": 2}
 NUMBERS_OF_KEYS = ("passkey", "needle", "multi-key", "multi-value", "multi-query")
@@ -69,6 +69,42 @@ def test_the_variants_hide_what_they_say() -> None:
     assert len({sentence.split()[3] for sentence in drawn["multi-value"].asked}) == 1
     assert len({sentence.split()[3] for sentence in drawn["multi-query"].asked}) == 4
     assert not any(letter.isdigit() for sentence in HAY for letter in sentence)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 5])
+@pytest.mark.parametrize("variant", ["needle", "multi-key", "multi-value", "multi-query"])
+def test_the_keys_of_the_question_lead_to_the_numbers(variant: str, digits: int) -> None:
+    task, _ = _task(variant=variant, needles=3, digits=digits, tokenizer="words")
+    assert task.tokenizer is not None
+    for number in range(20):
+        example, wanted = task.draw(100, 0.5, generator(0, number))
+        text, _, asked = task.tokenizer.decode(example.prompt).rpartition("Which numbers are there for ")
+        keys = asked.partition("?")[0].split(", ")
+        found = [n for key in keys for n in re.findall(rf"A number for {key} is (\d+)\.", text)]
+        assert found == list(wanted)
+        assert {len(n) for n in wanted} == {digits}
+        assert task.tokenizer.decode(example.answer) == " " + ", ".join(wanted)
+
+
+@pytest.mark.parametrize("variant", SEVERAL_QUESTIONS)
+def test_further_questions_of_a_training_text_are_answered_by_it(variant: str) -> None:
+    task, _ = _task(variant=variant, needles=3, digits=2, asked=5, extent=200, tokenizer="words")
+    assert task.tokenizer is not None
+    batch = task.batch(0, "train", 0, 4)
+    assert batch["tokens"].shape == (4, 200)
+    end = task.tokenizer.end_of_text
+    for tokens, states, targets, counted in zip(*batch.values(), strict=True):
+        read, places, answers = tokens.tolist(), states[counted].tolist(), targets[counted].tolist()
+        assert answers.count(end) == 5
+        assert all(read[place + 1] == answer for place, answer in zip(places[:-1], answers, strict=False))
+        text = task.tokenizer.decode(read)
+        _, *turns = re.split(r"Which numbers? (?:are|is) there for (?:who wants )?", text)
+        assert len(turns) == 5
+        book = dict(re.findall(r"A number for (\w+) is (\d+)\.", text))
+        book |= {name: book[key] for name, key in re.findall(r"Whoever wants (\w+) takes (\w+)\.", text)}
+        for keys, written in (turn.split("? Numbers: ") for turn in turns[:-1]):
+            assert written == ", ".join(book[key] for key in keys.split(", "))
+    assert task.draw(200, 0.5, generator(0)).example.prompt.count(end) == 1
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "words"])
@@ -195,7 +231,9 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
         ({"depths": [3, 2]}, "depths must rise"),
         ({"tokenizer": "bpe-400"}, "no text here to train a BPE on"),
         ({"variant": "haystack"}, "option 'variant'"),
+        ({"variant": "needle", "asked": 2}, "'needle' has one question, and 2 are asked for"),
         ({"variant": "variable-tracking", "needles": 13}, "take 26 names, and there are 24"),
+        ({"variant": "multi-key", "needles": 10, "digits": 1}, "no 10 different numbers of 1 digit"),
     ],
 )
 def test_impossible_options_get_one_sentence(options: dict[str, Any], reason: str) -> None:

@@ -22,7 +22,10 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "repeated-recall": [{}, {"back": 3, "keys": 2, "values": 5, "extent": 20}],
     "n-back": [{}, {"back": 3, "vocabulary": 5, "extent": 20}],
     "flip-flop": [{"extent": 64}, {"extent": 16, "ignored": 0.0}],
-    "word-problem": [{"group": group} for group in ("a5", "s5", "s3", "z60")],
+    "word-problem": [
+        *({"group": group} for group in ("a5", "s5", "s3", "z60")),
+        {"group": "s5", "elements": "swaps"},
+    ],
     "dyck": [{}, {"kinds": 2, "depth": 1}, {"persistence": 0.9}],
     "position-probe": [
         {"question": question} for question in ("index", "indirect", "count", "pairs", "distance")
@@ -62,6 +65,8 @@ def _flip_flop(read: list[int], options: Any) -> int | None:
 
 
 def _word_problem(read: list[int], options: Any) -> int | None:
+    mark, *read = read
+    assert mark not in read
     if options.group == "z60":
         return sum(read) % 60
     size = int(options.group[1])
@@ -203,6 +208,15 @@ def test_how_many_pairs_there_are_cannot_be_told_from_the_number_of_letters() ->
     assert {*range(6)} == set(found.tolist())
 
 
+def test_words_of_swaps_have_ten_of_them_and_what_changes_nothing_and_reach_every_element() -> None:
+    task = _task("word-problem", {"group": "s5", "elements": "swaps"})
+    drawn = task.draw(16, 500, generator(0, "test"), "")
+    elements = list(permutations(range(5)))
+    moved = [sum(i != e for i, e in enumerate(elements[k])) for k in drawn.tokens[:, 1:].unique().tolist()]
+    assert sorted(moved) == [0, *[2] * 10]
+    assert len(drawn.answers[:, 1:].unique()) == 120
+
+
 @pytest.mark.parametrize(
     ("task", "reason"),
     [
@@ -213,6 +227,7 @@ def test_how_many_pairs_there_are_cannot_be_told_from_the_number_of_letters() ->
         ({"phone-book": {"extent": 10}}, "need 13 tokens"),
         ({"phone-book": {"name": 1, "syllables": 4}}, "names, and there are 4"),
         ({"dyck": {"evaluate": [64, 32]}}, "must rise"),
+        ({"word-problem": {"group": "a5", "elements": "swaps"}}, "'a5' has no swaps"),
     ],
     ids=str,
 )

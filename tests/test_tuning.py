@@ -524,10 +524,11 @@ def test_an_encoding_without_a_choice_has_no_row_and_a_warning(place: Path) -> N
     sweep, runs = prepared(place, [[2.0], [1.0], [3.0]], encodings=["none", "rope"])
     collection = next(from_runs(runs, ["tiny"]))
     assert not collection.runs
-    assert list(collection.warnings) == [
-        f"No row yet on {sweep.choices[0].task}, for no setting is chosen: none (0 of 3 trials have a "
-        "result), rope (3 of 3 trials have a result)."
-    ]
+    (warning,) = collection.warnings
+    assert warning.startswith(
+        f"No row yet on {sweep.choices[0].task}, for no setting is chosen: none (0 of 3"
+    )
+    assert "rope (3 of 3 trials have a result)" in warning
 
 
 def test_a_row_that_waits_is_no_other_row_of_its_encoding(

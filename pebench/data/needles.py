@@ -29,8 +29,8 @@ HAY = (
 )
 """Sentences that say nothing of any number."""
 
-NUMBERS = range(10_000, 100_000)
-"""Those that are hidden."""
+DIGITS = 5
+"""Of a number that is hidden, unless said otherwise."""
 
 KEYS = (
     "anchor", "basket", "candle", "desert", "engine", "feather", "garden", "hammer", "island",
@@ -48,15 +48,22 @@ class Needles(NamedTuple):
         others: sentences that look like them.
         question: to stand last.
         answer: the words of the right answer, in the order of the question.
+        further: a question for each key or name of the text, with its answer, where there are several.
     """
 
     asked: tuple[str, ...]
     others: tuple[str, ...]
     question: str
     answer: tuple[str, ...]
+    further: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-def draw_needles(variant: str, count: int, draws: torch.Generator) -> Needles:
+def numbers_of(digits: int) -> range:
+    """All that may be hidden: those of so many digits."""
+    return range(10 ** (digits - 1), 10**digits)
+
+
+def draw_needles(variant: str, count: int, draws: torch.Generator, digits: int = DIGITS) -> Needles:
     """Sentences, question and numbers of a variant.
 
     Args:
@@ -64,20 +71,22 @@ def draw_needles(variant: str, count: int, draws: torch.Generator) -> Needles:
             ``variable-tracking``.
         count: needles of the variants with several.
         draws: where they come from.
+        digits: of each number.
     """
     several = variant.startswith("multi-") or variant == "two-hop"
-    numbers = _numbers(2 if variant == "variable-tracking" else count if several else 1, draws)
+    numbers = _numbers(2 if variant == "variable-tracking" else count if several else 1, digits, draws)
     if variant in ("two-hop", "variable-tracking"):
         return _chained(variant, numbers, count, draws)
     order = torch.randperm(len(KEYS), generator=draws)[:count].tolist()
     keys = [KEYS[number] for number in order]
+    further = tuple((_question([key]), (number,)) for key, number in zip(keys, numbers, strict=False))
     match variant:
         case "passkey":
             asked = (f"The pass key is {numbers[0]}. Remember it. ",)
             return Needles(asked, (), "What is the pass key? The pass key is", numbers)
         case "needle" | "multi-key":
             sentences = [_sentence(key, number) for key, number in zip(keys, numbers, strict=False)]
-            return Needles((sentences[0],), tuple(sentences[1:]), _question(keys[:1]), numbers[:1])
+            return Needles((sentences[0],), tuple(sentences[1:]), *further[0], further)
         case "multi-value":
             sentences = [_sentence(keys[0], number) for number in numbers]
             return Needles(tuple(sentences), (), _question(keys[:1]), numbers)
@@ -86,7 +95,8 @@ def draw_needles(variant: str, count: int, draws: torch.Generator) -> Needles:
             # In the order of the text no key would have to be looked up.
             order = torch.randperm(count, generator=draws).tolist()
             question = _question([keys[number] for number in order])
-            return Needles(tuple(sentences), (), question, tuple(numbers[number] for number in order))
+            wanted = tuple(numbers[number] for number in order)
+            return Needles(tuple(sentences), (), question, wanted, further)
     raise ValueError(f"no variant is called '{variant}'")
 
 
@@ -103,8 +113,11 @@ def _chained(variant: str, numbers: tuple[str, ...], count: int, draws: torch.Ge
     ]
     # In one order alone the first of the two would tell where to look for the second.
     first = pairs[0] if float(torch.rand((), generator=draws)) < 0.5 else pairs[0][::-1]
-    question = f"Which number is there for who wants {one[0]}? Numbers:"
-    return Needles(first, tuple(s for pair in pairs[1:] for s in pair), question, numbers[:1])
+    further = tuple(
+        (f"Which number is there for who wants {name}? Numbers:", (number,))
+        for name, number in zip(one, numbers, strict=True)
+    )
+    return Needles(first, tuple(s for pair in pairs[1:] for s in pair), *further[0], further)
 
 
 def _chain(names: list[str], number: str) -> tuple[str, ...]:
@@ -112,11 +125,12 @@ def _chain(names: list[str], number: str) -> tuple[str, ...]:
     return (f"Let {names[0]} be {number}. ", *links)
 
 
-def _numbers(count: int, draws: torch.Generator) -> tuple[str, ...]:
-    """Different numbers of five digits."""
+def _numbers(count: int, digits: int, draws: torch.Generator) -> tuple[str, ...]:
+    """Different numbers."""
+    among = numbers_of(digits)
     found: dict[str, None] = {}
     while len(found) < count:
-        found[str(int(torch.randint(NUMBERS.start, NUMBERS.stop, (), generator=draws)))] = None
+        found[str(int(torch.randint(among.start, among.stop, (), generator=draws)))] = None
     return tuple(found)
 
 

@@ -46,26 +46,37 @@ class Scored(NamedTuple):
 
 
 def answer_batch(examples: Sequence[Example], extent: int, longest: int) -> Batch:
-    """A batch of always the same shape: examples stand at the first positions, and nothing looks at the rest.
+    """`turns_batch` of one example a row."""
+    return turns_batch([[example] for example in examples], extent, longest)
+
+
+def turns_batch(rows: Sequence[Sequence[Example]], extent: int, longest: int) -> Batch:
+    """A batch of always the same shape: the examples of a row stand at the first positions, one behind the
+    other, and nothing looks at the rest.
 
     Args:
-        examples: none longer than the extent. extent: tokens a row. longest: tokens of an answer at the most.
+        rows: examples, together no longer than the extent. extent: tokens a row.
+        longest: tokens of the answers of a row at the most.
 
     Returns:
-        tokens: (B, extent); states: (B, longest), where the hidden states that predict the answer stand;
+        tokens: (B, extent); states: (B, longest), where the hidden states that predict the answers stand;
         targets: (B, longest); counted: (B, longest) bool.
     """
-    tokens = torch.zeros(len(examples), extent, dtype=torch.long)
-    states = torch.zeros(len(examples), longest, dtype=torch.long)
-    targets = torch.zeros(len(examples), longest, dtype=torch.long)
-    counted = torch.zeros(len(examples), longest, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        read = [*example.prompt, *example.answer][:-1]
-        count = len(example.answer)
-        tokens[row, : len(read)] = torch.tensor(read)
-        states[row, :count] = torch.arange(len(example.prompt) - 1, len(read))
-        targets[row, :count] = torch.tensor(list(example.answer))
-        counted[row, :count] = True
+    tokens = torch.zeros(len(rows), extent, dtype=torch.long)
+    states = torch.zeros(len(rows), longest, dtype=torch.long)
+    targets = torch.zeros(len(rows), longest, dtype=torch.long)
+    counted = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for row, examples in enumerate(rows):
+        read: list[int] = []
+        count = 0
+        for prompt, answer in examples:
+            first, there = len(read) + len(prompt) - 1, slice(count, count + len(answer))
+            states[row, there] = torch.arange(first, first + len(answer))
+            targets[row, there] = torch.tensor(list(answer))
+            counted[row, there] = True
+            count += len(answer)
+            read += [*prompt, *answer]
+        tokens[row, : len(read) - 1] = torch.tensor(read[:-1])
     return {"tokens": tokens, "states": states, "targets": targets, "counted": counted}
 
 

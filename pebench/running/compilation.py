@@ -27,6 +27,10 @@ MOST_READS = 5
 input goes into four products, of which one is an encoding's own; their gradients and the scale of the norm
 are five, and to store their sum took as long as to compute it."""
 
+AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode._exit_autocast")
+"""What `torch.autocast` is in a traced function. Where they are PyTorch derives the gradients anew in each
+process, which takes half of a first step, though all that they do stands in the graph that it looks up."""
+
 
 def share_compiled_kernels() -> None:
     """Lets this process find what others compiled, and others what it compiles.
@@ -75,6 +79,10 @@ def compile_whole(
     if platform.machine() in ("x86_64", "AMD64"):
         inductor.cpp.simdlen = EXACT_BITS
     inductor.realize_reads_threshold = MOST_READS
+    inductor.unsafe_marked_cacheable_functions = {
+        **inductor.unsafe_marked_cacheable_functions,
+        **dict.fromkeys(AUTOCAST, torch.__version__),
+    }
     # What a function keeps for its next call is not kept in a compiled one, which computes it once anyway.
     warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`", UserWarning)
     mode = "reduce-overhead" if graphs else None

@@ -29,6 +29,7 @@ from pebench.running.compilation import compile_for, share_compiled_kernels
 from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.heartbeat import AlreadyRunning, Heartbeat
+from pebench.running.importing import import_for_good
 from pebench.running.machine_load import NEIGHBOURS, neighbours
 from pebench.running.optimisation import optimiser as build_optimiser
 from pebench.running.optimisation import rates
@@ -590,6 +591,7 @@ def _prepare_process(spec: RunSpec, execution: Execution, device: torch.device) 
         torch.cuda.empty_cache()
     if execution.compile:
         share_compiled_kernels()
+        import_for_good("torch._inductor.compile_fx")
         compile_for(spec.group)
 
 

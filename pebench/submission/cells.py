@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pebench.errors import UserError
 from pebench.flat_spec import told_apart, with_settings
+from pebench.running.importing import import_for_good
 from pebench.store import Result, RunFolder, Unreadable
 from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Display, WhileRead
@@ -71,7 +72,8 @@ def execute_cell(
         AlreadyRunning: another worker is at it.
         UserError: the code is not what was submitted, or as `pebench.running.run.execute`.
     """
-    # A process that only watches others does without torch.
+    # A process that only watches others does without torch. PyTorch imports its compiler for any training.
+    import_for_good("torch", "torch._dynamo", "torch._inductor.config", "pebench.running.launch")
     from pebench.running.launch import execute_here
     from pebench.running.run import execute
 
@@ -131,7 +133,6 @@ def run_each(
             every cell is.
     """
     from pebench.running.heartbeat import AlreadyRunning
-    from pebench.running.run import in_one_line
 
     outcome, ids = Outcome(), list(run_ids)
     apart = _told_apart(runs, ids)
@@ -156,6 +157,8 @@ def run_each(
         except (
             Exception
         ) as error:  # whatever it is, its log has it, and the other cells have nothing to do with it
+            from pebench.running.run import in_one_line
+
             outcome.failed[run_id] = in_one_line(error)
             display.end(f"failed, see {folder.log}")
         else:

@@ -17,7 +17,7 @@ from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.word_tokens import word_tokenizer
 from pebench.errors import UserError
 from pebench.example_scores import Examples, Ratio
-from pebench.models.answers import Example, answer_batch
+from pebench.models.answers import Example, turns_batch
 from pebench.models.decoder import Decoder
 from pebench.models.generation import NoNumber, Stop, generate
 from pebench.position_encoding import Extrapolation
@@ -91,6 +91,15 @@ class WrittenWords(TextAnswers[Options]):
             UserError: the extent has no room for it.
         """
 
+    @property
+    def turns(self) -> int:
+        """Questions behind a training text."""
+        return 1
+
+    def trained(self, depth: float, draws: torch.Generator) -> list[Example]:
+        """A text that fills the trained extent, and as many questions as there are turns; see `draw`."""
+        return [self.draw(self.options.extent, depth, draws).example]
+
     def metrics(self) -> tuple[Metric, ...]:
         """The share of the wanted words that were written, over all depths and at each; and the effective
         length."""
@@ -123,6 +132,7 @@ class WrittenWords(TextAnswers[Options]):
         assert self._tokenizer is not None
         for extent in (self.options.extent, *self.options.extents):
             self.draw(extent, 0.0, generator(0, "room"))
+        self.trained(0.0, generator(0, "room"))
         return {"tokenizer": self._tokenizer.fingerprint}
 
     @property
@@ -150,8 +160,8 @@ class WrittenWords(TextAnswers[Options]):
         """Texts at random depths."""
         draws = generator(seed, "batch", split, step)
         depths = torch.rand(size, generator=draws).tolist()
-        examples = [self.draw(self.options.extent, depth, draws).example for depth in depths]
-        return answer_batch(examples, self.options.extent, self.room)
+        rows = [self.trained(depth, draws) for depth in depths]
+        return turns_batch(rows, self.options.extent, self.room * self.turns)
 
     def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Answers written greedily through the cache, for every depth the same texts for all encodings."""
