@@ -70,8 +70,9 @@ def lines(
     if specs:
         yield "  run\tencoding\ttask\tseed\ttime"
     choices = {slot: choice for choice in sweep.choices for slot in choice.slots}
-    known = specs | sweep.specs_of(submitted.finished)
-    apart = told_apart(known, {slot: choice.paths for slot, choice in choices.items()})
+    apart = told_apart(
+        specs | sweep.specs_of(submitted.finished), {slot: choice.paths for slot, choice in choices.items()}
+    )
     for run_id, spec in specs.items():
         label = choices[run_id].encoding_of(run_id) if run_id in choices else spec.encoding.label
         encoding = with_settings(label, apart[run_id])
