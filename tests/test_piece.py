@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from tiny_sweeps import load, tiny, write
@@ -128,3 +129,15 @@ def test_pieces_add_to_the_same_table(place: Path, capsys: pytest.CaptureFixture
     assert "1 of 2 cells to start, 1 finished before" in capsys.readouterr().out
     assert main(["submit", "tiny.yaml", "--dry-run", "--seed", "1"]) == 0
     assert "2 of 2 cells to start" in capsys.readouterr().out
+
+
+def test_a_trial_whose_folder_is_gone_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(place, tiny(place, encodings=["none"], tune=TUNE))
+    assert main(["submit", "tiny.yaml"]) == 0
+    path.unlink()
+    rmtree(next(Path("runs").glob("none-*")))
+    capsys.readouterr()
+    assert main(["submit", "tiny", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "0 of 2 cells to start, 2 finished before" in said.out
+    assert "'pebench submit' with its file makes them again" in said.err

@@ -102,7 +102,7 @@ def submit(
     resources, largest = _terms(sweep, cluster, resources)
     with exclusive(runs):
         _prepare(sweep, runs)
-        wanted = with_choices(runs, sweep.record().runs)
+        wanted = _startable(sweep, with_choices(runs, sweep.record().runs))
         cells = status.statuses(runs, [cell for cell in wanted if only is None or cell in only])
         found = _sorted_by_need(cells, states)
         _release(runs, [cell for cell in cells if cell.run in found.started])
@@ -164,7 +164,7 @@ def preview(
     resources, largest = _terms(sweep, cluster, resources)
     # Nothing is on record where the sweep has not been submitted.
     known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
-    cells = _as_they_would_be(sweep, with_choices(runs, sweep.record().runs), runs)
+    cells = _startable(sweep, _as_they_would_be(sweep, with_choices(runs, sweep.record().runs), runs))
     chosen = [cell for cell in cells if cell not in known and _is_on_record(runs, cell)]
     known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
     looked_at = [cell for cell in cells if only is None or cell in only]
@@ -183,6 +183,12 @@ def preview(
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
             found.script = slurm.script(runs, drafted, array)
     return found
+
+
+def _startable(sweep: Sweep, cells: Iterable[str]) -> list[str]:
+    """Cells without those of a recorded sweep whose folder is gone: nothing says what they were."""
+    known = sweep.possible()
+    return [cell for cell in cells if is_slot(cell) or cell in known]
 
 
 def _as_they_would_be(sweep: Sweep, cells: Iterable[str], runs: Path) -> list[str]:
