@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pebench.spec import OBSERVING, RunSpec
@@ -22,12 +23,15 @@ def settings(spec: RunSpec) -> dict[str, str]:
     return {name: setting_text(value) for name, value in _leaves(values, ())}
 
 
-def told_apart(specs: Mapping[str, RunSpec]) -> dict[str, str]:
+def told_apart(
+    specs: Mapping[str, RunSpec], unchosen: Mapping[str, Collection[str]] = MappingProxyType({})
+) -> dict[str, str]:
     """What tells cells apart whose encoding, task and seed are the same, as ``train.learning_rate=0.002``;
     empty for the others.
 
     Args:
         specs: by cell.
+        unchosen: paths of the settings that a cell waits for, which say nothing of it, by cell.
     """
     alike: dict[tuple[str, str, int], list[str]] = {}
     for cell, spec in specs.items():
@@ -35,8 +39,14 @@ def told_apart(specs: Mapping[str, RunSpec]) -> dict[str, str]:
     found = dict.fromkeys(specs, "")
     for cells in alike.values():
         if len(cells) > 1:
-            own = {cell: settings(specs[cell]) for cell in cells}
-            names = _distinguishing(list(own.values()))
+            own = {
+                cell: {
+                    k: v for k, v in settings(specs[cell]).items() if not is_below(k, unchosen.get(cell, ()))
+                }
+                for cell in cells
+            }
+            open_paths = [path for cell in cells for path in unchosen.get(cell, ())]
+            names = _distinguishing(list(own.values()), [*_SAY_LITTLE, *open_paths])
             found |= {
                 cell: ", ".join(f"{name}={each[name]}" for name in names if name in each)
                 for cell, each in own.items()
@@ -44,16 +54,22 @@ def told_apart(specs: Mapping[str, RunSpec]) -> dict[str, str]:
     return found
 
 
+def is_below(name: str, paths: Iterable[str]) -> bool:
+    """Whether a setting is at one of some paths or below it."""
+    return any(name == path or name.startswith(f"{path}.") for path in paths)
+
+
 _SAY_LITTLE = ("start", *(f"train.{name}" for name in OBSERVING))
 """Settings that tell cells apart only where no others do: they are long, or decide no result."""
 
 
-def _distinguishing(values: Sequence[Mapping[str, str]]) -> list[str]:
-    """Settings that together have other values for each, no more of them than it takes."""
+def _distinguishing(values: Sequence[Mapping[str, str]], last: Collection[str]) -> list[str]:
+    """Settings that together have other values for each, no more of them than it takes; those at or below the
+    paths `last` where no others do."""
     names = dict.fromkeys(name for each in values for name in each)
     chosen: list[str] = []
     known = 1
-    for name in sorted(names, key=lambda name: name in _SAY_LITTLE):
+    for name in sorted(names, key=lambda name: is_below(name, last)):
         different = len({tuple(each.get(n) for n in (*chosen, name)) for each in values})
         if different > known:
             chosen.append(name)

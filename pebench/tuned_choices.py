@@ -92,6 +92,20 @@ class Choice(Frozen):
         """What stands for the cells of the second stage until it is made."""
         return tuple(f"{self.key}.{number}" for number in range(len(self.candidates[0].cells)))
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of the settings that are chosen."""
+        return tuple(self.candidates[0].settings)
+
+    def spec_of(self, slot: str) -> RunSpec:
+        """The cell of a slot, with the settings of the first candidate."""
+        return self.candidates[0].cells[self.slots.index(slot)]
+
+    def encoding_of(self, slot: str) -> str:
+        """The label of the encoding of a slot, which may be that of a start, before the choice."""
+        own = self.spec_of(slot).encoding
+        return self.encoding if own == self.candidates[0].cells[-1].encoding else own.label
+
     def reports(self, candidate: int) -> frozenset[str]:
         """Ids of the runs that a candidate is reported by, without those that these start from."""
         cells = self.candidates[candidate].cells

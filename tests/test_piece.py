@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from tiny_sweeps import load, tiny, write
@@ -53,6 +54,56 @@ def test_cells_bring_what_they_start_from(place: Path) -> None:
     }
 
 
+def test_a_choice_brings_what_its_cells_start_from(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = tiny(place)["tasks"][0]
+    converted = {**base, "train": {"steps": 2}, "from": {**base, "encoding": "rope"}}
+    tune = {"settings": {"model.width": [8, 16]}}
+    write(place, tiny(place, encodings=["none", "rope"], tasks=[converted], seeds=2, tune=tune))
+    assert main(["submit", "tiny.yaml", "--encoding", "none", "--seed", "1"]) == 0
+    assert "6 of 6 cells to start" in capsys.readouterr().out
+    # Rows converted from RoPE are not RoPE's, and their trials are none of its.
+    assert main(["submit", "tiny.yaml", "--encoding", "rope", "--seed", "0", "--dry-run"]) == 0
+    assert "\tnone" not in capsys.readouterr().out
+
+
+def test_a_row_of_a_tuned_option_has_the_name_without_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place, tiny(place, encodings=ROWS[1:], tune={"settings": {"encoding.base": [100, 500]}}))
+    assert main(["submit", "tiny.yaml", "--encoding", "rope(rotated=0.5)", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "3 of 3 cells to start" in said
+    assert "\trope(rotated=0.5)\t" in said
+
+
+def test_a_dry_run_makes_the_choices_whose_trials_have_ended(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place, tiny(place, encodings=["none"], tune=TUNE))
+    assert main(["submit", "tiny.yaml"]) == 0
+    before = sorted(Path("runs").rglob("*"))
+    assert main(["submit", "tiny.yaml", "--set", "seeds=2", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 4 cells to start, 3 finished before" in said
+    assert sorted(Path("runs").rglob("*")) == before
+    assert main(["submit", "tiny.yaml", "--set", "seeds=2"]) == 0
+    assert "1 of 4 cells to start, 3 finished before" in capsys.readouterr().out
+
+
+def test_rows_that_wait_are_told_apart_by_what_is_known_of_them(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"model": [{"block": "gpt2", "heads": 2}, {"block": "llama", "heads": 2}]}
+    sweep = tiny(place, encodings=["none"], tune=TUNE, grid=grid)
+    del sweep["model"]["heads"]
+    write(place, sweep)
+    assert main(["submit", "tiny.yaml", "--dry-run"]) == 0
+    waiting = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines() if ".0\t" in line]
+    assert waiting == ["none", "none [model.block=llama]"]
+    assert main(["submit", "tiny.yaml", "--dry-run", "--json"]) == 0
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -78,3 +129,15 @@ def test_pieces_add_to_the_same_table(place: Path, capsys: pytest.CaptureFixture
     assert "1 of 2 cells to start, 1 finished before" in capsys.readouterr().out
     assert main(["submit", "tiny.yaml", "--dry-run", "--seed", "1"]) == 0
     assert "2 of 2 cells to start" in capsys.readouterr().out
+
+
+def test_a_trial_whose_folder_is_gone_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(place, tiny(place, encodings=["none"], tune=TUNE))
+    assert main(["submit", "tiny.yaml"]) == 0
+    path.unlink()
+    rmtree(next(Path("runs").glob("none-*")))
+    capsys.readouterr()
+    assert main(["submit", "tiny", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "0 of 2 cells to start, 2 finished before" in said.out
+    assert "'pebench submit' with its file makes them again" in said.err

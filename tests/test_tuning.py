@@ -531,6 +531,19 @@ def test_an_encoding_without_a_choice_has_no_row_and_a_warning(place: Path) -> N
     assert "rope (3 of 3 trials have a result)" in warning
 
 
+def test_a_row_that_waits_is_no_other_row_of_its_encoding(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["none", "rope", {"rope": {"rotated": 0.5}}]
+    write(place, tiny(place, tune=RATES, encodings=rows, train={"steps": 2, "batch": 2}))
+    assert main(["submit", "tiny.yaml", "--encoding", "rope(rotated=0.5)", "--encoding", "none"]) == 0
+    claims = place / "claims.yaml"
+    claims.write_text("- {claim: RoPE is better, better: rope, than: none, at: trained}\n")
+    capsys.readouterr()
+    assert main(["claims", "tiny", "--claims", str(claims)]) == 0
+    assert "a score of rope, which has none yet" in capsys.readouterr().out
+
+
 def test_in_the_tracking_store_trials_have_an_experiment_of_their_own(place: Path) -> None:
     write(place, tiny(place, tune=RATES, encodings=["rope"], seeds=2, train={"steps": 2, "batch": 2}))
     assert main(["submit", "tiny.yaml"]) == 0

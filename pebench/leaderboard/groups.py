@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pebench.flat_spec import settings
+from pebench.flat_spec import is_below, settings
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow
 from pebench.options import values_before
@@ -128,7 +128,11 @@ def group(
     rows = _without_shared(rows)
     groups = sorted((rows[key] for key in first), key=lambda each: (each.table, each.label, each.key))
     columns = sorted({name for each in groups for name in each.settings})
-    coming = frozenset(rows[choice.key].label for choice in waiting)
+    coming = frozenset(
+        replace(rows[choice.key], encoding=each.cells[-1].encoding.label).label
+        for choice in waiting
+        for each in choice.candidates
+    )
     return {each.key: each for each in groups}, tuple(columns), coming
 
 
@@ -143,7 +147,7 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
     name, such as two versions of an encoding, are told apart by their groups.
     """
     flat = {
-        key: {name: value for name, value in _comparable(spec).items() if not _is_below(name, tuned)}
+        key: {name: value for name, value in _comparable(spec).items() if not is_below(name, tuned)}
         for key, spec in first.items()
     }
     varied: dict[str, dict[str, str]] = {}
@@ -234,10 +238,6 @@ def _of_one_name(specs: Mapping[str, RunSpec], varied: Mapping[str, dict[str, st
     names = {key: _name(spec, varied[key]) for key, spec in specs.items()}
     taken = Counter(names.values())
     return [key for key, name in names.items() if taken[name] > 1]
-
-
-def _is_below(name: str, paths: Iterable[str]) -> bool:
-    return any(name == path or name.startswith(f"{path}.") for path in paths)
 
 
 def _name(spec: RunSpec, varied: Mapping[str, str]) -> tuple[str, ...]:

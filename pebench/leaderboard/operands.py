@@ -150,8 +150,12 @@ def _encoding(collection: Collection, name: str) -> Operand:
 
 
 def named_rows(collection: Collection, name: str) -> tuple[list[Group], str | None]:
-    """The groups that a sweep's tables call so, and the extrapolation in the name: ``rope, yarn``."""
+    """The groups that a sweep's tables call so, and the extrapolation in the name: ``rope, yarn``; none where
+    it is the name of a row that waits for its settings."""
     for called in ("label", "encoding", "encoding_name"):
+        if called != "label" and collection.unchosen & {name, name.rpartition(", ")[0]}:
+            # Another row of this encoding is not the one that is meant.
+            break
         named: dict[str, list[Group]] = {}
         for group in collection.groups.values():
             named.setdefault(getattr(group, called), []).append(group)

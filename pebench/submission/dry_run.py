@@ -69,9 +69,13 @@ def lines(
     times = {cell: like[spec.run_id] for cell, spec in specs.items() if spec.run_id in like}
     if specs:
         yield "  run\tencoding\ttask\tseed\ttime"
-    apart = told_apart(specs)
+    choices = {slot: choice for choice in sweep.choices for slot in choice.slots}
+    apart = told_apart(
+        specs | sweep.specs_of(submitted.finished), {slot: choice.paths for slot, choice in choices.items()}
+    )
     for run_id, spec in specs.items():
-        encoding = with_settings(spec.encoding.label, apart[run_id])
+        label = choices[run_id].encoding_of(run_id) if run_id in choices else spec.encoding.label
+        encoding = with_settings(label, apart[run_id])
         time = duration(times[run_id]) if run_id in times else "-"
         yield f"  {run_id}\t{encoding}\t{spec.task.label}\tseed {spec.seed}\t{time}"
     if not submitted.started:

@@ -102,12 +102,16 @@ def distinguished(runs: Path, cells: Iterable[CellStatus]) -> list[CellStatus]:
     """Cells with the settings that tell them from others of the same encoding, task and seed."""
     found = list(cells)
     labels = Counter((cell.encoding, cell.task, cell.seed) for cell in found)
-    specs = {}
+    specs, unchosen = {}, {}
     for cell in found:
-        if labels[cell.encoding, cell.task, cell.seed] > 1 and cell.encoding and not is_slot(cell.run):
+        if labels[cell.encoding, cell.task, cell.seed] > 1 and cell.encoding:
             with contextlib.suppress(Unreadable):
-                specs[cell.run] = RunFolder(runs / cell.run).spec()
-    apart = told_apart(specs)
+                if is_slot(cell.run):
+                    choice = read_choice(runs, choice_of(cell.run)).choice
+                    specs[cell.run], unchosen[cell.run] = choice.spec_of(cell.run), choice.paths
+                else:
+                    specs[cell.run] = RunFolder(runs / cell.run).spec()
+    apart = told_apart(specs, unchosen)
     return [cell.model_copy(update={"settings": apart.get(cell.run, "")}) for cell in found]
 
 
@@ -143,12 +147,12 @@ def waiting_cells(runs: Path, slots: list[str]) -> dict[str, CellStatus]:
 def _waiting_cell(
     runs: Path, slot: str, choice: Choice, trials: list[CellStatus], job: Job | None, chooser: Job | None
 ) -> CellStatus:
-    spec = choice.candidates[0].cells[choice.slots.index(slot)]
+    spec = choice.spec_of(slot)
     over = sum(trial.state in FINISHED for trial in trials)
     detail = f"for the choice among {len(choice.candidates)} candidates: {over} of {len(trials)} trials ended"
     cell = CellStatus(
         run=slot,
-        encoding=choice.encoding,
+        encoding=choice.encoding_of(slot),
         task=spec.task.label,
         seed=spec.seed,
         state="missing",

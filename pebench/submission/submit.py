@@ -25,7 +25,15 @@ from pebench.submission.resources import Resources
 from pebench.submission.status import BUSY, FINISHED, IDLE, CellStatus, State
 from pebench.submission.submissions import Cluster
 from pebench.sweeping.sweep import Sweep
-from pebench.tuned_choices import choice_of, choices_folder, choose, is_slot, with_choices, write_choice
+from pebench.tuned_choices import (
+    choice_of,
+    choices_folder,
+    choose,
+    decide,
+    is_slot,
+    with_choices,
+    write_choice,
+)
 
 _YEAR = 365 * 24 * 60
 
@@ -97,7 +105,7 @@ def submit(
         _require_ready(sweep, runs, only)
     with exclusive(runs):
         _prepare(sweep, runs)
-        wanted = with_choices(runs, sweep.record().runs)
+        wanted = _startable(sweep, with_choices(runs, sweep.record().runs))
         cells = status.statuses(runs, [cell for cell in wanted if only is None or cell in only])
         found = _sorted_by_need(cells, states)
         _release(runs, [cell for cell in cells if cell.run in found.started])
@@ -159,7 +167,7 @@ def preview(
     resources, largest = _terms(sweep, cluster, resources)
     # Nothing is on record where the sweep has not been submitted.
     known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
-    cells = with_choices(runs, sweep.record().runs)
+    cells = _startable(sweep, _as_they_would_be(sweep, with_choices(runs, sweep.record().runs), runs))
     chosen = [cell for cell in cells if cell not in known and _is_on_record(runs, cell)]
     known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
     looked_at = [cell for cell in cells if only is None or cell in only]
@@ -178,6 +186,23 @@ def preview(
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
             found.script = slurm.script(runs, drafted, array)
     return found
+
+
+def _startable(sweep: Sweep, cells: Iterable[str]) -> list[str]:
+    """Cells without those of a recorded sweep whose folder is gone: nothing says what they were."""
+    known = sweep.possible()
+    return [cell for cell in cells if is_slot(cell) or cell in known]
+
+
+def _as_they_would_be(sweep: Sweep, cells: Iterable[str], runs: Path) -> list[str]:
+    """Cells with the runs in place of the slots that a submit would choose at once, as trials of another
+    sweep have ended."""
+    made: dict[str, str] = {}
+    for choice in sweep.choices:
+        with suppress(UserError):
+            chosen = decide(runs, choice)
+            made |= chosen.cells if chosen is not None else {}
+    return list(dict.fromkeys(made.get(cell, cell) for cell in cells))
 
 
 def idle_devices(sweep: Sweep, resources: Resources) -> str:

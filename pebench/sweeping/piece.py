@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
+from typing import NamedTuple
 
 from pebench.errors import unknown
 from pebench.spec import RunSpec
 from pebench.sweeping.sweep import Sweep
+from pebench.tuned_choices import Choice
 
 
 def piece(sweep: Sweep, encodings: Iterable[str], seeds: Iterable[int]) -> frozenset[str] | None:
@@ -23,26 +25,42 @@ def piece(sweep: Sweep, encodings: Iterable[str], seeds: Iterable[int]) -> froze
     wanted, numbers = set(encodings), set(seeds)
     if not wanted and not numbers:
         return None
-    known = {spec.run_id: spec for spec in sweep.cells if spec.run_id not in set(sweep.trials)}
-    slots = [(choice, place, slot) for choice in sweep.choices for place, slot in enumerate(choice.slots)]
-    reported = [*known.values(), *(choice.candidates[0].cells[place] for choice, place, _ in slots)]
-    for name in wanted - {name for spec in reported for name in _names(spec)}:
-        raise unknown("encoding", name, {each for spec in reported for each in _names(spec)}, _owner(sweep))
-    for seed in numbers - {spec.seed for spec in reported}:
-        raise unknown("seed", str(seed), {str(spec.seed) for spec in reported}, _owner(sweep))
-
-    def asked_for(spec: RunSpec) -> bool:
-        return (not wanted or not wanted.isdisjoint(_names(spec))) and (not numbers or spec.seed in numbers)
-
-    found = {run_id for run_id, spec in known.items() if asked_for(spec)}
-    for choice, place, slot in slots:
-        if asked_for(choice.candidates[0].cells[place]):
-            found |= {slot, *choice.trials, *(each.cells[place].run_id for each in choice.candidates)}
+    trials = frozenset(sweep.trials)
+    rows = [
+        _Row({spec.encoding.name, spec.encoding.label}, spec.seed, {spec.run_id})
+        for spec in sweep.cells
+        if spec.run_id not in trials
+    ]
+    rows += (_row(choice, seed) for choice in sweep.choices for seed in choice.reported)
+    for name in wanted.difference(*(row.names for row in rows)):
+        raise unknown("encoding", name, {each for row in rows for each in row.names}, _owner(sweep))
+    for seed in numbers - {row.seed for row in rows}:
+        raise unknown("seed", str(seed), {str(row.seed) for row in rows}, _owner(sweep))
+    found = {
+        cell
+        for row in rows
+        if (not wanted or not wanted.isdisjoint(row.names)) and (not numbers or row.seed in numbers)
+        for cell in row.cells
+    }
     return frozenset(found).union(_starts(sweep.possible(), found))
 
 
-def _names(spec: RunSpec) -> tuple[str, str]:
-    return spec.encoding.name, spec.encoding.label or spec.encoding.name
+class _Row(NamedTuple):
+    """A seed of a row: the names that it is asked for by, and its cells."""
+
+    names: Set[str]
+    seed: int
+    cells: Set[str]
+
+
+def _row(choice: Choice, seed: int) -> _Row:
+    """A seed of what a choice is reported by: its trials, its slots, those of what it starts from among them,
+    and every run that may come of these."""
+    first = choice.candidates[0].cells
+    places = [place for place, spec in enumerate(first) if spec.seed == seed]
+    runs = {candidate.cells[place].run_id for candidate in choice.candidates for place in places}
+    slots = {choice.slots[place] for place in places}
+    return _Row({first[-1].encoding.name, choice.encoding}, seed, {*choice.trials, *slots, *runs})
 
 
 def _owner(sweep: Sweep) -> str:
