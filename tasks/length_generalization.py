@@ -32,14 +32,14 @@ class LengthGeneralizationOptions(ExtentOptions):
 
     Attributes:
         problem: what is to be learnt. In ``addition-reversed`` and ``addition-operands`` every number begins
-            with its units; in the latter lengths count numbers of two digits. ``scan`` is SCAN's length split
-            and ``scan-jump`` its jump split, whose lengths count actions.
+            with its units; in the latter lengths count numbers of two digits. ``scan``, ``scan-jump``
+            and ``scan-simple`` are SCAN's length, jump and simple split, whose lengths count actions.
         data: for SCAN, the folder of its files, as ``tasks_train_length.txt`` and ``tasks_test_length.txt``
-            or ``tasks_train_addprim_jump.txt`` and ``tasks_test_addprim_jump.txt``.
+            (``addprim_jump`` and ``simple`` in place of ``length`` for the others).
         extent: the longest problem in training; shorter ones are as frequent. For ``scan`` it is 22 unless
-            said otherwise, as in the published split, and for ``scan-jump`` 48.
+            said otherwise, as in the published split, and 48 for the other two.
         evaluate: lengths to test at; by default 1, 2 and 4 times the trained one, for ``scan`` 22, 28, 36 and
-            48, and for ``scan-jump`` 48. Problems have exactly that length; in SCAN those above the length
+            48, and 48 for the other two. Problems have exactly that length; in SCAN those above the length
             before it count too.
         examples: tested a length, at the most for SCAN.
     """
@@ -58,6 +58,7 @@ class LengthGeneralizationOptions(ExtentOptions):
         "associative-recall",
         "scan",
         "scan-jump",
+        "scan-simple",
     ] = "copy"
     data: str | None = None
     extent: Length = 20
@@ -98,6 +99,7 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
 
     What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
     `rope` must solve ``copy`` in two layers, and `none` must not.
+    ``scan-simple`` it must learn in two layers; none of ``scan-jump`` has been seen to be solved.
     ``addition-operands`` of two numbers tells layers apart and not encodings: two must solve it, one not. Of
     four numbers `none` must solve it in two layers.
     """

@@ -160,6 +160,13 @@ def test_scans_published_jump_split(shared_data: Path) -> None:
     assert len(task._tested(48)) == 7706
 
 
+def test_scans_published_simple_split(shared_data: Path) -> None:
+    task, _ = _task(problem="scan-simple", data=str(shared_data / "scan"), examples=8000)
+    trained, tested = task._scan["train"], task._tested(48)
+    assert (len(trained), len(tested)) == (16728, 4182)
+    assert not set(trained) & set(tested)
+
+
 def test_scans_published_length_split(shared_data: Path) -> None:
     task, _ = _task(problem="scan", data=str(shared_data / "scan"))
     assert max(len(question.answer) for question in task._scan["train"]) == 22

@@ -36,9 +36,10 @@ class Division(NamedTuple):
 DIVISIONS = {
     "scan": Division("length split", "length", 22, (22, 28, 36, 48), by_length=True),
     "scan-jump": Division("jump split", "addprim_jump", 48, (48,), by_length=False),
+    "scan-simple": Division("simple split", "simple", 48, (48,), by_length=False),
 }
 """By the name of the problem. In the jump split training has "jump" alone, and the test has it in every
-command."""
+command; the simple split is drawn at random."""
 
 
 def scan_files(problem: str, folder: str) -> dict[str, TextFiles]:
