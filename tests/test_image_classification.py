@@ -77,7 +77,7 @@ def test_the_command_line_refuses_bad_pictures_in_one_sentence_or_passes_over_th
     settings = [f"task.data={zoo}", "task.extent=16", "model.width=16", "model.layers=1", "train.steps=2"]
     for setting in [*settings, "model.heads=2", "task.evaluate=[12, 20]"]:
         arguments += ["--set", setting]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "split 'train': 1 of 16 pictures cannot be read: " in told
     assert told.count("cat/3.png") == 1
