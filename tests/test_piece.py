@@ -132,10 +132,10 @@ def test_pieces_add_to_the_same_table(place: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_trial_whose_folder_is_gone_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(place, tiny(place, encodings=["none"], tune=TUNE))
+    sweep = load(place, encodings=["none"], tune=TUNE)
     assert main(["submit", "tiny.yaml"]) == 0
-    path.unlink()
-    rmtree(next(Path("runs").glob("none-*")))
+    (place / "tiny.yaml").unlink()
+    rmtree(place / "runs" / sweep.trials[0])
     capsys.readouterr()
     assert main(["submit", "tiny", "--dry-run"]) == 0
     said = capsys.readouterr()
