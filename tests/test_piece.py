@@ -141,3 +141,15 @@ def test_a_trial_whose_folder_is_gone_is_left_out(place: Path, capsys: pytest.Ca
     said = capsys.readouterr()
     assert "0 of 2 cells to start, 2 finished before" in said.out
     assert "'pebench submit' with its file makes them again" in said.err
+
+
+def test_a_piece_may_start_from_a_run_that_is_no_cell(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (base,) = load(place, encodings=["rope"]).cells
+    assert main(["submit", "tiny.yaml"]) == 0
+    (task,) = tiny(place)["tasks"]
+    begun = {**task, "from": {"run": base.run_id}}
+    write(place, tiny(place, name="more", encodings=["rope"], tasks=[begun], seeds=2), "more.yaml")
+    assert main(["submit", "more.yaml", "--seed", "1"]) == 0
+    assert "1 of 1 cells to start" in capsys.readouterr().out

@@ -68,8 +68,9 @@ def _owner(sweep: Sweep) -> str:
 
 
 def _starts(specs: dict[str, RunSpec], cells: Iterable[str]) -> Iterator[str]:
-    """Ids of the cells that some start from, and that these start from."""
+    """Ids of the cells that some start from, and that these start from. A run or a model from elsewhere is no
+    cell."""
     for cell in cells:
-        while cell in specs and (start := specs[cell].start) is not None:
+        while cell in specs and (start := specs[cell].start) is not None and start.run in specs:
             cell = start.run
             yield cell
