@@ -21,6 +21,7 @@ from pebench.store import RunFolder
 from pebench.submission.cells import run_all
 from pebench.submission.plan import dependency_levels
 from pebench.submission.progress import Lines
+from pebench.submission.ready import ready_first
 from pebench.sweeping.sweep import Sweep
 
 MODEL = {"width": 16, "heads": 2, "layers": 1}
@@ -217,3 +218,22 @@ def test_from_stands_beside_tasks_alone(place: Path) -> None:
 def test_levels_put_every_cell_after_what_it_starts_from() -> None:
     starts = {"c": "a", "d": "c", "b": "elsewhere"}
     assert dependency_levels(["d", "a", "b", "c"], starts) == [["a", "b"], ["c"], ["d"]]
+
+
+def test_a_worker_takes_what_waits_for_nobody_before_what_another_has_begun(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = _chained(place)
+    runs = place / "runs"
+    for spec in sweep.cells:
+        RunFolder(runs / spec.run_id).create(spec, {})
+    first, second, third, fourth = [spec.run_id for spec in sweep.cells]
+    held = {first}
+    monkeypatch.setattr("pebench.submission.ready._busy", lambda runs, ids: bool(held & set(ids)))
+    order = ready_first(runs, sweep.record().runs, lambda: False, every=0.001)
+    assert [next(order), next(order)] == [first, third]
+    held = {third}
+    assert next(order) == second
+    held.clear()
+    assert list(order) == [fourth]
+    assert list(ready_first(runs, [second], lambda: True)) == []

@@ -120,6 +120,7 @@ def run_each(
     display: Display,
     stop: StopOnSignal,
     take: Callable[[str], str | None] | None = None,
+    order: Callable[[list[str]], Iterable[str]] = iter,
 ) -> Outcome:
     """Carries out runs whose folders exist, one after another; one that fails does not stop the next.
 
@@ -131,12 +132,13 @@ def run_each(
         stop: ends the current run after its step, with a checkpoint, and starts no other.
         take: asked before each cell which run it is; None where it is not to be carried out here. By default
             every cell is.
+        order: of all cells, the next of which is asked for when the one before has ended.
     """
     from pebench.running.heartbeat import AlreadyRunning
 
     outcome, ids = Outcome(), list(run_ids)
     apart = _told_apart(runs, ids)
-    for number, cell in enumerate(ids, 1):
+    for number, cell in enumerate(order(ids), 1):
         try:
             run_id = None if stop() else take(cell) if take is not None else chosen_cell(runs, cell)
         except UserError as error:

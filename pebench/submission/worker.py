@@ -18,14 +18,14 @@ from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 
 from pebench.errors import UserError
 from pebench.store import RunFolder
-from pebench.submission import pack, requeue_limit, status, submissions, submitit_internals
+from pebench.submission import pack, requeue_limit, submissions, submitit_internals
 from pebench.submission.cells import STOPPED, carry_out_cell, run_each
-from pebench.submission.chosen import LOOK_EVERY, await_trials, chosen_cell
+from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Ends
+from pebench.submission.ready import ready_first
 from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submissions import Submission
 from pebench.submission.submitit_internals import REQUEUE_SIGNAL
-from pebench.tuned_choices import choice_of, is_slot
 
 if TYPE_CHECKING:
     from pebench.running.execution import Execution
@@ -99,33 +99,19 @@ def _folders(runs: Path, cells: Iterable[str]) -> tuple[list[RunFolder], str]:
 
 def _free_cells(runs: Path, record: Submission, number: int, execution: Execution, stop: StopOnSignal) -> str:
     def take(cell: str) -> str | None:
-        if is_slot(cell):
-            await_trials(runs, choice_of(cell), stop)
-        if stop():
-            return None
         run_id = chosen_cell(runs, cell)
-        _await_start(runs, run_id, stop)
         claimed = not stop() and submissions.claim(record.folder(runs), run_id, number)
         return run_id if claimed else None
 
-    outcome = run_each(runs, record.cells, execution, Ends(), stop, take)
+    outcome = run_each(
+        runs, record.cells, execution, Ends(), stop, take, lambda cells: ready_first(runs, cells, stop)
+    )
     sys.stdout.write("".join(f"{sentence}\n" for sentence in outcome.unchosen))
     return STOPPED if outcome.interrupted else _ended(len(outcome.failed))
 
 
 def _ended(failed: int) -> str:
     return f"{failed} cells failed" if failed else "done"
-
-
-def _await_start(runs: Path, run_id: str, stop: StopOnSignal) -> None:
-    """Waits while the run that a cell starts from is in the hands of another worker; none comes before its
-    start, so there is always one that works."""
-    start = RunFolder(runs / run_id).spec().start
-    while start is not None and start.is_run and not stop():
-        (cell,) = status.statuses(runs, [start.run])
-        if cell.state not in status.BUSY:
-            return
-        time.sleep(LOOK_EVERY)
 
 
 def _requeued(
