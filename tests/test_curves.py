@@ -4,6 +4,7 @@ than it is."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,18 +62,37 @@ def test_percents_are_never_on_a_logarithmic_axis(tmp_path: Path) -> None:
 
 def test_a_long_caption_stays_inside_the_figure() -> None:
     from pebench.leaderboard.plots.curves import _keep_captions_inside
-    from pebench.leaderboard.plots.style import End, Look, name_at_the_right, panels
+    from pebench.leaderboard.plots.style import End, Look, name_at_the_right, panels, short_names
 
     figure, (axes,) = panels(1, 7.2, 4.6)
     axes.set(xlabel="incomplete: " + "rope(a=1) " * 7, ylabel="score\nlower is better")
     long = "rope(base=500000, rotated=0.25, some=1, more=2, still=3)"
     look = Look("k", "-", "o")
-    name_at_the_right(figure, {axes: [End(1, 1, long, look), End(1, 0.5, long + "x", look)]})
+    ends = [End(1, 1, long, look), End(1, 0.5, long + "x", look)]
+    name_at_the_right(figure, {axes: ends}, short_names([long, long + "x"]))
     _keep_captions_inside(figure, [axes])
     figure.draw_without_rendering()
     caption = axes.xaxis.label.get_window_extent()
     assert caption.x0 >= 0
     assert caption.x1 <= figure.bbox.x1
+
+
+def test_names_that_need_more_room_than_a_panel_has_make_it_higher() -> None:
+    from pebench.leaderboard.plots.style import End, Look, name_at_the_right, panels
+
+    figure, (axes,) = panels(1, 7.2, 4.2)
+    axes.plot([0.0, 1.0], [0.0, 1.0])
+    look = Look("k", "-", "o")
+    ends = [End(1.0, number / 30, f"line {number:02}", look) for number in range(31)]
+    name_at_the_right(figure, {axes: ends}, {end.label: end.label for end in ends})
+    figure.draw_without_rendering()
+    boxes = sorted(
+        (text.get_window_extent() for text in axes.texts if text.get_text()), key=lambda box: box.y0
+    )
+    assert len(boxes) == 31
+    assert boxes[0].y1 > axes.bbox.y0 > axes.xaxis.label.get_window_extent().y1
+    assert boxes[-1].y0 < axes.bbox.y1
+    assert all(below.y1 <= above.y0 + 2 for below, above in pairwise(boxes))
 
 
 def test_a_name_says_what_tells_it_from_others_of_its_encoding() -> None:

@@ -17,6 +17,7 @@ from run_folders import begin, diverge, finish, log, record_sweep, specification
 
 from pebench.cli import main
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
+from pebench.leaderboard.groups import Group
 from pebench.leaderboard.plots import curves
 from pebench.leaderboard.plots.curves import cluster
 from pebench.leaderboard.plots.style import spread
@@ -528,3 +529,11 @@ def test_the_command_prints_the_rows_of_the_csv_file_as_json(
         [None if math.isnan(mean) else mean for mean in frame["mean"]]
     )
     assert told["leaderboard"][0].keys() == set(frame.columns)
+
+
+def test_a_setting_that_is_not_set_stands_in_no_name() -> None:
+    said = {"task.options.variant": "passkey", "model.layers": "3"}
+    unset = {"task.options.asked": "", "task.options.digits": "null", "train.clip": "null"}
+    group = Group("k", "retrieval", "rope", "rope", {**unset, **said}, (256,), None)
+    assert group.table == ("retrieval", "variant=passkey")
+    assert group.label == "rope [model.layers=3]"

@@ -54,19 +54,22 @@ class Group:
 
     @property
     def table(self) -> tuple[str, ...]:
-        """The name of its table: the task, and the task's options in which tables differ."""
-        options = (f"{name.rpartition('.')[2]}={v}" for name, v in self.settings.items() if _of_task(name))
-        return (self.task, *options)
+        """The name of its table: the task, and the task's options in which tables differ; see `beside`."""
+        options = {name.rpartition(".")[2]: value for name, value in self._set.items() if _of_task(name)}
+        return (self.task, *(f"{name}={value}" for name, value in options.items()))
 
     @property
     def beside(self) -> tuple[str, ...]:
         """The settings that tell its row apart beside the encoding; those that are not set say nothing."""
-        own = {name: value for name, value in self.settings.items() if value not in ("", "null")}
         return tuple(
             f"from {self.begun}" if name == "start" else f"{name}={value}"
-            for name, value in own.items()
+            for name, value in self._set.items()
             if not _of_task(name) and name not in self.implied and self.usual.get(name) != value
         )
+
+    @property
+    def _set(self) -> dict[str, str]:
+        return {name: value for name, value in self.settings.items() if value not in ("", "null")}
 
     @property
     def label(self) -> str:

@@ -16,6 +16,7 @@ from pebench.leaderboard.plots.style import (
     log_scores,
     looks,
     name_at_the_right,
+    names_of,
     nothing_to_show,
     panels,
     score_label,
@@ -51,7 +52,7 @@ def draw(board: Board) -> Figure:
     figure, axes = panels(len(shown), 7.2, 4.6)
     look = looks(board.tables)
     ends = {each: _panel(each, table, rows, look) for each, (table, rows) in zip(axes, shown, strict=True)}
-    name_at_the_right(figure, ends)
+    name_at_the_right(figure, ends, names_of(board.tables))
     _turn_crowded_extents(figure, axes)
     _keep_captions_inside(figure, axes)
     return figure

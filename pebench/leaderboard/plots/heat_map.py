@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots.style import WIDE_RANGE, nothing_to_show, panels, short_names
+from pebench.leaderboard.plots.style import WIDE_RANGE, names_of, nothing_to_show, panels
 from pebench.leaderboard.tables import Entry, LeaderboardTable
 from pebench.leaderboard.wording import entry_text, extent_headings, number
 
@@ -40,7 +40,7 @@ def _panel(axes: Axes, table: LeaderboardTable) -> None:
     if not any(math.isfinite(value) for row in values for value in row):
         nothing_to_show(axes)
         return
-    names = short_names([row.label for row in shown])
+    names = names_of([table])
     labels = [textwrap.shorten(names[row.label].replace("\n", " "), 40, placeholder="…") for row in shown]
     columns = [heading.replace(" (trained)", "\n(trained)") for heading in extent_headings(table)]
     texts = [[_text(row.at(extent)) for extent in table.extents] for row in shown]

@@ -6,7 +6,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -54,6 +54,11 @@ def looks(tables: Sequence[LeaderboardTable]) -> dict[str, Look]:
         )
         for number, label in enumerate(labels)
     }
+
+
+def names_of(tables: Sequence[LeaderboardTable]) -> dict[str, str]:
+    """The short name of every row's line, by label, drawn or not: what is drawn is told from what is not."""
+    return short_names(sorted({row.label for table in tables for row in table.rows}))
 
 
 @contextmanager
@@ -154,12 +159,24 @@ class End(NamedTuple):
     line: bool = True
 
 
-def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]]) -> None:
-    """Writes the names of lines beside their panel, pushed apart so that no two of them overlap."""
-    figure.draw_without_rendering()
+def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]], names: Mapping[str, str]) -> None:
+    """Writes the names of lines beside their panel, pushed apart so that no two of them overlap.
+
+    A figure whose panels are too low for that becomes higher.
+
+    Args:
+        figure: of the panels. ends: of the lines of each panel. names: by label, see `names_of`.
+    """
     line = 13.0 * figure.dpi / 72.0
+    tall = {
+        axes: [line * (1 + names[end.label].count("\n")) for end in own] for axes, own in ends.items() if own
+    }
+    figure.draw_without_rendering()
+    lacking = max((sum(sizes) / axes.bbox.height for axes, sizes in tall.items()), default=1.0)
+    if lacking > 1.0:
+        figure.set_figheight(figure.get_figheight() * lacking)
+        figure.draw_without_rendering()
     for axes, own in ends.items():
-        names = short_names([end.label for end in own])
         placed = sorted((float(axes.transData.transform((end.x, end.y))[1]), end) for end in own)
         sizes = [line * (1 + names[end.label].count("\n")) for _, end in placed]
         places = spread([height for height, _ in placed], sizes, axes.bbox.y0, axes.bbox.y1)

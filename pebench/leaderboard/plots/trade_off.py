@@ -17,6 +17,7 @@ from pebench.leaderboard.plots.style import (
     log_scores,
     looks,
     name_at_the_right,
+    names_of,
     nothing_to_show,
     panels,
     score_label,
@@ -39,7 +40,7 @@ def draw(board: Board) -> Figure | None:
     figure, axes = panels(len(board.tables), 7.2, 4.2)
     look = looks(board.tables)
     ends = {each: _panel(each, board, table, look) for each, table in zip(axes, board.tables, strict=True)}
-    name_at_the_right(figure, ends)
+    name_at_the_right(figure, ends, names_of(board.tables))
     return figure
 
 
@@ -78,6 +79,7 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
     rates = [end.x for end in ends]
     axes.set_xlim(0.0, max(rates) * 1.06)
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.locator_params(axis="x", nbins=5)  # numbers of seven digits stand beside each other
     axes.grid(alpha=0.25)
     item = next(iter(costs.values())).item
     axes.set_ylabel(score_label(table, f" at {extent_name(table.largest or ())}"))

@@ -12,6 +12,7 @@ from pebench.leaderboard.plots.style import (
     Look,
     looks,
     name_at_the_right,
+    names_of,
     nothing_to_show,
     panels,
     score_label,
@@ -30,7 +31,7 @@ def draw(board: Board) -> Figure | None:
     figure, axes = panels(len(board.curves), 7.2, 4.6)
     look = looks(board.tables)
     ends = {each: _panel(each, curves, look) for each, curves in zip(axes, board.curves, strict=True)}
-    name_at_the_right(figure, ends)
+    name_at_the_right(figure, ends, names_of(board.tables))
     return figure
 
 
