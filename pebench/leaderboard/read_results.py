@@ -208,7 +208,8 @@ def known_to_runs_alone(folder: Path) -> list[str]:
     """
     found = [words for name, words in _ALONE.items() if (folder / name).exists()]
     rows = _rows(folder / "leaderboard.csv", _NEEDED["leaderboard.csv"])
-    if any(row.get("text_share") for row in rows):
+    # Of one seed there is no share, but a note of what the choice of documents may move.
+    if any(row.get("text_share") or row.get("measured_on") for row in rows):
         found.append("scores by document")
     return found
 
