@@ -23,7 +23,7 @@ class AssociativeRecallOptions(SequenceOptions):
 
     pairs: Annotated[int, Field(ge=1)] = 4
     vocabulary: Annotated[int, Field(ge=4)] = 8192
-    spread: Annotated[float, Field(gt=0)] = 0.01
+    spread: Annotated[float, Field(gt=0, le=16)] = 0.01
     between: Literal["blank", "random"] = "blank"
 
     @model_validator(mode="after")
