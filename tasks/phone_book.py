@@ -70,6 +70,7 @@ class PhoneBook(SequenceTask[PhoneBookOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    marked = True
     Options = PhoneBookOptions
     Model = DecoderOptions
 

@@ -62,6 +62,7 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    marked = True
     Options = PositionProbeOptions
     Model = DecoderOptions
 

@@ -168,6 +168,15 @@ def test_batches_are_functions_of_seed_and_step(name: str, options: dict[str, An
     assert not torch.equal(batch(1, 5), batch(2, 5))
 
 
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+def test_where_answers_end_with_a_mark_it_is_not_the_headline(name: str, options: dict[str, Any]) -> None:
+    task = _task(name, options)
+    drawn = task.draw(task.options.extent, 50, generator(0, "test"), "")
+    ends = [int(row[row != NOT_ASKED][-1]) for row in drawn.answers]
+    headline = "exact-match" if len(set(ends)) == 1 else "accuracy"
+    assert task.metrics()[0].name == headline
+
+
 def test_every_sequence_task_is_tried_here() -> None:
     found = {name for name in tasks.origins() if issubclass(tasks.load(name), SequenceTask)}
     assert found == set(SETTINGS)
