@@ -95,8 +95,8 @@ class Retrieval(WrittenWords[RetrievalOptions]):
 
     In one layer `rope` must write a ``passkey``, a ``needle`` and a ``multi-value`` of two numbers, and
     `none` must not, to which digits are a set. In texts of one length two layers of it learn a passkey too.
-    Chains of two names (``variable-tracking``) `rope` must follow in two layers, and `none` must not. No
-    model has been seen to solve ``multi-key``, ``multi-query`` and ``two-hop``.
+    No model has been seen to solve ``multi-key``, ``multi-query``, ``two-hop`` and ``variable-tracking``,
+    where a guess between two chains is right half the time.
     """
 
     axes = 1

@@ -76,7 +76,11 @@ class VideoClassificationOptions(Frozen):
 
 
 class VideoClassification(VisionTask[VideoClassificationOptions, VideoOptions]):
-    """A vision Transformer whose tokens stand at the frames, rows and columns of patches."""
+    """A vision Transformer whose tokens stand at the frames, rows and columns of patches.
+
+    A way there and the way back show the same patches, so that `none` must not name more than half of the
+    headings. `rope-mixed` must name more at the trained extent, as in ``moving-digits-small``.
+    """
 
     axes = 3
     causal = False
