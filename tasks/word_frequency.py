@@ -69,9 +69,9 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     Source of the form: Hsieh et al. 2024, https://arxiv.org/abs/2404.06654, where the list of common words is
     numbered and ten are asked for.
 
-    Words of a token each take no positions, and `none` solves them: they are the control. Of ``codes`` `rope`
-    must find the most frequent one in two layers, also in lists of twice the trained length; there `none`
-    must not.
+    Words of a token each take no positions, and `none` solves them: they are the control. Of ``common``
+    ``codes`` `rope` must find the one in two layers, also in lists of twice the trained length; there `none`
+    must not. The first of ``frequent`` codes both find at the trained length, and neither in longer lists.
     """
 
     axes = 1
