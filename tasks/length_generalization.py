@@ -101,7 +101,7 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
     `rope` must solve ``copy`` in two layers, and `none` must not.
     ``scan-simple`` it must learn in two layers; none of ``scan-jump`` has been seen to be solved.
     ``addition-operands`` of two numbers `none` must solve in two layers and must not in one, where `rope`
-    sometimes does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
+    mostly does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
     """
 
     axes = 1
