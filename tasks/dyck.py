@@ -16,7 +16,8 @@ class DyckOptions(SequenceOptions):
     """Options of the task.
 
     Attributes:
-        kinds: of brackets. depth: brackets that are open at once, at the most.
+        kinds: of brackets.
+        depth: brackets that are open at once, at the most.
         persistence: probability that a bracket opens behind one that opens, and closes behind one that
             closes, where it may. At a half most brackets close soon; the higher it is, the deeper words go.
     """

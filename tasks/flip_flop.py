@@ -22,7 +22,8 @@ class FlipFlopOptions(SequenceOptions):
     Attributes:
         extent: tokens of a training sequence, two for each instruction.
         ignored: share of the instructions to ignore in training.
-        sparse: the same in sequences whose reads and writes are rare. dense: where they are frequent.
+        sparse: the same in sequences whose reads and writes are rare.
+        dense: the same where they are frequent.
     """
 
     extent: Annotated[int, Field(ge=4)] = 512

@@ -98,7 +98,11 @@ class ImageClassificationOptions(Frozen):
 
 
 class ImageClassification(VisionTask[ImageClassificationOptions, VisionOptions]):
-    """A vision Transformer whose tokens stand at the rows and columns of patches."""
+    """A vision Transformer whose tokens stand at the rows and columns of patches.
+
+    `lookhere` must read scanned digits at the trained size, as in ``images-quickstart``, and `none` must not,
+    to which the patches of a digit stand in any order; about half of the digits they tell all the same.
+    """
 
     axes = 2
     causal = False

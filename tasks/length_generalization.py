@@ -100,8 +100,8 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
     What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
     `rope` must solve ``copy`` in two layers, and `none` must not.
     ``scan-simple`` it must learn in two layers; none of ``scan-jump`` has been seen to be solved.
-    ``addition-operands`` of two numbers tells layers apart and not encodings: two must solve it, one not. Of
-    four numbers `none` must solve it in two layers.
+    ``addition-operands`` of two numbers `none` must solve in two layers and must not in one, where `rope`
+    mostly does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
     """
 
     axes = 1

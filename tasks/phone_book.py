@@ -14,12 +14,16 @@ from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTas
 ASK, END, SYLLABLES = 10, 11, 12
 """Beside the digits: the mark before the question, the end of the answer, and the first syllable."""
 
+FEW = 1_000_000
+"""Names that are put into an order to choose some of them; of more there is no room for that."""
+
 
 class PhoneBookOptions(SequenceOptions):
     """Options of the task.
 
     Attributes:
-        syllables: kinds of syllables that names are made of. name: syllables of a name.
+        syllables: kinds of syllables that names are made of.
+        name: syllables of a name.
         digits: of a number.
         asked: names whose numbers are asked for, one after another, each drawn by itself. The more there are,
             the sooner a model learns to look them up.
@@ -66,6 +70,7 @@ class PhoneBook(SequenceTask[PhoneBookOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    marked = True
     Options = PhoneBookOptions
     Model = DecoderOptions
 
@@ -80,11 +85,24 @@ class PhoneBook(SequenceTask[PhoneBookOptions]):
 
     def _book(self, entries: int, draws: torch.Generator) -> list[Turn]:
         kinds, size = self.options.syllables, self.options.name
-        order = torch.randperm(kinds**size, generator=draws)[:entries]
-        powers = kinds ** torch.arange(size)
-        names = (SYLLABLES + order[:, None] // powers % kinds).tolist()
+        names = _names(kinds, size, entries, draws)
         numbers = torch.randint(10, (entries, self.options.digits), generator=draws).tolist()
         asked = torch.randint(entries, (self.options.asked,), generator=draws).tolist()
         book = [token for name, number in zip(names, numbers, strict=True) for token in (*name, *number)]
         turns = [Turn([ASK, *names[one]], [*numbers[one], END]) for one in asked]
         return [Turn([*book, *turns[0].prompt], turns[0].answer), *turns[1:]]
+
+
+def _names(kinds: int, size: int, count: int, draws: torch.Generator) -> list[list[int]]:
+    """So many names of so many syllables, none twice."""
+    if kinds**size <= FEW:
+        order = torch.randperm(kinds**size, generator=draws)[:count]
+        powers = kinds ** torch.arange(size)
+        found = (order[:, None] // powers % kinds).tolist()
+    else:
+        drawn: dict[tuple[int, ...], None] = {}
+        while len(drawn) < count:
+            more = torch.randint(kinds, (count - len(drawn), size), generator=draws)
+            drawn |= dict.fromkeys(map(tuple, more.tolist()))
+        found = [list(name) for name in drawn]
+    return [[SYLLABLES + syllable for syllable in name] for name in found]

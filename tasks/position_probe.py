@@ -41,6 +41,8 @@ class PositionProbeOptions(SequenceOptions):
         least = min(self.extent, *self.extents)
         if least < 16:
             raise ValueError(f"letters, question and answer need 16 tokens, and there are {least}")
+        if self.reach is not None and self.question != "indirect":
+            raise ValueError(f"'reach' is for the question 'indirect', and this one is '{self.question}'")
         return self
 
 
@@ -60,6 +62,7 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
     axes = 1
     causal = True
     item = "tokens"
+    marked = True
     Options = PositionProbeOptions
     Model = DecoderOptions
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from pebench.data.answer_scores import contains, exact_match, f1
-from pebench.data.haystack import placed, tokenized
+from pebench.data.haystack import Hidden, placed, tokenized
 from pebench.data.left_out import noted
 from pebench.data.needed import Needed
 from pebench.data.questions import (
@@ -268,7 +268,7 @@ class QuestionAnswering(TextAnswers[QuestionAnsweringOptions]):
                 continue
             others.append(passages[number][:room])
             room -= len(others[-1])
-        context = placed([passages[number] for number in question.gold], others, depth)
+        context = placed([Hidden([passages[number] for number in question.gold], depth)], others)
         return Example([self._tokenizer.end_of_text, *context, *asking], self._answer(question))
 
 

@@ -16,7 +16,7 @@ from pebench.data.word_lists import (
     LEXICON,
     common_counts,
     draw_words,
-    frequent_counts,
+    filling_counts,
     shuffled,
 )
 from pebench.errors import UserError
@@ -69,15 +69,16 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     Source of the form: Hsieh et al. 2024, https://arxiv.org/abs/2404.06654, where the list of common words is
     numbered and ten are asked for.
 
-    Words of a token each take no positions, and `none` solves them: they are the control. Of ``codes`` `rope`
-    must find the most frequent one in two layers, also in lists of twice the trained length; there `none`
-    must not.
+    Words of a token each take no positions, and `none` solves them: they are the control. Of ``common``
+    ``codes`` `rope` must find the one in two layers, also in lists of twice the trained length; there `none`
+    must not. The first of ``frequent`` codes both find at the trained length, and neither in longer lists.
     """
 
     axes = 1
     causal = True
     item = "tokens"
     vocabulary = "tokenizer"
+    version = 2
     Options = WordFrequencyOptions
     Model = DecoderOptions
 
@@ -98,26 +99,27 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     def set_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Takes a tokenizer, and measures the words with it."""
         super().set_tokenizer(tokenizer)
-        self._widest = max(self._longest, len(tokenizer.encode(f" {DOTS}")))
+        self._dots = len(tokenizer.encode(f" {DOTS}"))
 
     def draw(self, extent: int, depth: float, draws: torch.Generator) -> Asked:
         """A list that fills the extent as far as it surely can, with the question at its end."""
         assert self._tokenizer is not None
         begin, end = tokenized(self._tokenizer, QUESTIONS[self.options.variant])
-        size = self.left(extent, begin, end, what="a question and its answer") // self._widest
+        room = self.left(extent, begin, end, what="a question and its answer")
         asked, lexicon = self.options.asked, self.answers
+        counts: Sequence[int]
         if self.options.variant == "common":
-            counts = common_counts(size, asked, len(lexicon))
+            counts = common_counts(room // self._longest, asked, len(lexicon))
             words = draw_words(lexicon, len(counts), draws)
             wanted = sorted(words[:asked], key=lexicon.index)
         else:
-            counts = frequent_counts(size, asked, len(lexicon))
+            counts = filling_counts(room, self._dots, self._longest, asked, len(lexicon))
             words = [DOTS, *draw_words(lexicon, len(counts) - 1, draws)] if counts else []
             wanted = words[1 : asked + 1]
         if not counts:
             raise UserError(
-                f"{size} words, which is what {extent} tokens have room for, do not tell {asked} from the "
-                "rest by their number: take longer texts, or the tokenizer 'words', a token a word."
+                f"as many words as {extent} tokens have room for do not tell {asked} from the rest by their "
+                "number: take longer texts, or the tokenizer 'words', a token a word."
             )
         text = tokenized(self._tokenizer, [f" {word}" for word in shuffled(words, counts, draws)])
         return self.prompted([*begin, *(i for word in text for i in word)], end, tuple(wanted))

@@ -19,6 +19,7 @@ from tiny_sweeps import tiny, write
 from pebench.cli import main
 from pebench.data.text import TextSource, load_corpus
 from pebench.data.tokenization import LibraryTokenizer, TokenizerChoice, load_tokenizer
+from pebench.registry import tasks
 
 RUN = ["run", "--encoding", "rope"]
 
@@ -215,6 +216,23 @@ def test_show_tells_all_of_a_plugin(name: str, parts: list[str], capsys: pytest.
     assert main(["show", name]) == 0
     told = capsys.readouterr().out
     assert [part for part in parts if part not in told] == []
+
+
+def test_show_says_what_every_option_of_every_task_and_its_model_means(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    silent = []
+    for name in tasks.origins():
+        assert main(["show", "--json", name]) == 0
+        told = json.loads(capsys.readouterr().out)
+        rows = [row for title in ("options", "model") for row in told.get(title, ())]
+        # A second name in a meaning is that of an option which has none of its own.
+        silent += [
+            (name, row["name"])
+            for row in rows
+            if not row["meaning"] or re.search(r"\. [a-z_]+: ", row["meaning"])
+        ]
+    assert silent == []
 
 
 @pytest.mark.parametrize("name", ["train", "execution", "sweep", "tune"])

@@ -95,6 +95,23 @@ def test_names_that_need_more_room_than_a_panel_has_make_it_higher() -> None:
     assert all(below.y1 <= above.y0 + 2 for below, above in pairwise(boxes))
 
 
+def test_long_titles_of_neighbours_do_not_meet() -> None:
+    from pebench.leaderboard.plots.style import entitle, panels
+
+    title = (
+        "position-probe (evaluate=[16, 32], extent=16, letters=10, question=index, reach=null): exact-match"
+    )
+    figure, axes = panels(4, 7.2, 3.0)
+    for each in axes:
+        entitle(each, title)
+    figure.draw_without_rendering()
+    titles = [each._left_title.get_window_extent() for each in axes]  # type: ignore[attr-defined]
+    for left, right in ((titles[0], titles[1]), (titles[2], titles[3])):
+        assert left.x1 < right.x0
+    assert all(found.x1 <= figure.bbox.x1 for found in titles)
+    assert titles[0].y0 >= axes[0].get_window_extent().y1
+
+
 def test_a_name_says_what_tells_it_from_others_of_its_encoding() -> None:
     from pebench.leaderboard.plots.style import short_names
 

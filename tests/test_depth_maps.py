@@ -60,6 +60,29 @@ def test_the_headline_is_drawn_by_depth_and_extent_for_every_encoding(
     assert {f"{headline}-depth-{depth}" for depth in (0, 50, 100)} < set(rows["metric"])
 
 
+def test_maps_of_several_tables_say_which_each_is_of(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = figures(monkeypatch)
+    tasks = [{"retrieval": TASKS["retrieval"] | {"variant": variant}} for variant in ("passkey", "needle")]
+    path = write(place, tiny(place, encodings=["none"], tasks=tasks, train={"steps": 1, "batch": 1}))
+    assert main(["submit", str(path), "--cluster", "inline"]) == 0
+    assert main(["leaderboard", str(path)]) == 0
+    assert drawn[0] is not None
+    titles = {axes.get_title(loc="left") for axes in drawn[0].axes}
+    variants = ("needle", "passkey")
+    assert titles == {f"none, retrieval (variant={variant}): accuracy (%)" for variant in variants}
+
+
+def test_tables_name_an_option_that_came_later_by_its_value_where_it_is_left_out(place: Path) -> None:
+    counted = {"extent": 192, "evaluate": [192], "asked": 1, "examples": 1, "tokenizer": "words"}
+    tasks = [{"word-frequency": counted}, {"word-frequency": counted | {"lexicon": "codes"}}]
+    path = write(place, tiny(place, encodings=["none"], tasks=tasks, train={"steps": 1, "batch": 1}))
+    assert main(["submit", str(path), "--cluster", "inline"]) == 0
+    assert main(["leaderboard", str(path)]) == 0
+    page = Path("results/tiny/leaderboard.md").read_text()
+    for lexicon in ("words", "codes"):
+        assert f"word-frequency (lexicon={lexicon})" in page
+
+
 def test_more_panels_than_fit_are_counted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = figures(monkeypatch)
     monkeypatch.setattr(grid, "_MOST_PANELS", 1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pebench.data.answer_scores import contains, exact_match, f1, normalised
-from pebench.data.haystack import placed
+from pebench.data.haystack import Hidden, placed
 from pebench.data.questions import QuestionSource, load_questions
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
@@ -66,16 +66,23 @@ def test_contains_is_lenient_and_not_empty() -> None:
 
 @pytest.mark.parametrize(("depth", "place"), [(0, 0), (0.25, 2), (0.5, 4), (0.75, 6), (1, 8)])
 def test_a_needle_stands_where_its_depth_says(depth: float, place: int) -> None:
-    found = placed([[9, 9]], [[n, n] for n in range(8)], depth)
+    found = placed([Hidden([[9, 9]], depth)], [[n, n] for n in range(8)])
     assert found[2 * place : 2 * place + 2] == [9, 9]
     assert [n for n in found if n != 9] == [n for n in range(8) for _ in "ab"]
 
 
 def test_several_needles_keep_their_order() -> None:
-    found = placed([[10], [11], [12]], [[n] for n in range(9)], 0.0)
+    found = placed([Hidden([[10], [11], [12]], 0.0)], [[n] for n in range(9)])
     assert [found.index(n) for n in (10, 11, 12)] == [0, 4, 8]
     assert sorted(found) == [*range(9), 10, 11, 12]
-    assert placed([[10], [11]], [], 0.3) == [10, 11]
+    assert placed([Hidden([[10], [11]], 0.3)], []) == [10, 11]
+
+
+def test_needles_of_several_groups_stand_each_at_their_depth() -> None:
+    hidden = [Hidden([[10], [11]], 0.2), Hidden([[20], [21]], 0.0)]
+    found = placed(hidden, [[n] for n in range(10)])
+    assert [n for n in found if n > 9] == [20, 10, 21, 11]
+    assert [found.index(n) for n in (20, 10, 21, 11)] == [0, 3, 7, 9]
 
 
 def test_the_context_is_filled_and_holds_the_gold_paragraph_at_its_depth() -> None:

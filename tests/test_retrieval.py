@@ -56,7 +56,7 @@ def test_a_text_fills_the_extent_and_holds_every_number_that_is_asked_for_once(
 
 def test_the_variants_hide_what_they_say() -> None:
     drawn = {variant: draw_needles(variant, 4, generator(0, variant)) for variant in VARIANTS}
-    counts = {name: (len(d.asked), len(d.others), len(d.answer)) for name, d in drawn.items()}
+    counts = {name: (len(d.asked), sum(map(len, d.others)), len(d.answer)) for name, d in drawn.items()}
     assert counts == {
         "passkey": (1, 0, 1),
         "needle": (1, 0, 1),
@@ -140,6 +140,34 @@ def test_the_names_of_one_chain_stand_for_its_number(tokenizer: str) -> None:
                 value = links[value]
             assert (value == asked) == (name in wanted)
         assert task.right(example.answer, wanted) == 4
+
+
+@pytest.mark.parametrize(("variant", "needles"), [("multi-key", 3), ("two-hop", 2), ("variable-tracking", 3)])
+def test_places_do_not_tell_which_needles_are_asked_for(variant: str, needles: int) -> None:
+    task, _ = _task(variant=variant, needles=needles, tokenizer="words", evaluate=[200])
+    assert task.tokenizer is not None
+    last = []
+    for number in range(400):
+        draws = generator(0, number)
+        example, wanted = task.draw(200, float(torch.rand((), generator=draws)), draws)
+        text = task.tokenizer.decode(example.prompt).rpartition("Which")[0]
+        links = re.findall(r"Let (\w+) be as (\w+)\.", text)
+        assert all(text.index(f"Let {before} be") < text.index(f"Let {name} be") for name, before in links)
+        *_, final = re.findall(r"Let (\w+) be" if variant == "variable-tracking" else r"is (\d+)\.", text)
+        last.append(final in wanted)
+    share = 2 if variant == "variable-tracking" else needles
+    assert sum(last) / len(last) == pytest.approx(1 / share, abs=0.06)
+
+
+def test_names_beyond_as_many_as_were_asked_for_are_not_counted() -> None:
+    task, _ = _task(variant="variable-tracking", needles=2, tokenizer="words")
+    assert task.tokenizer is not None
+    for written, count in (
+        (" anchor, basket", 2),
+        (" candle desert anchor", 0),
+        (" candle, basket", 1),
+    ):
+        assert task.right(task.tokenizer.encode(written).tolist(), ("basket", "anchor")) == count
 
 
 def test_every_word_of_drawn_texts_is_a_token() -> None:
@@ -231,6 +259,7 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
         ({"depths": [3, 2]}, "depths must rise"),
         ({"tokenizer": "bpe-400"}, "no text here to train a BPE on"),
         ({"variant": "haystack"}, "option 'variant'"),
+        ({"variant": "needle", "needles": 8}, "'needle' hides one needle, and not 8"),
         ({"variant": "needle", "asked": 2}, "'needle' has one question, and 2 are asked for"),
         ({"variant": "variable-tracking", "needles": 13}, "take 26 names, and there are 24"),
         ({"variant": "multi-key", "needles": 10, "digits": 1}, "no 10 different numbers of 1 digit"),

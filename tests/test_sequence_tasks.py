@@ -168,6 +168,15 @@ def test_batches_are_functions_of_seed_and_step(name: str, options: dict[str, An
     assert not torch.equal(batch(1, 5), batch(2, 5))
 
 
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+def test_where_answers_end_with_a_mark_it_is_not_the_headline(name: str, options: dict[str, Any]) -> None:
+    task = _task(name, options)
+    drawn = task.draw(task.options.extent, 50, generator(0, "test"), "")
+    ends = [int(row[row != NOT_ASKED][-1]) for row in drawn.answers]
+    headline = "exact-match" if len(set(ends)) == 1 else "accuracy"
+    assert task.metrics()[0].name == headline
+
+
 def test_every_sequence_task_is_tried_here() -> None:
     found = {name for name in tasks.origins() if issubclass(tasks.load(name), SequenceTask)}
     assert found == set(SETTINGS)
@@ -217,6 +226,21 @@ def test_words_of_swaps_have_ten_of_them_and_what_changes_nothing_and_reach_ever
     assert len(drawn.answers[:, 1:].unique()) == 120
 
 
+def test_books_have_long_names_of_many_syllables_too() -> None:
+    task = _task("phone-book", {"name": 12, "syllables": 64, "extent": 200, "evaluate": [200]})
+    tokens = task.draw(200, 3, generator(0, "test"), "").tokens
+    books = [[tuple(row[i : i + 12]) for i in range(0, 11 * 16, 16)] for row in tokens.tolist()]
+    assert [len(set(names)) for names in books] == [11] * 3
+    assert {*books[0]}.isdisjoint(books[1])
+
+
+@pytest.mark.parametrize("spread", [0.001, 1.0, 16.0])
+def test_keys_are_asked_for_at_every_spread(spread: float) -> None:
+    task = _task("associative-recall", {"extent": 4096, "evaluate": [4096], "pairs": 1024, "spread": spread})
+    answers = task.draw(4096, 2, generator(0, "test"), "").answers
+    assert (answers != NOT_ASKED).sum(1).tolist() == [1024] * 2
+
+
 @pytest.mark.parametrize(
     ("task", "reason"),
     [
@@ -224,6 +248,8 @@ def test_words_of_swaps_have_ten_of_them_and_what_changes_nothing_and_reach_ever
         ({"n-back": {"back": 64}}, "no token stands 64 before another"),
         ({"flip-flop": {"extent": 33}}, "33 must be even"),
         ({"position-probe": {"extent": 8}}, "need 16 tokens"),
+        ({"position-probe": {"question": "count", "reach": 3}}, "'reach' is for the question 'indirect'"),
+        ({"associative-recall": {"spread": 400}}, "less than or equal to 16"),
         ({"phone-book": {"extent": 10}}, "need 13 tokens"),
         ({"phone-book": {"name": 1, "syllables": 4}}, "names, and there are 4"),
         ({"dyck": {"evaluate": [64, 32]}}, "must rise"),

@@ -73,6 +73,18 @@ def test_batches_are_functions_of_seed_split_and_step() -> None:
         assert not torch.equal(one["clips"], task.batch(seed, "train", step, 8)["clips"])
 
 
+def test_a_model_without_numbers_has_no_accuracy_and_an_extent_counts_once() -> None:
+    task = task_of(clips=4, evaluate=[[4, 16, 16], [4, 16, 16]])
+    task.prepare()
+    assert task.extents() == [(4, 16, 16)]
+    model = task.build(build_encoding("none", {}, task.geometry()), 0).eval()
+    for parameter in model.parameters():
+        parameter.data.fill_(float("nan"))
+    scores = task.evaluate(model, Extrapolation((4, 16, 16))).scores
+    assert set(scores) == {"accuracy", "accuracy-digit", "accuracy-heading"}
+    assert all(value != value for value in scores.values())
+
+
 def test_a_patch_is_one_product_with_its_frames_rows_and_columns() -> None:
     embedding = PatchEmbedding((2, 3, 4), 5)
     clips = torch.randn(2, 4, 6, 8)

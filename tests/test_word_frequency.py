@@ -10,7 +10,7 @@ import pytest
 import torch
 from mistakes import sentence
 
-from pebench.data.word_lists import CODES, LEXICON
+from pebench.data.word_lists import CODES, LEXICON, common_counts
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
@@ -38,7 +38,7 @@ def test_what_is_asked_for_stands_most_often(variant: str, tokenizer: str, exten
     assert task.tokenizer is not None
     for number in range(3):
         example, wanted = task.draw(extent, 0.0, generator(0, number))
-        assert (0.9 if tokenizer == "words" else 0.6) * extent < example.length <= extent
+        assert 0.9 * extent < example.length <= extent
         text = task.tokenizer.decode(example.prompt).partition(": ")[2].rpartition(". W")[0]
         ranks = Counter(word for word in text.split() if word != "...").most_common()
         assert {word for word, _ in ranks[:3]} == set(wanted)
@@ -46,6 +46,26 @@ def test_what_is_asked_for_stands_most_often(variant: str, tokenizer: str, exten
         assert task.right(example.answer, wanted) == 3
         if variant == "frequent":
             assert [word for word, _ in ranks[:3]] == list(wanted)
+
+
+@pytest.mark.parametrize("lexicon", ["words", "codes"])
+@pytest.mark.parametrize("asked", [1, 3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_lists_fill_their_extent(variant: str, asked: int, lexicon: str) -> None:
+    for extent in (256, 512, 2048, 16384):
+        task = _task(variant=variant, asked=asked, lexicon=lexicon, extent=extent, evaluate=[extent])
+        assert 0.95 * extent < task.draw(extent, 0.0, generator(0)).example.length <= extent
+
+
+def test_common_words_stand_there_more_often_than_any_other_in_lists_of_every_length() -> None:
+    for size in range(2, 400):
+        for asked in (1, 2, 5):
+            for kinds in (24, 500):
+                counts = common_counts(size, asked, kinds)
+                assert sum(counts) <= size
+                assert len(counts) <= kinds
+                assert not counts or counts[asked - 1] >= max(2, 9 * (max(counts[asked:]) - 1))
+                assert not counts or counts[asked - 1] > max(counts[asked:])
 
 
 def test_the_lexicon_has_no_word_twice() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pebench.data.tokenization import Tokenizer
 
@@ -12,20 +13,36 @@ def tokenized(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return [[int(i) for i in ids] for ids in tokenizer.encode_batch(texts)]
 
 
-def placed(needles: Sequence[Sequence[int]], hay: Sequence[Sequence[int]], depth: float) -> list[int]:
-    """The ids of all pieces, with the first needle where its share of the hay's tokens has gone by.
+class Hidden(NamedTuple):
+    """Needles that belong together, and where they stand.
 
-    Further needles follow at equal distances behind it, in the hay that is left. No piece is cut.
+    Attributes:
+        needles: the first stands at the depth, and the others follow at equal distances behind it, in the hay
+            that is left.
+        depth: share of the hay's tokens that go by before: 0 for the beginning, 1 for the end.
+    """
+
+    needles: Sequence[Sequence[int]]
+    depth: float
+
+    @property
+    def depths(self) -> list[float]:
+        """Of each needle."""
+        count = len(self.needles)
+        return [self.depth + (1 - self.depth) * number / count for number in range(count)]
+
+
+def placed(hidden: Sequence[Hidden], hay: Sequence[Sequence[int]]) -> list[int]:
+    """The ids of all pieces, none of which is cut.
 
     Args:
-        needles: what is to be found. hay: the rest, in its order.
-        depth: 0 for the beginning, 1 for the end.
+        hidden: what stands among the hay, every group by the same rule. hay: the rest, in its order.
     """
     total = sum(len(piece) for piece in hay)
-    shares = [depth + (1 - depth) * number / len(needles) for number in range(len(needles))]
     found: list[int] = []
     passed = 0
-    waiting = list(zip(shares, needles, strict=True))
+    each = [pair for group in hidden for pair in zip(group.depths, group.needles, strict=True)]
+    waiting = sorted(each, key=lambda pair: pair[0])
     for piece in hay:
         # The place between two pieces that is nearest to the share wanted.
         while waiting and waiting[0][0] * total <= passed + len(piece) / 2 and waiting[0][0] < 1:

@@ -45,14 +45,14 @@ class Needles(NamedTuple):
 
     Attributes:
         asked: sentences that the question asks for, in the order of the text.
-        others: sentences that look like them.
+        others: sentences that look like them and are not asked for, those together that belong together.
         question: to stand last.
         answer: the words of the right answer, in the order of the question.
         further: a question for each key or name of the text, with its answer, where there are several.
     """
 
     asked: tuple[str, ...]
-    others: tuple[str, ...]
+    others: tuple[tuple[str, ...], ...]
     question: str
     answer: tuple[str, ...]
     further: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -86,7 +86,7 @@ def draw_needles(variant: str, count: int, draws: torch.Generator, digits: int =
             return Needles(asked, (), "What is the pass key? The pass key is", numbers)
         case "needle" | "multi-key":
             sentences = [_sentence(key, number) for key, number in zip(keys, numbers, strict=False)]
-            return Needles((sentences[0],), tuple(sentences[1:]), *further[0], further)
+            return Needles((sentences[0],), tuple((one,) for one in sentences[1:]), *further[0], further)
         case "multi-value":
             sentences = [_sentence(keys[0], number) for number in numbers]
             return Needles(tuple(sentences), (), _question(keys[:1]), numbers)
@@ -106,18 +106,19 @@ def _chained(variant: str, numbers: tuple[str, ...], count: int, draws: torch.Ge
     one, other = [KEYS[number] for number in order[:count]], [KEYS[number] for number in order[count:]]
     if variant == "variable-tracking":
         asked, others = (_chain(*chain) for chain in ((one, numbers[0]), (other, numbers[1])))
-        return Needles(asked, others, f"Which names stand for {numbers[0]}? Names:", tuple(one))
+        return Needles(asked, (others,), f"Which names stand for {numbers[0]}? Names:", tuple(one))
     pairs = [
         (f"Whoever wants {name} takes {key}. ", _sentence(key, number))
         for name, key, number in zip(one, other, numbers, strict=True)
     ]
     # In one order alone the first of the two would tell where to look for the second.
-    first = pairs[0] if float(torch.rand((), generator=draws)) < 0.5 else pairs[0][::-1]
+    turned = (torch.rand(count, generator=draws) < 0.5).tolist()
+    first, *unasked = (pair[::-1] if turn else pair for pair, turn in zip(pairs, turned, strict=True))
     further = tuple(
         (f"Which number is there for who wants {name}? Numbers:", (number,))
         for name, number in zip(one, numbers, strict=True)
     )
-    return Needles(first, tuple(s for pair in pairs[1:] for s in pair), *further[0], further)
+    return Needles(first, tuple(unasked), *further[0], further)
 
 
 def _chain(names: list[str], number: str) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cache
 from itertools import permutations
 
 import torch
@@ -29,7 +31,8 @@ _POWER = 2.0
 
 def common_counts(size: int, asked: int, kinds: int) -> list[int]:
     """How often words stand in a list of no more than so many: the common ones, which make a third of it, ten
-    times as often as the others, and at least twice.
+    times as often as the others, and at least twice. Where there are too few other words for the rest, all of
+    them stand there, some once more than the others, and the common ones make more than a third.
 
     Args:
         size: of the list. asked: common words. kinds: words that there are.
@@ -37,10 +40,19 @@ def common_counts(size: int, asked: int, kinds: int) -> list[int]:
     Returns:
         By word, the common ones first; empty if the list is too short.
     """
-    often = max(2, size // (3 * asked))
+
+    def every_word(often: int) -> int:
+        """Length of a list of all words."""
+        return asked * often + max(1, often // _RATIO) * (kinds - asked)
+
+    filling = bisect_right(range(size + 1), size, key=every_word) - 1
+    often = max(2, size // (3 * asked), filling)
     seldom = max(1, often // _RATIO)
     others = min((size - asked * often) // seldom, kinds - asked)
-    return [often] * asked + [seldom] * others if others > 0 else []
+    left = size - asked * often - seldom * others
+    # Otherwise a list would have to grow by all words at once.
+    twice = min(left, others) if others == kinds - asked and often + 1 == _RATIO * (seldom + 1) else 0
+    return [often] * asked + [seldom + 1] * twice + [seldom] * (others - twice) if others > 0 else []
 
 
 def frequent_counts(size: int, asked: int, kinds: int) -> list[int]:
@@ -59,12 +71,29 @@ def frequent_counts(size: int, asked: int, kinds: int) -> list[int]:
     return counts if enough else []
 
 
+@cache
+def filling_counts(room: int, dots: int, word: int, asked: int, kinds: int) -> tuple[int, ...]:
+    """`frequent_counts` of the longest list that has room.
+
+    Args:
+        room: tokens. dots: tokens of the dots. word: tokens of every other word. asked, kinds: see there.
+    """
+
+    def tokens(size: int) -> int:
+        often, *others = frequent_counts(size, asked, kinds) or [0]
+        return dots * often + word * sum(others)
+
+    # The dots are more than half of every list.
+    size = bisect_right(range(2 * room), room, key=tokens) - 1
+    return tuple(frequent_counts(size, asked, kinds))
+
+
 def draw_words(lexicon: Sequence[str], count: int, draws: torch.Generator) -> list[str]:
     """So many different words."""
     return [lexicon[number] for number in torch.randperm(len(lexicon), generator=draws)[:count].tolist()]
 
 
-def shuffled(words: list[str], counts: list[int], draws: torch.Generator) -> list[str]:
+def shuffled(words: Sequence[str], counts: Sequence[int], draws: torch.Generator) -> list[str]:
     """Each word as often as its count says, in any order."""
     repeated = [word for word, count in zip(words, counts, strict=True) for _ in range(count)]
     return [repeated[place] for place in torch.randperm(len(repeated), generator=draws).tolist()]

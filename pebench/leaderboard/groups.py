@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pebench.flat_spec import is_below, settings
+from pebench.flat_spec import is_below, setting_text, settings
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow
 from pebench.options import values_before
@@ -158,8 +158,11 @@ def _varied(first: Mapping[str, RunSpec], tuned: Collection[str] = ()) -> dict[s
         members = [key for key, spec in first.items() if spec.task.name == task]
         names = sorted({name for key in members for name in flat[key]})
         differing = [name for name in names if len({flat[key].get(name, "") for key in members}) > 1]
-        # Where models are equal, no task is imported.
-        unsaid = _unsaid(task) if any(name.startswith("model.") for name in differing) else {}
+        # Where models are equal and every option is said, no task is imported.
+        silent = any(
+            name.startswith(_OPTION) and name not in flat[key] for name in differing for key in members
+        )
+        unsaid = _unsaid(task) if silent or any(name.startswith("model.") for name in differing) else {}
         for key in members:
             varied[key] = {
                 name: flat[key].get(name, unsaid.get(name, ""))
@@ -233,6 +236,8 @@ def _block_first(name: str) -> tuple[bool, str]:
     return name != "model.block", name
 
 
+_OPTION = "task.options."
+
 _OBSERVING = tuple(f"train.{name}" for name in OBSERVING)
 
 
@@ -257,12 +262,13 @@ def _comparable(spec: RunSpec) -> dict[str, str]:
 
 
 def _unsaid(task: str) -> dict[str, str]:
-    """The options of a task's model that specifications leave out and that choose by name, as the block
-    does."""
+    """The options of a task that specifications leave out, and those of its model that choose by name, as the
+    block does."""
     if task not in tasks.origins():
         return {}
-    before = values_before(tasks.load(task).Model)
-    return {f"model.{name}": value for name, value in before.items() if isinstance(value, str)}
+    of_model, of_task = (values_before(part) for part in (tasks.load(task).Model, tasks.load(task).Options))
+    named = {f"model.{name}": value for name, value in of_model.items() if isinstance(value, str)}
+    return named | {f"{_OPTION}{name}": setting_text(value) for name, value in of_task.items()}
 
 
 def _of_task(name: str) -> bool:

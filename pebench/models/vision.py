@@ -33,7 +33,10 @@ class VisionOptions(Frozen):
     Attributes:
         name: of one of timm's vision Transformers, such as ``vit_small_patch16_224``; by default a small one.
             It is built without its pretrained weights and without its own position embedding.
-        patch, width, layers, heads: override what the name says. A patch is a square of so many pixels.
+        patch: pixels of a side of the squares that are a token each, in place of what the name says.
+        width: overrides that of the name.
+        layers: override those of the name.
+        heads: override those of the name.
         pool: ``token`` classifies a class token, ``average`` the mean over the patches, without such a token;
             by default what the name says.
         drop_path: probability of dropping a residual branch in the last layer, rising linearly to it.

@@ -70,6 +70,10 @@ class SequenceTask(DecoderTask[Options]):
     """Kinds of sequences that are evaluated apart, by the ending of their metrics' names. Training draws the
     first."""
 
+    marked: ClassVar[bool] = False
+    """Whether each answer ends with a mark. It is right whatever a model knows, so that the headline is the
+    share of sequences without a wrong answer and not that of right answers."""
+
     @property
     @abstractmethod
     def symbols(self) -> int:
@@ -80,9 +84,10 @@ class SequenceTask(DecoderTask[Options]):
         """(count, extent) sequences."""
 
     def metrics(self) -> tuple[Metric, ...]:
-        """Answers that are right, and sequences all of whose answers are."""
-        names = [f"{name}{variant}" for variant in self.variants for name in ("accuracy", "exact-match")]
-        return tuple(Metric(name, "%", True) for name in names)
+        """Answers that are right, and sequences all of whose answers are; which of them comes first, see
+        `marked`."""
+        usual = ("exact-match", "accuracy") if self.marked else ("accuracy", "exact-match")
+        return tuple(Metric(f"{name}{variant}", "%", True) for variant in self.variants for name in usual)
 
     def prepare(self) -> dict[str, str]:
         """Nothing: sequences are drawn when they are needed."""

@@ -216,8 +216,9 @@ class WrittenWords(TextAnswers[Options]):
         return (self._longest + len(self._tokenizer.encode(","))) * self.several + 1
 
     def right(self, tokens: Sequence[int], wanted: Sequence[str]) -> int:
-        """How many of the wanted words were written, each anywhere."""
-        words = self.written(tokens)
+        """How many of the wanted words are among as many as were asked for, in any order: what is written
+        beyond that counts for nothing, or naming every word of a text would be right."""
+        words = self.written(tokens)[: self.several]
         return sum(word in words for word in wanted)
 
     def written(self, tokens: Sequence[int]) -> list[str]:

@@ -12,6 +12,7 @@ from pebench.leaderboard.plots.style import (
     WIDE_RANGE,
     End,
     Look,
+    entitle,
     finite_width,
     log_scores,
     looks,
@@ -101,7 +102,7 @@ def _keep_captions_inside(figure: Figure, axes: list[Axes]) -> None:
 def _panel(axes: Axes, table: LeaderboardTable, rows: list[Row], look: dict[str, Look]) -> list[End]:
     complete = complete_rows(table)
     close_up = len(rows) < len(complete[:MOST_LINES])
-    axes.set_title(f"{table.title}, the best {len(rows)} close up" if close_up else table.title, loc="left")
+    entitle(axes, f"{table.title}, the best {len(rows)} close up" if close_up else table.title)
     axes.spines[["top", "right"]].set_visible(False)
     drawn = sorted(rows, key=lambda row: row.label)
     if not drawn:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots.heat_map import field
-from pebench.leaderboard.plots.style import panels
+from pebench.leaderboard.plots.style import entitle, panels
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import number
 from pebench.scores import Extent, extent_name
@@ -104,6 +104,7 @@ def draw(board: Board) -> Figure | None:
     wanted = known[:_MOST_PANELS]
     if not wanted:
         return None
+    several = len({table.key for table, _, _ in known}) > 1
     heights = [1.3 + 0.34 * len(family.rows) for _, family, _ in wanted]
     figure, axes = panels(len(wanted), 7.2, heights)
     for each, (table, family, label) in zip(axes, wanted, strict=True):
@@ -112,7 +113,8 @@ def draw(board: Board) -> Figure | None:
             for value in family.rows
         ]
         unit = f" ({family.unit})" if family.unit else ""
-        each.set_title(f"{label}: {family.stem.metric}{unit}", loc="left")
+        whose = f"{label}, {table.title}" if several else label
+        entitle(each, f"{whose}: {family.stem.metric}{unit}")
         each.set(xlabel=f"extent ({table.extent_unit})", ylabel=family.stem.axis)
         texts = [[number(value) if math.isfinite(value) else "" for value in row] for row in values]
         columns = [extent_name(extent) for extent in table.extents]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.plots.style import WIDE_RANGE, names_of, nothing_to_show, panels
+from pebench.leaderboard.plots.style import WIDE_RANGE, entitle, names_of, nothing_to_show, panels
 from pebench.leaderboard.tables import Entry, LeaderboardTable
 from pebench.leaderboard.wording import entry_text, extent_headings, number
 
@@ -36,7 +36,7 @@ def _panel(axes: Axes, table: LeaderboardTable) -> None:
     title = f"{table.title}: {table.metric}" if table.metric else table.title
     if len(table.rows) > _MOST_ROWS:
         title += f", the best {_MOST_ROWS} of {len(table.rows)}"
-    axes.set_title(title, loc="left")
+    entitle(axes, title)
     if not any(math.isfinite(value) for row in values for value in row):
         nothing_to_show(axes)
         return

@@ -31,6 +31,9 @@ MOST_LINES = 21
 WIDE_RANGE = 8.0
 """Ratio of the largest to the smallest value beyond which scores are drawn on a logarithmic axis."""
 
+_TITLE_WIDTH = 66
+"""Letters of a line of a title."""
+
 _LABEL_WIDTH = 32
 
 
@@ -96,6 +99,11 @@ def panels(tables: int, width: float, height: float | Sequence[float]) -> tuple[
     for empty in axes[tables:]:
         empty.set_axis_off()
     return figure, axes[:tables]
+
+
+def entitle(axes: Axes, title: str) -> None:
+    """Writes a title over a panel of `panels`, in as many lines as keep it off the title beside it."""
+    axes.set_title(textwrap.fill(title, _TITLE_WIDTH), loc="left")
 
 
 def score_label(table: LeaderboardTable, where: str = "") -> str:

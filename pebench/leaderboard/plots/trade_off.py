@@ -13,6 +13,7 @@ from pebench.leaderboard.plots.style import (
     WIDE_RANGE,
     End,
     Look,
+    entitle,
     finite_width,
     log_scores,
     looks,
@@ -45,7 +46,7 @@ def draw(board: Board) -> Figure | None:
 
 
 def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Look]) -> list[End]:
-    axes.set_title(table.title, loc="left")
+    entitle(axes, table.title)
     axes.spines[["top", "right"]].set_visible(False)
     costs = {row.key: row for row in cost_rows(board.costs, table)}
     ends: list[End] = []

@@ -10,6 +10,7 @@ from pebench.leaderboard.plots.style import (
     MOST_LINES,
     End,
     Look,
+    entitle,
     looks,
     name_at_the_right,
     names_of,
@@ -37,7 +38,7 @@ def draw(board: Board) -> Figure | None:
 
 def _panel(axes: Axes, curves: LearningCurves, look: dict[str, Look]) -> list[End]:
     table = curves.table
-    axes.set_title(f"{table.title} at {extent_name(curves.extent)}", loc="left")
+    entitle(axes, f"{table.title} at {extent_name(curves.extent)}")
     axes.spines[["top", "right"]].set_visible(False)
     known = [label for label, own in curves.means.items() if own]
     drawn = sorted(known[:MOST_LINES])
