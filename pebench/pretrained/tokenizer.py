@@ -72,7 +72,8 @@ def _library(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(str(source.folder), local_files_only=True).backend_tokenizer
     except Exception as error:  # the libraries raise bare exceptions
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
-        raise UserError(f"the tokenizer of '{source.label}' cannot be read: {reason}.") from error
+        other = "" if file.is_file() else f", and there is no {file.name}, which is read as it is"
+        raise UserError(f"the tokenizer of '{source.label}' cannot be read: {reason}{other}.") from error
 
 
 def _end_of_text(source: Source, config: Any, vocabulary: dict[str, int]) -> str:
