@@ -298,7 +298,8 @@ def _changed(models: Path, place: Path, **settings: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"scale_attn_weights": False}, {"scale_attn_by_inverse_layer_idx": True}]
+    "settings",
+    [{"scale_attn_weights": False}, {"scale_attn_by_inverse_layer_idx": True}, {"is_causal": False}],
 )
 def test_what_is_switched_off_is_followed_no_more_than_what_is_switched_on(
     models: Path, tmp_path: Path, settings: dict[str, Any]
@@ -306,7 +307,7 @@ def test_what_is_switched_off_is_followed_no_more_than_what_is_switched_on(
     shutil.copytree(models / "gpt2", tmp_path / "gpt2")
     path = tmp_path / "gpt2" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | settings), "utf-8")
-    with pytest.raises(UserError, match=r"says scale_attn.*, which no model here follows"):
+    with pytest.raises(UserError, match=r"says (scale_attn.*|is_causal=False), which no model here follows"):
         hf_model(f"hf:{tmp_path / 'gpt2'}")
 
 
@@ -333,6 +334,11 @@ def test_what_is_switched_off_is_followed_no_more_than_what_is_switched_on(
         (
             {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 0.5}},
             "the configuration of 'hf:changed' cannot be followed: extrapolation 'pi', option 'factor'",
+        ),
+        ({"model_type": "mistral", "sliding_window": 0}, "the model, option 'windows"),
+        (
+            {"model_type": "qwen3", "use_sliding_window": False, "layer_types": ["sliding_attention"] * 2},
+            "has layers of sliding_attention and no 'sliding_window'",
         ),
         ({"is_causal": False}, "says is_causal=False, which no model here follows"),
         (

@@ -187,7 +187,7 @@ def _gpt2_options(config: Any) -> Options:
         "width": config.n_embd,
         "layers": config.n_layer,
         "heads": config.n_head,
-        "inner": config.n_inner or 4 * config.n_embd,
+        "inner": 4 * config.n_embd if config.n_inner is None else config.n_inner,
         "activation": _activation(config.activation_function),
         "norm_epsilon": config.layer_norm_epsilon,
         "tied": config.tie_word_embeddings,
@@ -342,11 +342,11 @@ def _windows(config: Any) -> list[int | None]:
     unknown = sorted({*(kinds or ())} - {"full_attention", "sliding_attention"})
     if unknown:
         raise UserError(f"it has layers of {unknown[0]}, which no model here has.")
-    size = getattr(config, "sliding_window", None)
-    if not size or not getattr(config, "use_sliding_window", True):
-        return []
+    size = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    if size is None and "sliding_attention" in (kinds or ()):
+        raise UserError("it has layers of sliding_attention and no 'sliding_window' for them.")
     found = [size] if kinds is None else [size if kind == "sliding_attention" else None for kind in kinds]
-    return found if any(found) else []
+    return found if any(one is not None for one in found) else []
 
 
 def _llama_entries(options: Options, turning: int) -> Iterator[Entry]:

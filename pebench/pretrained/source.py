@@ -17,10 +17,10 @@ from pebench.errors import UserError, quoted
 from pebench.spec import HF
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-ADAPTER = "adapter_config.json"
+ADAPTER, TOKENIZER_CONFIG = "adapter_config.json", "tokenizer_config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "vocab.json",
     "merges.txt",
