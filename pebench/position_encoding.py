@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from pydantic import BaseModel
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pebench import randomness
 from pebench.attention_mask import AttentionMask
+from pebench.errors import UserError, unknown
 from pebench.to_device import send
 
 Table = Any
@@ -325,6 +326,18 @@ class PositionEncoding(nn.Module):
         self.geometry = geometry
         self.trained_with = Extrapolation(geometry.extent, self.extrapolations[0])
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Goes along to another device, and stays in float32 where a model is cast to half precision: what
+        weights and buffers here make are positions, angles and logits, as under autocast."""
+
+        def exact(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            halved = tensor.is_floating_point() and moved.dtype.itemsize < tensor.dtype.itemsize
+            return tensor.to(moved.device) if halved else moved
+
+        super()._apply(exact, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     @classmethod
     def former_options(cls, version: int, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options under which this version computes what an earlier one did, for runs of that time.
@@ -464,7 +477,15 @@ def tabulate(
         device: of the encoding; by default where the positions are.
         rng: the training step; None in evaluation.
         half: whether it may be computed in bfloat16 where the encoding says `autocast`.
+
+    Raises:
+        UserError: the encoding has no such way past the trained extent.
     """
+    method, offered = extrapolation.name, encoding.extrapolations
+    if method not in offered and method != Extrapolation._field_defaults["method"]:
+        raise unknown("extrapolation", method, offered, "this encoding")
+    if extrapolation.options is None and method != extrapolation.method:
+        raise UserError(f"the extrapolation '{extrapolation.method}' names options, and has none with it.")
     device = device or positions.device
     there = positions if encoding.host_positions else send(positions, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=half and encoding.autocast):

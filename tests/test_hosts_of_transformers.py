@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,60 @@ def test_layers_without_positions_are_a_pattern(tmp_path: Path) -> None:
     layers = settings | {"num_hidden_layers": 8}
     model = hf_model(f"hf:{folders.save(folders.build(kind, **layers), tmp_path / 'small')}")
     assert model.encoding.label == "3 × rope(base=2000000.0) / none"
+
+
+LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12, "finetuned": True}
+LONGROPE = {"type": "longrope", "short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [1.0, 2.0, 4.0, 8.0]}
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        pytest.param(
+            {"rope_scaling": {"type": kind, "factor": 4.0, "original_max_position_embeddings": 12}},
+            {ours: {"factor": 4.0}},
+            id=kind,
+        )
+        for kind, ours in (("linear", "pi"), ("dynamic", "dynamic"))
+    ]
+    + [
+        pytest.param(
+            {"rope_scaling": LLAMA3, "original_max_position_embeddings": 12},
+            {"llama3": {"factor": 4.0, "original_max_position_embeddings": 12}},
+            id="llama3",
+        ),
+        pytest.param(
+            {"rope_scaling": LONGROPE, "original_max_position_embeddings": 12},
+            {"longrope": {"factor": 4.0, "original_max_position_embeddings": 12}},
+            id="longrope",
+        ),
+        pytest.param(
+            {"rope_scaling": YARN},
+            {"yarn": {"factor": 4.0, "original_max_position_embeddings": 12}},
+            id="yarn",
+        ),
+    ],
+)
+def test_settings_of_rope_count_where_transformers_reads_them(
+    tmp_path: Path, written: dict[str, Any], found: dict[str, dict[str, Any]]
+) -> None:
+    """A length at the top of a configuration is one of the map, and one beside a map without it is none."""
+    folder = folders.save(folders.build("Llama", **folders.SIZES), tmp_path / "llama")
+    config = json.loads((folder / "config.json").read_bytes())
+    del config["rope_parameters"]
+    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 50.0} | written), "utf-8")
+    model = hf_model(f"hf:{folder}")
+    assert isinstance(model.extrapolation, dict)
+    ((name, options),) = model.extrapolation.items()
+    ((wanted, subset),) = found.items()
+    assert name == wanted
+    assert subset.items() <= options.items()
+    assert "original_max_position_embeddings" in subset or "original_max_position_embeddings" not in options
+    theirs = folders.library().AutoModelForCausalLM.from_pretrained(folder)
+    for count in (8, 48, 96):
+        tokens = _tokens(1, count)
+        _same(folders.logits(folders.decoder_of(model), tokens), theirs(tokens).logits)
 
 
 def test_with_padding_on_the_left(pair: Pair) -> None:

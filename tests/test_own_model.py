@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import pebench
+from pebench.errors import UserError
 from pebench.registry import encodings
 from pebench.torchvision_operators import declare_missing
 
@@ -50,6 +51,59 @@ def test_every_encoding_acts_in_the_language_model(page: dict[str, Any], name: s
     one, other = model(tokens), model(changed)
     torch.testing.assert_close(one[:, :20], other[:, :20])
     assert not torch.allclose(one[:, 20:], other[:, 20:])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ON_TEXT)
+def test_every_encoding_acts_in_a_model_of_half_precision(
+    page: dict[str, Any], name: str, dtype: torch.dtype
+) -> None:
+    """Its own weights and buffers stay as they are: rounded frequencies would be wrong far out."""
+    torch.manual_seed(1)
+    model = page["GPT"](vocabulary=65, context=32, encoding=name).eval()
+    tokens = torch.randint(65, (2, 32))
+    before = {key: tensor.clone() for key, tensor in model.encoding.state_dict(keep_vars=True).items()}
+    wanted = model(tokens)
+    found = model.to(dtype)(tokens)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), wanted, atol=0.05, rtol=0.05)
+    after = model.encoding.state_dict()
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
+    assert all(tensor.dtype != dtype for tensor in model.encoding.buffers())
+    found.float().square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.encoding.parameters())
+
+
+def test_a_way_that_an_encoding_does_not_have_is_refused() -> None:
+    geometry = pebench.Geometry(width=16, heads=2, layers=1, extent=(8,))
+    rope, alibi = (pebench.encoding(name, geometry) for name in ("rope", "alibi"))
+    places = pebench.grid((16,))
+    for encoding, method, sentence in (
+        (rope, "yarnn", "unknown extrapolation 'yarnn' of this encoding: did you mean 'yarn'"),
+        (alibi, "yarn", "unknown extrapolation 'yarn'"),
+        (rope, "yarn(factor=4)", "names options, and has none with it"),
+    ):
+        with pytest.raises(UserError, match=re.escape(sentence)):
+            pebench.tabulate(encoding, places, pebench.Extrapolation((16,), method))
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"window": 0}, "a window of 0 tokens"),
+        ({"window": -3}, "a window of -3 tokens"),
+        ({"softcap": 0.0}, "a soft cap is above 0, not 0.0"),
+        ({"softcap": -1.0}, "a soft cap is above 0, not -1.0"),
+    ],
+)
+def test_windows_and_caps_that_leave_nothing_are_refused(setting: dict[str, Any], sentence: str) -> None:
+    encoding = pebench.encoding("rope", pebench.Geometry(width=16, heads=2, layers=1, extent=(8,)))
+    here = pebench.encoded_positions(
+        encoding, pebench.tabulate(encoding, pebench.grid((8,)), encoding.trained_with)
+    )
+    x, hidden = torch.randn(1, 2, 8, 8), torch.randn(1, 8, 16)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        here.attend(x, x, x, hidden, 0, causal=True, **setting)
 
 
 def test_the_models_learn(page: dict[str, Any]) -> None:

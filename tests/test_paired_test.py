@@ -222,6 +222,21 @@ def test_differences_are_paired_by_seed_and_corrected_over_the_encodings(tmp_pat
     assert float(found["c"]["p_holm"]) == pytest.approx(ps[1], rel=1e-4)
 
 
+def test_a_row_with_a_setting_of_its_own_is_compared_in_the_same_model(tmp_path: Path) -> None:
+    """In a grid the baseline has several rows, and differs from itself by the grid alone."""
+    runs, specs = tmp_path / "runs", []
+    for block, base in (("gpt2", 2.0), ("llama", 3.0)):
+        for name, difference, train in (("base", 0.0, {}), ("b", 0.25, {"learning_rate": 0.2})):
+            specs.append(specification(name, model={"block": block}, train=train))
+            finish(begin(runs, specs[-1]), {("bits-per-byte", 128, "extend"): base + difference})
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    results = write_leaderboard(make_board(collection, "base"), tmp_path / "results")
+    with (results / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        found = [row for row in csv.DictReader(file) if row["encoding"] == "b"]
+    assert [float(row["difference"]) for row in found] == [0.25, 0.25]
+
+
 def test_a_diverged_seed_has_no_rank_and_no_difference(tmp_path: Path) -> None:
     found = rows(tmp_path, "bits-per-byte", {"base": [2.0, 2.1], "b": [1.0, math.nan]}, "base")
     assert [found["b"][name] for name in ("mean", "rank", "difference", "p_holm")] == [""] * 4

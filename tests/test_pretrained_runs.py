@@ -298,7 +298,8 @@ def _changed(models: Path, place: Path, **settings: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"scale_attn_weights": False}, {"scale_attn_by_inverse_layer_idx": True}]
+    "settings",
+    [{"scale_attn_weights": False}, {"scale_attn_by_inverse_layer_idx": True}, {"is_causal": False}],
 )
 def test_what_is_switched_off_is_followed_no_more_than_what_is_switched_on(
     models: Path, tmp_path: Path, settings: dict[str, Any]
@@ -306,7 +307,7 @@ def test_what_is_switched_off_is_followed_no_more_than_what_is_switched_on(
     shutil.copytree(models / "gpt2", tmp_path / "gpt2")
     path = tmp_path / "gpt2" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | settings), "utf-8")
-    with pytest.raises(UserError, match=r"says scale_attn.*, which no model here follows"):
+    with pytest.raises(UserError, match=r"says (scale_attn.*|is_causal=False), which no model here follows"):
         hf_model(f"hf:{tmp_path / 'gpt2'}")
 
 
@@ -333,6 +334,24 @@ def test_what_is_switched_off_is_followed_no_more_than_what_is_switched_on(
         (
             {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 0.5}},
             "the configuration of 'hf:changed' cannot be followed: extrapolation 'pi', option 'factor'",
+        ),
+        ({"model_type": "mistral", "sliding_window": 0}, "the model, option 'windows"),
+        (
+            {"model_type": "qwen3", "use_sliding_window": False, "layer_types": ["sliding_attention"] * 2},
+            "has layers of sliding_attention and no 'sliding_window'",
+        ),
+        ({"is_causal": False}, "says is_causal=False, which no model here follows"),
+        (
+            {"rope_parameters": {"rope_theta": 1e4, "factor": 4.0}},
+            "says factor=4.0 of RoPE without a 'rope_type' that reads it",
+        ),
+        (
+            {"rope_parameters": {"full_attention": {"rope_theta": 1e4}}},
+            "has RoPE of its own in layers of 'full_attention'",
+        ),
+        (
+            {"model_type": "smollm3", "no_rope_layers": [1], "layer_types": ["full_attention"] * 2},
+            "no_rope_layers are 1, of 2 layers",
         ),
         ({"num_attention_heads": 5}, r"cannot read: The hidden size \(32\) is not a multiple"),
     ],
@@ -396,6 +415,11 @@ def test_weights_that_do_not_fit_are_one_sentence_before_anything_is_written(
     assert not Path("runs").exists()
 
 
+def _index(names: str) -> dict[str, str | None]:
+    """Files of a model in parts."""
+    return {"model.safetensors": None, "model.safetensors.index.json": f'{{"weight_map": {names}}}'}
+
+
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
@@ -410,10 +434,18 @@ def test_weights_that_do_not_fit_are_one_sentence_before_anything_is_written(
             {"model.safetensors": "version https://git-lfs.github.com/spec/v1"},
             "model.safetensors cannot be read",
         ),
-        ({"model.safetensors.index.json": '{"weight_map": {}}'}, "is no index of weights"),
-        ({"model.safetensors.index.json": '{"weight_map": {"a": 1}}'}, "is no index of weights"),
-        ({"model.safetensors.index.json": '{"weight_map": {"a": "../b"}}'}, "is no index of weights"),
-        ({"model.safetensors.index.json": '{"weight_map": {"a": "b"}}'}, "'b' is not in its folder"),
+        (_index("{}"), "is no index of weights"),
+        (_index('{"a": 1}'), "is no index of weights"),
+        (_index('{"a": "../b"}'), "is no index of weights"),
+        (_index('{"a": "b"}'), "'b' is not in its folder"),
+        (
+            {"model.safetensors": None, "a.bin": "", "pytorch_model-00001-of-00002.bin": "", "z.bin": ""},
+            "which reads 'pytorch_model-00001-of-00002.bin', saves it as such",
+        ),
+        ({"model.safetensors": None, "training_args.bin": ""}, "'model.safetensors' is not in its folder.\n"),
+        ({"adapter_config.json": "{}"}, "holds an adapter (adapter_config.json)"),
+        ({"adapter_config.json": "{}", "config.json": None}, "merge it into its model"),
+        ({"tokenizer.json": None, "tokenizer.model": "x"}, "no tokenizer.json, which is read as it is"),
         ({"config.json": "{}"}, "names no 'model_type'"),
     ],
 )
@@ -433,6 +465,35 @@ def test_files_that_are_broken_are_one_sentence(
     assert main(["run", "--from", reference, *EVALUATE]) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_single_file_is_read_before_parts(models: Path, tmp_path: Path) -> None:
+    """As transformers does, whatever an index says that was left there."""
+    reference = _changed(models, tmp_path)
+    index = tmp_path / "changed" / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "gone.safetensors"}}', "utf-8")
+    found = hf_model(reference).weights()
+    torch.testing.assert_close(found, hf_model(f"hf:{models / 'llama'}").weights())
+
+
+@pytest.mark.parametrize(
+    ("setting", "followed"),
+    [({"attn_impl": "triton"}, True), ({"alibi_bias_max": 16}, False), ({"qk_ln": True}, False)],
+)
+def test_settings_of_the_attention_of_mpt_are_told_one_by_one(
+    tmp_path: Path, setting: dict[str, Any], followed: bool
+) -> None:
+    sizes = {"d_model": 32, "n_layers": 1, "n_heads": 4, "max_seq_len": 96}
+    folder = folders.save(folders.build("Mpt", **sizes), tmp_path / "mpt")
+    config = json.loads((folder / "config.json").read_bytes())
+    config["attn_config"] |= setting
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    if followed:
+        assert hf_model(f"hf:{folder}").encoding.name == "alibi"
+    else:
+        ((name, value),) = setting.items()
+        with pytest.raises(UserError, match=f"says attn_config.{name}={value}, which no model here follows"):
+            hf_model(f"hf:{folder}")
 
 
 def test_a_head_of_its_own_is_not_tied(models: Path, tmp_path: Path) -> None:

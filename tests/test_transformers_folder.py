@@ -12,13 +12,14 @@ import torch
 from run_folders import finish
 from safetensors.torch import save_file
 
-from pebench.data.tokenization import ByteTokenizer
+from pebench.data.tokenization import ByteTokenizer, LibraryTokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, write_tokenizer
 from pebench.errors import UserError
-from pebench.exchange.transformers_folder import write_transformers_folder
+from pebench.exchange.transformers_folder import _save_tokenizer, write_transformers_folder
 from pebench.models.decoder import Decoder
 from pebench.plugin_ref import PluginRef
 from pebench.position_encoding import grid, tabulate
+from pebench.pretrained.architectures import ARCHITECTURES
 from pebench.pretrained.hf_model import hf_model
 from pebench.resolve import build_task, encoding_of, resolve
 from pebench.store import RunFolder
@@ -149,6 +150,26 @@ def test_transformers_loads_it_with_equal_logits(name: str, tmp_path: Path) -> N
         back = hf_model(f"hf:{place}")
         assert back.encoding.name == run.spec().encoding.name
         assert (back.extrapolation is None) == (way is None)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_tokens_are_those_of_the_file_whatever_the_architecture(kind: str, tmp_path: Path) -> None:
+    """transformers gives tokenizers of some classes, and of some architectures, pieces of its own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    vocabulary = {letter: number for number, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    merged = Tokenizer(models.BPE(vocab=vocabulary | {"12": 256}, merges=[("1", "2")]))
+    digits, bytes_ = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)
+    merged.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
+    merged.decoder = decoders.ByteLevel()
+    merged.add_special_tokens(["<|endoftext|>"])
+    _save_tokenizer(LibraryTokenizer(merged, "<|endoftext|>", "two digits"), tmp_path, kind)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}), "utf-8")
+    found = folders.library().AutoTokenizer.from_pretrained(tmp_path)("a 1212")["input_ids"]
+    assert found == [vocabulary[letter] for letter in "aĠ1212"]
+    # Version 4 knows no other class that reads the file alone; of a Qwen2 it needs none.
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_bytes())
+    assert (settings["tokenizer_class"] == "PreTrainedTokenizerFast") == (kind != "qwen2")
 
 
 @pytest.mark.parametrize("name", REFUSED)

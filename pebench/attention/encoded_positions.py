@@ -60,7 +60,14 @@ class EncodedPositions(NamedTuple):
             cache: takes in the new keys and values, and holds those before them.
             window: of the model, beside that of the encoding: tokens that a query sees, None for all.
             softcap: c, for logits c·tanh(x/c) before the bias; None for none.
+
+        Raises:
+            ValueError: the window holds no token, or the cap is not above 0.
         """
+        if window is not None and window < 1:
+            raise ValueError(f"a window of {window} tokens leaves a query none to see")
+        if softcap is not None and not softcap > 0:
+            raise ValueError(f"a soft cap is above 0, not {softcap}")
         heads = q.shape[1]
         encoding, state = self.encoding, {} if cache is None else cache.state
         length = k.shape[2] + (0 if cache is None else cache.length)

@@ -17,7 +17,7 @@ from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.pretrained.configuration import Model, configuration
 from pebench.pretrained.hf_model import transformers_library, turning_channels
-from pebench.pretrained.source import CONFIG, WEIGHTS
+from pebench.pretrained.source import CONFIG, TOKENIZER_CONFIG, WEIGHTS
 from pebench.pretrained.weight_names import theirs_of
 from pebench.running.finished import load_finished
 from pebench.store import RunFolder
@@ -58,7 +58,7 @@ def write_transformers_folder(run: RunFolder, folder: Path) -> str:
     tokenizer = finished.task.tokenizer
     if tokenizer is not None:
         written.config.eos_token_id = tokenizer.end_of_text
-        _save_tokenizer(tokenizer, folder)
+        _save_tokenizer(tokenizer, folder, written.architecture.kind)
     atomic.write_bytes(folder / WEIGHTS, save(weights, {"format": "pt"}))
     written.config.dtype = "float32"
     written.config.save_pretrained(folder)
@@ -81,12 +81,18 @@ def _for_version_4(config: Mapping[str, Any]) -> dict[str, Any]:
     return known | {"rope_scaling": None if scaling["rope_type"] == "default" else scaling}
 
 
-def _save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def _save_tokenizer(tokenizer: Tokenizer, folder: Path, kind: str) -> None:
+    """Under a name by which versions 4 and 5 of transformers both read it as it is written."""
     inner, end = _library(tokenizer)
     fast = transformers_library().PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token=end, bos_token=None
     )
     fast.save_pretrained(folder)
+    # Version 5 takes whatever else has this name, beside a Qwen2, for the tokenizer that Qwen2 once had.
+    if kind != "qwen2":
+        path = folder / TOKENIZER_CONFIG
+        written = json.loads(path.read_bytes())
+        atomic.write_json(path, written | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _library(tokenizer: Tokenizer) -> tuple[Any, str]:

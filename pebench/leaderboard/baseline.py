@@ -77,7 +77,8 @@ def differences(collection: Collection, rows: pandas.DataFrame, baseline: str | 
 def baselines(collection: Collection, baseline: str | None) -> dict[str, Group]:
     """The group that each group is compared with, by the group's key; those without one are not there.
 
-    It is the baseline's group of the same other settings, or its only group of the same table.
+    It is the baseline's group of the same table; where there are several, that of the same settings in all
+    that these differ by.
 
     Args:
         collection: the sweep.
@@ -95,7 +96,13 @@ def baselines(collection: Collection, baseline: str | None) -> dict[str, Group]:
     found = {}
     for group in groups:
         there = [each for each in own if each.table == group.table]
-        alike = [each for each in there if each.settings == group.settings]
+        named = {name for each in there for name in each.settings}
+        apart = {name for name in named if len({each.settings.get(name) for each in there}) > 1}
+        alike = [
+            each
+            for each in there
+            if all(each.settings.get(name) == group.settings.get(name) for name in apart)
+        ]
         if group in own:
             found[group.key] = group
         elif len(alike or there) == 1:

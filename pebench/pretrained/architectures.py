@@ -50,10 +50,21 @@ _HARMLESS = {
     *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
     *("summary_use_proj", "n_ctx", "reorder_and_upcast_attn", "pretraining_tp", "is_llama_config"),
     *("rope_interleaved", "transformers.js_config", "max_window_layers", "auto_map"),
-    *("chunk_size_feed_forward",),
+    *("chunk_size_feed_forward", "original_max_position_embeddings"),
+    *("attn_config.attn_impl", "attn_config.attn_pdrop"),
     *("rope_theta", "rope_scaling", "rotary_pct", "rotary_emb_base", "partial_rotary_factor"),
 }
 """Settings that change no logit of a model that is evaluated, or that transformers has read into others."""
+
+_ON = {"is_causal": True}
+"""Settings that no configuration has of itself, and that transformers takes for on where they are missing."""
+
+_READ_BY_NONE = {
+    "linear": frozenset({"original_max_position_embeddings"}),
+    "dynamic": frozenset({"original_max_position_embeddings"}),
+    "yarn": frozenset({"finetuned"}),
+}
+"""Keys of RoPE met beside a type, which neither transformers nor the code they come from reads."""
 
 
 class Architecture(NamedTuple):
@@ -110,8 +121,8 @@ def refuse_unfollowed(config: Any, architecture: Architecture, label: str) -> No
     Raises:
         UserError: it says something that changes the logits and that no model here does.
     """
-    usual = type(config)().to_dict()
-    for name, value in config.to_dict().items():
+    usual = _flat(_ON | type(config)().to_dict())
+    for name, value in _flat(config.to_dict()).items():
         if name in architecture.followed or name in _HARMLESS or name.startswith("_"):
             continue
         if name == "quantization_config" and value:
@@ -127,6 +138,15 @@ def refuse_unfollowed(config: Any, architecture: Architecture, label: str) -> No
             )
 
 
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """With the settings of MPT's attention one by one, but for those that every configuration has."""
+    inner = settings.get("attn_config")
+    if not isinstance(inner, dict):
+        return dict(settings)
+    own = {f"attn_config.{name}": value for name, value in inner.items() if name not in settings}
+    return {name: value for name, value in settings.items() if name != "attn_config"} | own
+
+
 def extrapolation_of(config: Any) -> ExtrapolationRef | None:
     """The frequency map that a model was trained with, None for plain RoPE.
 
@@ -138,6 +158,12 @@ def extrapolation_of(config: Any) -> ExtrapolationRef | None:
     for done in ("rope_theta", "partial_rotary_factor", "type"):
         rope.pop(done, None)
     if kind == "default":
+        stray = next((name for name, value in rope.items() if name.endswith("factor") and value), None)
+        if stray is not None:
+            raise UserError(
+                f"it says {stray}={shown(rope[stray])} of RoPE without a 'rope_type' that reads it, such as "
+                f"{join_and(MAPS)}."
+            )
         return None
     if kind == PROPORTIONAL:
         factor = rope.get("factor") or 1.0
@@ -147,7 +173,8 @@ def extrapolation_of(config: Any) -> ExtrapolationRef | None:
             f"it has RoPE of the type '{kind}', which no frequency map here is: "
             f"{join_and([*MAPS, PROPORTIONAL])} are."
         )
-    given = {name: value for name, value in rope.items() if value is not None}
+    unread = _READ_BY_NONE.get(kind, frozenset())
+    given = {name: value for name, value in rope.items() if value is not None and name not in unread}
     original = given.get("original_max_position_embeddings")
     if kind in ("yarn", "longrope") and "factor" not in given and original:
         given["factor"] = config.max_position_embeddings / original
@@ -160,7 +187,7 @@ def _gpt2_options(config: Any) -> Options:
         "width": config.n_embd,
         "layers": config.n_layer,
         "heads": config.n_head,
-        "inner": config.n_inner or 4 * config.n_embd,
+        "inner": 4 * config.n_embd if config.n_inner is None else config.n_inner,
         "activation": _activation(config.activation_function),
         "norm_epsilon": config.layer_norm_epsilon,
         "tied": config.tie_word_embeddings,
@@ -315,11 +342,11 @@ def _windows(config: Any) -> list[int | None]:
     unknown = sorted({*(kinds or ())} - {"full_attention", "sliding_attention"})
     if unknown:
         raise UserError(f"it has layers of {unknown[0]}, which no model here has.")
-    size = getattr(config, "sliding_window", None)
-    if not size or not getattr(config, "use_sliding_window", True):
-        return []
+    size = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    if size is None and "sliding_attention" in (kinds or ()):
+        raise UserError("it has layers of sliding_attention and no 'sliding_window' for them.")
     found = [size] if kinds is None else [size if kind == "sliding_attention" else None for kind in kinds]
-    return found if any(found) else []
+    return found if any(one is not None for one in found) else []
 
 
 def _llama_entries(options: Options, turning: int) -> Iterator[Entry]:
@@ -355,6 +382,9 @@ def _parts(biased: bool) -> tuple[str, ...]:
 def _rope(config: Any) -> PluginRef:
     """RoPE, in every layer or in those that a pattern says."""
     written = config.rope_parameters
+    kinds = [name for name, value in written.items() if isinstance(value, dict)]
+    if kinds:
+        raise UserError(f"it has RoPE of its own in layers of {join_and(kinds)}, which no encoding here has.")
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     share = written.get("partial_rotary_factor")
     share = 1.0 if share is None else share
@@ -373,6 +403,8 @@ def _rope(config: Any) -> PluginRef:
             options["rotated"] = turning / width
     rope: PluginRef = {"rope": options} if turning else "none"
     turns = getattr(config, "no_rope_layers", None)
+    if turns and len(turns) != config.num_hidden_layers:
+        raise UserError(f"its no_rope_layers are {len(turns)}, of {config.num_hidden_layers} layers.")
     if not turns or all(turns):
         return rope
     if not any(turns):

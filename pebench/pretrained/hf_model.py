@@ -174,9 +174,13 @@ def _config(source: Source) -> Any:
         raise UserError(f"the configuration of '{source.label}' names no 'model_type'.")
     transformers = transformers_library()
     try:
-        return transformers.AutoConfig.from_pretrained(
+        found = transformers.AutoConfig.from_pretrained(
             str(source.folder), local_files_only=True, trust_remote_code=False
         )
+        # Where a model is built of it, transformers reads settings beside those of RoPE that it has not yet.
+        if getattr(found, "rope_parameters", None):
+            found.standardize_rope_params()
+        return found
     except Exception as error:  # the library raises what its own and others' checks do
         # What checks the fields of a configuration tells where in its own code it did.
         told = re.sub(r"^(Class v|V)alidation error for .*?: \w+Error: ", "", " ".join(str(error).split()))

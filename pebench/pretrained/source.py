@@ -17,9 +17,10 @@ from pebench.errors import UserError, quoted
 from pebench.spec import HF
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+ADAPTER, TOKENIZER_CONFIG = "adapter_config.json", "tokenizer_config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "vocab.json",
     "merges.txt",
@@ -86,13 +87,15 @@ def find_source(reference: str) -> Source:
     if path is None:
         name = written.partition("@")[0]
         try:
-            commit, folder = _snapshot(written, (CONFIG, *TOKENIZER_FILES))
+            commit, folder = _snapshot(written, (CONFIG, ADAPTER, *TOKENIZER_FILES))
         except UserError as error:
             raise UserError(f"there is no folder {quoted(written)} here, and {error}") from error
+        _refuse_adapter(folder, HF + name)
         return Source(f"{HF}{name}@{commit}", HF + name, folder, None)
     folder = path.resolve()
     if not folder.is_dir():
         raise UserError(f"'{path}' is a file: name the folder of the model behind '{HF}'.")
+    _refuse_adapter(folder, HF + folder.name)
     if not (folder / CONFIG).is_file():
         raise UserError(f"'{path}' holds no model of transformers: there is no {CONFIG} in it.")
     label = HF + folder.name
@@ -109,7 +112,8 @@ def weight_files(folder: Path, label: str) -> list[Path]:
         UserError: there are none.
     """
     index = folder / INDEX
-    if index.is_file():
+    # Where both lie there, transformers reads the single file.
+    if index.is_file() and not (folder / WEIGHTS).is_file():
         try:
             names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
             if not names or any(Path(name).name != name for name in names):
@@ -121,10 +125,22 @@ def weight_files(folder: Path, label: str) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         reason = f"'{label}' has no weights as safetensors: '{missing[0]}' is not in its folder"
-        other = next(folder.glob("*.bin"), None)
+        other = next(folder.glob("pytorch_model*.bin"), None)
         saved = "" if other is None else f"; transformers, which reads '{other.name}', saves it as such"
         raise UserError(f"{reason}{saved}.")
     return [folder / name for name in names]
+
+
+def _refuse_adapter(folder: Path, label: str) -> None:
+    """
+    Raises:
+        UserError: there is an adapter in a folder, which transformers would put on top of a model.
+    """
+    if (folder / ADAPTER).is_file():
+        raise UserError(
+            f"'{label}' holds an adapter ({ADAPTER}), and models here have none: merge it into its model by "
+            "PEFT's 'merge_and_unload', and save that."
+        )
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -11,11 +11,11 @@ from pebench.data.cache import digest, entry
 from pebench.data.tokenization import KNOWN_ENDS, LibraryTokenizer, settle
 from pebench.data.tokenizer_file import TOKENIZER_FILE, write_tokenizer
 from pebench.errors import UserError
-from pebench.pretrained.source import TOKENIZER_FILES, Source
+from pebench.pretrained.source import TOKENIZER_CONFIG, TOKENIZER_FILES, Source
 
 _FORMAT = 1
 
-_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+_SETTINGS = (TOKENIZER_CONFIG, "special_tokens_map.json")
 """Files that say how a tokenizer is used, and are none."""
 
 
@@ -72,13 +72,14 @@ def _library(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(str(source.folder), local_files_only=True).backend_tokenizer
     except Exception as error:  # the libraries raise bare exceptions
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
-        raise UserError(f"the tokenizer of '{source.label}' cannot be read: {reason}.") from error
+        other = "" if file.is_file() else f", and there is no {file.name}, which is read as it is"
+        raise UserError(f"the tokenizer of '{source.label}' cannot be read: {reason}{other}.") from error
 
 
 def _end_of_text(source: Source, config: Any, vocabulary: dict[str, int]) -> str:
     """The token between documents: the one that the tokenizer's settings call so, or the model's."""
     try:
-        written = json.loads((source.folder / "tokenizer_config.json").read_bytes()).get("eos_token")
+        written = json.loads((source.folder / TOKENIZER_CONFIG).read_bytes()).get("eos_token")
     except (OSError, ValueError, AttributeError):
         written = None
     named = written.get("content") if isinstance(written, dict) else written
