@@ -60,6 +60,11 @@ def test_percents_are_never_on_a_logarithmic_axis(tmp_path: Path) -> None:
     assert drawn(tmp_path / "b", {"rope": [(2.0, 40.0)] * 2}, "bits-per-byte").get_yscale() == "log"
 
 
+def test_an_interval_below_zero_makes_no_room_for_scores_that_are_never_there(tmp_path: Path) -> None:
+    bottom, _ = drawn(tmp_path, {"rope": [(2.0, 9.0), (2.1, 4.0)]}, "bits-per-byte").get_ylim()
+    assert bottom >= 0.0
+
+
 def test_a_long_caption_stays_inside_the_figure() -> None:
     from pebench.leaderboard.plots.curves import _keep_captions_inside
     from pebench.leaderboard.plots.style import End, Look, name_at_the_right, panels, short_names

@@ -151,6 +151,8 @@ def _look_at(axes: Axes, values: list[float]) -> None:
     inverse = transform.inverted()
     lowest, highest = (inverse.transform((0.0, height))[1] for height in (bottom - room, top + room))
     before = axes.get_ylim()
+    if min(values) > 0.0:  # where no seed is below 0, an interval that is says nothing
+        lowest = max(lowest, 0.0)
     axes.set_ylim(max(before[0], lowest), min(before[1], highest))
 
 
