@@ -11,15 +11,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from run_folders import begin, finish, specification
 
-from pebench.leaderboard.board import make_board
+from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.collect import collect
-from pebench.leaderboard.plots import curves
+from pebench.leaderboard.plots import curves, trade_off
 from pebench.leaderboard.run_data import from_folders
 from pebench.store import SweepRecord
 
 
 def drawn(runs: Path, values: Mapping[str, Sequence[tuple[float, float]]], metric: str = "accuracy") -> Axes:
     """The panel of encodings with these scores at two extents, a pair for each seed."""
+    (axes,) = curves.draw(measured(runs, values, metric)).axes
+    return axes
+
+
+def measured(runs: Path, values: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> Board:
+    """The board of them."""
     ids = []
     for encoding, pairs in values.items():
         for seed, (inside, outside) in enumerate(pairs):
@@ -27,8 +33,7 @@ def drawn(runs: Path, values: Mapping[str, Sequence[tuple[float, float]]], metri
             finish(folder, {(metric, 128, "extend"): inside, (metric, 512, "extend"): outside})
             ids.append(folder.run_id)
     sweep = SweepRecord(name="s", source="name: s\n", runs=tuple(ids))
-    (axes,) = curves.draw(make_board(collect(sweep, *from_folders(runs, sweep)))).axes
-    return axes
+    return make_board(collect(sweep, *from_folders(runs, sweep)))
 
 
 def test_seeds_that_lie_in_two_heaps_are_all_in_the_picture_and_drawn_over_their_mean(tmp_path: Path) -> None:
@@ -63,6 +68,19 @@ def test_percents_are_never_on_a_logarithmic_axis(tmp_path: Path) -> None:
 def test_an_interval_below_zero_makes_no_room_for_scores_that_are_never_there(tmp_path: Path) -> None:
     bottom, _ = drawn(tmp_path, {"rope": [(2.0, 9.0), (2.1, 4.0)]}, "bits-per-byte").get_ylim()
     assert bottom >= 0.0
+
+
+def test_rows_that_are_too_many_are_told_of_where_they_are_left_out(tmp_path: Path) -> None:
+    close = {f"close{place}": [(1.5, 1.5 + place / 1000)] for place in range(8)}
+    far = {f"far{place}": [(1.5, 2.0 + place / 10)] for place in range(15)}
+    board = measured(tmp_path, {**close, **far}, "bits-per-byte")
+    wide, near = curves.draw(board).axes
+    assert "the best 21 of 23" in wide.get_xlabel()
+    assert "of 23" not in near.get_xlabel()
+    assert near.get_title(loc="left") == "language-modeling, the best 8 close up"
+    costs = trade_off.draw(board)
+    assert costs is not None
+    assert "the best 21 of 23" in costs.axes[0].get_xlabel()
 
 
 def test_a_long_caption_stays_inside_the_figure() -> None:

@@ -420,7 +420,7 @@ def test_speed_beside_others_is_said_to_compare_nothing(runs: Path) -> None:
         path.write_text(json.dumps(result))
     record_sweep(runs, specs)
     text = (write(runs) / "leaderboard.md").read_text()
-    assert "1 of 3 runs shared their GPU with up to 3 other processes: their speed compares nothing." in text
+    assert "1 of 3 runs shared their GPU with up to 3 other processes, and 1 does not tell: their" in text
 
 
 def test_every_score_of_every_run_is_a_row(runs: Path) -> None:

@@ -83,18 +83,24 @@ def mean_costs(collection: Collection) -> pandas.DataFrame:
 
 
 def not_alone(collection: Collection, table: LeaderboardTable) -> str:
-    """A sentence where runs of a table shared their GPU while they trained; else empty."""
+    """A sentence where runs of a table shared their GPU while they trained; else empty.
+
+    It counts those that do not tell, too, which may have shared theirs as well.
+    """
     counts = [
-        run.result.cost.beside or 0
+        run.result.cost.beside
         for row in {row.group.key: row for row in table.rows}.values()
         for run in collection.by_group[row.group.key]
         if run.result is not None
     ]
-    if not any(counts):
+    shared = [count for count in counts if count]
+    if not shared:
         return ""
+    unknown = counts.count(None)
+    silent = f", and {unknown} {'do' if unknown > 1 else 'does'} not tell" if unknown else ""
     return (
-        f"{sum(map(bool, counts))} of {len(counts)} runs shared their GPU with up to {max(counts)} other "
-        "processes: their speed compares nothing."
+        f"{len(shared)} of {len(counts)} runs shared their GPU with up to {max(shared)} other processes"
+        f"{silent}: their speed compares nothing."
     )
 
 

@@ -127,7 +127,7 @@ def _panel(axes: Axes, table: LeaderboardTable, rows: list[Row], look: dict[str,
     bottom, top = axes.get_ylim()
     cut = any(mean - width < bottom or mean + width > top for _, mean, width in points)
     axes.grid(axis="y", alpha=0.25)
-    axes.set_xlabel(_extent_label(table, complete, cut))
+    axes.set_xlabel(_extent_label(table, complete, cut, close_up))
     for extent in sorted(table.trained):
         axes.axvline(positions(extent), color="0.5", linestyle=":", linewidth=1, zorder=0)
         axes.annotate(
@@ -164,10 +164,10 @@ def _stay_possible(axes: Axes) -> None:
     axes.set_ylim(bottom - missing, top + missing)
 
 
-def _extent_label(table: LeaderboardTable, complete: list[Row], cut: bool) -> str:
+def _extent_label(table: LeaderboardTable, complete: list[Row], cut: bool, close_up: bool) -> str:
     incomplete = sorted({row.label for row in table.rows} - {row.label for row in complete})
     sentences = [f"extent ({table.extent_unit}); rings are single seeds, bars 95 % t intervals"]
-    if len(complete) > MOST_LINES:
+    if len(complete) > MOST_LINES and not close_up:  # whose title says how many it has
         sentences.append(f"the best {MOST_LINES} of {len(complete)}")
     if cut:
         sentences.append("some intervals leave the picture; the table has them")

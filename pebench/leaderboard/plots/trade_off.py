@@ -49,13 +49,15 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
     entitle(axes, table.title)
     axes.spines[["top", "right"]].set_visible(False)
     costs = {row.key: row for row in cost_rows(board.costs, table)}
+    known = [
+        (row, entry, cost)
+        for row in table.rows
+        if (entry := row.at(table.largest)).known
+        and (cost := costs.get(row.group.key)) is not None
+        and not math.isnan(cost.training)
+    ]
     ends: list[End] = []
-    for row in table.rows:
-        entry, cost = row.at(table.largest), costs.get(row.group.key)
-        if not entry.known or cost is None or math.isnan(cost.training):
-            continue
-        if len(ends) == MOST_LINES:
-            break
+    for row, entry, cost in known[:MOST_LINES]:
         colour, _, marker = look[row.label]
         axes.errorbar(
             [cost.training],
@@ -85,6 +87,8 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
     item = next(iter(costs.values())).item
     axes.set_ylabel(score_label(table, f" at {extent_name(table.largest or ())}"))
     said = [f"{item} a second in training, further right is faster"]
+    if len(known) > MOST_LINES:
+        said.append(f"the best {MOST_LINES} of {len(known)}")
     said += fill(not_alone(board.collection, table), _LETTERS).splitlines()
     axes.set_xlabel("\n".join(said))
     return ends
