@@ -243,6 +243,7 @@ def test_a_mistake_is_told_in_one_sentence_with_the_nearest_right_answer(
     assert not said.out
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_leaderboard_answers_the_claims_in_its_folder_and_in_the_report(
     place_of_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -459,6 +460,7 @@ def test_a_claim_beside_several_sweeps_says_which(tmp_path: Path) -> None:
     assert claims_of("third", [tmp_path]) == []
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_claims_beside_the_file_that_is_named_come_before_those_of_the_folder_of_sweeps(
     place_of_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -181,6 +181,7 @@ def test_beside_one_that_widens_heads_an_encoding_works_or_is_refused(order: str
         return
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_sweep_names_compositions_in_one_line_each(tmp_path: Path) -> None:
     file = tmp_path / "mixed.yaml"
     file.write_text(
@@ -257,6 +258,7 @@ def test_decoders_take_any_composition() -> None:
         assert isinstance(subject.model(), Decoder)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_row_is_called_by_the_settings_that_it_has(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(
