@@ -140,14 +140,9 @@ class Registry(Generic[Base]):
         if file is None:
             return {}
         try:
-            tree = ast.parse(file.read_bytes(), filename=str(file))
+            return dict(_facts(file.read_bytes(), str(file)))
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(f"{self.kind} '{name}' ({file}) cannot be read: {error}.") from error
-        facts: dict[str, Any] = {"summary": (ast.get_docstring(tree) or "").partition("\n")[0]}
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef):
-                facts.update(_class_literals(node))
-        return facts
 
     def _built_in(self) -> tuple[Origin, ...]:
         package = importlib.import_module(self.package)
@@ -317,6 +312,17 @@ def _source_without_import(module: str) -> Path | None:
         if package.is_file():
             return package
     return None
+
+
+@functools.cache
+def _facts(source: bytes, file: str) -> dict[str, Any]:
+    """The literals of a file with this content. A sweep asks for those of every encoding cell by cell."""
+    tree = ast.parse(source, filename=file)
+    facts: dict[str, Any] = {"summary": (ast.get_docstring(tree) or "").partition("\n")[0]}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            facts.update(_class_literals(node))
+    return facts
 
 
 def _class_literals(node: ast.ClassDef) -> dict[str, Any]:

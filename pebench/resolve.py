@@ -304,12 +304,13 @@ def _refuse_impossible(spec: RunSpec) -> None:
             _refuse_misfitting_options(encoding, way)
     for ref in task.extrapolations():
         method, _ = split(ref, "extrapolation")
-        facts = map(encodings.literals, encodings.origins())
-        known = {method for each in facts for method in each.get("extrapolations", ("extend",))}
-        if method not in known | set(encoding.extrapolations):
-            raise unknown("extrapolation", method, known)
         if method in encoding.extrapolations:
             extrapolation(type(encoding), ref)
+            continue
+        facts = map(encodings.literals, encodings.origins())
+        known = {method for each in facts for method in each.get("extrapolations", ("extend",))}
+        if method not in known:
+            raise unknown("extrapolation", method, known)
 
 
 def _refuse_misfitting_options(encoding: PositionEncoding, way: Extrapolation) -> None:

@@ -78,3 +78,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sheep = (f"The {n}th of {n * n} sheep looked over its shoulder and said nothing.\n\n" for n in range(400))
     (tmp_path / "text.txt").write_text("".join(sheep), encoding="utf-8")
     return tmp_path
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results have no pictures: these take four fifths of the time, and not every test looks at them."""
+    monkeypatch.setattr("pebench.leaderboard.plots.PICTURES", {})

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from pebench.conformance import Subject, subjects
 from pebench.registry import encodings
+
+FEW: dict[str, object] = {"pivots": 6, "draws": 5}
+"""SeqPE's objectives over fewer positions than the published runs had, which its defaults keep."""
 
 VARIANTS: dict[str, list[dict[str, object]]] = {
     "chunk": [{"size": 7}],
@@ -27,14 +32,14 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"convolution": None},
     ],
     "seqpe": [
-        {"apply": "input"},
-        {"apply": "add"},
-        {"apply": "multiply"},
-        {"apply": "scalar", "project": "per-layer"},
-        {"apply": "add", "project": "none"},
-        {"apply": "multiply", "project": "shared", "multi_head": False},
-        {"base": 3, "mask_padding": True, "candidates": "images"},
-        {"bidirectional": True},
+        {"apply": "input", **FEW},
+        {"apply": "add", **FEW},
+        {"apply": "multiply", **FEW},
+        {"apply": "scalar", "project": "per-layer", **FEW},
+        {"apply": "add", "project": "none", **FEW},
+        {"apply": "multiply", "project": "shared", "multi_head": False, **FEW},
+        {"base": 3, "mask_padding": True, "candidates": "images", **FEW},
+        {"bidirectional": True, **FEW},
     ],
     "spiral": [{"clamp": True}, {"same": False}],
     "swin": [{"shared": True}],
@@ -54,6 +59,15 @@ SUBJECTS = [
     for options in [{}, *VARIANTS.get(name, [])]
     for subject in subjects(name, options)
 ]
+
+OUTERMOST = [
+    subject
+    for _, settings in groupby(SUBJECTS, lambda subject: (subject.name, subject.options))
+    for own in [list(settings)]
+    for subject in (own[-1:] if own[0].options else own[:1] + own[1:][-1:])
+]
+"""The last setting of an encoding, bidirectional on as many axes as it can, and by its defaults the first
+too, which is causal and on a line."""
 
 
 def title(subject: Subject) -> str:

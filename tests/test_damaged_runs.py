@@ -197,6 +197,7 @@ def test_every_other_run_is_served(
 
 
 @pytest.mark.parametrize("name", ["result.json", "spec.json"])
+@pytest.mark.usefixtures("without_pictures")
 def test_the_leaderboard_has_the_other_rows(
     place: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

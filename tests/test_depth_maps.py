@@ -95,6 +95,7 @@ def test_more_panels_than_fit_are_counted(place: Path, monkeypatch: pytest.Monke
 
 
 @needs_chromium
+@pytest.mark.usefixtures("without_pictures")
 def test_the_page_has_a_map_of_every_encoding_that_is_switched_on(place: Path) -> None:
     tasks = [{"retrieval": TASKS["retrieval"]}]
     path = write(place, tiny(place, tasks=tasks, train={"steps": 1, "batch": 1}))

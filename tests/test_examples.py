@@ -200,6 +200,7 @@ def test_stretches_are_of_every_document_that_has_room_for_one() -> None:
     assert counts[4] == counts.max() >= 10
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_evaluated_text_is_of_all_documents_and_is_recorded(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PEBENCH_CACHE", str(tmp_path / "cache"))

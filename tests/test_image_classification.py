@@ -197,6 +197,7 @@ def test_an_odd_batch_cannot_be_mixed(place: Path) -> None:
         task.batch(0, "train", 0, 7)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_few_pictures_that_are_all_right_are_said_to_prove_little(
     zoo: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

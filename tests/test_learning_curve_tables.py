@@ -158,6 +158,7 @@ def test_a_tracking_store_gives_the_same_curves(board: Board, tmp_path: Path) ->
         assert (tmp_path / "tracked" / "quickstart" / name).read_bytes() == (here / name).read_bytes()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_on_the_command_line(place: Path) -> None:
     train = {"steps": 6, "batch": 2, "learning_rate": 1e-2, "evaluate_every": 2}
     file = write(place, tiny(place, train=train, seeds=2))

@@ -29,13 +29,23 @@ from pebench.submission.submit import idle_devices, submit
 from pebench.sweeping.recorded import recorded_sweep
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished sweep 'tiny' and a second, 'other', that shares a cell with it."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "text.txt").write_text("".join(f"The {n}th sheep said nothing.\n\n" for n in range(400)))
+    first = write(folder, tiny(folder))
+    second = write(folder, tiny(folder, "other", encodings=["none", "alibi"]), "other.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEBENCH_CACHE", str(folder / "cache"))
+        assert main(["-q", "submit", str(first), str(second), "--runs", str(folder / "runs")]) == 0
+    return folder
+
+
 @pytest.fixture
-def submitted(place: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """The runs of a finished sweep 'tiny' and of a second, 'other', that shares a cell with it."""
-    write(place, tiny(place))
-    write(place, tiny(place, "other", encodings=["none", "alibi"]), "other.yaml")
-    assert main(["submit", "tiny.yaml", "other.yaml"]) == 0
-    capsys.readouterr()
+def submitted(finished: Path, place: Path) -> Path:
+    """The runs of these sweeps, for one test alone, beside their files."""
+    shutil.copytree(finished, place, dirs_exist_ok=True)
     return place / "runs"
 
 
@@ -187,10 +197,11 @@ def test_a_cell_that_runs_stops_at_a_checkpoint_when_it_is_cancelled(place: Path
     runs, sweep = place / "runs", load(place, encodings=["none"], train={"steps": 100_000, "batch": 2})
     begun = submit(sweep, runs, "local")
     (run_id,) = begun.started
-    until(lambda: (worker := RunFolder(runs / run_id).worker()) is not None and worker.step > 0)
+    folder = RunFolder(runs / run_id)
+    until(lambda: folder.worker() is not None and folder.metrics.exists())
     assert cancel_cell(runs, run_id)
     until(lambda: statuses(runs, [run_id])[0].state == "cancelled")
-    assert any(RunFolder(runs / run_id).checkpoint.iterdir())
+    assert any(folder.checkpoint.iterdir())
 
 
 def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
@@ -222,6 +233,7 @@ def test_what_is_removed_is_asked_for_and_no_other_sweep_loses_a_run(
     assert not list(submitted.glob(".removed*"))
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_sweep_gets_another_name_and_stays_what_it_was(
     submitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
 
 CAUSAL = serving(1, causal=True)
 REACH = Extrapolation((32,))
+BOUNDS: list[dict[str, int]] = [{}, {"tokens_at_once": 40}, {"rows_at_once": 1}, {"rows_at_once": 3}]
 
 
 def decoder(encoding: str, vocabulary: int = 13) -> Decoder:
@@ -61,15 +62,21 @@ def collected(model: Decoder, asked: list[Continuation], **bounds: int) -> list[
 
 
 @pytest.mark.parametrize("encoding", CAUSAL)
-@pytest.mark.parametrize("bounds", [{}, {"tokens_at_once": 40}, {"rows_at_once": 1}, {"rows_at_once": 3}])
-def test_batches_score_as_each_text_alone(encoding: str, bounds: dict[str, int]) -> None:
+def test_batches_score_as_each_text_alone(encoding: str) -> None:
     model, asked = decoder(encoding), requests()
     wanted = [alone(model, continuation) for continuation in asked]
-    found = collected(model, asked, **bounds)
     # RePo turns by angles that grow with the content, and rounding with them.
     tolerance = 1e-3 if encoding == "repo" else 1e-4
-    assert [score.log for score in found] == pytest.approx([log for log, _ in wanted], abs=tolerance)
-    assert [score.greedy for score in found] == [greedy for _, greedy in wanted]
+    bounds: tuple[dict[str, int], ...] = (
+        {},
+        {"tokens_at_once": 40},
+        {"rows_at_once": 1},
+        {"rows_at_once": 3},
+    )
+    for bound in bounds:
+        found = collected(model, asked, **bound)
+        assert [s.log for s in found] == pytest.approx([log for log, _ in wanted], abs=tolerance), bound
+        assert [s.greedy for s in found] == [greedy for _, greedy in wanted], bound
 
 
 def test_the_most_likely_continuation_is_greedy() -> None:

@@ -50,6 +50,7 @@ def asked_runs(place: Path, path: Path) -> list[RunFolder]:
     return [RunFolder(place / "runs" / spec.run_id) for spec in specs if spec.task.name == "lm-eval"]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_sweep_asks_every_encoding_and_scores_as_lm_eval_does(
     offline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,11 +88,15 @@ def test_changed_code_answers_for_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sweep.names())
-def test_a_sweep_read_back_is_the_sweep(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_sweep_is_possible_and_read_back_it_is_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for place in ("CALTECH", "IMAGENET"):
         monkeypatch.setenv(place, "/nowhere")
     file, _ = sweep.read(sweep.find(name))
     found = sweep.looked_up(file, None)
+    assert file.name == name
+    assert found.cells
     again = sweep.from_object(json.loads(json.dumps(sweep.as_object(found))))
     assert again == found
     assert [spec.run_id for spec in again.cells] == [spec.run_id for spec in found.cells]

@@ -22,6 +22,8 @@ from pebench.store import MetricRecord, Result, RunFolder, Score, SweepRecord, w
 from pebench.sweeping.sweep import Sweep, load_sweep
 from pebench.task_record import TaskRecord
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 TOP_1 = MetricRecord(unit="%", higher_is_better=True)
 PERPLEXITY = MetricRecord(unit="", higher_is_better=False)
 

@@ -9,6 +9,8 @@ from run_folders import begin, finish, record_sweep, specification, text_scores
 
 from pebench.cli import main
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 CHANGED = "mine.yaml has changed since it was submitted"
 
 READING = [

@@ -67,6 +67,7 @@ def test_words_of_an_interval() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.usefixtures("without_pictures")
 def test_a_small_set_says_its_own_error_everywhere(
     place: Path, capsys: pytest.CaptureFixture[str], seeds: int
 ) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tiny_sweeps import load, tiny, write
 from waiting import until
+from warm_processes import command
 
 from pebench.cli import main
 from pebench.errors import UserError
@@ -155,6 +156,20 @@ def pebench(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def stopped(*arguments: str, told: Path, when: Callable[[], bool], how: signal.Signals) -> int | None:
+    """The exit status of a command line that gets a signal at some moment."""
+    process = command(*arguments, told=told)
+    try:
+        until(when)
+        assert process.pid is not None
+        os.kill(process.pid, how)
+        process.join(60)
+        return process.exitcode
+    finally:
+        process.kill()
+        process.join()
+
+
 def long_enough_to_be_stopped(place: Path, encodings: list[str]) -> tuple[Path, Sweep]:
     """The file of a sweep that saves a checkpoint after every step, and the same sweep without that."""
     written = tiny(place, encodings=encodings, train={"steps": 150, "batch": 2})
@@ -169,14 +184,11 @@ def steps_done(run: RunFolder) -> int:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_a_sweep_that_was_cut_off_ends_with_the_same_scores(place: Path, how: signal.Signals) -> None:
     path, sweep = long_enough_to_be_stopped(place, ["none", "rope"])
-    runs = place / "runs"
+    runs, told = place / "runs", place / "told.txt"
     first = RunFolder(runs / sweep.record().runs[0])
-    with pebench("submit", str(path)) as process:
-        until(lambda: steps_done(first) > 20)
-        process.send_signal(how)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == (130 if how == signal.SIGINT else -9)
-    assert "Traceback" not in told
+    code = stopped("submit", str(path), told=told, when=lambda: steps_done(first) > 20, how=how)
+    assert code == (130 if how == signal.SIGINT else -9)
+    assert "Traceback" not in told.read_text()
     assert states(sweep, runs) == ["cancelled" if how == signal.SIGINT else "lost", "missing"]
     assert steps_done(first) < 150
     assert len(run_inline(sweep, runs).finished) == 2
@@ -187,8 +199,9 @@ def test_a_sweep_that_was_cut_off_ends_with_the_same_scores(place: Path, how: si
 def test_a_terminal_that_is_closed_is_no_failure_of_the_run(place: Path) -> None:
     path, sweep = long_enough_to_be_stopped(place, ["none"])
     runs = place / "runs"
+    first = RunFolder(runs / sweep.record().runs[0])
     with pebench("submit", str(path)) as process:
-        until(lambda: steps_done(RunFolder(runs / sweep.record().runs[0])) > 2)
+        until(lambda: steps_done(first) > 2)
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=60)
     assert process.returncode == 130

@@ -41,6 +41,7 @@ class WithLength(LanguageModeling):
 """
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_task_with_options_of_other_names_keeps_marks_and_extrapolations(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_task_with_options_of_other_names_keeps_marks_and_extrapolations(
     assert task_record(folder.spec(), folder.provenance()).trained_extent == (16,)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_run_that_only_evaluates_is_marked_at_the_extent_of_its_start(place: Path) -> None:
     def task(extent: int, **more: Any) -> dict[str, Any]:
         data = str(place / "text.txt")

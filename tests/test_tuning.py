@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +15,7 @@ from fake_slurm import FakeSlurm
 from mlflow import MlflowClient
 from tiny_sweeps import load, tiny, write
 from waiting import until
+from warm_processes import command
 
 from pebench.cli import main
 from pebench.errors import UserError
@@ -315,15 +314,15 @@ def test_a_killed_sweep_goes_on_wherever_it_was(place: Path, stage: str) -> None
     path, runs = write(place, tiny(place, **changes)), place / "runs"
     sweep = load_sweep(path)
     (choice,) = sweep.choices
-    command = [sys.executable, "-m", "pebench", "submit", str(path)]
     reached = {
         "trials": lambda: (runs / choice.trials[1] / "metrics.jsonl").exists(),
         "between": lambda: (runs / choice.trials[-1] / "result.json").exists(),
         "report": lambda: any(map(Path.exists, runs.glob(".choices/*/chosen.json"))),
     }[stage]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until(reached)
-        os.kill(process.pid, signal.SIGKILL)
+    process = command("submit", str(path))
+    until(reached)
+    process.kill()
+    process.join()
     assert main(["submit", str(path)]) == 0
     cells = statuses(runs, with_choices(runs, sweep.record().runs))
     assert [cell.state for cell in cells] == ["done"] * 5
@@ -332,11 +331,11 @@ def test_a_killed_sweep_goes_on_wherever_it_was(place: Path, stage: str) -> None
 def test_workers_on_this_machine_wait_for_the_choice(place: Path) -> None:
     changes: dict[str, Any] = {"tune": RATES, "seeds": 2}
     path, runs = write(place, tiny(place, **changes)), place / "runs"
-    command = [sys.executable, "-m", "pebench", "submit", str(path), "--cluster", "local"]
-    subprocess.run([*command, "--max-parallel", "2"], check=True)
+    local = [sys.executable, "-m", "pebench", "submit", str(path), "--cluster", "local"]
+    subprocess.run([*local, "--max-parallel", "2"], check=True)
     first = {cell.state for cell in runs_of(place) if is_slot(cell.run)}
     assert first <= {"waiting"}
-    again = subprocess.run([*command], check=True, capture_output=True, text=True)
+    again = subprocess.run(local, check=True, capture_output=True, text=True)
     assert "0 of 10 cells to start" in again.stdout, "what is under way is left alone"
     assert main(["status", "tiny", "--watch", "--summary"]) == 0
     assert {cell.state for cell in runs_of(place)} == {"done"}, "whoever watches leaves when all has ended"
@@ -452,6 +451,7 @@ def test_choices_that_begin_with_the_same_start_share_it(
     assert "is the same run as cell" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_damaged_choice_hides_no_other_cell_and_no_other_sweep(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -476,6 +476,7 @@ def test_a_damaged_choice_hides_no_other_cell_and_no_other_sweep(
     assert all(cell.state == "done" for cell in statuses(runs, recorded_sweep(runs, "tiny").runs))
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_an_archive_holds_what_was_chosen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(place, tiny(place, tune=RATES, encodings=["rope"], seeds=2, train={"steps": 2, "batch": 2}))
     assert main(["submit", "tiny.yaml"]) == 0
@@ -555,6 +556,7 @@ def test_in_the_tracking_store_trials_have_an_experiment_of_their_own(place: Pat
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+@pytest.mark.usefixtures("without_pictures")
 def test_the_tracking_store_knows_what_was_chosen_and_what_nobody_has_begun(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

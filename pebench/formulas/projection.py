@@ -25,6 +25,9 @@ def projection(inputs: int, outputs: int, bias: float | None = None, std: float 
         std: of the weights.
     """
     linear = nn.Linear(inputs, outputs, bias=bias is not None)
+    if linear.weight.is_meta:
+        # Built to be asked, as for every cell of a sweep; drawing no values takes PyTorch milliseconds there.
+        return linear
     nn.init.normal_(linear.weight, std=std)
     if bias is not None:
         nn.init.constant_(linear.bias, bias)

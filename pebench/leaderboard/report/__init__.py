@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest
@@ -53,6 +53,9 @@ from pebench.leaderboard.wording import difference_heading, grouped, heading, in
 from pebench.quantities import counted
 from pebench.scores import default_extrapolation, extent_name
 
+if TYPE_CHECKING:
+    import jinja2
+
 _MOST_ROWS = 400
 """Of a table of the page; the CSV files have them all, and a page of megabytes would not be read."""
 
@@ -72,24 +75,14 @@ def page(board: Board, sentences: Sequence[str], chapters: Sequence[Chapter]) ->
         sentences: what came out, a paragraph each.
         chapters: from top to bottom; those of `report` are made by `CHAPTERS`.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pebench.leaderboard", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    look = looks(board.tables)
-    environment.filters |= {"breakable": _breakable, "sort_key": _sort_key, "embedded": _embedded}
-    environment.globals["swatch"] = functools.partial(_swatch, look)
+    environment = _templates()
     loader = environment.loader
     assert loader is not None
     style, script = (loader.get_source(environment, f"page.{kind}")[0] for kind in ("css", "js"))
     drawn = any(isinstance(block, Chart) for chapter in chapters for block in chapter.blocks)
     text = environment.get_template("report.html.jinja").render(
         name=board.collection.sweep.name,
+        swatch=functools.partial(_swatch, looks(board.tables)),
         finished=_finished(board),
         sentences=sentences,
         warnings=board.collection.warnings,
@@ -100,6 +93,22 @@ def page(board: Board, sentences: Sequence[str], chapters: Sequence[Chapter]) ->
         most=_MOST_ROWS,
     )
     return text + "\n"
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """What renders pages, whose templates are compiled once for all sweeps."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pebench.leaderboard", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"breakable": _breakable, "sort_key": _sort_key, "embedded": _embedded}
+    return environment
 
 
 _CALL = "window.vegaEmbed = vegaEmbed;"
