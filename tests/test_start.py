@@ -22,6 +22,8 @@ from pebench.submission.cells import run_all
 from pebench.submission.plan import dependency_levels
 from pebench.submission.progress import Lines
 from pebench.submission.ready import ready_first
+from pebench.submission.resources import Resources
+from pebench.submission.submit import preview, submit
 from pebench.sweeping.sweep import Sweep
 
 MODEL = {"width": 16, "heads": 2, "layers": 1}
@@ -52,6 +54,25 @@ def test_what_a_cell_starts_from_is_a_cell_that_comes_before_it(place: Path) -> 
             before = [other for other in sweep.cells[:number] if other.run_id == spec.start.run]
             assert [(b.encoding.name, b.seed) for b in before] == [(spec.encoding.name, spec.seed)]
             assert before[0].start is None
+
+
+def test_cells_that_begin_with_a_run_without_its_weights_are_refused_before_anything_is_on_record(
+    place: Path,
+) -> None:
+    sweep, runs = _chained(place, encodings=["rope"]), place / "runs"
+    first, later = sweep.cells
+    RunFolder(runs / first.run_id).create(first, {})
+    run_all(runs, [first.run_id], Execution(device="cpu", threads=1), Lines())
+    kept = RunFolder(runs / first.run_id).weights
+    kept.rename(place / "aside")
+    refused = f"begins with run '{first.run_id}', whose weights are not in"
+    with pytest.raises(UserError, match=refused):
+        submit(sweep, runs, "inline")
+    with pytest.raises(UserError, match=refused):
+        preview(sweep, runs, "inline", Resources())
+    assert not RunFolder(runs / later.run_id).path.exists()
+    (place / "aside").rename(kept)
+    assert list(submit(sweep, runs, "inline").started) == [later.run_id]
 
 
 def test_the_identity_covers_the_start_and_is_what_it_was_without_one(place: Path) -> None:

@@ -94,13 +94,14 @@ def submit(
 
     Raises:
         UserError: the folder cannot be written, or the cluster refuses the jobs; or data are found wanting
-            that this process itself would read.
+            that this process itself would read, or the weights that a cell begins with.
     """
     runs = runs.absolute()
     resources = resources or Resources()
     # Nothing is written before it is known that the cluster is there.
     _check_path(runs, cluster)
     resources, largest = _terms(sweep, cluster, resources)
+    _require_starts(sweep, runs, only)
     if cluster == "inline":
         _require_ready(sweep, runs, only)
     with exclusive(runs):
@@ -165,6 +166,7 @@ def preview(
     runs = runs.absolute()
     _check_path(runs, cluster)
     resources, largest = _terms(sweep, cluster, resources)
+    _require_starts(sweep, runs, only)
     # Nothing is on record where the sweep has not been submitted.
     known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
     cells = _startable(sweep, _as_they_would_be(sweep, with_choices(runs, sweep.record().runs), runs))
@@ -325,6 +327,28 @@ def _require_ready(sweep: Sweep, runs: Path, only: frozenset[str] | None) -> Non
         from pebench.running.readiness import require_ready
 
         require_ready(unfinished, runs)
+
+
+def _require_starts(sweep: Sweep, runs: Path, only: frozenset[str] | None) -> None:
+    """Refuses cells, of all or of `only` some, that begin with a finished run whose weights are gone, as
+    after an import without them: it is not trained again, so that each of them would fail by itself.
+
+    Raises:
+        UserError: there is such a cell.
+    """
+    specs = sweep.possible() if only is None else sweep.specs_of(only)
+    for spec in specs.values():
+        if spec.start is None or not spec.start.is_run or RunFolder(runs / spec.run_id).is_finished:
+            continue
+        start = RunFolder(runs / spec.start.run)
+        result = start.result() if start.is_finished else None
+        if result is None or result.status != "done" or not start.spec().keeps_weights:
+            continue
+        if not start.weights.is_file():
+            raise UserError(
+                f"run '{spec.run_id}' begins with run '{spec.start.run}', whose weights are not in {runs}: "
+                "import it with its weights, or take another folder with --runs, where it is trained anew."
+            )
 
 
 def _of_the_task(spec: RunSpec) -> list[Any]:
