@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -171,3 +172,24 @@ print(counters["aot_autograd"]["autograd_cache_hit"], x.grad.tolist())
     assert hits == ("0", "1")
     assert gradients[0] == gradients[1]
     assert list((tmp_path / "compiled").iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libraries are ELF files on Linux alone")
+def test_a_library_that_a_killed_compiler_left_is_dropped(tmp_path: Path) -> None:
+    from pebench.running.compilation import _drop_cut_off
+
+    whole = Path(torch._C.__file__).read_bytes()
+    (tmp_path / "ab").mkdir()
+    contents = {
+        "whole": whole,
+        "half": whole[: len(whole) // 2],
+        "begun": whole[:20],
+        "empty": b"",
+        "other": b"x",
+    }
+    for name, content in contents.items():
+        (tmp_path / "ab" / f"{name}.so").write_bytes(content)
+    _drop_cut_off(tmp_path)
+    assert len(list(tmp_path.rglob("*.so"))) == len(contents)  # a compiler may be at work on them
+    _drop_cut_off(tmp_path, now=time.time() + 3600.0)
+    assert sorted(path.stem for path in tmp_path.rglob("*.so")) == ["other", "whole"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import struct
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +35,13 @@ AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode.
 process, which takes half of a first step, though all that they do stands in the graph that it looks up."""
 
 
+_BEING_WRITTEN = 600.0
+"""Seconds that a compiler may take for one library."""
+
+_ELF_64 = b"\x7fELF\x02\x01"
+_ELF_HEADER = 64
+
+
 def share_compiled_kernels() -> None:
     """Lets this process find what others compiled, and others what it compiles.
 
@@ -52,7 +62,38 @@ def share_compiled_kernels() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder, error) from error
+    _drop_cut_off(folder)
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+
+
+def _drop_cut_off(folder: Path, now: float | None = None) -> None:
+    """Drops libraries that a compiler did not write to their end, because it was killed or the disk was full:
+    PyTorch takes them for whole, and every later run that needs one of them fails.
+
+    Args:
+        folder: of the compiled kernels. now: in seconds since 1970; what is younger than `_BEING_WRITTEN` may
+            be in the hands of a compiler.
+    """
+    now = time.time() if now is None else now
+    for library in folder.rglob("*.so"):
+        with contextlib.suppress(OSError):
+            if now - library.stat().st_mtime > _BEING_WRITTEN and not _is_whole(library):
+                library.unlink()
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether the table at the end of an ELF file of 64 bits is there; other files are taken for whole."""
+    with library.open("rb") as file:
+        head = file.read(_ELF_HEADER)
+    if not head:
+        return False
+    if not _ELF_64.startswith(head[: len(_ELF_64)]):
+        return True
+    if len(head) < _ELF_HEADER:
+        return False
+    (table,) = struct.unpack_from("<Q", head, 0x28)
+    size, count = struct.unpack_from("<HH", head, 0x3A)
+    return bool(table) and table + size * count <= library.stat().st_size
 
 
 def compile_whole(
