@@ -250,7 +250,7 @@ def test_a_worker_takes_what_waits_for_nobody_before_what_another_has_begun(
         RunFolder(runs / spec.run_id).create(spec, {})
     first, second, third, fourth = [spec.run_id for spec in sweep.cells]
     held = {first}
-    monkeypatch.setattr("pebench.submission.ready._busy", lambda runs, ids: bool(held & set(ids)))
+    monkeypatch.setattr("pebench.submission.ready.any_busy", lambda runs, ids: bool(held & set(ids)))
     order = ready_first(runs, sweep.record().runs, lambda: False, every=0.001)
     assert [next(order), next(order)] == [first, third]
     held = {third}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from pebench.errors import UserError
@@ -15,19 +15,21 @@ LOOK_EVERY = 1.0
 """Seconds between looks at runs that are waited for."""
 
 
-def await_trials(
-    runs: Path, key: str, stop: Callable[[], bool] = lambda: False, every: float = LOOK_EVERY
-) -> None:
-    """Waits while trials of a choice are in the hands of other workers, or until `stop` says so.
+def any_busy(runs: Path, run_ids: Iterable[str]) -> bool:
+    """Whether one of these runs is in somebody's hands."""
+    return any(found.state in status.BUSY for found in status.statuses(runs, run_ids))
+
+
+def await_trials(runs: Path, key: str, every: float = LOOK_EVERY) -> None:
+    """Waits while trials of a choice are in the hands of other workers.
 
     Args:
         runs: the folder of the runs.
         key: of the choice.
-        stop: whether to wait no longer.
         every: seconds between looks.
     """
     trials = read_choice(runs, key).choice.trials
-    while not stop() and any(trial.state in status.BUSY for trial in status.statuses(runs, trials)):
+    while any_busy(runs, trials):
         time.sleep(every)
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pebench.errors import UserError
 from pebench.store import RunFolder
-from pebench.submission import status
-from pebench.submission.chosen import LOOK_EVERY, chosen_cell
+from pebench.submission.chosen import LOOK_EVERY, any_busy, chosen_cell
 from pebench.tuned_choices import choice_of, is_slot, read_choice
 
 
@@ -30,7 +29,7 @@ def ready_first(
     left = list(cells)
     while left and not stop():
         # One look at the runs serves all cells that wait for them.
-        busy = cache(partial(_busy, runs))
+        busy = cache(partial(any_busy, runs))
         ready = next((cell for cell in left if not _waits(runs, cell, busy)), None)
         if ready is None:
             time.sleep(every)
@@ -48,7 +47,3 @@ def _waits(runs: Path, cell: str, busy: Callable[[tuple[str, ...]], bool]) -> bo
     except UserError:
         return False  # it will not begin, and whoever takes it says why
     return start is not None and start.is_run and busy((start.run,))
-
-
-def _busy(runs: Path, run_ids: tuple[str, ...]) -> bool:
-    return any(found.state in status.BUSY for found in status.statuses(runs, run_ids))

@@ -176,17 +176,18 @@ def name_at_the_right(figure: Figure, ends: dict[Axes, list[End]], names: Mappin
         figure: of the panels. ends: of the lines of each panel. names: by label, see `names_of`.
     """
     line = 13.0 * figure.dpi / 72.0
-    tall = {
-        axes: [line * (1 + names[end.label].count("\n")) for end in own] for axes, own in ends.items() if own
-    }
+
+    def heights(own: list[End]) -> list[float]:
+        return [line * (1 + names[end.label].count("\n")) for end in own]
+
     figure.draw_without_rendering()
-    lacking = max((sum(sizes) / axes.bbox.height for axes, sizes in tall.items()), default=1.0)
+    lacking = max((sum(heights(own)) / axes.bbox.height for axes, own in ends.items()), default=1.0)
     if lacking > 1.0:
         figure.set_figheight(figure.get_figheight() * lacking)
         figure.draw_without_rendering()
     for axes, own in ends.items():
         placed = sorted((float(axes.transData.transform((end.x, end.y))[1]), end) for end in own)
-        sizes = [line * (1 + names[end.label].count("\n")) for _, end in placed]
+        sizes = heights([end for _, end in placed])
         places = spread([height for height, _ in placed], sizes, axes.bbox.y0, axes.bbox.y1)
         for place, (_, end) in zip(places, placed, strict=True):
             colour, dash, marker = end.look
