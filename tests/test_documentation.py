@@ -216,6 +216,16 @@ def test_the_page_of_tasks_has_a_row_for_every_task() -> None:
     assert sorted(rows) == sorted(tasks.origins())
 
 
+def test_the_page_of_sweeps_names_every_sweep_that_comes_along() -> None:
+    sweeps = {path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml")}
+    page = (REPOSITORY / "docs" / "sweeps.md").read_text("utf-8")
+    section = page.split("## The sweeps that come along")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    said = re.findall(r"`([\w-]+)`", " ".join(cells))
+    assert sorted(said) == sorted(name for name in sweeps if not name.endswith("-smoke"))
+    assert {name.removesuffix("-smoke") for name in sweeps} <= set(said)
+
+
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("name", names())
 def test_the_help_of_a_command_ends_in_examples_that_can_be_read(name: str) -> None:
