@@ -68,9 +68,9 @@ def command(
       pebench submit novels-trained --encoding rope --encoding alibi --seed 0
       pebench submit quickstart --set name=short --set train.steps=100 --set seeds=1
     """
+    from pebench.sweeping.names import find, is_there
     from pebench.sweeping.piece import piece
     from pebench.sweeping.recorded import startable_sweep
-    from pebench.sweeping.sweep import find, is_there
 
     cluster = cluster or ("slurm" if profile else "inline")
     loaded = [startable_sweep(runs, sweep, settings) for sweep in sweeps]
