@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 import subprocess
@@ -224,6 +225,20 @@ def test_the_page_of_sweeps_names_every_sweep_that_comes_along() -> None:
     said = re.findall(r"`([\w-]+)`", " ".join(cells))
     assert sorted(said) == sorted(name for name in sweeps if not name.endswith("-smoke"))
     assert {name.removesuffix("-smoke") for name in sweeps} <= set(said)
+
+
+def test_the_losses_beside_the_published_code_are_those_of_the_results() -> None:
+    found: dict[tuple[int, str], list[float]] = {}
+    with (REPOSITORY / "results" / "seqpe-beside-published" / "held-out.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found.setdefault((int(row["extent"]), row["side"]), []).append(float(row["nats"]))
+    page = (REPOSITORY / "docs" / "seqpe.md").read_text("utf-8")
+    said = re.findall(r"^\| ([\d,]+)(?: \(trained\))? \| ([\d., ]+) \| ([\d., ]+) \|$", page, re.MULTILINE)
+    assert len(said) * 2 == len(found) == 10
+    for extent, *sides in said:
+        for side, losses in zip(("published code", "here"), sides, strict=True):
+            own = found[int(extent.replace(",", "")), side]
+            assert losses == ", ".join(f"{loss:.2f}" for loss in own)
 
 
 @pytest.mark.usefixtures("idle")
