@@ -29,7 +29,7 @@ SMALLEST = {
     "commands": ["--runs", "2"],
     "encodings-side-by-side": [
         *TEXT,
-        *("--processes", "1", "2", "--seconds", "0.1", "--warmup", "1", "--encodings", "seqpe:positions=200"),
+        *("--processes", "1", "--seconds", "0.1", "--warmup", "1", "--encodings", "seqpe:positions=200"),
     ],
     "evaluation": ["--extents", "16", "32", "--size", "tiny", "--vocabulary", "32"],
     "host-training": [*TEXT, "--no-compile"],
