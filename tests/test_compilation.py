@@ -23,9 +23,9 @@ from pebench.running.checkpoint import State
 from pebench.running.compilation import compile_whole
 from pebench.running.train import train
 
-KERNELS = {"alibi", "dape", "fox", "rope", "seqpe", "ssmax", "t5"}
+KERNELS = {"dape", "fox", "rope", "seqpe", "ssmax", "t5"}
 """One for each way to act and each way to be attended: kernels cost half a minute of a processor and more.
-On CUDA there are kernels for all."""
+T5 has a bias by position, and FoX one of low rank. On CUDA there are kernels for all."""
 
 
 def _name(encoding: Any) -> str:
