@@ -334,6 +334,7 @@ def test_a_model_that_reads_no_text_is_refused(offline: Path, monkeypatch: pytes
         pebench.lm_eval.RunLM(run.run_id)
 
 
+@pytest.mark.usefixtures("few_tasks")
 def test_data_that_cannot_be_reached_gets_one_sentence(
     offline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
