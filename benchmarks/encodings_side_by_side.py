@@ -19,7 +19,7 @@ from measuring.reporting import Arguments, positive, report
 from measuring.trainers import Throughput, Work, throughput, trainers
 from measuring.training import add_model_arguments
 
-from pebench.running.run import THREADS_ON_CUDA
+from pebench.running.process import THREADS_ON_CUDA
 
 BASELINE = "none"
 

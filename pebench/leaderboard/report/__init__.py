@@ -20,7 +20,7 @@ from pebench.data.cache import cache_folder, digest
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.headline import headline
 from pebench.leaderboard.plots.style import WIDE_RANGE, Look, looks
-from pebench.leaderboard.report import charts
+from pebench.leaderboard.report import charts, vega_lite
 from pebench.leaderboard.report.blocks import (
     Block,
     Chapter,
@@ -32,6 +32,7 @@ from pebench.leaderboard.report.blocks import (
     Source,
     Text,
 )
+from pebench.leaderboard.report.score_chart import score_by_extent
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.leaderboard.sections import (
     CLAIMS,
@@ -148,9 +149,9 @@ def _swatch(look: Mapping[str, Look], label: str) -> str:
     import markupsafe
 
     colour, dash, marker = look[label]
-    dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(map(str, charts.DASHES[dash]))}"'
+    dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(map(str, vega_lite.DASHES[dash]))}"'
     return markupsafe.Markup(
-        f'<svg class="swatch" viewBox="0 0 34 12" style="color:{charts.ink(colour)}" aria-hidden="true">'
+        f'<svg class="swatch" viewBox="0 0 34 12" style="color:{vega_lite.ink(colour)}" aria-hidden="true">'
         f'<path d="M0,6H34" stroke="currentColor" stroke-width="2"{dashes}/>'
         f'<path d="{_OUTLINES[marker]}" transform="translate(17 6)" fill="currentColor"/></svg>'
     )
@@ -215,7 +216,7 @@ def _task(board: Board, table: LeaderboardTable, look: Mapping[str, Look], ancho
     scores, shades = _with_comparison(board, table)
     blocks: list[Block | None] = [
         Text(heading(table)),
-        charts.score_by_extent(board, table, look, anchor) if table.metric else None,
+        score_by_extent(board, table, look, anchor) if table.metric else None,
         Grid(scores, shades),
         Text(
             f"Mean ± half the width of the 95 % t interval over {interval_over(table)}; the deeper the shade "
