@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest
+from pebench.environment import environment
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.headline import headline
 from pebench.leaderboard.plots.style import WIDE_RANGE, Look, looks
@@ -58,8 +59,6 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 400
 """Of a table of the page; the CSV files have them all, and a page of megabytes would not be read."""
-
-_ENVIRONMENT = ("pebench", "commit", "dirty", "python", "device", "cuda", "threads")
 
 
 def report(board: Board) -> str:
@@ -316,11 +315,9 @@ def _environment(board: Board) -> list[Chapter]:
     for each in board.collection.runs:
         if each.provenance:
             packages = each.provenance.get("packages")
-            machine = each.provenance.get("machine")
             values = {
-                **{name: each.provenance.get(name) for name in _ENVIRONMENT},
+                **environment(each.provenance),
                 **(packages if isinstance(packages, dict) else {}),
-                "processor": machine.get("processor") if isinstance(machine, dict) else None,
                 **{f"data: {name}": digest for name, digest in each.fingerprints.items()},
             }
             found[tuple((name, str(value)) for name, value in values.items() if value is not None)] += 1
