@@ -119,12 +119,14 @@ def command(
     if longer is not None:
         _refuse_what_cannot_go_on(longer, specs[0], runs, device, ranks)
     check_ranks(specs[0], ranks)
-    build_task(specs[0]).check()
+    to_start = [spec for spec in specs if not RunFolder(runs / spec.run_id).is_finished]
+    if to_start:
+        build_task(to_start[0]).check()
     if dry_run:
         for spec in specs:
             click.echo(json.dumps({"run": spec.run_id, **spec.model_dump(mode="json")}, indent=1))
         return 0
-    require_ready([spec for spec in specs if not RunFolder(runs / spec.run_id).is_finished], runs)
+    require_ready(to_start, runs)
     for spec in specs:
         _create(RunFolder(runs / spec.run_id), spec)
     execution = Execution(device=device, threads=threads, compile=compiled, ranks=ranks)

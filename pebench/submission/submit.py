@@ -100,10 +100,14 @@ def submit(
     resources = resources or Resources()
     # Nothing is written before it is known that the cluster is there.
     _check_path(runs, cluster)
-    resources, largest = _terms(sweep, cluster, resources)
-    _require_starts(sweep, runs, only)
-    if cluster == "inline":
-        _require_ready(sweep, runs, only)
+    to_start = _specs_of(sweep, runs, _foreseen(sweep, runs, states, only).started)
+    resources, largest = _terms(sweep, cluster, resources, to_start)
+    _require_starts(to_start, runs)
+    if cluster == "inline" and to_start:
+        # It takes PyTorch.
+        from pebench.running.readiness import require_ready
+
+        require_ready(to_start, runs)
     with exclusive(runs):
         _prepare(sweep, runs)
         wanted = _startable(sweep, with_choices(runs, sweep.record().runs))
@@ -165,16 +169,10 @@ def preview(
     """
     runs = runs.absolute()
     _check_path(runs, cluster)
-    resources, largest = _terms(sweep, cluster, resources)
-    _require_starts(sweep, runs, only)
-    # Nothing is on record where the sweep has not been submitted.
-    known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
-    cells = _startable(sweep, _as_they_would_be(sweep, with_choices(runs, sweep.record().runs), runs))
-    chosen = [cell for cell in cells if cell not in known and _is_on_record(runs, cell)]
-    known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
-    looked_at = [cell for cell in cells if only is None or cell in only]
-    states_of = [known.get(cell) or CellStatus(run=cell, state="missing") for cell in looked_at]
-    found = Preview(_sorted_by_need(states_of, states))
+    found = Preview(_foreseen(sweep, runs, states, only))
+    to_start = _specs_of(sweep, runs, found.submitted.started)
+    resources, largest = _terms(sweep, cluster, resources, to_start)
+    _require_starts(to_start, runs)
     if cluster == "slurm":
         stages = _stages(found.submitted.started)
         for stage in stages:
@@ -188,6 +186,28 @@ def preview(
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
             found.script = slurm.script(runs, drafted, array)
     return found
+
+
+def _foreseen(sweep: Sweep, runs: Path, states: frozenset[State], only: frozenset[str] | None) -> Submitted:
+    """Which cells a submit would start, without touching a file."""
+    # Nothing is on record where the sweep has not been submitted.
+    known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
+    cells = _startable(sweep, _as_they_would_be(sweep, with_choices(runs, sweep.record().runs), runs))
+    chosen = [cell for cell in cells if cell not in known and _is_on_record(runs, cell)]
+    known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
+    looked_at = [cell for cell in cells if only is None or cell in only]
+    states_of = [known.get(cell) or CellStatus(run=cell, state="missing") for cell in looked_at]
+    return _sorted_by_need(states_of, states)
+
+
+def _specs_of(sweep: Sweep, runs: Path, cells: Iterable[str]) -> list[RunSpec]:
+    """The specifications that cells may come to: those of a slot with the settings of every candidate."""
+    known = {run_id: [spec] for run_id, spec in sweep.possible().items()}
+    for choice in sweep.choices:
+        for candidate in choice.candidates:
+            for slot, spec in zip(choice.slots, candidate.cells, strict=True):
+                known.setdefault(slot, []).append(spec)
+    return [spec for cell in cells for spec in known[cell] if not RunFolder(runs / spec.run_id).is_finished]
 
 
 def _startable(sweep: Sweep, cells: Iterable[str]) -> list[str]:
@@ -238,18 +258,20 @@ def _check_path(runs: Path, cluster: Cluster) -> None:
             )
 
 
-def _terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> tuple[Resources, int]:
+def _terms(
+    sweep: Sweep, cluster: Cluster, resources: Resources, to_start: list[RunSpec]
+) -> tuple[Resources, int]:
     resources = resources.model_copy(update={"ranks": execution_of(sweep, resources).ranks})
     _check_ranks(sweep, resources)
     if cluster == "slurm":
         resources, largest = slurm.terms(resources)
         try:
-            _check_data(sweep)
+            _check_data(to_start)
         except UserError as error:
             # The nodes of a cluster may see files that the machine of submission does not.
             sys.stderr.write(f"pebench: on this machine: {error} If it is so where they run, jobs fail.\n")
         return resources, largest
-    _check_data(sweep)
+    _check_data(to_start)
     return resources, 0
 
 
@@ -296,13 +318,13 @@ def _release(runs: Path, cells: list[CellStatus]) -> None:
             scheduler.cancel_job(cell.job)
 
 
-def _check_data(sweep: Sweep) -> None:
+def _check_data(specs: Iterable[RunSpec]) -> None:
     """Looks for the data of each task once.
 
     Raises:
         UserError: it is not there.
     """
-    for spec in {spec.task.model_dump_json(): spec for spec in sweep.possible().values()}.values():
+    for spec in {spec.task.model_dump_json(): spec for spec in specs}.values():
         needed = remembered("needed", _of_the_task(spec), partial(_needed, spec))
         if needed is None:
             from pebench.resolve import build_task
@@ -313,32 +335,15 @@ def _check_data(sweep: Sweep) -> None:
             Needed.model_validate(data).find()
 
 
-def _require_ready(sweep: Sweep, runs: Path, only: frozenset[str] | None) -> None:
-    """See `pebench.running.readiness.require_ready`, for the cells that are not finished, of all or of `only`
-    some.
-
-    Raises:
-        UserError: see there.
-    """
-    specs = sweep.possible() if only is None else sweep.specs_of(only)
-    unfinished = [spec for spec in specs.values() if not RunFolder(runs / spec.run_id).is_finished]
-    if unfinished:
-        # It takes PyTorch.
-        from pebench.running.readiness import require_ready
-
-        require_ready(unfinished, runs)
-
-
-def _require_starts(sweep: Sweep, runs: Path, only: frozenset[str] | None) -> None:
-    """Refuses cells, of all or of `only` some, that begin with a finished run whose weights are gone, as
-    after an import without them: it is not trained again, so that each of them would fail by itself.
+def _require_starts(specs: Iterable[RunSpec], runs: Path) -> None:
+    """Refuses cells that begin with a finished run whose weights are gone, as after an import without them:
+    it is not trained again, so that each of them would fail by itself.
 
     Raises:
         UserError: there is such a cell.
     """
-    specs = sweep.possible() if only is None else sweep.specs_of(only)
-    for spec in specs.values():
-        if spec.start is None or not spec.start.is_run or RunFolder(runs / spec.run_id).is_finished:
+    for spec in specs:
+        if spec.start is None or not spec.start.is_run:
             continue
         start = RunFolder(runs / spec.start.run)
         result = start.result() if start.is_finished else None
