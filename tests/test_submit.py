@@ -354,6 +354,28 @@ def test_a_finished_run_is_read_again_without_its_data(
     assert "text.txt" in capsys.readouterr().err
 
 
+def test_cells_that_diverged_are_named_and_stop_no_other(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hot = {"rope": {}, "train": {"learning_rate": 1e30, "clip": 0.0}}
+    file = write(place, tiny(place, encodings=["none", hot]))
+    assert main(["submit", str(file)]) == 0
+    assert "pebench: 1 of 2 cells diverged and have no scores; pebench status tiny names them." in (
+        capsys.readouterr().err
+    )
+    assert states(load_sweep(file), place / "runs") == ["done", "diverged"]
+
+
+def test_one_run_that_diverged_is_no_success(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [f"task.data={place / 'text.txt'}", "task.extent=16", "task.evaluate=[16]", "task.tokens=128"]
+    settings += ["model.width=16", "train.batch=2", "train.steps=3", "train.learning_rate=1e30"]
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    assert main(["run", "--encoding", "none", "--device", "cpu", *chosen]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert " and has no scores: its loss is no number." in told.err
+
+
 def test_bars_take_whatever_a_run_tells() -> None:
     with Bars() as bars:
         bars.begin("rope, seed 0", 1, 2)
