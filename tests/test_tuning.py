@@ -516,6 +516,8 @@ def test_the_leaderboard_names_the_choice_marks_the_edge_and_draws_the_sensitivi
     page = (folder / "report.html").read_text()
     assert "to the chosen" in page
     assert "what the tuned settings decide" in page
+    assert '<td style="--good' not in page, "what was chosen is no score"
+    assert page.count(' shaded"') == 2 * 2, "each row has a score at both extents"
     capsys.readouterr()
     rope = next(name for name in set(board["encoding"]) if name.startswith("rope"))
     assert main(["compare", rope, "none"]) == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -168,10 +169,12 @@ _OUTLINES = {
 
 
 def _breakable(text: str) -> str:
-    """A label as it may be broken into lines: before its options, and not within a word."""
+    """A label as it may be broken into lines: before its options, between the parts of a setting's path and
+    before its value, and not within a word or a number."""
     import markupsafe
 
-    return markupsafe.escape(text).replace("(", markupsafe.Markup("(<wbr>"))
+    parts = re.split(r"(?<=\w\()|(?<=[a-z]\.)(?=[a-z])|(?<=[a-z]=)", text)
+    return markupsafe.Markup("<wbr>").join(map(markupsafe.escape, parts))
 
 
 def _sort_key(value: float) -> str:
@@ -256,7 +259,7 @@ def _with_comparison(board: Board, table: LeaderboardTable) -> tuple[Table, dict
             for row, other in zip(scores.rows, beside.rows, strict=True)
         ],
     )
-    return joined, _shades(table, len(columns))
+    return joined, _shades(table, len(joined.headings) - len(table.extents))
 
 
 def _shades(table: LeaderboardTable, first: int) -> dict[tuple[int, int], float]:
