@@ -262,7 +262,8 @@ def submitted_sweeps(runs: Path) -> list[SweepRecord]:
 
 
 def choose(runs: Path, choice: Choice) -> Chosen | None:
-    """Makes a choice, if all trials have ended, and the folders of the cells that it stands for.
+    """Makes a choice, if all trials have ended, and the folders of the cells that it stands for, also where
+    the choice is older and a folder has been removed since.
 
     Returns:
         What was chosen, now or before; None while a trial has no result.
@@ -271,18 +272,17 @@ def choose(runs: Path, choice: Choice) -> Chosen | None:
         NoChoice: no trial has a score.
     """
     before = read_chosen(runs, choice.key)
-    if before is not None:
-        return before
-    chosen = decide(runs, choice)
+    chosen = before or decide(runs, choice)
     if chosen is None:
         return None
     for spec in choice.candidates[chosen.candidate].cells:
-        # Trials have the same plugins, and their folders hold what these were when they were submitted.
-        plugins = RunFolder(runs / choice.trials[0]).plugins
-        RunFolder(runs / spec.run_id).create(
-            spec, {name: (plugins / name).read_bytes() for name in spec.plugins}
-        )
-    atomic.write_json(choices_folder(runs) / choice.key / "chosen.json", chosen.model_dump(mode="json"))
+        folder = RunFolder(runs / spec.run_id)
+        if not (folder.path / "spec.json").exists():
+            # Trials have the same plugins, and their folders hold what these were when they were submitted.
+            plugins = RunFolder(runs / choice.trials[0]).plugins
+            folder.create(spec, {name: (plugins / name).read_bytes() for name in spec.plugins})
+    if before is None:
+        atomic.write_json(choices_folder(runs) / choice.key / "chosen.json", chosen.model_dump(mode="json"))
     return chosen
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,19 @@ def test_a_task_that_says_its_split_is_refused(place: Path) -> None:
     del task["language-modeling"]["split"]
     sweep = tuned(place, tasks=[task], tune={**RATES, "report": "validation"})
     assert sweep.choices[0].splits == ("validation", "validation")
+
+
+def test_a_chosen_run_whose_folder_was_removed_is_made_again(place: Path) -> None:
+    sweep, runs = prepared(place, [[3.0], [1.0], [2.0]], seeds=2)
+    submit(sweep, runs, "inline", only=frozenset())
+    (choice,) = sweep.choices
+    chosen = read_chosen(runs, choice.key)
+    assert chosen is not None
+    removed = next(iter(chosen.cells.values()))
+    shutil.rmtree(runs / removed)
+    again = submit(sweep, runs, "inline")
+    assert set(again.started) == set(chosen.cells.values())
+    assert RunFolder(runs / removed).spec() in choice.candidates[1].cells
 
 
 def test_the_best_mean_wins_and_the_first_among_equals(place: Path) -> None:
