@@ -79,8 +79,9 @@ class CopeEncoding(PositionEncoding):
         looks = x.q.device.type == "cpu" and not torch.compiler.is_compiling()
 
         def values(block: Block) -> Tensor:
-            query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
-            products = query @ self.vectors[x.layer].T
+            vectors = self.vectors[x.layer]
+            query, key = x.q[:, :, block.rows].to(vectors.dtype), x.k[:, :, block.keys].to(vectors.dtype)
+            products = query @ vectors.T
             found: list[Tensor] = []
             start, stop = 0, key.shape[2]
             counted: Tensor | float = 0.0

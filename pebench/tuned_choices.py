@@ -123,6 +123,10 @@ class Choice(Frozen):
         split = f" of the {self.splits[0]} split" if self.splits else ""
         return f"{self.metric} at {extent_name(self.extent)}{split}"
 
+    def is_of_two(self, path: str) -> bool:
+        """Whether two values were tried of a setting, of which each is an edge."""
+        return len({repr(candidate.settings[path]) for candidate in self.candidates}) == 2
+
     def edges(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
         """Paths of the settings whose chosen value is the smallest or largest number that was tried."""
         found = []
@@ -344,8 +348,10 @@ def _why(choice: Choice, means: list[float | None], ranked: list[int], edges: tu
     lost = len(means) - len(ranked)
     if lost:
         text += f"; {lost} diverged"
-    if edges:
+    if not all(map(choice.is_of_two, edges)):
         text += "; it lies on the edge of the candidates, so the best may lie beyond"
+    elif edges:
+        text += "; of two values each is an edge, so nothing is known of what lies beyond them"
     return f"{text}."
 
 

@@ -21,6 +21,7 @@ from warm_processes import command
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs
+from pebench.leaderboard.tuning import TunedRow
 from pebench.store import Point, RunFolder, write_sweep
 from pebench.submission.status import CellStatus, statuses
 from pebench.submission.submissions import end
@@ -231,6 +232,31 @@ def test_a_diverged_candidate_loses_and_an_edge_is_named(place: Path) -> None:
         1e-3
     ] * 2
     assert choose(runs, sweep.choices[0]) == chosen
+
+
+def test_of_two_values_neither_is_called_the_edge(place: Path) -> None:
+    rates = {"settings": {"train.learning_rate": [1e-3, 1e-2]}}
+    sweep, runs = prepared(place, [[2.5], [2.4]], tune=rates)
+    chosen = choose(runs, sweep.choices[0])
+    assert chosen is not None
+    assert chosen.why.endswith(
+        "; of two values each is an edge, so nothing is known of what lies beyond them."
+    )
+    row = TunedRow(sweep.choices[0], chosen)
+    assert row.label == "train.learning_rate=0.01 (of two)"
+    (remark, *_) = row.remarks("rope")
+    assert remark == (
+        "rope: train.learning_rate=0.01 is the better of two values (0.001, 0.01), and nothing is known of "
+        "what lies beyond them."
+    )
+
+
+def test_of_two_numbers_and_another_value_the_larger_number_is_an_edge(place: Path) -> None:
+    own = {"settings": {"train.encoding.learning_rate": [1e-3, 1e-2, None]}}
+    sweep, runs = prepared(place, [[2.5], [2.4], [2.6]], tune=own, encodings=["learned"])
+    chosen = choose(runs, sweep.choices[0])
+    assert chosen is not None
+    assert TunedRow(sweep.choices[0], chosen).label == "train.encoding.learning_rate=0.01 (edge)"
 
 
 def test_where_all_diverge_nothing_is_chosen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -530,6 +556,8 @@ def test_the_leaderboard_names_the_choice_marks_the_edge_and_draws_the_sensitivi
     page = (folder / "report.html").read_text()
     assert "to the chosen" in page
     assert "what the tuned settings decide" in page
+    assert '<td style="--good' not in page, "what was chosen is no score"
+    assert page.count(' shaded"') == 2 * 2, "each row has a score at both extents"
     capsys.readouterr()
     rope = next(name for name in set(board["encoding"]) if name.startswith("rope"))
     assert main(["compare", rope, "none"]) == 0

@@ -155,6 +155,14 @@ def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
         )
     for sentence in outcome.unchosen:
         click.echo(f"pebench: {sentence}", err=True)
+    trials = set(sweep.record().trials)
+    reported = [result.status for run_id, result in outcome.finished.items() if run_id not in trials]
+    if "diverged" in reported:
+        click.echo(
+            f"pebench: {reported.count('diverged')} of {len(reported)} cells diverged and have no scores; "
+            f"pebench status {sweep.name} names them.",
+            err=True,
+        )
     if outcome.interrupted:
         click.echo(f"Stopped; pebench submit {sweep.name} goes on from here.", err=True)
         raise click.Abort

@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from pebench.environment import processor
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.resolve import evaluations
@@ -446,10 +447,17 @@ class _Run:
                 f"the data of {self.folder.run_id} changed since it began; remove its folder to start over."
             )
         found = source_code.installed()
-        attempt = {"commit": found.commit, "code": found.digest, "job": job(), "started": time.time()}
+        described = provenance.describe(self.device)
+        attempt = {
+            "commit": found.commit,
+            "code": found.digest,
+            "processor": processor(described),
+            "job": job(),
+            "started": time.time(),
+        }
         self.folder.write_changes(source_code.patch())
         self.folder.write_provenance(
-            provenance.describe(self.device)
+            described
             | {
                 "attempts": [*before.get("attempts", []), attempt],
                 "data": fingerprints,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,14 @@ def check_path(runs: Path, cluster: Cluster) -> None:
             )
 
 
-def terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> tuple[Resources, int]:
+def terms(
+    sweep: Sweep, cluster: Cluster, resources: Resources, to_start: list[RunSpec]
+) -> tuple[Resources, int]:
     """What each job gets, and the most tasks that an array of SLURM may have, 0 elsewhere.
+
+    Args:
+        sweep: that is submitted. cluster: that carries it out. resources: that were asked for.
+        to_start: what its cells may come to that are started.
 
     Raises:
         UserError: the cluster is not there, ranks do not fit, or data are missing on this machine.
@@ -66,12 +73,12 @@ def terms(sweep: Sweep, cluster: Cluster, resources: Resources) -> tuple[Resourc
     if cluster == "slurm":
         resources, largest = slurm.terms(resources)
         try:
-            _check_data(sweep)
+            _check_data(to_start)
         except UserError as error:
             # The nodes of a cluster may see files that the machine of submission does not.
             sys.stderr.write(f"pebench: on this machine: {error} If it is so where they run, jobs fail.\n")
         return resources, largest
-    _check_data(sweep)
+    _check_data(to_start)
     return resources, 0
 
 
@@ -93,13 +100,13 @@ def _check_ranks(sweep: Sweep, resources: Resources) -> None:
         raise UserError(f"a job of {ranks} ranks carries out one cell: --pack is for cells of one rank.")
 
 
-def _check_data(sweep: Sweep) -> None:
+def _check_data(specs: Iterable[RunSpec]) -> None:
     """Looks for the data of each task once.
 
     Raises:
         UserError: it is not there.
     """
-    for spec in {spec.task.model_dump_json(): spec for spec in sweep.possible().values()}.values():
+    for spec in {spec.task.model_dump_json(): spec for spec in specs}.values():
         needed = remembered("needed", _of_the_task(spec), partial(_needed, spec))
         if needed is None:
             from pebench.resolve import build_task
@@ -110,32 +117,28 @@ def _check_data(sweep: Sweep) -> None:
             Needed.model_validate(data).find()
 
 
-def require_ready(sweep: Sweep, runs: Path, only: frozenset[str] | None) -> None:
-    """See `pebench.running.readiness.require_ready`, for the cells that are not finished, of all or of `only`
-    some.
+def require_ready(specs: list[RunSpec], runs: Path) -> None:
+    """See `pebench.running.readiness.require_ready`.
 
     Raises:
         UserError: see there.
     """
-    specs = sweep.possible() if only is None else sweep.specs_of(only)
-    unfinished = [spec for spec in specs.values() if not RunFolder(runs / spec.run_id).is_finished]
-    if unfinished:
+    if specs:
         # It takes PyTorch.
-        from pebench.running.readiness import require_ready
+        from pebench.running import readiness
 
-        require_ready(unfinished, runs)
+        readiness.require_ready(specs, runs)
 
 
-def require_starts(sweep: Sweep, runs: Path, only: frozenset[str] | None) -> None:
-    """Refuses cells, of all or of `only` some, that begin with a finished run whose weights are gone, as
-    after an import without them: it is not trained again, so that each of them would fail by itself.
+def require_starts(specs: Iterable[RunSpec], runs: Path) -> None:
+    """Refuses cells that begin with a finished run whose weights are gone, as after an import without them:
+    it is not trained again, so that each of them would fail by itself.
 
     Raises:
         UserError: there is such a cell.
     """
-    specs = sweep.possible() if only is None else sweep.specs_of(only)
-    for spec in specs.values():
-        if spec.start is None or not spec.start.is_run or RunFolder(runs / spec.run_id).is_finished:
+    for spec in specs:
+        if spec.start is None or not spec.start.is_run:
             continue
         start = RunFolder(runs / spec.start.run)
         result = start.result() if start.is_finished else None

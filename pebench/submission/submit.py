@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pebench.errors import UserError
+from pebench.spec import RunSpec
 from pebench.store import RunFolder, remember_folder, write_sweep
 from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.exclusive import exclusive
@@ -91,10 +92,11 @@ def submit(
     resources = resources or Resources()
     # Nothing is written before it is known that the cluster is there.
     check_path(runs, cluster)
-    resources, largest = terms(sweep, cluster, resources)
-    require_starts(sweep, runs, only)
+    to_start = _specs_of(sweep, runs, _foreseen(sweep, runs, states, only).started)
+    resources, largest = terms(sweep, cluster, resources, to_start)
+    require_starts(to_start, runs)
     if cluster == "inline":
-        require_ready(sweep, runs, only)
+        require_ready(to_start, runs)
     with exclusive(runs):
         _prepare(sweep, runs)
         wanted = _startable(sweep, with_choices(runs, sweep.record().runs))
@@ -147,16 +149,10 @@ def preview(
     """
     runs = runs.absolute()
     check_path(runs, cluster)
-    resources, largest = terms(sweep, cluster, resources)
-    require_starts(sweep, runs, only)
-    # Nothing is on record where the sweep has not been submitted.
-    known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
-    cells = _startable(sweep, _as_they_would_be(sweep, with_choices(runs, sweep.record().runs), runs))
-    chosen = [cell for cell in cells if cell not in known and _is_on_record(runs, cell)]
-    known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
-    looked_at = [cell for cell in cells if only is None or cell in only]
-    states_of = [known.get(cell) or CellStatus(run=cell, state="missing") for cell in looked_at]
-    found = Preview(_sorted_by_need(states_of, states))
+    found = Preview(_foreseen(sweep, runs, states, only))
+    to_start = _specs_of(sweep, runs, found.submitted.started)
+    resources, largest = terms(sweep, cluster, resources, to_start)
+    require_starts(to_start, runs)
     if cluster == "slurm":
         ready, waiting = stages(found.submitted.started)
         for stage in (ready, waiting):
@@ -170,6 +166,28 @@ def preview(
             drafted = submissions.draft("slurm", sweep.name, array.cells, resources)
             found.script = slurm.script(runs, drafted, array)
     return found
+
+
+def _foreseen(sweep: Sweep, runs: Path, states: frozenset[State], only: frozenset[str] | None) -> Submitted:
+    """Which cells a submit would start, without touching a file."""
+    # Nothing is on record where the sweep has not been submitted.
+    known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
+    cells = _startable(sweep, _as_they_would_be(sweep, with_choices(runs, sweep.record().runs), runs))
+    chosen = [cell for cell in cells if cell not in known and _is_on_record(runs, cell)]
+    known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
+    looked_at = [cell for cell in cells if only is None or cell in only]
+    states_of = [known.get(cell) or CellStatus(run=cell, state="missing") for cell in looked_at]
+    return _sorted_by_need(states_of, states)
+
+
+def _specs_of(sweep: Sweep, runs: Path, cells: Iterable[str]) -> list[RunSpec]:
+    """The specifications that cells may come to: those of a slot with the settings of every candidate."""
+    known = {run_id: [spec] for run_id, spec in sweep.possible().items()}
+    for choice in sweep.choices:
+        for candidate in choice.candidates:
+            for slot, spec in zip(choice.slots, candidate.cells, strict=True):
+                known.setdefault(slot, []).append(spec)
+    return [spec for cell in cells for spec in known[cell] if not RunFolder(runs / spec.run_id).is_finished]
 
 
 def _is_on_record(runs: Path, cell: str) -> bool:

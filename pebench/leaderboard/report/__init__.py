@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest
+from pebench.environment import environment
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.headline import headline
 from pebench.leaderboard.plots.style import WIDE_RANGE, Look, looks
@@ -59,8 +61,6 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 400
 """Of a table of the page; the CSV files have them all, and a page of megabytes would not be read."""
-
-_ENVIRONMENT = ("pebench", "commit", "dirty", "python", "device", "cuda", "threads")
 
 
 def report(board: Board) -> str:
@@ -170,10 +170,12 @@ _OUTLINES = {
 
 
 def _breakable(text: str) -> str:
-    """A label as it may be broken into lines: before its options, and not within a word."""
+    """A label as it may be broken into lines: before its options, between the parts of a setting's path and
+    before its value, and not within a word or a number."""
     import markupsafe
 
-    return markupsafe.escape(text).replace("(", markupsafe.Markup("(<wbr>"))
+    parts = re.split(r"(?<=\w\()|(?<=[a-z]\.)(?=[a-z])|(?<=[a-z]=)", text)
+    return markupsafe.Markup("<wbr>").join(map(markupsafe.escape, parts))
 
 
 def _sort_key(value: float) -> str:
@@ -258,7 +260,7 @@ def _with_comparison(board: Board, table: LeaderboardTable) -> tuple[Table, dict
             for row, other in zip(scores.rows, beside.rows, strict=True)
         ],
     )
-    return joined, _shades(table, len(columns))
+    return joined, _shades(table, len(joined.headings) - len(table.extents))
 
 
 def _shades(table: LeaderboardTable, first: int) -> dict[tuple[int, int], float]:
@@ -317,11 +319,9 @@ def _environment(board: Board) -> list[Chapter]:
     for each in board.collection.runs:
         if each.provenance:
             packages = each.provenance.get("packages")
-            machine = each.provenance.get("machine")
             values = {
-                **{name: each.provenance.get(name) for name in _ENVIRONMENT},
+                **environment(each.provenance),
                 **(packages if isinstance(packages, dict) else {}),
-                "processor": machine.get("processor") if isinstance(machine, dict) else None,
                 **{f"data: {name}": digest for name, digest in each.fingerprints.items()},
             }
             found[tuple((name, str(value)) for name, value in values.items() if value is not None)] += 1

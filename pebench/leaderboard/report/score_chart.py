@@ -139,13 +139,14 @@ def _curves(
     )
     of_seeds = value == "mean"
     least, most = ("least", "most") if of_seeds else (value, value)
+    lowest, highest = _possible(table) if of_seeds else ("", "")
     # Intervals of few seeds may be many times as wide as all differences: they end where the picture does.
     ends = [{"op": "min", "field": least, "as": "lo"}, {"op": "max", "field": most, "as": "hi"}]
     room: list[Spec] = [
         {"joinaggregate": ends},
         {"calculate": "(datum.hi - datum.lo) * 0.3 + abs(datum.hi) * 1e-4", "as": "room"},
-        {"calculate": f"max(datum.{low}, datum.lo - datum.room)", "as": "bar_low"},
-        {"calculate": f"min(datum.{high}, datum.hi + datum.room)", "as": "bar_high"},
+        {"calculate": f"max(datum.{low}, datum.lo - datum.room{lowest})", "as": "bar_low"},
+        {"calculate": f"min(datum.{high}, datum.hi + datum.room{highest})", "as": "bar_high"},
     ]
     if scale == "log":
         room[1:] = [
@@ -201,6 +202,16 @@ def _curves(
         "transform": [SHOWN, known, *room],
         "layer": layers,
     }
+
+
+def _possible(table: LeaderboardTable) -> tuple[str, str]:
+    """What a score of a table may be at the least and at the most, as one argument more of Vega's `max` and
+    `min` where it is known: intervals of few seeds go beyond, and would open room where nothing can stand."""
+    if table.record.unit == "%":
+        return ", 0", ", 100"
+    values = [value for entry in table.entries for value in (entry.mean, *entry.seeds.values())]
+    # A metric without a unit, of which nothing is known, may be a correlation.
+    return ", 0" if table.record.unit and min(values, default=0.0) >= 0 else "", ""
 
 
 def _multiples(
