@@ -1,9 +1,13 @@
 """SLURM: submitting 1,000 cells and asking for their status, what a job adds, what a preemption costs.
 
-It submits to the SLURM of this machine, to --partition or to its default; one job runs at a time. Beside each
-command of pebench stands the nearest that SLURM itself offers: an array of as many empty jobs, `squeue`, the
-same training without a job, the same job undisturbed. Every command is a process of its own, so the time of
-its imports is in the figures. The 1,000 cells are held in the queue and cancelled.
+It submits to the SLURM of this machine, to --partition or to its default; one job runs at a time. Every
+command is a process of its own, so the time of its imports is in the figures. The 1,000 cells are held in the
+queue and cancelled. Beside each command of pebench stands the nearest that SLURM itself offers:
+
+- an array of as many empty jobs;
+- `squeue`;
+- the same training without a job;
+- the same job undisturbed.
 
 How soon a job that was preempted may begin again is for the cluster to say (`cred_expire`, 120 seconds by
 default); that time is in the figure.
