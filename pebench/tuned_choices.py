@@ -270,6 +270,7 @@ def choose(runs: Path, choice: Choice) -> Chosen | None:
 
     Raises:
         NoChoice: no trial has a score.
+        UserError: a folder that is made anew needs a plugin that is in no folder of a trial any more.
     """
     before = read_chosen(runs, choice.key)
     chosen = before or decide(runs, choice)
@@ -278,12 +279,25 @@ def choose(runs: Path, choice: Choice) -> Chosen | None:
     for spec in choice.candidates[chosen.candidate].cells:
         folder = RunFolder(runs / spec.run_id)
         if not (folder.path / "spec.json").exists():
-            # Trials have the same plugins, and their folders hold what these were when they were submitted.
-            plugins = RunFolder(runs / choice.trials[0]).plugins
-            folder.create(spec, {name: (plugins / name).read_bytes() for name in spec.plugins})
+            folder.create(spec, {name: _plugin(runs, choice, name) for name in spec.plugins})
     if before is None:
         atomic.write_json(choices_folder(runs) / choice.key / "chosen.json", chosen.model_dump(mode="json"))
     return chosen
+
+
+def _plugin(runs: Path, choice: Choice, name: str) -> bytes:
+    """A plugin of the cells of a choice: folders of its trials hold what it was when they were submitted.
+
+    Raises:
+        UserError: the folders are gone.
+    """
+    for run_id in choice.trials:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return (RunFolder(runs / run_id).plugins / name).read_bytes()
+    raise UserError(
+        f"the chosen run of {choice.encoding} needs the plugin '{name}', which was removed with the trials: "
+        "submit the file of the sweep again."
+    )
 
 
 def decide(runs: Path, choice: Choice) -> Chosen | None:

@@ -22,6 +22,7 @@ from pebench.cli import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs
 from pebench.leaderboard.tuning import TunedRow
+from pebench.registry import encodings
 from pebench.store import Point, RunFolder, write_sweep
 from pebench.submission.status import CellStatus, statuses
 from pebench.submission.submissions import end
@@ -204,6 +205,32 @@ def test_a_chosen_run_whose_folder_was_removed_is_made_again(place: Path) -> Non
     again = submit(sweep, runs, "inline")
     assert set(again.started) == set(chosen.cells.values())
     assert RunFolder(runs / removed).spec() in choice.candidates[1].cells
+
+
+def test_a_chosen_run_takes_its_plugin_from_any_trial_that_is_left(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encodings, "_files", {})
+    source = (
+        "from pebench.position_encoding import PositionEncoding\n\nclass Mine(PositionEncoding):\n    pass\n"
+    )
+    (place / "mine.py").write_text(source)
+    scores: list[list[float | None]] = [[3.0], [1.0], [2.0]]
+    sweep, runs = prepared(place, scores, encodings=["mine"], plugins=["mine.py"], seeds=1)
+    (choice,) = sweep.choices
+    chosen = choose(runs, choice)
+    assert chosen is not None
+    (run_id,) = chosen.cells.values()
+    first, *others = choice.trials
+    shutil.rmtree(runs / first)
+    shutil.rmtree(runs / run_id)
+    assert choose(runs, choice) == chosen
+    assert (runs / run_id / "plugins" / "mine.py").read_bytes() == (place / "mine.py").read_bytes()
+    for each in (*others, run_id):
+        shutil.rmtree(runs / each)
+    with pytest.raises(UserError, match=r"plugin 'mine\.py', which was removed with the trials: submit the"):
+        choose(runs, choice)
+    assert not (runs / run_id).exists()
 
 
 def test_the_best_mean_wins_and_the_first_among_equals(place: Path) -> None:
