@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -67,9 +68,11 @@ def test_one_submit_tries_chooses_and_reports_though_jobs_are_killed(
         # What is killed between its result and its end has nothing to lose.
         lost = [cell.run for cell in statuses(runs, ended) if cell.state != "done"]
     assert main(command) == 0
-    assert f"{len(lost)} of 24 cells to start" in capsys.readouterr().out, (
-        "what waits for the choice goes on waiting"
-    )
+    # Of a choice all of whose trials were killed the turn may have come meanwhile: its cells begin anew.
+    hanging = [slot for choice in sweep.choices if {*choice.trials} & {*lost} for slot in choice.slots]
+    told = re.search(r"(\d+) of 24 cells to start", capsys.readouterr().out)
+    assert told is not None
+    assert len(lost) <= int(told[1]) <= len(lost) + len(hanging), "what waits for the choice goes on waiting"
 
     found = with_choices(runs, sweep.record().runs)
     until(lambda: not any(cell.state in BUSY for cell in statuses(runs, with_choices(runs, found))), 300)
