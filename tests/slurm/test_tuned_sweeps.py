@@ -70,9 +70,9 @@ def test_one_submit_tries_chooses_and_reports_though_jobs_are_killed(
     assert main(command) == 0
     # Of a choice all of whose trials were killed the turn may have come meanwhile: its cells begin anew.
     hanging = [slot for choice in sweep.choices if {*choice.trials} & {*lost} for slot in choice.slots]
-    told = re.search(r"(\d+) of 24 cells to start", capsys.readouterr().out)
-    assert told is not None
-    assert len(lost) <= int(told[1]) <= len(lost) + len(hanging), "what waits for the choice goes on waiting"
+    number = re.search(r"(\d+) of 24 cells to start", capsys.readouterr().out)
+    assert number is not None
+    assert len(lost) <= int(number[1]) <= len(lost) + len(hanging), "what waits for the choice goes on waiting"
 
     found = with_choices(runs, sweep.record().runs)
     until(lambda: not any(cell.state in BUSY for cell in statuses(runs, with_choices(runs, found))), 300)
