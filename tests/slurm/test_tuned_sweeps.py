@@ -72,7 +72,7 @@ def test_one_submit_tries_chooses_and_reports_though_jobs_are_killed(
     hanging = [slot for choice in sweep.choices if {*choice.trials} & {*lost} for slot in choice.slots]
     number = re.search(r"(\d+) of 24 cells to start", capsys.readouterr().out)
     assert number is not None
-    assert len(lost) <= int(number[1]) <= len(lost) + len(hanging), "what waits for the choice goes on waiting"
+    assert len(lost) <= int(number[1]) <= len(lost) + len(hanging), "what waits goes on waiting"
 
     found = with_choices(runs, sweep.record().runs)
     until(lambda: not any(cell.state in BUSY for cell in statuses(runs, with_choices(runs, found))), 300)
