@@ -1,7 +1,7 @@
 """Attention with a bias that is looked up by a count of keys, by kernels of our own for CUDA.
 
 Gates, counts and lookups stay in registers, tile by tile. The forward pass goes from each tile of queries to
-the left and carries the count; it keeps one sum a query. The way back for queries goes to the right, and
+the left and carries the count. The way back for queries does so once more and then goes to the right, and
 leaves behind what the way back for keys needs to begin anywhere: 2·N·N/32 numbers a head. Where all counts of
 a tile of queries have come to their last number, what lies farther left is plain attention.
 
@@ -66,30 +66,30 @@ def attend_counting(
 @torch.library.custom_op("pebench::attend_counting", mutates_args=())
 def _attend(
     q: Tensor, k: Tensor, v: Tensor, products: Tensor, scale: float, gate_scale: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The output, and three numbers of each query, (B, H, N): the logarithm of the sum of its softmax to base
-    2; the first key that it counts one by one; and the sum of its gates from there on."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, and two numbers of each query, (B, H, N): the logarithm of the sum of its softmax to base
+    2, and the first key that it counts one by one."""
     q, k, v, products = (rowwise(x) for x in (q, k, v, products))
     texts, heads, length, _ = q.shape
     out, sums = torch.empty_like(q), q.new_empty(texts, heads, length, dtype=torch.float32)
-    edges, totals = torch.empty_like(sums, dtype=torch.int32), torch.empty_like(sums)
+    edges = torch.empty_like(sums, dtype=torch.int32)
     tile = _tiles(q)["forward"]
     kernels.forward[(triton.cdiv(length, tile.queries), texts * heads)](
-        *(q, k, v, products, out, sums, totals, edges),
+        *(q, k, v, products, out, sums, edges),
         *strides(q, k, v, products, out),
         *(heads, length, scale, gate_scale),
         **_compiled_for(q, products),
         **tile.launch(),
     )
-    return out, sums, edges, totals
+    return out, sums, edges
 
 
 @_attend.register_fake
 def _(
     q: Tensor, k: Tensor, v: Tensor, products: Tensor, scale: float, gate_scale: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     sums = q.new_empty(q.shape[:3], dtype=torch.float32)
-    return torch.empty_like(q), sums, torch.empty_like(sums, dtype=torch.int32), torch.empty_like(sums)
+    return torch.empty_like(q), sums, torch.empty_like(sums, dtype=torch.int32)
 
 
 @torch.library.custom_op("pebench::attend_counting_backward", mutates_args=())
@@ -102,7 +102,6 @@ def _gradients(
     out: Tensor,
     sums: Tensor,
     edges: Tensor,
-    totals: Tensor,
     scale: float,
     gate_scale: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -125,7 +124,7 @@ def _gradients(
     tile = tiles["queries"]
     counts, slopes = sums.new_empty(2, texts, heads, triton.cdiv(length, tile.keys), length)
     kernels.of_queries_and_products[(triton.cdiv(length, tile.queries), texts * heads)](
-        *(q, k, v, table, gradient, sums, means, totals, edges, of_q, of_products, counts, slopes),
+        *(q, k, v, table, gradient, sums, means, edges, of_q, of_products, counts, slopes),
         *strides(q, k, v, table, gradient, of_q, of_products),
         *(heads, length, scale, gate_scale),
         **known,
@@ -152,7 +151,6 @@ def _(
     out: Tensor,
     sums: Tensor,
     edges: Tensor,
-    totals: Tensor,
     scale: float,
     gate_scale: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

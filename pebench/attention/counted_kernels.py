@@ -84,14 +84,14 @@ def _looked_up(table, query, key, t_token, count, length, FARTHEST: tl.constexpr
 
 @triton.jit
 def forward(
-    q, k, v, table, out, log_sums, totals, edges,
+    q, k, v, table, out, log_sums, edges,
     q_text, q_head, q_token, k_text, k_head, k_token, v_text, v_head, v_token,
     t_text, t_head, t_token, o_text, o_head, o_token,
     heads, length, scale, gate_scale,
     EVEN: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr,
     FARTHEST: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    """A tile of queries, and of each the sum of its gates from the edge on, and the edge."""
+    """A tile of queries, and their edge."""
     # Those that see most keys first.
     start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
     both = tl.program_id(1)
@@ -102,7 +102,6 @@ def forward(
     table += text * t_text + head * t_head
     out += text * o_text + head * o_head
     log_sums += both.to(tl.int64) * length
-    totals += both.to(tl.int64) * length
     edges += both.to(tl.int64) * length
     query = start + tl.arange(0, QUERIES)
     queries = rows(q, query, q_token, length, EVEN, D, WIDTH)
@@ -148,13 +147,12 @@ def forward(
         most = highest
     put(out, total / sums[:, None], query, o_token, length, EVEN, D, WIDTH)
     tl.store(log_sums + query, most + tl.log2(sums), mask=query < length)
-    tl.store(totals + query, counted, mask=query < length)
     tl.store(edges + query, tl.zeros([QUERIES], dtype=tl.int32) + edge, mask=query < length)
 
 
 @triton.jit
 def of_queries_and_products(
-    q, k, v, table, gradient, log_sums, means, totals, edges, of_q, of_table, counts, slopes,
+    q, k, v, table, gradient, log_sums, means, edges, of_q, of_table, counts, slopes,
     q_text, q_head, q_token, k_text, k_head, k_token, v_text, v_head, v_token,
     t_text, t_head, t_token, g_text, g_head, g_token, oq_text, oq_head, oq_token,
     ot_text, ot_head, ot_token,
@@ -180,8 +178,8 @@ def of_queries_and_products(
     above = rows(gradient + text * g_text + head * g_head, query, g_token, length, EVEN, D, WIDTH)
     log_sum = number(log_sums + both.to(tl.int64) * length, query, length, EVEN)
     mean = number(means + both.to(tl.int64) * length, query, length, EVEN)
-    total = number(totals + both.to(tl.int64) * length, query, length, EVEN)
     edge = tl.load(edges + both.to(tl.int64) * length + start)
+    high = tl.minimum(length, start + QUERIES)
     of_queries = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
     of_last = tl.zeros([QUERIES], dtype=tl.float32)
     last = number(table + FARTHEST, query * t_token, length * t_token, EVEN)
@@ -197,18 +195,27 @@ def of_queries_and_products(
         of_queries = tl.dot(of_logits.to(keys.dtype), keys, of_queries, input_precision=PRECISION)
     of_queries *= scale
     of_final = tl.zeros([QUERIES], dtype=tl.float32)
-    passed = tl.zeros([QUERIES], dtype=tl.float32)
+    # Counts begin at the right, and the sums of their gradients at the left. What is counted on the right of
+    # a tile as a difference of sums would lose digits where little is counted.
+    right = tl.zeros([QUERIES], dtype=tl.float32)
+    for back in range(tl.cdiv(high - edge, KEYS)):
+        begin = edge + (tl.cdiv(high - edge, KEYS) - 1 - back) * KEYS
+        key = begin + tl.arange(0, KEYS)
+        tl.store(counts + begin // KEYS * length + query, right, mask=inside)
+        keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
+        products = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
+        right += tl.sum(_gates(products, _seen(query, key, length), gate_scale), 1)
+    # They are read by other threads than those that have written them.
+    tl.debug_barrier()
     sloped = tl.zeros([QUERIES], dtype=tl.float32)
-    for begin in tl.range(edge, tl.minimum(length, start + QUERIES), KEYS, num_stages=1):
+    for begin in tl.range(edge, high, KEYS, num_stages=1):
         key = begin + tl.arange(0, KEYS)
         keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         products = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
         seen = _seen(query, key, length)
         gates = _gates(products, seen, gate_scale)
-        passed += tl.sum(gates, 1)
-        right = tl.maximum(total - passed, 0.0)
         place = begin // KEYS * length + query
-        tl.store(counts + place, right, mask=inside)
+        right = tl.load(counts + place, mask=inside, other=0.0)
         tl.store(slopes + place, sloped, mask=inside)
         count = _counts(gates, right, key)
         bias, slope, floor, share, there = _looked_up(table, query, key, t_token, count, length, FARTHEST)
