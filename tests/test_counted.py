@@ -6,6 +6,7 @@ On CUDA they are tested compiled, in `tests/on_cuda/test_counted_on_cuda.py`.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -50,16 +51,20 @@ interpretable = pytest.mark.skipif(
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: short
-    texts consist of several."""
+    texts consist of several. New memory is filled with NaN, so that nothing is read that was not written."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     from pebench.attention import counted
     from pebench.attention.tiles import Tile
 
     monkeypatch.setattr(counted, "ROUND", 32)
     for name, (queries, keys) in {"forward": (32, 32), "queries": (16, 16), "keys": (32, 16)}.items():
-        monkeypatch.setitem(counted.TILES, name, Tile(queries, keys, 4, 1))
+        for tiles in (counted.TILES, counted.WIDE_TILES):
+            monkeypatch.setitem(tiles, name, Tile(queries, keys, 4, 1))
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @interpretable

@@ -297,7 +297,8 @@ def of_keys_and_values(
         seen = _seen(query, key, length)
         gates = _gates(products, seen, gate_scale)
         edge = tl.load(edges + query, mask=query < length, other=length)
-        counting = edge <= start
+        # Of other queries nothing has been left behind.
+        counting = (edge <= start) & (query >= start)
         right = tl.load(counts + query, mask=counting, other=FARTHEST)
         sloped = tl.load(slopes + query, mask=counting, other=0.0)
         count = _counts(gates, right, key)
