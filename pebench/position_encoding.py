@@ -182,6 +182,24 @@ Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Counting:
+    """A bias that looks up one of P numbers of the query, by how many keys it counts up to its own.
+
+    The count of query i and key j is p_ij = Σ_{t=j…i} σ(gate_scale·q_i·k_t), at most P − 1, with q and k of
+    `AttentionInputs` where the bias was asked for; between whole numbers the bias is interpolated linearly.
+
+    Attributes:
+        products: makes the (B, H, N, P) float32 numbers.
+        numbers: P.
+        gate_scale: of the products that gates take.
+    """
+
+    products: Callable[[], Tensor]
+    numbers: int
+    gate_scale: float
+
+
+@dataclass(frozen=True)
 class Dense:
     """A bias given by its values, one block of queries at a time: memory grows with K, not with N·K.
 
@@ -194,12 +212,14 @@ class Dense:
         shared: whether all texts have the same values, for all H heads, whatever is visible.
         by_distance: (H, 2N − 1) float32, the same by the distance i − j from −(N − 1) on, where nothing else
             matters to it, queries and keys are the same N tokens, and all texts share it; None elsewhere.
+        counting: the same as a lookup by counts of keys; None where it is none.
     """
 
     values: Callable[[Block], Tensor]
     score: Score | None = None
     shared: bool = False
     by_distance: Tensor | None = None
+    counting: Counting | None = None
 
 
 @dataclass(frozen=True)
