@@ -1,8 +1,9 @@
 """Aggregation: how long `pebench leaderboard` takes over many finished runs, and how much memory.
 
-Tables, plots, statistics and the report are all made, in a process of their own, so that the time of
-importing pandas, SciPy and matplotlib is in the figures. The baseline, the floor, is a process that only
-reads every file of every run as JSON.
+Measured are tables, plots, statistics and the report, in a process of their own. The time of importing
+pandas, SciPy and matplotlib is in the figures.
+
+The baseline, the floor, is a process that only reads every file of every run as JSON.
 """
 
 from __future__ import annotations

@@ -1,9 +1,15 @@
 """Attention by path, length and dtype, forward alone and with the backward pass.
 
-The baseline is PyTorch's fused attention without a bias. Beside it stand the same with ALiBi as further
-channels (factored), and each bias by position on all ways that serve it: as one whole matrix of queries ×
-keys, in blocks of queries, compiled into flex attention, and by kernels of our own where all texts share it
-(shared). The making of the bias is part of what is timed, and the gradients reach its parameters.
+The baseline is PyTorch's fused attention without a bias. Beside it stand:
+
+- `factored`: the same with ALiBi as further channels.
+- `whole matrix`: a bias as one matrix of queries × keys.
+- `blocked`: a bias in blocks of queries.
+- `flex`: a bias compiled into flex attention.
+- `shared`: a bias by kernels of our own, where all texts share it.
+
+Each bias by position is measured on all ways that serve it. The making of the bias is part of what is timed,
+and the gradients reach its parameters.
 
 What `FLEX_FROM` in `pebench/attention/kernels.py` should say is the length from which flex is above blocked.
 """

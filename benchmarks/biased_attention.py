@@ -1,16 +1,18 @@
 """Attention with a bias, alone, in evaluation and in training: what kernels of our own gain beside others.
 
-Four tables in one. `replayed` is one layer by blocks of queries and by kernels of our own, recorded as a CUDA
-graph, so that nothing of the host is timed, by length and dtype. `attention` is one layer of as many heads
-and texts as the model has, forward, and forward and back with the gradients of the bias; `deviation` is how
-far the output and the gradients of queries, keys and values are from those of blocks of queries in float32,
-as a share of their size. `evaluation` is one pass over a text of the longest extent in float32, `training` a
-step of the model around each encoding. The baseline of each is the same without a bias.
+There are four tables, and the baseline of each is the same without a bias:
 
-On CUDA the kernels for a bias that all texts share (`shared`) stand beside those that would be chosen
-without them, and with --tiles also in the sizes of tiles that are worth a
-try. What comes out belongs into `SHARED_FROM` in `pebench/attention/kernels.py` and `TILES` in
-`pebench/attention/shared.py`.
+- `replayed`: one layer by blocks of queries and by kernels of our own, by length and dtype. It is recorded as
+  a CUDA graph, so that nothing of the host is timed.
+- `attention`: one layer of as many heads and texts as the model has, forward, and forward and back with the
+  gradients of the bias. `deviation` is how far the output and the gradients of queries, keys and values are
+  from those of blocks of queries in float32, as a share of their size.
+- `evaluation`: one pass over a text of the longest extent in float32.
+- `training`: a step of the model around each encoding.
+
+On CUDA the kernels for a bias that all texts share (`shared`) stand beside those that would be chosen without
+them. With --tiles they are also measured in the sizes of tiles that are worth a try. What comes out belongs
+into `SHARED_FROM` in `pebench/attention/kernels.py` and `TILES` in `pebench/attention/shared.py`.
 
 All that a GPU is wanted for, in one go: attention, evaluation at 8,192 tokens, and steps of GPT-2 small on
 32 × 1,024 tokens in bfloat16, compiled, the slowest to compile last. Each row is in the file as soon as it

@@ -1,9 +1,13 @@
 """SLURM: submitting 1,000 cells and asking for their status, what a job adds, what a preemption costs.
 
-It submits to the SLURM of this machine, to --partition or to its default; one job runs at a time. Beside each
-command of pebench stands the nearest that SLURM itself offers: an array of as many empty jobs, `squeue`, the
-same training without a job, the same job undisturbed. Every command is a process of its own, so the time of
-its imports is in the figures. The 1,000 cells are held in the queue and cancelled.
+It submits to the SLURM of this machine, to --partition or to its default; one job runs at a time. Every
+command is a process of its own, so the time of its imports is in the figures. The 1,000 cells are held in the
+queue and cancelled. Beside each command of pebench stands the nearest that SLURM itself offers:
+
+- an array of as many empty jobs;
+- `squeue`;
+- the same training without a job;
+- the same job undisturbed.
 
 How soon a job that was preempted may begin again is for the cluster to say (`cred_expire`, 120 seconds by
 default); that time is in the figure.
@@ -155,7 +159,9 @@ def main() -> None:
         sys.exit("pebench: there is no SLURM on this machine ('sbatch' is not in the PATH).")
     # Jobs never open the tracking store, and to make one is no part of what is measured.
     os.environ["PEBENCH_TRACKING_URI"] = "http://127.0.0.1:9"
-    with tempfile.TemporaryDirectory(prefix="pebench-", dir=arguments.folder.absolute()) as name:
+    where = arguments.folder.absolute()
+    # A job that has written its result may still write as it leaves.
+    with tempfile.TemporaryDirectory(prefix="pebench-", dir=where, ignore_cleanup_errors=True) as name:
         rows = measure(Path(name), arguments.cells, arguments.steps, arguments.partition, arguments.rounds)
     report("SLURM", BASELINE, rows, arguments.output)
 

@@ -1,9 +1,12 @@
 """Commands that train nothing: the processor time of showing, submitting and mirroring, in whole processes.
 
-`submit` is of twelve cells, to one worker in the background, whose own time does not count; `sync` is the
-first of --runs finished runs into an embedded store. A cache holds what an earlier call has left there; in
-rows `for the first time` it is empty. With `--other` a worktree of another commit takes turns with this one
-and is the baseline; without it the baseline is `show` for the first time.
+- `submit` is of twelve cells, to one worker in the background, whose own time does not count.
+- `sync` is the first of --runs finished runs into an embedded store.
+
+A cache holds what an earlier call has left there. In rows `for the first time` it is empty.
+
+With `--other` a worktree of another commit takes turns with this one and is the baseline. Without it the
+baseline is `show` for the first time.
 """
 
 from __future__ import annotations

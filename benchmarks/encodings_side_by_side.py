@@ -1,10 +1,11 @@
 """Training in the leaderboard's own setting by encoding, alone and side by side: tokens a second and cores.
 
 Every process has a model and a training loop of its own, compiled, with as many threads as a run has by
-default; all processes of all encodings are started and warmed up before anything is measured. In each round
-1, 4 and 6 processes of one encoding after another train for the same time while all the others are idle. `ms`
-is the time of one update of any of them; the baseline is as many processes without an encoding. `cores` are
-those that each process kept busy, its helpers beside the training included.
+default. All processes of all encodings are started and warmed up before anything is measured. In each round
+1, 4 and 6 processes of one encoding after another train for the same time while all the others are idle.
+
+`ms` is the time of one update of any of them. The baseline is as many processes without an encoding. `cores`
+are those that each process kept busy, its helpers beside the training included.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from measuring.reporting import Arguments, positive, report
 from measuring.trainers import Throughput, Work, throughput, trainers
 from measuring.training import add_model_arguments
 
-from pebench.running.run import THREADS_ON_CUDA
+from pebench.running.process import THREADS_ON_CUDA
 
 BASELINE = "none"
 

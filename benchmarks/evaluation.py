@@ -1,10 +1,12 @@
 """Evaluation of a language model by extent and attention path: tokens a second and memory.
 
-What is timed is the evaluation that runs use, in float32, on one text of random tokens as long as the largest
-extent, cut into windows of each extent. The baseline is fused attention without an encoding; beside it stand
-encodings whose bias is factored into further channels (alibi, SeqPE), computed in blocks of queries (t5,
-cope) and, on CUDA, compiled into flex attention or by kernels of our own (t5), whatever `choose_kernel` would
-say.
+Timed is the evaluation that runs use, in float32, on one text of random tokens as long as the largest extent,
+cut into windows of each extent. The baseline is fused attention without an encoding. Beside it stand
+encodings whose bias is:
+
+- factored into further channels (alibi, SeqPE);
+- computed in blocks of queries (t5, cope);
+- on CUDA, compiled into flex attention or by kernels of our own (t5), whatever `choose_kernel` would say.
 """
 
 from __future__ import annotations

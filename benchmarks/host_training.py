@@ -1,12 +1,16 @@
 """Training of Llama's blocks by pebench beside a plain loop of the same blocks: tokens a second.
 
-Both have RMSNorm, SwiGLU, RoPE on all of a head, no biases and equally many weights. `llama` is the block
-alone; `modern` has a quarter of the heads for keys and values, QK-norm and an output of its own. The plain
-loop is what one would write by hand: PyTorch's fused attention with keys shared inside it, all logits at
-once, halves of a head that turn as in Llama's own code. Both compute in bfloat16 under autocast on CUDA and
-in float32 elsewhere, with the fused optimiser; eager, and compiled with --compile.
-`first update, s` is what compiling takes: all layers are one graph, so that it grows with their number
-on either side.
+Both have RMSNorm, SwiGLU, RoPE on all of a head, no biases and equally many weights.
+
+- `llama` is the block alone.
+- `modern` has a quarter of the heads for keys and values, QK-norm and an output of its own.
+
+The plain loop is what one would write by hand: PyTorch's fused attention with keys shared inside it, all
+logits at once, halves of a head that turn as in Llama's own code. Both compute in bfloat16 under autocast on
+CUDA and in float32 elsewhere, with the fused optimiser; eager, and compiled with --compile.
+
+`first update, s` is what compiling takes. All layers are one graph, so that it grows with their number on
+either side.
 
 On a machine with a GPU: pebench bench host-training --device cuda --compile
 """

@@ -1,10 +1,14 @@
 """SeqPE's encoder and samplers by size, beside the same written plainly.
 
-The encoder is measured with everything that training asks of it, backward pass included, in five forms: all
-tokens of every digit string in all layers, as one would write it and as the published code does (the
-baseline); the last layer for the read-out token alone; that with common prefixes computed once; and the first
-two with dropout, with which sharing is no longer exact and is not done. All forms have the same weights, and
-their outputs are compared before they are timed.
+The encoder is measured with everything that training asks of it, backward pass included, in five forms:
+
+- all tokens of every digit string in all layers, as one would write it and as the published code does (the
+  baseline);
+- the last layer for the read-out token alone;
+- that with common prefixes computed once;
+- the first two with dropout, with which sharing is no longer exact and is not done.
+
+All forms have the same weights, and their outputs are compared before they are timed.
 
 The samplers draw what several steps of training compare, as many as are drawn for at once: candidates and
 labels of the contrastive loss, and offsets and windows of the distillation loss. The baseline draws one

@@ -1,12 +1,17 @@
 """Evaluation of a model of transformers by pebench, beside transformers' own forward pass: tokens a second.
 
 A Llama with random weights and grouped queries is written in the format of transformers and read by both, in
-float32. The text is of random tokens, as long as the largest extent, and cut into windows of each extent. The
-baseline computes the logits of all windows with PyTorch's fused attention (`attn_implementation="sdpa"`), as
-many windows at a time as pebench takes; `with losses` computes the loss of every token from them as well, and
-`one at a time` reads window by window. `pebench, logits` is the same as the baseline; `pebench` evaluates as
-runs do: it computes every loss, and sums them up by document. After --seconds no further round of an extent
-begins, and its rows are told and written before the next extent.
+float32. The text is of random tokens, as long as the largest extent, and cut into windows of each extent.
+
+- `transformers`, the baseline, computes the logits of all windows with PyTorch's fused attention
+  (`attn_implementation="sdpa"`), as many windows at a time as pebench takes.
+- `with losses` computes the loss of every token from them as well.
+- `one at a time` reads window by window.
+- `pebench, logits` is the same as the baseline.
+- `pebench` evaluates as runs do: it computes every loss, and sums them up by document.
+
+After --seconds no further round of an extent begins, and its rows are told and written before the next
+extent.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
 """Training by several ranks, a GPU each: tokens a second, and the share that they reach of so many times one.
 
-The batch is the same for any number of ranks, as it is in runs; each has its share. Measured are the steps
-of a run, its data, its sums of gradients and its question whether any rank is to stop included, on random
-tokens. The baseline is one rank. `1 of 8 ranks` is a rank that computes its share and sums with nobody:
-what eight would reach if their connection took no time, for which one GPU is enough. Ranks together are
-measured where each has a GPU; on a CPU they share its cores.
+The batch is the same for any number of ranks, as it is in runs; each has its share. Measured are the steps of
+a run on random tokens. They include its data, its sums of gradients and its question whether any rank is to
+stop.
+
+- The baseline is one rank.
+- `1 of 8 ranks` is a rank that computes its share and sums with nobody: what eight would reach if their
+  connection took no time, for which one GPU is enough.
+- Ranks together are measured where each has a GPU; on a CPU they share its cores.
 
 An encoding may have a label such as `seqpe:dropout=0`. The published text recipe on eight GPUs, or as far as
 one shows it, where three rounds take a minute and a half, most of which is compilation:

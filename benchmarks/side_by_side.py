@@ -1,11 +1,13 @@
 """Several small runs side by side on one device: tokens a second of all together, at 1, 2, 4 and 8 processes.
 
-Every process has a model and a training loop of its own, as runs that share a device have, and waits for the
-device as often as a run does for its log. All are started and warmed up before anything is measured; in each
+Every process has a model and a training loop of its own, as runs that share a device have. It waits for the
+device as often as a run does for its log. All are started and warmed up before anything is measured. In each
 round 1, 2, 4 … of them begin together at a barrier and train for the same time while the others are idle.
-`ms` is the time of one update of any of them; the baseline is one process alone. On a CPU each process has as
-many threads as this one was started with; where strangers compute too, more processes get a larger share of
-the cores, so this one needs a machine to itself.
+
+`ms` is the time of one update of any of them; the baseline is one process alone.
+
+On a CPU each process has as many threads as this one was started with. Where strangers compute too, more
+processes get a larger share of the cores, so this one needs a machine to itself.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Mirroring: how long `pebench sync` takes over finished runs, and what an idle pass costs.
 
-Each run has 250 lines of four metrics, as a real one logs them, and a result; a pass mirrors plots and files
-too. Every pass is a process of its
-own and imports MLflow, as a user's does, so the time of that is in the figures. The baseline, written as one
-would by hand, sends the same metrics with `MlflowClient.log_batch`, a run at a time and no files.
+Each run has 250 lines of four metrics, as a real one logs them, and a result. A pass mirrors plots and files
+too. Every pass is a process of its own and imports MLflow, as a user's does, so the time of that is in the
+figures.
+
+The baseline, written as one would by hand, sends the same metrics with `MlflowClient.log_batch`, a run at a
+time and no files.
 
 --server measures against an MLflow server on this machine; by default the store is an embedded one.
 """

@@ -1,12 +1,14 @@
 """Training of equal language models by pebench, by a plain loop, and by x-transformers: tokens a second.
 
 The plain loop is what one would write by hand in the manner of nanoGPT: learned positions, PyTorch's fused
-attention, all logits at once. All sides are measured in one process, and so with one allocator. Under equal
-conditions every side computes in the same precision, compiled or not, with the fused optimiser, and takes
-denormal numbers for zero. In the rows called defaults each does what it does when nothing is asked for:
-pebench float32 and eager, and denormal numbers are zero; the plain loop bfloat16 and compiled on CUDA,
-float32 and eager elsewhere; x-transformers float32, eager, without its flash option, with AdamW as PyTorch
-has it.
+attention, all logits at once. All sides are measured in one process, and so with one allocator.
+
+- `equal`: every side computes in the same precision, compiled or not, with the fused optimiser, and takes
+  denormal numbers for zero.
+- `defaults`: each does what it does when nothing is asked for.
+  - pebench: float32 and eager, and denormal numbers are zero.
+  - The plain loop: bfloat16 and compiled on CUDA, float32 and eager elsewhere.
+  - x-transformers: float32, eager, without its flash option, with AdamW as PyTorch has it.
 
 Of a head x-transformers' RoPE rotates half by default, and pebench's all: here both rotate all of it. The
 results of commit 802ab1bb00 are from before and have half.

@@ -1,18 +1,21 @@
 """Training steps of a language model by encoding: tokens a second, utilisation, and the ratio to no encoding.
 
-What is timed is the loop that runs use, data transfer, auxiliary losses and optimiser included, on random
-tokens. Each encoding is measured beside the same model without one, which stays compiled throughout.
-`seqpe:dropout=0` computes common prefixes of digit strings once; `seqpe:dropout=0,unshared` computes every
-string whole; `seqpe` is that with the published dropout. What SeqPE adds to a step is the same whatever the
-size of the batch, so that a small batch, as on a CPU, shows it at its worst: --accumulate measures batches of
-several parts as well, each of them as large as --batch. Where memory does not suffice the batch is computed
-in more parts.
+Timed is the loop that runs use, data transfer, auxiliary losses and optimiser included, on random tokens.
+Each encoding is measured beside the same model without one, which stays compiled throughout.
+
+- `seqpe:dropout=0` computes common prefixes of digit strings once.
+- `seqpe:dropout=0,unshared` computes every string whole.
+- `seqpe` is that with the published dropout.
+
+What SeqPE adds to a step is the same whatever the size of the batch, so that a small batch, as on a CPU,
+shows it at its worst. --accumulate therefore measures batches of several parts as well, each of them as large
+as --batch. Where memory does not suffice the batch is computed in more parts.
+
+- `first step s` holds the compilation, with whatever the cache of compiled kernels had.
+- `cold s` is the same in a process that --prepare started beside others.
+- `waits` is how often a step waits for the CUDA device, by PyTorch's own count; stderr says where.
 
 With --profiles FOLDER it is written down, too, which kernels the steps of each encoding spend their time on.
-
-`first step s` holds the compilation, with whatever the cache of compiled kernels had; `cold s` is the same in
-a process that --prepare started beside others. `waits` is how often a step waits for the CUDA device, by
-PyTorch's own count; stderr says where.
 
 On a machine that is paid by the minute, compile in parallel first and then measure:
 

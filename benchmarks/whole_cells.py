@@ -1,12 +1,18 @@
 """Whole cells and whole sweeps: the wall time from the command to its end, stage by stage.
 
 A cell is a language model of `--size` on the documentation of Python, carried out by `pebench submit` in the
-foreground; a sweep is one such cell by encoding and seed, carried out by `--side-by-side` workers. The stages
-are read from the files that the runs leave: `start` ends with the first line of a run's log, `first steps`
-with the first line of its metrics, `training` with the last one of training, `evaluation` with the last one,
-and `leaving` with the end of the process, in a sweep with the result. Those of a sweep are medians over its
-cells. `processor` is the time that the processes of a cell had a processor. Each tree has a cache of its own,
-filled before by the same work; with `--cold` it is empty each time.
+foreground. A sweep is one such cell by encoding and seed, carried out by `--side-by-side` workers.
+
+The stages are read from the files that the runs leave. Those of a sweep are medians over its cells.
+
+- `start` ends with the first line of a run's log.
+- `first steps` ends with the first line of its metrics.
+- `training` ends with the last line of its metrics of training.
+- `evaluation` ends with the last line of its metrics.
+- `leaving` ends with the process, in a sweep with the result.
+- `processor` is the time that the processes of a cell had a processor.
+
+Each tree has a cache of its own, filled before by the same work; with `--cold` it is empty each time.
 
 With `--other` a worktree of another commit takes turns with this one and is the baseline. Without it the
 baseline is a process for each cell of the sweep, and beside it stands one process for all of them.

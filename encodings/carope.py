@@ -44,7 +44,8 @@ class CaropeEncoding(PositionEncoding):
     def rotate(self, x: AttentionInputs) -> tuple[Tensor, Tensor]:
         """Both turned by the sums up to their own token."""
         # Angles: never in half precision.
-        frequency = 1 / (1 + F.softplus(self.steps[x.layer](x.hidden.float()))).transpose(1, 2)
+        steps = self.steps[x.layer]
+        frequency = 1 / (1 + F.softplus(steps(x.hidden.to(steps.weight.dtype)))).transpose(1, 2)
         # Heads may have been widened.
         exponents = torch.arange(x.q.shape[-1] // 2, device=x.q.device)[:, None] + self.first_exponent
         sums = go_on(frequency[:, :, None] ** exponents, x.state)

@@ -83,10 +83,10 @@ class CopeEncoding(PositionEncoding):
 
         def products() -> Tensor:
             # In the order of tokens, as queries lie in memory: in that of heads they would be copied.
-            return (x.q.transpose(1, 2).float() @ vectors.T).transpose(1, 2)
+            return (x.q.transpose(1, 2).to(vectors.dtype) @ vectors.T).transpose(1, 2)
 
         def values(block: Block) -> Tensor:
-            query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
+            query, key = x.q[:, :, block.rows].to(vectors.dtype), x.k[:, :, block.keys].to(vectors.dtype)
             products = query @ vectors.T
             found: list[Tensor] = []
             start, stop = 0, key.shape[2]

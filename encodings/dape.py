@@ -58,7 +58,7 @@ class DapeEncoding(PositionEncoding):
         base = by_distance(lambda distance: log_kernel(p, a, distance), x.q_table, x.k_table)
 
         def values(block: Block) -> Tensor:
-            query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
+            query, key = x.q[:, :, block.rows].to(p.dtype), x.k[:, :, block.keys].to(p.dtype)
             logits = query @ key.transpose(-1, -2) * self.geometry.head_dim**-0.5
             prior = base.values(block)
             return prior + self._adjusted(x.layer, logits, prior)

@@ -69,7 +69,7 @@ class GrapeAEncoding(PositionEncoding):
     def _rates(self, heads: Tensor, direction: Tensor, layer: int) -> Tensor:
         """(B, H, tokens) float64 m·softplus(ω)·γ."""
         unit = F.normalize(direction[layer], dim=-1)[..., None]
-        gate = F.softplus((heads.float() @ unit)[..., 0] * self.scale())
+        gate = F.softplus((heads.to(unit.dtype) @ unit)[..., 0] * self.scale())
         return gate.double() * (self.slopes * F.softplus(self.omega[layer]))[:, None]
 
 

@@ -69,5 +69,6 @@ class GrapeMEncoding(PositionEncoding):
         if not self.gates:
             place: Tensor = x.q_table[:, None, :, 0].double()
             return place
-        steps: Tensor = (self.gates[x.layer](x.hidden.float()) / GATE_SCALE).sigmoid().transpose(1, 2)
+        gate = self.gates[x.layer]
+        steps: Tensor = (gate(x.hidden.to(gate.weight.dtype)) / GATE_SCALE).sigmoid().transpose(1, 2)
         return go_on(steps, x.state) - steps

@@ -72,8 +72,8 @@ class LookHereEncoding(PositionEncoding):
         self.register_buffer("borders", borders, persistent=False)
 
     def table(self, x: TableInputs) -> Tensor:
-        """(B|1, N, 2) float32 rows and columns."""
-        return x.positions.float()
+        """(B|1, N, 2) rows and columns, like the borders."""
+        return x.positions.to(self.borders.dtype)
 
     def bias(self, x: AttentionInputs) -> Bias:
         """The penalty of each head for each pair of cells."""

@@ -76,7 +76,7 @@ class PathEncoding(PositionEncoding):
     def bias(self, x: AttentionInputs) -> Dense:
         """The products less q·k. The state keeps the keys as all tokens so far have multiplied them."""
         w, beta = self.transitions(x)
-        turned = x.state.get("turned", x.k[:, :, :0].float())
+        turned = x.state.get("turned", x.k[:, :, :0].to(w.dtype))
         changes, x.state["turned"] = householder_changes(x.q, x.k, w, beta, turned)
         whole = changes * self.scale()
         return Dense(lambda block: whole[:, :, block.rows, block.keys])

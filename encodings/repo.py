@@ -84,7 +84,8 @@ class RepoEncoding(PositionEncoding):
         cosine, sine = (part[:, None] for part in x.q_table)
         if x.layer >= self.start:
             # A place is multiplied by frequencies: never in half precision.
-            places = self.readers[x.layer - self.start](x.hidden.float()).transpose(1, 2)
+            hidden = x.hidden.to(self.frequencies.dtype)
+            places = self.readers[x.layer - self.start](hidden).transpose(1, 2)
             angles = places[..., None] * self.frequencies
             cosine, sine = angles.cos(), angles.sin()
         return rotate_pairs(x.q, cosine, sine), rotate_pairs(x.k, cosine, sine)

@@ -102,7 +102,8 @@ class SelectiveRopeEncoding(PositionEncoding):
     def _sums(self, reader: AngleReader, x: AttentionInputs) -> Tensor:
         """(B, H, N, d/2) float64."""
         # Angles: never in half precision.
-        slices = x.hidden.float().unflatten(-1, (self.geometry.heads, -1))
+        hidden = x.hidden.to(reader.filters.dtype)
+        slices = hidden.unflatten(-1, (self.geometry.heads, -1))
         unit = (slices * (slices.square().sum(-1, keepdim=True) + 1e-6).rsqrt()).flatten(-2)
         steps = convolve(reader.up(reader.down(unit)), reader.filters, x)
         steps = steps.unflatten(-1, (self.geometry.heads, -1))

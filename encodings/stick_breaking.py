@@ -44,9 +44,10 @@ class StickBreakingEncoding(PositionEncoding):
 
     def bias(self, x: AttentionInputs) -> Bias:
         """The logarithm of what nearer keys have left, summed from the query outwards."""
+        exact = torch.promote_types(x.q.dtype, torch.float32)
 
         def values(block: Block) -> Tensor:
-            query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
+            query, key = x.q[:, :, block.rows].to(exact), x.k[:, :, block.keys].to(exact)
             logits = query @ key.mT * self.scale()
             row = torch.arange(block.rows.start, block.rows.stop, device=key.device) + x.mask.first
             column = torch.arange(block.keys.start, block.keys.stop, device=key.device)

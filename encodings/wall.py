@@ -58,13 +58,14 @@ class WallEncoding(PositionEncoding):
             steps = torch.cat((steps, self._log_gates(self.gates[x.layer], x)), dim=-1)
         sums = accumulate(steps.movedim(1, -1), x.state).mT
         width, own = x.q.shape[-1], sums[:, :, x.mask.first :]
+        exact = torch.promote_types(x.q.dtype, torch.float32)
 
         def values(block: Block) -> Tensor:
-            query, key = x.q[:, :, block.rows].float(), x.k[:, :, block.keys].float()
+            query, key = x.q[:, :, block.rows].to(exact), x.k[:, :, block.keys].to(exact)
             here, there = own[:, :, block.rows], sums[:, :, block.keys]
             products = decayed_products(query, key, here[..., :width], there[..., :width])
             change = (products - query @ key.mT) * self.scale()
-            return change + (here[..., width:] - there[..., width:].mT).float() if self.gates else change
+            return change + (here[..., width:] - there[..., width:].mT).to(exact) if self.gates else change
 
         return Dense(values)
 

@@ -29,10 +29,11 @@ from pebench.spec import Frozen, RunSpec
 from pebench.store import Result, RunFolder, find_run, runs_folder
 from pebench.submission.cells import carry_out
 from pebench.submission.progress import Bars, Display
+from pebench.submission.requirements import execution_of
 from pebench.submission.resources import Resources
 from pebench.submission.status import CellStatus, statuses
 from pebench.submission.submissions import Cluster
-from pebench.submission.submit import Submitted, execution_of
+from pebench.submission.submit import Submitted
 from pebench.submission.submit import submit as _submit
 from pebench.sweeping.recorded import recorded_sweep
 from pebench.sweeping.sweep import Sweep

@@ -40,7 +40,7 @@ def plugins(context: click.Context, parameter: click.Parameter, incomplete: str)
 def sweeps(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of sweeps that were submitted, or have a file, and begin so; YAML files too."""
     from pebench.store import read_sweeps
-    from pebench.sweeping.sweep import names
+    from pebench.sweeping.names import names
 
     files = [str(path) for path in Path().glob(f"{incomplete}*.yaml")]
     return _beginning(

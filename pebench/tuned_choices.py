@@ -123,6 +123,10 @@ class Choice(Frozen):
         split = f" of the {self.splits[0]} split" if self.splits else ""
         return f"{self.metric} at {extent_name(self.extent)}{split}"
 
+    def is_of_two(self, path: str) -> bool:
+        """Whether two values were tried of a setting, of which each is an edge."""
+        return len({repr(candidate.settings[path]) for candidate in self.candidates}) == 2
+
     def edges(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
         """Paths of the settings whose chosen value is the smallest or largest number that was tried."""
         found = []
@@ -258,28 +262,42 @@ def submitted_sweeps(runs: Path) -> list[SweepRecord]:
 
 
 def choose(runs: Path, choice: Choice) -> Chosen | None:
-    """Makes a choice, if all trials have ended, and the folders of the cells that it stands for.
+    """Makes a choice, if all trials have ended, and the folders of the cells that it stands for, also where
+    the choice is older and a folder has been removed since.
 
     Returns:
         What was chosen, now or before; None while a trial has no result.
 
     Raises:
         NoChoice: no trial has a score.
+        UserError: a folder that is made anew needs a plugin that is in no folder of a trial any more.
     """
     before = read_chosen(runs, choice.key)
-    if before is not None:
-        return before
-    chosen = decide(runs, choice)
+    chosen = before or decide(runs, choice)
     if chosen is None:
         return None
     for spec in choice.candidates[chosen.candidate].cells:
-        # Trials have the same plugins, and their folders hold what these were when they were submitted.
-        plugins = RunFolder(runs / choice.trials[0]).plugins
-        RunFolder(runs / spec.run_id).create(
-            spec, {name: (plugins / name).read_bytes() for name in spec.plugins}
-        )
-    atomic.write_json(choices_folder(runs) / choice.key / "chosen.json", chosen.model_dump(mode="json"))
+        folder = RunFolder(runs / spec.run_id)
+        if not (folder.path / "spec.json").exists():
+            folder.create(spec, {name: _plugin(runs, choice, name) for name in spec.plugins})
+    if before is None:
+        atomic.write_json(choices_folder(runs) / choice.key / "chosen.json", chosen.model_dump(mode="json"))
     return chosen
+
+
+def _plugin(runs: Path, choice: Choice, name: str) -> bytes:
+    """A plugin of the cells of a choice: folders of its trials hold what it was when they were submitted.
+
+    Raises:
+        UserError: the folders are gone.
+    """
+    for run_id in choice.trials:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return (RunFolder(runs / run_id).plugins / name).read_bytes()
+    raise UserError(
+        f"the chosen run of {choice.encoding} needs the plugin '{name}', which was removed with the trials: "
+        "submit the file of the sweep again."
+    )
 
 
 def decide(runs: Path, choice: Choice) -> Chosen | None:
@@ -344,8 +362,10 @@ def _why(choice: Choice, means: list[float | None], ranked: list[int], edges: tu
     lost = len(means) - len(ranked)
     if lost:
         text += f"; {lost} diverged"
-    if edges:
+    if not all(map(choice.is_of_two, edges)):
         text += "; it lies on the edge of the candidates, so the best may lie beyond"
+    elif edges:
+        text += "; of two values each is an edge, so nothing is known of what lies beyond them"
     return f"{text}."
 
 

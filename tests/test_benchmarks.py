@@ -29,7 +29,7 @@ SMALLEST = {
     "commands": ["--runs", "2"],
     "encodings-side-by-side": [
         *TEXT,
-        *("--processes", "1", "2", "--seconds", "0.1", "--warmup", "1", "--encodings", "seqpe:positions=200"),
+        *("--processes", "1", "--seconds", "0.1", "--warmup", "1", "--encodings", "seqpe:positions=200"),
     ],
     "evaluation": ["--extents", "16", "32", "--size", "tiny", "--vocabulary", "32"],
     "host-training": [*TEXT, "--no-compile"],
@@ -84,7 +84,12 @@ def test_a_benchmark_measures_itself_against_its_baseline(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert main(["bench", name, *SMALLEST[name], "--rounds", "1", "--output", str(tmp_path)]) == 0
+    # Profiles are of the same steps, in the same process.
+    profiles = ["--profiles", str(tmp_path)] if name == "training-step" else []
+    arguments = [*SMALLEST[name], *profiles, "--rounds", "1", "--output", str(tmp_path)]
+    assert main(["bench", name, *arguments]) == 0
+    if profiles:
+        assert_profiles(tmp_path)
     record = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
     assert record["title"] in capfd.readouterr().out
     assert {"date", "device", "torch", "load"} <= record["machine"].keys()
@@ -117,11 +122,10 @@ def test_nothing_to_compare_is_said_and_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_step_spends_its_time_on_is_written_down(tmp_path: Path) -> None:
-    chosen = ["--no-compile", "--encodings", "seqpe:dropout=0", "--rounds", "1", "--profiles", str(tmp_path)]
-    assert main(["bench", "training-step", *TEXT, *chosen, "--output", str(tmp_path)]) == 0
-    written = {path.name: path.read_text("utf-8") for path in tmp_path.glob("*.txt")}
-    assert written.keys() == {"none.txt", "seqpe-dropout-0.txt"}
+def assert_profiles(folder: Path) -> None:
+    """What a step of each encoding spends its time on is written down."""
+    written = {path.name: path.read_text("utf-8") for path in folder.glob("*.txt")}
+    assert written.keys() == {"none.txt", "rope.txt", "seqpe-dropout-0-unshared.txt"}
     for text in written.values():
         title, clock, _, headings, *lines = text.splitlines()
         assert title.startswith("A step of ")

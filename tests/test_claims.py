@@ -318,11 +318,16 @@ def test_the_committed_answers_are_to_the_committed_claims_and_scores(
 
 
 def statements() -> list[tuple[str, str, str]]:
-    """The rows of the table of claims of the results' page: claim, answer and sweep."""
+    """The rows of the tables of claims of the results' page, a heading a sweep: claim, answer and sweep."""
     text = (RESULTS / "README.md").read_text("utf-8")
     _, _, section = text.partition("\n## What is claimed")
-    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
-    return [(claim, said.strip("* "), where[1:].partition("]")[0]) for claim, said, where in rows[1:]]
+    found = []
+    # To the end of the page, so that a table under another heading is seen as well.
+    for part in re.split(r"^##+ ", section, flags=re.MULTILINE):
+        heading, _, body = part.partition("\n")
+        rows = [line.strip("| ").split(" | ") for line in body.splitlines() if line.startswith("| ")]
+        found += [(claim, said.strip("* "), heading.strip("`")) for claim, said in rows[1:]]
+    return found
 
 
 @pytest.mark.parametrize("sweep", [path.parent.name for path in RESULTS.glob("*/claims.yaml")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from pebench.cli import pebench
-from pebench.registry import Registry, encodings
+from pebench.registry import Registry, encodings, tasks
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -159,6 +160,85 @@ def test_commands_in_the_documentation_exist_with_their_options(block: Block) ->
             parse(arguments)
         elif program == "make":
             assert {word for word in arguments if "=" not in word} <= targets()
+
+
+def spans(page: Path) -> list[str]:
+    """The code in the running text of a page."""
+    without_blocks = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"`([^`\n]+)`", without_blocks)
+
+
+def flags(*commands: click.Command) -> set[str]:
+    """The options of commands, as they are written."""
+    parameters = (one for each in commands for one in each.get_params(click.Context(each)))
+    return {option for one in parameters for option in (*one.opts, *one.secondary_opts)}
+
+
+def of_benchmarks() -> set[str]:
+    """The options that benchmarks add to those of `pebench bench`."""
+    sources = (path.read_text("utf-8") for path in (REPOSITORY / "benchmarks").glob("*.py"))
+    return {option for source in sources for option in re.findall(r'"(--[a-z-]+)"', source)}
+
+
+OF_OTHERS = {"--app-name", "--batch_size"}
+"""Options of MLflow and lm-eval that the pages mention."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    # What changed between versions may speak of options that are gone.
+    [page for page in PAGES if page.name != "CHANGELOG.md"],
+    ids=lambda page: str(page.relative_to(REPOSITORY)),
+)
+def test_commands_and_options_in_running_text_exist(page: Path) -> None:
+    everywhere = flags(pebench, *map(command, names())) | of_benchmarks() | OF_OTHERS
+    for span in spans(page):
+        program, *words = span.split()
+        written = {word.partition("=")[0] for word in (program, *words) if re.match(r"--[a-z]", word)}
+        if program != "pebench":
+            assert written <= everywhere, span
+            continue
+        named = [word for word in words if word in names()]
+        assert named or "COMMAND" in words or "--plugin" in words or not words, span
+        # A benchmark has options of its own, and lm-eval's go on to lm-eval.
+        if named and named[0] not in ("bench", "lm-eval"):
+            assert written <= flags(pebench, command(named[0])), span
+
+
+def test_the_front_page_names_every_command_and_every_task() -> None:
+    said = {word for span in spans(REPOSITORY / "README.md") for word in span.split()}
+    assert set(names()) - said == set()
+    assert set(tasks.origins()) - said == set()
+
+
+def test_the_page_of_tasks_has_a_row_for_every_task() -> None:
+    page = REPOSITORY / "docs" / "tasks.md"
+    rows = re.findall(r"^\| \[`([\w-]+)`\]\(", page.read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(tasks.origins())
+
+
+def test_the_page_of_sweeps_names_every_sweep_that_comes_along() -> None:
+    sweeps = {path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml")}
+    page = (REPOSITORY / "docs" / "sweeps.md").read_text("utf-8")
+    section = page.split("## The sweeps that come along")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    said = re.findall(r"`([\w-]+)`", " ".join(cells))
+    assert sorted(said) == sorted(name for name in sweeps if not name.endswith("-smoke"))
+    assert {name.removesuffix("-smoke") for name in sweeps} <= set(said)
+
+
+def test_the_losses_beside_the_published_code_are_those_of_the_results() -> None:
+    found: dict[tuple[int, str], list[float]] = {}
+    with (REPOSITORY / "results" / "seqpe-beside-published" / "held-out.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found.setdefault((int(row["extent"]), row["side"]), []).append(float(row["nats"]))
+    page = (REPOSITORY / "docs" / "seqpe.md").read_text("utf-8")
+    said = re.findall(r"^\| ([\d,]+)(?: \(trained\))? \| ([\d., ]+) \| ([\d., ]+) \|$", page, re.MULTILINE)
+    assert len(said) * 2 == len(found) == 10
+    for extent, *sides in said:
+        for side, losses in zip(("published code", "here"), sides, strict=True):
+            own = found[int(extent.replace(",", "")), side]
+            assert losses == ", ".join(f"{loss:.2f}" for loss in own)
 
 
 @pytest.mark.usefixtures("idle")

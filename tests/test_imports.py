@@ -28,7 +28,8 @@ LAYERS = [
     {"data", "encoding_config", "example_scores", "memo", "store", "task_record"},
     {"attention", "formulas", "packages", "plugin_files", "spec"},
     {"options", "plugin_ref", "position_encoding", "registry", "text_file"},
-    {"atomic", "attention_mask", "console", "cores", "die_with_parent", "encodings", "errors"}
+    {"atomic", "attention_mask", "console", "cores", "die_with_parent", "encodings"}
+    | {"environment", "errors"}
     | {"numbers_of_json", "quantities", "randomness", "tasks", "torchvision_operators", "to_device"}
     | {"unicode"},
 ]

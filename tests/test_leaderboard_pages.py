@@ -23,6 +23,7 @@ from run_folders import (
 )
 
 from pebench.cli import main
+from pebench.leaderboard.report import _breakable
 from pebench.spec import RunSpec
 from pebench.store import RunFolder
 from pebench.tracking.sync import sync
@@ -114,6 +115,54 @@ def test_a_line_tells_its_values_and_another_view_the_difference(runs: Path, tmp
     tip, titles = json.loads(told(page, pointing, tmp_path))
     assert tip.startswith("encoding rope extent 128 bits-per-byte 2.050 ± 0.635 seeds 2.000, 2.100")
     assert "difference to rope (below 0 is better)" in titles
+
+
+def percents(runs: Path, values: dict[str, tuple[float, float]]) -> str:
+    """The page of encodings that have these accuracies in percent, one a seed."""
+    specs = []
+    for name, seeds in values.items():
+        for seed, value in enumerate(seeds):
+            specs.append(specification(name, seed))
+            at: Scores = {("accuracy", extent, "extend"): value for extent in (128, 512)}
+            finish(begin(runs, specs[-1]), at)
+    record_sweep(runs, specs, "percents")
+    results = runs.parent / "results"
+    assert main(["leaderboard", "percents", "--runs", str(runs), "--output", str(results)]) == 0
+    return (results / "percents" / "report.html").read_text()
+
+
+@needs_chromium
+def test_an_interval_opens_no_room_where_no_score_can_be(runs: Path, tmp_path: Path) -> None:
+    page = percents(runs, {"rope": (2.0, 12.0), "alibi": (88.0, 99.0)})
+    looking = "return JSON.stringify(charts[0].view.scale('y').domain());"
+    low, high = json.loads(told(page, looking, tmp_path))
+    # The marks of scores of 0 and 100 need a few pixels of it.
+    assert -3 < low <= 0
+    assert 100 <= high < 103
+
+
+@needs_chromium
+def test_tables_of_eight_extents_fit_into_a_usual_window(tmp_path: Path) -> None:
+    extents = [128 * 2**times for times in range(8)]
+    runs, specs = tmp_path / "runs", []
+    for name in ("rope", "learned"):
+        for seed in (0, 1):
+            evaluate = {"evaluate": extents}
+            specs.append(specification(name, seed, task_options=evaluate))
+            scores: Scores = {("bits-per-byte", e, "extend"): 11.5 + seed / 3 for e in extents}
+            finish(begin(runs, specs[-1]), scores)
+    record_sweep(runs, specs)
+    page = (written(runs, "--baseline", "rope") / "report.html").read_text()
+    looking = """
+    const boxes = [...document.querySelectorAll(".scroll")].filter(box => box.clientWidth);
+    return JSON.stringify(boxes.map(box => box.scrollWidth - box.clientWidth));"""
+    assert set(json.loads(told(page, looking, tmp_path, 1285))) == {0}
+
+
+def test_labels_break_between_names_and_not_within_a_number() -> None:
+    found = _breakable("seqpe(positions=20000) [train.encoding.clip=5.0], x (edge) <b>")
+    parts = ["seqpe(", "positions=", "20000) [train.", "encoding.", "clip=", "5.0], x (edge) &lt;b&gt;"]
+    assert found == "<wbr>".join(parts)
 
 
 @needs_chromium

@@ -22,10 +22,11 @@ from pebench.store import RunFolder
 from pebench.submission.cancel import cancel_cell
 from pebench.submission.cells import carry_out
 from pebench.submission.progress import Ends
+from pebench.submission.requirements import idle_devices
 from pebench.submission.resources import Resources
 from pebench.submission.status import statuses
 from pebench.submission.submissions import newest_of
-from pebench.submission.submit import idle_devices, submit
+from pebench.submission.submit import submit
 from pebench.sweeping.recorded import recorded_sweep
 
 

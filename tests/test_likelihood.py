@@ -15,7 +15,6 @@ from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
 
 CAUSAL = serving(1, causal=True)
 REACH = Extrapolation((32,))
-BOUNDS: list[dict[str, int]] = [{}, {"tokens_at_once": 40}, {"rows_at_once": 1}, {"rows_at_once": 3}]
 
 
 def decoder(encoding: str, vocabulary: int = 13) -> Decoder:

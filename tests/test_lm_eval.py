@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from lm_eval.tasks import TaskManager
-from lm_eval_tasks import choice_task, generation_task, rolling_task, write_task
+from lm_eval_tasks import choice_task, few_tasks, generation_task, rolling_task, write_task
 from plain_decoding import decode_plainly
 from trained_runs import trained
 
@@ -31,6 +31,9 @@ def offline(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "datasets")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    few_tasks(monkeypatch)
+    # With each result lm-eval keeps a list of all installed packages, which takes pip seconds.
+    monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", str)
     yield place
     # lm-eval's command line gives its logger a handler of the stream that was there.
     logging.getLogger("lm_eval").handlers.clear()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lm_eval_tasks import choice_task, generation_task, rolling_task
+from lm_eval_tasks import choice_task, few_tasks, generation_task, rolling_task
 from tiny_sweeps import tiny, write
 
 import pebench.lm_eval
@@ -29,6 +29,7 @@ def offline(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "datasets")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    few_tasks(monkeypatch)
     folder = place / "tasks"
     choice_task(folder)
     rolling_task(folder, [f"The {n}th of the sheep looked over its shoulder." for n in range(4)])

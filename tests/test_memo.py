@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from pebench.sweeping import sweep
+from pebench.sweeping.names import find, names
+from pebench.sweeping.sweep_file import read
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,13 +89,13 @@ def test_changed_code_answers_for_itself(tmp_path: Path) -> None:
     assert "second" in asked(ASK % "second", tmp_path, root)
 
 
-@pytest.mark.parametrize("name", sweep.names())
+@pytest.mark.parametrize("name", names())
 def test_every_sweep_is_possible_and_read_back_it_is_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in ("CALTECH", "IMAGENET"):
         monkeypatch.setenv(place, "/nowhere")
-    file, _ = sweep.read(sweep.find(name))
+    file, _ = read(find(name))
     found = sweep.looked_up(file, None)
     assert file.name == name
     assert found.cells

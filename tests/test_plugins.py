@@ -196,33 +196,42 @@ def test_what_an_installed_package_brings_in_is_known_without_an_import(
     assert outside(installed, tmp_path, "-c", code) == "I False\n"
 
 
-RESOLVED = (
-    "from pebench.resolve import resolve; import sys;"
-    "spec = resolve(sys.argv[1], {'language-modeling': {'extent': 16, 'evaluate': [16]}});"
-    "print(spec.run_id, spec.packages)"
-)
+RESOLVED = """
+import os, sys
+import torch._dynamo  # which sizes of tensors without data take
+import pebench.tasks.language_modeling
+from pebench.resolve import resolve
+for site, name in zip(sys.argv[1::2], sys.argv[2::2]):
+    if os.fork() == 0:
+        sys.path.insert(0, site)
+        spec = resolve(name, {"language-modeling": {"extent": 16, "evaluate": [16]}})
+        print(spec.run_id, spec.packages, flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+"""Prints what each encoding is, in a process apart with a folder on its path; PyTorch is imported once."""
 
 
 def test_what_an_installed_package_holds_changes_the_identity_of_a_run(
     installed: Path, tmp_path: Path
 ) -> None:
-    site = tmp_path / "site"
-    shutil.copytree(installed, site)
-    seen = [outside(site, tmp_path, "-c", RESOLVED, "outside-parity")]
-    assert "'pebench-outside 1.2.3': '" in seen[0]
-    assert outside(site, tmp_path, "-c", RESOLVED, "rope").endswith(" {}\n")
-    (site / "pebench_outside" / "sequences.py").touch()
-    assert outside(site, tmp_path, "-c", RESOLVED, "outside-parity") == seen[0]
-    formula = site / "pebench_outside" / "formula.py"
-    for change in ("a = 1\n", "a = 2\n"):
-        formula.write_text(change)
-        seen.append(outside(site, tmp_path, "-c", RESOLVED, "outside-parity"))
-    formula.unlink()
-    (about,) = site.glob("*.dist-info")
+    sites = {
+        name: shutil.copytree(installed, tmp_path / name)
+        for name in ("touched", "formula", "other-formula", "later")
+    }
+    (sites["touched"] / "pebench_outside" / "sequences.py").touch()
+    for name, change in {"formula": "a = 1\n", "other-formula": "a = 2\n"}.items():
+        (sites[name] / "pebench_outside" / "formula.py").write_text(change)
+    (about,) = sites["later"].glob("*.dist-info")
     metadata = (about / "METADATA").read_text().replace("Version: 1.2.3", "Version: 1.2.4")
     (about / "METADATA").write_text(metadata)
-    seen.append(outside(site, tmp_path, "-c", RESOLVED, "outside-parity"))
-    assert len({line.split()[0] for line in seen}) == 4
+    asked = [(installed, "rope"), *((site, "outside-parity") for site in (installed, *sites.values()))]
+    arguments = (str(part) for pair in asked for part in pair)
+    rope, as_it_is, touched, *changed = outside(tmp_path, tmp_path, "-c", RESOLVED, *arguments).splitlines()
+    assert rope.endswith(" {}")
+    assert "'pebench-outside 1.2.3': '" in as_it_is
+    assert touched == as_it_is
+    assert len({line.split()[0] for line in (as_it_is, *changed)}) == 4
 
 
 def test_a_run_is_not_continued_with_another_version_of_its_package(installed: Path, tmp_path: Path) -> None:

@@ -129,3 +129,13 @@ def test_a_partial_pickle_lies_where_it_is_looked_for(
     )
     assert submitit_internals.folder_of_job() == tmp_path
     assert submitit_internals.job_number() == "5"
+
+
+@pytest.mark.parametrize(("outcome", "well"), [("success", True), ("error", False), (None, False)])
+def test_how_a_job_ended_is_read_from_what_it_left(tmp_path: Path, outcome: str | None, well: bool) -> None:
+    if outcome is not None:
+        path = JobPaths(tmp_path, "5").result_pickle
+        submitit.core.utils.cloudpickle_dump((outcome, "success"), path)
+    assert submitit_internals.ended_well(tmp_path, "5") == well, (
+        f"{SUBMITIT}a worker that an exception ended is taken for one that did its work, or the reverse."
+    )

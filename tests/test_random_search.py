@@ -220,8 +220,8 @@ def test_numbers_that_stand_too_close_have_round_labels_below_them(numbers: list
 
 
 def test_a_remark_names_the_ends_of_many_values() -> None:
-    few, many = (tuned_row([{"a": 0.1 * n} for n in range(1, count)]) for count in (3, 9))
+    few, many = (tuned_row([{"a": n / 10} for n in range(1, count)]) for count in (4, 9))
     assert [next(row.remarks("rope")).partition("tried ")[2] for row in (few, many)] == [
-        "(0.1, 0.2), so the best may lie beyond.",
+        "(0.1, 0.2, 0.3), so the best may lie beyond.",
         "(8 values, the numbers from 0.1 to 0.8), so the best may lie beyond.",
     ]

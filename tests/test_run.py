@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import time
 from pathlib import Path
@@ -16,10 +17,11 @@ from safetensors.torch import save_file as save_tensors
 from waiting import until
 from warm_processes import worker
 
+from pebench.environment import processor
 from pebench.errors import UserError
 from pebench.plugin_files import plugin_files
 from pebench.resolve import resolve
-from pebench.running import checkpoint, heartbeat
+from pebench.running import checkpoint, heartbeat, provenance
 from pebench.running.execution import Execution
 from pebench.running.heartbeat import AlreadyRunning
 from pebench.running.run import execute
@@ -323,11 +325,24 @@ def _run_again(folder: RunFolder) -> RunFolder:
 def test_provenance_names_commit_packages_machine_and_data(place: Path) -> None:
     folder = _run(place, steps=1)
     execute(folder, EXECUTION)
-    provenance = json.loads((folder.path / "provenance.json").read_text())
-    assert set(provenance["data"]) == {"tokenizer", "train", "validation"}
-    assert provenance["packages"]["torch"] == torch.__version__
-    assert provenance["device"] == "cpu"
-    assert {"commit", "dirty", "machine", "python", "started"} <= provenance.keys()
+    found = json.loads((folder.path / "provenance.json").read_text())
+    assert set(found["data"]) == {"tokenizer", "train", "validation"}
+    assert found["packages"]["torch"] == torch.__version__
+    assert found["device"] == "cpu"
+    assert {"commit", "dirty", "machine", "python", "started"} <= found.keys()
+    assert found["machine"]["processor"]
+    assert found["machine"]["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert [attempt["processor"] for attempt in found["attempts"]] == [processor(found)]
+
+
+def test_a_processor_without_a_name_is_told_by_its_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text("processor : 0\nCPU architecture: 8\n")
+    monkeypatch.setattr(provenance, "Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert provenance.describe(torch.device("cpu"))["machine"]["processor"] == "aarch64"
 
 
 def test_a_run_says_how_busy_the_machine_was(place: Path) -> None:

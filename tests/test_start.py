@@ -258,3 +258,20 @@ def test_a_worker_takes_what_waits_for_nobody_before_what_another_has_begun(
     held.clear()
     assert list(order) == [fourth]
     assert list(ready_first(runs, [second], lambda: True)) == []
+
+
+def test_a_cell_that_cannot_be_read_keeps_no_worker_from_the_others(place: Path) -> None:
+    sweep = _chained(place)
+    runs = place / "runs"
+    for spec in sweep.cells:
+        RunFolder(runs / spec.run_id).create(spec, {})
+    started = list(sweep.record().runs)
+    (runs / started[0] / "spec.json").write_text("{")
+    gone = "rope-0123456789.0"
+    order = [*ready_first(runs, [gone, *started], lambda: False, every=0.001)]
+    assert order == [gone, *started]
+    outcome = run_all(runs, [gone, *started], sweep.execution, Lines())
+    assert list(outcome.finished) == started[2:]
+    assert list(outcome.failed) == started[:2], "the first, and what begins with it"
+    assert outcome.failed[started[0]].startswith(f"{runs / started[0] / 'spec.json'} cannot be read")
+    assert len(outcome.unchosen) == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from submitit.core.utils import JobPaths, cloudpickle_dump
 
 from pebench.cli import main
 from pebench.spec import PluginConfig, RunSpec, Training
@@ -194,7 +195,7 @@ def test_cells_of_a_process_that_ended_before_them_are_missing(folder: RunFolder
     assert status(folder).state == "missing"
 
 
-@pytest.mark.parametrize(("claimed_by", "state"), [(None, "queued"), (0, "queued"), (1, "missing")])
+@pytest.mark.parametrize(("claimed_by", "state"), [(None, "queued"), (0, "queued"), (1, "lost")])
 def test_local_cells_wait_for_the_worker_that_took_them_or_any_other(
     folder: RunFolder, dead: int, claimed_by: int | None, state: str
 ) -> None:
@@ -202,6 +203,35 @@ def test_local_cells_wait_for_the_worker_that_took_them_or_any_other(
     if claimed_by is not None:
         assert submissions.claim(begun.folder(folder.path.parent), folder.run_id, claimed_by)
     assert status(folder).state == state
+
+
+def left(begun: Submission, runs: Path, pid: int, outcome: str) -> None:
+    """What submitit keeps of how the process of a local worker ended."""
+    cloudpickle_dump((outcome, "done"), JobPaths(begun.folder(runs), str(pid)).result_pickle)
+
+
+def test_a_local_cell_that_its_worker_passed_over_is_missing(folder: RunFolder, dead: int) -> None:
+    begun = submitted(folder, "local", pids=(dead,))
+    left(begun, folder.path.parent, dead, "success")
+    assert (status(folder).state, status(folder).detail) == ("missing", "")
+
+
+def test_a_local_cell_is_lost_with_a_worker_that_an_exception_ended(folder: RunFolder, dead: int) -> None:
+    begun = submitted(folder, "local", pids=(dead,))
+    left(begun, folder.path.parent, dead, "error")
+    log = begun.folder(folder.path.parent) / f"{dead}_0_log.err"
+    log.write_text("Traceback (most recent call last):\n  File ...\nOSError: No space left on device\n")
+    cell = status(folder)
+    told = f"process {dead}, which was to begin it, ended with an error: OSError: No space left on device"
+    assert (cell.state, cell.detail, cell.log) == ("lost", told, str(log))
+
+
+def test_a_local_cell_is_lost_with_a_worker_that_was_killed(folder: RunFolder, dead: int) -> None:
+    begun = submitted(folder, "local", pids=(dead,))
+    (begun.folder(folder.path.parent) / f"{dead}_0_log.err").write_text("UserWarning: no matter\n")
+    cell = status(folder)
+    told = f"process {dead}, which was to begin it, ended without a word"
+    assert (cell.state, cell.detail, cell.log) == ("lost", told, None)
 
 
 def test_a_failure_younger_than_its_submission_is_that_of_its_job(folder: RunFolder) -> None:

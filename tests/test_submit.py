@@ -292,6 +292,90 @@ def test_a_sweep_in_the_foreground_reads_its_data_before_anything_is_on_record(
     assert not (place / "runs").exists()
 
 
+def files(runs: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["submit", "{file}"],
+        ["submit", "{file}", "--dry-run"],
+        ["submit", "{file}", "--cluster", "local"],
+        ["submit", "tiny", "--encoding", "rope"],
+        ["retry", "tiny"],
+        ["retry", "tiny", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_where_nothing_is_left_to_start_nobody_asks_for_data(
+    place: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    runs, file = place / "runs", write(place, tiny(place))
+    run_inline(load_sweep(file), runs)
+    (place / "text.txt").unlink()
+    command = [str(file) if word == "{file}" else word for word in command]
+    assert main([*command, "--runs", str(runs)]) == 0
+    said = capsys.readouterr()
+    total = 1 if "--encoding" in command else 2
+    assert f"0 of {total} cells to start, {total} finished before" in said.out
+    assert "text.txt" not in said.err
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--cluster", "local"]], ids=" ".join)
+def test_data_that_a_cell_still_needs_are_asked_for_before_anything_starts(
+    place: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    runs = place / "runs"
+    run_inline(load(place), runs)
+    more = write(place, tiny(place, encodings=["none", "rope", "alibi"]))
+    (place / "text.txt").unlink()
+    written = files(runs)
+    assert main(["submit", str(more), "--runs", str(runs), *options]) == 2
+    assert "text.txt" in capsys.readouterr().err
+    assert files(runs) == written
+
+
+def test_a_finished_run_is_read_again_without_its_data(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (task,) = tiny(place)["tasks"]
+    options = [f"{name}={json.dumps(value)}" for name, value in task["language-modeling"].items()]
+    model = ["model.width=16", "model.heads=2", "model.layers=1", "train.steps=2", "train.batch=2"]
+    chosen = [word for option in options for word in ("--set", f"task.{option}")]
+    chosen += [word for option in model for word in ("--set", option)]
+    ran = ["run", "--encoding", "none", "--runs", str(place / "runs"), "--device", "cpu", *chosen]
+    assert main(ran) == 0
+    first = capsys.readouterr().out
+    (place / "text.txt").unlink()
+    assert main(ran) == 0
+    assert capsys.readouterr().out == first
+    assert main([*ran, "--seed", "1"]) == 2
+    assert "text.txt" in capsys.readouterr().err
+
+
+def test_cells_that_diverged_are_named_and_stop_no_other(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hot = {"rope": {}, "train": {"learning_rate": 1e30, "clip": 0.0}}
+    file = write(place, tiny(place, encodings=["none", hot]))
+    assert main(["submit", str(file)]) == 0
+    assert "pebench: 1 of 2 cells diverged and have no scores; pebench status tiny names them." in (
+        capsys.readouterr().err
+    )
+    assert states(load_sweep(file), place / "runs") == ["done", "diverged"]
+
+
+def test_one_run_that_diverged_is_no_success(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [f"task.data={place / 'text.txt'}", "task.extent=16", "task.evaluate=[16]", "task.tokens=128"]
+    settings += ["model.width=16", "train.batch=2", "train.steps=3", "train.learning_rate=1e30"]
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    assert main(["run", "--encoding", "none", "--device", "cpu", *chosen]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert " and has no scores: its loss is no number." in told.err
+
+
 def test_bars_take_whatever_a_run_tells() -> None:
     with Bars() as bars:
         bars.begin("rope, seed 0", 1, 2)

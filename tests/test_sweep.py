@@ -15,7 +15,8 @@ from pebench.encoding_config import serving
 from pebench.errors import UserError, join_and
 from pebench.spec import RunSpec
 from pebench.sweeping.cell import Cell, merged
-from pebench.sweeping.sweep import SweepFile, load_sweep, read
+from pebench.sweeping.sweep import load_sweep
+from pebench.sweeping.sweep_file import SweepFile, read
 
 KEYS = st.text("abc", min_size=1, max_size=2)
 VALUES = st.recursive(st.none() | st.integers(), lambda inner: st.dictionaries(KEYS, inner, max_size=3))

@@ -107,6 +107,8 @@ def forget(runs: Path) -> None:
 def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     spec = specification("rope", options={"base": 500}, label="rope(base=500)")
     folder = begin(runs, spec)
+    machine = {"host": "node1", "processor": "Honest 9000", "cpu_capability": "AVX512"}
+    folder.write_provenance(folder.provenance() | {"machine": machine})
     scores = {**text_scores(2.5, 3.0), ("bits-per-byte", 512, "yarn"): 2.75}
     finish(folder, scores)
     record_sweep(runs, [spec])
@@ -129,6 +131,7 @@ def test_a_finished_run_is_mirrored_whole(runs: Path) -> None:
     expected = {"sweep": "quickstart", "seed": "0", "extent": "128", "status": "done", "commit": "0123abc"}
     assert expected.items() <= tags(runs).items()
     assert tags(runs)["pebench.run_id"] == spec.run_id
+    assert tags(runs)["processor"] == "Honest 9000, AVX512"
     assert rows(runs, "SELECT name FROM experiments WHERE name != 'Default'") == [("quickstart",)]
     files = {path.name for path in (runs.parent / "mlartifacts" / "quickstart").glob("*/artifacts/*")}
     of_run = {"spec.json", "provenance.json", "metrics.jsonl", "result.json", "plot.svg"}

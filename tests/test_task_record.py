@@ -83,7 +83,6 @@ def test_a_run_that_only_evaluates_is_marked_at_the_extent_of_its_start(place: P
         assert task_record(folder.spec(), before).vocabulary == record.vocabulary
 
 
-WIKITEXT = {"dataset": "Salesforce/wikitext", "configuration": "wikitext-103-v1"}
 IMAGENET = {"dataset": "ILSVRC/imagenet-1k"}
 
 

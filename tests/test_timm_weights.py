@@ -20,7 +20,7 @@ from pebench.models.timm_weights import IMAGENET, by_our_names, encoding_of, tim
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.resolve import resolve
-from pebench.submission.submit import _starts
+from pebench.submission.start import starts_of
 from pebench.sweeping.sweep import load_sweep
 from pebench.torchvision_operators import declare_missing
 
@@ -192,7 +192,7 @@ def test_a_sweep_starts_from_them_and_waits_for_nobody(tmp_path: Path) -> None:
     labels = [spec.start.label for spec in sweep.cells if spec.start is not None]
     other = f"rope-axial on timm:{ROPE}.naver_in1k"
     assert labels == [f"timm:{ROPE}.naver_in1k", other, other]
-    assert _starts(sweep) == {}
+    assert starts_of(sweep) == {}
 
 
 @pytest.fixture(scope="module")

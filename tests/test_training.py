@@ -79,6 +79,27 @@ def test_a_loss_that_is_no_number_ends_the_run_at_the_next_look(place: Path) -> 
     assert (last.diverged_at, last.step) == (7, 10)
 
 
+@pytest.mark.parametrize("rate", [1e38, math.inf])
+def test_weights_that_the_last_update_ruined_end_the_run_as_diverged(place: Path, rate: float) -> None:
+    task, model, training = _task(place, steps=2, batch=2, warmup=0, schedule="constant")
+    seen = []
+
+    def ruined(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        seen.append(1)
+        if len(seen) == 2:
+            for parameter in model.parameters():
+                parameter.data.mul_(rate)
+
+    updates = optimiser(model, model.encoding, training)
+    updates.register_step_post_hook(ruined)
+    progress = list(
+        train(model, task, updates, training, 0, State(), torch.device("cpu"), lambda step: False)
+    )
+    assert all(bool(torch.isfinite(one.losses["loss"])) for one in progress)
+    assert progress[-1].state.diverged_at == 2
+    assert model.training
+
+
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_schedules_warm_up_and_come_down(schedule: Any) -> None:
     training = Training(steps=100, warmup=10, schedule=schedule, learning_rate=1.0, final=0.1)
@@ -174,7 +195,9 @@ def test_examples_stand_where_their_groups_do(place: Path, apply: str, accumulat
 def test_what_the_model_drops_is_the_same_around_every_encoding(place: Path, encoding: Any) -> None:
     task, model, training = _task(place, encoding, steps=2, batch=2)
     seen: list[Tensor] = []
-    model.dropout.register_forward_hook(lambda *_: seen.append(torch.rand(3)))
+    model.dropout.register_forward_hook(
+        lambda module, *_: seen.append(torch.rand(3)) if module.training else None
+    )
     _train(task, model, training)
     wanted = [torch.rand(3, generator=generator(0, "dropout", step)) for step in range(2)]
     assert [each.tolist() for each in seen] == [each.tolist() for each in wanted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from warm_processes import command
 from pebench.cli import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs
+from pebench.leaderboard.tuning import TunedRow
+from pebench.registry import encodings
 from pebench.store import Point, RunFolder, write_sweep
 from pebench.submission.status import CellStatus, statuses
 from pebench.submission.submissions import end
@@ -191,6 +194,45 @@ def test_a_task_that_says_its_split_is_refused(place: Path) -> None:
     assert sweep.choices[0].splits == ("validation", "validation")
 
 
+def test_a_chosen_run_whose_folder_was_removed_is_made_again(place: Path) -> None:
+    sweep, runs = prepared(place, [[3.0], [1.0], [2.0]], seeds=2)
+    submit(sweep, runs, "inline", only=frozenset())
+    (choice,) = sweep.choices
+    chosen = read_chosen(runs, choice.key)
+    assert chosen is not None
+    removed = next(iter(chosen.cells.values()))
+    shutil.rmtree(runs / removed)
+    again = submit(sweep, runs, "inline")
+    assert set(again.started) == set(chosen.cells.values())
+    assert RunFolder(runs / removed).spec() in choice.candidates[1].cells
+
+
+def test_a_chosen_run_takes_its_plugin_from_any_trial_that_is_left(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encodings, "_files", {})
+    source = (
+        "from pebench.position_encoding import PositionEncoding\n\nclass Mine(PositionEncoding):\n    pass\n"
+    )
+    (place / "mine.py").write_text(source)
+    scores: list[list[float | None]] = [[3.0], [1.0], [2.0]]
+    sweep, runs = prepared(place, scores, encodings=["mine"], plugins=["mine.py"], seeds=1)
+    (choice,) = sweep.choices
+    chosen = choose(runs, choice)
+    assert chosen is not None
+    (run_id,) = chosen.cells.values()
+    first, *others = choice.trials
+    shutil.rmtree(runs / first)
+    shutil.rmtree(runs / run_id)
+    assert choose(runs, choice) == chosen
+    assert (runs / run_id / "plugins" / "mine.py").read_bytes() == (place / "mine.py").read_bytes()
+    for each in (*others, run_id):
+        shutil.rmtree(runs / each)
+    with pytest.raises(UserError, match=r"plugin 'mine\.py', which was removed with the trials: submit the"):
+        choose(runs, choice)
+    assert not (runs / run_id).exists()
+
+
 def test_the_best_mean_wins_and_the_first_among_equals(place: Path) -> None:
     sweep, runs = prepared(place, [[3.0, 2.0], [2.4, 2.4], [2.4, 2.4]], tune={**RATES, "seeds": 2})
     chosen = decide(runs, sweep.choices[0])
@@ -217,6 +259,31 @@ def test_a_diverged_candidate_loses_and_an_edge_is_named(place: Path) -> None:
         1e-3
     ] * 2
     assert choose(runs, sweep.choices[0]) == chosen
+
+
+def test_of_two_values_neither_is_called_the_edge(place: Path) -> None:
+    rates = {"settings": {"train.learning_rate": [1e-3, 1e-2]}}
+    sweep, runs = prepared(place, [[2.5], [2.4]], tune=rates)
+    chosen = choose(runs, sweep.choices[0])
+    assert chosen is not None
+    assert chosen.why.endswith(
+        "; of two values each is an edge, so nothing is known of what lies beyond them."
+    )
+    row = TunedRow(sweep.choices[0], chosen)
+    assert row.label == "train.learning_rate=0.01 (of two)"
+    (remark, *_) = row.remarks("rope")
+    assert remark == (
+        "rope: train.learning_rate=0.01 is the better of two values (0.001, 0.01), and nothing is known of "
+        "what lies beyond them."
+    )
+
+
+def test_of_two_numbers_and_another_value_the_larger_number_is_an_edge(place: Path) -> None:
+    own = {"settings": {"train.encoding.learning_rate": [1e-3, 1e-2, None]}}
+    sweep, runs = prepared(place, [[2.5], [2.4], [2.6]], tune=own, encodings=["learned"])
+    chosen = choose(runs, sweep.choices[0])
+    assert chosen is not None
+    assert TunedRow(sweep.choices[0], chosen).label == "train.encoding.learning_rate=0.01 (edge)"
 
 
 def test_where_all_diverge_nothing_is_chosen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -516,6 +583,8 @@ def test_the_leaderboard_names_the_choice_marks_the_edge_and_draws_the_sensitivi
     page = (folder / "report.html").read_text()
     assert "to the chosen" in page
     assert "what the tuned settings decide" in page
+    assert '<td style="--good' not in page, "what was chosen is no score"
+    assert page.count(' shaded"') == 2 * 2, "each row has a score at both extents"
     capsys.readouterr()
     rope = next(name for name in set(board["encoding"]) if name.startswith("rope"))
     assert main(["compare", rope, "none"]) == 0

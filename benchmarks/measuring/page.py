@@ -31,6 +31,28 @@ QUOTED = ("none", "rope", "alibi", "fox", "cable", "seqpe:dropout=0", "seqpe", "
 
 INTRODUCTION = """# Benchmarks
 
+Speed and memory of pebench, each measured in turn with a baseline. The page of
+[results](../results/benchmarks/README.md#what-came-out) says which aims were reached and what is not known.
+
+{contents}
+## How to read the tables
+
+- `ratio`: the median over the rounds of the baseline's time by the row's own, above 1 where the row is
+  faster. The quartiles of the rounds stand beside it.
+- `ms`: the median time of one unit of work.
+- `added MiB`: the most memory that one call took beyond what was taken before it: allocated on a CUDA
+  device, resident in the process on a CPU.
+- Time: with one thread on a CPU, what one process computes is counted by the time that it had the
+  processor; all else by the wall clock.
+- Load: the number of processes that wanted a core in the minute before the benchmark began. Where it is
+  above the number of cores, times are longer than on a quiet machine and quartiles wider.
+
+Machines are shared and clocks vary, so a time alone says little. Every row is measured in alternation with
+the baseline of its table, in one run. The line below a table says where and with which versions it was
+measured.
+
+## How to measure again
+
 ```bash
 pebench bench --list                                       # what there is
 pebench bench                                              # all of it, on whatever device there is
@@ -38,31 +60,26 @@ pebench bench training-step --encodings rope alibi         # one of them, with o
 pebench bench --output results/benchmarks/my-machine       # kept where this page is made from
 pebench bench --page                                       # writes this page
 ```
+"""
 
-Machines are shared and clocks vary, so a time alone says little. Every row is measured in alternation with
-the baseline of its table, in one run; `ratio` is the median over the rounds of the baseline's time by the
-row's own, above 1 where the row is faster, and beside it stand the quartiles of the rounds. `ms` is the
-median time of one unit of work. `added MiB` is the most memory that one call took beyond what was taken
-before it: allocated on a CUDA device, resident in the process on a CPU. With one thread on a CPU, what one
-process computes is counted by the time that it had the processor; all else by the wall clock. Load is the
-number of processes that wanted a core in the minute before the benchmark began; where it is above the
-number of cores, times are longer than on a quiet machine and quartiles wider.
+PROVENANCE = """## Provenance
 
 The files that this page is made from are in [`results/benchmarks`](../results/benchmarks), a folder a
-machine; a part that was measured in a run of its own is named after the comma. What has changed since a file
-was written stands in [their README](../results/benchmarks/README.md).
+machine. A part that was measured in a run of its own is named after the comma. What has changed since a file
+was written stands in [their README](../results/benchmarks/README.md#provenance).
 """
 
 
 def page(results: Path) -> str:
     """The page of all results in a folder."""
-    parts = [INTRODUCTION]
-    for name, records in sorted(_by_benchmark(results).items()):
-        first = next(iter(records.values()))
-        parts.append(f"## {first['title']}\n\n`pebench bench {name}`\n\n{_docstring(name)}\n")
+    found = sorted(_by_benchmark(results).items())
+    parts = [INTRODUCTION.format(contents=_contents(found))]
+    for name, records in found:
+        title = _title(records)
+        parts.append(f"## {title}\n\n`pebench bench {name}`\n\n{_docstring(name)}\n")
         for machine, record in records.items():
-            parts.append(f"### {first['title']}: {machine}\n\n{_where(record)}\n\n{_table(record)}")
-    return "\n".join(parts)
+            parts.append(f"### {title}: {machine}\n\n{_table(record)}\n{_where(record)}\n")
+    return "\n".join([*parts, PROVENANCE])
 
 
 def quotation(results: Path) -> str:
@@ -103,6 +120,26 @@ def _by_benchmark(results: Path) -> dict[str, dict[str, Record]]:
         of = f"{path.parent.name}, {part}" if part else path.parent.name
         found.setdefault(benchmark, {})[of] = json.loads(path.read_bytes())
     return found
+
+
+def _title(records: dict[str, Record]) -> str:
+    title: str = next(iter(records.values()))["title"]
+    return title
+
+
+def _contents(found: list[tuple[str, dict[str, Record]]]) -> str:
+    """A list of the benchmarks, each with links to its results by machine."""
+    lines = []
+    for _, records in found:
+        title = _title(records)
+        machines = "; ".join(f"[{machine}](#{_anchor(f'{title}: {machine}')})" for machine in records)
+        lines.append(f"- [{title}](#{_anchor(title)}): {machines}\n")
+    return "".join(lines)
+
+
+def _anchor(heading: str) -> str:
+    """The name by which GitHub links to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _docstring(name: str) -> str:

@@ -39,7 +39,7 @@ def command(file: Path, runs: Path, name: str | None, dry_run: bool, keep_own: b
       pebench import theirs.tar.zst --name their-quickstart
     """
     from pebench.exchange import preview, receive
-    from pebench.sweeping.sweep import refuse_name
+    from pebench.sweeping.names import refuse_name
 
     if name is not None:
         refuse_name(name)

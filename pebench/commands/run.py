@@ -119,19 +119,26 @@ def command(
     if longer is not None:
         _refuse_what_cannot_go_on(longer, specs[0], runs, device, ranks)
     check_ranks(specs[0], ranks)
-    build_task(specs[0]).check()
+    to_start = [spec for spec in specs if not RunFolder(runs / spec.run_id).is_finished]
+    if to_start:
+        build_task(to_start[0]).check()
     if dry_run:
         for spec in specs:
             click.echo(json.dumps({"run": spec.run_id, **spec.model_dump(mode="json")}, indent=1))
         return 0
-    require_ready([spec for spec in specs if not RunFolder(runs / spec.run_id).is_finished], runs)
+    require_ready(to_start, runs)
     for spec in specs:
         _create(RunFolder(runs / spec.run_id), spec)
     execution = Execution(device=device, threads=threads, compile=compiled, ranks=ranks)
     shown = display(quiet=click.get_current_context().obj["quiet"])
     outcome = run_all(runs, [spec.run_id for spec in specs], execution, shown)
+    diverged = {run_id for run_id, result in outcome.finished.items() if result.status == "diverged"}
     for run_id, result in outcome.finished.items():
-        _print(RunFolder(runs / run_id), result)
+        if run_id not in diverged:
+            _print(RunFolder(runs / run_id), result)
+            continue
+        where = "" if result.diverged_at is None else f" at step {result.diverged_at}"
+        click.echo(f"pebench: {run_id} diverged{where} and has no scores: its loss is no number.", err=True)
     for run_id, message in [
         *outcome.failed.items(),
         *((run_id, f"{runs / run_id} is being worked on") for run_id in outcome.skipped),
@@ -141,7 +148,7 @@ def command(
         )
     if outcome.interrupted:
         raise click.Abort
-    return 0 if len(outcome.finished) == len(specs) else 1
+    return 0 if len(outcome.finished) == len(specs) and not diverged else 1
 
 
 def _cell(encoding: str | None, task: str | None) -> Cell:
@@ -240,9 +247,6 @@ def _print(folder: Any, result: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    if result.status == "diverged":
-        click.echo(f"{folder.run_id}: diverged at step {result.diverged_at}.")
-        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("metric", "extent", "extrapolation"):
         table.add_column(heading)

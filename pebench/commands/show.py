@@ -86,7 +86,7 @@ def _encoding(name: str) -> PluginRef | None:
 _SETTINGS = {
     "train": "pebench.spec:Training",
     "execution": "pebench.running.execution:Execution",
-    "sweep": "pebench.sweeping.sweep:SweepFile",
+    "sweep": "pebench.sweeping.sweep_file:SweepFile",
     "tune": "pebench.sweeping.tune:Tune",
 }
 """What a sweep's file is made of, by the key where it stands."""

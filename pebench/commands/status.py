@@ -27,9 +27,9 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
 
     SWEEP is the name of a sweep that was submitted, or its file. A cell is waiting (for settings to be
     chosen), queued, running, requeued (stopped at a checkpoint, waiting for its turn again), done, failed,
-    diverged, lost (its worker or job is gone without a word), cancelled or missing (never begun). A failure
-    comes with the name of its log. A cell that waits in SLURM comes with SLURM's reason, one that runs with
-    its node.
+    diverged, lost (its worker or job is gone, or never came to it), cancelled or missing (never begun). A
+    failure comes with the name of its log. A cell that waits in SLURM comes with SLURM's reason, one that
+    runs with its node.
 
     The exit status is 1 where a cell cannot be read; with --watch also where one failed or was lost.
 

@@ -68,9 +68,9 @@ def command(
       pebench submit novels-trained --encoding rope --encoding alibi --seed 0
       pebench submit quickstart --set name=short --set train.steps=100 --set seeds=1
     """
+    from pebench.sweeping.names import find, is_there
     from pebench.sweeping.piece import piece
     from pebench.sweeping.recorded import startable_sweep
-    from pebench.sweeping.sweep import find, is_there
 
     cluster = cluster or ("slurm" if profile else "inline")
     loaded = [startable_sweep(runs, sweep, settings) for sweep in sweeps]
@@ -94,7 +94,7 @@ def command(
 
 def warn_of_idle_devices(sweep: Any, resources: Any) -> None:
     """Says where GPUs are asked for that nobody would use."""
-    from pebench.submission.submit import idle_devices
+    from pebench.submission.requirements import idle_devices
 
     if idle := idle_devices(sweep, resources):
         click.echo(f"pebench: {idle}", err=True)
@@ -113,7 +113,8 @@ def start(
         The exit status.
     """
     from pebench.submission.dry_run import as_object, left_cells
-    from pebench.submission.submit import execution_of, submit
+    from pebench.submission.requirements import execution_of
+    from pebench.submission.submit import submit
 
     warn_of_idle_devices(sweep, resources)
     submitted = submit(sweep, runs, cluster, resources, **choice)
@@ -154,6 +155,14 @@ def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
         )
     for sentence in outcome.unchosen:
         click.echo(f"pebench: {sentence}", err=True)
+    trials = set(sweep.record().trials)
+    reported = [result.status for run_id, result in outcome.finished.items() if run_id not in trials]
+    if "diverged" in reported:
+        click.echo(
+            f"pebench: {reported.count('diverged')} of {len(reported)} cells diverged and have no scores; "
+            f"pebench status {sweep.name} names them.",
+            err=True,
+        )
     if outcome.interrupted:
         click.echo(f"Stopped; pebench submit {sweep.name} goes on from here.", err=True)
         raise click.Abort

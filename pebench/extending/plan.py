@@ -16,7 +16,7 @@ from pebench.position_encoding import Extrapolation
 from pebench.pretrained.hf_model import HfModel
 from pebench.registry import encodings
 from pebench.resolve import OWN
-from pebench.sweeping.sweep import hyphened
+from pebench.sweeping.names import hyphened
 
 TAIL = 256
 """Tokens at the end of each stretch that are scored under every extent; fewer where an extent is smaller."""

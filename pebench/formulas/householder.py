@@ -18,19 +18,19 @@ def householder_changes(
     Args:
         q: (B, H, N, d) of the new tokens.
         k: (B, H, K, d), the last of them those of the new tokens.
-        w: (B, H, N, d).
+        w: (B, H, N, d) float32 at least, in which all is computed.
         beta: (B, H, N).
-        turned: (B, H, K − N, d) float32 the keys before them, as all tokens so far have multiplied them.
+        turned: (B, H, K − N, d) like w the keys before them, as all tokens so far have multiplied them.
 
     Returns:
-        (B, H, N, K) float32, and `turned` of all keys.
+        (B, H, N, K) like w, and `turned` of all keys.
     """
     count, length, changes = q.shape[2], k.shape[2], []
     first = length - count
     for start in range(0, count, RUN):
         rows = slice(start, min(start + RUN, count))
-        q_run, w_run, beta_run = q[:, :, rows].float(), w[:, :, rows], beta[:, :, rows, None]
-        keys = k[:, :, : first + rows.stop].float()
+        q_run, w_run, beta_run = q[:, :, rows].to(w.dtype), w[:, :, rows], beta[:, :, rows, None]
+        keys = k[:, :, : first + rows.stop].to(w.dtype)
         turned = torch.cat((turned, keys[:, :, first + start :]), dim=2)
         met = beta_run * (w_run @ turned.mT).tril(first + start - 1)
         system = beta_run * (w_run @ w_run.mT)

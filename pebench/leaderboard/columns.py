@@ -5,6 +5,3 @@ COSTS = (
     *("items_per_second", "peak_memory_bytes", "kernels", "seeds"),
 )
 """What `costs.csv` says of each row and place."""
-
-ENVIRONMENT = ("commit", "dirty", "pebench", "python", "device", "cuda", "threads")
-"""Facts of `pebench.running.provenance.describe` about code and machine in `runs.csv`; no host's name."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pebench.environment import processor
 from pebench.errors import UserError, join_and, unknown
 from pebench.flat_spec import settings
 from pebench.leaderboard.collect import Collection
@@ -289,7 +290,7 @@ def _notes(operands: Operands, pair: tuple[Group, Group]) -> Iterator[str]:
         values = [each.get(name, "none") for each in other]
         if values[0] != values[1] and not name.startswith(_OWN) and name != "seed":
             yield f"They differ in {name} too: {values[0]} and {values[1]}."
-    for name, of in (("data", _data), ("code", _code), ("device", _device)):
+    for name, of in (("data", _data), ("code", _code), ("device", _device), ("processor", _processor)):
         found = [sorted({of(each) for each in own} - {""}) for own in runs]
         if found[0] != found[1] and all(found):
             yield f"Their {name} is not the same: {', '.join(found[0])} and {', '.join(found[1])}."
@@ -309,6 +310,11 @@ def _code(run: RunData) -> str:
 
 def _device(run: RunData) -> str:
     return str(run.provenance.get("device") or "")
+
+
+def _processor(run: RunData) -> str:
+    """Where it computed on a CPU, whose kernels differ from one to another in the last digits of a sum."""
+    return processor(run.provenance) if _device(run) == "cpu" else ""
 
 
 def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[str]:

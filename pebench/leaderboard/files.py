@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
+from pebench.environment import ENVIRONMENT, environment
 from pebench.leaderboard.answers import Answer
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.collect import Collection
-from pebench.leaderboard.columns import COSTS, ENVIRONMENT
+from pebench.leaderboard.columns import COSTS
 from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.published import Match
 from pebench.leaderboard.run_data import by_place
@@ -122,7 +123,7 @@ def _runs(collection: Collection) -> pandas.DataFrame:
         rows.append(
             [
                 *(run.run_id, run.spec.task.name, run.encoding, run.spec.seed, run.status, run.failure),
-                *(_text(run.provenance.get(name)) for name in ENVIRONMENT),
+                *map(_text, environment(run.provenance).values()),
                 _versions(packages if isinstance(packages, dict) else {}),
                 _versions(run.fingerprints),
                 run.spec.model_dump_json(),

@@ -8,7 +8,7 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.sections import Value, scores_table
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import heading, interval_over
-from pebench.sweeping.sweep import hyphened
+from pebench.sweeping.names import hyphened
 
 _SPECIAL = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}

@@ -22,7 +22,7 @@ from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
 from pebench.scores import extent_name
 from pebench.spec import Frozen, RunSpec
-from pebench.sweeping.sweep import hyphened
+from pebench.sweeping.names import hyphened
 from pebench.task_record import EvaluationData
 from pebench.text_file import read_text
 

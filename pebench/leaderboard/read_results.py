@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,9 +17,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pebench.environment import from_text
 from pebench.errors import UserError
 from pebench.leaderboard.collect import Collection, collect
-from pebench.leaderboard.columns import COSTS, ENVIRONMENT
+from pebench.leaderboard.columns import COSTS
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.registry import tasks
 from pebench.spec import RunSpec
@@ -137,8 +137,7 @@ def _extent_unit(spec: RunSpec) -> str:
 
 def _provenance(row: Mapping[str, str]) -> dict[str, Any]:
     """Where a run comes from, as far as `runs.csv` says."""
-    known: dict[str, Any] = {name: row[name] for name in ENVIRONMENT if row.get(name)}
-    known |= {name: json.loads(known[name]) for name in ("dirty", "threads") if name in known}
+    known = from_text(row)
     for name in ("packages", "data"):
         values = dict(part.split("=", 1) for part in row.get(name, "").split() if "=" in part)
         if values:

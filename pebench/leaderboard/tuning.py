@@ -37,11 +37,17 @@ class TunedRow(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The chosen values: ``train.learning_rate=0.004``, with a mark for each on the edge."""
+        """The chosen values: ``train.learning_rate=0.004``, with the mark of each."""
         return ", ".join(
-            f"{path}={setting_text(value)}{' (edge)' if path in self.chosen.edges else ''}"
-            for path, value in self.chosen.settings.items()
+            f"{path}={setting_text(value)}{self.mark(path)}" for path, value in self.chosen.settings.items()
         )
+
+    def mark(self, path: str) -> str:
+        """What stands behind the chosen value of a setting: `` (edge)``, `` (of two)``, of which each is an
+        edge, or nothing."""
+        if path not in self.chosen.edges:
+            return ""
+        return " (of two)" if self.choice.is_of_two(path) else " (edge)"
 
     def mean(self, candidate: int) -> float:
         """The score of a candidate, NaN for one that diverged."""
@@ -57,6 +63,12 @@ class TunedRow(NamedTuple):
         for path in self.chosen.edges:
             values = {setting_text(c.settings[path]): c.settings[path] for c in self.choice.candidates}
             tried = ", ".join(values)
+            if self.choice.is_of_two(path):
+                yield (
+                    f"{label}: {path}={setting_text(self.chosen.settings[path])} is the better of two values "
+                    f"({tried}), and nothing is known of what lies beyond them."
+                )
+                continue
             if len(values) > _LISTED:
                 numbers = sorted(value for value in values.values() if isinstance(value, int | float))
                 tried = f"{len(values)} values, the numbers from {numbers[0]} to {numbers[-1]}"

@@ -4,11 +4,13 @@ names."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from pebench.errors import UserError, join_and, shown
-from pebench.plugin_ref import ExtrapolationRef, PluginRef
+from pebench.errors import UserError, join_and
+from pebench.plugin_ref import PluginRef
+from pebench.pretrained.architecture import Architecture, Options
+from pebench.pretrained.rope_parameters import PROPORTIONAL
 from pebench.pretrained.weight_names import (
     Entry,
     HeadShape,
@@ -20,8 +22,6 @@ from pebench.pretrained.weight_names import (
     transposed,
 )
 
-Options = dict[str, Any]
-
 ACTIVATIONS = {
     "gelu_new": "gelu-tanh",
     "gelu_pytorch_tanh": "gelu-tanh",
@@ -31,68 +31,6 @@ ACTIVATIONS = {
     "swish": "silu",
 }
 """Names of transformers, and ours."""
-
-MAPS = {"linear": "pi", "dynamic": "dynamic", "yarn": "yarn", "llama3": "llama3", "longrope": "longrope"}
-"""Names of transformers for frequency maps, and ours."""
-
-PROPORTIONAL = "proportional"
-"""RoPE whose lowest frequencies are dropped, as transformers calls it: no map, but an option of ours."""
-
-_HARMLESS = {
-    *("architectures", "model_type", "transformers_version", "_name_or_path", "dtype", "torch_dtype"),
-    *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
-    *("unk_token_id", "use_cache", "initializer_range", "id2label", "label2id", "problem_type"),
-    *("attention_dropout", "hidden_dropout", "classifier_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop"),
-    *("emb_pdrop", "embedding_fraction", "init_config", "init_device", "tokenizer_name", "verbose"),
-    *("attention_softmax_in_fp32", "bias_dropout_fusion", "masked_softmax_fusion", "skip_bias_add"),
-    *("offset_alibi", "slow_but_exact", "learned_pos_emb", "norm_type", "task_specific_params"),
-    *("output_attentions", "output_hidden_states", "return_dict", "is_decoder", "vocab_size"),
-    *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type"),
-    *("summary_use_proj", "n_ctx", "reorder_and_upcast_attn", "pretraining_tp", "is_llama_config"),
-    *("rope_interleaved", "transformers.js_config", "max_window_layers", "auto_map"),
-    *("chunk_size_feed_forward", "original_max_position_embeddings"),
-    *("attn_config.attn_impl", "attn_config.attn_pdrop"),
-    *("rope_theta", "rope_scaling", "rotary_pct", "rotary_emb_base", "partial_rotary_factor"),
-}
-"""Settings that change no logit of a model that is evaluated, or that transformers has read into others."""
-
-_ON = {"is_causal": True}
-"""Settings that no configuration has of itself, and that transformers takes for on where they are missing."""
-
-_READ_BY_NONE = {
-    "linear": frozenset({"original_max_position_embeddings"}),
-    "dynamic": frozenset({"original_max_position_embeddings"}),
-    "yarn": frozenset({"finetuned"}),
-}
-"""Keys of RoPE met beside a type, which neither transformers nor the code they come from reads."""
-
-
-class Architecture(NamedTuple):
-    """One of transformers' models.
-
-    Attributes:
-        kind: its ``model_type``.
-        name: of its class.
-        prefix: before the names of all weights but the head's; some files leave it out.
-        head: name of the weights that score the next token.
-        followed: settings of its configuration that `options`, `encoding` and `entries` follow.
-        options: of the model here.
-        encoding: of the model.
-        entries: its weights, given our options and how many channels of a head turn.
-        extent: the setting that says how many positions it was trained for.
-        buffers: ends of the names of tensors in its files that are no weights.
-    """
-
-    kind: str
-    name: str
-    prefix: str
-    head: str
-    followed: frozenset[str]
-    options: Callable[[Any], Options]
-    encoding: Callable[[Any], PluginRef]
-    entries: Callable[[Options, int], Iterator[Entry]]
-    extent: str = "max_position_embeddings"
-    buffers: tuple[str, ...] = ()
 
 
 def architecture_of(config: Any, label: str) -> Architecture:
@@ -111,74 +49,6 @@ def architecture_of(config: Any, label: str) -> Architecture:
             f"{join_and(ARCHITECTURES)}."
         )
     return found
-
-
-def refuse_unfollowed(config: Any, architecture: Architecture, label: str) -> None:
-    """
-    Args:
-        config: as transformers reads it. architecture: of it. label: what the model is called.
-
-    Raises:
-        UserError: it says something that changes the logits and that no model here does.
-    """
-    usual = _flat(_ON | type(config)().to_dict())
-    for name, value in _flat(config.to_dict()).items():
-        if name in architecture.followed or name in _HARMLESS or name.startswith("_"):
-            continue
-        if name == "quantization_config" and value:
-            how = value.get("quant_method") if isinstance(value, dict) else None
-            raise UserError(
-                f"'{label}' is quantized{f' ({how})' if how else ''}: models here compute with weights as "
-                "they are."
-            )
-        # What is not there and what is switched off say the same, but off is not the same as on.
-        if value != usual.get(name) and (value or usual.get(name)):
-            raise UserError(
-                f"the configuration of '{label}' says {name}={shown(value)}, which no model here follows."
-            )
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """With the settings of MPT's attention one by one, but for those that every configuration has."""
-    inner = settings.get("attn_config")
-    if not isinstance(inner, dict):
-        return dict(settings)
-    own = {f"attn_config.{name}": value for name, value in inner.items() if name not in settings}
-    return {name: value for name, value in settings.items() if name != "attn_config"} | own
-
-
-def extrapolation_of(config: Any) -> ExtrapolationRef | None:
-    """The frequency map that a model was trained with, None for plain RoPE.
-
-    Raises:
-        UserError: there is none such here.
-    """
-    rope = dict(getattr(config, "rope_parameters", None) or {})
-    kind = rope.pop("rope_type", "default")
-    for done in ("rope_theta", "partial_rotary_factor", "type"):
-        rope.pop(done, None)
-    if kind == "default":
-        stray = next((name for name, value in rope.items() if name.endswith("factor") and value), None)
-        if stray is not None:
-            raise UserError(
-                f"it says {stray}={shown(rope[stray])} of RoPE without a 'rope_type' that reads it, such as "
-                f"{join_and(MAPS)}."
-            )
-        return None
-    if kind == PROPORTIONAL:
-        factor = rope.get("factor") or 1.0
-        return None if factor == 1 else {"pi": {"factor": factor}}
-    if kind not in MAPS:
-        raise UserError(
-            f"it has RoPE of the type '{kind}', which no frequency map here is: "
-            f"{join_and([*MAPS, PROPORTIONAL])} are."
-        )
-    unread = _READ_BY_NONE.get(kind, frozenset())
-    given = {name: value for name, value in rope.items() if value is not None and name not in unread}
-    original = given.get("original_max_position_embeddings")
-    if kind in ("yarn", "longrope") and "factor" not in given and original:
-        given["factor"] = config.max_position_embeddings / original
-    return {MAPS[kind]: given}
 
 
 def _gpt2_options(config: Any) -> Options:

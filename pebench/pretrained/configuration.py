@@ -15,15 +15,10 @@ from pebench.encoding_config import encoding_config
 from pebench.errors import UserError
 from pebench.models.host import DecoderOptions
 from pebench.position_encoding import Extrapolation, Geometry
-from pebench.pretrained.architectures import (
-    ACTIVATIONS,
-    ARCHITECTURES,
-    MAPS,
-    PROPORTIONAL,
-    Architecture,
-    Options,
-)
+from pebench.pretrained.architecture import Architecture, Options
+from pebench.pretrained.architectures import ACTIVATIONS, ARCHITECTURES
 from pebench.pretrained.hf_model import transformers_library
+from pebench.pretrained.rope_parameters import MAPS, PROPORTIONAL
 from pebench.spec import PluginConfig
 
 _OF_THEIR_OWN = {"gpt2": "learned", "mpt": "alibi", "bloom": "alibi"}

@@ -19,12 +19,9 @@ from pebench.models.host import DecoderOptions
 from pebench.options import validated
 from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Geometry
-from pebench.pretrained.architectures import (
-    Architecture,
-    architecture_of,
-    extrapolation_of,
-    refuse_unfollowed,
-)
+from pebench.pretrained.architecture import Architecture, refuse_unfollowed
+from pebench.pretrained.architectures import architecture_of
+from pebench.pretrained.rope_parameters import extrapolation_of
 from pebench.pretrained.source import Source, find_source
 from pebench.pretrained.tokenizer import tokenizer_folder, tokenizer_of
 from pebench.pretrained.weight_files import WeightFiles

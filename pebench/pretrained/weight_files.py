@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pebench.errors import UserError
-from pebench.pretrained.architectures import Architecture
+from pebench.pretrained.architecture import Architecture
 from pebench.pretrained.weight_names import Entry
 
 _FLOATS = ("F64", "F32", "F16", "BF16")

@@ -26,6 +26,7 @@ def describe(device: torch.device) -> dict[str, Any]:
             "host": platform.node(),
             "system": platform.platform(),
             "processor": _processor(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "cores": os.cpu_count(),
         },
         "device": device_name(device),
@@ -43,6 +44,6 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
+        return platform.processor() or platform.machine()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+    return next(names, "") or platform.processor() or platform.machine()

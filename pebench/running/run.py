@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import logging
 import math
-import os
 import socket
 import time
 import traceback
@@ -20,20 +18,20 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from pebench.environment import processor
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.resolve import evaluations
 from pebench.running import checkpoint, longer, peak_memory, provenance, source_code
 from pebench.running.checkpoint import State
-from pebench.running.compilation import compile_for, share_compiled_kernels
 from pebench.running.evaluations import Evaluations, evaluations_at, metrics_of
 from pebench.running.execution import Execution, Observer, Stop, check_ranks, torch_device
 from pebench.running.heartbeat import AlreadyRunning, Heartbeat
-from pebench.running.importing import import_for_good
 from pebench.running.machine_load import NEIGHBOURS, neighbours
 from pebench.running.optimisation import optimiser as build_optimiser
 from pebench.running.optimisation import rates
 from pebench.running.plugins import load_plugins
+from pebench.running.process import job, one_order_of_sums, prepare_process, run_log
 from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.readiness import get_ready
 from pebench.running.train import Progress, train
@@ -106,12 +104,12 @@ def _lead(
         return result
     folder.clear_failure()
     begun = checkpoint.step_of(checkpoint.newest(folder.checkpoint))
-    with _logging(folder, logging.INFO) as log:
+    with run_log(folder, logging.INFO) as log:
         try:
             with (
                 ranks,
-                _one_order_of_sums(execution),
-                Heartbeat(folder, spec.train.steps, _job(), begun) as heartbeat,
+                one_order_of_sums(execution),
+                Heartbeat(folder, spec.train.steps, job(), begun) as heartbeat,
             ):
                 ranks.broadcast_object("beginning", _GO)
                 result = _Run(folder, spec, execution, log, heartbeat, observer, stop, ranks).work()
@@ -133,7 +131,7 @@ def _lead(
 
 def _follow(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks) -> None:
     """The part of a rank that leaves no trace in the folder, but for the reason if it fails."""
-    with _logging(folder, logging.ERROR) as log, ranks, _one_order_of_sums(execution):
+    with run_log(folder, logging.ERROR) as log, ranks, one_order_of_sums(execution):
         if ranks.broadcast_object("beginning", "") != _GO:
             return
         try:
@@ -182,7 +180,7 @@ class _Run:
 
     def work(self) -> Result | None:
         """See `execute`."""
-        _prepare_process(self.spec, self.execution, self.device)
+        prepare_process(self.spec, self.execution, self.device)
         self.device = self.ranks.start(self.device)
         check_ranks(self.spec, self.ranks.count)
         load_plugins(self.folder, self.spec)
@@ -449,10 +447,17 @@ class _Run:
                 f"the data of {self.folder.run_id} changed since it began; remove its folder to start over."
             )
         found = source_code.installed()
-        attempt = {"commit": found.commit, "code": found.digest, "job": _job(), "started": time.time()}
+        described = provenance.describe(self.device)
+        attempt = {
+            "commit": found.commit,
+            "code": found.digest,
+            "processor": processor(described),
+            "job": job(),
+            "started": time.time(),
+        }
         self.folder.write_changes(source_code.patch())
         self.folder.write_provenance(
-            provenance.describe(self.device)
+            described
             | {
                 "attempts": [*before.get("attempts", []), attempt],
                 "data": fingerprints,
@@ -460,7 +465,7 @@ class _Run:
                 "item": item,
                 "execution": self.execution.model_dump(),
                 "ranks": {"count": self.ranks.count, "hosts": hosts, "backend": self.ranks.backend},
-                "job": _job(),
+                "job": job(),
                 "started": time.time(),
             }
             | ({"continues": before["continues"]} if "continues" in before else {})
@@ -520,72 +525,6 @@ def _only_worker(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-class _Log(logging.FileHandler):
-    """A log that stays silent where it cannot be written: what made it so fails the run with a sentence."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing; the base class prints a traceback."""
-
-
-@contextmanager
-def _logging(folder: RunFolder, level: int) -> Iterator[logging.Logger]:
-    log = logging.getLogger(f"pebench.runs.{folder.run_id}")
-    log.setLevel(level)
-    # "pebench --verbose" has a handler above it.
-    log.propagate = bool(logging.getLogger("pebench").handlers)
-    handler = _Log(folder.log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    # What is said of its data and its requests, without knowing of the run, is for its log as well.
-    sources = (log, logging.getLogger("pebench.data"), logging.getLogger("pebench.lm-eval"))
-    for source in sources:
-        source.addHandler(handler)
-    try:
-        yield log
-    finally:
-        for source in sources:
-            source.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
-def _one_order_of_sums(execution: Execution) -> Iterator[None]:
-    """Lets no operation of a run on the CPU add numbers in an order that depends on which thread comes first:
-    a run that is resumed, or run again, would end with other digits. For a run on CUDA nothing is changed."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(before or torch_device(execution.device).type == "cpu")
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-THREADS_ON_CUDA = 1
-"""Beside a GPU a CPU draws numbers and asks for kernels, which further threads do not make faster: they would
-keep all cores busy, and runs side by side would wait for each other."""
-
-
-def _prepare_process(spec: RunSpec, execution: Execution, device: torch.device) -> None:
-    # Strong biases make weights so small that the processor handles them an order of magnitude more slowly.
-    torch.set_flush_denormal(True)
-    threads = execution.threads or (THREADS_ON_CUDA if device.type == "cuda" else None)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    # What the run before this one in the process left behind is in its way.
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    if execution.compile:
-        share_compiled_kernels()
-        import_for_good("torch._inductor.compile_fx")
-        compile_for(spec.group)
-
-
-def _job() -> str | None:
-    """The scheduler's name for this job."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def in_one_line(error: BaseException) -> str:

@@ -96,6 +96,10 @@ def train(
             if clock is not None:
                 change["seconds"] = state.seconds + now - clock
                 change["timed_items"] = state.timed_items + change["items"] - marked
+            if step + 1 == training.steps:
+                # No later update would notice what the last one did to the weights.
+                finite = update.has_loss(batch, positions)
+                bad_step = torch.where(finite, bad_step, bad_step.clamp(max=step + 1))
             change["diverged_at"] = int(bad_step) if int(bad_step) < int(never) else None
             clock, marked = now, change["items"]
         state = state.model_copy(update=change)
@@ -163,6 +167,17 @@ class _Update:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return {"loss": total} | {name: value.detach() for name, value in auxiliary.items()}, norm.detach()
+
+    def has_loss(self, batch: Batch, positions: Tensor) -> Tensor:
+        """Whether the weights as they are now give a finite loss, of one example on each rank."""
+        one = {name: send(value[:1], self.device) for name, value in self.ranks.share(batch).items()}
+        self.model.eval()
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            table = tabulate(self.encoding, positions[:1], self.served, self.device, half=self.half)
+            loss = self.task.loss(self.model, one, table)
+        self.model.train()
+        self.ranks.begin_sum(loss).wait()
+        return torch.isfinite(loss)
 
     def _gradients(self, batch: Batch, table: Table, groups: int) -> Tensor:
         """The loss of this rank's part of a batch, gone back from as far as the table."""

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.errors import UserError
-from pebench.flat_spec import told_apart, with_settings
+from pebench.flat_spec import with_settings
 from pebench.running.importing import import_for_good
 from pebench.store import Result, RunFolder, Unreadable
 from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Display, WhileRead
 from pebench.submission.same_code import require_same_code
+from pebench.submission.status import settings_apart
 from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submissions import Submission, end
 
@@ -137,7 +138,7 @@ def run_each(
     from pebench.running.heartbeat import AlreadyRunning
 
     outcome, ids = Outcome(), list(run_ids)
-    apart = _told_apart(runs, ids)
+    apart = settings_apart(runs, ids)
     for number, cell in enumerate(order(ids), 1):
         try:
             run_id = None if stop() else take(cell) if take is not None else chosen_cell(runs, cell)
@@ -148,8 +149,14 @@ def run_each(
         if run_id is None:
             continue
         folder = RunFolder(runs / run_id)
-        spec = folder.spec()
-        label = with_settings(spec.encoding.label or spec.encoding.name, apart.get(run_id, ""))
+        try:
+            spec = folder.spec()
+        except Unreadable as error:
+            outcome.failed[run_id] = str(error)
+            display.begin(run_id, number, len(ids))
+            display.end(str(error))
+            continue
+        label = with_settings(spec.encoding.label or spec.encoding.name, apart.get(cell, ""))
         display.begin(f"{label}, seed {spec.seed}", number, len(ids))
         try:
             result = execute_cell(folder, execution, stop, display)
@@ -186,15 +193,6 @@ def run_all(runs: Path, run_ids: list[str], execution: Execution, display: Displ
         WhileRead(display, lambda: stop.ask(signal.SIGPIPE)) as shown,
     ):
         return run_each(runs, run_ids, execution, shown, stop)
-
-
-def _told_apart(runs: Path, cells: Iterable[str]) -> dict[str, str]:
-    """The settings that tell cells from others of the same name, of those that can be read."""
-    specs = {}
-    for cell in cells:
-        with contextlib.suppress(Unreadable):
-            specs[cell] = RunFolder(runs / cell).spec()
-    return told_apart(specs)
 
 
 def carry_out(runs: Path, submission: Submission, execution: Execution, display: Display) -> Outcome:

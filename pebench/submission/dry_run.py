@@ -11,9 +11,10 @@ from pebench.quantities import counted, time_limit
 from pebench.submission import estimate
 from pebench.submission.plan import Array
 from pebench.submission.progress import duration
+from pebench.submission.requirements import execution_of
 from pebench.submission.resources import Resources
 from pebench.submission.submissions import Cluster
-from pebench.submission.submit import Preview, Submitted, execution_of
+from pebench.submission.submit import Preview, Submitted
 from pebench.sweeping.sweep import Sweep
 
 

@@ -40,9 +40,9 @@ def ready_first(
 
 def _waits(runs: Path, cell: str, busy: Callable[[tuple[str, ...]], bool]) -> bool:
     """Whether trials or the start of a cell are queued or under way."""
-    if is_slot(cell) and busy(read_choice(runs, choice_of(cell)).choice.trials):
-        return True
     try:
+        if is_slot(cell) and busy(read_choice(runs, choice_of(cell)).choice.trials):
+            return True
         start = RunFolder(runs / chosen_cell(runs, cell)).spec().start
     except UserError:
         return False  # it will not begin, and whoever takes it says why

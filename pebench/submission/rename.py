@@ -15,8 +15,8 @@ from pebench.store import (
 )
 from pebench.submission import submissions
 from pebench.submission.exclusive import exclusive
+from pebench.sweeping.names import refuse_name
 from pebench.sweeping.recorded import recorded_sweep
-from pebench.sweeping.sweep import refuse_name
 
 
 def plan(runs: Path, sweep: str, name: str) -> SweepRecord:

@@ -102,17 +102,22 @@ def distinguished(runs: Path, cells: Iterable[CellStatus]) -> list[CellStatus]:
     """Cells with the settings that tell them from others of the same encoding, task and seed."""
     found = list(cells)
     labels = Counter((cell.encoding, cell.task, cell.seed) for cell in found)
-    specs, unchosen = {}, {}
-    for cell in found:
-        if labels[cell.encoding, cell.task, cell.seed] > 1 and cell.encoding:
-            with contextlib.suppress(Unreadable):
-                if is_slot(cell.run):
-                    choice = read_choice(runs, choice_of(cell.run)).choice
-                    specs[cell.run], unchosen[cell.run] = choice.spec_of(cell.run), choice.paths
-                else:
-                    specs[cell.run] = RunFolder(runs / cell.run).spec()
-    apart = told_apart(specs, unchosen)
+    alike = [cell.run for cell in found if cell.encoding and labels[cell.encoding, cell.task, cell.seed] > 1]
+    apart = settings_apart(runs, alike)
     return [cell.model_copy(update={"settings": apart.get(cell.run, "")}) for cell in found]
+
+
+def settings_apart(runs: Path, cells: Iterable[str]) -> dict[str, str]:
+    """The settings that tell runs and slots from others of the same name, of those that can be read."""
+    specs, unchosen = {}, {}
+    for cell in cells:
+        with contextlib.suppress(Unreadable):
+            if is_slot(cell):
+                choice = read_choice(runs, choice_of(cell)).choice
+                specs[cell], unchosen[cell] = choice.spec_of(cell), choice.paths
+            else:
+                specs[cell] = RunFolder(runs / cell).spec()
+    return told_apart(specs, unchosen)
 
 
 def waiting_cells(runs: Path, slots: list[str]) -> dict[str, CellStatus]:
@@ -174,7 +179,7 @@ def _waiting_cell(
         return cell.model_copy(update={"state": state, "detail": stopped(choice, ended)})
     if job is not None and job.submission.cancelled is not None:
         return cell.model_copy(update={"state": "cancelled"})
-    return cell
+    return cell.model_copy(update=_never_begun(slot, job, runs))
 
 
 def without_result(trials: Iterable[CellStatus]) -> CellStatus | None:
@@ -270,6 +275,19 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
             "detail": detail + _last_words(printed[0]) if printed else detail,
             "log": str(printed[0] if printed else job.submission.folder(runs)),
         }
+    return _never_begun(folder.run_id, job, runs)
+
+
+def _never_begun(cell: str, job: Job | None, runs: Path) -> dict[str, object]:
+    """Of a cell that nothing has come to: missing, or lost with the worker of this machine that was to begin
+    it."""
+    for process in submissions.lost_workers(runs, job.submission, cell) if job is not None else ():
+        assert job is not None
+        logs = submissions.printed(runs, job.submission, process)
+        told = next((log for log in logs if log.is_file() and _TRACEBACK in _text(log)), None)
+        how = "without a word" if told is None else f"with an error{_last_words(told)}"
+        log = {} if told is None else {"log": str(told)}
+        return {"state": "lost", "detail": f"process {process}, which was to begin it, ended {how}", **log}
     return {"state": "missing"}
 
 
@@ -309,12 +327,18 @@ _ENDS = {
 
 def _last_words(log: Path) -> str:
     """The last line that is none of SLURM's or submitit's own, as ``: OSError: No space left on device``."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:]
+    lines = _text(log).splitlines()[-50:]
     said = [line.strip() for line in lines if line.strip() and not line.startswith(_OF_OTHERS)]
     return f": {said[-1]}" if said else ""
 
 
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
+
+
 _OF_OTHERS = ("submitit ", "srun: ", "slurmstepd: ")
+
+_TRACEBACK = "Traceback (most recent call last)"
 
 
 def _waiting(worker: Worker | None, ended: bool, job: Job) -> dict[str, object]:

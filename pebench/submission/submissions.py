@@ -245,6 +245,21 @@ def printed(runs: Path, submission: Submission, number: str | None) -> list[Path
     return [*sorted(folder.glob(f"{pattern}.err")), *sorted(folder.glob(f"{pattern}.out"))]
 
 
+def lost_workers(runs: Path, submission: Submission, cell: str) -> list[str]:
+    """The processes of workers on this machine that were to begin a cell and did not end as they should: an
+    exception ended them, or a signal that left them no time."""
+    if submission.cluster != "local" or submission.host != socket.gethostname():
+        return []
+    # Most looks at runs do without submitit, which takes longer to import than they take.
+    from pebench.submission.submitit_internals import ended_well
+
+    folder = submission.folder(runs)
+    claimant = _claimant(folder, cell)
+    pids = submission.pids if claimant is None else submission.pids[claimant : claimant + 1]
+    gone = [pid for pid in pids if not process_exists(pid, submission.time)]
+    return [str(pid) for pid in gone if not ended_well(folder, str(pid))]
+
+
 def every(runs: Path) -> list[Submission]:
     """All submissions, as they are on record."""
     return [read(path) for path in submissions_folder(runs).glob("*/submission.json")]

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import pickletools
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from submitit.core.job_environment import JobEnvironment
+from submitit.core.utils import JobPaths
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -43,3 +45,20 @@ def remove_partial_pickle() -> None:
     if folder_of_job() is not None:
         pickle: Path = JobEnvironment().paths.submitted_pickle
         pickle.with_name(f"{pickle.name}.save_tmp").unlink(missing_ok=True)
+
+
+def ended_well(folder: Path, number: str) -> bool:
+    """Whether the work of a job came to its end without an exception. What it left is read, not unpickled,
+    which would import what it names.
+
+    Args:
+        folder: of the job's files.
+        number: of the job.
+    """
+    try:
+        left = JobPaths(folder, number).result_pickle.read_bytes()
+        return (
+            next((word for _, word, _ in pickletools.genops(left) if isinstance(word, str)), "") == "success"
+        )
+    except (OSError, ValueError):
+        return False

@@ -14,7 +14,9 @@ from pebench.running.plugins import load_plugins
 from pebench.spec import RunSpec
 from pebench.store import RunFolder, SweepRecord, Unreadable, find_run
 from pebench.sweeping import yaml_file
-from pebench.sweeping.sweep import Sweep, SweepFile, is_name, is_there, load_sweep, names, resolved
+from pebench.sweeping.names import is_name, is_there, names
+from pebench.sweeping.sweep import Sweep, load_sweep, resolved
+from pebench.sweeping.sweep_file import SweepFile
 from pebench.tuned_choices import is_slot, read_choice, submitted_sweeps
 
 

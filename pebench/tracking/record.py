@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pebench.environment import processor
 from pebench.flat_spec import settings
 from pebench.scores import default_extrapolation, extent_name, positions, score_name
 from pebench.spec import RunSpec
@@ -138,6 +139,7 @@ def _tags(
         "sweep": ", ".join(sweeps),
         "commit": commit + ("+changes" if commit and provenance.get("dirty") else ""),
         "device": str(provenance.get("device") or ""),
+        "processor": processor(provenance),
         "mlflow.source.name": "pebench",
         "mlflow.source.git.commit": commit,
         "mlflow.note.content": _note(folder, spec, result, failure),

@@ -127,7 +127,8 @@ def test_a_job_that_fails_names_its_log(slurm: LocalSlurm, place: Path) -> None:
     sweep, runs = load(place, encodings=["rope"]), place / "runs"
     (place / "text.txt").unlink()
     submit(sweep, runs, "slurm", SMALL)
-    until(lambda: states(sweep, runs) == ["failed"])
+    # That it failed is on record a moment before the reason is, in case the reason cannot be written.
+    until(lambda: states(sweep, runs) == ["failed"] and any(runs.glob("*/failure.json")))
     (cell,) = cells(sweep, runs)
     assert "text.txt" in cell.detail
     assert cell.log is not None

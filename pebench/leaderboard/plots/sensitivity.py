@@ -104,8 +104,7 @@ def _panel(axes: Axes, label: str, row: TunedRow, path: str) -> None:
         axes.legend(fontsize=6, frameon=False)
     axes.grid(axis="y", alpha=0.25)
     axes.tick_params(labelsize=8)
-    edge = " (edge)" if path in row.chosen.edges else ""
-    axes.set_xlabel(f"{path}, chosen {setting_text(row.chosen.settings[path])}{edge}", fontsize=8)
+    axes.set_xlabel(f"{path}, chosen {setting_text(row.chosen.settings[path])}{row.mark(path)}", fontsize=8)
     unit = row.chosen.record.unit or row.choice.metric
     better = "higher" if row.chosen.record.higher_is_better else "lower"
     axes.set_ylabel(f"{unit}\n{better} is better", fontsize=8)

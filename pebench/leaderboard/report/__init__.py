@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest
+from pebench.environment import environment
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.headline import headline
 from pebench.leaderboard.plots.style import WIDE_RANGE, Look, looks
-from pebench.leaderboard.report import charts
+from pebench.leaderboard.report import charts, vega_lite
 from pebench.leaderboard.report.blocks import (
     Block,
     Chapter,
@@ -32,6 +34,7 @@ from pebench.leaderboard.report.blocks import (
     Source,
     Text,
 )
+from pebench.leaderboard.report.score_chart import score_by_extent
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.leaderboard.sections import (
     CLAIMS,
@@ -58,8 +61,6 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 400
 """Of a table of the page; the CSV files have them all, and a page of megabytes would not be read."""
-
-_ENVIRONMENT = ("pebench", "commit", "dirty", "python", "device", "cuda", "threads")
 
 
 def report(board: Board) -> str:
@@ -148,9 +149,9 @@ def _swatch(look: Mapping[str, Look], label: str) -> str:
     import markupsafe
 
     colour, dash, marker = look[label]
-    dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(map(str, charts.DASHES[dash]))}"'
+    dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(map(str, vega_lite.DASHES[dash]))}"'
     return markupsafe.Markup(
-        f'<svg class="swatch" viewBox="0 0 34 12" style="color:{charts.ink(colour)}" aria-hidden="true">'
+        f'<svg class="swatch" viewBox="0 0 34 12" style="color:{vega_lite.ink(colour)}" aria-hidden="true">'
         f'<path d="M0,6H34" stroke="currentColor" stroke-width="2"{dashes}/>'
         f'<path d="{_OUTLINES[marker]}" transform="translate(17 6)" fill="currentColor"/></svg>'
     )
@@ -169,10 +170,12 @@ _OUTLINES = {
 
 
 def _breakable(text: str) -> str:
-    """A label as it may be broken into lines: before its options, and not within a word."""
+    """A label as it may be broken into lines: before its options, between the parts of a setting's path and
+    before its value, and not within a word or a number."""
     import markupsafe
 
-    return markupsafe.escape(text).replace("(", markupsafe.Markup("(<wbr>"))
+    parts = re.split(r"(?<=\w\()|(?<=[a-z]\.)(?=[a-z])|(?<=[a-z]=)", text)
+    return markupsafe.Markup("<wbr>").join(map(markupsafe.escape, parts))
 
 
 def _sort_key(value: float) -> str:
@@ -215,7 +218,7 @@ def _task(board: Board, table: LeaderboardTable, look: Mapping[str, Look], ancho
     scores, shades = _with_comparison(board, table)
     blocks: list[Block | None] = [
         Text(heading(table)),
-        charts.score_by_extent(board, table, look, anchor) if table.metric else None,
+        score_by_extent(board, table, look, anchor) if table.metric else None,
         Grid(scores, shades),
         Text(
             f"Mean ± half the width of the 95 % t interval over {interval_over(table)}; the deeper the shade "
@@ -257,7 +260,7 @@ def _with_comparison(board: Board, table: LeaderboardTable) -> tuple[Table, dict
             for row, other in zip(scores.rows, beside.rows, strict=True)
         ],
     )
-    return joined, _shades(table, len(columns))
+    return joined, _shades(table, len(joined.headings) - len(table.extents))
 
 
 def _shades(table: LeaderboardTable, first: int) -> dict[tuple[int, int], float]:
@@ -316,11 +319,9 @@ def _environment(board: Board) -> list[Chapter]:
     for each in board.collection.runs:
         if each.provenance:
             packages = each.provenance.get("packages")
-            machine = each.provenance.get("machine")
             values = {
-                **{name: each.provenance.get(name) for name in _ENVIRONMENT},
+                **environment(each.provenance),
                 **(packages if isinstance(packages, dict) else {}),
-                "processor": machine.get("processor") if isinstance(machine, dict) else None,
                 **{f"data: {name}": digest for name, digest in each.fingerprints.items()},
             }
             found[tuple((name, str(value)) for name, value in values.items() if value is not None)] += 1

@@ -89,6 +89,8 @@ async function draw(chart) {
   if (spec.facet) {
     spec.columns = Math.max(1, Math.min(chart.figure.querySelectorAll("input").length, Math.floor(width / spec.usermeta.narrowest)));
     spec.spec.width = Math.floor(width / spec.columns) - 62;
+    const broken = lit(chart).map(label => [label, [lines(label, spec.spec.width)].flat()]);
+    spec.facet.header.labelExpr = `(${JSON.stringify(Object.fromEntries(broken))})[datum.label]`;
   } else {
     Object.assign(spec, { width, autosize: { type: "fit-x", contains: "padding" } });
     // Beside the picture are the labels of the other axis.
