@@ -55,12 +55,11 @@ WIDE_TILES = {
 
 PAIR_TILES = {
     "adjust": Tile(64, 64, 4, 2),
-    "half back": Tile(64, 64, 4, 2),
-    "float back": Tile(64, 32, 4, 1),
+    "back": Tile(64, 32, 4, 2),
 }
 """By kernel that takes all heads, of so many keys of one query, and goes through so many queries: the network
-and its way back, the latter for gradients that end in half precision and in float32. Compiled for Hopper by
-Triton 3.6 none of them spills registers for up to 16 heads."""
+and its way back. Compiled for Hopper by Triton 3.6 neither spills registers for up to 16 heads; of the
+gradients in bfloat16 four programs share a multiprocessor, and three of the network."""
 
 LEAST = 16
 """Of each side of a product of matrices."""
@@ -253,12 +252,10 @@ def _gone_back(
 ) -> tuple[Tensor, Weights]:
     """The gradients of the products q·k, zero where a query sees no key, and those of the weights."""
     texts, heads, length, _ = logits.shape
-    tile = PAIR_TILES["half back" if dtype.itemsize == 2 else "float back"]
-    units = len(weights.first)
+    tile, units = PAIR_TILES["back"], len(weights.first)
     places, runs, _ = grid = _by_pair(logits, tile)
     of_products = torch.zeros_like(logits, dtype=dtype)
-    of_first = logits.new_empty(texts * runs * places, units, heads)
-    of_last = logits.new_empty(texts * runs * places, heads, units)
+    of_first, of_last = logits.new_empty(2, texts * runs * places, heads, units)
     of_hidden = logits.new_empty(texts * runs, units, length)
     of_prior = logits.new_empty(texts * runs, heads, length)
     kernels.of_adjusting[grid](
@@ -270,7 +267,7 @@ def _gone_back(
         BACK="tf32" if dtype.itemsize == 2 else "tf32x3",
     )
     tables = (F.pad(x.sum(0).flip(1), (length - 1, 0)) for x in (of_hidden, of_prior))
-    return of_products, Weights(of_first.sum(0), of_last.sum(0), *tables)
+    return of_products, Weights(of_first.sum(0).T, of_last.sum(0), *tables)
 
 
 def _groups(q: Tensor) -> Iterator[slice]:

@@ -196,7 +196,7 @@ def of_adjusting(
     network, as far as they come from some places of some queries of one text.
 
     Args:
-        of_first: (programs, U, H). of_last: (programs, H, U).
+        of_first: (programs, H, U), turned round. of_last: likewise, as it is.
         of_hidden: (B, runs of queries, U, N) by place. of_prior: (B, runs of queries, H, N) likewise.
     """
     place, low, high = _reach(length, QUERIES, KEYS)
@@ -206,7 +206,8 @@ def of_adjusting(
     inwards_back = _matrix(first, head, heads, 1, unit, units, heads)
     outwards_back = _matrix(last, unit, units, 1, head, heads, units)
     of_place = _table(hidden, unit, units, place, length)
-    of_inwards = tl.zeros([UNITS, HEADS], dtype=tl.float32)
+    # Heads lie along the rows of both: there the warps share the other side, and the numbers they need.
+    of_inwards = tl.zeros([HEADS, UNITS], dtype=tl.float32)
     of_outwards = tl.zeros([HEADS, UNITS], dtype=tl.float32)
     of_places = tl.zeros([UNITS, KEYS], dtype=tl.float32)
     of_bias = tl.zeros([HEADS, KEYS], dtype=tl.float32)
@@ -218,7 +219,7 @@ def of_adjusting(
         after = tl.where(before > 0, before, before * slope)
         of_after = tl.dot(outwards_back, above, input_precision=BACK)
         of_before = tl.where(before > 0, of_after, of_after * slope)
-        of_inwards = tl.dot(of_before, tl.trans(own), of_inwards, input_precision=BACK)
+        of_inwards = tl.dot(own, tl.trans(of_before), of_inwards, input_precision=BACK)
         of_outwards = tl.dot(above, tl.trans(after), of_outwards, input_precision=BACK)
         of_places += of_before
         of_bias += above
@@ -226,11 +227,10 @@ def of_adjusting(
         tl.store(of_logits + text + at, of_own.to(of_logits.dtype.element_ty), mask=there)
     run = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64)
     program = run * tl.num_programs(0) + tl.program_id(0)
-    known = (unit < units)[:, None] & (head < heads)[None, :]
-    at = program * units * heads + unit[:, None] * heads + head[None, :]
-    tl.store(of_first + at, of_inwards, mask=known)
+    known = (head < heads)[:, None] & (unit < units)[None, :]
     at = program * units * heads + head[:, None] * units + unit[None, :]
-    tl.store(of_last + at, of_outwards, mask=tl.trans(known))
+    tl.store(of_first + at, of_inwards, mask=known)
+    tl.store(of_last + at, of_outwards, mask=known)
     inside = (place < length)[None, :]
     at = run * units * length + unit[:, None] * length + place[None, :]
     tl.store(of_hidden + at, of_places, mask=(unit < units)[:, None] & inside)
