@@ -58,8 +58,8 @@ PAIR_TILES = {
     "back": Tile(64, 32, 4, 2),
 }
 """By kernel that takes all heads, of so many keys of one query, and goes through so many queries: the network
-and its way back. Compiled for Hopper by Triton 3.6 neither spills registers for up to 16 heads; of the
-gradients in bfloat16 four programs share a multiprocessor, and three of the network."""
+and its way back. Compiled for Hopper by Triton 3.6 neither spills registers for up to 16 heads, and in
+bfloat16 four programs of the network or three of its way back share a multiprocessor."""
 
 LEAST = 16
 """Of each side of a product of matrices."""

@@ -7,6 +7,8 @@ of a run of keys of one query at a time, as the columns of a matrix, so that the
 matrices. Such a run has one place in the tables by distance for all queries: the numbers of a table are read
 once, and their gradients summed in registers, while a program goes from query to query.
 
+Places in the logits of one text are numbers of 32 bits; `ADJUSTED_BYTES` in `kernels` keeps them below.
+
 Shapes: B texts, H heads, N tokens, d channels of a head, U units of the network. D, WIDTH and EVEN as in
 `tile_kernels`; HEADS and UNITS are the powers of two that hold H and U.
 """
@@ -26,7 +28,7 @@ def _seen(query, key, length):
 @triton.jit
 def _pairs(x, query, key, length):
     """Where the numbers of queries and keys lie in the (N, N) matrix of a head."""
-    return x + query.to(tl.int64)[:, None] * length + key[None, :]
+    return x + query[:, None] * length + key[None, :]
 
 
 @triton.jit
@@ -157,7 +159,7 @@ def _heads_of(query, place, head, heads, length):
     """Where the numbers of all heads for one query lie in the (H, N, N) matrices of a text, and which are
     there."""
     key = place + query - (length - 1)
-    at = (head.to(tl.int64) * length * length)[:, None] + (query * length + key)[None, :]
+    at = (head * length * length)[:, None] + (query * length + key)[None, :]
     return at, (head < heads)[:, None] & ((key >= 0) & (place < length))[None, :]
 
 
