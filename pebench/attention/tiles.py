@@ -12,16 +12,20 @@ class Tile(NamedTuple):
 
     Attributes:
         queries: in a tile. keys: likewise. warps: of a program. stages: of its pipeline.
+        registers: of a thread at the most, so that more programs share a multiprocessor; by default as many
+            as the compiler takes.
     """
 
     queries: int
     keys: int
     warps: int
     stages: int
+    registers: int | None = None
 
     def launch(self) -> dict[str, int]:
         """As arguments of a kernel."""
-        return {
+        bound = {} if self.registers is None else {"maxnreg": self.registers}
+        return bound | {
             "QUERIES": self.queries,
             "KEYS": self.keys,
             "num_warps": self.warps,
