@@ -40,7 +40,7 @@ GROUP_BYTES = 1 << 30
 
 TILES = {
     "products": Tile(64, 64, 4, 2),
-    "attended": Tile(64, 64, 4, 2),
+    "attended": Tile(64, 64, 4, 2, registers=168),
     "values": Tile(64, 64, 4, 2),
 }
 """By kernel that takes one head: products of queries and keys, the attention by logits, and the gradients of
