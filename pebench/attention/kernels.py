@@ -64,10 +64,10 @@ COUNTED_FROM: dict[tuple[torch.dtype, bool], int] = {
     (torch.float32, False): 128,
     (torch.float32, True): 128,
 }
-"""Tokens from which the kernels for a bias that is looked up by counts are taken, likewise. Measured on an H200
-forward and back in bfloat16, 12 heads of 64 channels: a sixth of the time of blocks at 128 and 256 tokens, a
-tenth at 1,024. Blocks write N×N gates, sums and lookups in float32 to memory, which these keep in registers,
-whatever the precision and whether gradients are wanted."""
+"""Tokens from which the kernels for a bias that is looked up by counts are taken, likewise. Measured on an
+H200 forward and back in bfloat16, 12 heads of 64 channels: a sixth of the time of blocks at 128 and 256
+tokens, a tenth at 1,024. Blocks write N×N gates, sums and lookups in float32 to memory, which these keep in
+registers, whatever the precision and whether gradients are wanted."""
 
 COUNTED_BYTES = 1 << 30
 """Of the numbers that all queries look up, beyond which blocks make them for a few queries at a time."""
