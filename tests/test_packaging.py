@@ -36,6 +36,8 @@ SOURCES = [
 PARTS = ["pebench", "encodings", "tasks"]
 
 OF_GPUS = {
+    "pebench.attention.adjusted",
+    "pebench.attention.adjusted_kernels",
     "pebench.attention.counted",
     "pebench.attention.counted_kernels",
     "pebench.attention.shared",

@@ -96,9 +96,9 @@ class EncodedPositions(NamedTuple):
                 exact = torch.promote_types(q.dtype, torch.float32)
                 q = (q.to(exact) * temperature[..., None]).to(q.dtype)
             bias = prefix_tokens.bias(encoding, x)
-            if temperature is not None and isinstance(bias, Dense) and bias.counting is not None:
-                # Gates take the queries without the temperature.
-                bias = replace(bias, counting=None)
+            if temperature is not None and isinstance(bias, Dense):
+                # What depends on the logits takes the queries without the temperature.
+                bias = replace(bias, counting=None, adjusting=None)
             return attend(q, k, v, bias, mask=mask, scale=encoding.scale(), softcap=softcap)
 
 
