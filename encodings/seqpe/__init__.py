@@ -187,8 +187,6 @@ class SeqPE(PositionEncoding):
             mask_padding=mask_padding,
         )
         self._read_whole: Callable[..., Tensor] = self.encoder.forward
-        self._contrastive_loss: Callable[..., Tensor] = contrastive_loss
-        self._distillation_loss: Callable[..., Tensor] = self._distil
         self._shares = share_prefixes == "always" or dropout == 0
         projections = {"shared": 1, "per-layer": geometry.layers, "none": 0}[self.project]
         linears = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(projections))
@@ -201,16 +199,13 @@ class SeqPE(PositionEncoding):
             self.unplaced_vectors = nn.Parameter(torch.randn(geometry.prefix_tokens, channels) * 0.02)
 
     def compile_training(self, compile_whole: Compile) -> None:
-        """The reader and the objectives, on CUDA: there kernels one by one take longer than one for many. The
-        reader has two forms: for the trained extent, and for what the objectives compare in a step. Other
-        numbers of strings, which shifted steps have, are filled up to them. It reads strings whole unless
-        masks are to be shared: to find and gather their prefixes takes a host longer than the device to read
-        them once more."""
+        """The reader, on CUDA: there kernels one by one take longer than one for many. It has two forms: for
+        the trained extent, and for what the objectives compare in a step. Other numbers of strings, which
+        shifted steps have, are filled up to them. It reads strings whole unless masks are to be shared: to
+        find and gather their prefixes takes a host longer than the device to read them once more."""
         if self.encoder.readout.device.type == "cuda":
             counts = [math.prod(self.geometry.extent), self.drawing.strings]
             self._read_whole = in_parts(compile_whole(self.encoder.forward), [n for n in counts if n])
-            self._contrastive_loss = compile_whole(contrastive_loss)
-            self._distillation_loss = compile_whole(self._distil)
             self._shares = self.share_prefixes == "always" and self.dropout > 0
 
     def limit(self) -> int:
@@ -289,18 +284,14 @@ class SeqPE(PositionEncoding):
     def _contrastive(self, pivots: Tensor, candidates: Tensor, compared: Comparisons) -> Tensor:
         """From the vectors of the pivots and of all candidates."""
         candidates = candidates.unflatten(0, compared.candidates.shape[:2])
-        return self._contrastive_loss(pivots, candidates, send(compared.labels, pivots.device))
+        return contrastive_loss(pivots, candidates, send(compared.labels, pivots.device))
 
     def _distillation(self, inside: Tensor, outside: Tensor, compared: Comparisons) -> Tensor:
         """From the vectors of the whole trained extent, from position zero on, and of windows outside."""
         extent, offsets = self.geometry.extent, compared.offsets
         flat = sum(offsets[..., axis] * math.prod(extent[axis + 1 :]) for axis in range(len(extent)))
-        cells = send(torch.as_tensor(flat), inside.device)
-        return self._distillation_loss(inside.detach(), cells, outside.unflatten(0, offsets.shape[:2]))
-
-    def _distil(self, inside: Tensor, cells: Tensor, outside: Tensor) -> Tensor:
-        """The (E,) vectors of (G, T) cells of the trained extent teach the (G, T, E) ones outside."""
-        return distillation_loss(inside[cells], outside, self.vector_heads)
+        teacher = inside[send(torch.as_tensor(flat), inside.device)]
+        return distillation_loss(teacher, outside.unflatten(0, offsets.shape[:2]), self.vector_heads)
 
     def _read(self, positions: Tensor) -> Tensor:
         """(U, D) vectors of (U, A) positions. Where dropout gives every reading a mask of its own, or the
