@@ -215,12 +215,13 @@ def _first_step(label: str, own: bool, chosen: argparse.Namespace) -> float:
 def _in_other_tiles(name: str, work: Work, direction: str) -> dict[str, Work]:
     """The kernels of one direction in each size of tiles that is not their own."""
     from pebench.attention import shared
+    from pebench.attention.tiles import Tile
 
     found: dict[str, Work] = {}
     for kernel, sizes in TILES.items():
         if (kernel == "forward") != (direction == "forward"):
             continue
-        for size in (shared.Tile(*numbers) for numbers in sizes):
+        for size in (Tile(*numbers) for numbers in sizes):
             if size != shared.TILES[kernel]:
                 label = "·".join(map(str, size))
                 found[f"{name}, {kernel} {label}"] = partial(_with_tile, kernel, size, work)

@@ -14,8 +14,9 @@ The stages are read from the files that the runs leave. Those of a sweep are med
 
 Each tree has a cache of its own, filled before by the same work; with `--cold` it is empty each time.
 
-With `--other` a worktree of another commit takes turns with this one and is the baseline. Without it the
-baseline is a process for each cell of the sweep, and beside it stands one process for all of them.
+With `--other` a worktree of another commit takes turns with this one and is the baseline. Its cells are
+evaluated in float32 whatever the file says, since older commits know nothing else. Without it the baseline is
+a process for each cell of the sweep, and beside it stands one process for all of them.
 """
 
 from __future__ import annotations
@@ -93,6 +94,11 @@ def content(chosen: Any) -> dict[str, Any]:
     }
 
 
+def in_float32(keys: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a sweep for a commit that evaluates in float32 alone, and has no setting for it."""
+    return keys | {"train": {name: value for name, value in keys["train"].items() if name != "evaluate_in"}}
+
+
 def write_sweep(path: Path, keys: dict[str, Any], encodings: list[str], seeds: list[int]) -> Path:
     """The file of a sweep, in JSON, which is YAML."""
     path.write_text(
@@ -153,8 +159,12 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     encodings, seeds = chosen.encodings, list(range(chosen.seeds))
     known = trees(chosen.other, folder, chosen.cache)
     keys = content(chosen)
-    cell = write_sweep(folder / "cell.yaml", keys, encodings[:1], [0])
-    sweep = write_sweep(folder / "sweep.yaml", keys, encodings, seeds)
+    evaluated = {OTHER: "float32", "this tree": keys["train"].get("evaluate_in") or "float32"}
+    cells, sweeps = {}, {}
+    for tree in known:
+        used = in_float32(keys) if tree.name == OTHER else keys
+        cells[tree.name] = write_sweep(folder / f"cell-{len(cells)}.yaml", used, encodings[:1], [0])
+        sweeps[tree.name] = write_sweep(folder / f"sweep-{len(sweeps)}.yaml", used, encodings, seeds)
     count = chosen.side_by_side
     Work = Callable[[Tree, Path], Whole]
     works: dict[str, dict[str, tuple[Tree, Work]]] = {}
@@ -167,21 +177,25 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
         ]
         works["sweep"] = {
             APART: (tree, lambda tree, runs: apart(tree, parts, runs)),
-            "one process": (tree, lambda tree, runs: one_after_another(tree, sweep, runs)),
+            "one process": (tree, lambda tree, runs: one_after_another(tree, sweeps[tree.name], runs)),
         }
     else:
-        works["cell"] = {t.name: (t, lambda tree, runs: one_after_another(tree, cell, runs)) for t in known}
+        if not chosen.sweep_only:
+            works["cell"] = {
+                t.name: (t, lambda tree, runs: one_after_another(tree, cells[tree.name], runs)) for t in known
+            }
         if not chosen.cell_only:
             works["sweep"] = {
-                t.name: (t, lambda tree, runs: side_by_side(tree, sweep, runs, count)) for t in known
+                t.name: (t, lambda tree, runs: side_by_side(tree, sweeps[tree.name], runs, count))
+                for t in known
             }
     model = chosen.sweep.stem if chosen.sweep is not None else f"{chosen.size}, {chosen.extent}"
     settings = {"cells of": model, "steps": keys["train"]["steps"], "device": chosen.device}
     settings |= {"compiled": str(chosen.compile), "cache": "empty" if chosen.cold else "filled"}
     for what, named in works.items():
-        cells = 1 if what == "cell" else len(encodings) * len(seeds)
+        number_of_cells = 1 if what == "cell" else len(encodings) * len(seeds)
         beside = count if what == "sweep" and chosen.other is not None else 1
-        setting = {"what": what, "cells": cells, "side by side": beside, **settings}
+        setting = {"what": what, "cells": number_of_cells, "side by side": beside, **settings}
         found: dict[str, list[Whole]] = {name: [] for name in named}
         for number in range(chosen.rounds + (not chosen.cold)):
             for name, (tree, work) in named.items():
@@ -191,14 +205,15 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
                 if chosen.cold or number:
                     found[name].append(whole)
         base = [seconds for seconds, _ in next(iter(found.values()))]
-        for name, own in found.items():
-            row = compared(name, setting, [seconds for seconds, _ in own], base)
+        for name, wholes in found.items():
+            row = compared(name, setting, [seconds for seconds, _ in wholes], base)
             by_stage: dict[str, float | str | None] = {
-                f"{stage} s": median(each[stage] for _, each in own) for stage in STAGES
+                f"{stage} s": median(each[stage] for _, each in wholes) for stage in STAGES
             }
-            by_stage["beyond training s"] = median(whole - each["training"] for whole, each in own)
-            by_stage["processor s"] = median(each.get("processor", 0) for _, each in own)
-            alone = {} if cells == 1 else {"beyond training s": None, "processor s": None}
+            by_stage["evaluated in"] = evaluated["this tree" if chosen.other is None else name]
+            by_stage["beyond training s"] = median(whole - each["training"] for whole, each in wholes)
+            by_stage["processor s"] = median(each.get("processor", 0) for _, each in wholes)
+            alone = {} if number_of_cells == 1 else {"beyond training s": None, "processor s": None}
             yield replace(row, more={**by_stage, **alone})
 
 
@@ -211,6 +226,7 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="nothing is in the cache")
     parser.add_argument("--sweep", type=Path, help="a file, whose tasks, model and training are taken")
     parser.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
+    parser.add_argument("--sweep-only", action="store_true", help="no single cell, with --other")
     parser.add_argument("--cache", type=Path, help="a folder of which the caches begin as copies")
     parser.add_argument("--encodings", nargs="+", default=["rope", "t5"])
     parser.add_argument("--seeds", type=positive, default=2)

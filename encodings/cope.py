@@ -12,6 +12,7 @@ from pebench.position_encoding import (
     AttentionInputs,
     Bias,
     Block,
+    Counting,
     Dense,
     Geometry,
     PositionEncoding,
@@ -35,10 +36,11 @@ class CopeEncoding(PositionEncoding):
     acts = "C"
     head_width_only = True
     causal_only = True
-    kernels = ("blocked",)
+    kernels = ("blocked", "counted")
     cost = (
         "O(N·K·(D + H)) for the products q·k once more, their gates and sums, and N·H·p_max products with"
-        " the vectors a layer, 128 queries at a time; uncompiled on a CPU no farther than counts differ"
+        " the vectors a layer, 128 queries at a time; uncompiled on a CPU, and by the kernels for CUDA, no"
+        " farther than counts differ"
     )
     claims = ("shift",)
     source = "Golovneva et al. 2024, https://arxiv.org/abs/2405.18719"
@@ -77,9 +79,13 @@ class CopeEncoding(PositionEncoding):
 
         # Counts are looked at where that costs nothing: a GPU would have to be waited for.
         looks = x.q.device.type == "cpu" and not torch.compiler.is_compiling()
+        vectors = self.vectors[x.layer]
+
+        def products() -> Tensor:
+            # In the order of tokens, as queries lie in memory: in that of heads they would be copied.
+            return (x.q.transpose(1, 2).to(vectors.dtype) @ vectors.T).transpose(1, 2)
 
         def values(block: Block) -> Tensor:
-            vectors = self.vectors[x.layer]
             query, key = x.q[:, :, block.rows].to(vectors.dtype), x.k[:, :, block.keys].to(vectors.dtype)
             products = query @ vectors.T
             found: list[Tensor] = []
@@ -97,7 +103,7 @@ class CopeEncoding(PositionEncoding):
                     break
             return torch.cat(found[::-1], dim=-1) if len(found) > 1 else found[0]
 
-        return Dense(values)
+        return Dense(values, counting=Counting(products, self.p_max, self.gate_scale))
 
 
 def _between(count: Tensor, products: Tensor) -> Tensor:

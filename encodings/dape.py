@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pebench.encodings.kerple import log_kernel
 from pebench.formulas.distance import Placed, by_distance, placed
 from pebench.position_encoding import (
+    Adjusting,
     AttentionInputs,
     Bias,
     Block,
@@ -30,10 +31,11 @@ class DapeEncoding(PositionEncoding):
 
     axes = (1,)
     acts = "C"
-    kernels = ("blocked",)
+    kernels = ("blocked", "adjusted")
     cost = (
         "64·H multiplications for each of N·K pairs and text, 32·H more for each pair, and the products q·k "
-        "once more; memory of (3·H + 32)·K numbers a query, 128 queries at a time"
+        "once more; memory of (3·H + 32)·K numbers a query, 128 queries at a time; of 3·H·K by the kernels "
+        "for CUDA, for all queries of as many texts as have 2^28 logits"
     )
     claims = ("shift", "reversal")
     source = "Zheng et al. 2024, https://arxiv.org/abs/2405.14722"
@@ -63,19 +65,34 @@ class DapeEncoding(PositionEncoding):
             prior = base.values(block)
             return prior + self._adjusted(x.layer, logits, prior)
 
-        return Dense(values)
+        along = base.by_distance
+        return Dense(values, adjusting=None if along is None else self._adjusting(x.layer, along))
 
     def _adjusted(self, layer: int, logits: Tensor, prior: Tensor) -> Tensor:
         """(B, H, rows, keys) f([logits, prior]) of (B, H, rows, keys) logits and a (B|1, H, rows, keys) bias.
 
         The heads stay where they are, and what the network reads of the bias is computed once for all texts.
         """
-        network = cast("Sequence[nn.Module]", self.networks[layer])
-        first, activation, last = cast("tuple[nn.Linear, nn.Module, nn.Linear]", tuple(network))
+        first, activation, last = self._network(layer)
         of_logits, of_prior = first.weight.chunk(2, dim=1)
         shared = _over_heads(of_prior, prior) + first.bias[:, None, None]
         found = _over_heads(last.weight, activation(_over_heads(of_logits, logits) + shared))
         return found + last.bias[:, None, None]
+
+    def _adjusting(self, layer: int, prior: Tensor) -> Adjusting:
+        """The same with an (H, 2N − 1) bias by distance."""
+        first, activation, last = self._network(layer)
+        of_logits, of_prior = first.weight.chunk(2, dim=1)
+
+        def tables() -> tuple[Tensor, Tensor]:
+            return of_prior @ prior + first.bias[:, None], prior + last.bias[:, None]
+
+        scale = self.geometry.head_dim**-0.5
+        return Adjusting(of_logits, last.weight, tables, activation.negative_slope, scale)
+
+    def _network(self, layer: int) -> tuple[nn.Linear, nn.LeakyReLU, nn.Linear]:
+        network = cast("Sequence[nn.Module]", self.networks[layer])
+        return cast("tuple[nn.Linear, nn.LeakyReLU, nn.Linear]", tuple(network))
 
 
 def _over_heads(weights: Tensor, x: Tensor) -> Tensor:

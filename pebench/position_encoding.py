@@ -182,6 +182,46 @@ Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Counting:
+    """A bias that looks up one of P numbers of the query, by how many keys it counts up to its own.
+
+    The count of query i and key j is p_ij = Σ_{t=j…i} σ(gate_scale·q_i·k_t), at most P − 1, with q and k of
+    `AttentionInputs` where the bias was asked for; between whole numbers the bias is interpolated linearly.
+
+    Attributes:
+        products: makes the (B, H, N, P) float32 numbers.
+        numbers: P.
+        gate_scale: of the products that gates take.
+    """
+
+    products: Callable[[], Tensor]
+    numbers: int
+    gate_scale: float
+
+
+@dataclass(frozen=True)
+class Adjusting:
+    """A bias that a network over the heads makes of the logits of a pair, beside a bias by distance.
+
+    For the logits x of all heads, which are scale·q·k with q and k of `AttentionInputs` where the bias was
+    asked for, it is last·LeakyReLU(first·x + hidden) + prior.
+
+    Attributes:
+        first: (U, H) float32, of the logits in the U units. last: (H, U), of the units in the bias.
+        tables: makes `hidden`, (U, 2N − 1), and `prior`, (H, 2N − 1), by the distance i − j from −(N − 1) on,
+            float32.
+        slope: of the LeakyReLU below zero.
+        scale: of q·k in the logits.
+    """
+
+    first: Tensor
+    last: Tensor
+    tables: Callable[[], tuple[Tensor, Tensor]]
+    slope: float
+    scale: float
+
+
+@dataclass(frozen=True)
 class Dense:
     """A bias given by its values, one block of queries at a time: memory grows with K, not with N·K.
 
@@ -194,12 +234,17 @@ class Dense:
         shared: whether all texts have the same values, for all H heads, whatever is visible.
         by_distance: (H, 2N − 1) float32, the same by the distance i − j from −(N − 1) on, where nothing else
             matters to it, queries and keys are the same N tokens, and all texts share it; None elsewhere.
+        counting: the same as a lookup by counts of keys; None where it is none.
+        adjusting: the same as made by a network over the heads, likewise where queries and keys are the same
+            N tokens.
     """
 
     values: Callable[[Block], Tensor]
     score: Score | None = None
     shared: bool = False
     by_distance: Tensor | None = None
+    counting: Counting | None = None
+    adjusting: Adjusting | None = None
 
 
 @dataclass(frozen=True)

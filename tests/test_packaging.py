@@ -35,7 +35,15 @@ SOURCES = [
 ]
 PARTS = ["pebench", "encodings", "tasks"]
 
-OF_GPUS = {"pebench.attention.shared", "pebench.attention.shared_kernels"}
+OF_GPUS = {
+    "pebench.attention.adjusted",
+    "pebench.attention.adjusted_kernels",
+    "pebench.attention.counted",
+    "pebench.attention.counted_kernels",
+    "pebench.attention.shared",
+    "pebench.attention.shared_kernels",
+    "pebench.attention.tile_kernels",
+}
 """Modules that import Triton, which PyTorch brings in its builds for CUDA alone."""
 
 IMPORT_EVERYTHING = f"""

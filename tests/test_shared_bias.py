@@ -51,12 +51,13 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     as long for each as for a large one, and short texts consist of several."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     from pebench.attention import shared
+    from pebench.attention.tiles import Tile
 
     monkeypatch.setattr(shared, "ROUND", 32)
     monkeypatch.setattr(shared, "TEXTS", 3)
     for name, (queries, keys) in {"forward": (32, 16), "keys": (16, 32), "queries": (32, 16)}.items():
-        monkeypatch.setitem(shared.TILES, name, shared.Tile(queries, keys, 4, 1))
-    monkeypatch.setitem(shared.TILES, "bias", shared.Tile(32, 16, 4, 1))
+        monkeypatch.setitem(shared.TILES, name, Tile(queries, keys, 4, 1))
+    monkeypatch.setitem(shared.TILES, "bias", Tile(32, 16, 4, 1))
 
 
 @interpretable

@@ -116,7 +116,8 @@ class SeqPE(PositionEncoding):
             bidirectional: whether digits see those after them.
             mask_padding: whether padding zeros are hidden.
             share_prefixes: `exact` computes common prefixes of digit strings once wherever that changes
-                nothing, which in training with dropout it would; `always` does so there too.
+                nothing, which in training with dropout it would, and costs less, which in compiled training
+                on CUDA it does not; `always` does so in training with dropout too.
             candidates: mix of the contrastive candidates; by default `text` on one axis, `images` on several.
             contrastive: weight of the contrastive loss.
             distillation: weight of the distillation loss.
@@ -186,6 +187,9 @@ class SeqPE(PositionEncoding):
             mask_padding=mask_padding,
         )
         self._read_whole: Callable[..., Tensor] = self.encoder.forward
+        self._contrastive_loss: Callable[..., Tensor] = contrastive_loss
+        self._distillation_loss: Callable[..., Tensor] = self._distil
+        self._shares = share_prefixes == "always" or dropout == 0
         projections = {"shared": 1, "per-layer": geometry.layers, "none": 0}[self.project]
         linears = nn.ModuleList(nn.Linear(channels, 2 * channels) for _ in range(projections))
         self.projections = cast("Sequence[nn.Linear]", linears)
@@ -197,12 +201,17 @@ class SeqPE(PositionEncoding):
             self.unplaced_vectors = nn.Parameter(torch.randn(geometry.prefix_tokens, channels) * 0.02)
 
     def compile_training(self, compile_whole: Compile) -> None:
-        """The reader, on CUDA: there kernels one by one take longer than one for many. It has two forms: for
-        the trained extent, and for what the objectives compare in a step. Other numbers of strings, which
-        shifted steps have, are filled up to them."""
+        """The reader and the objectives, on CUDA: there kernels one by one take longer than one for many. The
+        reader has two forms: for the trained extent, and for what the objectives compare in a step. Other
+        numbers of strings, which shifted steps have, are filled up to them. It reads strings whole unless
+        masks are to be shared: to find and gather their prefixes takes a host longer than the device to read
+        them once more."""
         if self.encoder.readout.device.type == "cuda":
             counts = [math.prod(self.geometry.extent), self.drawing.strings]
             self._read_whole = in_parts(compile_whole(self.encoder.forward), [n for n in counts if n])
+            self._contrastive_loss = compile_whole(contrastive_loss)
+            self._distillation_loss = compile_whole(self._distil)
+            self._shares = self.share_prefixes == "always" and self.dropout > 0
 
     def limit(self) -> int:
         """As many as the digits can name."""
@@ -280,21 +289,26 @@ class SeqPE(PositionEncoding):
     def _contrastive(self, pivots: Tensor, candidates: Tensor, compared: Comparisons) -> Tensor:
         """From the vectors of the pivots and of all candidates."""
         candidates = candidates.unflatten(0, compared.candidates.shape[:2])
-        return contrastive_loss(pivots, candidates, send(compared.labels, pivots.device))
+        return self._contrastive_loss(pivots, candidates, send(compared.labels, pivots.device))
 
     def _distillation(self, inside: Tensor, outside: Tensor, compared: Comparisons) -> Tensor:
         """From the vectors of the whole trained extent, from position zero on, and of windows outside."""
         extent, offsets = self.geometry.extent, compared.offsets
         flat = sum(offsets[..., axis] * math.prod(extent[axis + 1 :]) for axis in range(len(extent)))
-        teacher = inside[send(torch.as_tensor(flat), inside.device)]
-        return distillation_loss(teacher, outside.unflatten(0, offsets.shape[:2]), self.vector_heads)
+        cells = send(torch.as_tensor(flat), inside.device)
+        return self._distillation_loss(inside.detach(), cells, outside.unflatten(0, offsets.shape[:2]))
+
+    def _distil(self, inside: Tensor, cells: Tensor, outside: Tensor) -> Tensor:
+        """The (E,) vectors of (G, T) cells of the trained extent teach the (G, T, E) ones outside."""
+        return distillation_loss(inside[cells], outside, self.vector_heads)
 
     def _read(self, positions: Tensor) -> Tensor:
-        """(U, D) vectors of (U, A) positions. Where dropout gives every reading a mask of its own, as many
-        are read as there are, so that the shapes of all steps are the same; else each distinct one once."""
+        """(U, D) vectors of (U, A) positions. Where dropout gives every reading a mask of its own, or the
+        reader is compiled, as many are read as there are, so that the shapes of all steps are the same; else
+        each distinct one once."""
         positions = positions.cpu()
         check_positions(positions, self.base, self.digits)
-        if self.training and self.dropout > 0 and self.share_prefixes == "exact":
+        if self.training and not self._shares:
             return self._read_whole(self.encoder.spell(positions, share=False))
         rows, number = distinct(positions, self.limit())
         vectors: Tensor = self.encoder(self.encoder.spell(rows, share=True))

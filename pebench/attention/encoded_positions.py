@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from pebench.attention.cache import LayerCache
 from pebench.attention.composition import parts_of
 from pebench.attention.kernels import Attended, attend, for_each_head
 from pebench.attention_mask import AttentionMask
-from pebench.position_encoding import AttentionInputs, PositionEncoding, Table
+from pebench.position_encoding import AttentionInputs, Dense, PositionEncoding, Table
 
 
 class EncodedPositions(NamedTuple):
@@ -95,6 +96,9 @@ class EncodedPositions(NamedTuple):
                 exact = torch.promote_types(q.dtype, torch.float32)
                 q = (q.to(exact) * temperature[..., None]).to(q.dtype)
             bias = prefix_tokens.bias(encoding, x)
+            if temperature is not None and isinstance(bias, Dense):
+                # What depends on the logits takes the queries without the temperature.
+                bias = replace(bias, counting=None, adjusting=None)
             return attend(q, k, v, bias, mask=mask, scale=encoding.scale(), softcap=softcap)
 
 

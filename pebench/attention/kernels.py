@@ -23,14 +23,16 @@ from pebench.attention.constant_result import constant_result
 from pebench.attention.dense import NOTHING, dense
 from pebench.attention.keeping_weights import attend_keeping_weights, is_faster
 from pebench.attention_mask import AttentionMask
-from pebench.position_encoding import Bias, Block, Dense, Factored
+from pebench.position_encoding import Adjusting, Bias, Block, Counting, Dense, Factored
 
-Kernel = Literal["fused", "factored", "blocked", "flex", "shared"]
+Kernel = Literal["fused", "factored", "blocked", "flex", "shared", "counted", "adjusted"]
 """fused: `scaled_dot_product_attention`.
 factored: the same, with a low-rank bias as further channels of queries and keys.
 blocked: explicit softmax over one block of queries at a time.
 flex: `flex_attention` on CUDA, compiled with the bias or the window inside.
-shared: kernels of our own on CUDA, for a bias that all texts share."""
+shared: kernels of our own on CUDA, for a bias that all texts share.
+counted: kernels of our own on CUDA, for a bias that is looked up by a count of keys.
+adjusted: kernels of our own on CUDA, for logits that a network over the heads adjusts."""
 
 FLEX_FROM = {
     (torch.bfloat16, False): 512,
@@ -55,6 +57,41 @@ distance."""
 
 SHARED_CHANNELS = 128
 """The most channels of a head that they take."""
+
+COUNTED_FROM: dict[tuple[torch.dtype, bool], int] = {
+    (torch.bfloat16, False): 128,
+    (torch.bfloat16, True): 128,
+    (torch.float32, False): 128,
+    (torch.float32, True): 128,
+}
+"""Tokens from which the kernels for a bias that is looked up by counts are taken, likewise. Measured on an
+H200 forward and back in bfloat16, 12 heads of 64 channels: a sixth of the time of blocks at 128 and 256
+tokens, a tenth at 1,024. Blocks write N×N gates, sums and lookups in float32 to memory, which these keep in
+registers, whatever the precision and whether gradients are wanted."""
+
+COUNTED_BYTES = 1 << 30
+"""Of the numbers that all queries look up, beyond which blocks make them for a few queries at a time."""
+
+COUNTED_CHANNELS = 128
+"""The most channels of a head that they take."""
+
+ADJUSTED_FROM: dict[tuple[torch.dtype, bool], int] = {
+    (torch.bfloat16, False): 128,
+    (torch.bfloat16, True): 128,
+    (torch.float32, False): 128,
+    (torch.float32, True): 128,
+}
+"""Tokens from which the kernels for logits that a network adjusts are taken, likewise. Nobody has measured
+them yet: blocks multiply skinny matrices of float32 without tensor cores."""
+
+ADJUSTED_BYTES = 1 << 32
+"""Of the float32 logits of one text, beyond which blocks make them for a few queries at a time."""
+
+ADJUSTED_CHANNELS = 128
+"""The most channels of a head that they take."""
+
+ADJUSTED_SIDE = 32
+"""The most heads that they take, and the most units of the network."""
 
 FLEX_CHANNELS = 16
 """The fewest channels of a head that flex attention takes on CUDA."""
@@ -114,6 +151,10 @@ def possible_kernels(bias: Bias | None, windowed: bool = False) -> tuple[Kernel,
             return ("factored",)
         case Dense(score=score):
             found: tuple[Kernel, ...] = ("blocked",) if score is None else ("blocked", "flex")
+            if bias.counting is not None:
+                return (*found, "counted")
+            if bias.adjusting is not None:
+                return (*found, "adjusted")
             return (*found, "shared") if bias.shared else found
 
 
@@ -122,6 +163,10 @@ def choose_kernel(bias: Bias | None, q: Tensor, k: Tensor, mask: AttentionMask) 
     possible = possible_kernels(bias, mask.window is not None or mask.chunk is not None)
     if isinstance(bias, Dense) and "shared" in possible and _shared_is_faster(bias, q, k, mask):
         return "shared"
+    if isinstance(bias, Dense) and "counted" in possible and _counted_is_faster(bias, q, k, mask):
+        return "counted"
+    if isinstance(bias, Dense) and "adjusted" in possible and _adjusted_is_faster(bias, q, k, mask):
+        return "adjusted"
     return "flex" if "flex" in possible and _flex_is_faster(q, k) else possible[0]
 
 
@@ -130,6 +175,26 @@ def _shared_is_faster(bias: Dense, q: Tensor, k: Tensor, mask: AttentionMask) ->
     fits = bias.by_distance is not None or 4 * numbers <= SHARED_BYTES
     fits = fits and q.shape[3] <= SHARED_CHANNELS and mask.chunk is None
     return fits and _is_long_enough(SHARED_FROM, q, k)
+
+
+def _counted_is_faster(bias: Dense, q: Tensor, k: Tensor, mask: AttentionMask) -> bool:
+    whole = slice(0, mask.queries), slice(0, mask.keys)
+    counting = bias.counting
+    if counting is None or not mask.is_plain_causal(*whole):
+        return False
+    numbers = q.shape[0] * q.shape[1] * q.shape[2] * counting.numbers
+    fits = 4 * numbers <= COUNTED_BYTES and q.shape[3] <= COUNTED_CHANNELS
+    return fits and _is_long_enough(COUNTED_FROM, q, k)
+
+
+def _adjusted_is_faster(bias: Dense, q: Tensor, k: Tensor, mask: AttentionMask) -> bool:
+    whole = slice(0, mask.queries), slice(0, mask.keys)
+    adjusting = bias.adjusting
+    if adjusting is None or not mask.is_plain_causal(*whole):
+        return False
+    fits = 4 * q.shape[1] * q.shape[2] * k.shape[2] <= ADJUSTED_BYTES and q.shape[3] <= ADJUSTED_CHANNELS
+    fits = fits and max(adjusting.first.shape) <= ADJUSTED_SIDE
+    return fits and _is_long_enough(ADJUSTED_FROM, q, k)
 
 
 def _flex_is_faster(q: Tensor, k: Tensor) -> bool:
@@ -173,7 +238,7 @@ def attend(
     """
     dtype = q.dtype
     if softcap is not None:
-        bias = NOTHING if bias is None else replace(dense(bias), shared=False)
+        bias = NOTHING if bias is None else replace(dense(bias), shared=False, counting=None, adjusting=None)
     if q.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         # On CPUs attention in half precision is slower than in float32, and less exact.
         q, k, v = q.float(), k.float(), v.float()
@@ -193,6 +258,10 @@ def attend(
                 out = _factored(q, k, v, mask, bias, scale)
             case Dense() if kernel == "shared":
                 out = _sharing(q, k, v, mask, bias, scale)
+            case Dense(counting=counting) if kernel == "counted" and counting is not None:
+                out = _counting(q, k, v, counting, scale)
+            case Dense(adjusting=adjusting) if kernel == "adjusted" and adjusting is not None:
+                out = _adjusting(q, k, v, adjusting, scale)
             case Dense(score=score) if kernel == "flex" and score is not None:
                 out = attend_by_score(q, k, v, score, mask=mask, scale=scale, softcap=softcap)
             case Dense():
@@ -289,6 +358,33 @@ def _sharing(q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, bias: Dense, 
         scale=scale,
         window=mask.window,
         key_mask=mask.key_mask,
+    )
+    return out[..., : v.shape[-1]]
+
+
+def _counting(q: Tensor, k: Tensor, v: Tensor, counting: Counting, scale: float) -> Tensor:
+    # It imports Triton, which there is for GPUs alone.
+    from pebench.attention.counted import attend_counting
+
+    out = attend_counting(
+        *(q, k, v if v.shape[-1] == q.shape[-1] else _pad(v, q), counting.products()),
+        scale=scale,
+        gate_scale=counting.gate_scale,
+    )
+    return out[..., : v.shape[-1]]
+
+
+def _adjusting(q: Tensor, k: Tensor, v: Tensor, adjusting: Adjusting, scale: float) -> Tensor:
+    # It imports Triton, which there is for GPUs alone.
+    from pebench.attention.adjusted import Weights, attend_adjusting
+
+    # Another encoding beside it may scale the logits that attention takes.
+    first = adjusting.first * (adjusting.scale / scale)
+    out = attend_adjusting(
+        *(q, k, v if v.shape[-1] == q.shape[-1] else _pad(v, q)),
+        Weights(first, adjusting.last, *adjusting.tables()),
+        scale=scale,
+        slope=adjusting.slope,
     )
     return out[..., : v.shape[-1]]
 

@@ -16,7 +16,7 @@ Shapes: B texts, H heads, N queries and as many keys, d channels of a head.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ import triton
 from torch import Tensor
 
 from pebench.attention import shared_kernels as kernels
+from pebench.attention.tiles import Tile, rowwise, strides
 
 ROUND = 128
 """Queries and keys that the sides of all tiles divide."""
@@ -31,28 +32,6 @@ ROUND = 128
 TEXTS = 16
 """Whose gradients of the bias one program sums: of 32 texts two programs share a tile, so that there are
 enough of them for a GPU."""
-
-
-class Tile(NamedTuple):
-    """How a kernel is carried out.
-
-    Attributes:
-        queries: in a tile. keys: likewise. warps: of a program. stages: of its pipeline.
-    """
-
-    queries: int
-    keys: int
-    warps: int
-    stages: int
-
-    def launch(self) -> dict[str, int]:
-        """As arguments of a kernel."""
-        return {
-            "QUERIES": self.queries,
-            "KEYS": self.keys,
-            "num_warps": self.warps,
-            "num_stages": self.stages,
-        }
 
 
 TILES = {
@@ -112,7 +91,7 @@ def _attend(
     window: int,
 ) -> tuple[Tensor, Tensor]:
     """The output, and (B, H, N) logarithms of the sums of the softmax to base 2."""
-    q, k, v = (_rowwise(x) for x in (q, k, v))
+    q, k, v = (rowwise(x) for x in (q, k, v))
     texts, heads, length, _ = q.shape
     out, sums = torch.empty_like(q), q.new_empty(texts, heads, length, dtype=torch.float32)
     tile = _tiles(q)["forward"]
@@ -120,7 +99,7 @@ def _attend(
     grid = (triton.cdiv(length, tile.queries), texts * heads)
     kernels.forward[grid](
         *(q, k, v, table, _bytes(key_mask, q), out, sums),
-        *_strides(q, k, v, out),
+        *strides(q, k, v, out),
         *places,
         *(heads, length, scale),
         **_seen_as(causal, window, key_mask, q),
@@ -158,7 +137,7 @@ def _gradients(
     window: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of queries, keys, values and the bias."""
-    q, k, v, gradient = (_rowwise(x) for x in (q, k, v, gradient))
+    q, k, v, gradient = (rowwise(x) for x in (q, k, v, gradient))
     texts, heads, length, channels = q.shape
     of_q, of_k, of_v = (torch.empty_like(x) for x in (q, k, v))
     of_bias = torch.zeros_like(bias, memory_format=torch.contiguous_format)
@@ -168,7 +147,7 @@ def _gradients(
     rows = ROUND // 2
     kernels.mean_gradients[(triton.cdiv(length, rows), texts * heads)](
         *(out, gradient, means),
-        *_strides(out, gradient),
+        *strides(out, gradient),
         *(heads, length),
         D=channels,
         WIDTH=seen["WIDTH"],
@@ -178,7 +157,7 @@ def _gradients(
     table, places = _by_key(bias, length, tile.keys)
     kernels.of_keys_and_values[(triton.cdiv(length, tile.keys), texts * heads)](
         *(q, k, v, table, padding, gradient, sums, means, of_k, of_v),
-        *_strides(q, k, v, gradient, of_k, of_v),
+        *strides(q, k, v, gradient, of_k, of_v),
         *places,
         *(heads, length, scale),
         **seen,
@@ -189,7 +168,7 @@ def _gradients(
     table, places = by_query[tile.queries]
     kernels.of_queries_alone[(triton.cdiv(length, tile.queries), texts * heads)](
         *(q, k, v, table, padding, gradient, sums, means, of_q),
-        *_strides(q, k, v, gradient, of_q),
+        *strides(q, k, v, gradient, of_q),
         *places,
         *(heads, length, scale),
         **seen,
@@ -201,7 +180,7 @@ def _gradients(
     across = (triton.cdiv(length, tile.queries), triton.cdiv(length, tile.keys))
     kernels.of_shared_bias[(across[0] * across[1], heads, triton.cdiv(texts, TEXTS))](
         *(q, k, v, table, padding, gradient, sums, means, of_bias),
-        *_strides(q, k, v, gradient),
+        *strides(q, k, v, gradient),
         *places,
         *((of_bias.stride(0), 1, -1, length - 1) if by_distance else (*of_bias.stride(), 0)),
         *(texts, heads, length, scale, across[1]),
@@ -246,19 +225,9 @@ def _tiles(q: Tensor) -> dict[str, Tile]:
     return TILES if q.shape[3] * q.element_size() <= 128 else WIDE_TILES
 
 
-def _rowwise(x: Tensor) -> Tensor:
-    """With the channels of a token side by side."""
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
 def _bytes(key_mask: Tensor | None, q: Tensor) -> Tensor:
     """The mask as bytes; without one any tensor, which is not read."""
     return q if key_mask is None else key_mask.contiguous().view(torch.uint8)
-
-
-def _strides(*tensors: Tensor) -> list[int]:
-    """Of texts, heads and tokens."""
-    return [stride for tensor in tensors for stride in tensor.stride()[:3]]
 
 
 def _seen_as(causal: bool, window: int, key_mask: Tensor | None, q: Tensor) -> dict[str, Any]:

@@ -1,46 +1,12 @@
 """The kernels of `shared`, in Triton: softmax(scale·q·k + bias)·v tile by tile, and its gradients.
 
-Shapes: N tokens, d channels of a head. Vectors of tokens are read by their strides, with the channels side by
-side; WIDTH is the power of two that holds them. EVEN says that tiles divide N.
+Shapes: N tokens, d channels of a head. D, WIDTH and EVEN as in `tile_kernels`.
 """
 
 import triton
 import triton.language as tl
 
-LOG2_E = tl.constexpr(1.4426950408889634)
-
-NEVER = tl.constexpr(-1e30)
-"""Logit of a key that is not seen. Finite, so that the difference of two is a number."""
-
-
-@triton.jit
-def _rows(x, place, width, length, EVEN: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr):
-    """(rows, WIDTH) vectors of tokens, zero past the last token and the last channel."""
-    channel = tl.arange(0, WIDTH)
-    at = x + place[:, None] * width + channel[None, :]
-    if EVEN and D == WIDTH:
-        return tl.load(at)
-    return tl.load(at, mask=(place[:, None] < length) & (channel[None, :] < D), other=0.0)
-
-
-@triton.jit
-def _put(x, values, place, width, length, EVEN: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr):
-    """Writes what `_rows` reads."""
-    channel = tl.arange(0, WIDTH)
-    at = x + place[:, None] * width + channel[None, :]
-    values = values.to(x.dtype.element_ty)
-    if EVEN and D == WIDTH:
-        tl.store(at, values)
-    else:
-        tl.store(at, values, mask=(place[:, None] < length) & (channel[None, :] < D))
-
-
-@triton.jit
-def _number(x, place, length, EVEN: tl.constexpr):
-    """One number a token."""
-    if EVEN:
-        return tl.load(x + place)
-    return tl.load(x + place, mask=place < length, other=0.0)
+from pebench.attention.tile_kernels import LOG2_E, NEVER, number, put, rows
 
 
 @triton.jit
@@ -82,7 +48,7 @@ def _keys_attended(
     for start in range(low, high, KEYS):
         start = tl.multiple_of(start, KEYS)
         key = start + tl.arange(0, KEYS)
-        keys = _rows(k, key, k_token, length, EVEN, D, WIDTH)
+        keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         logits = tl.dot(q, tl.trans(keys), input_precision=PRECISION) * scale
         logits += _bias(table, query, within, row_stride, key, length, EVEN)
         if MASKED:
@@ -92,7 +58,7 @@ def _keys_attended(
         weights = tl.exp2(logits * LOG2_E - highest[:, None])
         less = tl.exp2(most - highest)
         sums = sums * less + tl.sum(weights, 1)
-        values = _rows(v, key, v_token, length, EVEN, D, WIDTH)
+        values = rows(v, key, v_token, length, EVEN, D, WIDTH)
         total = total * less[:, None]
         total = tl.dot(weights.to(values.dtype), values, total, input_precision=PRECISION)
         most = highest
@@ -122,7 +88,7 @@ def forward(
     log_sums += both.to(tl.int64) * length
     within = tl.arange(0, QUERIES)
     query = start + within
-    queries = _rows(q, query, q_token, length, EVEN, D, WIDTH)
+    queries = rows(q, query, q_token, length, EVEN, D, WIDTH)
     total = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
     sums = tl.zeros([QUERIES], dtype=tl.float32)
     most = tl.full([QUERIES], NEVER, dtype=tl.float32)
@@ -137,7 +103,7 @@ def forward(
         k_token, v_token, table_within, length, scale, whole, high,
         True, CAUSAL, WINDOW, PADDED, EVEN, D, WIDTH, PRECISION, KEYS,
     )  # fmt: skip
-    _put(out, total / sums[:, None], query, o_token, length, EVEN, D, WIDTH)
+    put(out, total / sums[:, None], query, o_token, length, EVEN, D, WIDTH)
     tl.store(log_sums + query, most + tl.log2(sums), mask=query < length)
 
 
@@ -171,8 +137,8 @@ def mean_gradients(
     both = tl.program_id(1)
     text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
     query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
-    found = _rows(out + text * o_text + head * o_head, query, o_token, length, False, D, WIDTH)
-    above = _rows(gradient + text * g_text + head * g_head, query, g_token, length, False, D, WIDTH)
+    found = rows(out + text * o_text + head * o_head, query, o_token, length, False, D, WIDTH)
+    above = rows(gradient + text * g_text + head * g_head, query, g_token, length, False, D, WIDTH)
     mean = tl.sum(found.to(tl.float32) * above.to(tl.float32), 1)
     tl.store(means + both.to(tl.int64) * length + query, mean, mask=query < length)
 
@@ -189,18 +155,18 @@ def _queries_gone_back(
     for start in range(low, high, QUERIES):
         start = tl.multiple_of(start, QUERIES)
         query = start + tl.arange(0, QUERIES)
-        queries = _rows(q, query, q_token, length, EVEN, D, WIDTH)
+        queries = rows(q, query, q_token, length, EVEN, D, WIDTH)
         logits = tl.dot(keys, tl.trans(queries), input_precision=PRECISION) * scale
         logits += _bias(table, key, within, row_stride, query, length, EVEN)
-        log_sum = _number(log_sums, query, length, EVEN)
+        log_sum = number(log_sums, query, length, EVEN)
         weights = tl.exp2(logits * LOG2_E - log_sum[None, :])
         if MASKED:
             seen = _seen(query[None, :], key[:, None], padding, length, CAUSAL, WINDOW, PADDED)
             weights = tl.where(seen, weights, 0.0)
-        above = _rows(gradient, query, g_token, length, EVEN, D, WIDTH)
+        above = rows(gradient, query, g_token, length, EVEN, D, WIDTH)
         of_values = tl.dot(weights.to(above.dtype), above, of_values, input_precision=PRECISION)
         of_weights = tl.dot(values, tl.trans(above), input_precision=PRECISION)
-        mean = _number(means, query, length, EVEN)
+        mean = number(means, query, length, EVEN)
         of_logits = weights * (of_weights - mean[None, :])
         of_keys = tl.dot(of_logits.to(queries.dtype), queries, of_keys, input_precision=PRECISION)
     return of_keys, of_values
@@ -228,8 +194,8 @@ def of_keys_and_values(
     means += both.to(tl.int64) * length
     within = tl.arange(0, KEYS)
     key = start + within
-    keys = _rows(k + text * k_text + head * k_head, key, k_token, length, EVEN, D, WIDTH)
-    values = _rows(v + text * v_text + head * v_head, key, v_token, length, EVEN, D, WIDTH)
+    keys = rows(k + text * k_text + head * k_head, key, k_token, length, EVEN, D, WIDTH)
+    values = rows(v + text * v_text + head * v_head, key, v_token, length, EVEN, D, WIDTH)
     of_keys = tl.zeros([KEYS, WIDTH], dtype=tl.float32)
     of_values = tl.zeros([KEYS, WIDTH], dtype=tl.float32)
     # Queries from low on, all of which see all keys from `whole` to `ragged`, up to high.
@@ -261,8 +227,8 @@ def of_keys_and_values(
         q_token, g_token, table_within, length, scale, ragged, high,
         True, CAUSAL, WINDOW, PADDED, EVEN, D, WIDTH, PRECISION, QUERIES,
     )  # fmt: skip
-    _put(of_k + text * ok_text + head * ok_head, of_keys * scale, key, ok_token, length, EVEN, D, WIDTH)
-    _put(of_v + text * ov_text + head * ov_head, of_values, key, ov_token, length, EVEN, D, WIDTH)
+    put(of_k + text * ok_text + head * ok_head, of_keys * scale, key, ok_token, length, EVEN, D, WIDTH)
+    put(of_v + text * ov_text + head * ov_head, of_values, key, ov_token, length, EVEN, D, WIDTH)
 
 
 @triton.jit
@@ -276,14 +242,14 @@ def _keys_gone_back(
     for start in range(low, high, KEYS):
         start = tl.multiple_of(start, KEYS)
         key = start + tl.arange(0, KEYS)
-        keys = _rows(k, key, k_token, length, EVEN, D, WIDTH)
+        keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
         logits += _bias(table, query, within, row_stride, key, length, EVEN)
         weights = tl.exp2(logits * LOG2_E - log_sum[:, None])
         if MASKED:
             seen = _seen(query[:, None], key[None, :], padding, length, CAUSAL, WINDOW, PADDED)
             weights = tl.where(seen, weights, 0.0)
-        values = _rows(v, key, v_token, length, EVEN, D, WIDTH)
+        values = rows(v, key, v_token, length, EVEN, D, WIDTH)
         of_weights = tl.dot(above, tl.trans(values), input_precision=PRECISION)
         of_logits = weights * (of_weights - mean[:, None])
         of_queries = tl.dot(of_logits.to(keys.dtype), keys, of_queries, input_precision=PRECISION)
@@ -310,10 +276,10 @@ def of_queries_alone(
     padding += text * length
     within = tl.arange(0, QUERIES)
     query = start + within
-    queries = _rows(q + text * q_text + head * q_head, query, q_token, length, EVEN, D, WIDTH)
-    above = _rows(gradient + text * g_text + head * g_head, query, g_token, length, EVEN, D, WIDTH)
-    log_sum = _number(log_sums + both.to(tl.int64) * length, query, length, EVEN)
-    mean = _number(means + both.to(tl.int64) * length, query, length, EVEN)
+    queries = rows(q + text * q_text + head * q_head, query, q_token, length, EVEN, D, WIDTH)
+    above = rows(gradient + text * g_text + head * g_head, query, g_token, length, EVEN, D, WIDTH)
+    log_sum = number(log_sums + both.to(tl.int64) * length, query, length, EVEN)
+    mean = number(means + both.to(tl.int64) * length, query, length, EVEN)
     of_queries = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
     low, whole, high = _reach(start, QUERIES, KEYS, length, CAUSAL, WINDOW, PADDED)
     of_queries = _keys_gone_back(
@@ -326,7 +292,7 @@ def of_queries_alone(
         k_token, v_token, table_within, length, scale, whole, high,
         True, CAUSAL, WINDOW, PADDED, EVEN, D, WIDTH, PRECISION, KEYS,
     )  # fmt: skip
-    _put(of_q + text * oq_text + head * oq_head, of_queries * scale, query, oq_token, length, EVEN, D, WIDTH)
+    put(of_q + text * oq_text + head * oq_head, of_queries * scale, query, oq_token, length, EVEN, D, WIDTH)
 
 
 @triton.jit
@@ -355,13 +321,13 @@ def of_shared_bias(
     seen = _seen(query[:, None], key[None, :], padding, length, CAUSAL, WINDOW, False)
     total = tl.zeros([QUERIES, KEYS], dtype=tl.float32)
     begin = tl.program_id(2).to(tl.int64) * TEXTS
-    for number in range(tl.minimum(texts - begin, TEXTS).to(tl.int32)):
-        text = begin + number
-        queries = _rows(q + text * q_text + head * q_head, query, q_token, length, EVEN, D, WIDTH)
-        keys = _rows(k + text * k_text + head * k_head, key, k_token, length, EVEN, D, WIDTH)
+    for added in range(tl.minimum(texts - begin, TEXTS).to(tl.int32)):
+        text = begin + added
+        queries = rows(q + text * q_text + head * q_head, query, q_token, length, EVEN, D, WIDTH)
+        keys = rows(k + text * k_text + head * k_head, key, k_token, length, EVEN, D, WIDTH)
         logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale + bias
         place = (text * heads + head) * length
-        log_sum = _number(log_sums + place, query, length, EVEN)
+        log_sum = number(log_sums + place, query, length, EVEN)
         weights = tl.exp2(logits * LOG2_E - log_sum[:, None])
         if PADDED:
             here = padding + text * length
@@ -369,10 +335,10 @@ def of_shared_bias(
             weights = tl.where(also, weights, 0.0)
         else:
             weights = tl.where(seen, weights, 0.0)
-        above = _rows(gradient + text * g_text + head * g_head, query, g_token, length, EVEN, D, WIDTH)
-        values = _rows(v + text * v_text + head * v_head, key, v_token, length, EVEN, D, WIDTH)
+        above = rows(gradient + text * g_text + head * g_head, query, g_token, length, EVEN, D, WIDTH)
+        values = rows(v + text * v_text + head * v_head, key, v_token, length, EVEN, D, WIDTH)
         of_weights = tl.dot(above, tl.trans(values), input_precision=PRECISION)
-        mean = _number(means + place, query, length, EVEN)
+        mean = number(means + place, query, length, EVEN)
         total += weights * (of_weights - mean[:, None])
     at = of_bias + head * of_head + of_first + query[:, None] * of_query + key[None, :] * of_key
     tl.atomic_add(at, total, mask=seen, sem="relaxed")
