@@ -86,7 +86,10 @@ class QuestionAnsweringOptions(ExtentOptions):
 class QuestionAnswering(TextAnswers[QuestionAnsweringOptions]):
     """A causal decoder that reads paragraphs and a question, and writes the answer.
 
-    No baseline has been seen to solve it with `pocket`, whose 48 questions are too few to learn answers from.
+    No baseline has been seen to solve it: not with `pocket`, whose 48 questions are too few to learn answers
+    from, and not with SQuAD in six layers that have read novels, where a fifth of the answers are right at
+    the trained extent, with `none` too. At twice that `rope` with YaRN must keep more than half of its F1,
+    and `rope` alone must not.
     """
 
     axes = 1

@@ -43,8 +43,10 @@ class WordProblem(SequenceTask[WordProblemOptions]):
     Source: Merrill et al. 2024, https://arxiv.org/abs/2404.08819. The claims are about depth: a Transformer
     of fixed depth solves `a5` and `s5` up to a length that grows with its layers, unless attention carries a
     state along: six ``swaps`` of `s5` `path` must solve in one layer, as Yang et al. 2025 say
-    (https://arxiv.org/abs/2505.16381), and `rope` must not. Three of all elements of `a5` `rope` must solve
-    in two layers, six of `s3` in four, and neither in one.
+    (https://arxiv.org/abs/2505.16381), and `rope` must not. Three of all elements of `a5`, and five with a
+    width of 256, `rope` must solve in two layers, six of `s3` in four, and none of these in one. Five of `s5`
+    `path` must solve in four layers of that width; `rope` was not seen to. Those of `z60` both solve in one:
+    they are the control.
     """
 
     axes = 1

@@ -60,6 +60,21 @@ def test_the_headline_is_drawn_by_depth_and_extent_for_every_encoding(
     assert {f"{headline}-depth-{depth}" for depth in (0, 50, 100)} < set(rows["metric"])
 
 
+def test_a_way_past_the_trained_extent_has_a_map_of_its_own(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = figures(monkeypatch)
+    tasks = [{"retrieval": TASKS["retrieval"] | {"extrapolations": ["extend", "yarn"]}}]
+    path = write(place, tiny(place, encodings=["rope"], tasks=tasks, train={"steps": 1, "batch": 1}))
+    assert main(["submit", str(path), "--cluster", "inline"]) == 0
+    assert main(["leaderboard", str(path)]) == 0
+    assert drawn[0] is not None
+    titles = sorted(axes.get_title(loc="left") for axes in drawn[0].axes)
+    assert titles == ["rope, yarn: accuracy (%)", "rope: accuracy (%)"]
+    # At the trained extent it is the encoding itself.
+    assert [len(axes.texts) for axes in drawn[0].axes] == [6, 6]
+
+
 def test_maps_of_several_tables_say_which_each_is_of(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = figures(monkeypatch)
     tasks = [{"retrieval": TASKS["retrieval"] | {"variant": variant}} for variant in ("passkey", "needle")]

@@ -360,6 +360,36 @@ def test_tasks_with_other_options_have_tables_of_their_own(runs: Path) -> None:
     assert "512 (trained)" in text
 
 
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_over_all_tasks_ranks_stand_where_there_are_any(
+    runs: Path, seeds: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = [
+        specification(name, seed, task_options={"extent": extent})
+        for name in ("rope", "none")
+        for extent in (128, 512)
+        for seed in seeds
+    ]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    text = (write(runs) / "leaderboard.md").read_text()
+    (heading,) = [line for line in text.splitlines() if "relative score |" in line]
+    headings = [cell.strip() for cell in heading.split("|")[1:-1]]
+    tasks = [f"language-modeling (extent={extent})" for extent in (128, 512)]
+    (collection,) = from_runs(runs, ["quickstart"])
+    print_board(make_board(collection))
+    told = capsys.readouterr().out
+    if len(seeds) == 1:
+        assert headings == ["encoding", "relative score", *(f"{task}: relative" for task in tasks)]
+        assert "mean rank" not in told
+    else:
+        beside = [cell for task in tasks for cell in (f"{task}: rank", "relative")]
+        assert headings == ["encoding", "mean rank", "relative score", *beside]
+        assert "mean rank" in told
+    # Nothing is missing.
+    assert "no mean over all" not in told
+
+
 def test_an_extrapolation_has_a_row_that_is_the_default_up_to_the_trained_extent(runs: Path) -> None:
     spec = specification("rope")
     finish(begin(runs, spec), {**text_scores(2.0, 3.0), ("bits-per-byte", 512, "yarn"): 2.5})

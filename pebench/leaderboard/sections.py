@@ -10,6 +10,7 @@ from pebench.leaderboard.answers import Answer, difference_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows, not_alone
 from pebench.leaderboard.learning_curves import LearningCurves
+from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.tuning import TUNED, TunedRow
 from pebench.leaderboard.wording import (
@@ -130,18 +131,37 @@ def is_compared(board: Board, table: LeaderboardTable) -> bool:
 
 def overall_table(board: Board) -> Table:
     """The mean rank and relative score of every encoding, over all tasks and in each."""
-    headings = ["encoding", "mean rank", "relative score"]
+    whole = means_over_tasks(board)
+    headings, rows = [*whole.headings], [[*row] for row in whole.rows]
+    none = Standing(math.nan, math.nan)
     for table in board.tables:
-        headings += [f"{table.title}: rank", "relative"]
-    rows = []
-    for row in board.overall:
-        numbers = [row.rank, row.relative]
-        for table in board.tables:
-            standing = row.standings.get(table.title)
-            numbers += [standing.rank, standing.relative] if standing else [math.nan, math.nan]
-        texts = [decimal(value, 3 if place % 2 else 2) for place, value in enumerate(numbers)]
-        rows.append([Value(row.label), *map(Value, texts, numbers)])
+        standings = [row.standings.get(table.title, none) for row in board.overall]
+        ranked = _ranked(standings)
+        headings += [f"{table.title}: rank", "relative"] if ranked else [f"{table.title}: relative"]
+        for row, standing in zip(rows, standings, strict=True):
+            row += _standing(standing, ranked=ranked)
     return Table(headings, rows, "overall.csv")
+
+
+def means_over_tasks(board: Board) -> Table:
+    """The mean rank and relative score of every encoding over all tasks; without ranks where none has one, as
+    with one seed."""
+    ranked = _ranked([standing for row in board.overall for standing in row.standings.values()])
+    headings = ["encoding", *(["mean rank"] if ranked else []), "relative score"]
+    rows = [
+        [Value(row.label), *_standing(Standing(row.rank, row.relative), ranked=ranked)]
+        for row in board.overall
+    ]
+    return Table(headings, rows, "overall.csv")
+
+
+def _ranked(standings: Sequence[Standing]) -> bool:
+    return any(not math.isnan(standing.rank) for standing in standings)
+
+
+def _standing(standing: Standing, *, ranked: bool) -> list[Value]:
+    rank = [Value(decimal(standing.rank, 2), standing.rank)] if ranked else []
+    return [*rank, Value(decimal(standing.relative, 3), standing.relative)]
 
 
 def further_sections(board: Board, table: LeaderboardTable) -> list[Section]:

@@ -68,11 +68,13 @@ class Row:
     Attributes:
         label: the group's, with the extrapolation where it is not the default.
         group: of its runs.
+        extrapolation: its name, empty for an encoding that has none.
         entries: by extent; one that was not measured is not there.
     """
 
     label: str
     group: Group
+    extrapolation: str
     entries: Mapping[Extent, Entry]
 
     def at(self, extent: Extent | None) -> Entry:
@@ -181,8 +183,10 @@ def _rows(group: Group, entries: Mapping[str, Mapping[Extent, Entry]]) -> list[R
     base = entries.get(default, {})
     shared = {extent: entry for extent, entry in base.items() if inside(extent, group.trained)}
     others = {name: own for name, own in entries.items() if name != default}
-    rows = [Row(group.label, group, base)]
-    return rows + [Row(f"{group.label}, {name}", group, shared | dict(own)) for name, own in others.items()]
+    rows = [Row(group.label, group, default, base)]
+    for name, own in others.items():
+        rows.append(Row(f"{group.label}, {name}", group, name, shared | dict(own)))
+    return rows
 
 
 def _table(collection: Collection, key: tuple[str, ...], rows: list[Row]) -> LeaderboardTable:

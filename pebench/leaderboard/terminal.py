@@ -14,7 +14,7 @@ from pebench.leaderboard.sections import (
     Section,
     Table,
     further_sections,
-    overall_table,
+    means_over_tasks,
     scores_table,
 )
 from pebench.leaderboard.wording import heading, interval_over, notes, p_text, shares
@@ -59,9 +59,10 @@ def print_board(board: Board, console: Console | None = None) -> None:
     if board.overall:
         console.print(Text(f"{name} · over all tasks", style="bold"))
         # Each task's own rank and score stand in overall.csv: a terminal is not so wide.
-        whole = overall_table(board)
-        _print_table(Table(whole.headings[:3], [row[:3] for row in whole.rows]), console)
-        if any(math.isnan(row.rank) for row in board.overall):
+        whole = means_over_tasks(board)
+        _print_table(whole, console)
+        ranked = "mean rank" in whole.headings
+        if any(math.isnan(row.rank if ranked else row.relative) for row in board.overall):
             console.print(Text("- what is missing in one task has no mean over all"))
         if any(math.isnan(row.relative) and not math.isnan(row.rank) for row in board.overall):
             console.print(Text("- no relative score where the best of an extent is 0 or a score below 0"))

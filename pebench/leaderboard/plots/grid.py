@@ -1,4 +1,4 @@
-"""Scores over a grid: one panel an encoding.
+"""Scores over a grid: one panel an encoding and extrapolation.
 
 For a task that measures a metric at several values of something beside the extent, such as the depth at which
 a sentence is hidden (`accuracy-depth-25`, `accuracy-depth-50`).
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots.heat_map import field
 from pebench.leaderboard.plots.style import entitle, panels
-from pebench.leaderboard.tables import LeaderboardTable
+from pebench.leaderboard.tables import LeaderboardTable, Row
 from pebench.leaderboard.wording import number
-from pebench.scores import Extent, extent_name
+from pebench.scores import Extent, extent_name, inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ class Family:
         rows: the metric by its number.
         unit: of the metrics.
         higher_is_better: which of them are good.
-        means: by label of the encoding, then by number and extent; of the default extrapolations alone.
+        means: by label of the row, then by number and extent.
         bounds: of the colours of all its maps, so that they compare: for percents 0 and 100, for anything
             else the smallest and the largest mean.
     """
@@ -75,13 +75,12 @@ def families(board: Board, table: LeaderboardTable) -> list[Family]:
     for stem, rows in wanted.items():
         by_label = {
             row.label: {
-                (value, extent): means[row.group.key, metric, extent]
+                (value, extent): means[place]
                 for value, metric in rows.items()
                 for extent in table.extents
-                if (row.group.key, metric, extent) in means
+                if (place := (row.group.key, metric, extent, _measured_by(row, extent))) in means
             }
             for row in table.rows
-            if row.label == row.group.label
         }
         by_label = {label: fields for label, fields in by_label.items() if fields}
         values = [mean for fields in by_label.values() for mean in fields.values()]
@@ -94,7 +93,7 @@ def families(board: Board, table: LeaderboardTable) -> list[Family]:
 
 
 def draw(board: Board) -> Figure | None:
-    """A panel an encoding and family of metrics; None for a sweep without such a family."""
+    """A panel a row of a table and family of metrics; None for a sweep without such a family."""
     known = [
         (table, family, label)
         for table in board.tables
@@ -125,11 +124,16 @@ def draw(board: Board) -> Figure | None:
     return figure
 
 
-def _means(board: Board) -> dict[tuple[str, str, tuple[int, ...]], float]:
-    """The means of the default extrapolations by group, metric and extent."""
+def _measured_by(row: Row, extent: Extent) -> str:
+    """The extrapolation that a row was measured by at an extent: up to the trained one it is the default."""
+    return (row.group.default or "") if inside(extent, row.group.trained) else row.extrapolation
+
+
+def _means(board: Board) -> dict[tuple[str, str, Extent, str], float]:
+    """The means by group, metric, extent and extrapolation."""
     columns = ["group", "metric", "extent", "extrapolation", "mean"]
     return {
-        (key, metric, extent): mean
+        (key, metric, extent, method): mean
         for key, metric, extent, method, mean in board.summary[columns].itertuples(index=False, name=None)
-        if method == (board.collection.groups[key].default or "") and math.isfinite(mean)
+        if math.isfinite(mean)
     }

@@ -247,7 +247,7 @@ def _losses(run: RunData) -> tuple[list[int], list[float]]:
 
 
 def maps(board: Board, table: LeaderboardTable, anchor: str) -> list[Chart]:
-    """A map of every family of metrics, such as accuracy by depth and extent, for each encoding."""
+    """A map of every family of metrics, such as accuracy by depth and extent, for each row."""
     found = []
     for count, family in enumerate(families(board, table), 1):
         points = [
