@@ -62,8 +62,9 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, (queries, keys) in {"products": (16, 8), "attended": (8, 16), "values": (16, 16)}.items():
         for tiles in (adjusted.TILES, adjusted.WIDE_TILES):
             monkeypatch.setitem(tiles, name, Tile(queries, keys, 4, 1))
-    for name in adjusted.PAIR_TILES:
-        monkeypatch.setitem(adjusted.PAIR_TILES, name, Tile(8, 16, 4, 1))
+    for tiles in (adjusted.PAIR_TILES, adjusted.SMALL_PAIR_TILES):
+        for name in tiles:
+            monkeypatch.setitem(tiles, name, Tile(8, 16, 4, 1))
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
