@@ -247,6 +247,18 @@ def test_local_workers_share_the_cells_and_one_that_is_killed_takes_no_other_wit
     assert scores(runs) == scores(place / "undisturbed")
 
 
+def test_a_local_worker_takes_no_package_of_the_folder_that_it_was_submitted_in(place: Path) -> None:
+    """There may lie a checkout of another commit."""
+    path, runs = write(place, tiny(place, encodings=["none"])), place / "runs"
+    (place / "pebench").mkdir()
+    (place / "pebench" / "__init__.py").write_text("raise SystemExit('another package')\n")
+    arguments = ["submit", str(path), "--cluster", "local"]
+    subprocess.run([sys.executable, "-P", "-m", "pebench", *arguments], capture_output=True, check=True)
+    (begun,) = (submissions.read(path) for path in (runs / ".submitit").glob("*/submission.json"))
+    until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
+    assert states(load_sweep(path), runs) == ["done"]
+
+
 def test_a_run_that_another_process_holds_is_left_to_it(place: Path) -> None:
     from filelock import FileLock
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 from pebench.errors import UserError
 from pebench.running.execution import Execution
 from pebench.submission import sbatch_parameters, scheduler, submissions
+from pebench.submission.interpreter import interpreter
 from pebench.submission.plan import Array
 from pebench.submission.resources import OPTIONS, Resources
 from pebench.submission.submissions import Submission
@@ -97,9 +96,7 @@ def _executor(runs: Path, submission: Submission, array: Array, after: list[str]
     from submitit import SlurmExecutor
 
     resources = submission.resources
-    # What is submitted is what is installed here, not a package that lies in the folder of submission.
-    python = f"{shlex.quote(sys.executable)} -P"
-    executor = SlurmExecutor(submission.folder(runs), max_num_timeout=_REQUEUES, python=python)
+    executor = SlurmExecutor(submission.folder(runs), max_num_timeout=_REQUEUES, python=interpreter())
     wanted = {
         **{OPTIONS[name].sbatch[0].replace("-", "_"): value for name, value in resources.named().items()},
         "nodes": resources.nodes,

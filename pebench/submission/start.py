@@ -11,6 +11,7 @@ from pathlib import Path
 from pebench.errors import UserError
 from pebench.submission import scheduler, slurm, submissions
 from pebench.submission.devices import devices_of
+from pebench.submission.interpreter import interpreter
 from pebench.submission.plan import Array, plan
 from pebench.submission.requirements import execution_of
 from pebench.submission.resources import Resources
@@ -51,7 +52,7 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
 
     begun = submissions.begin(runs, "local", sweep.name, cells, resources)
     folder = begun.folder(runs)
-    executor = LocalExecutor(folder)
+    executor = LocalExecutor(folder, python=interpreter())
     # A local job cannot do without a limit.
     executor.update_parameters(timeout_min=_YEAR)
     execution = execution_of(sweep, resources)
