@@ -20,7 +20,7 @@ from pathlib import Path
 
 from measuring.alternation import Row, compared
 from measuring.reporting import Arguments, positive, report
-from measuring.trees import OTHER, Tree, trees
+from measuring.trees import OTHER, Tree, trees, worktree
 
 FIRST = "show, for the first time"
 
@@ -103,7 +103,7 @@ def measure(other: Path | None, count: int, rounds: int, folder: Path) -> Iterat
 def main() -> None:
     """Measures and reports."""
     parser = Arguments(__doc__)
-    parser.add_argument("--other", type=Path, metavar="WORKTREE", help="of the commit to compare with")
+    parser.add_argument("--other", type=worktree, metavar="WORKTREE", help="of the commit to compare with")
     parser.add_argument("--runs", type=positive, default=32)
     parser.set_defaults(rounds=3)
     chosen = parser.parse_args()

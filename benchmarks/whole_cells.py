@@ -34,7 +34,7 @@ from typing import Any
 
 from measuring.alternation import Row, compared
 from measuring.reporting import Arguments, positive, report
-from measuring.trees import OTHER, Tree, trees
+from measuring.trees import OTHER, Tree, trees, worktree
 
 from pebench.models.host import SIZES
 from pebench.sweeping.yaml_file import read_mapping
@@ -220,13 +220,14 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
 def main() -> None:
     """Measures and reports."""
     parser = Arguments(__doc__)
-    parser.add_argument("--other", type=Path, metavar="WORKTREE", help="of the commit to compare with")
+    parser.add_argument("--other", type=worktree, metavar="WORKTREE", help="of the commit to compare with")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--compile", action="store_true", help="train through torch.compile")
     parser.add_argument("--cold", action="store_true", help="nothing is in the cache")
     parser.add_argument("--sweep", type=Path, help="a file, whose tasks, model and training are taken")
-    parser.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
-    parser.add_argument("--sweep-only", action="store_true", help="no single cell, with --other")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
+    part.add_argument("--sweep-only", action="store_true", help="no single cell, with --other")
     parser.add_argument("--cache", type=Path, help="a folder of which the caches begin as copies")
     parser.add_argument("--encodings", nargs="+", default=["rope", "t5"])
     parser.add_argument("--seeds", type=positive, default=2)
@@ -238,6 +239,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=positive, default=8192, help="that are evaluated")
     parser.set_defaults(rounds=3)
     chosen = parser.parse_args()
+    if chosen.other is None and (chosen.cell_only or chosen.sweep_only):
+        parser.error("--cell-only and --sweep-only choose between what is measured with --other")
     with tempfile.TemporaryDirectory(prefix="pebench-benchmark-") as name:
         baseline = APART if chosen.other is None else OTHER
         report("Whole cells and sweeps", baseline, measure(chosen, Path(name)), chosen.output)

@@ -200,6 +200,10 @@ def test_names_and_summaries_are_listed(capsys: pytest.CaptureFixture[str]) -> N
         (["--rounds", "2"], "'--rounds' belongs to one benchmark"),
         (["sync", "--rounds", "0"], "'0' is no number from 1 on"),
         (["sync", "--runds", "1"], "unrecognized arguments: --runds 1"),
+        (["whole-cells", "--other", "nowhere"], "'nowhere' is no worktree of pebench"),
+        (["commands", "--other", "nowhere"], "'nowhere' is no worktree of pebench"),
+        (["whole-cells", "--sweep-only"], "what is measured with --other"),
+        (["whole-cells", "--other", ".", "--cell-only", "--sweep-only"], "not allowed with argument"),
     ],
 )
 def test_a_mistake_gets_one_sentence(

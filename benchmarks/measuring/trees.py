@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
@@ -33,8 +34,9 @@ class Tree:
 
     def command(self, *arguments: str) -> list[str]:
         """A command of pebench, to be run in any folder."""
-        environment = [f"PYTHONPATH={self.root}", f"PEBENCH_CACHE={self.cache}"]
-        return ["env", *environment, sys.executable, "-P", "-m", "pebench", *arguments]
+        # Workers in the background do not inherit `-P`: those of older commits took the folder's package.
+        environment = [f"PYTHONPATH={self.root}", "PYTHONSAFEPATH=1", f"PEBENCH_CACHE={self.cache}"]
+        return ["env", *environment, sys.executable, "-m", "pebench", *arguments]
 
     def python(self, code: str, *arguments: str) -> list[str]:
         """A program that imports its package and its benchmarks."""
@@ -44,6 +46,18 @@ class Tree:
     def spent(self, *arguments: str) -> Spent:
         """The costs of a command of pebench."""
         return spent(self.command(*arguments))
+
+
+def worktree(text: str) -> Path:
+    """The root of another tree.
+
+    Raises:
+        ArgumentTypeError: it holds no package, so that the installed one would be measured in its place.
+    """
+    root = Path(text)
+    if not (root / "pebench" / "__init__.py").is_file():
+        raise argparse.ArgumentTypeError(f"'{text}' is no worktree of pebench")
+    return root
 
 
 def trees(other: Path | None, folder: Path, beginning: Path | None = None) -> list[Tree]:
