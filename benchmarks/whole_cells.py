@@ -160,7 +160,8 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     known = trees(chosen.other, folder, chosen.cache)
     keys = content(chosen)
     evaluated = {OTHER: "float32", "this tree": keys["train"].get("evaluate_in") or "float32"}
-    cells, sweeps = {}, {}
+    cells: dict[str, Path] = {}
+    sweeps: dict[str, Path] = {}
     for tree in known:
         used = in_float32(keys) if tree.name == OTHER else keys
         cells[tree.name] = write_sweep(folder / f"cell-{len(cells)}.yaml", used, encodings[:1], [0])
