@@ -81,6 +81,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def priced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An examination takes each time once, since a test does not look at how long it was."""
+    monkeypatch.setattr("pebench.conformance.cost._ROUNDS", 1)
+
+
+@pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results have no pictures: these take four fifths of the time, and not every test looks at them."""
     monkeypatch.setattr("pebench.leaderboard.plots.PICTURES", {})

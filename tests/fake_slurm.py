@@ -24,6 +24,8 @@ class FakeSlurm:
         self.config()
         self.says("sbatch", HELP)
         self.says("srun", "")
+        # That of the machine, if it has one, looks for a configuration for a minute.
+        self.says("sacct", "")
 
     def config(self, **settings: str) -> None:
         """What ``scontrol show config`` prints."""

@@ -45,11 +45,10 @@ SMALLEST = {
         "--prepare",
         "1",
         "--encodings",
-        "rope",
         "seqpe:dropout=0,unshared",
     ],
     "biased-attention": [*TEXT, "--encodings", "t5", "--evaluated", "64"],
-    "whole-cells": ["--encodings", "none", "--extent", "16", "--steps", "2", "--tokens", "128"],
+    "whole-cells": [*("--encodings", "none", "--extent", "16", "--steps", "2", "--tokens", "128"), "--cold"],
 }
 ROWS = {
     "biased-attention": {"without a bias", "blocked, t5", "t5"},
@@ -65,7 +64,7 @@ ROWS = {
     "side-by-side": {"1 process", "2 processes"},
     "sync": {"log_batch by hand", "pebench sync", "pebench sync, idle"},
     "training-loops": {"plain loop, learned", "pebench, none", "pebench, alibi"},
-    "training-step": {"none", "rope", "seqpe:dropout=0,unshared"},
+    "training-step": {"none", "seqpe:dropout=0,unshared"},
     "whole-cells": {"a process a cell", "one process"},
 }
 """Rows that must be there."""
@@ -125,7 +124,7 @@ def test_nothing_to_compare_is_said_and_not_written(
 def assert_profiles(folder: Path) -> None:
     """What a step of each encoding spends its time on is written down."""
     written = {path.name: path.read_text("utf-8") for path in folder.glob("*.txt")}
-    assert written.keys() == {"none.txt", "rope.txt", "seqpe-dropout-0-unshared.txt"}
+    assert written.keys() == {"none.txt", "seqpe-dropout-0-unshared.txt"}
     for text in written.values():
         title, clock, _, headings, *lines = text.splitlines()
         assert title.startswith("A step of ")

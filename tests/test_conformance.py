@@ -156,6 +156,7 @@ def _example() -> str:
     return code
 
 
+@pytest.mark.usefixtures("priced_once")
 def test_check_says_that_the_example_of_the_readme_is_sound(tmp_path: Path) -> None:
     assert len(_example().splitlines()) < 40
     file = tmp_path / "log_distance.py"

@@ -58,6 +58,7 @@ def test_it_draws_from_nobody_elses_numbers() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.usefixtures("priced_once")
 def test_check_warns_and_the_encoding_is_sound_all_the_same() -> None:
     schedule = ["--set", "train.steps=600", "--set", "train.learning_rate=1.5e-3"]
     done = CliRunner().invoke(pebench, ["check", "t5", *schedule])

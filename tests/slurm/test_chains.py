@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
-from test_slurm import SMALL, cells, is_under_way, scores, states, undisturbed
-from tiny_sweeps import load, tiny
+from slow_runs import STEPS, hasten, is_under_way, slow
+from test_slurm import SMALL, cells, scores, states, undisturbed
+from tiny_sweeps import tiny
 from waiting import until
 
 from pebench.store import RunFolder
@@ -20,13 +21,12 @@ pytestmark = pytest.mark.slurm
 
 
 def chained(place: Path, start: Any = None, **changes: Any) -> Sweep:
-    """A run that takes some seconds, and another that goes on from it, or from the run that is named."""
-    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
+    """A slow run, and another that goes on from it, or from the run that is named."""
     (entry,) = tiny(place)["tasks"]
-    first = {**entry, "train": {"steps": 250}}
+    first = {**entry, "train": {"steps": STEPS}}
     later = {"language-modeling": {**entry["language-modeling"], "evaluate": [16, 24]}}
     later["from"] = start or first
-    return load(place, **{"encodings": ["rope"], "tasks": [later], "execution": execution, **changes})
+    return slow(place, tasks=[later], train={"steps": 4, "batch": 2}, **changes)
 
 
 def dependency(job: str) -> str:
@@ -47,19 +47,21 @@ def test_a_cell_waits_for_its_start_even_through_a_requeue(slurm: LocalSlurm, pl
     assert starting is not None
     subprocess.run(["scancel", "--signal=USR2", starting], check=True)
     until(lambda: states(sweep, runs) == ["requeued", "queued"])
+    hasten(place)
     until(lambda: states(sweep, runs) == ["done", "done"])
     assert scores(runs) == undisturbed(sweep, place / "undisturbed")
 
 
 def test_a_cell_of_another_sweep_waits_for_a_start_that_is_under_way(slurm: LocalSlurm, place: Path) -> None:
     runs = place / "runs"
-    first = load(place, encodings=["rope"], train={"steps": 250, "batch": 2})
+    first = slow(place)
     (begun,) = submit(first, runs, "slurm", SMALL).submissions
     (run,) = first.record().runs
     later = chained(place, {"run": run}, name="later")
     (waiting,) = submit(later, runs, "slurm", SMALL).submissions
     assert waiting.job is not None
     assert f"afterany:{begun.job}" in dependency(waiting.job)
+    hasten(place)
     until(lambda: states(later, runs) == ["done"])
 
 
@@ -74,5 +76,6 @@ def test_a_start_that_failed_or_was_cancelled_is_told_and_started_again(
     subprocess.run(["scancel", begun[0].job], check=True)
     until(lambda: states(sweep, runs) == ["cancelled", "failed"])
     assert f"run '{folder.run_id}' is not finished" in cells(sweep, runs)[1].detail
+    hasten(place)
     assert submit(sweep, runs, "slurm", SMALL).started == list(sweep.record().runs)
     until(lambda: states(sweep, runs) == ["done", "done"])

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slurm
 
 
 def test_a_cluster_is_measured_beside_its_own_commands(slurm: LocalSlurm, place: Path) -> None:
-    smallest = ["--cells", "10", "--steps", "1500", "--rounds", "1", "--folder", str(place)]
+    smallest = ["--cells", "10", "--steps", "500", "--rounds", "1", "--folder", str(place)]
     assert main(["bench", "cluster", *smallest, "--output", str(place)]) == 0
     rows = json.loads((place / "cluster.json").read_text("utf-8"))["rows"]
     wanted = {"by hand", "pebench submit", "pebench submit, again", "pebench status", "a job", "preempted"}

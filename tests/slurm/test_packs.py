@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 from local_slurm import LocalSlurm
-from test_slurm import cells, is_under_way, scores, states, undisturbed
-from tiny_sweeps import load
+from slow_runs import hasten, is_under_way, slow
+from test_slurm import cells, scores, states, undisturbed
 from waiting import until
 
 from pebench.store import RunFolder
@@ -26,10 +26,7 @@ def device_of(folder: RunFolder) -> str:
 
 
 def test_cells_of_one_job_share_its_gpus_and_stop_and_go_on_together(slurm: LocalSlurm, place: Path) -> None:
-    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
-    # On a quick machine too the cells must still be under way when the signal comes.
-    train = {"steps": 700, "batch": 2}
-    sweep = load(place, encodings=["none", "rope", "alibi"], train=train, execution=execution)
+    sweep = slow(place, seeds=3)
     runs = place / "runs"
     # With so short a limit submitit takes every signal for the end of the time.
     submit(sweep, runs, "slurm", Resources(pack=2, gpus=2, cpus=2, time=5))
@@ -41,6 +38,7 @@ def test_cells_of_one_job_share_its_gpus_and_stop_and_go_on_together(slurm: Loca
     subprocess.run(["scancel", "--signal=USR2", str(jobs[0])], check=True)
     until(lambda: states(sweep, runs)[:2] == ["requeued", "requeued"])
     assert submit(sweep, runs, "slurm").started == []
+    hasten(place)
     until(lambda: states(sweep, runs) == ["done"] * 3, 200)
     for folder in (first, second):
         assert folder.log.read_text().count("checkpoint saved") == 1

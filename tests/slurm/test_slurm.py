@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
+from slow_runs import STEPS, hasten, is_under_way, slow
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
@@ -46,17 +47,6 @@ def undisturbed(sweep: Sweep, runs: Path) -> dict[str, Any]:
     usual = Execution(device="cpu", threads=1)
     run_all(runs, submit(sweep, runs, "inline").started, usual, Lines())
     return scores(runs)
-
-
-def slow(place: Path) -> Sweep:
-    """One run that takes some seconds, since it saves a checkpoint after each step."""
-    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
-    return load(place, encodings=["rope"], train={"steps": 250, "batch": 2}, execution=execution)
-
-
-def is_under_way(folder: RunFolder) -> bool:
-    worker = folder.worker()
-    return folder.metrics.exists() and worker is not None and sum(1 for _ in folder.points()) > 20
 
 
 def test_a_sweep_is_queued_once_and_ends_as_it_does_inline(
@@ -98,7 +88,8 @@ def test_a_job_that_is_told_to_stop_is_requeued_and_loses_nothing(slurm: LocalSl
     until(lambda: "requeued" in states(sweep, runs))
     (cell,) = cells(sweep, runs)
     assert cell.step is not None
-    assert 20 < cell.step < 250
+    assert 5 < cell.step < STEPS
+    hasten(place)
     assert submit(sweep, runs, "slurm", SMALL).started == []
     until(lambda: states(sweep, runs) == ["done"])
     assert f"from step {cell.step}" in folder.log.read_text()
@@ -118,6 +109,7 @@ def test_what_is_cancelled_keeps_its_checkpoint_and_is_started_by_the_next_submi
     until(lambda: states(sweep, runs) == ["cancelled"])
     assert time.monotonic() - began < 30, "it does not wait to be killed"
     assert list(folder.checkpoint.glob("step-*"))
+    hasten(place)
     assert submit(sweep, runs, "slurm", SMALL).started == [folder.run_id]
     until(lambda: states(sweep, runs) == ["done"])
     assert scores(runs) == undisturbed(sweep, place / "undisturbed")
@@ -164,8 +156,7 @@ def test_one_cell_is_cancelled_and_the_others_of_its_job_go_on(
     slurm: LocalSlurm, place: Path, capsys: pytest.CaptureFixture[str], pack: int
 ) -> None:
     runs, resources = place / "runs", Resources(time=15, cpus=1, pack=pack, max_parallel=1)
-    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
-    sweep = load(place, encodings=["rope", "none"], train={"steps": 250, "batch": 2}, execution=execution)
+    sweep = slow(place, seeds=2)
     submit(sweep, runs, "slurm", resources)
     first, second = (RunFolder(runs / run_id) for run_id in sweep.record().runs)
     until(lambda: is_under_way(first))
@@ -176,6 +167,8 @@ def test_one_cell_is_cancelled_and_the_others_of_its_job_go_on(
         assert other.reason, "SLURM says why it waits"
     assert main(["cancel", first.run_id]) == 0
     assert "is being stopped" in capsys.readouterr().out
+    until(lambda: cells(sweep, runs)[0].state == "cancelled")
+    hasten(place)
     until(lambda: states(sweep, runs) == ["cancelled", "done"])
     assert first.checkpoint.is_dir()
     assert main(["retry", first.run_id]) == 0

@@ -10,7 +10,8 @@ from typing import Any
 import psutil
 import pytest
 from local_slurm import LocalSlurm
-from test_slurm import cells, is_under_way, scores, states
+from slow_runs import hasten, is_under_way, slow
+from test_slurm import cells, scores, states
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
@@ -26,15 +27,6 @@ from pebench.sweeping.sweep import Sweep
 pytestmark = pytest.mark.slurm
 
 TWO = Resources(time=15, cpus=1, nodes=2, ranks=2)
-
-
-def slow(place: Path, **changes: Any) -> Sweep:
-    """One run that takes some seconds, since it saves a checkpoint after each step."""
-    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
-    return load(
-        place,
-        **{"encodings": ["rope"], "train": {"steps": 200, "batch": 4}, "execution": execution, **changes},
-    )
 
 
 def undisturbed(sweep: Sweep, runs: Path, ranks: int) -> Result:
@@ -112,6 +104,7 @@ def test_ranks_that_are_told_to_stop_are_requeued_together_and_lose_nothing(
     until(lambda: "requeued" in states(sweep, runs))
     (cell,) = cells(sweep, runs)
     assert cell.step is not None
+    hasten(place)
     until(lambda: states(sweep, runs) == ["done"])
     assert f"from step {cell.step}" in folder.log.read_text()
     assert result(sweep, runs).scores == undisturbed(sweep, place / "undisturbed", 2).scores
@@ -127,7 +120,7 @@ def test_the_reason_of_the_rank_that_failed_is_the_one_on_record(slurm: LocalSlu
         "            raise ArithmeticError('one rank has had enough')\n"
         "        return x.positions\n"
     )
-    sweep, runs = slow(place, encodings=["fails"], plugins=["fails.py"]), place / "runs"
+    sweep, runs = load(place, encodings=["fails"], plugins=["fails.py"]), place / "runs"
     submit(sweep, runs, "slurm", TWO)
     until(lambda: states(sweep, runs) == ["failed"])
     (cell,) = cells(sweep, runs)
@@ -140,9 +133,11 @@ def test_the_reason_of_the_rank_that_failed_is_the_one_on_record(slurm: LocalSlu
 def test_a_rank_that_is_killed_ends_its_job_and_the_next_submit_completes_the_run(
     slurm: LocalSlurm, place: Path, rank: int
 ) -> None:
-    sweep, runs = slow(place), place / "runs"
+    execution = {"device": "cpu", "threads": 1, "checkpoint_every": 0, "log_every": 1}
+    sweep, runs = slow(place, execution=execution), place / "runs"
     folder = begun(sweep, runs, TWO)
     task(folder, rank).kill()
+    hasten(place)
     until(lambda: states(sweep, runs)[0] in ("failed", "lost"))
     until(lambda: not subprocess.run(["squeue", "-h"], capture_output=True, check=True).stdout)
     assert submit(sweep, runs, "slurm", TWO).started == [folder.run_id]
@@ -162,6 +157,7 @@ def test_a_job_that_is_interrupted_too_often_has_failed_and_says_so(
     until(moved_on(folder))
     interrupt(sweep, runs)
     until(lambda: states(sweep, runs) == ["failed"])
+    hasten(place)
     (cell,) = cells(sweep, runs)
     assert cell.detail == (
         f"its job was interrupted 2 times, now at step {cell.step}, and --max-requeues lets it be "
