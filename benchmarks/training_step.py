@@ -3,7 +3,8 @@
 Timed is the loop that runs use, data transfer, auxiliary losses and optimiser included, on random tokens.
 Each encoding is measured beside the same model without one, which stays compiled throughout.
 
-- `seqpe:dropout=0` computes common prefixes of digit strings once, but for compiled training on CUDA.
+- `seqpe:dropout=0` computes common prefixes of digit strings once, but for compiled training on CUDA up to a
+  width of 512.
 - `seqpe:dropout=0,unshared` computes every string whole.
 - `seqpe` is that with the published dropout.
 

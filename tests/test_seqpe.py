@@ -148,6 +148,39 @@ def test_prefixes_are_shared_where_that_is_exact(
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "shared"),
+    [
+        ({}, False),
+        ({"dropout": 0.0}, False),
+        ({"dropout": 0.0, "width": 768}, True),
+        ({"dropout": 0.0, "share_prefixes": "always"}, True),
+        ({"share_prefixes": "always"}, True),
+    ],
+    ids=str,
+)
+def test_a_narrow_reader_reads_strings_whole_where_it_is_compiled_for_cuda(
+    options: dict[str, Any], shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoding = build_encoding("seqpe", {"heads": 4} | options, TEXT)
+    assert isinstance(encoding, SeqPE)
+
+    class OnCuda:
+        """Looks like the read-out token of a reader on a GPU."""
+
+        device = torch.device("cuda")
+
+        def __len__(self) -> int:
+            return int(options.get("width", TEXT.width))
+
+    with monkeypatch.context() as there:
+        there.setitem(encoding.encoder.__dict__, "readout", OnCuda())
+        encoding.compile_training(lambda function: function)
+    calls = _reads(encoding.train(), monkeypatch)
+    tabulate(encoding, grid((64,)), Extrapolation((64,)))
+    assert calls == [(64, shared)]
+
+
 def test_the_last_layer_computes_the_read_out_alone() -> None:
     encoder, rows = _encoder(), []
     encoder.blocks[-1].expand.register_forward_hook(lambda _, __, out: rows.append(out.shape[:-1].numel()))

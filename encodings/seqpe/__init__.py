@@ -27,6 +27,10 @@ from pebench.to_device import send
 WINDOWS = 320
 """Shifted training windows that are drawn once, and used again and again."""
 
+READ_WHOLE = 512
+"""Widths of the reader up to which compiled training on CUDA reads strings whole: at 512 a host took longer
+to find and gather common prefixes than an H200 to read them again, at 768 an H100 took longer to read."""
+
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -117,7 +121,7 @@ class SeqPE(PositionEncoding):
             mask_padding: whether padding zeros are hidden.
             share_prefixes: `exact` computes common prefixes of digit strings once wherever that changes
                 nothing, which in training with dropout it would, and costs less, which in compiled training
-                on CUDA it does not; `always` does so in training with dropout too.
+                on CUDA it does not up to a width of 512; `always` does so everywhere.
             candidates: mix of the contrastive candidates; by default `text` on one axis, `images` on several.
             contrastive: weight of the contrastive loss.
             distillation: weight of the distillation loss.
@@ -201,12 +205,13 @@ class SeqPE(PositionEncoding):
     def compile_training(self, compile_whole: Compile) -> None:
         """The reader, on CUDA: there kernels one by one take longer than one for many. It has two forms: for
         the trained extent, and for what the objectives compare in a step. Other numbers of strings, which
-        shifted steps have, are filled up to them. It reads strings whole unless masks are to be shared: to
-        find and gather their prefixes takes a host longer than the device to read them once more."""
+        shifted steps have, are filled up to them. Narrow ones read strings whole where dropout does not ask
+        for that, either."""
         if self.encoder.readout.device.type == "cuda":
             counts = [math.prod(self.geometry.extent), self.drawing.strings]
             self._read_whole = in_parts(compile_whole(self.encoder.forward), [n for n in counts if n])
-            self._shares = self.share_prefixes == "always" and self.dropout > 0
+            narrow = len(self.encoder.readout) <= READ_WHOLE
+            self._shares = self.share_prefixes == "always" or (self.dropout == 0 and not narrow)
 
     def limit(self) -> int:
         """As many as the digits can name."""
