@@ -16,8 +16,10 @@ import pkgutil
 import sys
 import traceback
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import CodeType
 from typing import Any, Generic, TypeVar
 
 from pebench.errors import UserError, join_and, quoted, shown, unknown
@@ -257,6 +259,8 @@ def _import(origin: Origin, kind: str) -> Any:
         spec = importlib.util.spec_from_file_location(origin.module, origin.file)
         if spec is None or spec.loader is None:
             raise ImportError("not a Python file")
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Uncached(spec.loader.name, spec.loader.path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[origin.module] = module
         try:
@@ -268,6 +272,16 @@ def _import(origin: Origin, kind: str) -> Any:
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{kind} '{origin.name}' ({origin}) cannot be imported: {reason}") from error
+
+
+class _Uncached(SourceFileLoader):
+    """Reads the source of a plugin each time: nothing compiled is written beside it, nor taken for it when an
+    edit leaves size and second as they were."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
 
 
 @functools.cache

@@ -126,8 +126,14 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_gets_one_sentence(
-    place: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    place: Path,
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Some environments let Python write nothing compiled, where a plugin would leave none beside it anyway.
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     write(place, tiny(place))
     write(place, "encodings: [rope\ntasks: [x]\n", "broken.yaml")
     dataless = "encodings: [rope]\ntasks: [{language-modeling: {data: absent.txt}}]\n"
