@@ -50,10 +50,12 @@ def test_each_kernel_that_is_declared_serves_in_some_setting(name: str) -> None:
     possible: set[str] = set()
     for subject in (subject for subject in SUBJECTS if subject.name == name):
         encoding, (positions, reach) = subject.encoding().eval(), subject.scattered(5)
-        table = tabulate(encoding, positions, reach)
-        q, hidden = torch.randn(1, 4, 5, 16), torch.randn(1, 5, 64)
-        x = layer_inputs(encoding, q, q, hidden, table, 0)
-        windowed = x.mask.window is not None or x.mask.chunk is not None
-        possible.update(possible_kernels(encoding.bias(x), windowed))
+        # Some kernels serve positions without gaps alone.
+        for places in (positions, positions[:, :1] + torch.arange(5)[:, None]):
+            table = tabulate(encoding, places, reach)
+            q, hidden = torch.randn(1, 4, 5, 16), torch.randn(1, 5, 64)
+            x = layer_inputs(encoding, q, q, hidden, table, 0)
+            windowed = x.mask.window is not None or x.mask.chunk is not None
+            possible.update(possible_kernels(encoding.bias(x), windowed))
     assert set(encodings.load(name).kernels) == possible
     assert set(encodings.literals(name).get("kernels", ("fused",))) == possible
