@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +37,9 @@ def cluster() -> Iterator[LocalSlurm]:
 
 
 @pytest.fixture
-def slurm(cluster: LocalSlurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSlurm]:
-    """The cluster, as the one that commands reach; a test leaves no job behind."""
+def slurm(cluster: LocalSlurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalSlurm]:
+    """The cluster, as the one that commands reach; a test leaves no job behind, and one that fails says what
+    SLURM and its jobs said."""
     for name in list(os.environ):
         # The tests may run inside a job of another SLURM.
         if name.startswith(("SLURM", "SBATCH", "SRUN", "SQUEUE", "SUBMITIT")):
@@ -45,4 +47,9 @@ def slurm(cluster: LocalSlurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loca
     for name in ("PATH", "SLURM_CONF"):
         monkeypatch.setenv(name, cluster.environment[name])
     yield cluster
+    for command in (["squeue"], ["sinfo", "--long", "--Node"]):
+        sys.stderr.write(subprocess.run(command, check=False, capture_output=True, text=True).stdout)
+    for name in ("*_log.err", "failure.json", "log.txt"):
+        for path in sorted(tmp_path.rglob(name)):
+            sys.stderr.write(f"{path.relative_to(tmp_path)}:\n{path.read_text(errors='replace')[-1000:]}\n")
     subprocess.run(["scancel", "--full", f"--user={os.getuid()}"], check=False, capture_output=True)
