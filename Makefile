@@ -55,7 +55,7 @@ typecheck: install ## Check the types
 	mkdir -p build/typing/pebench
 	ln -sfn ../../../encodings build/typing/pebench/encodings
 	ln -sfn ../../../tasks build/typing/pebench/tasks
-	$(BIN)/mypy --num-workers $(WORKERS)
+	$(BIN)/mypy
 
 clean: ## Remove the environment and every cache, but no runs and no results
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
