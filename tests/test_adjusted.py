@@ -6,13 +6,12 @@ On CUDA they are tested compiled, in `tests/on_cuda/test_adjusted_on_cuda.py`.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 from adjusted_comparison import SHORT, SLOPE, Setting, compare, draw
+from triton_interpreter import QUIET, interpretable
 
 from pebench.attention import kernels
 from pebench.attention.encoded_positions import encoded_positions
@@ -31,23 +30,7 @@ from pebench.position_encoding import (
     tabulate,
 )
 
-pytestmark = [
-    # NumPy's, in Triton's interpreter: of rows that are not kept, and of numbers as arrays of one.
-    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning"),
-]
-
-
-def _can_interpret() -> bool:
-    """Whether Triton is here, and takes arrays of one number for numbers, as NumPy did before 2.4."""
-    before = tuple(int(part) for part in np.__version__.split(".")[:2]) < (2, 4)
-    return before and importlib.util.find_spec("triton") is not None
-
-
-interpretable = pytest.mark.skipif(
-    not _can_interpret() or torch.cuda.is_available(),
-    reason="Triton's interpreter does not run here, or there is a GPU, on which the kernels are compiled",
-)
+pytestmark = QUIET
 
 
 @pytest.fixture
