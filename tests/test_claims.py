@@ -408,6 +408,30 @@ def test_the_tables_of_the_front_page_are_those_of_the_results() -> None:
     assert set().union(*found.values()) == named
 
 
+def bits_per_byte(sweep: str) -> dict[tuple[str, str], str]:
+    """The means of the first table of a leaderboard, by row and extent."""
+    page = (RESULTS / sweep / "leaderboard.md").read_text("utf-8").partition("\n### ")[0]
+    (_, _, *extents), _, *rows = (cells(line) for line in page.splitlines() if line.startswith("|"))
+    return {
+        (name, extent): cell.strip("*").partition(" ±")[0]
+        for name, _, *scores in rows
+        for extent, cell in zip(extents, scores, strict=True)
+    }
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_means_of_two_sizes_side_by_side_are_those_of_their_leaderboards() -> None:
+    small, large = bits_per_byte("novels-trained"), bits_per_byte("novels-larger")
+    text = (RESULTS / "README.md").read_text("utf-8").partition("\n## What is claimed")[0]
+    (_, *extents), _, *rows = (cells(line) for line in text.rpartition("\n\n|")[2].splitlines() if line)
+    assert len(rows) == 8
+    for name, *means in rows:
+        assert means == [f"{small[name, extent]} · {large[name, extent]}" for extent in extents]
+
+
 PUBLISHED = sorted(path.parent.name for path in RESULTS.glob("*/scores.csv"))
 
 
