@@ -20,6 +20,7 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    monkeypatch.setenv("PEBENCH_WORKERS", "1")
 
 
 @pytest.mark.parametrize(("processes", "threads"), [(1, None), (2, 2), (3, 1), (4, 1), (9, 1)])
@@ -59,6 +60,15 @@ def test_the_compilers_of_processes_side_by_side_share_them_too(monkeypatch: pyt
     monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS")
     sharing(Execution(device="cpu"), 2)
     assert os.environ["TORCHINDUCTOR_COMPILE_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(("processes", "each"), [(1, 3), (2, 1), (4, 1), (9, 1)])
+def test_processes_side_by_side_share_the_cores_that_make_batches_of_pictures(
+    processes: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PEBENCH_WORKERS")
+    sharing(Execution(device="cpu"), processes)
+    assert workers() == each
 
 
 @pytest.mark.parametrize(("parallel", "workers"), [(None, 1), (2, 2), (9, 3)])

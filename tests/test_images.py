@@ -27,7 +27,7 @@ from pebench.data.images.mixing import Mixing
 from pebench.data.images.pictures import NumberedPictures
 from pebench.data.images.soundness import sift
 from pebench.data.images.source import ImageSource, find_pictures
-from pebench.data.images.transforms import Augmentation, plain_transform, training_transform
+from pebench.data.images.transforms import Augmentation, drawing, plain_transform, training_transform
 from pebench.errors import UserError
 
 STRONG = Augmentation(policy="rand-m9-mstd0.5-inc1", erasing=0.5)
@@ -261,13 +261,52 @@ def test_pictures_are_drawn_from_all_of_a_split_once_for_all_runs() -> None:
 def test_evaluation_keeps_the_proportions_of_a_picture_and_cuts_out_its_centre(size: tuple[int, int]) -> None:
     picture = Image.new("RGB", (300, 200))
     picture.paste((255, 255, 255), (145, 95, 155, 105))
-    image = plain_transform(size, 0.875)(picture)
+    transform = plain_transform(size, 0.875)
+    (image,) = transform.batch([transform.change(picture)])
     assert image.shape == (3, *size)
     bright = (image[0] > image[0].mean()).nonzero().float()
     centre = torch.tensor([(side - 1) / 2 for side in size])
     torch.testing.assert_close(bright.mean(0), centre, atol=1.0, rtol=0)
     height, width = (bright.amax(0) - bright.amin(0) + 1).tolist()
     assert height == pytest.approx(width, abs=1)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        None,
+        Augmentation(scale=(0.25, 1.0)),
+        Augmentation(jitter=0.3, flip=0.0),
+        Augmentation(erasing=1.0),
+        STRONG,
+    ],
+    ids=["none", "crop", "jitter", "erasing", "policy"],
+)
+def test_a_batch_is_what_timm_makes_of_its_pictures_one_by_one(augmentation: Augmentation | None) -> None:
+    from timm.data import create_transform
+
+    kinds: dict[str, Any] = {"crop_pct": 0.875}
+    transform = plain_transform((16, 24), 0.875)
+    if augmentation is not None:
+        transform = training_transform((16, 24), augmentation)
+        kinds = {
+            "is_training": True,
+            "scale": augmentation.scale,
+            "hflip": augmentation.flip,
+            "color_jitter": augmentation.jitter,
+            "auto_augment": augmentation.policy,
+            "re_prob": augmentation.erasing,
+            "re_mode": "pixel",
+        }
+    whole = create_transform((3, 16, 24), interpolation="bicubic", **kinds)
+    noise = np.random.default_rng(0).integers(0, 256, (9, 30, 40, 3)).astype("uint8")
+    pictures = [Image.fromarray(pixels) for pixels in noise]
+    with drawing() as draw:
+        draw(0)
+        made = transform.batch([transform.change(picture) for picture in pictures])
+        draw(0)
+        expected = torch.stack([whole(picture) for picture in pictures])
+    assert torch.equal(made, expected)
 
 
 def test_a_policy_that_timm_does_not_know_is_refused() -> None:

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_sweeps import tiny, write
+from tiny_sweeps import load, tiny, write
 from waiting import until
 
 from pebench.store import RunFolder
 from pebench.submission import submissions
+from pebench.submission.alike import AlikeFirst
 from pebench.submission.liveness import process_exists
+from pebench.submission.ready import ready_first
 from pebench.submission.status import statuses
 from pebench.submission.stop_on_signal import StopOnSignal
 from pebench.submission.submitit_internals import REQUEUE_SIGNAL
@@ -115,3 +117,25 @@ def test_a_local_worker_that_is_told_to_requeue_goes_on_where_it_was(place: Path
     assert [cell.state for cell in statuses(place / "runs", [folder.run_id])] == ["done"]
     assert "stopped at step" in folder.log.read_text()
     assert submissions.claim(begun.folder(place / "runs"), folder.run_id, 0), "it kept its cell"
+
+
+def test_workers_that_compile_take_cells_that_differ_in_the_seed_alone_before_others(tmp_path: Path) -> None:
+    sweep = load(tmp_path, encodings=["rope", "alibi"], seeds=3)
+    runs, folder = tmp_path / "runs", tmp_path / "submission"
+    folder.mkdir()
+    for spec in sweep.cells:
+        RunFolder(runs / spec.run_id).create(spec, {})
+    cells = [spec.run_id for spec in sweep.cells]
+    alike = [AlikeFirst(runs, folder) for _ in range(2)]
+    orders = [ready_first(runs, cells, lambda: False, ranking=worker.rank) for worker in alike]
+    taken: dict[int, list[tuple[str, int]]] = {0: [], 1: []}
+    # The first worker is at its third cell before the other is at its second.
+    for number in (0, 1, 0, 0, 0):
+        cell = next(orders[number])
+        while not submissions.claim(folder, cell, number):
+            cell = next(orders[number])
+        alike[number].took(cell)
+        spec = RunFolder(runs / cell).spec()
+        taken[number].append((spec.encoding.name, spec.seed))
+    assert taken[0] == [("rope", 0), ("rope", 1), ("rope", 2), ("alibi", 1)]
+    assert taken[1] == [("alibi", 0)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,22 +63,36 @@ def turns_batch(rows: Sequence[Sequence[Example]], extent: int, longest: int) ->
         tokens: (B, extent); states: (B, longest), where the hidden states that predict the answers stand;
         targets: (B, longest); counted: (B, longest) bool.
     """
-    tokens = torch.zeros(len(rows), extent, dtype=torch.long)
-    states = torch.zeros(len(rows), longest, dtype=torch.long)
-    targets = torch.zeros(len(rows), longest, dtype=torch.long)
-    counted = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for row, examples in enumerate(rows):
+    # Lists, and a tensor at the end: a small model learns in the time that a few hundred small tensors take.
+    tokens: list[list[int]] = []
+    states: list[list[int]] = []
+    targets: list[list[int]] = []
+    counts: list[int] = []
+    for examples in rows:
         read: list[int] = []
-        count = 0
+        standing: list[int] = []
+        wanted: list[int] = []
         for prompt, answer in examples:
-            first, there = len(read) + len(prompt) - 1, slice(count, count + len(answer))
-            states[row, there] = torch.arange(first, first + len(answer))
-            targets[row, there] = torch.tensor(list(answer))
-            counted[row, there] = True
-            count += len(answer)
+            first = len(read) + len(prompt) - 1
+            standing += range(first, first + len(answer))
+            wanted += answer
             read += [*prompt, *answer]
-        tokens[row, : len(read) - 1] = torch.tensor(read[:-1])
-    return {"tokens": tokens, "states": states, "targets": targets, "counted": counted}
+        tokens.append(_padded(read[:-1], extent))
+        states.append(_padded(standing, longest))
+        targets.append(_padded(wanted, longest))
+        counts.append(len(wanted))
+    return {
+        "tokens": torch.from_numpy(np.array(tokens, np.int64)),
+        "states": torch.from_numpy(np.array(states, np.int64)),
+        "targets": torch.from_numpy(np.array(targets, np.int64)),
+        "counted": torch.arange(longest) < torch.tensor(counts)[:, None],
+    }
+
+
+def _padded(numbers: list[int], length: int) -> list[int]:
+    """With zeros behind, which nothing looks at."""
+    assert len(numbers) <= length, f"{len(numbers)} do not fit into {length}"
+    return numbers + [0] * (length - len(numbers))
 
 
 def answer_weight(batch: Batch) -> float:

@@ -8,6 +8,8 @@ from pebench.cores import cores
 from pebench.running.execution import Execution, torch_device
 
 _COMPILER = "TORCHINDUCTOR_COMPILE_THREADS"
+_PICTURES = "PEBENCH_WORKERS"
+"""See `pebench.data.images.batches.workers`."""
 
 
 def sharing(execution: Execution, processes: int) -> Execution:
@@ -15,7 +17,8 @@ def sharing(execution: Execution, processes: int) -> Execution:
     for threads, at least one, unless it says how many threads there are.
 
     By default each process would take every core, and they would wait for one another: two on two cores run
-    at a tenth of the speed of one. Their compilers share the cores, too.
+    at a tenth of the speed of one. Their compilers share the cores, too, and the processes that make batches
+    of pictures for them, one at least each.
 
     Args:
         execution: of all of them.
@@ -25,6 +28,7 @@ def sharing(execution: Execution, processes: int) -> Execution:
         return execution
     share = max(1, cores() // processes)
     os.environ.setdefault(_COMPILER, str(share))
+    os.environ.setdefault(_PICTURES, str(max(1, share - 1)))
     if execution.threads is not None or torch_device(execution.device).type != "cpu":
         return execution
     return execution.model_copy(update={"threads": share})

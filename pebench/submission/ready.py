@@ -8,13 +8,19 @@ from functools import cache, partial
 from pathlib import Path
 
 from pebench.errors import UserError
+from pebench.spec import RunSpec
 from pebench.store import RunFolder
+from pebench.submission.alike import Rank
 from pebench.submission.chosen import LOOK_EVERY, any_busy, chosen_cell
 from pebench.tuned_choices import choice_of, is_slot, read_choice
 
 
 def ready_first(
-    runs: Path, cells: Sequence[str], stop: Callable[[], bool], every: float = LOOK_EVERY
+    runs: Path,
+    cells: Sequence[str],
+    stop: Callable[[], bool],
+    every: float = LOOK_EVERY,
+    ranking: Callable[[], Rank] = lambda: lambda spec: 0,
 ) -> Iterator[str]:
     """The cells, each once: of those left the first whose trials and whose start are in nobody's hands.
 
@@ -25,12 +31,15 @@ def ready_first(
         cells: run ids and slots.
         stop: whether to end before all have come.
         every: seconds between looks where all that are left wait.
+        ranking: asked before each cell for the rank of those that are ready.
     """
     left = list(cells)
+    specs: dict[str, RunSpec] = {}
     while left and not stop():
         # One look at the runs serves all cells that wait for them.
         busy = cache(partial(any_busy, runs))
-        ready = next((cell for cell in left if not _waits(runs, cell, busy)), None)
+        rank = ranking()
+        ready = _first(runs, left, specs, busy, rank)
         if ready is None:
             time.sleep(every)
         else:
@@ -38,12 +47,29 @@ def ready_first(
             yield ready
 
 
-def _waits(runs: Path, cell: str, busy: Callable[[tuple[str, ...]], bool]) -> bool:
-    """Whether trials or the start of a cell are queued or under way."""
-    try:
-        if is_slot(cell) and busy(read_choice(runs, choice_of(cell)).choice.trials):
-            return True
-        start = RunFolder(runs / chosen_cell(runs, cell)).spec().start
-    except UserError:
-        return False  # it will not begin, and whoever takes it says why
-    return start is not None and start.is_run and busy((start.run,))
+def _first(
+    runs: Path,
+    left: Sequence[str],
+    specs: dict[str, RunSpec],
+    busy: Callable[[tuple[str, ...]], bool],
+    rank: Rank,
+) -> str | None:
+    """The ready cell of the lowest rank; specifications once read are kept."""
+    found: tuple[int, str] | None = None
+    for cell in left:
+        try:
+            if cell not in specs:
+                if is_slot(cell) and busy(read_choice(runs, choice_of(cell)).choice.trials):
+                    continue
+                specs[cell] = RunFolder(runs / chosen_cell(runs, cell)).spec()
+            spec = specs[cell]
+            if spec.start is not None and spec.start.is_run and busy((spec.start.run,)):
+                continue
+            place = rank(spec)
+        except UserError:
+            place = 0  # it will not begin, and whoever takes it says why
+        if place == 0:
+            return cell
+        if found is None or place < found[0]:
+            found = place, cell
+    return None if found is None else found[1]

@@ -202,6 +202,14 @@ def claim(folder: Path, run_id: str, worker: int) -> bool:
     return True
 
 
+def claimed(folder: Path) -> list[str]:
+    """The ids of the runs that workers of a submission have taken."""
+    try:
+        return sorted(claim.name for claim in (folder / "claims").iterdir() if not claim.name.startswith("."))
+    except FileNotFoundError:
+        return []
+
+
 def jobs(runs: Path, cells: Iterable[str]) -> dict[str, Job]:
     """The job of each of these cells by run id; a cell that was never submitted is absent."""
     wanted = set(cells)

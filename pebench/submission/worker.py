@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 from pebench.errors import UserError
 from pebench.store import RunFolder
 from pebench.submission import pack, requeue_limit, submissions, submitit_internals
+from pebench.submission.alike import AlikeFirst
 from pebench.submission.cells import STOPPED, carry_out_cell, run_each
 from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Ends
@@ -98,14 +99,21 @@ def _folders(runs: Path, cells: Iterable[str]) -> tuple[list[RunFolder], str]:
 
 
 def _free_cells(runs: Path, record: Submission, number: int, execution: Execution, stop: StopOnSignal) -> str:
+    alike = AlikeFirst(runs, record.folder(runs))
+
     def take(cell: str) -> str | None:
         run_id = chosen_cell(runs, cell)
-        claimed = not stop() and submissions.claim(record.folder(runs), run_id, number)
-        return run_id if claimed else None
+        if stop() or not submissions.claim(record.folder(runs), run_id, number):
+            return None
+        alike.took(run_id)
+        return run_id
 
-    outcome = run_each(
-        runs, record.cells, execution, Ends(), stop, take, lambda cells: ready_first(runs, cells, stop)
-    )
+    def order(cells: list[str]) -> Iterator[str]:
+        if execution.compile:
+            return ready_first(runs, cells, stop, ranking=alike.rank)
+        return ready_first(runs, cells, stop)
+
+    outcome = run_each(runs, record.cells, execution, Ends(), stop, take, order)
     sys.stdout.write("".join(f"{sentence}\n" for sentence in outcome.unchosen))
     return STOPPED if outcome.interrupted else _ended(len(outcome.failed))
 

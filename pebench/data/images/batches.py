@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from pebench.cores import cores
 from pebench.data.images.mixing import NOT_MIXED, Mixing
 from pebench.data.images.pictures import BadImages, Item, Pictures
-from pebench.data.images.transforms import Transform, drawing
+from pebench.data.images.transforms import Changed, Transform, drawing
 from pebench.errors import UserError
 
 AHEAD = 3
@@ -54,11 +54,11 @@ class Recipe:
     """How the pictures of a batch become tensors.
 
     Attributes:
-        pictures: the source. transform: of a picture. random: whether it draws random numbers.
+        pictures: the source. transform: of them. random: whether it draws random numbers.
         mixing: of the batch. classes: there are. smoothing: of mixed targets.
         bad_images: what becomes of pictures that turn out only now to be unreadable, as streamed ones do. In
             training others of the batch stand in for them.
-        kept: tensors of quick pictures that come out the same each time.
+        kept: quick pictures that come out the same each time, as they do.
     """
 
     pictures: Pictures
@@ -68,13 +68,13 @@ class Recipe:
     classes: int = 0
     smoothing: float = 0.0
     bad_images: BadImages = "refuse"
-    kept: dict[Item, tuple[Tensor, int]] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[Item, tuple[Changed, int]] = field(default_factory=dict, repr=False, compare=False)
 
     def make(self, order: Order) -> Made:
         """``images`` (B, 3, rows, columns), ``labels`` (B,), and ``targets`` (B, classes) where they are
         mixed."""
         training = order.names is not None
-        opened: list[tuple[Tensor, int]] = []
+        opened: list[tuple[Changed, int]] = []
         unreadable = []
         with drawing() as draw:
             for place, item in enumerate(order.items):
@@ -89,7 +89,7 @@ class Recipe:
                 opened = list(itertools.islice(itertools.cycle(opened), len(order.items)))
             if not opened:
                 return Made({}, unreadable)
-            images = torch.stack([image for image, _ in opened])
+            images = self.transform.batch([changed for changed, _ in opened])
             labels = torch.tensor([label for _, label in opened])
             if order.names is None or not self.mixing.mixes:
                 return Made({"images": images, "labels": labels}, unreadable)
@@ -97,15 +97,15 @@ class Recipe:
             images, targets = self.mixing.mixed(images, labels, self.classes, self.smoothing)
         return Made({"images": images, "labels": labels, "targets": targets}, unreadable)
 
-    def _opened(self, item: Item, anew: bool) -> tuple[Tensor, int] | None:
-        """The tensor of a picture and its class; `anew` where it comes out different each time."""
+    def _opened(self, item: Item, anew: bool) -> tuple[Changed, int] | None:
+        """A picture after its own changes, and its class; `anew` where it comes out different each time."""
         lasting = self.pictures.quick and not anew
         if lasting and item in self.kept:
             return self.kept[item]
         loaded = self.pictures.attempt(item)
         if loaded is None:
             return None
-        found = self.transform(loaded[0]), loaded[1]
+        found = self.transform.change(loaded[0]), loaded[1]
         if lasting:
             self.kept[item] = found
         return found

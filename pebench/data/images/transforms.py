@@ -1,11 +1,12 @@
-"""From a picture to a tensor: timm's transforms, with every random number a function of names."""
+"""From pictures to a batch: timm's transforms, with every random number a function of names."""
 
 from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -23,8 +24,70 @@ if TYPE_CHECKING:
 # Before anything of timm's, here and in processes that are handed a transform made elsewhere.
 declare_missing()
 
-Transform = Callable[["Image"], Tensor]
-"""From a picture to (3, rows, columns) float32, normalised."""
+Changed = Any
+"""Picture that was changed by itself: `Image`, or (3, rows, columns) float32."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What timm does to pictures, in two parts: a batch of small pictures is normalised in a sixth of the
+    time that its pictures take one by one, and comes out the same.
+
+    Attributes:
+        steps: of each picture; it is then a picture still, or a tensor that is normalised already.
+        mean: (3,) of the channels, which a batch is normalised with; None where its pictures are.
+        std: (3,) of the channels.
+    """
+
+    steps: tuple[Callable[[Any], Any], ...]
+    mean: Tensor | None
+    std: Tensor | None
+
+    @classmethod
+    def of(cls, whole: Any) -> Transform:
+        """
+        Args:
+            whole: a `Compose` of timm's, from a picture to (3, rows, columns) float32, normalised.
+        """
+        from torchvision.transforms import ColorJitter, Normalize
+
+        steps = [
+            _AsDrawn() if isinstance(one, ColorJitter) and _is_idle(one) else one for one in whole.transforms
+        ]
+        last = steps[-1]
+        if not isinstance(last, Normalize):
+            # Rectangles are erased from what is normalised.
+            return cls(tuple(steps), None, None)
+        mean, std = (torch.as_tensor(values).view(3, 1, 1) for values in (last.mean, last.std))
+        return cls(tuple(steps[:-2]), mean, std)
+
+    def change(self, picture: Image) -> Changed:
+        """A picture after the steps that are its own."""
+        changed: Changed = picture
+        for step in self.steps:
+            changed = step(changed)
+        return changed
+
+    def batch(self, changed: Sequence[Changed]) -> Tensor:
+        """(B, 3, rows, columns) float32, normalised."""
+        if self.mean is None or self.std is None:
+            return torch.stack(list(changed))
+        pixels = torch.from_numpy(np.stack([np.asarray(one) for one in changed]))
+        return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255).sub_(self.mean).div_(self.std)
+
+
+class _AsDrawn:
+    """A jitter of nothing, without the work: it draws the order of its four changes, as torchvision's does,
+    so that what is drawn after it stays."""
+
+    def __call__(self, picture: Image) -> Image:
+        torch.randperm(4)
+        return picture
+
+
+def _is_idle(jitter: Any) -> bool:
+    return all(getattr(jitter, name) is None for name in ("brightness", "contrast", "saturation", "hue"))
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -61,7 +124,7 @@ def training_transform(size: tuple[int, int], augmentation: Augmentation) -> Tra
     from timm.data import create_transform
 
     try:
-        transform: Transform = create_transform(
+        transform = create_transform(
             (3, *size),
             is_training=True,
             scale=augmentation.scale,
@@ -75,7 +138,7 @@ def training_transform(size: tuple[int, int], augmentation: Augmentation) -> Tra
         )
     except (AssertionError, ValueError, KeyError) as error:
         raise UserError(f"timm does not understand the policy '{augmentation.policy}' ({error}).") from error
-    return transform
+    return Transform.of(transform)
 
 
 def plain_transform(size: tuple[int, int], crop: float) -> Transform:
@@ -86,8 +149,7 @@ def plain_transform(size: tuple[int, int], crop: float) -> Transform:
     """
     from timm.data import create_transform
 
-    transform: Transform = create_transform((3, *size), crop_pct=crop, interpolation="bicubic")
-    return transform
+    return Transform.of(create_transform((3, *size), crop_pct=crop, interpolation="bicubic"))
 
 
 Draw = Callable[..., None]
