@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from pebench.data.haystack import Hidden, placed, tokenized
 from pebench.data.needles import DIGITS, HAY, KEYS, Needles, draw_needles, numbers_of
 from pebench.data.tokenization import Tokenizer, TokenizerChoice
+from pebench.errors import join_or
 from pebench.models.answers import Example
 from pebench.models.host import DecoderOptions
 from pebench.options import Added
@@ -25,8 +26,11 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 ONE_NEEDLE = ("passkey", "needle")
 """Variants that hide one."""
 
-SEVERAL_QUESTIONS = ("multi-key", "multi-query", "two-hop")
+SEVERAL_QUESTIONS = ("multi-key", "multi-query", "two-hop", "variable-tracking")
 """Variants whose texts answer several questions."""
+
+CHAINED = ("two-hop", "variable-tracking")
+"""Variants in which what is hidden leads to one another."""
 
 
 class RetrievalOptions(ExtentOptions):
@@ -42,8 +46,16 @@ class RetrievalOptions(ExtentOptions):
         needles: how many there are in the variants with several, or names of a chain.
         digits: of a number. The fewer, the sooner a small model learns to look numbers up.
         asked: questions behind a training text; evaluation has the first alone. Each further one is for the
-            number of one key or name, drawn by itself. The more there are, the sooner a model learns to look
-            them up.
+            number of one key or name, or for the names of one chain, drawn by itself. The more there are, the
+            sooner a model learns to look them up.
+        scratchpad: whether the answer of a chained variant writes every hop, as steps before an answer do
+            (Nye et al. 2021, https://arxiv.org/abs/2112.00114; the word is theirs, and Kazemnejad et al.
+            2023's, https://arxiv.org/abs/2305.19466). The question ends with what the first hop begins at,
+            and each word of the answer is looked up by the one before it, without a comma between: the key
+            and then the number of ``two-hop``, the names of a chain from its number on. The model writes all
+            of it itself. Of ``two-hop`` the number alone counts, in its place behind the key, so that scores
+            compare with those without: a number of the text that is guessed is as often right. Texts are the
+            same, and the further questions have it too.
         tokenizer: `bytes`, `words`, GPT-2's, or a file; see `pebench.data.tokenization`. By default that of
             the run it starts from, or bytes.
         extent: tokens of a training text, question and answer included.
@@ -63,6 +75,7 @@ class RetrievalOptions(ExtentOptions):
     needles: Annotated[int, Field(ge=2, le=16)] = 4
     digits: Annotated[int, Field(ge=1, le=DIGITS), Added()] = DIGITS
     asked: Annotated[int, Field(ge=1), Added()] = 1
+    scratchpad: Annotated[bool, Added()] = False
     tokenizer: TokenizerChoice | None = None
     depths: Annotated[tuple[Percent, ...], Once] = (0, 25, 50, 75, 100)
     examples: Annotated[int, Field(ge=1)] = 20
@@ -82,8 +95,11 @@ class RetrievalOptions(ExtentOptions):
             raise ValueError(f"there are no {self.needles} different numbers of {self.digits} digit")
         if self.asked > 1 and self.variant not in SEVERAL_QUESTIONS:
             raise ValueError(f"the variant '{self.variant}' has one question, and {self.asked} are asked for")
-        chained = self.variant in ("two-hop", "variable-tracking")
-        if chained and 2 * self.needles > len(KEYS):
+        if self.scratchpad and self.variant not in CHAINED:
+            raise ValueError(
+                f"the variant '{self.variant}' has one step, and a scratchpad is for {join_or(CHAINED)}"
+            )
+        if self.variant in CHAINED and 2 * self.needles > len(KEYS):
             raise ValueError(
                 f"{self.needles} needles take {2 * self.needles} names, and there are {len(KEYS)}"
             )
@@ -113,12 +129,17 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     def __init__(self, options: RetrievalOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)
         self.depths = options.depths
+        if options.scratchpad:
+            self.between = ""
         self._hay: list[list[int]] = []
 
     @property
     def answers(self) -> Sequence[str]:
-        """The numbers, or the names that stand for one."""
-        return KEYS if self.options.variant == "variable-tracking" else _numerals(self.options.digits)
+        """The numbers, or the names that stand for one; with a scratchpad the keys too."""
+        if self.options.variant == "variable-tracking":
+            return KEYS
+        numbers = _numerals(self.options.digits)
+        return (*KEYS, *numbers) if self.options.scratchpad else numbers
 
     @property
     def several(self) -> int:
@@ -126,10 +147,18 @@ class Retrieval(WrittenWords[RetrievalOptions]):
         several = ("multi-value", "multi-query", "variable-tracking")
         return self.options.needles if self.options.variant in several else 1
 
+    @property
+    def steps(self) -> int:
+        """The key of two hops, with a scratchpad. The names of a chain are all asked for."""
+        return int(self.options.scratchpad and self.options.variant == "two-hop")
+
     def sentences(self) -> Iterable[str]:
         """The hay, and needles with every key."""
-        drawn = self._needles(generator(0, "words"))
-        yield from (*HAY, drawn.question, *(f" {key}, {key}" for key in KEYS))
+        drawn = self._needles(generator(0, "words"), scratchpad=self.options.scratchpad)
+        if self.options.scratchpad:
+            # For a run without that begins with this one.
+            yield self._needles(generator(0, "words"), scratchpad=False).question.text
+        yield from (*HAY, drawn.question.text, *(f" {key}, {key}" for key in KEYS))
         for group in (drawn.asked, *drawn.others):
             yield from group
 
@@ -160,13 +189,13 @@ class Retrieval(WrittenWords[RetrievalOptions]):
 
     def _drawn(self, extent: int, depth: float, draws: torch.Generator, turns: int) -> list[Asked]:
         assert self._tokenizer is not None
-        drawn = self._needles(draws)
+        drawn = self._needles(draws, scratchpad=self.options.scratchpad)
         asked, *others = (tokenized(self._tokenizer, texts) for texts in (drawn.asked, *drawn.others))
-        question = [int(i) for i in self._tokenizer.encode(drawn.question)]
+        question = [int(i) for i in self._tokenizer.encode(drawn.question.text)]
         further = []
         for _ in range(turns - 1):
-            text, answer = drawn.further[int(torch.randint(len(drawn.further), (), generator=draws))]
-            turn = self.prompted([], [int(i) for i in self._tokenizer.encode(text)], answer)
+            text, *answer = drawn.further[int(torch.randint(len(drawn.further), (), generator=draws))]
+            turn = self.prompted([], [int(i) for i in self._tokenizer.encode(text)], *answer)
             # The end of the answer before it stands where a text begins.
             further.append(turn._replace(example=turn.example._replace(prompt=turn.example.prompt[1:])))
         behind = [[*turn.example.prompt, *turn.example.answer] for turn in further]
@@ -180,11 +209,12 @@ class Retrieval(WrittenWords[RetrievalOptions]):
         # By the rule for what is asked for: places would tell which needles are meant otherwise.
         elsewhere = torch.rand(len(others), generator=draws).tolist()
         hidden = [Hidden(asked, depth), *(Hidden(*one) for one in zip(others, elsewhere, strict=True))]
-        return [self.prompted(placed(hidden, hay), question, drawn.answer), *further]
+        first = self.prompted(placed(hidden, hay), question, drawn.question.answer, drawn.question.steps)
+        return [first, *further]
 
-    def _needles(self, draws: torch.Generator) -> Needles:
+    def _needles(self, draws: torch.Generator, *, scratchpad: bool) -> Needles:
         options = self.options
-        return draw_needles(options.variant, options.needles, draws, options.digits)
+        return draw_needles(options.variant, options.needles, draws, options.digits, scratchpad)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
 from pebench.resolve import build_task, resolve
-from pebench.tasks.retrieval import SEVERAL_QUESTIONS, Retrieval
+from pebench.tasks.retrieval import CHAINED, SEVERAL_QUESTIONS, Retrieval
 
 MODEL = {"width": 16, "layers": 1, "heads": 2}
 NUMBERS_OF_KEYS = ("passkey", "needle", "multi-key", "multi-value", "multi-query")
@@ -56,7 +56,9 @@ def test_a_text_fills_the_extent_and_holds_every_number_that_is_asked_for_once(
 
 def test_the_variants_hide_what_they_say() -> None:
     drawn = {variant: draw_needles(variant, 4, generator(0, variant)) for variant in VARIANTS}
-    counts = {name: (len(d.asked), sum(map(len, d.others)), len(d.answer)) for name, d in drawn.items()}
+    counts = {
+        name: (len(d.asked), sum(map(len, d.others)), len(d.question.answer)) for name, d in drawn.items()
+    }
     assert counts == {
         "passkey": (1, 0, 1),
         "needle": (1, 0, 1),
@@ -87,6 +89,14 @@ def test_the_keys_of_the_question_lead_to_the_numbers(variant: str, digits: int)
         assert task.tokenizer.decode(example.answer) == " " + ", ".join(wanted)
 
 
+def _chain(text: str, number: str) -> list[str]:
+    """The names of a text that stand for a number, in their order."""
+    names = re.findall(rf"Let (\w+) be {number}\.", text)
+    while found := re.findall(rf"Let (\w+) be as {names[-1]}\.", text):
+        names += found
+    return names
+
+
 @pytest.mark.parametrize("variant", SEVERAL_QUESTIONS)
 def test_further_questions_of_a_training_text_are_answered_by_it(variant: str) -> None:
     task, _ = _task(variant=variant, needles=3, digits=2, asked=5, extent=200, tokenizer="words")
@@ -99,6 +109,12 @@ def test_further_questions_of_a_training_text_are_answered_by_it(variant: str) -
         assert answers.count(end) == 5
         assert all(read[place + 1] == answer for place, answer in zip(places[:-1], answers, strict=False))
         text = task.tokenizer.decode(read)
+        if variant == "variable-tracking":
+            turns = re.split(r"Which names stand for ", text)[1:]
+            for number, written in (turn.split("? Names: ") for turn in turns[:-1]):
+                assert written.split(", ") == _chain(text, number)
+            assert len(turns) == 5
+            continue
         _, *turns = re.split(r"Which numbers? (?:are|is) there for (?:who wants )?", text)
         assert len(turns) == 5
         book = dict(re.findall(r"A number for (\w+) is (\d+)\.", text))
@@ -143,6 +159,94 @@ def test_the_names_of_one_chain_stand_for_its_number(tokenizer: str) -> None:
         assert task.right(example.answer, wanted) == 4
 
 
+@pytest.mark.parametrize("tokenizer", ["bytes", "words"])
+@pytest.mark.parametrize("variant", CHAINED)
+def test_with_a_scratchpad_each_word_of_an_answer_is_found_by_the_one_before_it(
+    variant: str, tokenizer: str
+) -> None:
+    options = {
+        "variant": variant,
+        "needles": 3,
+        "digits": 2,
+        "asked": 4,
+        "extent": 800,
+        "tokenizer": tokenizer,
+    }
+    task, _ = _task(scratchpad=True, **options)
+    plain, _ = _task(**options)
+    assert task.tokenizer is not None
+    assert plain.tokenizer is not None
+    starts = set()
+    for number in range(10):
+        first, *further = task.trained(0.5, generator(0, number))
+        assert len(further) == 3
+        text = task.tokenizer.decode(first.prompt)
+        for example in (first, *further):
+            start = task.tokenizer.decode(example.prompt).rpartition(": ")[2]
+            written = task.tokenizer.decode(example.answer).split()
+            if variant == "variable-tracking":
+                assert written == _chain(text, start)
+                wanted = written
+            else:
+                key = text.partition(f"Whoever wants {start} takes ")[2].partition(".")[0]
+                wanted = [text.partition(f"A number for {key} is ")[2].partition(".")[0]]
+                assert written == [key, *wanted]
+            assert task.right(example.answer, wanted) == len(wanted)
+            assert len(example.answer) <= task.room
+            starts.add(start)
+        hidden = plain.tokenizer.decode(plain.trained(0.5, generator(0, number))[0].prompt)
+        assert set(re.findall(r"(?:Let|A number|Whoever)[^.]*\.", text)) == set(
+            re.findall(r"(?:Let|A number|Whoever)[^.]*\.", hidden)
+        )
+    assert len(starts) > 10
+
+
+def test_of_two_hops_with_a_scratchpad_the_number_counts_in_its_place() -> None:
+    task, _ = _task(variant="two-hop", scratchpad=True, digits=2, tokenizer="words")
+    assert task.tokenizer is not None
+    for written, count in (
+        (" anchor 57", 1),
+        (" basket 57", 1),
+        (" anchor 75", 0),
+        (" 57", 0),
+        (" anchor 75 57", 0),
+    ):
+        assert task.right(task.tokenizer.encode(written).tolist(), ("57",)) == count
+
+
+@pytest.mark.parametrize("variant", CHAINED)
+def test_a_model_writes_its_scratchpad_itself(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, model = _task(variant=variant, needles=2, digits=2, scratchpad=True, tokenizer="words")
+    tokenizer = task.tokenizer
+    assert tokenizer is not None
+
+    def first_hop(
+        _: object, prompts: list[list[int]], _reach: object, limit: int, _stop: object
+    ) -> list[list[int]]:
+        assert limit == task.room - 1
+        texts = [tokenizer.decode(prompt) for prompt in prompts]
+        starts = [text.rpartition(": ")[2] for text in texts]
+        if variant == "two-hop":
+            words = [re.findall(rf"wants {s} takes (\w+)", t)[0] for s, t in zip(starts, texts, strict=True)]
+        else:
+            words = [_chain(text, start)[0] for start, text in zip(starts, texts, strict=True)]
+        return [tokenizer.encode(f" {word}").tolist() for word in words]
+
+    monkeypatch.setattr("pebench.task_bases.written_words.generate", first_hop)
+    scores = task.evaluate(model, Extrapolation((400,))).scores
+    assert scores["accuracy"] == (0 if variant == "two-hop" else 50)
+
+
+def test_options_that_came_later_are_left_out_of_a_specification() -> None:
+    plain = {"retrieval": {"variant": "two-hop"}}
+    later = {"scratchpad": False, "asked": 1, "digits": 5}
+    assert resolve("rope", plain) == resolve("rope", {"retrieval": {"variant": "two-hop", **later}})
+    assert not later.keys() & resolve("rope", plain).task.options.keys()
+    assert resolve("rope", {"retrieval": {"variant": "two-hop", "scratchpad": True}}) != resolve(
+        "rope", plain
+    )
+
+
 @pytest.mark.parametrize(("variant", "needles"), [("multi-key", 3), ("two-hop", 2), ("variable-tracking", 3)])
 def test_places_do_not_tell_which_needles_are_asked_for(variant: str, needles: int) -> None:
     task, _ = _task(variant=variant, needles=needles, tokenizer="words", evaluate=[200])
@@ -172,8 +276,8 @@ def test_names_beyond_as_many_as_were_asked_for_are_not_counted() -> None:
 
 
 def test_every_word_of_drawn_texts_is_a_token() -> None:
-    for variant in VARIANTS:
-        task, _ = _task(variant=variant, tokenizer="words", evaluate=[128])
+    for variant, scratchpad in (*((each, False) for each in VARIANTS), *((each, True) for each in CHAINED)):
+        task, _ = _task(variant=variant, scratchpad=scratchpad, tokenizer="words", evaluate=[128])
         assert task.tokenizer is not None
         for number in range(10):
             prompt = task.draw(128, 0.5, generator(0, number)).example.prompt
@@ -261,6 +365,10 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
         ({"tokenizer": "bpe-400"}, "no text here to train a BPE on"),
         ({"variant": "haystack"}, "option 'variant'"),
         ({"variant": "needle", "needles": 8}, "'needle' hides one needle, and not 8"),
+        (
+            {"variant": "multi-key", "scratchpad": True},
+            "'multi-key' has one step, and a scratchpad is for 'two-hop'",
+        ),
         ({"variant": "needle", "asked": 2}, "'needle' has one question, and 2 are asked for"),
         ({"variant": "variable-tracking", "needles": 13}, "take 26 names, and there are 24"),
         ({"variant": "multi-key", "needles": 10, "digits": 1}, "no 10 different numbers of 1 digit"),
@@ -356,9 +464,9 @@ def test_numbers_under_keys_of_their_own_count_in_the_order_of_the_question() ->
     orders = set()
     for number in range(60):
         drawn = draw_needles("multi-query", 3, generator(1, number))
-        keys = drawn.question.removeprefix("Which numbers are there for ").partition("?")[0].split(", ")
+        keys = drawn.question.text.removeprefix("Which numbers are there for ").partition("?")[0].split(", ")
         found = [next(s for s in drawn.asked if f" {key} " in s) for key in keys]
-        assert [sentence.split()[-1].rstrip(".") for sentence in found] == list(drawn.answer)
+        assert [sentence.split()[-1].rstrip(".") for sentence in found] == list(drawn.question.answer)
         orders.add(tuple(drawn.asked.index(sentence) for sentence in found))
     assert len(orders) == 6
     task, _ = _task(variant="multi-query")

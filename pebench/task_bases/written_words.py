@@ -61,6 +61,9 @@ class WrittenWords(TextAnswers[Options]):
     """Where what is asked for stands, in percent of the text; each has a metric of its own. None of them
     where it stands anywhere."""
 
+    between = ","
+    """What stands between two words of an answer."""
+
     def __init__(self, options: Options, model: object) -> None:
         super().__init__(options, model)  # type: ignore[arg-type]
         self._longest = 0
@@ -68,12 +71,18 @@ class WrittenWords(TextAnswers[Options]):
     @property
     @abstractmethod
     def answers(self) -> Sequence[str]:
-        """Every word that may be asked for."""
+        """Every word that an answer may have."""
 
     @property
     @abstractmethod
     def several(self) -> int:
-        """Words that an answer has."""
+        """Words that are asked for."""
+
+    @property
+    def steps(self) -> int:
+        """Words that an answer has before those that are asked for, as on a scratchpad (Nye et al. 2021,
+        https://arxiv.org/abs/2112.00114). The model writes them itself, and they count for nothing."""
+        return 0
 
     @abstractmethod
     def sentences(self) -> Iterable[str]:
@@ -213,12 +222,12 @@ class WrittenWords(TextAnswers[Options]):
     def room(self) -> int:
         """Tokens that an answer may have, the end included."""
         assert self._tokenizer is not None
-        return (self._longest + len(self._tokenizer.encode(","))) * self.several + 1
+        return (self._longest + len(self._tokenizer.encode(self.between))) * (self.steps + self.several) + 1
 
     def right(self, tokens: Sequence[int], wanted: Sequence[str]) -> int:
         """How many of the wanted words are among as many as were asked for, in any order: what is written
-        beyond that counts for nothing, or naming every word of a text would be right."""
-        words = self.written(tokens)[: self.several]
+        before or beyond them counts for nothing, or naming every word of a text would be right."""
+        words = self.written(tokens)[self.steps : self.steps + self.several]
         return sum(word in words for word in wanted)
 
     def written(self, tokens: Sequence[int]) -> list[str]:
@@ -226,17 +235,27 @@ class WrittenWords(TextAnswers[Options]):
         assert self._tokenizer is not None
         return self._tokenizer.decode(tokens).replace(",", " ").replace(".", " ").split()
 
-    def prompted(self, text: Sequence[int], question: Sequence[int], wanted: tuple[str, ...]) -> Asked:
+    def prompted(
+        self,
+        text: Sequence[int],
+        question: Sequence[int],
+        wanted: tuple[str, ...],
+        steps: tuple[str, ...] = (),
+    ) -> Asked:
         """A text and a question with the answer, each word of it tokenized by itself, so that none takes more
         tokens than the longest of all.
+
+        Args:
+            text: ids. question: ids. wanted: words that are asked for. steps: words that are to be written
+                before them.
 
         Raises:
             UserError: the tokenizer cannot write the answer.
         """
         assert self._tokenizer is not None
-        comma = [int(i) for i in self._tokenizer.encode(",")]
-        first, *others = tokenized(self._tokenizer, [f" {word}" for word in wanted])
-        answer = [*first, *(i for word in others for i in (*comma, *word))]
+        between = [int(i) for i in self._tokenizer.encode(self.between)]
+        first, *others = tokenized(self._tokenizer, [f" {word}" for word in (*steps, *wanted)])
+        answer = [*first, *(i for word in others for i in (*between, *word))]
         if self.right(answer, wanted) < len(wanted):
             raise UserError(f"the tokenizer cannot write {', '.join(wanted)}: choose one that keeps digits.")
         end = self._tokenizer.end_of_text
