@@ -114,8 +114,10 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     A language model of novels in six layers learns a passkey and ``multi-key`` at the trained extent with
     any encoding and with `none`; at twice that `rope` with YaRN must solve them, and `rope` alone must not.
     ``multi-query`` such a model must solve with `rope` and `alibi` at the trained extent, and `none` must
-    not. No model has been seen to solve ``two-hop`` and ``variable-tracking``, where a guess between two
-    chains is right half the time.
+    not. ``two-hop`` with a scratchpad three layers of `rope` must solve, at twice the trained extent too.
+    There three layers of `none` must not, and one layer must not at any extent: a guess between two names is
+    right half the time. Without one no model has been seen to solve ``two-hop``, and none
+    ``variable-tracking`` in either form: it guesses between the two chains.
     """
 
     axes = 1
