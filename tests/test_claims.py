@@ -178,7 +178,14 @@ def test_a_row_that_has_no_score_yet_stops_no_other_claim(tmp_path: Path, claim:
     assert other.p_holm == other.p, "what cannot be tested corrects nothing"
 
 
-def test_text_is_a_part_of_the_uncertainty_where_it_is_known(place_of_runs: Path) -> None:
+@pytest.mark.parametrize(
+    ("counts", "basis"),
+    [({"tokens": 40, "documents": 5}, "seeds and text"), ({"images": 5}, "seeds and examples")],
+    ids=["text", "pictures"],
+)
+def test_examples_are_a_part_of_the_uncertainty_where_they_are_known(
+    place_of_runs: Path, counts: dict[str, int], basis: str
+) -> None:
     runs = place_of_runs / "runs"
     text = "- {claim: a, better: alibi, than: rope, at: 512}\n"
     (alone,) = answered(place_of_runs, text)
@@ -193,13 +200,16 @@ def test_text_is_a_part_of_the_uncertainty_where_it_is_known(place_of_runs: Path
                 ratios=(Ratio(metric="bits-per-byte", over="nats", under="bytes", form="bits"),),
                 units=("document",),
                 columns={"document": (0, 1, 2, 3, 4), "bytes": (8,) * 5, "nats": values},
-                counts={"tokens": 40, "documents": 5},
+                counts=counts,
                 extent=(512,),
                 extrapolation="extend",
             )
             folder.write_examples([own])
     (both,) = answered(place_of_runs, text)
-    assert (alone.basis, both.basis) == ("seeds", "seeds and text")
+    assert (alone.basis, both.basis) == ("seeds", basis)
+    (collection,) = from_runs(runs, ["quickstart"])
+    rows = frames(make_board(collection))["leaderboard.csv"]
+    assert basis in set(rows["uncertainty"])
     first, second = alone.decisive.difference, both.decisive.difference
     assert first is not None
     assert second is not None

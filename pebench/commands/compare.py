@@ -163,7 +163,8 @@ def _print_scores(
     _print_table(["extent", "A", "B", "A − B", "A won", "p", "Holm's p", "better"], rows, console)
     tested = [(n, s, found) for n, s in zip(names, scores, strict=True) if (found := s.test.uncertainty)]
     if any(found.spread for _, _, found in tested):
-        headings = ["extent", "%", "SDs", "shown from", "text"]
+        material = next((found.material for _, _, found in tested if found.with_text), "text")
+        headings = ["extent", "%", "SDs", "shown from", material]
         headings += [] if margin is None else [f"equal ± {margin:g}", "seeds"]
         rows = [
             [
@@ -177,7 +178,7 @@ def _print_scores(
         ]
         _print_table(headings, rows, console)
         said = "A − B in percent of B and in standard deviations between seeds; the difference that would be "
-        said += "shown four times in five; the text's share of the variance"
+        said += f"shown four times in five; the share of the {material} in the variance"
         said += "" if margin is None else f"; Holm's p of equality within {margin:g}, and seeds to show it"
         console.print(f"{said}.")
         console.print()

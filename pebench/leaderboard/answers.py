@@ -127,9 +127,9 @@ class Answer:
 
     @property
     def basis(self) -> str:
-        """What the intervals are over: ``seeds``, or ``seeds and text``."""
+        """What the intervals are over: ``seeds``, ``seeds and text``, or ``seeds and examples``."""
         found = [part.difference for part in self.parts if part.difference is not None]
-        return "seeds and text" if found and all(one.with_text for one in found) else "seeds"
+        return f"seeds and {found[0].material}" if found and all(one.with_text for one in found) else "seeds"
 
     @property
     def needed(self) -> str:
@@ -149,7 +149,9 @@ class Answer:
         ]
         known = [count for count in counts if count is not None]
         if len(known) < len(counts):
-            return "more text: no number of seeds is enough" if self.basis != "seeds" else "over 1000 seeds"
+            if self.basis == "seeds":
+                return "over 1000 seeds"
+            return f"more {self.basis.removeprefix('seeds and ')}: no number of seeds is enough"
         had = min(part.difference.seeds for part in self.parts if part.difference is not None)
         return f"{max(*known, had + 1)} seeds, if the differences are what was seen"
 

@@ -331,17 +331,18 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
         yield f"At {_extents(same)} all seeds have the same difference: without a spread there is no test."
     if not tested:
         return
+    material = next((found.material for found in tested.values() if found.with_text), "examples")
     shares = [100 * found.text_share for found in tested.values() if found.with_text]
     if len(shares) < len(tested):
         where = "" if not shares else " in part"
         yield (
             f"The intervals come from seeds alone{where}, because no scores by document were kept that both "
-            "have: another text may give other differences."
+            f"have: other {material} may give other differences."
         )
     if shares:
         yield (
-            f"{ends(shares, '.0f')} % of the variance of the differences is the choice of the text, the "
-            "rest is the seeds."
+            f"{ends(shares, '.0f')} % of the variance of the differences is the choice of the {material}, "
+            "the rest is the seeds."
         )
     for metric in dict.fromkeys(score.metric for score in tested):
         own = {score: found for score, found in tested.items() if score.metric == metric}
@@ -361,7 +362,7 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
             if hidden:
                 yield (
                     f"At {hidden} of {len(needed)} extents no number of seeds shows {margin:g} "
-                    f"{unit or metric}: that takes more text."
+                    f"{unit or metric}: that takes more {material}."
                 )
 
 

@@ -42,12 +42,14 @@ class Sample:
         scores: by seed, of every seed that was asked for; NaN where its run has no score.
         by_unit: by seed, the scores by document or what else they are means over, where these were kept.
         rounding: of the scores, relative to them.
+        material: see `pebench.leaderboard.sampling.material`.
     """
 
     source: Hashable
     scores: Mapping[int, float]
     by_unit: Mapping[int, ByUnit] = field(default_factory=dict)
     rounding: float = ROUNDING
+    material: str = "text"
 
 
 NOTHING = Sample(None, {})
@@ -137,7 +139,9 @@ def mean_of(sample: Sample) -> Uncertainty:
     values = list(sample.scores.values())
     rounding = sample.rounding * max(map(abs, values))
     found = by_unit([sample.by_unit.get(seed) for seed in sample.scores])
-    return of_seeds(values, rounding) if found is None else of_seeds_and_text(values, *found, rounding)
+    if found is None:
+        return of_seeds(values, rounding)
+    return of_seeds_and_text(values, *found, rounding, sample.material)
 
 
 def difference_of(first: Sample, second: Sample) -> Uncertainty:
@@ -150,7 +154,8 @@ def difference_of(first: Sample, second: Sample) -> Uncertainty:
     if found is None:
         return of_seeds(values, rounding)
     influence, weights = found
-    return of_seeds_and_text(values, influence[: len(seeds)] - influence[len(seeds) :], weights, rounding)
+    apart = influence[: len(seeds)] - influence[len(seeds) :]
+    return of_seeds_and_text(values, apart, weights, rounding, first.material)
 
 
 def by_unit(found: Sequence[ByUnit | None]) -> tuple[Array, Array] | None:

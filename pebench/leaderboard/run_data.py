@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pebench.example_scores import ByUnit, Examples
 from pebench.leaderboard.paired_test import ROUNDING, Sample
+from pebench.leaderboard.sampling import material
 from pebench.spec import RunSpec
 from pebench.store import CurvePoint, Point, Result, RunFolder, Score, SweepRecord, Unreadable
 from pebench.sweeping.recorded import submitted_specs
@@ -124,6 +125,7 @@ def sample(runs: Iterable[RunData], group: str, place: Place) -> Sample:
         {run.spec.seed: run.scores.get(place, math.nan) for run in runs},
         {run.spec.seed: found for run in runs if (found := run.by_unit(place)) is not None},
         max((run.rounding for run in runs), default=ROUNDING),
+        material(name for run in runs for name in run.counts(place)),
     )
 
 

@@ -6,7 +6,7 @@ It is there for one seed too, of which no interval over seeds can tell.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.uncertainty import CONFIDENCE, effective
@@ -25,6 +25,15 @@ def half_width(score: ByUnit) -> float:
     # As in `pebench.leaderboard.uncertainty`: a unit that is most of a text draws the score to itself.
     variance = float((score.influence**2 / (1.0 - 2.0 * h + (h**2).sum())).sum())
     return float(stdtrit(max(effective(h) - 1.0, 1.0), 0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
+
+
+def material(measured_on: Iterable[str]) -> str:
+    """What scores are measured on beside seeds: ``text``, or ``examples`` such as pictures.
+
+    Args:
+        measured_on: what was counted, as ``tokens`` or ``images``.
+    """
+    return "text" if "tokens" in measured_on else "examples"
 
 
 def counted(measured_on: Mapping[str, int]) -> str:

@@ -63,7 +63,7 @@ def _with_text(rows: pandas.DataFrame, collection: Collection) -> pandas.DataFra
             found = mean_of(own)
         with_text = found is not None and found.with_text
         widths.append(found.half_width if found is not None and with_text else width)
-        sources.append("" if math.isnan(width) else "seeds and text" if with_text else "seeds")
+        sources.append("" if math.isnan(width) else f"seeds and {own.material}" if with_text else "seeds")
         shares.append(found.text_share if found is not None and with_text else math.nan)
         counts.append(next((count for run in runs if (count := run.counts(place))), {}))
     return rows.assign(half_width=widths, uncertainty=sources, text_share=shares).join(

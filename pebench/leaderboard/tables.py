@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pebench.leaderboard.collect import Collection, rows_of
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.run_data import sample
-from pebench.leaderboard.sampling import half_width
+from pebench.leaderboard.sampling import half_width, material
 from pebench.scores import Extent, inside, positions
 from pebench.store import MetricRecord
 
@@ -126,8 +126,8 @@ class LeaderboardTable:
 
     @property
     def material(self) -> str:
-        """What the scores are measured on beside seeds: ``text``, or ``examples`` such as pictures."""
-        return "text" if any("tokens" in entry.measured_on for entry in self.entries) else "examples"
+        """What the scores are measured on beside seeds; see `pebench.leaderboard.sampling.material`."""
+        return material(name for entry in self.entries for name in entry.measured_on)
 
     @property
     def with_text(self) -> bool:
@@ -155,7 +155,7 @@ def make_tables(collection: Collection, summary: pandas.DataFrame) -> list[Leade
             entries[row.group][row.extrapolation][row.extent] = Entry(
                 mean=row.mean,
                 half_width=row.half_width,
-                over_text=row.uncertainty == "seeds and text",
+                over_text=row.uncertainty.startswith("seeds and "),
                 sampling=max(map(half_width, own.by_unit.values()), default=math.nan),
                 text_share=row.text_share,
                 measured_on=row.measured_on,

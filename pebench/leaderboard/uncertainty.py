@@ -111,6 +111,7 @@ class Uncertainty:
         units: documents or other examples behind each score, as many as would tell the same if they were
             equal in size; 0 where they are not known.
         rounding: a spread that is no larger is one of rounded numbers.
+        material: what the scores are measured on; see `pebench.leaderboard.sampling.material`.
     """
 
     mean: float
@@ -119,6 +120,7 @@ class Uncertainty:
     by_text: float = math.nan
     units: float = 0.0
     rounding: float = 0.0
+    material: str = "text"
 
     @property
     def with_text(self) -> bool:
@@ -228,7 +230,7 @@ def of_seeds(values: Sequence[float], rounding: float = 0.0) -> Uncertainty:
 
 
 def of_seeds_and_text(
-    scores: ArrayLike, influence: ArrayLike, weights: Array, rounding: float = 0.0
+    scores: ArrayLike, influence: ArrayLike, weights: Array, rounding: float = 0.0, material: str = "text"
 ) -> Uncertainty:
     """The uncertainty of the mean of one score a seed, whose units are known; see `parts`.
 
@@ -237,6 +239,7 @@ def of_seeds_and_text(
         influence: (seeds, units).
         weights: (units,).
         rounding: see `Uncertainty`.
+        material: likewise.
     """
     found = parts(scores, influence, weights)
     return Uncertainty(
@@ -246,4 +249,5 @@ def of_seeds_and_text(
         by_text=float(found.text),
         units=effective(weights),
         rounding=rounding,
+        material=material,
     )
