@@ -555,6 +555,7 @@ def test_an_unreadable_file_of_examples_costs_the_text_and_nothing_else(place_of
     found, warnings, _ = from_folders(runs, collection.sweep)
     assert len(warnings) == 1
     assert "come from seeds alone" in warnings[0]
+    assert str(place_of_runs) not in warnings[0], "it stands on a page, which is read on other machines"
     assert collect(collection.sweep, found).scores.equals(collection.scores)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -165,17 +166,17 @@ def from_folders(runs: Path, sweep: SweepRecord) -> Folders:
             if run_id not in written or (folder.path / "spec.json").exists():
                 unreadable.append(run_id)
             if run_id in written:
-                warnings.append(f"Cell {run_id} counts as not begun: {error}")
-                found.append(RunData(run_id, written[run_id], None, failure=str(error)))
+                warnings.append(f"Cell {run_id} counts as not begun: {_below(runs, error)}")
+                found.append(RunData(run_id, written[run_id], None, failure=_below(runs, error)))
             else:
-                warnings.append(f"Cell {run_id} is left out: {error}")
+                warnings.append(f"Cell {run_id} is left out: {_below(runs, error)}")
             continue
         try:
             read = _read(folder, spec)
         except Unreadable as error:
-            warnings.append(f"Cell {run_id} counts as not finished: {error}")
+            warnings.append(f"Cell {run_id} counts as not finished: {_below(runs, error)}")
             unreadable.append(run_id)
-            found.append(RunData(run_id, spec, None, failure=str(error)))
+            found.append(RunData(run_id, spec, None, failure=_below(runs, error)))
             continue
         if read.result is not None:
             examples, trouble = _examples(folder)
@@ -200,9 +201,15 @@ def _read(folder: RunFolder, spec: RunSpec) -> RunData:
     )
 
 
+def _below(runs: Path, error: Unreadable) -> str:
+    """The error with paths below the folder of the runs: pages are read on other machines."""
+    return str(error).replace(f"{runs}{os.sep}", "")
+
+
 def _examples(folder: RunFolder) -> tuple[tuple[Examples, ...], str]:
     """The scores of single examples, and a sentence where there are none that can be read."""
     try:
         return folder.examples(), ""
     except Unreadable as error:
-        return (), f"The intervals of {folder.run_id} come from seeds alone: {error}"
+        told = _below(folder.path.parent, error)
+        return (), f"The intervals of {folder.run_id} come from seeds alone: {told}"
