@@ -8,14 +8,14 @@ from pebench.leaderboard.answers import Answer
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.sections import (
     CLAIMS,
-    COMPARED,
     NO_PUBLISHED,
-    OVERALL,
     Table,
     claims_table,
+    comparison_explained,
     comparison_table,
     further_sections,
     is_compared,
+    overall_explained,
     overall_table,
     scores_table,
 )
@@ -35,7 +35,7 @@ def markdown(board: Board) -> str:
     collection = board.collection
     parts = [f"# {collection.sweep.name}", *(f"> **Warning:** {text}" for text in collection.warnings)]
     if board.overall:
-        parts += ["## Over all tasks", OVERALL, _table(overall_table(board))]
+        parts += ["## Over all tasks", overall_explained(board), _table(overall_table(board))]
     for table in board.tables:
         parts += [f"## {table.title}", f"{heading(table)}{explained(table)}", _table(scores_table(table))]
         parts.append("\n".join(f"- {note}" for note in notes(collection, table)))
@@ -58,7 +58,7 @@ def _compared(board: Board, table: LeaderboardTable) -> list[str]:
     if table.largest is None or not is_compared(board, table):
         return []
     title = f"### Against {board.baseline} at {extent_name(table.largest)}"
-    return [title, COMPARED, _table(comparison_table(table))]
+    return [title, comparison_explained(table), _table(comparison_table(table))]
 
 
 def _table(table: Table) -> str:

@@ -28,15 +28,9 @@ from pebench.leaderboard.wording import (
 )
 from pebench.scores import extent_name
 
-OVERALL = (
-    "Rank and relative score are means over the extents of a task. A score relative to the best at its "
-    "extent is 1 for the best; encodings share a rank where no difference between them is shown. What is "
-    "missing in one task has no mean over all."
-)
-COMPARED = (
-    "Rank by the mean, shared where no difference is shown; mean difference of the pairs of equal seeds ± "
-    "half the width of its 95 % t interval; p of the paired t test after Holm's correction over the "
-    "encodings compared."
+_RELATIVE = (
+    "A score relative to the best at its extent is 1 for the best{}. What is missing in one task has no mean "
+    "over all."
 )
 PUBLISHED = (
     "Figures of others for the same task, data, metric and extents. Models and budgets differ, so a "
@@ -122,11 +116,31 @@ def comparison_table(table: LeaderboardTable, headings: Sequence[str] = ("rank",
     return Table(["encoding", *(heading or difference_heading(table) for heading in headings)], rows)
 
 
+def comparison_explained(table: LeaderboardTable) -> str:
+    """What the numbers of `comparison_table` are."""
+    if all(math.isnan(row.at(table.largest).p_holm) for row in table.rows):
+        return "The difference on the seeds that both have. Nothing can be tested: no rank is known and no p."
+    return (
+        "Rank by the mean, shared where no difference is shown; mean difference of the pairs of equal seeds "
+        "± half the width of its 95 % t interval; p of the paired t test after Holm's correction over the "
+        "encodings compared."
+    )
+
+
 def is_compared(board: Board, table: LeaderboardTable) -> bool:
     """Whether any row has a difference to the baseline at the largest extent."""
     return board.baseline is not None and any(
         not math.isnan(row.at(table.largest).difference) for row in table.rows
     )
+
+
+def overall_explained(board: Board) -> str:
+    """What the numbers over all tasks are."""
+    if "mean rank" not in means_over_tasks(board).headings:
+        shared = "; one seed gives no rank"
+        return f"Relative scores are means over the extents of a task. {_RELATIVE.format(shared)}"
+    shared = "; encodings share a rank where no difference between them is shown"
+    return f"Rank and relative score are means over the extents of a task. {_RELATIVE.format(shared)}"
 
 
 def overall_table(board: Board) -> Table:

@@ -38,15 +38,15 @@ from pebench.leaderboard.report.score_chart import score_by_extent
 from pebench.leaderboard.run_data import MISSING, RunData
 from pebench.leaderboard.sections import (
     CLAIMS,
-    COMPARED,
     NO_PUBLISHED,
-    OVERALL,
     Table,
     Value,
     claims_table,
+    comparison_explained,
     comparison_table,
     further_sections,
     is_compared,
+    overall_explained,
     overall_table,
     scores_table,
     seeds_table,
@@ -202,7 +202,9 @@ def _sentences(board: Board) -> list[str]:
 def _overall(board: Board) -> list[Chapter]:
     if not board.overall:
         return []
-    return [Chapter("overall", "Over all tasks", [Text(OVERALL), Grid(overall_table(board))])]
+    return [
+        Chapter("overall", "Over all tasks", [Text(overall_explained(board)), Grid(overall_table(board))])
+    ]
 
 
 def _tasks(board: Board) -> list[Chapter]:
@@ -222,7 +224,7 @@ def _task(board: Board, table: LeaderboardTable, look: Mapping[str, Look], ancho
         Grid(scores, shades),
         Text(
             f"Mean ± half the width of the 95 % t interval over {interval_over(table)}; the deeper the shade "
-            "the better. " + (COMPARED if is_compared(board, table) else ""),
+            "the better. " + (comparison_explained(table) if is_compared(board, table) else ""),
             soft=True,
         ),
     ]
