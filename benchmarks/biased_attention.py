@@ -46,6 +46,7 @@ from measuring.alternation import Row, Work, alternate, device
 from measuring.preparation import prepare
 from measuring.reporting import Arguments, in_one_line, positive, report
 from measuring.training import add_model_arguments, random_text
+from measuring.turns import steps_of_a_measurement
 
 from pebench.models.host import SIZES
 from pebench.registry import encodings
@@ -179,7 +180,7 @@ def training(chosen: argparse.Namespace) -> Iterator[Row]:
     beginnings |= {_name(*choice): partial(_first_step, *choice, chosen) for choice in choices}
     cold = prepare(beginnings, chosen.prepare) if chosen.prepare else {}
     base = training_step.begun(training_step.BASELINE, chosen, chosen.batch, 1)
-    count = training_step.measured_steps(base.loop)
+    count = steps_of_a_measurement(base.loop)
     first = True
     for label, own in choices:
         with _taking(own):

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import math
 import re
 import sys
 import time
@@ -41,7 +40,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from measuring.alternation import Row, alternate, device, timed, wait
+from measuring.alternation import Row, alternate, device, wait
 from measuring.preparation import prepare
 from measuring.profiling import write_profile
 from measuring.reporting import Arguments, in_one_line, positive, report
@@ -52,10 +51,9 @@ from measuring.training import (
     steps,
     utilisation,
 )
+from measuring.turns import Loop, advance, steps_of_a_measurement
 
 from pebench.encoding_config import serving
-from pebench.running.execution import Execution
-from pebench.running.train import Progress
 from pebench.spec import Training
 
 BASELINE = "none"
@@ -66,17 +64,11 @@ FIRST = ("none", "rope", "alibi", "fox", "cable", "seqpe:dropout=0", "seqpe", "s
 LAST = ("cope", "dape", "fire")
 """Encodings that take longest."""
 
-MEASURED = 0.25
-"""Seconds that one measurement takes at least. On CUDA it takes as many steps, too, as a run takes between
-two looks at the device, which stands idle after each look until the host has got ahead of it again."""
-
 MOST_PARTS = 16
 """Parts of a batch that are tried where memory does not suffice."""
 
 PROFILED = 3
 """Steps that are profiled."""
-
-Loop = Iterator[Progress]
 
 
 class _Begun(NamedTuple):
@@ -130,7 +122,7 @@ def measure(
         least: parts that a batch consists of. cold: seconds of first steps, by label.
     """
     base = begun(BASELINE, chosen, least * chosen.batch, least)
-    base_steps = measured_steps(base.loop)
+    base_steps = steps_of_a_measurement(base.loop)
     with_base = True
     for label in labels:
         for row in beside(base, base_steps, label, chosen, cold, with_base):
@@ -153,8 +145,8 @@ def beside(
     if own is None:
         return
     sides = {BASELINE: base, label: own}
-    units = {BASELINE: base_steps, label: measured_steps(own.loop)}
-    works = {name: partial(_advance, side.loop, units[name]) for name, side in sides.items()}
+    units = {BASELINE: base_steps, label: steps_of_a_measurement(own.loop)}
+    works = {name: partial(advance, side.loop, units[name]) for name, side in sides.items()}
     try:
         found = alternate(works, BASELINE, _setting(chosen, batch), chosen.rounds, warmup=1, units=units)
     except Exception as error:  # as where it cannot begin
@@ -178,7 +170,7 @@ def _profile(chosen: argparse.Namespace, row: Row, loop: Loop) -> None:
     """Writes down what some steps of a row spend their time on."""
     name = "-".join(re.findall(r"[\w.]+", row.name))
     setting = ", ".join(f"{key} {value}" for key, value in row.setting.items())
-    work = partial(_advance, loop, PROFILED)
+    work = partial(advance, loop, PROFILED)
     write_profile(chosen.profiles / f"{name}.txt", f"A step of {row.name}: {setting}", work, PROFILED)
 
 
@@ -209,7 +201,7 @@ def _fits(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> boo
     gc.collect()
     torch.cuda.empty_cache()
     try:
-        _advance(_training(label, chosen, batch, parts, compiled=False), 1)
+        advance(_training(label, chosen, batch, parts, compiled=False), 1)
     except torch.OutOfMemoryError:
         return False
     finally:
@@ -221,11 +213,11 @@ def _fits(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> boo
 def begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> _Begun:
     loop = _training(label, chosen, batch, parts, chosen.compile)
     begin = time.perf_counter()
-    _advance(loop, 1)
+    advance(loop, 1)
     wait(device())
     seconds = time.perf_counter() - begin
     # The second step may compile once more, and settles what memory is kept.
-    _advance(loop, 2)
+    advance(loop, 2)
     return _Begun(loop, seconds, parts)
 
 
@@ -239,18 +231,6 @@ def first_step(label: str, chosen: argparse.Namespace) -> float:
     return begun(label, chosen, chosen.batch, 1).seconds
 
 
-def measured_steps(loop: Loop) -> int:
-    """In one measurement."""
-    seconds = timed(partial(_advance, loop, 2)) / 2
-    least = Execution().log_every if device().type == "cuda" else 1
-    return max(least, math.ceil(MEASURED / seconds))
-
-
-def _advance(loop: Loop, count: int) -> None:
-    for _ in range(count):
-        next(loop)
-
-
 def _waits(loop: Loop, label: str) -> float | None:
     """How often the host waits for the device in a step, None without CUDA."""
     if device().type != "cuda":
@@ -259,7 +239,7 @@ def _waits(loop: Loop, label: str) -> float | None:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            _advance(loop, 1)
+            advance(loop, 1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     places = Counter(

@@ -37,6 +37,12 @@ SMALLEST = {
     "pretrained-model": ["--size", "tiny", "--extents", "16", "32", "--vocabulary", "64"],
     "ranks": [*TEXT, "--ranks", "2", "--warmup", "1", "--updates", "2"],
     "side-by-side": [*TEXT, "--processes", "1", "2", "--seconds", "0.1"],
+    "sweep-costs": [
+        "--sweep",
+        str(REPOSITORY / "sweeps" / "images-quickstart.yaml"),
+        "--encodings",
+        "lookhere",
+    ],
     "sync": ["--runs", "2"],
     "training-loops": [*TEXT, "--no-compile", "--conditions", "equal"],
     "training-step": [
@@ -62,6 +68,7 @@ ROWS = {
     "pretrained-model": {"transformers, with losses", "pebench, logits", "pebench"},
     "ranks": {"1 rank", "1 of 2 ranks", "2 ranks"},
     "side-by-side": {"1 process", "2 processes"},
+    "sweep-costs": {"learned", "lookhere"},
     "sync": {"log_batch by hand", "pebench sync", "pebench sync, idle"},
     "training-loops": {"plain loop, learned", "pebench, none", "pebench, alibi"},
     "training-step": {"none", "seqpe:dropout=0,unshared"},

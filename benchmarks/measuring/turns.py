@@ -1,0 +1,31 @@
+"""The turns that two trainings take beside each other: how many steps each measurement is of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+from measuring.alternation import device, timed
+
+from pebench.running.execution import Execution
+from pebench.running.train import Progress
+
+MEASURED = 0.25
+"""Seconds that one measurement takes at least. On CUDA it takes as many steps, too, as a run takes between
+two looks at the device, which stands idle after each look until the host has got ahead of it again."""
+
+Loop = Iterator[Progress]
+
+
+def steps_of_a_measurement(loop: Loop) -> int:
+    """Steps that one measurement takes."""
+    seconds = timed(partial(advance, loop, 2)) / 2
+    least = Execution().log_every if device().type == "cuda" else 1
+    return max(least, math.ceil(MEASURED / seconds))
+
+
+def advance(loop: Loop, count: int) -> None:
+    """Takes so many steps."""
+    for _ in range(count):
+        next(loop)
