@@ -24,7 +24,7 @@ from pebench.leaderboard.answers import Answer, answer
 from pebench.leaderboard.board import make_board
 from pebench.leaderboard.claims import claims_of, read_claims
 from pebench.leaderboard.collect import collect
-from pebench.leaderboard.files import csv_text, frames
+from pebench.leaderboard.files import answers_frame, csv_text, frames
 from pebench.leaderboard.markdown import claims_markdown, markdown
 from pebench.leaderboard.paired_test import holm
 from pebench.leaderboard.read_results import from_results, known_to_runs_alone
@@ -76,6 +76,19 @@ def test_better_is_the_paired_test_against_the_bound(place_of_runs: Path) -> Non
     assert one.outcome == "shown"
     assert one.needed == ""
     assert one.basis == "seeds"
+
+
+def test_what_a_paper_reports_stands_beside_the_answer(place_of_runs: Path) -> None:
+    text = "- {claim: a, better: alibi, than: rope, at: 512}\n- {claim: b, worst: rope, at: 512}\n"
+    plain = answered(place_of_runs, text)
+    assert "published" not in claims_markdown("sweep", plain)
+    told = answered(place_of_runs, text.replace("at: 512}", "at: 512, published: '18.4 at 247 M'}", 1))
+    assert [(one.outcome, one.p_holm) for one in told] == [(one.outcome, one.p_holm) for one in plain]
+    heading, _, *rows = [
+        cells(line) for line in claims_markdown("sweep", told).splitlines() if line[:1] == "|"
+    ]
+    assert [heading[-1], *(row[-1] for row in rows)] == ["published", "18.4 at 247 M", ""]
+    assert set(answers_frame(told)["published"]) == {"18.4 at 247 M", ""}
 
 
 def test_each_kind_of_claim_can_be_shown_refuted_and_neither(place_of_runs: Path) -> None:

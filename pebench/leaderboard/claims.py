@@ -28,7 +28,8 @@
       at: 256
 
 Beside each may stand ``metric`` (by default the headline), ``protocol`` (``non-overlapping``, ``sliding`` or
-``fixed-tail``), ``task`` where a sweep has several tables, and ``sweep`` where the file lies beside several.
+``fixed-tail``), ``task`` where a sweep has several tables, and ``sweep`` where the file lies beside several;
+and ``published``, what the paper reports and at which size, which stands beside the answer.
 The file lies in the folder of the sweep's results, or beside the file of the sweep.
 """
 
@@ -112,6 +113,7 @@ class Claim(Frozen):
         protocol: of the metric.
         task: name of its table, where there are several.
         sweep: that it is about, where the file lies beside several.
+        published: figures of the paper, with the size that they are of.
     """
 
     claim: Annotated[str, Field(min_length=1)]
@@ -131,6 +133,7 @@ class Claim(Frozen):
     protocol: Protocol | None = None
     task: str | None = None
     sweep: str | None = None
+    published: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_verb(self) -> Claim:

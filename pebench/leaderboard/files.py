@@ -176,6 +176,7 @@ def answers_frame(answers: Sequence[Answer]) -> pandas.DataFrame:
 
     nan = float("nan")
     rows = []
+    published = ["published"] if any(one.claim.published for one in answers) else []
     for one in answers:
         for part in one.parts:
             found = part.difference
@@ -189,9 +190,10 @@ def answers_frame(answers: Sequence[Answer]) -> pandas.DataFrame:
                         found.seeds if found is not None else 0,
                         found.text_share if found is not None else nan,
                     ),
+                    *(one.claim.published or "" for _ in published),
                 )
             )
-    return pandas.DataFrame(rows, columns=_ANSWERS)
+    return pandas.DataFrame(rows, columns=[*_ANSWERS, *published])
 
 
 _ANSWERS = [

@@ -202,7 +202,8 @@ CLAIMS = (
 
 
 def claims_table(answers: Sequence[Answer]) -> Table:
-    """The answers, the differences that they hang on, and what would show a claim."""
+    """The answers, the differences that they hang on, what would show a claim, and what was published."""
+    published = any(one.claim.published for one in answers)
     rows = [
         [
             Value(one.claim.claim),
@@ -211,10 +212,12 @@ def claims_table(answers: Sequence[Answer]) -> Table:
             Value(p_text(one.p_holm), one.p_holm),
             Value(one.basis),
             Value(one.needed),
+            *([Value(one.claim.published or "")] if published else []),
         ]
         for one in answers
     ]
     headings = ["claim", "answer", "difference", "p", "uncertainty of", "to show it"]
+    headings += ["published"] if published else []
     return Table(headings, rows, "claims.csv")
 
 
