@@ -449,8 +449,10 @@ def test_speed_beside_others_is_said_to_compare_nothing(runs: Path) -> None:
         result["cost"]["beside"] = others
         path.write_text(json.dumps(result))
     record_sweep(runs, specs)
-    text = (write(runs) / "leaderboard.md").read_text()
-    assert "1 of 3 runs shared their GPU with up to 3 other processes, and 1 does not tell: their" in text
+    folder = write(runs)
+    said = "1 of 3 runs shared their GPU with up to 3 other processes, and 1 does not tell: their"
+    assert said in (folder / "leaderboard.md").read_text()
+    assert (folder / "report.html").read_text().count(said) == 2, "below the chart, and above the table"
 
 
 def test_every_score_of_every_run_is_a_row(runs: Path) -> None:

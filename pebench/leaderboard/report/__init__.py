@@ -20,6 +20,7 @@ from pebench import atomic
 from pebench.data.cache import cache_folder, digest
 from pebench.environment import environment
 from pebench.leaderboard.board import Board
+from pebench.leaderboard.costs import not_alone
 from pebench.leaderboard.headline import headline
 from pebench.leaderboard.plots.style import WIDE_RANGE, Look, looks
 from pebench.leaderboard.report import charts, vega_lite
@@ -230,7 +231,9 @@ def _task(board: Board, table: LeaderboardTable, look: Mapping[str, Look], ancho
     ]
     gaps = [note.replace("`", "") for note in notes(board.collection, table)][:_MOST_ROWS]
     blocks.append(Notes(gaps) if gaps else None)
-    blocks.append(charts.cost_against_quality(board, table, look, anchor))
+    trade_off = charts.cost_against_quality(board, table, look, anchor)
+    shared = not_alone(board.collection, table)
+    blocks += [trade_off, Text(shared, soft=True) if trade_off and shared else None]
     for section in further_sections(board, table):
         blocks += [
             Heading(section.title),
