@@ -10,6 +10,10 @@ _SLURM = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 nobody to them, a process sees all of the node."""
 
 
+MOST_FOR_PICTURES = 16
+"""Processes that make batches of pictures for one run, unless more are asked for."""
+
+
 def cores() -> int:
     """Cores that this process and those that it starts may use."""
     found = os.cpu_count() or 1

@@ -71,6 +71,14 @@ def test_processes_side_by_side_share_the_cores_that_make_batches_of_pictures(
     assert workers() == each
 
 
+def test_no_run_has_more_processes_for_pictures_than_it_had_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(128)), raising=False)
+    monkeypatch.delenv("PEBENCH_WORKERS")
+    assert workers() == 16
+    sharing(Execution(device="cpu"), 2)
+    assert workers() == 16
+
+
 @pytest.mark.parametrize(("parallel", "workers"), [(None, 1), (2, 2), (9, 3)])
 def test_a_submission_has_no_more_workers_than_cells(parallel: int | None, workers: int) -> None:
     assert draft("local", "many", ["a", "b", "c"], Resources(max_parallel=parallel)).workers == workers

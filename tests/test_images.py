@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ MIXED = Mixing(mixup=0.8, cutmix=1.0)
 
 def paint(path: Path, shade: int, size: tuple[int, int] = (40, 30)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(shade).integers(0, 40, (*size[::-1], 3))
+    # No two are equal: a folder whose splits share pictures is refused.
+    own = zlib.crc32(str(path).encode())
+    noise = np.random.default_rng(own).integers(0, 40, (*size[::-1], 3))
     Image.fromarray((noise + shade).astype("uint8")).save(path)
 
 
@@ -271,6 +274,16 @@ def test_evaluation_keeps_the_proportions_of_a_picture_and_cuts_out_its_centre(s
     assert height == pytest.approx(width, abs=1)
 
 
+def test_pictures_of_training_in_another_split_are_refused(zoo: Path) -> None:
+    paint(zoo / "train" / "cat" / "7.jpg", 70)
+    other = (zoo / "train" / "cat" / "7.jpg").read_bytes()
+    # Another picture of one name is what two splits that count from 0 have.
+    folder(str(zoo))
+    (zoo / "val" / "cat" / "7.jpg").write_bytes(other)
+    with pytest.raises(UserError, match=r"1 pictures of split 'validation' .* training too, as 'val/cat/7"):
+        folder(str(zoo))
+
+
 @pytest.mark.parametrize(
     "augmentation",
     [
@@ -444,7 +457,7 @@ def test_sixteen_bits_are_scaled(tmp_path: Path, ending: str) -> None:
     for split in ("train", "val"):
         for name, low in (("dark", 1000), ("bright", 40000)):
             values = (low + np.arange(3000).reshape(50, 60)).astype(np.uint16)
-            paint_grey(tmp_path / split / name / f"1.{ending}", values)
+            paint_grey(tmp_path / split / name / f"{split}.{ending}", values)
     pictures = folder(str(tmp_path)).split("train")
     bright, dark = (np.asarray(pictures.load(number)[0]) for number in (0, 1))
     assert (int(dark.min()), int(dark.max())) == (4, 16)

@@ -337,7 +337,7 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
         where = "" if not shares else " in part"
         yield (
             f"The intervals come from seeds alone{where}, because no scores by document were kept that both "
-            f"have: other {material} may give other differences."
+            "have: other data may give other differences."
         )
     if shares:
         yield (

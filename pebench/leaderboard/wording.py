@@ -149,7 +149,7 @@ def _alone(table: LeaderboardTable) -> Iterator[str]:
         who = "Runs" if len(labels) == len(table.rows) else f"The runs of {join_and(labels)}"
         yield (
             f"{who} kept no scores of single examples that belong together: their intervals come from seeds "
-            "alone and leave out how much another text would change."
+            f"alone and leave out how much other {table.material} would change."
         )
 
 

@@ -82,9 +82,9 @@ def turns_batch(rows: Sequence[Sequence[Example]], extent: int, longest: int) ->
         targets.append(_padded(wanted, longest))
         counts.append(len(wanted))
     return {
-        "tokens": torch.from_numpy(np.array(tokens, np.int64)),
-        "states": torch.from_numpy(np.array(states, np.int64)),
-        "targets": torch.from_numpy(np.array(targets, np.int64)),
+        "tokens": torch.from_numpy(np.array(tokens, np.int64).reshape(-1, extent)),
+        "states": torch.from_numpy(np.array(states, np.int64).reshape(-1, longest)),
+        "targets": torch.from_numpy(np.array(targets, np.int64).reshape(-1, longest)),
         "counted": torch.arange(longest) < torch.tensor(counts)[:, None],
     }
 

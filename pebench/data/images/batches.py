@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pebench.cores import cores
+from pebench.cores import MOST_FOR_PICTURES, cores
 from pebench.data.images.mixing import NOT_MIXED, Mixing
 from pebench.data.images.pictures import BadImages, Item, Pictures
 from pebench.data.images.transforms import Changed, Transform, drawing
@@ -177,7 +177,7 @@ def workers() -> int:
     """How many processes make batches: the variable ``PEBENCH_WORKERS``, by default one less than the
     cores that this process may use, at most 16."""
     chosen = os.environ.get("PEBENCH_WORKERS", "")
-    return int(chosen) if chosen.isdigit() else min(16, cores() - 1)
+    return int(chosen) if chosen.isdigit() else min(MOST_FOR_PICTURES, cores() - 1)
 
 
 def _made(recipe: Recipe, orders: Iterator[Order], processes: int) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -112,6 +113,8 @@ def folder(written: str) -> PictureCorpus:
             )
         if not names:
             raise UserError(f"'{written}', split '{split}' holds no pictures in class folders.")
+    if split_of:
+        _refuse_shared(root, parts, written)
     left_out = [name for name in (*found.files, *found.strange) if name not in files]
     return PictureCorpus(
         f"'{written}'",
@@ -122,6 +125,29 @@ def folder(written: str) -> PictureCorpus:
         },
         sentence(left_out, len(found.files) + len(found.strange), f"'{written}'"),
     )
+
+
+def _refuse_shared(root: Path, parts: Mapping[str, list[str]], written: str) -> None:
+    """Refuses splits that hold pictures of training too, under the same class and name.
+
+    Raises:
+        UserError: they do.
+    """
+    trained = {_below_split(name): name for name in parts.get("train", ())}
+    for split, names in parts.items():
+        pairs = [(trained[own], name) for name in names if (own := _below_split(name)) in trained]
+        same = [
+            name for one, name in pairs if split != "train" and filecmp.cmp(root / one, root / name, False)
+        ]
+        if same:
+            raise UserError(
+                f"'{written}': {len(same)} pictures of split '{split}' are pictures of training too, as "
+                f"{quoted(same[0])}; a picture belongs to one split."
+            )
+
+
+def _below_split(name: str) -> str:
+    return name.partition("/")[2]
 
 
 def _splits(tops: Iterable[str], pictures: Sequence[str]) -> dict[str, str]:

@@ -59,7 +59,11 @@ def _caption(rows: list[TunedRow], count: int) -> str:
     """What the trials are judged by, and how many panels are left out."""
     judged = "; ".join(sorted({row.choice.place for row in rows}))
     left_out = f"; the first {len(rows)} of {count}, tuning.csv has all" if len(rows) < count else ""
-    return f"trials, by {judged}; stars are what was chosen{left_out}"
+    scored = all(
+        math.isfinite(row.mean(place)) for row in rows for place in range(len(row.choice.candidates))
+    )
+    without = "" if scored else ", crosses have no score"
+    return f"trials, by {judged}; stars are what was chosen{without}{left_out}"
 
 
 def _scores(row: TunedRow) -> list[float]:
