@@ -149,10 +149,12 @@ class ImageClassification(VisionTask[ImageClassificationOptions, VisionOptions])
         """Finds the pictures, and opens each once to see that it can be read.
 
         Raises:
-            UserError: they are not there, or cannot be read.
+            UserError: they are not there, cannot be read, or were trained on.
         """
         options = self.options
         corpus = find_pictures(options.data)
+        if self.trains:
+            corpus.require_unseen(options.split)
         self._classes = list(corpus.classes)
         found: dict[str, str] = {}
         for split in dict.fromkeys(("train", options.split)):

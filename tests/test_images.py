@@ -27,7 +27,7 @@ from pebench.data.images.folder import PictureFiles, folder
 from pebench.data.images.mixing import Mixing
 from pebench.data.images.pictures import NumberedPictures
 from pebench.data.images.soundness import sift
-from pebench.data.images.source import ImageSource, find_pictures
+from pebench.data.images.source import ImageSource, check_pictures, find_pictures
 from pebench.data.images.transforms import Augmentation, drawing, plain_transform, training_transform
 from pebench.errors import UserError
 
@@ -277,11 +277,14 @@ def test_evaluation_keeps_the_proportions_of_a_picture_and_cuts_out_its_centre(s
 def test_pictures_of_training_in_another_split_are_refused(zoo: Path) -> None:
     paint(zoo / "train" / "cat" / "7.jpg", 70)
     other = (zoo / "train" / "cat" / "7.jpg").read_bytes()
-    # Another picture of one name is what two splits that count from 0 have.
-    folder(str(zoo))
+    source = ImageSource.model_validate(str(zoo))
+    # Other pictures of one name are what two splits have that count from 0.
+    check_pictures(source, ("train", "validation"))
     (zoo / "val" / "cat" / "7.jpg").write_bytes(other)
-    with pytest.raises(UserError, match=r"1 pictures of split 'validation' .* training too, as 'val/cat/7"):
-        folder(str(zoo))
+    with pytest.raises(UserError, match=r"pictures of split 'validation' .* 1 of them, as 'val/cat/7.jpg'"):
+        check_pictures(source, ("train", "validation"))
+    # What trains nothing may be judged by any.
+    check_pictures(source, ("validation",))
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,6 @@ def folder(written: str) -> PictureCorpus:
             )
         if not names:
             raise UserError(f"'{written}', split '{split}' holds no pictures in class folders.")
-    if split_of:
-        _refuse_shared(root, parts, written)
     left_out = [name for name in (*found.files, *found.strange) if name not in files]
     return PictureCorpus(
         f"'{written}'",
@@ -124,26 +122,20 @@ def folder(written: str) -> PictureCorpus:
             for split, names in parts.items()
         },
         sentence(left_out, len(found.files) + len(found.strange), f"'{written}'"),
+        _trained_on(root, parts) if split_of else {},
     )
 
 
-def _refuse_shared(root: Path, parts: Mapping[str, list[str]], written: str) -> None:
-    """Refuses splits that hold pictures of training too, under the same class and name.
-
-    Raises:
-        UserError: they do.
-    """
+def _trained_on(root: Path, parts: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The pictures of each split that are pictures of training too, under the same class and name."""
     trained = {_below_split(name): name for name in parts.get("train", ())}
-    for split, names in parts.items():
-        pairs = [(trained[own], name) for name in names if (own := _below_split(name)) in trained]
-        same = [
-            name for one, name in pairs if split != "train" and filecmp.cmp(root / one, root / name, False)
-        ]
+    found = {}
+    for split in set(parts) - {"train"}:
+        pairs = [(trained[own], name) for name in parts[split] if (own := _below_split(name)) in trained]
+        same = [name for one, name in pairs if filecmp.cmp(root / one, root / name, shallow=False)]
         if same:
-            raise UserError(
-                f"'{written}': {len(same)} pictures of split '{split}' are pictures of training too, as "
-                f"{quoted(same[0])}; a picture belongs to one split."
-            )
+            found[split] = same
+    return found
 
 
 def _below_split(name: str) -> str:

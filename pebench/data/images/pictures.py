@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from pebench.errors import UserError, join_and
+from pebench.errors import UserError, join_and, quoted
 from pebench.randomness import generator
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class PictureCorpus:
         name: how messages call it. classes: their names; a picture's class is a number into these.
         splits: the pictures of each split that there is.
         left_out: the sentence of files that are none of them; see `pebench.data.left_out`.
+        trained_on: by split, what pictures of it are called that are pictures of training too.
 
     Raises:
         UserError: there is but one class, which every guess would meet.
@@ -130,6 +131,7 @@ class PictureCorpus:
     classes: tuple[str, ...]
     splits: Mapping[str, Pictures]
     left_out: str = ""
+    trained_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -147,3 +149,16 @@ class PictureCorpus:
         if name not in self.splits:
             raise UserError(f"{self.name} has no split '{name}': there is {join_and(self.splits)}.")
         return self.splits[name]
+
+    def require_unseen(self, split: str) -> None:
+        """Refuses to judge what was trained by pictures that it was trained on.
+
+        Raises:
+            UserError: the split has some.
+        """
+        seen = self.trained_on.get(split, ())
+        if seen:
+            raise UserError(
+                f"{self.name}: pictures of split '{split}' are pictures of training too, {len(seen)} of them, "
+                f"as {quoted(seen[0])}; a picture belongs to one split."
+            )

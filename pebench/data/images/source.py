@@ -72,12 +72,14 @@ def check_pictures(source: ImageSource, splits: tuple[str, ...]) -> None:
     """Looks for the pictures of splits, and opens none.
 
     Raises:
-        UserError: a folder, the set, a split or a column is not there.
+        UserError: a folder, the set, a split or a column is not there, or what is trained on is not apart.
     """
     if source.dataset is None:
         corpus = find_pictures(source)
         for split in splits:
             corpus.split(split)
+            if "train" in splits:
+                corpus.require_unseen(split)
     else:
         written = [source.splits.get(split, split) for split in splits]
         check(source.dataset, source.configuration, source.revision, written, (source.image, source.label))
