@@ -159,6 +159,6 @@ class PictureCorpus:
         seen = self.trained_on.get(split, ())
         if seen:
             raise UserError(
-                f"{self.name}: pictures of split '{split}' are pictures of training too, {len(seen)} of them, "
-                f"as {quoted(seen[0])}; a picture belongs to one split."
+                f"{self.name}: pictures of split '{split}' are pictures of training too, {len(seen)} of "
+                f"them, as {quoted(seen[0])}; a picture belongs to one split."
             )
