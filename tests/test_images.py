@@ -330,6 +330,11 @@ def test_a_policy_that_timm_does_not_know_is_refused() -> None:
         training_transform((16, 16), Augmentation(policy="rand-m9-x1"))
 
 
+def test_a_policy_that_fails_on_some_pictures_is_refused_before_any() -> None:
+    with pytest.raises(UserError, match=r"'v0' asks Pillow for pictures of no bits, .* take 'original'"):
+        training_transform((16, 16), Augmentation(policy="v0"))
+
+
 class _Counted(NumberedPictures):
     """Pictures that cannot be opened."""
 

@@ -119,10 +119,15 @@ def training_transform(size: tuple[int, int], augmentation: Augmentation) -> Tra
         size: rows and columns. augmentation: what is done.
 
     Raises:
-        UserError: timm does not understand the policy.
+        UserError: timm does not understand the policy, or cannot carry it out.
     """
     from timm.data import create_transform
 
+    if (augmentation.policy or "").startswith("v0"):
+        raise UserError(
+            f"timm's policy '{augmentation.policy}' asks Pillow for pictures of no bits, which it refuses: "
+            "take 'original', or RandAugment as 'rand-m9-mstd0.5-inc1'."
+        )
     try:
         transform = create_transform(
             (3, *size),
