@@ -21,18 +21,17 @@ import argparse
 import gc
 import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from measuring.alternation import Row, alternate, device, wait
+from measuring.alternation import Row, alternate, device
 from measuring.preparation import prepare
 from measuring.reporting import Arguments, in_one_line, positive, report
 from measuring.training import allow_many_compilations
-from measuring.turns import Loop, advance, steps_of_a_measurement
+from measuring.turns import Loop, advance, first_step_of, steps_of_a_measurement
 from torch import nn
 
 from pebench.errors import UserError
@@ -106,12 +105,7 @@ def begun(spec: RunSpec, compiled: bool) -> Begun:
     endless = spec.train.model_copy(update={"steps": 10**6})
     updates = optimiser(model, encoding, endless)
     loop = train(model, task, updates, endless, spec.seed, State(), device(), lambda step: False, compiled)
-    begin = time.perf_counter()
-    advance(loop, 1)
-    wait(device())
-    seconds = time.perf_counter() - begin
-    # The second step may compile once more, and settles what memory is kept.
-    advance(loop, 2)
+    seconds = first_step_of(loop)
     return Begun(spec, task, encoding, model, loop, steps_of_a_measurement(loop), seconds)
 
 

@@ -29,7 +29,6 @@ import argparse
 import gc
 import re
 import sys
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from measuring.alternation import Row, alternate, device, wait
+from measuring.alternation import Row, alternate, device
 from measuring.preparation import prepare
 from measuring.profiling import write_profile
 from measuring.reporting import Arguments, in_one_line, positive, report
@@ -51,7 +50,7 @@ from measuring.training import (
     steps,
     utilisation,
 )
-from measuring.turns import Loop, advance, steps_of_a_measurement
+from measuring.turns import Loop, advance, first_step_of, steps_of_a_measurement
 
 from pebench.encoding_config import serving
 from pebench.spec import Training
@@ -212,13 +211,7 @@ def _fits(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> boo
 
 def begun(label: str, chosen: argparse.Namespace, batch: int, parts: int) -> _Begun:
     loop = _training(label, chosen, batch, parts, chosen.compile)
-    begin = time.perf_counter()
-    advance(loop, 1)
-    wait(device())
-    seconds = time.perf_counter() - begin
-    # The second step may compile once more, and settles what memory is kept.
-    advance(loop, 2)
-    return _Begun(loop, seconds, parts)
+    return _Begun(loop, first_step_of(loop), parts)
 
 
 def _training(label: str, chosen: argparse.Namespace, batch: int, parts: int, compiled: bool) -> Loop:

@@ -10,6 +10,9 @@ _SLURM = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 nobody to them, a process sees all of the node."""
 
 
+FOR_PICTURES = "PEBENCH_WORKERS"
+"""Variable that says how many processes make batches of pictures for one run."""
+
 MOST_FOR_PICTURES = 16
 """Processes that make batches of pictures for one run, unless more are asked for."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from functools import partial
 
-from measuring.alternation import device, timed
+from measuring.alternation import device, timed, wait
 
 from pebench.running.execution import Execution
 from pebench.running.train import Progress
@@ -16,6 +17,17 @@ MEASURED = 0.25
 two looks at the device, which stands idle after each look until the host has got ahead of it again."""
 
 Loop = Iterator[Progress]
+
+
+def first_step_of(loop: Loop) -> float:
+    """Seconds of the first step, behind which the loop is ready to be measured."""
+    begin = time.perf_counter()
+    advance(loop, 1)
+    wait(device())
+    seconds = time.perf_counter() - begin
+    # The second step may compile once more, and settles what memory is kept.
+    advance(loop, 2)
+    return seconds
 
 
 def steps_of_a_measurement(loop: Loop) -> int:

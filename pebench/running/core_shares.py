@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 
-from pebench.cores import MOST_FOR_PICTURES, cores
+from pebench.cores import FOR_PICTURES, MOST_FOR_PICTURES, cores
 from pebench.running.execution import Execution, torch_device
 
 _COMPILER = "TORCHINDUCTOR_COMPILE_THREADS"
-_PICTURES = "PEBENCH_WORKERS"
-"""See `pebench.data.images.batches.workers`."""
 
 
 def sharing(execution: Execution, processes: int) -> Execution:
@@ -28,7 +26,7 @@ def sharing(execution: Execution, processes: int) -> Execution:
         return execution
     share = max(1, cores() // processes)
     os.environ.setdefault(_COMPILER, str(share))
-    os.environ.setdefault(_PICTURES, str(min(MOST_FOR_PICTURES, max(1, share - 1))))
+    os.environ.setdefault(FOR_PICTURES, str(min(MOST_FOR_PICTURES, max(1, share - 1))))
     if execution.threads is not None or torch_device(execution.device).type != "cpu":
         return execution
     return execution.model_copy(update={"threads": share})

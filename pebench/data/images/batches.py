@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pebench.cores import MOST_FOR_PICTURES, cores
+from pebench.cores import FOR_PICTURES, MOST_FOR_PICTURES, cores
 from pebench.data.images.mixing import NOT_MIXED, Mixing
 from pebench.data.images.pictures import BadImages, Item, Pictures
 from pebench.data.images.transforms import Changed, Transform, drawing
@@ -176,7 +176,7 @@ def evaluation_batches(recipe: Recipe, size: int, pictures: Iterable[Item]) -> I
 def workers() -> int:
     """How many processes make batches: the variable ``PEBENCH_WORKERS``, by default one less than the
     cores that this process may use, at most 16."""
-    chosen = os.environ.get("PEBENCH_WORKERS", "")
+    chosen = os.environ.get(FOR_PICTURES, "")
     return int(chosen) if chosen.isdigit() else min(MOST_FOR_PICTURES, cores() - 1)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pebench.data.cache import digest
 from pebench.data.files import existing, walk
-from pebench.data.images.pictures import NumberedPictures, PictureCorpus, in_rgb
+from pebench.data.images.pictures import NumberedPictures, PictureCorpus, Pictures, in_rgb
 from pebench.data.left_out import sentence
 from pebench.data.splits import SPLITS, by_hash, by_name, whole_names
 from pebench.data.tables import is_table, refuse_saved
@@ -50,9 +50,22 @@ class PictureFiles(NumberedPictures):
         with Image.open(self.root / name) as picture:
             return in_rgb(ImageOps.exif_transpose(picture)), label
 
+    def shared_with(self, other: Pictures) -> list[str]:
+        """Those that the other has under the same class and name, with the same bytes."""
+        if not isinstance(other, PictureFiles):
+            return []
+        theirs = {_in_its_class(*file): other.root / file[0] for file in other.files}
+        pairs = [(name, theirs.get(_in_its_class(name, label))) for name, label in self.files]
+        return [name for name, one in pairs if one and filecmp.cmp(self.root / name, one, shallow=False)]
+
     def called(self, number: int) -> str:
         """By its path."""
         return str(self.root / self.files[number][0])
+
+
+def _in_its_class(name: str, label: int) -> tuple[str, int]:
+    """What a picture is called whatever split it stands in."""
+    return name.partition("/")[2], label
 
 
 def folder(written: str) -> PictureCorpus:
@@ -122,24 +135,7 @@ def folder(written: str) -> PictureCorpus:
             for split, names in parts.items()
         },
         sentence(left_out, len(found.files) + len(found.strange), f"'{written}'"),
-        _trained_on(root, parts) if split_of else {},
     )
-
-
-def _trained_on(root: Path, parts: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The pictures of each split that are pictures of training too, under the same class and name."""
-    trained = {_below_split(name): name for name in parts.get("train", ())}
-    found = {}
-    for split in set(parts) - {"train"}:
-        pairs = [(trained[own], name) for name in parts[split] if (own := _below_split(name)) in trained]
-        same = [name for one, name in pairs if filecmp.cmp(root / one, root / name, shallow=False)]
-        if same:
-            found[split] = same
-    return found
-
-
-def _below_split(name: str) -> str:
-    return name.partition("/")[2]
 
 
 def _splits(tops: Iterable[str], pictures: Sequence[str]) -> dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -61,6 +61,10 @@ class Pictures(ABC):
     @abstractmethod
     def called(self, item: Item) -> str:
         """How messages call a picture."""
+
+    def shared_with(self, other: Pictures) -> list[str]:
+        """What those are called that the other has too, as far as that is known without opening any."""
+        return []
 
     def attempt(self, item: Item) -> tuple[Image, int] | None:
         """Result of `load`, None for a picture that cannot be read."""
@@ -121,7 +125,6 @@ class PictureCorpus:
         name: how messages call it. classes: their names; a picture's class is a number into these.
         splits: the pictures of each split that there is.
         left_out: the sentence of files that are none of them; see `pebench.data.left_out`.
-        trained_on: by split, what pictures of it are called that are pictures of training too.
 
     Raises:
         UserError: there is but one class, which every guess would meet.
@@ -131,7 +134,6 @@ class PictureCorpus:
     classes: tuple[str, ...]
     splits: Mapping[str, Pictures]
     left_out: str = ""
-    trained_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -156,7 +158,7 @@ class PictureCorpus:
         Raises:
             UserError: the split has some.
         """
-        seen = self.trained_on.get(split, ())
+        seen = self.split(split).shared_with(self.split("train")) if split != "train" else []
         if seen:
             raise UserError(
                 f"{self.name}: pictures of split '{split}' are pictures of training too, {len(seen)} of "
