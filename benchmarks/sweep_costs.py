@@ -74,7 +74,7 @@ def rows_of(sweep: Path, encodings: list[str]) -> tuple[str, list[RunSpec], bool
         UserError: there is no such sweep, no such row, or several tasks or models.
     """
     found = load_sweep(sweep)
-    specs = found.specs_of(found.record().runs).values()
+    specs = [spec for run_id, spec in found.possible().items() if run_id not in found.trials]
     if len({_setting_of(spec) for spec in specs}) > 1:
         raise UserError(f"sweep '{found.name}' has several tasks or models: measure it with one.")
     rows = {label_of(spec): spec for spec in specs}
@@ -87,9 +87,7 @@ def rows_of(sweep: Path, encodings: list[str]) -> tuple[str, list[RunSpec], bool
 
 
 def _setting_of(spec: RunSpec) -> str:
-    """Task and model; trials of a tuned sweep differ from the rest in the split that they are judged on."""
-    options = {name: value for name, value in spec.task.options.items() if name != "split"}
-    return json.dumps([spec.task.name, options, spec.model], sort_keys=True)
+    return json.dumps([spec.task.name, spec.task.options, spec.model], sort_keys=True)
 
 
 def label_of(spec: RunSpec) -> str:
