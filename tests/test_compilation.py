@@ -23,9 +23,12 @@ from pebench.running.checkpoint import State
 from pebench.running.compilation import compile_whole
 from pebench.running.train import train
 
-KERNELS = {"dape", "fox", "rope", "seqpe", "ssmax", "t5"}
-"""One for each way to act and each way to be attended: kernels cost half a minute of a processor and more.
-T5 has a bias by position, and FoX one of low rank. On CUDA there are kernels for all."""
+KERNELS = {"dape", "seqpe", "t5"}
+"""With `TOGETHER` one for each way to act and each way to be attended: kernels cost half a minute of a processor
+and more. T5 has a bias by position. On CUDA there are kernels for all."""
+
+TOGETHER = {"compose": ["rope", "fox", "ssmax"]}
+"""Rotations, a bias of low rank and a temperature, whose kernels are compiled once for all three."""
 
 
 def _name(encoding: Any) -> str:
@@ -86,7 +89,9 @@ def test_a_step_is_one_graph_that_grows_by_layers_and_not_by_heads(
 @pytest.mark.filterwarnings(r"ignore::UserWarning:torch\._inductor")
 @pytest.mark.filterwarnings(r"ignore::FutureWarning:torch\._inductor")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("encoding", [each for each in ENCODINGS if _name(each) in KERNELS], ids=_name)
+@pytest.mark.parametrize(
+    "encoding", [*(each for each in ENCODINGS if _name(each) in KERNELS), TOGETHER], ids=_name
+)
 def test_a_compiled_step_is_as_exact_as_one_that_is_not(place: Path, encoding: Any) -> None:
     # More than one block of queries.
     compare_with_uncompiled(place, encoding, 1, 144, "cpu")
