@@ -24,8 +24,8 @@ from pebench.running.compilation import compile_whole
 from pebench.running.train import train
 
 KERNELS = {"dape", "seqpe", "t5"}
-"""With `TOGETHER` one for each way to act and each way to be attended: kernels cost half a minute of a core or
-more. T5 has a bias by position. On CUDA there are kernels for all."""
+"""With `TOGETHER` one for each way to act and each way to be attended: their kernels cost half a minute each.
+T5 has a bias by position. On CUDA there are kernels for all."""
 
 TOGETHER = {"compose": ["rope", "fox", "ssmax"]}
 """Rotations, a bias of low rank and a temperature, whose kernels are compiled once for all three."""
