@@ -16,7 +16,10 @@ from pebench.position_encoding import Geometry, Table
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Task
 
-Length = Annotated[int, Field(ge=2)]
+LONGEST = 1 << 24
+"""Positions that are told apart in float32, in which encodings compute with them."""
+
+Length = Annotated[int, Field(ge=2, le=LONGEST)]
 """Tokens of a sequence."""
 
 
