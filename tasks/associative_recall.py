@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.task import MOST
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
@@ -59,11 +58,8 @@ class AssociativeRecall(SequenceTask[AssociativeRecallOptions]):
     many updates `rope` does differs from seed to seed.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = AssociativeRecallOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

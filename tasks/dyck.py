@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.task import MOST
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
@@ -49,11 +48,8 @@ class Dyck(SequenceTask[DyckOptions]):
     length, and `none` must not.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = DyckOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.task_bases.decoder_task import Length
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask, require_even
 from pebench.task_record import EvaluationData
@@ -49,11 +48,8 @@ class FlipFlop(SequenceTask[FlipFlopOptions]):
     extent, as hard attention to the last write would at any; `none` must not, to which all writes are alike.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = FlipFlopOptions
-    Model = DecoderOptions
     variants = ("", "-sparse", "-dense")
 
     @property

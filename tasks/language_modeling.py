@@ -148,13 +148,10 @@ class LanguageModeling(TextTask[LanguageModelingOptions]):
     on, must not.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     holds_out = True
     vocabulary = "tokenizer"
     Options = LanguageModelingOptions
-    Model = DecoderOptions
 
     def __init__(self, options: LanguageModelingOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)

@@ -107,11 +107,8 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
     mostly does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = LengthGeneralizationOptions
-    Model = DecoderOptions
 
     def __init__(self, options: LengthGeneralizationOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)

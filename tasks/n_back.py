@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.task import MOST
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
@@ -41,11 +40,8 @@ class NBack(SequenceTask[NBackOptions]):
     positions sees the tokens before a query as a set.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = NBackOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

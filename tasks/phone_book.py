@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.task import MOST
 from pebench.task_bases.decoder_task import Length
@@ -69,12 +68,9 @@ class PhoneBook(SequenceTask[PhoneBookOptions]):
     once are learnt by models that begin with the weights of one that was ``asked`` for several.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     marked = True
     Options = PhoneBookOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.task import MOST
 from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, Turn, questions
 from pebench.task_record import EvaluationData
@@ -63,12 +62,9 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
     the control.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     marked = True
     Options = PositionProbeOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.task import MOST
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask, require_even
 
@@ -46,11 +45,8 @@ class RepeatedRecall(SequenceTask[RepeatedRecallOptions]):
     must name in two layers, and `none` must not.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = RepeatedRecallOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

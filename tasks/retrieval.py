@@ -128,13 +128,10 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     and with `rope` alone it must not. Without a scratchpad no model has been seen to solve either.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     vocabulary = "tokenizer"
     version = 3
     Options = RetrievalOptions
-    Model = DecoderOptions
 
     def __init__(self, options: RetrievalOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)

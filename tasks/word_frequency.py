@@ -20,7 +20,6 @@ from pebench.data.word_lists import (
     shuffled,
 )
 from pebench.errors import UserError
-from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.task import MOST
 from pebench.task_bases.decoder_task import ExtentOptions
@@ -76,13 +75,10 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     size. The first of ``frequent`` codes both find at the trained length, and neither in longer lists.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     vocabulary = "tokenizer"
     version = 2
     Options = WordFrequencyOptions
-    Model = DecoderOptions
 
     @property
     def answers(self) -> Sequence[str]:

@@ -10,7 +10,6 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.task_bases.decoder_task import Length
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
@@ -50,11 +49,8 @@ class WordProblem(SequenceTask[WordProblemOptions]):
     they are the control.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = WordProblemOptions
-    Model = DecoderOptions
     version = 2
 
     @property

@@ -67,7 +67,11 @@ Options = TypeVar("Options", bound=Extents)
 
 
 class DecoderTask(Task[Options, DecoderOptions]):  # type: ignore[type-var]
-    """A decoder that reads tokens."""
+    """A causal decoder that reads tokens."""
+
+    axes = 1
+    causal = True
+    Model = DecoderOptions
 
     def geometry(self) -> Geometry:
         """The decoder's, for the trained extent."""
