@@ -97,14 +97,6 @@ def test_class_folders_alone_are_divided_by_the_hashes_of_their_paths(zoo: Path)
     assert counts == [10, 1, 1]
 
 
-def test_a_path_may_hold_an_environment_variable(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZOO", str(zoo))
-    assert find_pictures(ImageSource.model_validate("$ZOO")).classes == ("cat", "dog")
-    monkeypatch.delenv("ZOO")
-    with pytest.raises(UserError, match="'\\$ZOO' names an environment variable that is not set"):
-        find_pictures(ImageSource.model_validate("$ZOO"))
-
-
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [

@@ -93,7 +93,7 @@ def test_changed_code_answers_for_itself(tmp_path: Path) -> None:
 def test_every_sweep_is_possible_and_read_back_it_is_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in ("CALTECH", "IMAGENET"):
+    for place in ("CALTECH", "IMAGENET", "SCAN"):
         monkeypatch.setenv(place, "/nowhere")
     file, _ = read(find(name))
     found = sweep.looked_up(file, None)

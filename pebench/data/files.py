@@ -21,7 +21,7 @@ from typing import IO, NamedTuple
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest, unwritable
 from pebench.data.splits import SHARES
-from pebench.errors import UserError
+from pebench.errors import UserError, quoted
 
 _CHUNK = 1 << 20
 _ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".tbz2", ".7z", ".tar.gz", ".tar.xz", ".tar.bz2")
@@ -29,6 +29,7 @@ _RACY = 2.0
 _NEAR = 1 << 16
 _SHORT = 100
 _TOLD = 100_000
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 
 class Content(NamedTuple):
@@ -175,14 +176,33 @@ def walk(root: Path) -> Walk:
     return found
 
 
-def existing(written: str) -> Path | None:
-    """The path that was written, ``~`` filled in; None where nothing is there, or can be."""
+def filled_in(written: str) -> Path:
+    """The path that was written, with ``~`` and environment variables (``$DATA``) filled in if known."""
+    path = Path(os.path.expandvars(written))
     try:
-        path = Path(written).expanduser()
+        return path.expanduser()
+    except RuntimeError:  # of nobody's home
+        return path
+
+
+def existing(written: str) -> Path | None:
+    """The path that was written, filled in; None where nothing is there, or can be."""
+    try:
+        path = filled_in(written)
         return path if path.exists() else None
-    except (OSError, ValueError, RuntimeError):
-        # Longer than a name can be, with a character that none can hold, or of nobody's home.
+    except (OSError, ValueError):
+        # Longer than a name can be, or with a character that none can hold.
         return None
+
+
+def refuse_unset(written: str) -> None:
+    """For a path at which nothing is.
+
+    Raises:
+        UserError: it names an environment variable that is not set.
+    """
+    if unset := _VARIABLE.search(str(filled_in(written))):
+        raise UserError(f"{quoted(written)} names an environment variable that is not set, {unset[0]}.")
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

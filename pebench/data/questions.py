@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from pebench.data.cache import digest
 from pebench.data.dataset import can_be_had, check_split, explained
-from pebench.data.files import TextFiles, existing, walk
+from pebench.data.files import TextFiles, existing, refuse_unset, walk
 from pebench.data.left_out import sentence
 from pebench.data.source import DataSource
 from pebench.data.splits import SPLITS, by_hash, by_name
@@ -324,6 +324,7 @@ def _file(written: str) -> Path:
 def _existing(written: str) -> Path:
     path = existing(written)
     if path is None:
+        refuse_unset(written)
         raise UserError(f"no file or folder of questions at {quoted(written)}.")
     if path.is_file() and kind_of(path.name) not in (None, "json"):
         raise UserError(

@@ -3,11 +3,10 @@ https://arxiv.org/abs/1711.00350), from the files of its authors."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from pebench.data.cache import digest
-from pebench.data.files import TextFiles, files_of
+from pebench.data.files import TextFiles, existing, files_of, refuse_unset
 from pebench.data.problems import Question
 from pebench.errors import UserError
 
@@ -45,11 +44,17 @@ command; the simple split is drawn at random."""
 def scan_files(problem: str, folder: str) -> dict[str, TextFiles]:
     """The files of a division, which may be compressed, by ``train`` and ``test``.
 
+    Args:
+        problem: one of `DIVISIONS`.
+        folder: its path; ``~`` and environment variables (``$DATA``) are filled in.
+
     Raises:
         UserError: they are not there.
     """
-    division, path = DIVISIONS[problem], Path(folder).expanduser()
-    if not path.is_dir():
+    division, path = DIVISIONS[problem], existing(folder)
+    if path is None:
+        refuse_unset(folder)
+    if path is None or not path.is_dir():
         raise UserError(f"there is no folder '{folder}' to read SCAN's {division.name} from.")
     found = {}
     for split in ("train", "test"):

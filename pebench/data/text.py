@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from pydantic import model_validator
 
 from pebench.data.dataset import DatasetRows
-from pebench.data.files import FileShare, TextFiles, existing, walk
+from pebench.data.files import FileShare, TextFiles, existing, filled_in, refuse_unset, walk
 from pebench.data.left_out import sentence
 from pebench.data.pieces import cut
 from pebench.data.python_docs import PythonDocs
@@ -272,9 +272,10 @@ def _existing(written: str) -> Path:
     path = existing(written)
     if path is not None:
         return path
+    refuse_unset(written)
     try:
-        beside = sorted(Path(written).expanduser().parent.iterdir())
-    except (OSError, ValueError, RuntimeError):
+        beside = sorted(filled_in(written).parent.iterdir())
+    except (OSError, ValueError):
         beside = []
     near = difflib.get_close_matches(written, ["python-docs", *(str(file) for file in beside)])
     hint = f": did you mean {join_or(near)}?" if near else "."

@@ -18,7 +18,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from pebench import atomic
 from pebench.data.cache import digest, entry
-from pebench.data.files import existing
+from pebench.data.files import existing, filled_in, refuse_unset
 from pebench.data.tables import GPT2_FILES
 from pebench.data.text import Corpus
 from pebench.errors import UserError, join_and, quoted
@@ -228,10 +228,16 @@ def load_tokenizer(choice: TokenizerChoice, corpus: Corpus) -> Tokenizer:
     if choice.bpe is not None:
         return _trained(choice.bpe, corpus)
     if choice.gpt2 is not None:
-        return _gpt2_of_folder(Path(choice.gpt2).expanduser())
+        return _gpt2_of_folder(_place(choice.gpt2))
     if choice.file is not None:
-        return _of_file(Path(choice.file).expanduser(), choice.end_of_text)
+        return _of_file(_place(choice.file), choice.end_of_text)
     return _gpt2_of_hub() if choice.name == "gpt2" else ByteTokenizer()
+
+
+def _place(written: str) -> Path:
+    if existing(written) is None:
+        refuse_unset(written)
+    return filled_in(written)
 
 
 def _refuse_words(choice: TokenizerChoice) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pebench.data.cache import digest
-from pebench.data.files import existing, raw_contents
+from pebench.data.files import existing, raw_contents, refuse_unset
 from pebench.errors import UserError, quoted
 from pebench.spec import HF
 
@@ -82,7 +82,8 @@ def find_source(reference: str) -> Source:
     """
     written = reference.removeprefix(HF)
     path = existing(written) if written else None
-    if path is None and (not written or written.startswith((".", "/", "~")) or written.count("/") > 1):
+    if path is None and (not written or written.startswith((".", "/", "~", "$")) or written.count("/") > 1):
+        refuse_unset(written)
         raise UserError(f"there is no folder {quoted(written)} of a model, as '{HF}' wants to have one.")
     if path is None:
         name = written.partition("@")[0]

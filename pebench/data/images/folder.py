@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import filecmp
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.data.cache import digest
-from pebench.data.files import existing, walk
+from pebench.data.files import existing, refuse_unset, walk
 from pebench.data.images.pictures import NumberedPictures, PictureCorpus, Pictures, in_rgb
 from pebench.data.left_out import sentence
 from pebench.data.splits import SPLITS, by_hash, by_name, whole_names
@@ -82,9 +81,9 @@ def folder(written: str) -> PictureCorpus:
         UserError: it is not there, holds no class folders or but one, or a split has a class that training
             lacks.
     """
-    root = existing(os.path.expandvars(written))
-    if root is None and "$" in os.path.expandvars(written):
-        raise UserError(f"{quoted(written)} names an environment variable that is not set.")
+    root = existing(written)
+    if root is None:
+        refuse_unset(written)
     if root is None or not root.is_dir():
         raise UserError(f"no folder of pictures at {quoted(written)}.")
     found = walk(root)
