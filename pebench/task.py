@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Batch = dict[str, Tensor]
 """Tensors by name; dimension 0 of each is the example."""
 
+MOST = 1_000_000
+"""Kinds of tokens, of which each has a row of the embedding, and examples that are drawn at once."""
+
 
 class Metric(NamedTuple):
     """How one number is to be read.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
+from pebench.task import MOST
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
@@ -22,20 +22,26 @@ class AssociativeRecallOptions(SequenceOptions):
     """
 
     pairs: Annotated[int, Field(ge=1)] = 4
-    vocabulary: Annotated[int, Field(ge=4)] = 8192
+    vocabulary: Annotated[int, Field(ge=4, le=MOST)] = 8192
     spread: Annotated[float, Field(gt=0, le=16)] = 0.01
     between: Literal["blank", "random"] = "blank"
 
     @model_validator(mode="after")
     def _room(self) -> AssociativeRecallOptions:
-        for extent in (self.extent, *self.extents):
-            if 4 * self.pairs_of(extent) > extent:
+        extents = (self.extent, *self.extents)
+        for extent in extents:
+            needed = 4 * self.pairs_of(extent)
+            if needed > extent:
                 raise ValueError(
-                    f"{self.pairs_of(extent)} pairs and as many questions need "
-                    f"{4 * self.pairs_of(extent)} tokens, and there are {extent}"
+                    f"{needed // 4} pairs and as many questions need {needed} tokens, and there are {extent}"
                 )
-            if self.pairs_of(extent) >= self.vocabulary // 2:
-                raise ValueError(f"{self.vocabulary} tokens have no {self.pairs_of(extent)} keys")
+        longest = max(extents)
+        pairs = self.pairs_of(longest)
+        if pairs >= self.vocabulary // 2:
+            raise ValueError(
+                f"the {pairs} keys and as many values of {longest} tokens take a vocabulary of "
+                f"{2 * pairs + 2} or more, not {self.vocabulary}"
+            )
         return self
 
     def pairs_of(self, extent: int) -> int:
@@ -52,11 +58,8 @@ class AssociativeRecall(SequenceTask[AssociativeRecallOptions]):
     many updates `rope` does differs from seed to seed.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = AssociativeRecallOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.options import Added
+from pebench.task import MOST
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
@@ -22,9 +22,19 @@ class DyckOptions(SequenceOptions):
             closes, where it may. At a half most brackets close soon; the higher it is, the deeper words go.
     """
 
-    kinds: Annotated[int, Field(ge=2)] = 8
+    kinds: Annotated[int, Field(ge=2, le=MOST)] = 8
     depth: Annotated[int, Field(ge=1)] = 8
     persistence: Annotated[float, Field(ge=0, lt=1), Added()] = 0.5
+
+    @model_validator(mode="after")
+    def _closes(self) -> DyckOptions:
+        least = min(self.extent, *self.extents)
+        if least <= self.depth:
+            raise ValueError(
+                f"brackets up to {self.depth} deep take {self.depth + 1} tokens or more, so that one closes "
+                f"in every word, and there are {least}"
+            )
+        return self
 
 
 class Dyck(SequenceTask[DyckOptions]):
@@ -38,11 +48,8 @@ class Dyck(SequenceTask[DyckOptions]):
     length, and `none` must not.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = DyckOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

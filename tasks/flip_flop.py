@@ -7,8 +7,8 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
-from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+from pebench.task_bases.decoder_task import Length
+from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask, require_even
 from pebench.task_record import EvaluationData
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -26,16 +26,17 @@ class FlipFlopOptions(SequenceOptions):
         dense: the same where they are frequent.
     """
 
-    extent: Annotated[int, Field(ge=4)] = 512
+    extent: Length = 512
     ignored: Share = 0.8
     sparse: Share = 0.98
     dense: Share = 0.1
 
     @model_validator(mode="after")
     def _even(self) -> FlipFlopOptions:
-        odd = [extent for extent in (self.extent, *self.extents) if extent % 2]
-        if odd:
-            raise ValueError(f"every instruction has two tokens, so that {odd[0]} must be even")
+        least = min(self.extent, *self.extents)
+        if least < 4:
+            raise ValueError(f"an instruction to write and one to read need 4 tokens, and there are {least}")
+        require_even((self.extent, *self.extents), "instruction")
         return self
 
 
@@ -47,11 +48,8 @@ class FlipFlop(SequenceTask[FlipFlopOptions]):
     extent, as hard attention to the last write would at any; `none` must not, to which all writes are alike.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = FlipFlopOptions
-    Model = DecoderOptions
     variants = ("", "-sparse", "-dense")
 
     @property

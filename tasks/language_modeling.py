@@ -32,7 +32,7 @@ from pebench.position_encoding import Extrapolation, PositionEncoding, Table, gr
 from pebench.randomness import generator
 from pebench.spec import Once
 from pebench.task import Batch, Evaluation, Metric
-from pebench.task_bases.decoder_task import ExtentOptions, Length
+from pebench.task_bases.decoder_task import LONGEST, ExtentOptions, Length
 from pebench.task_bases.text_task import TextTask
 from pebench.task_record import NON_OVERLAPPING, EvaluationData
 
@@ -65,8 +65,9 @@ class LanguageModelingOptions(ExtentOptions):
         choice: which tokens these are. They are those of stretches of the largest extent that are spread over
             all documents of the split, drawn once for all runs and recorded with the scores; or the first of
             the split, as in runs from before there was the choice.
-        offsets: positions at which the non-overlapping windows of the trained extent begin as well. Only the
-            places change, so that an encoding of distances scores the same at all of them.
+        offsets: positions at which the non-overlapping windows of the trained extent begin as well, which has
+            to be among those to evaluate at. Only the places change, so that an encoding of distances scores
+            the same at all of them.
     """
 
     times: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
@@ -78,7 +79,7 @@ class LanguageModelingOptions(ExtentOptions):
     protocols: Annotated[tuple[Protocol, ...], Once] = ("non-overlapping", "sliding", "fixed-tail")
     stride: Annotated[int, Field(ge=1)] | None = None
     tail: Annotated[int, Field(ge=1)] | None = None
-    tokens: Length | None = None
+    tokens: Annotated[int, Field(ge=2)] | None = None
     choice: Annotated[Choice, Added(before="beginning")] = "spread"
     offsets: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once, Added(before=[])] = ()
 
@@ -95,6 +96,15 @@ class LanguageModelingOptions(ExtentOptions):
             )
         if not self.protocols:
             raise ValueError("at least one protocol is needed")
+        if self.offsets and self.extent not in self.extents:
+            raise ValueError(
+                f"'offsets' are read at the trained extent, which 'evaluate' lacks: add {self.extent} to it"
+            )
+        if self.offsets and max(self.offsets) > LONGEST - self.extent:
+            raise ValueError(
+                f"positions are told apart up to {LONGEST} in float32, so that an offset is "
+                f"{LONGEST - self.extent} at the most, not {max(self.offsets)}"
+            )
         return self
 
     @property
@@ -138,13 +148,10 @@ class LanguageModeling(TextTask[LanguageModelingOptions]):
     on, must not.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     holds_out = True
     vocabulary = "tokenizer"
     Options = LanguageModelingOptions
-    Model = DecoderOptions
 
     def __init__(self, options: LanguageModelingOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)

@@ -20,11 +20,11 @@ from pebench.models.host import DecoderOptions
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.randomness import generator
 from pebench.spec import Once
-from pebench.task import Batch, Evaluation, Metric
-from pebench.task_bases.decoder_task import AnsweringTask, ExtentOptions
+from pebench.task import MOST, Batch, Evaluation, Metric
+from pebench.task_bases.decoder_task import LONGEST, AnsweringTask, ExtentOptions
 from pebench.task_record import EvaluationData
 
-Length = Annotated[int, Field(ge=1)]
+Length = Annotated[int, Field(ge=1, le=LONGEST)]
 
 
 class LengthGeneralizationOptions(ExtentOptions):
@@ -63,7 +63,7 @@ class LengthGeneralizationOptions(ExtentOptions):
     data: str | None = None
     extent: Length = 20
     evaluate: Annotated[tuple[Length, ...], Once] = ()
-    examples: Annotated[int, Field(ge=1)] = 200
+    examples: Annotated[int, Field(ge=1, le=MOST)] = 200
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +83,10 @@ class LengthGeneralizationOptions(ExtentOptions):
             raise ValueError("the lengths to evaluate at must rise")
         longest = max(self.extent, *self.extents)
         if self.problem == "associative-recall" and longest > MOST_PAIRS:
-            raise ValueError(f"there are keys for {MOST_PAIRS} pairs, not for {longest}")
+            raise ValueError(
+                f"there are keys for {MOST_PAIRS} pairs, not for {longest}: take an 'extent' and lengths to "
+                f"'evaluate' at up to {MOST_PAIRS}"
+            )
         return self
 
     @property
@@ -104,11 +107,8 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
     mostly does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = LengthGeneralizationOptions
-    Model = DecoderOptions
 
     def __init__(self, options: LengthGeneralizationOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)

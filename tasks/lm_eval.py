@@ -67,13 +67,10 @@ class LmEvalOptions(ExtentOptions):
 class LmEval(TextTask[LmEvalOptions]):
     """A language model and its tokenizer from another run, and no training."""
 
-    axes = 1
-    causal = True
     item = "tokens"
     vocabulary = "tokenizer"
     version = 2
     Options = LmEvalOptions
-    Model = DecoderOptions
 
     def __init__(self, options: LmEvalOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)

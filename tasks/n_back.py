@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
+from pebench.task import MOST
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
@@ -20,13 +20,15 @@ class NBackOptions(SequenceOptions):
     """
 
     back: Annotated[int, Field(ge=1)] = 8
-    vocabulary: Annotated[int, Field(ge=2)] = 16
+    vocabulary: Annotated[int, Field(ge=2, le=MOST)] = 16
 
     @model_validator(mode="after")
     def _room(self) -> NBackOptions:
-        if self.back >= min(self.extent, *self.extents):
+        least = min(self.extent, *self.extents)
+        if self.back >= least:
             raise ValueError(
-                f"no token stands {self.back} before another among {min(self.extent, *self.extents)}"
+                f"no token stands {self.back} before another among {least}: take {self.back + 1} tokens or "
+                f"more, or 'back' up to {least - 1}"
             )
         return self
 
@@ -38,11 +40,8 @@ class NBack(SequenceTask[NBackOptions]):
     positions sees the tokens before a query as a set.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = NBackOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

@@ -7,8 +7,9 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
 from pebench.options import Added
+from pebench.task import MOST
+from pebench.task_bases.decoder_task import Length
 from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, Turn, questions
 
 ASK, END, SYLLABLES = 10, 11, 12
@@ -29,8 +30,8 @@ class PhoneBookOptions(SequenceOptions):
             the sooner a model learns to look them up.
     """
 
-    extent: int = 128
-    syllables: Annotated[int, Field(ge=2)] = 64
+    extent: Length = 128
+    syllables: Annotated[int, Field(ge=2, le=MOST)] = 64
     name: Annotated[int, Field(ge=1)] = 2
     digits: Annotated[int, Field(ge=1)] = 4
     asked: Annotated[int, Field(ge=1), Added()] = 1
@@ -67,12 +68,9 @@ class PhoneBook(SequenceTask[PhoneBookOptions]):
     once are learnt by models that begin with the weights of one that was ``asked`` for several.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     marked = True
     Options = PhoneBookOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

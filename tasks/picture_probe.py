@@ -17,13 +17,13 @@ from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric
+from pebench.task import MOST, Batch, Evaluation, Metric
 from pebench.task_bases.vision_task import VisionTask
 
 PATCHES_AT_ONCE = 16_384
 """Patches in a batch of evaluation, whatever the extent: memory is bounded."""
 
-Size = Annotated[int, Field(ge=4)]
+Size = Annotated[int, Field(ge=4, le=1024)]
 Grid = tuple[Size, Size]
 
 
@@ -45,14 +45,16 @@ class PictureProbeOptions(Frozen):
     question: Literal["relation", "jigsaw", "count"] = "relation"
     extent: Grid = (8, 8)
     evaluate: Annotated[tuple[Grid, ...], Once] = ()
-    pictures: Annotated[int, Field(ge=1)] = 500
+    pictures: Annotated[int, Field(ge=1, le=MOST)] = 500
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @model_validator(mode="after")
     def _even(self) -> PictureProbeOptions:
         odd = [extent for extent in (self.extent, *self.extents) if any(size % 2 for size in extent)]
         if QUESTIONS[self.question].even and odd:
-            raise ValueError(f"a picture of {odd[0][0]}×{odd[0][1]} patches has no equal quarters")
+            rows, columns = odd[0]
+            even = f"{rows + rows % 2}×{columns + columns % 2}"
+            raise ValueError(f"a picture of {rows}×{columns} patches has no equal quarters: take {even}")
         return self
 
     @property

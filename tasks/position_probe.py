@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
+from pebench.task import MOST
 from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, Turn, questions
 from pebench.task_record import EvaluationData
 
@@ -33,7 +33,7 @@ class PositionProbeOptions(SequenceOptions):
     """
 
     question: Literal["index", "indirect", "count", "pairs", "distance"] = "indirect"
-    letters: Annotated[int, Field(ge=4)] = 32
+    letters: Annotated[int, Field(ge=4, le=MOST)] = 32
     reach: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
@@ -43,6 +43,9 @@ class PositionProbeOptions(SequenceOptions):
             raise ValueError(f"letters, question and answer need 16 tokens, and there are {least}")
         if self.reach is not None and self.question != "indirect":
             raise ValueError(f"'reach' is for the question 'indirect', and this one is '{self.question}'")
+        most = letters_of(max(self.extent, *self.extents)) - 1
+        if self.reach is not None and self.reach > most:
+            raise ValueError(f"the longest texts reach {most} places far, and not {self.reach}")
         return self
 
 
@@ -59,12 +62,9 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
     the control.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     marked = True
     Options = PositionProbeOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:
@@ -77,9 +77,7 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
 
     def draw(self, extent: int, count: int, draws: torch.Generator, variant: str) -> Drawn:
         """Texts that fill the extent as far as question and answer let them."""
-        digits = len(str(extent))
-        length = extent - 5 - 2 * digits
-        return questions([[self._question(length, draws)] for _ in range(count)], extent)
+        return questions([[self._question(letters_of(extent), draws)] for _ in range(count)], extent)
 
     def _question(self, length: int, draws: torch.Generator) -> Turn:
         def below(bound: int) -> int:
@@ -115,6 +113,11 @@ class PositionProbe(SequenceTask[PositionProbeOptions]):
                 text[one], text[other] = marks
                 sign = PLUS if other > one else MINUS
                 return Turn([*text, ASK, *marks], [sign, *written(abs(other - one)), END])
+
+
+def letters_of(extent: int) -> int:
+    """Letters of a text whose question and answer fill the extent at their longest."""
+    return extent - 5 - 2 * len(str(extent))
 
 
 def _paired(text: list[int], marks: list[int], draws: torch.Generator) -> list[int]:

@@ -92,13 +92,10 @@ class QuestionAnswering(TextAnswers[QuestionAnsweringOptions]):
     and `rope` alone must not.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     vocabulary = "tokenizer"
     version = 2
     Options = QuestionAnsweringOptions
-    Model = DecoderOptions
 
     def __init__(self, options: QuestionAnsweringOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)

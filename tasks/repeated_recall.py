@@ -7,8 +7,8 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.models.host import DecoderOptions
-from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
+from pebench.task import MOST
+from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask, require_even
 
 
 class RepeatedRecallOptions(SequenceOptions):
@@ -21,20 +21,18 @@ class RepeatedRecallOptions(SequenceOptions):
     """
 
     back: Annotated[int, Field(ge=1)] = 1
-    keys: Annotated[int, Field(ge=1)] = 8
-    values: Annotated[int, Field(ge=2)] = 16
+    keys: Annotated[int, Field(ge=1, le=MOST)] = 8
+    values: Annotated[int, Field(ge=2, le=MOST)] = 16
 
     @model_validator(mode="after")
     def _room(self) -> RepeatedRecallOptions:
-        odd = [extent for extent in (self.extent, *self.extents) if extent % 2]
-        if odd:
-            raise ValueError(f"every pair has two tokens, so that {odd[0]} must be even")
         least = min(self.extent, *self.extents)
         if least // 2 <= self.keys * self.back:
             raise ValueError(
-                f"{self.keys} keys with {self.back} former values each take more than "
-                f"{2 * self.keys * self.back} tokens, and there are {least}"
+                f"{self.keys} keys with {self.back} former values each take "
+                f"{2 * self.keys * self.back + 2} tokens or more, and there are {least}"
             )
+        require_even((self.extent, *self.extents), "pair")
         return self
 
 
@@ -47,11 +45,8 @@ class RepeatedRecall(SequenceTask[RepeatedRecallOptions]):
     must name in two layers, and `none` must not.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = RepeatedRecallOptions
-    Model = DecoderOptions
 
     @property
     def symbols(self) -> int:

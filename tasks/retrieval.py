@@ -18,6 +18,7 @@ from pebench.models.host import DecoderOptions
 from pebench.options import Added
 from pebench.randomness import generator
 from pebench.spec import Once
+from pebench.task import MOST
 from pebench.task_bases.decoder_task import ExtentOptions
 from pebench.task_bases.written_words import Asked, WrittenWords
 
@@ -78,12 +79,12 @@ class RetrievalOptions(ExtentOptions):
     scratchpad: Annotated[bool, Added()] = False
     tokenizer: TokenizerChoice | None = None
     depths: Annotated[tuple[Percent, ...], Once] = (0, 25, 50, 75, 100)
-    examples: Annotated[int, Field(ge=1)] = 20
+    examples: Annotated[int, Field(ge=1, le=MOST)] = 20
 
     @model_validator(mode="after")
     def _fits(self) -> RetrievalOptions:
         if not self.depths or sorted(self.depths) != list(self.depths):
-            raise ValueError("depths must rise, and at least one is needed")
+            raise ValueError("depths must rise, and at least one is needed, as in [0, 50, 100]")
         if self.tokenizer is not None and self.tokenizer.bpe is not None:
             raise ValueError(
                 "there is no text here to train a BPE on; use 'bytes', 'words', 'gpt2' or a file"
@@ -92,16 +93,22 @@ class RetrievalOptions(ExtentOptions):
         if self.variant in ONE_NEEDLE and self.needles != usual:
             raise ValueError(f"the variant '{self.variant}' hides one needle, and not {self.needles}")
         if self.needles > len(numbers_of(self.digits)):
-            raise ValueError(f"there are no {self.needles} different numbers of {self.digits} digit")
+            raise ValueError(
+                f"there are no {self.needles} different numbers of {self.digits} digit: take "
+                f"{self.digits + 1} digits, or {len(numbers_of(self.digits))} needles"
+            )
         if self.asked > 1 and self.variant not in SEVERAL_QUESTIONS:
             raise ValueError(f"the variant '{self.variant}' has one question, and {self.asked} are asked for")
+        if self.asked > self.extent:
+            raise ValueError(f"{self.asked} questions do not fit into {self.extent} tokens")
         if self.scratchpad and self.variant not in CHAINED:
             raise ValueError(
                 f"the variant '{self.variant}' has one step, and a scratchpad is for {join_or(CHAINED)}"
             )
         if self.variant in CHAINED and 2 * self.needles > len(KEYS):
             raise ValueError(
-                f"{self.needles} needles take {2 * self.needles} names, and there are {len(KEYS)}"
+                f"{self.needles} needles take {2 * self.needles} names, and there are {len(KEYS)}: take "
+                f"{len(KEYS) // 2} needles at the most"
             )
         return self
 
@@ -121,13 +128,10 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     and with `rope` alone it must not. Without a scratchpad no model has been seen to solve either.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     vocabulary = "tokenizer"
     version = 3
     Options = RetrievalOptions
-    Model = DecoderOptions
 
     def __init__(self, options: RetrievalOptions, model: DecoderOptions) -> None:
         super().__init__(options, model)

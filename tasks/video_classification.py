@@ -18,7 +18,7 @@ from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
 from pebench.spec import Frozen, Once
-from pebench.task import Batch, Evaluation, Metric
+from pebench.task import MOST, Batch, Evaluation, Metric
 from pebench.task_bases.vision_task import VisionTask
 
 TOKENS_AT_ONCE = 16_384
@@ -48,7 +48,7 @@ class VideoClassificationOptions(Frozen):
     evaluate: Annotated[tuple[Extent, ...], Once] = ()
     speed: Size = 1
     split: Literal["train", "validation", "test"] = "validation"
-    clips: Size = 540
+    clips: Annotated[int, Field(ge=1, le=MOST)] = 540
     extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
 
     @property

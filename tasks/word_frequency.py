@@ -20,8 +20,8 @@ from pebench.data.word_lists import (
     shuffled,
 )
 from pebench.errors import UserError
-from pebench.models.host import DecoderOptions
 from pebench.options import Added
+from pebench.task import MOST
 from pebench.task_bases.decoder_task import ExtentOptions
 from pebench.task_bases.written_words import Asked, WrittenWords
 
@@ -51,7 +51,7 @@ class WordFrequencyOptions(ExtentOptions):
     lexicon: Annotated[Literal["words", "codes"], Added()] = "words"
     asked: Annotated[int, Field(ge=1, le=20)] = 3
     tokenizer: TokenizerChoice | None = None
-    examples: Annotated[int, Field(ge=1)] = 100
+    examples: Annotated[int, Field(ge=1, le=MOST)] = 100
 
     @model_validator(mode="after")
     def _no_bpe(self) -> WordFrequencyOptions:
@@ -75,13 +75,10 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     size. The first of ``frequent`` codes both find at the trained length, and neither in longer lists.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     vocabulary = "tokenizer"
     version = 2
     Options = WordFrequencyOptions
-    Model = DecoderOptions
 
     @property
     def answers(self) -> Sequence[str]:
@@ -120,7 +117,7 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
         if not counts:
             raise UserError(
                 f"as many words as {extent} tokens have room for do not tell {asked} from the rest by their "
-                "number: take longer texts, or the tokenizer 'words', a token a word."
+                "number: take longer texts, fewer 'asked', or the tokenizer 'words', a token a word."
             )
         text = tokenized(self._tokenizer, [f" {word}" for word in shuffled(words, counts, draws)])
         return self.prompted([*begin, *(i for word in text for i in word)], end, tuple(wanted))

@@ -10,8 +10,8 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from pebench.models.host import DecoderOptions
 from pebench.options import Added
+from pebench.task_bases.decoder_task import Length
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 
 
@@ -25,7 +25,7 @@ class WordProblemOptions(SequenceOptions):
             https://arxiv.org/abs/2411.12537).
     """
 
-    extent: int = 16
+    extent: Length = 16
     group: Literal["a5", "s5", "s3", "z60"] = "a5"
     elements: Annotated[Literal["all", "swaps"], Added()] = "all"
 
@@ -49,11 +49,8 @@ class WordProblem(SequenceTask[WordProblemOptions]):
     they are the control.
     """
 
-    axes = 1
-    causal = True
     item = "tokens"
     Options = WordProblemOptions
-    Model = DecoderOptions
     version = 2
 
     @property

@@ -44,6 +44,16 @@ def test_the_full_text_sweep_is_the_text_sweep_with_a_batch_in_one_part() -> Non
     assert [spec.encoding.name for spec in full] == ["seqpe", "rope", "alibi", "learned", "none"]
 
 
+@pytest.mark.parametrize("name", ["offsets", "offsets-small", "offsets-smoke"])
+def test_windows_at_offsets_are_read_in_both_precisions(name: str) -> None:
+    """What bfloat16 makes of large positions is asked of the evaluation: training never sees them."""
+    cells = load_sweep(FOLDER / f"{name}.yaml").cells
+    pairs = {(spec.encoding.name, spec.train.evaluate_in) for spec in cells}
+    assert pairs == {(e, p) for e, _ in pairs for p in ("float32", "bfloat16")}
+    assert len({spec.train.precision for spec in cells}) == 1
+    assert all(65_536 in spec.task.options["offsets"] for spec in cells)
+
+
 @pytest.mark.parametrize("name", [name for name in SWEEPS if name.endswith("-smoke")])
 def test_smoke_sweeps_run(name: str, place: Path) -> None:
     sweep = load_sweep(FOLDER / f"{name}.yaml")

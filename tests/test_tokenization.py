@@ -63,7 +63,7 @@ def test_both_ways_to_write_a_bpe_are_one() -> None:
 @pytest.mark.parametrize(
     ("written", "sentence"),
     [
-        ("gpt-2", "write 'bytes', 'gpt2', or 'bpe-' and a size as in 'bpe-8192', not 'gpt-2'"),
+        ("gpt-2", "write 'bytes', 'gpt2', 'words' .* or 'bpe-' and a size as in 'bpe-8192', not 'gpt-2'"),
         ("bpe-256", "greater than 256"),
         ({"fil": "a.json"}, "did you mean 'file'"),
         ({"bpe": 300, "file": "a.json"}, "name one tokenizer"),

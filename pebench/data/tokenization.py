@@ -72,8 +72,8 @@ class TokenizerChoice(Frozen):
             if value.endswith(".json") or path is not None:
                 return {"file": value}
             raise ValueError(
-                f"write 'bytes', 'gpt2', or 'bpe-' and a size as in 'bpe-8192', not {quoted(value)}; a "
-                "tokenizer.json is named by its path"
+                f"write 'bytes', 'gpt2', 'words' where all texts are generated, or 'bpe-' and a size as in "
+                f"'bpe-8192', not {quoted(value)}; a tokenizer.json is named by its path"
             )
         return {"name": value}
 

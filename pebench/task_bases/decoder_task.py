@@ -16,7 +16,10 @@ from pebench.position_encoding import Geometry, Table
 from pebench.spec import Frozen, Once
 from pebench.task import Batch, Task
 
-Length = Annotated[int, Field(ge=2)]
+LONGEST = 1 << 24
+"""Positions that are told apart in float32, in which encodings compute with them."""
+
+Length = Annotated[int, Field(ge=2, le=LONGEST)]
 """Tokens of a sequence."""
 
 
@@ -64,7 +67,11 @@ Options = TypeVar("Options", bound=Extents)
 
 
 class DecoderTask(Task[Options, DecoderOptions]):  # type: ignore[type-var]
-    """A decoder that reads tokens."""
+    """A causal decoder that reads tokens."""
+
+    axes = 1
+    causal = True
+    Model = DecoderOptions
 
     def geometry(self) -> Geometry:
         """The decoder's, for the trained extent."""

@@ -16,7 +16,7 @@ from pebench.models.batching import TOKENS_AT_ONCE
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
-from pebench.task import Batch, Evaluation, Metric
+from pebench.task import MOST, Batch, Evaluation, Metric
 from pebench.task_bases.decoder_task import DecoderTask, ExtentOptions, Length
 
 NOT_ASKED = -1
@@ -46,7 +46,7 @@ class SequenceOptions(ExtentOptions):
     times: ClassVar[tuple[int, ...]] = (1, 2, 4)
 
     extent: Length = 64
-    examples: Annotated[int, Field(ge=1)] = 200
+    examples: Annotated[int, Field(ge=1, le=MOST)] = 200
 
     @model_validator(mode="after")
     def _rise(self) -> SequenceOptions:
@@ -150,6 +150,23 @@ class SequenceTask(DecoderTask[Options]):
             columns={"right": tuple(right), "asked": tuple(asked), "exact": exact},
             counts={"sequences": len(asked)},
         )
+
+
+def require_even(extents: Sequence[int], what: str) -> None:
+    """Refuses extents that are not even.
+
+    Args:
+        extents: that of training and those to evaluate at. what: has two tokens each.
+
+    Raises:
+        ValueError: one of them is odd.
+    """
+    for extent in extents:
+        if extent % 2:
+            raise ValueError(
+                f"every {what} has two tokens, so that {extent} must be even: take {extent - 1} or "
+                f"{extent + 1}"
+            )
 
 
 class Turn(NamedTuple):
