@@ -89,12 +89,17 @@ def test_a_row_holds_mean_interval_coverage_and_runs(runs: Path) -> None:
     assert inside["run_ids"] == " ".join(spec.run_id for spec in specs)
 
 
-def test_one_seed_has_a_mean_without_an_interval(runs: Path) -> None:
+def test_one_seed_has_a_mean_without_an_interval_and_no_page_speaks_of_one(runs: Path) -> None:
     specs = [specification("rope")]
     finish_all(runs, specs)
     record_sweep(runs, specs)
-    row = table(write(runs)).iloc[0]
+    folder = write(runs)
+    row = table(folder).iloc[0]
     assert (row["mean"], row["low"], row["high"], row["coverage"]) == ("2", "", "", "1/1")
+    assert "the score of one seed, the best of a column in bold" in (folder / "leaderboard.md").read_text()
+    assert "one seed" in (folder / "score-by-extent.svg").read_text()
+    for page in ("leaderboard.md", "report.html", "score-by-extent.svg"):
+        assert "95 % t interval" not in (folder / page).read_text()
 
 
 def test_a_missing_seed_empties_the_mean_and_is_named(runs: Path) -> None:

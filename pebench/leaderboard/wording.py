@@ -61,10 +61,24 @@ def explained(table: LeaderboardTable) -> str:
     """A sentence about the entries of a table."""
     if not table.metric:
         return ""
-    return (
-        f": mean ± half the width of the 95 % t interval over {interval_over(table)}, the best of a "
-        "column in bold. A cell is empty where a seed is missing."
-    )
+    return f": {score_meaning(table)}, the best of a column in bold. A cell is empty where a seed is missing."
+
+
+def score_meaning(table: LeaderboardTable) -> str:
+    """What the entries of a table are."""
+    if not several_seeds(table):
+        return "the score of one seed"
+    return f"mean ± half the width of the 95 % t interval over {interval_over(table)}"
+
+
+def marks(table: LeaderboardTable) -> str:
+    """What the marks of a picture of a table are, beside its lines."""
+    return "rings are single seeds, bars 95 % t intervals" if several_seeds(table) else "one seed"
+
+
+def several_seeds(table: LeaderboardTable) -> bool:
+    """Whether any row has more than one."""
+    return any(len(entry.seeds) > 1 for entry in table.entries)
 
 
 def interval_over(table: LeaderboardTable) -> str:

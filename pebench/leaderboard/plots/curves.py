@@ -23,6 +23,7 @@ from pebench.leaderboard.plots.style import (
     score_label,
 )
 from pebench.leaderboard.tables import LeaderboardTable, Row
+from pebench.leaderboard.wording import marks
 from pebench.scores import extent_name, positions
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _stay_possible(axes: Axes) -> None:
 
 def _extent_label(table: LeaderboardTable, complete: list[Row], cut: bool, close_up: bool) -> str:
     incomplete = sorted({row.label for row in table.rows} - {row.label for row in complete})
-    sentences = [f"extent ({table.extent_unit}); rings are single seeds, bars 95 % t intervals"]
+    sentences = [f"extent ({table.extent_unit}); {marks(table)}"]
     if len(complete) > MOST_LINES and not close_up:  # whose title says how many it has
         sentences.append(f"the best {MOST_LINES} of {len(complete)}")
     if cut:

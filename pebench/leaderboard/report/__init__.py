@@ -53,7 +53,7 @@ from pebench.leaderboard.sections import (
     seeds_table,
 )
 from pebench.leaderboard.tables import LeaderboardTable
-from pebench.leaderboard.wording import difference_heading, grouped, heading, interval_over, notes, number
+from pebench.leaderboard.wording import difference_heading, grouped, heading, notes, number, score_meaning
 from pebench.quantities import counted
 from pebench.scores import default_extrapolation, extent_name
 
@@ -224,8 +224,8 @@ def _task(board: Board, table: LeaderboardTable, look: Mapping[str, Look], ancho
         score_by_extent(board, table, look, anchor) if table.metric else None,
         Grid(scores, shades),
         Text(
-            f"Mean ± half the width of the 95 % t interval over {interval_over(table)}; the deeper the shade "
-            "the better. " + (comparison_explained(table) if is_compared(board, table) else ""),
+            f"{score_meaning(table).capitalize()}; the deeper the shade the better. "
+            + (comparison_explained(table) if is_compared(board, table) else ""),
             soft=True,
         ),
     ]

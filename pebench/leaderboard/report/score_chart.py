@@ -26,6 +26,7 @@ from pebench.leaderboard.wording import (
     difference_heading,
     difference_text,
     entry_text,
+    marks,
     metric_heading,
     number,
     p_text,
@@ -72,7 +73,7 @@ def score_by_extent(board: Board, table: LeaderboardTable, looks: Mapping[str, L
         datasets={"points": points, "seeds": seeds},
         lines=labels,
         close_up=[row.label for row in cluster(table) or []],
-        explained="Rings are single seeds, bars 95 % t intervals. Point at a line for its values.",
+        explained=f"{marks(table).capitalize()}. Point at a line for its values.",
     )
 
 
