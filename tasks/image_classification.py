@@ -46,7 +46,11 @@ def _square(value: Any) -> Any:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Pixels = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_square)]
+MOST_PIXELS = 1 << 14
+"""Of a side: such a picture takes 3 GiB in float32, and in patches of 16 pixels a million tokens."""
+
+Side = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
+Pixels = Annotated[tuple[Side, Side], BeforeValidator(_square)]
 """Rows and columns; one number means a square."""
 
 

@@ -174,6 +174,11 @@ def test_the_grid_the_patches_and_the_pixels_agree() -> None:
     [
         ({"extent": 18}, "an extent of 18×18 does not divide into patches of 4×4"),
         ({"evaluate": [[16, 30]]}, "an extent of 16×30 does not divide"),
+        ({"extent": 10**6}, "option 'extent.0': input should be less than or equal to 16384"),
+        (
+            {"evaluate": [16, [16, 10**6]]},
+            "option 'evaluate.1.1': input should be less than or equal to 16384",
+        ),
         ({"data": {"dataset": "x", "path": "y"}}, "name one source of pictures"),
         ({"data": {"path": "y", "streaming": True}}, "'streaming' can only stand beside a 'dataset'"),
         ({"augment": {"policy": "strong"}}, "option 'augment.policy'"),
