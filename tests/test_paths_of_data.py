@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pebench.data.files import existing, filled_in
-from pebench.data.images.source import ImageSource, find_pictures
-from pebench.data.questions import QuestionSource, find_questions
+from pebench.data.files import existing, filled_in, place_of
+from pebench.data.images.source import ImageSource, check_pictures, find_pictures
+from pebench.data.questions import QuestionSource, check_questions, find_questions
 from pebench.data.scan import scan_files
 from pebench.data.text import TextSource, check_text
 from pebench.data.tokenization import TokenizerChoice, check_tokenizer
@@ -22,8 +22,20 @@ READERS: dict[str, Callable[[str], Any]] = {
     "pictures": lambda written: find_pictures(ImageSource.model_validate(written)),
     "text": lambda written: check_text(TextSource.model_validate(written), ("train",)),
     "questions": lambda written: find_questions(QuestionSource.model_validate(written)),
+    "text of a split": lambda written: check_text(
+        TextSource.model_validate({"train": written, "validation": written}), ("train",)
+    ),
+    "text of a set": lambda written: check_text(TextSource(dataset=written), ("train",)),
+    "text of a table": lambda written: check_text(
+        TextSource(dataset="json", files={"train": [written]}), ("train",)
+    ),
+    "questions of a split": lambda written: find_questions(QuestionSource(train=written)),
+    "questions of a set": lambda written: check_questions(QuestionSource(dataset=written), ("train",)),
+    "pictures of a set": lambda written: check_pictures(ImageSource(dataset=written), ("train",)),
     "scan": lambda written: scan_files("scan", written),
-    "tokenizer": lambda written: check_tokenizer(TokenizerChoice.model_validate({"file": written})),
+    "tokenizer": lambda written: check_tokenizer(TokenizerChoice.model_validate(written)),
+    "tokenizer's file": lambda written: check_tokenizer(TokenizerChoice.model_validate({"file": written})),
+    "GPT-2's tokenizer": lambda written: check_tokenizer(TokenizerChoice.model_validate({"gpt2": written})),
     "model": lambda written: find_source(f"hf:{written}"),
 }
 
@@ -40,6 +52,8 @@ def data(tmp_path: Path) -> Path:
     (tmp_path / "questions").mkdir()
     for split in ("train", "dev"):
         (tmp_path / "questions" / f"{split}-v1.1.json").write_text('{"data": []}')
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "rows.json").write_text('{"text": "Some words."}\n')
     (tmp_path / "scan").mkdir()
     for split in ("train", "test"):
         (tmp_path / "scan" / f"tasks_{split}_length.txt").write_text("IN: jump OUT: I_JUMP\n")
@@ -65,6 +79,49 @@ def test_a_variable_that_is_not_set_is_told(reader: str, monkeypatch: pytest.Mon
     )
 
 
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("written", ["$PLACE_OF_DATA", "${PLACE_OF_DATA}/x"])
+def test_an_empty_variable_leads_nowhere(
+    reader: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE_OF_DATA", "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("The working folder holds text.\n" * 200)
+    with pytest.raises(UserError, match=r"names an environment variable that is empty, \$\{?PLACE_OF_DATA"):
+        READERS[reader](written)
+
+
+def test_tables_of_the_datasets_library_are_found_by_a_variable(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE_OF_DATA", str(data))
+    READERS["text of a table"]("$PLACE_OF_DATA/table/rows.json")
+    READERS["text of a table"]("$PLACE_OF_DATA/table/*.json")
+    READERS["text of a set"]("$PLACE_OF_DATA/table")
+    assert place_of("https://example.org//~x/rows.json") == "https://example.org//~x/rows.json"
+
+
+@pytest.mark.parametrize("reader", ["pictures", "text", "questions", "scan", "model"])
+def test_where_nothing_is_the_sentence_says_where_a_variable_leads(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a$b"
+    place.mkdir()
+    monkeypatch.setenv("PLACE_OF_DATA", str(place))
+    with pytest.raises(UserError) as told:
+        READERS[reader]("$PLACE_OF_DATA/x")
+    assert f"'$PLACE_OF_DATA/x' ('{place}/x')" in str(told.value)
+    assert "environment variable" not in str(told.value)
+
+
+def test_what_lies_beside_where_a_variable_leads_is_suggested(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE_OF_DATA", str(data / "text"))
+    with pytest.raises(UserError, match=r"did you mean '.*text/words\.txt'"):
+        READERS["text"]("$PLACE_OF_DATA/word.txt")
+
+
 def test_a_file_may_have_a_dollar_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "a$b").write_text("x")
     assert existing(str(tmp_path / "a$b")) == tmp_path / "a$b"
@@ -73,3 +130,4 @@ def test_a_file_may_have_a_dollar_in_its_name(tmp_path: Path) -> None:
 def test_nobodys_home_stays_as_it_was_written() -> None:
     assert filled_in("~nobody-at-all/x") == Path("~nobody-at-all/x")
     assert existing("~nobody-at-all/x") is None
+    assert existing("~no\0body/x") is None

@@ -178,11 +178,31 @@ def walk(root: Path) -> Walk:
 
 def filled_in(written: str) -> Path:
     """The path that was written, with ``~`` and environment variables (``$DATA``) filled in if known."""
-    path = Path(os.path.expandvars(written))
+    return Path(_filled(written))
+
+
+def place_of(written: str) -> str:
+    """As `filled_in`, for a library that takes addresses and names as well.
+
+    Raises:
+        UserError: nothing is there, and it names an environment variable that is not set.
+    """
+    if existing(written) is None:
+        refuse_unset(written)
+    return _filled(written)
+
+
+def _filled(written: str) -> str:
+    # An empty variable would lead to the working folder, or to the root of the machine.
+    path = _VARIABLE.sub(lambda found: _value(found) or found[0], written)
     try:
-        return path.expanduser()
-    except RuntimeError:  # of nobody's home
+        return os.path.expanduser(path)
+    except ValueError:  # of a user whose name holds what none can
         return path
+
+
+def _value(found: re.Match[str]) -> str | None:
+    return os.environ.get(found[1].strip("{}"))
 
 
 def existing(written: str) -> Path | None:
@@ -199,10 +219,21 @@ def refuse_unset(written: str) -> None:
     """For a path at which nothing is.
 
     Raises:
-        UserError: it names an environment variable that is not set.
+        UserError: it names an environment variable that is not set, or is empty.
     """
-    if unset := _VARIABLE.search(str(filled_in(written))):
-        raise UserError(f"{quoted(written)} names an environment variable that is not set, {unset[0]}.")
+    for found in _VARIABLE.finditer(written):
+        if not (value := _value(found)):
+            lack = "not set" if value is None else "empty"
+            raise UserError(f"{quoted(written)} names an environment variable that is {lack}, {found[0]}.")
+
+
+def told(written: str) -> str:
+    """How a sentence names the path that was written: where it leads stands behind it."""
+    return (
+        quoted(written)
+        if (filled := _filled(written)) == written
+        else f"{quoted(written)} ({quoted(filled)})"
+    )
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

@@ -13,12 +13,12 @@ from pydantic import model_validator
 
 from pebench.data.cache import digest
 from pebench.data.dataset import can_be_had, check_split, explained
-from pebench.data.files import TextFiles, existing, refuse_unset, walk
+from pebench.data.files import TextFiles, existing, place_of, refuse_unset, told, walk
 from pebench.data.left_out import sentence
 from pebench.data.source import DataSource
 from pebench.data.splits import SPLITS, by_hash, by_name
 from pebench.data.tables import kind_of, refuse_saved
-from pebench.errors import UserError, join_and, quoted
+from pebench.errors import UserError, join_and
 from pebench.unicode import whole
 
 _POCKET = Path(__file__).parent / "pocket_questions"
@@ -181,12 +181,12 @@ def check_questions(source: QuestionSource, splits: tuple[str, ...]) -> None:
     files = find_questions(source).splits
     for split in splits:
         _refuse_no_split(split, files)
-    if source.dataset and can_be_had(source.dataset):
+    if source.dataset and can_be_had(place_of(source.dataset)):
         import datasets
 
         with explained(source.dataset):
             builder = datasets.load_dataset_builder(
-                source.dataset, source.configuration, revision=source.revision
+                place_of(source.dataset), source.configuration, revision=source.revision
             )
         for split in splits:
             check_split(source.dataset, builder, source.splits.get(split, split))
@@ -295,7 +295,7 @@ def _rows_of_dataset(source: QuestionSource, split: str) -> Iterator[Mapping[str
     assert source.dataset is not None
     with explained(source.dataset):
         rows = datasets.load_dataset(
-            source.dataset,
+            place_of(source.dataset),
             source.configuration,
             split=source.splits.get(split, split),
             revision=source.revision,
@@ -325,7 +325,7 @@ def _existing(written: str) -> Path:
     path = existing(written)
     if path is None:
         refuse_unset(written)
-        raise UserError(f"no file or folder of questions at {quoted(written)}.")
+        raise UserError(f"no file or folder of questions at {told(written)}.")
     if path.is_file() and kind_of(path.name) not in (None, "json"):
         raise UserError(
             f"'{path}' is no JSON file: '{{dataset: {path.parent}}}' lets the 'datasets' library read it."

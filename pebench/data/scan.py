@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pebench.data.cache import digest
-from pebench.data.files import TextFiles, existing, files_of, refuse_unset
+from pebench.data.files import TextFiles, existing, files_of, refuse_unset, told
 from pebench.data.problems import Question
 from pebench.errors import UserError
 
@@ -55,14 +55,14 @@ def scan_files(problem: str, folder: str) -> dict[str, TextFiles]:
     if path is None:
         refuse_unset(folder)
     if path is None or not path.is_dir():
-        raise UserError(f"there is no folder '{folder}' to read SCAN's {division.name} from.")
+        raise UserError(f"there is no folder {told(folder)} to read SCAN's {division.name} from.")
     found = {}
     for split in ("train", "test"):
         wanted = f"tasks_{split}_{division.files}.txt"
         files = [file for file in files_of(path) if file.name.startswith(wanted)]
         if not files:
             raise UserError(
-                f"the folder '{folder}' has no file {wanted}, which SCAN's {division.name} needs."
+                f"the folder {told(folder)} has no file {wanted}, which SCAN's {division.name} needs."
             )
         found[split] = TextFiles((files[0],))
     return found

@@ -12,14 +12,14 @@ from typing import Literal, NamedTuple, Protocol
 from pydantic import model_validator
 
 from pebench.data.dataset import DatasetRows
-from pebench.data.files import FileShare, TextFiles, existing, filled_in, refuse_unset, walk
+from pebench.data.files import FileShare, TextFiles, existing, filled_in, place_of, refuse_unset, told, walk
 from pebench.data.left_out import sentence
 from pebench.data.pieces import cut
 from pebench.data.python_docs import PythonDocs
 from pebench.data.source import DataSource
 from pebench.data.splits import SHARES, SPLITS, by_hash, by_name
 from pebench.data.tables import is_table, refuse_saved, refuse_table, refuse_tokenizer
-from pebench.errors import UserError, join_and, join_or, quoted
+from pebench.errors import UserError, join_and, join_or
 
 
 class TextSource(DataSource):
@@ -181,9 +181,11 @@ def load_corpus(source: TextSource) -> Corpus:
 
 def _rows(source: TextSource, split: str) -> DatasetRows:
     assert source.dataset is not None
-    files = tuple((name, _as_tuple(paths)) for name, paths in (source.files or {}).items())
+    files = tuple(
+        (name, tuple(map(place_of, _as_tuple(paths)))) for name, paths in (source.files or {}).items()
+    )
     return DatasetRows(
-        dataset=source.dataset,
+        dataset=place_of(source.dataset),
         configuration=source.configuration,
         revision=source.revision,
         files=files,
@@ -277,6 +279,8 @@ def _existing(written: str) -> Path:
         beside = sorted(filled_in(written).parent.iterdir())
     except (OSError, ValueError):
         beside = []
-    near = difflib.get_close_matches(written, ["python-docs", *(str(file) for file in beside)])
+    near = difflib.get_close_matches(
+        str(filled_in(written)), ["python-docs", *(str(file) for file in beside)]
+    )
     hint = f": did you mean {join_or(near)}?" if near else "."
-    raise UserError(f"no text file or folder at {quoted(written)}{hint}")
+    raise UserError(f"no text file or folder at {told(written)}{hint}")

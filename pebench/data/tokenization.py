@@ -18,7 +18,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from pebench import atomic
 from pebench.data.cache import digest, entry
-from pebench.data.files import existing, filled_in, refuse_unset
+from pebench.data.files import existing, place_of
 from pebench.data.tables import GPT2_FILES
 from pebench.data.text import Corpus
 from pebench.errors import UserError, join_and, quoted
@@ -69,7 +69,8 @@ class TokenizerChoice(Frozen):
             path = existing(value)
             if path is not None and _is_gpt2(path):
                 return {"gpt2": value}
-            if value.endswith(".json") or path is not None:
+            # What names a variable is a path, whether or not it leads to something.
+            if value.endswith(".json") or value.startswith("$") or path is not None:
                 return {"file": value}
             raise ValueError(
                 f"write 'bytes', 'gpt2', 'words' where all texts are generated, or 'bpe-' and a size as in "
@@ -228,16 +229,10 @@ def load_tokenizer(choice: TokenizerChoice, corpus: Corpus) -> Tokenizer:
     if choice.bpe is not None:
         return _trained(choice.bpe, corpus)
     if choice.gpt2 is not None:
-        return _gpt2_of_folder(_place(choice.gpt2))
+        return _gpt2_of_folder(Path(place_of(choice.gpt2)))
     if choice.file is not None:
-        return _of_file(_place(choice.file), choice.end_of_text)
+        return _of_file(Path(place_of(choice.file)), choice.end_of_text)
     return _gpt2_of_hub() if choice.name == "gpt2" else ByteTokenizer()
-
-
-def _place(written: str) -> Path:
-    if existing(written) is None:
-        refuse_unset(written)
-    return filled_in(written)
 
 
 def _refuse_words(choice: TokenizerChoice) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pebench.data.cache import digest
-from pebench.data.files import existing, raw_contents, refuse_unset
+from pebench.data.files import existing, raw_contents, refuse_unset, told
 from pebench.errors import UserError, quoted
 from pebench.spec import HF
 
@@ -84,7 +84,7 @@ def find_source(reference: str) -> Source:
     path = existing(written) if written else None
     if path is None and (not written or written.startswith((".", "/", "~", "$")) or written.count("/") > 1):
         refuse_unset(written)
-        raise UserError(f"there is no folder {quoted(written)} of a model, as '{HF}' wants to have one.")
+        raise UserError(f"there is no folder {told(written)} of a model, as '{HF}' wants to have one.")
     if path is None:
         name = written.partition("@")[0]
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.data.cache import digest
-from pebench.data.files import existing, refuse_unset, walk
+from pebench.data.files import existing, refuse_unset, told, walk
 from pebench.data.images.pictures import NumberedPictures, PictureCorpus, Pictures, in_rgb
 from pebench.data.left_out import sentence
 from pebench.data.splits import SPLITS, by_hash, by_name, whole_names
@@ -85,7 +85,7 @@ def folder(written: str) -> PictureCorpus:
     if root is None:
         refuse_unset(written)
     if root is None or not root.is_dir():
-        raise UserError(f"no folder of pictures at {quoted(written)}.")
+        raise UserError(f"no folder of pictures at {told(written)}.")
     found = walk(root)
     refuse_saved(root, found.files)
     pictures = [name for name in found.files if name.lower().endswith(ENDINGS)]

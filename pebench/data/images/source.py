@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
+from pebench.data.files import place_of
 from pebench.data.images.digits import digits
 from pebench.data.images.folder import folder
 from pebench.data.images.hub import check, hub
@@ -59,7 +60,7 @@ def find_pictures(source: ImageSource) -> PictureCorpus:
         return folder(source.path)
     assert source.dataset is not None
     return hub(
-        source.dataset,
+        place_of(source.dataset),
         source.configuration,
         source.revision,
         source.splits,
@@ -82,4 +83,5 @@ def check_pictures(source: ImageSource, splits: tuple[str, ...]) -> None:
                 corpus.require_unseen(split)
     else:
         written = [source.splits.get(split, split) for split in splits]
-        check(source.dataset, source.configuration, source.revision, written, (source.image, source.label))
+        dataset = place_of(source.dataset)
+        check(dataset, source.configuration, source.revision, written, (source.image, source.label))
