@@ -89,6 +89,31 @@ def test_changed_code_answers_for_itself(tmp_path: Path) -> None:
     assert "second" in asked(ASK % "second", tmp_path, root)
 
 
+def test_another_kind_of_tokenizer_at_the_same_name_is_another_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "tokenizer.json").write_text("{}")
+    (tmp_path / "gpt2").mkdir()
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / "gpt2" / name).write_text("")
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\nencodings: [none]\ntasks: [{language-modeling: {tokenizer: $TOKENIZER}}]\nseeds: 1\n"
+    )
+    known: dict[str, object] = {}
+    monkeypatch.setattr(
+        sweep,
+        "remembered",
+        lambda kind, question, answer: known.setdefault(json.dumps([kind, question]), answer()),
+    )
+    for kind, option in (("library", "file"), ("gpt2", "gpt2")):
+        monkeypatch.setenv("TOKENIZER", str(tmp_path / kind))
+        (spec,) = sweep.resolved(read(path)[0], None).cells
+        assert spec.task.options["tokenizer"] == {option: "$TOKENIZER"}
+    assert len(known) == 2
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_sweep_is_possible_and_read_back_it_is_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -195,9 +195,11 @@ def place_of(written: str) -> str:
 def _filled(written: str) -> str:
     # An empty variable would lead to the working folder, or to the root of the machine.
     path = _VARIABLE.sub(lambda found: _value(found) or found[0], written)
+    if not path.startswith("~"):
+        return path
     try:
-        return os.path.expanduser(path)
-    except ValueError:  # of a user whose name holds what none can
+        return str(Path(path).expanduser())
+    except (RuntimeError, ValueError):  # nobody's home
         return path
 
 

@@ -66,6 +66,12 @@ GPT2_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
 """Vocabulary and merges of GPT-2, as OpenAI and as transformers call them."""
 
 
+def is_gpt2(folder: Path) -> bool:
+    """Whether a folder holds GPT-2's vocabulary and no file of the tokenizers library."""
+    two = any((folder / vocabulary).exists() for vocabulary, _ in GPT2_FILES)
+    return two and not (folder / "tokenizer.json").exists()
+
+
 def refuse_tokenizer(root: Path, names: Collection[str]) -> None:
     """
     Args:

@@ -19,7 +19,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from pebench import atomic
 from pebench.data.cache import digest, entry
 from pebench.data.files import existing, place_of
-from pebench.data.tables import GPT2_FILES
+from pebench.data.tables import GPT2_FILES, is_gpt2
 from pebench.data.text import Corpus
 from pebench.errors import UserError, join_and, quoted
 from pebench.spec import Frozen
@@ -67,7 +67,7 @@ class TokenizerChoice(Frozen):
             return {"bpe": int(sized[1])}
         if value not in ("bytes", "gpt2", "words"):
             path = existing(value)
-            if path is not None and _is_gpt2(path):
+            if path is not None and is_gpt2(path):
                 return {"gpt2": value}
             # What names a variable is a path, whether or not it leads to something.
             if value.endswith(".json") or value.startswith("$") or path is not None:
@@ -191,12 +191,6 @@ class LibraryTokenizer(Tokenizer):
         """Description of the tokenizer, as in a ``tokenizer.json``."""
         definition: dict[str, Any] = json.loads(self._inner.to_str())
         return definition
-
-
-def _is_gpt2(folder: Path) -> bool:
-    """Whether a folder holds GPT-2's two files and no other tokenizer's."""
-    two = any((folder / vocabulary).exists() for vocabulary, _ in GPT2_FILES)
-    return two and not (folder / "tokenizer.json").exists()
 
 
 def check_tokenizer(choice: TokenizerChoice) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pebench.data.files import existing
+from pebench.data.tables import is_gpt2
 from pebench.errors import UserError, join_and, unknown
 from pebench.memo import remembered
 from pebench.registry import load_plugin
@@ -143,9 +144,11 @@ def resolved(file: SweepFile, runs: Path | None) -> Resolved:
     """
     if any(_names_a_run(entry) for entry in file.tasks):
         return looked_up(file, runs)
-    # What a file says may depend on which of the places that it names are there.
-    question = [repr(file), [text for text in _texts(file.model_dump()) if existing(text) is not None]]
-    found = remembered("sweep", question, lambda: as_object(looked_up(file, runs)))
+    # What a file says may depend on which of the places that it names are there, and on which tokenizer is.
+    places = [
+        [text, is_gpt2(path)] for text in _texts(file.model_dump()) if (path := existing(text)) is not None
+    ]
+    found = remembered("sweep", [repr(file), places], lambda: as_object(looked_up(file, runs)))
     return from_object(found)
 
 
