@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+import pytest
 from matplotlib.axes import Axes
 from run_folders import begin, finish, specification
 
 from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.collect import collect
-from pebench.leaderboard.plots import curves, trade_off
+from pebench.leaderboard.plots import curves, heat_map, trade_off
 from pebench.leaderboard.run_data import from_folders
 from pebench.store import SweepRecord
 
@@ -68,6 +70,21 @@ def test_percents_are_never_on_a_logarithmic_axis(tmp_path: Path) -> None:
 def test_an_interval_below_zero_makes_no_room_for_scores_that_are_never_there(tmp_path: Path) -> None:
     bottom, _ = drawn(tmp_path, {"rope": [(2.0, 9.0), (2.1, 4.0)]}, "bits-per-byte").get_ylim()
     assert bottom >= 0.0
+
+
+@pytest.mark.parametrize(("metric", "value"), [("accuracy", 100.0), ("bits-per-byte", 1.5)])
+def test_scores_that_are_all_the_same_are_all_the_best_and_named_in_full(
+    metric: str, value: float, tmp_path: Path
+) -> None:
+    board = measured(tmp_path, {"rope": [(value, value)], "none": [(value, value)]}, metric)
+    (colours,) = heat_map.draw(board).axes[0].collections
+    bright = matplotlib.colormaps["viridis"](1.0)
+    colours.update_scalarmappable()
+    assert [tuple(colour) for colour in colours.get_facecolor()] == [bright] * 4
+    costs = trade_off.draw(board)
+    assert costs is not None
+    costs.draw_without_rendering()
+    assert costs.axes[0].yaxis.get_major_formatter().get_offset() == ""
 
 
 def test_rows_that_are_too_many_are_told_of_where_they_are_left_out(tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ def field(
 
     matrix = numpy.array(values, dtype=float)
     lowest, highest = bounds or (float(numpy.nanmin(matrix)), float(numpy.nanmax(matrix)))
+    if lowest == highest:
+        # All are the best, and matplotlib would give them the colour of the lowest.
+        lowest, highest = (lowest - 1.0, highest) if higher_is_better else (lowest, highest + 1.0)
     logarithmic = bounds is None and lowest > 0 and highest / lowest > WIDE_RANGE
     norm = LogNorm(lowest, highest) if logarithmic else Normalize(lowest, highest)
     colours = matplotlib.colormaps["viridis" if higher_is_better else "viridis_r"]

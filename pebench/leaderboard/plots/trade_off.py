@@ -79,6 +79,7 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
         room = max(max(means) - min(means), 1e-3 * abs(max(means)), 1e-9) * 0.4
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, min(means) - room), min(top, max(means) + room))
+        axes.ticklabel_format(axis="y", useOffset=False)
     rates = [end.x for end in ends]
     axes.set_xlim(0.0, max(rates) * 1.06)
     axes.xaxis.set_major_formatter("{x:,.0f}")
