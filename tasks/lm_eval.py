@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pebench.data.cache import digest
 from pebench.data.drawn import Choice, drawn, where_limited
+from pebench.data.files import place_of, told
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 from pebench.errors import UserError, unknown
 from pebench.example_scores import Examples, Ratio
@@ -231,13 +232,15 @@ def _manager(options: LmEvalOptions) -> Any:
     """Index of the tasks. lm-eval's own are thousands of files, and left out where none is asked for."""
     from lm_eval.tasks import TaskManager
 
+    include = None
     if options.include is not None:
-        if not Path(options.include).is_dir():
-            raise UserError(f"there is no folder '{options.include}' of tasks for lm-eval.")
-        own = TaskManager(include_path=options.include, include_defaults=False, metadata=options.metadata)
+        include = place_of(options.include)
+        if not Path(include).is_dir():
+            raise UserError(f"there is no folder {told(options.include)} of tasks for lm-eval.")
+        own = TaskManager(include_path=include, include_defaults=False, metadata=options.metadata)
         if {*options.tasks} <= {*own.all_tasks}:
             return own
-    every = TaskManager(include_path=options.include, metadata=options.metadata)
+    every = TaskManager(include_path=include, metadata=options.metadata)
     for name in options.tasks:
         if name not in every.all_tasks:
             raise unknown("task of lm-eval", name, every.all_tasks)

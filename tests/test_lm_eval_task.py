@@ -161,9 +161,10 @@ def test_a_cell_can_start_from_a_run_by_its_id_and_is_a_model_itself(
     [
         ({"tasks": ["sheep_choise"]}, "unknown task of lm-eval 'sheep_choise': did you mean 'sheep_choice'"),
         ({"include": "nowhere"}, "there is no folder 'nowhere' of tasks for lm-eval"),
+        ({"include": "$NOWHERE"}, "'$NOWHERE' names an environment variable that is not set"),
         ({"tasks": []}, "option 'tasks'"),
     ],
-    ids=["unknown task", "no folder", "no task"],
+    ids=["unknown task", "no folder", "no variable", "no task"],
 )
 def test_a_mistake_is_told_before_anything_is_trained(
     offline: Path, options: dict[str, Any], sentence: str, capsys: pytest.CaptureFixture[str]

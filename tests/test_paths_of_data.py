@@ -91,6 +91,12 @@ def test_an_empty_variable_leads_nowhere(
         READERS[reader](written)
 
 
+def test_a_variable_in_the_name_of_a_model_is_no_name_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PLACE_OF_DATA", raising=False)
+    with pytest.raises(UserError, match="names an environment variable that is not set, "):
+        find_source("hf:models-$PLACE_OF_DATA/small")
+
+
 def test_tables_of_the_datasets_library_are_found_by_a_variable(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,8 +82,9 @@ def find_source(reference: str) -> Source:
     """
     written = reference.removeprefix(HF)
     path = existing(written) if written else None
-    if path is None and (not written or written.startswith((".", "/", "~", "$")) or written.count("/") > 1):
+    if path is None:
         refuse_unset(written)
+    if path is None and (not written or written.startswith((".", "/", "~", "$")) or written.count("/") > 1):
         raise UserError(f"there is no folder {told(written)} of a model, as '{HF}' wants to have one.")
     if path is None:
         name = written.partition("@")[0]
