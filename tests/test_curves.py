@@ -78,9 +78,8 @@ def test_scores_that_are_all_the_same_are_all_the_best_and_named_in_full(
 ) -> None:
     board = measured(tmp_path, {"rope": [(value, value)], "none": [(value, value)]}, metric)
     (colours,) = heat_map.draw(board).axes[0].collections
-    bright = matplotlib.colormaps["viridis"](1.0)
     colours.update_scalarmappable()
-    assert [tuple(colour) for colour in colours.get_facecolor()] == [bright] * 4
+    assert np.array_equal(colours.get_facecolor(), [matplotlib.colormaps["viridis"](1.0)] * 4)
     costs = trade_off.draw(board)
     assert costs is not None
     costs.draw_without_rendering()
