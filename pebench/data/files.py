@@ -185,16 +185,15 @@ def place_of(written: str) -> str:
     """As `filled_in`, for a library that takes addresses and names as well.
 
     Raises:
-        UserError: nothing is there, and it names an environment variable that is not set.
+        UserError: as `path_to`.
     """
-    if existing(written) is None:
-        refuse_unset(written)
+    path_to(written)  # refuses what cannot be filled in
     return _filled(written)
 
 
 def _filled(written: str) -> str:
     # An empty variable would lead to the working folder, or to the root of the machine.
-    path = _VARIABLE.sub(lambda found: _value(found) or found[0], written)
+    path = _VARIABLE.sub(lambda named: _value(named) or named[0], written)
     if not path.startswith("~"):
         return path
     try:
@@ -203,8 +202,8 @@ def _filled(written: str) -> str:
         return path
 
 
-def _value(found: re.Match[str]) -> str | None:
-    return os.environ.get(found[1].strip("{}"))
+def _value(named: re.Match[str]) -> str | None:
+    return os.environ.get(named[1].strip("{}"))
 
 
 def existing(written: str) -> Path | None:
@@ -217,16 +216,18 @@ def existing(written: str) -> Path | None:
         return None
 
 
-def refuse_unset(written: str) -> None:
-    """For a path at which nothing is.
+def path_to(written: str) -> Path | None:
+    """As `existing`, for what can only be a path.
 
     Raises:
-        UserError: it names an environment variable that is not set, or is empty.
+        UserError: nothing is there, and it names an environment variable that is not set, or is empty.
     """
-    for found in _VARIABLE.finditer(written):
-        if not (value := _value(found)):
+    path = existing(written)
+    for named in _VARIABLE.finditer(written) if path is None else ():
+        if not (value := _value(named)):
             lack = "not set" if value is None else "empty"
-            raise UserError(f"{quoted(written)} names an environment variable that is {lack}, {found[0]}.")
+            raise UserError(f"{quoted(written)} names an environment variable that is {lack}, {named[0]}.")
+    return path
 
 
 def told(written: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from pebench.data.cache import digest
 from pebench.data.dataset import can_be_had, check_split, explained
-from pebench.data.files import TextFiles, existing, place_of, refuse_unset, told, walk
+from pebench.data.files import TextFiles, path_to, place_of, told, walk
 from pebench.data.left_out import sentence
 from pebench.data.source import DataSource
 from pebench.data.splits import SPLITS, by_hash, by_name
@@ -181,13 +181,11 @@ def check_questions(source: QuestionSource, splits: tuple[str, ...]) -> None:
     files = find_questions(source).splits
     for split in splits:
         _refuse_no_split(split, files)
-    if source.dataset and can_be_had(place_of(source.dataset)):
+    if source.dataset and can_be_had(place := place_of(source.dataset)):
         import datasets
 
         with explained(source.dataset):
-            builder = datasets.load_dataset_builder(
-                place_of(source.dataset), source.configuration, revision=source.revision
-            )
+            builder = datasets.load_dataset_builder(place, source.configuration, revision=source.revision)
         for split in splits:
             check_split(source.dataset, builder, source.splits.get(split, split))
 
@@ -322,9 +320,8 @@ def _file(written: str) -> Path:
 
 
 def _existing(written: str) -> Path:
-    path = existing(written)
+    path = path_to(written)
     if path is None:
-        refuse_unset(written)
         raise UserError(f"no file or folder of questions at {told(written)}.")
     if path.is_file() and kind_of(path.name) not in (None, "json"):
         raise UserError(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pebench.data.cache import digest
-from pebench.data.files import TextFiles, existing, files_of, refuse_unset, told
+from pebench.data.files import TextFiles, files_of, path_to, told
 from pebench.data.problems import Question
 from pebench.errors import UserError
 
@@ -51,9 +51,7 @@ def scan_files(problem: str, folder: str) -> dict[str, TextFiles]:
     Raises:
         UserError: they are not there.
     """
-    division, path = DIVISIONS[problem], existing(folder)
-    if path is None:
-        refuse_unset(folder)
+    division, path = DIVISIONS[problem], path_to(folder)
     if path is None or not path.is_dir():
         raise UserError(f"there is no folder {told(folder)} to read SCAN's {division.name} from.")
     found = {}

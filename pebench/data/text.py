@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from pydantic import model_validator
 
 from pebench.data.dataset import DatasetRows
-from pebench.data.files import FileShare, TextFiles, existing, filled_in, place_of, refuse_unset, told, walk
+from pebench.data.files import FileShare, TextFiles, filled_in, path_to, place_of, told, walk
 from pebench.data.left_out import sentence
 from pebench.data.pieces import cut
 from pebench.data.python_docs import PythonDocs
@@ -271,10 +271,9 @@ def _text_of(written: str) -> _Text:
 
 
 def _existing(written: str) -> Path:
-    path = existing(written)
+    path = path_to(written)
     if path is not None:
         return path
-    refuse_unset(written)
     try:
         beside = sorted(filled_in(written).parent.iterdir())
     except (OSError, ValueError):

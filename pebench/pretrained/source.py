@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pebench.data.cache import digest
-from pebench.data.files import existing, raw_contents, refuse_unset, told
+from pebench.data.files import path_to, raw_contents, told
 from pebench.errors import UserError, quoted
 from pebench.spec import HF
 
@@ -81,9 +81,7 @@ def find_source(reference: str) -> Source:
         UserError: it is not there, or no folder of a model.
     """
     written = reference.removeprefix(HF)
-    path = existing(written) if written else None
-    if path is None:
-        refuse_unset(written)
+    path = path_to(written) if written else None
     if path is None and (not written or written.startswith((".", "/", "~", "$")) or written.count("/") > 1):
         raise UserError(f"there is no folder {told(written)} of a model, as '{HF}' wants to have one.")
     if path is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.data.cache import digest
-from pebench.data.files import existing, refuse_unset, told, walk
+from pebench.data.files import path_to, told, walk
 from pebench.data.images.pictures import NumberedPictures, PictureCorpus, Pictures, in_rgb
 from pebench.data.left_out import sentence
 from pebench.data.splits import SPLITS, by_hash, by_name, whole_names
@@ -81,9 +81,7 @@ def folder(written: str) -> PictureCorpus:
         UserError: it is not there, holds no class folders or but one, or a split has a class that training
             lacks.
     """
-    root = existing(written)
-    if root is None:
-        refuse_unset(written)
+    root = path_to(written)
     if root is None or not root.is_dir():
         raise UserError(f"no folder of pictures at {told(written)}.")
     found = walk(root)
