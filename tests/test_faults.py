@@ -16,7 +16,7 @@ from fake_slurm import FakeSlurm
 from tiny_sweeps import load, tiny, write
 
 from pebench.cli import main
-from pebench.store import RunFolder, read_sweeps
+from pebench.store import RunFolder, Worker, read_sweeps
 from pebench.submission import submissions
 from pebench.submission.status import statuses
 from pebench.submission.submit import submit
@@ -218,3 +218,24 @@ def test_a_failure_that_cannot_be_written_down_is_told_as_it_is(
     assert read_sweeps(place / "runs")
     (cell,) = statuses(place / "runs", [run_id])
     assert (cell.state, cell.detail) == ("failed", "at step 0, and why could not be written down")
+
+
+def test_whoever_sees_that_a_worker_failed_finds_the_reason(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pebench.running.run import execute
+
+    sweep = load(place, encodings=["rope"])
+    run_id = submit(sweep, place / "runs", "inline").started[0]
+    written = RunFolder.write_worker
+    seen: list[tuple[str, str]] = []
+
+    def look(folder: RunFolder, worker: Worker) -> None:
+        written(folder, worker)
+        seen.extend((cell.state, cell.detail) for cell in statuses(place / "runs", [run_id]) if worker.failed)
+
+    monkeypatch.setattr(RunFolder, "write_worker", look)
+    monkeypatch.setattr(RunFolder, "append", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        execute(RunFolder(place / "runs" / run_id), sweep.execution)
+    assert seen == [("failed", "ZeroDivisionError: division by zero")]

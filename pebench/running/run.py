@@ -104,13 +104,13 @@ def _lead(
         return result
     folder.clear_failure()
     begun = checkpoint.step_of(checkpoint.newest(folder.checkpoint))
-    with run_log(folder, logging.INFO) as log:
+    with (
+        run_log(folder, logging.INFO) as log,
+        # A reader finds the reason as soon as it finds that the worker has failed.
+        Heartbeat(folder, spec.train.steps, job(), begun) as heartbeat,
+    ):
         try:
-            with (
-                ranks,
-                one_order_of_sums(execution),
-                Heartbeat(folder, spec.train.steps, job(), begun) as heartbeat,
-            ):
+            with ranks, one_order_of_sums(execution):
                 ranks.broadcast_object("beginning", _GO)
                 result = _Run(folder, spec, execution, log, heartbeat, observer, stop, ranks).work()
                 ranks.broadcast_object("end", "")

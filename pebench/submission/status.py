@@ -235,7 +235,7 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
     if job is not None and job.state == "pending" and job.reason:
         progress["reason"] = job.reason
     # A worker that has written its failure may live on, with another cell.
-    ended = failure is not None and (worker is None or failure.time >= worker.beat)
+    ended = failure is not None and (worker is None or worker.failed or failure.time >= worker.beat)
     if worker is not None and not ended and is_alive(worker):
         return {"state": "running", **progress, "node": worker.host}
     if folder.cancelled.exists():
