@@ -185,8 +185,8 @@ def test_repo() -> None:
     x = _inputs(encoding, golden, "half")
     _close(reader(x.hidden.float()).transpose(1, 2), golden["content_positions"])
     q, k = encoding.rotate(x)
-    # Places up to 180 turn by as many radians, which float32 holds to 1.5e-5, on both sides, in logits of ten;
-    # processors differ in the last bits of such a place.
+    # Places up to 180 turn by as many radians, which float32 holds to 1.5e-5, on both sides, in logits of
+    # ten; processors differ in the last bits of such a place.
     _close(q @ k.mT, golden["logits_unscaled"], 4e-4)
 
 
