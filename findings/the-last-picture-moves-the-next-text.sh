@@ -4,8 +4,9 @@
 # Behaviour:  A picture takes fewer positions than tokens, and by how many is kept in the model, not in the cache. In
 #             version 5 a text without a picture leaves that number as it was, and a step with a cache counts from it:
 #             behind a picture of 8×12 tokens, read in any call before, the second half of a text stands 84 positions
-#             before the place where it belongs. One pass over the whole text is right. Two prompts with a cache each,
-#             read by turns, take each other's number; that is so in version 4 as well.
+#             before the place where it belongs. One pass over the whole text is right, and a step with an attention
+#             mask fails. Two prompts with a cache each, read by turns, take each other's number; that is so in
+#             version 4 as well.
 # Good guess: what a prompt was is kept in its cache, and a text alone has the positions 0, 1, 2, … that version 4
 #             gives it.
 # Who is hurt: whoever reads long texts in chunks, or decodes by a loop of one's own, with a model that has seen a
