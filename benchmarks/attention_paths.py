@@ -36,6 +36,7 @@ from pebench.attention.flex import attend_by_score
 from pebench.attention.kernels import attend
 from pebench.attention_mask import AttentionMask
 from pebench.encoding_config import build_encoding
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import (
     Bias,
     Block,
@@ -46,7 +47,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.registry import encodings
 
 BASELINE = "fused, no bias"
 

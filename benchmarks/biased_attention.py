@@ -49,7 +49,7 @@ from measuring.training import add_model_arguments, random_text
 from measuring.turns import steps_of_a_measurement
 
 from pebench.models.host import SIZES
-from pebench.registry import encodings
+from pebench.plugins.registry import encodings
 
 BASELINE = "without a bias"
 

@@ -17,7 +17,6 @@ from pebench.attention import kernels
 from pebench.attention.encoded_positions import encoded_positions
 from pebench.attention_mask import AttentionMask
 from pebench.encoding_config import build_encoding
-from pebench.plugin_ref import split
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -29,6 +28,7 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
+from pebench.specification.plugin_ref import split
 
 pytestmark = QUIET
 

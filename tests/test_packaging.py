@@ -171,7 +171,7 @@ def test_an_editable_install_reads_the_checkout_and_sees_new_files(checkout: Pat
     code = (
         f"import sys, site; site.addsitedir({str(site)!r}); sys.path += {libraries!r};"
         "import pebench.encodings.rope, pebench.encodings.brand_new, pebench.tasks.language_modeling as task;"
-        "from pebench.registry import encodings;"
+        "from pebench.plugins.registry import encodings;"
         "print(pebench.encodings.rope.__file__, task.__file__, encodings.origin('brand-new').file, sep='\\n')"
     )
     try:

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest
-from pebench.packages import version
-from pebench.registry import encodings, tasks
+from pebench.plugins.packages import version
+from pebench.plugins.registry import encodings, tasks
 
 Answer = TypeVar("Answer")
 
