@@ -16,13 +16,16 @@ Shapes: B texts, H heads, N tokens, d channels of a head, U units of the network
 import triton
 import triton.language as tl
 
-from pebench.attention.tile_kernels import LOG2_E, NEVER, number, put, rows
-
-
-@triton.jit
-def _seen(query, key, length):
-    """Whether each query sees each key."""
-    return (key[None, :] <= query[:, None]) & (query[:, None] < length)
+from pebench.attention.tile_kernels import (
+    LOG2_E,
+    NEVER,
+    causal,
+    first_query,
+    number,
+    put,
+    rows,
+    text_and_head,
+)
 
 
 @triton.jit
@@ -40,9 +43,8 @@ def products(
     QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """scale·q·k of a tile of queries, with all keys that they see."""
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     k += text * k_text + head * k_head
     logits += both.to(tl.int64) * length * length
     query = start + tl.arange(0, QUERIES)
@@ -51,7 +53,7 @@ def products(
         key = begin + tl.arange(0, KEYS)
         keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         found = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
-        tl.store(_pairs(logits, query, key, length), found, mask=_seen(query, key, length))
+        tl.store(_pairs(logits, query, key, length), found, mask=causal(query, key, length))
 
 
 @triton.jit
@@ -63,10 +65,8 @@ def attended(
     QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """softmax(logits)·v of a tile of queries."""
-    # Those that see most keys first.
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     v += text * v_text + head * v_head
     logits += both.to(tl.int64) * length * length
     query = start + tl.arange(0, QUERIES)
@@ -75,7 +75,7 @@ def attended(
     most = tl.full([QUERIES], NEVER, dtype=tl.float32)
     for begin in range(0, tl.minimum(length, start + QUERIES), KEYS):
         key = begin + tl.arange(0, KEYS)
-        seen = _seen(query, key, length)
+        seen = causal(query, key, length)
         here = tl.load(_pairs(logits, query, key, length), mask=seen, other=NEVER)
         highest = tl.maximum(most, tl.max(here, 1) * LOG2_E)
         weights = tl.exp2(here * LOG2_E - highest[:, None])
@@ -103,8 +103,7 @@ def of_values_and_logits(
 ):  # fmt: skip
     """The gradients of a tile of values, and in place of the logits of its keys their gradients."""
     start = tl.program_id(0) * KEYS
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    text, head, both = text_and_head(heads)
     gradient += text * g_text + head * g_head
     log_sums += both.to(tl.int64) * length
     means += both.to(tl.int64) * length
@@ -114,7 +113,7 @@ def of_values_and_logits(
     of_values = tl.zeros([KEYS, WIDTH], dtype=tl.float32)
     for begin in range(start // QUERIES * QUERIES, length, QUERIES):
         query = begin + tl.arange(0, QUERIES)
-        seen = _seen(query, key, length)
+        seen = causal(query, key, length)
         at = _pairs(logits, query, key, length)
         here = tl.load(at, mask=seen, other=NEVER)
         log_sum = number(log_sums, query, length, EVEN)

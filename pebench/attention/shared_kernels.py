@@ -6,7 +6,7 @@ Shapes: N tokens, d channels of a head. D, WIDTH and EVEN as in `tile_kernels`.
 import triton
 import triton.language as tl
 
-from pebench.attention.tile_kernels import LOG2_E, NEVER, number, put, rows
+from pebench.attention.tile_kernels import LOG2_E, NEVER, first_query, number, put, rows, text_and_head
 
 
 @triton.jit
@@ -75,10 +75,8 @@ def forward(
     D: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """A tile of queries."""
-    # Those that see most keys first.
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     q += text * q_text + head * q_head
     k += text * k_text + head * k_head
     v += text * v_text + head * v_head
@@ -134,8 +132,7 @@ def mean_gradients(
     D: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr,
 ):  # fmt: skip
     """Σ out·gradient of each query, which is the mean of the gradients of its weights."""
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    text, head, both = text_and_head(heads)
     query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     found = rows(out + text * o_text + head * o_head, query, o_token, length, False, D, WIDTH)
     above = rows(gradient + text * g_text + head * g_head, query, g_token, length, False, D, WIDTH)
@@ -184,8 +181,7 @@ def of_keys_and_values(
 ):  # fmt: skip
     """The gradients of a tile of keys and values."""
     start = tl.program_id(0) * KEYS
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    text, head, both = text_and_head(heads)
     q += text * q_text + head * q_head
     gradient += text * g_text + head * g_head
     table += head * table_head + start * table_first
@@ -267,9 +263,8 @@ def of_queries_alone(
     D: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """The gradients of a tile of queries."""
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     k += text * k_text + head * k_head
     v += text * v_text + head * v_head
     table += head * table_head + start * table_first
