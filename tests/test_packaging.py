@@ -40,6 +40,7 @@ OF_GPUS = {
     "pebench.attention.adjusted_kernels",
     "pebench.attention.counted",
     "pebench.attention.counted_kernels",
+    "pebench.attention.running_softmax",
     "pebench.attention.shared",
     "pebench.attention.shared_kernels",
     "pebench.attention.tile_kernels",

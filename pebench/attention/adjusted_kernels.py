@@ -16,6 +16,7 @@ Shapes: B texts, H heads, N tokens, d channels of a head, U units of the network
 import triton
 import triton.language as tl
 
+from pebench.attention.running_softmax import before_all_keys, weigh
 from pebench.attention.tile_kernels import (
     LOG2_E,
     NEVER,
@@ -70,21 +71,15 @@ def attended(
     v += text * v_text + head * v_head
     logits += both.to(tl.int64) * length * length
     query = start + tl.arange(0, QUERIES)
-    total = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
-    sums = tl.zeros([QUERIES], dtype=tl.float32)
-    most = tl.full([QUERIES], NEVER, dtype=tl.float32)
+    total, sums, most = before_all_keys(QUERIES, WIDTH)
     for begin in range(0, tl.minimum(length, start + QUERIES), KEYS):
         key = begin + tl.arange(0, KEYS)
         seen = causal(query, key, length)
         here = tl.load(_pairs(logits, query, key, length), mask=seen, other=NEVER)
-        highest = tl.maximum(most, tl.max(here, 1) * LOG2_E)
-        weights = tl.exp2(here * LOG2_E - highest[:, None])
-        less = tl.exp2(most - highest)
-        sums = sums * less + tl.sum(weights, 1)
+        weights, less, sums, most = weigh(here, sums, most)
         values = rows(v, key, v_token, length, EVEN, D, WIDTH)
         total = total * less[:, None]
         total = tl.dot(weights.to(values.dtype), values, total, input_precision=PRECISION)
-        most = highest
     put(
         out + text * o_text + head * o_head,
         total / sums[:, None],

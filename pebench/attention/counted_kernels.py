@@ -13,6 +13,7 @@ keys: a lookup is fast where a row of a tile reads one row of products.
 import triton
 import triton.language as tl
 
+from pebench.attention.running_softmax import before_all_keys, weigh
 from pebench.attention.tile_kernels import (
     LOG2_E,
     NEVER,
@@ -106,9 +107,7 @@ def forward(
     edges += both.to(tl.int64) * length
     query = start + tl.arange(0, QUERIES)
     queries = rows(q, query, q_token, length, EVEN, D, WIDTH)
-    total = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
-    sums = tl.zeros([QUERIES], dtype=tl.float32)
-    most = tl.full([QUERIES], NEVER, dtype=tl.float32)
+    total, sums, most = before_all_keys(QUERIES, WIDTH)
     counted = tl.zeros([QUERIES], dtype=tl.float32)
     least = tl.min(counted)
     edge = (tl.minimum(length, start + QUERIES) + KEYS - 1) // KEYS * KEYS
@@ -124,19 +123,16 @@ def forward(
         least = tl.min(tl.where(query < length, counted, FARTHEST))
         bias, _, _, _, _ = _looked_up(table, query, key, t_token, count, length, FARTHEST)
         logits = tl.where(seen, _logits(queries, keys, bias, scale, PRECISION), NEVER)
-        highest = tl.maximum(most, tl.max(logits, 1) * LOG2_E)
-        weights = tl.exp2(logits * LOG2_E - highest[:, None])
-        less = tl.exp2(most - highest)
-        sums = sums * less + tl.sum(weights, 1)
+        weights, less, sums, most = weigh(logits, sums, most)
         values = rows(v, key, v_token, length, EVEN, D, WIDTH)
         total = total * less[:, None]
         total = tl.dot(weights.to(values.dtype), values, total, input_precision=PRECISION)
-        most = highest
     last = number(table + FARTHEST, query * t_token, length * t_token, EVEN)
     for begin in range(0, edge, KEYS):
         key = begin + tl.arange(0, KEYS)
         keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         products = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
+        # To base 2 already, which `weigh` would make them.
         logits = (products * scale + last[:, None]) * LOG2_E
         highest = tl.maximum(most, tl.max(logits, 1))
         weights = tl.exp2(logits - highest[:, None])

@@ -6,6 +6,7 @@ Shapes: N tokens, d channels of a head. D, WIDTH and EVEN as in `tile_kernels`.
 import triton
 import triton.language as tl
 
+from pebench.attention.running_softmax import before_all_keys, weigh
 from pebench.attention.tile_kernels import LOG2_E, NEVER, first_query, number, put, rows, text_and_head
 
 
@@ -54,14 +55,10 @@ def _keys_attended(
         if MASKED:
             seen = _seen(query[:, None], key[None, :], padding, length, CAUSAL, WINDOW, PADDED)
             logits = tl.where(seen, logits, NEVER)
-        highest = tl.maximum(most, tl.max(logits, 1) * LOG2_E)
-        weights = tl.exp2(logits * LOG2_E - highest[:, None])
-        less = tl.exp2(most - highest)
-        sums = sums * less + tl.sum(weights, 1)
+        weights, less, sums, most = weigh(logits, sums, most)
         values = rows(v, key, v_token, length, EVEN, D, WIDTH)
         total = total * less[:, None]
         total = tl.dot(weights.to(values.dtype), values, total, input_precision=PRECISION)
-        most = highest
     return total, sums, most
 
 
@@ -87,9 +84,7 @@ def forward(
     within = tl.arange(0, QUERIES)
     query = start + within
     queries = rows(q, query, q_token, length, EVEN, D, WIDTH)
-    total = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
-    sums = tl.zeros([QUERIES], dtype=tl.float32)
-    most = tl.full([QUERIES], NEVER, dtype=tl.float32)
+    total, sums, most = before_all_keys(QUERIES, WIDTH)
     low, whole, high = _reach(start, QUERIES, KEYS, length, CAUSAL, WINDOW, PADDED)
     total, sums, most = _keys_attended(
         total, sums, most, queries, k, v, table, padding, query, within,

@@ -1,5 +1,4 @@
-"""What the kernels in Triton share: which tile a program takes, and how tiles of vectors of tokens are read and
-written.
+"""What the kernels in Triton share: which tile is whose, and how vectors of tokens are read and written.
 
 Vectors of tokens are read by their strides, with the channels side by side; WIDTH is the power of two that
 holds the D channels of a head. EVEN says that tiles divide the number of tokens.
