@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from adjusted_comparison import SHORT, SLOPE, Setting, compare, draw
-from triton_interpreter import QUIET, interpretable
+from triton_interpreter import QUIET, interpretable, interpreting
 
 from pebench.attention import kernels
 from pebench.attention.encoded_positions import encoded_positions
@@ -34,23 +34,10 @@ pytestmark = QUIET
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: short
-    texts consist of several. New memory is filled with NaN, so that nothing is read that was not written."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from pebench.attention import adjusted
-    from pebench.attention.tiles import Tile
-
-    monkeypatch.setattr(adjusted, "ROUND", 16)
-    for name, (queries, keys) in {"products": (16, 8), "attended": (8, 16), "values": (16, 16)}.items():
-        for tiles in (adjusted.TILES, adjusted.WIDE_TILES):
-            monkeypatch.setitem(tiles, name, Tile(queries, keys, 4, 1))
-    for tiles in (adjusted.PAIR_TILES, adjusted.SMALL_PAIR_TILES):
-        for name in tiles:
-            monkeypatch.setitem(tiles, name, Tile(8, 16, 4, 1))
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
+def interpreted() -> Iterator[None]:
+    by_head = {"products": (16, 8), "attended": (8, 16), "values": (16, 16)}
+    with interpreting("adjusted", by_head | {"adjust": (8, 16), "back": (8, 16)}, side=16):
+        yield
 
 
 @interpretable

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from counted_comparison import SHORT, Setting, compare
-from triton_interpreter import QUIET, interpretable
+from triton_interpreter import QUIET, interpretable, interpreting
 
 from pebench.attention import kernels
 from pebench.attention.encoded_positions import encoded_positions
@@ -34,20 +34,9 @@ pytestmark = QUIET
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: short
-    texts consist of several. New memory is filled with NaN, so that nothing is read that was not written."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from pebench.attention import counted
-    from pebench.attention.tiles import Tile
-
-    monkeypatch.setattr(counted, "ROUND", 32)
-    for name, (queries, keys) in {"forward": (32, 32), "queries": (16, 16), "keys": (32, 16)}.items():
-        for tiles in (counted.TILES, counted.WIDE_TILES):
-            monkeypatch.setitem(tiles, name, Tile(queries, keys, 4, 1))
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
+def interpreted() -> Iterator[None]:
+    with interpreting("counted", {"forward": (32, 32), "queries": (16, 16), "keys": (32, 16)}, side=32):
+        yield
 
 
 @interpretable

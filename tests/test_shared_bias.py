@@ -5,10 +5,12 @@ On CUDA they are tested compiled, in `tests/on_cuda/test_shared_bias_on_cuda.py`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from shared_bias_comparison import SHORT, Setting, compare
-from triton_interpreter import QUIET, interpretable
+from triton_interpreter import QUIET, interpretable, interpreting
 
 from pebench.attention import kernels
 from pebench.attention_mask import AttentionMask
@@ -28,18 +30,13 @@ pytestmark = QUIET
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: it takes
-    as long for each as for a large one, and short texts consist of several."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from pebench.attention import shared
-    from pebench.attention.tiles import Tile
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    sizes = {"forward": (32, 16), "keys": (16, 32), "queries": (32, 16), "bias": (32, 16)}
+    with interpreting("shared", sizes, side=32):
+        from pebench.attention import shared
 
-    monkeypatch.setattr(shared, "ROUND", 32)
-    monkeypatch.setattr(shared, "TEXTS", 3)
-    for name, (queries, keys) in {"forward": (32, 16), "keys": (16, 32), "queries": (32, 16)}.items():
-        monkeypatch.setitem(shared.TILES, name, Tile(queries, keys, 4, 1))
-    monkeypatch.setitem(shared.TILES, "bias", Tile(32, 16, 4, 1))
+        monkeypatch.setattr(shared, "TEXTS", 3)
+        yield
 
 
 @interpretable

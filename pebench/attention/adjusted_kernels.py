@@ -16,7 +16,7 @@ Shapes: B texts, H heads, N tokens, d channels of a head, U units of the network
 import triton
 import triton.language as tl
 
-from pebench.attention.running_softmax import before_all_keys, weigh
+from pebench.attention.softmax_kernels import before_all_keys, weigh
 from pebench.attention.tile_kernels import (
     LOG2_E,
     NEVER,

@@ -13,7 +13,7 @@ keys: a lookup is fast where a row of a tile reads one row of products.
 import triton
 import triton.language as tl
 
-from pebench.attention.running_softmax import before_all_keys, weigh
+from pebench.attention.softmax_kernels import before_all_keys, weigh
 from pebench.attention.tile_kernels import (
     LOG2_E,
     NEVER,

@@ -6,7 +6,7 @@ Shapes: N tokens, d channels of a head. D, WIDTH and EVEN as in `tile_kernels`.
 import triton
 import triton.language as tl
 
-from pebench.attention.running_softmax import before_all_keys, weigh
+from pebench.attention.softmax_kernels import before_all_keys, weigh
 from pebench.attention.tile_kernels import LOG2_E, NEVER, first_query, number, put, rows, text_and_head
 
 
@@ -117,22 +117,6 @@ def _reach(
     if WINDOW == 0 and not PADDED:
         whole = (start if CAUSAL else length) // KEYS * KEYS
     return low, whole, high
-
-
-@triton.jit
-def mean_gradients(
-    out, gradient, means,
-    o_text, o_head, o_token, g_text, g_head, g_token,
-    heads, length,
-    D: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr,
-):  # fmt: skip
-    """Σ out·gradient of each query, which is the mean of the gradients of its weights."""
-    text, head, both = text_and_head(heads)
-    query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
-    found = rows(out + text * o_text + head * o_head, query, o_token, length, False, D, WIDTH)
-    above = rows(gradient + text * g_text + head * g_head, query, g_token, length, False, D, WIDTH)
-    mean = tl.sum(found.to(tl.float32) * above.to(tl.float32), 1)
-    tl.store(means + both.to(tl.int64) * length + query, mean, mask=query < length)
 
 
 @triton.jit
