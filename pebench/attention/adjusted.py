@@ -132,17 +132,7 @@ def _attend(
 
 
 @_attend.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    first: Tensor,
-    last: Tensor,
-    hidden: Tensor,
-    prior: Tensor,
-    scale: float,
-    slope: float,
-) -> tuple[Tensor, Tensor]:
+def _(q: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
@@ -188,21 +178,10 @@ def _gradients(
 
 @_gradients.register_fake
 def _(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    first: Tensor,
-    last: Tensor,
-    hidden: Tensor,
-    prior: Tensor,
-    out: Tensor,
-    sums: Tensor,
-    scale: float,
-    slope: float,
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     of_q, of_k, of_v = (torch.empty_like(x) for x in (q, k, v))
-    network = first, last, hidden, prior
+    network = rest[: len(Weights._fields)]
     weights = Weights(*(torch.empty_like(x, memory_format=torch.contiguous_format) for x in network))
     return of_q, of_k, of_v, *weights
 

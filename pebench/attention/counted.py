@@ -84,9 +84,7 @@ def _attend(
 
 
 @_attend.register_fake
-def _(
-    q: Tensor, k: Tensor, v: Tensor, products: Tensor, scale: float, gate_scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(q: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
     sums = q.new_empty(q.shape[:3], dtype=torch.float32)
     return torch.empty_like(q), sums, torch.empty_like(sums, dtype=torch.int32)
 
@@ -133,16 +131,7 @@ def _gradients(
 
 @_gradients.register_fake
 def _(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    products: Tensor,
-    out: Tensor,
-    sums: Tensor,
-    edges: Tensor,
-    scale: float,
-    gate_scale: float,
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, products: Tensor, *rest: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), torch.empty_like(products)
 

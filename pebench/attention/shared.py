@@ -106,16 +106,7 @@ def _attend(
 
 
 @_attend.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor,
-    key_mask: Tensor | None,
-    causal: bool,
-    scale: float,
-    window: int,
-) -> tuple[Tensor, Tensor]:
+def _(q: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
@@ -181,17 +172,7 @@ def _gradients(
 
 @_gradients.register_fake
 def _(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor,
-    key_mask: Tensor | None,
-    out: Tensor,
-    sums: Tensor,
-    causal: bool,
-    scale: float,
-    window: int,
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *rest: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     of_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), of_bias
