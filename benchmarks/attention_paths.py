@@ -170,13 +170,13 @@ def _rectangle(length: int) -> tuple[int, int]:
     return rows, length // rows
 
 
-def _possible(works: dict[str, Work]) -> dict[str, Work]:
+def possible(works: dict[str, Work]) -> dict[str, Work]:
     """Those that the device can do; of the others it is said why not."""
     found = {}
     for name, work in works.items():
         try:
             work()
-        except RuntimeError as error:
+        except Exception as error:  # one that fails must not cost the others' rows
             sys.stderr.write(f"{name} left out: {in_one_line(error)}\n")
             continue
         found[name] = work
@@ -211,7 +211,7 @@ def measure(chosen: argparse.Namespace) -> Iterator[Row]:
         setting = Setting(length, getattr(torch, dtype), causal, chosen.heads, batch)
         for direction in ("forward", "backward"):
             make = setting.forward if direction == "forward" else setting.backward
-            works = _possible({name: make(path) for name, path in setting.paths(names).items()})
+            works = possible({name: make(path) for name, path in setting.paths(names).items()})
             attention = "causal" if causal else "grid"
             at = {"tokens": length, "dtype": dtype, "attention": attention, "pass": direction}
             yield from alternate(works, BASELINE, at, chosen.rounds)

@@ -40,9 +40,12 @@ OF_GPUS = {
     "pebench.attention.adjusted_kernels",
     "pebench.attention.counted",
     "pebench.attention.counted_kernels",
+    "pebench.attention.mean_gradients",
     "pebench.attention.shared",
     "pebench.attention.shared_kernels",
+    "pebench.attention.softmax_kernels",
     "pebench.attention.tile_kernels",
+    "pebench.attention.tiles",
 }
 """Modules that import Triton, which PyTorch brings in its builds for CUDA alone."""
 

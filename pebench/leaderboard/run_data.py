@@ -22,7 +22,7 @@ from pebench.store.task_record import TaskRecord, task_record
 from pebench.sweeping.recorded import submitted_specs
 
 MISSING = "missing"
-"""The status of a run without a result; the others are those of `pebench.store.Result`."""
+"""The status of a run without a result; the others are those of `pebench.store.records.Result`."""
 
 Place = tuple[str, tuple[int, ...], str]
 """Where a score was measured: metric, extent, extrapolation."""
@@ -40,7 +40,7 @@ class RunData:
         failure: why its last attempt ended, empty if it did not end badly.
         examples: scores of single examples; empty for a run that kept none.
         rounding: of its scores, relative to them; two that are closer are equal.
-        points: reads what it logged, in order; see `pebench.store.RunFolder.points`.
+        points: reads what it logged, in order; see `pebench.store.run_folder.RunFolder.points`.
         curve: its scores during training, in order; empty where nobody asked for them.
     """
 

@@ -83,7 +83,7 @@ class Cell:
 
         Args:
             seed: of all of them.
-            runs: the folder in which ids are looked up, by default `pebench.store.runs_folder`.
+            runs: the folder in which ids are looked up, by default `pebench.store.run_folder.runs_folder`.
 
         Raises:
             UserError: something in it does not exist or does not go together.
