@@ -63,10 +63,12 @@ def remembered(kind: str, question: Any, answer: Callable[[], Answer]) -> Answer
 @functools.cache
 def code() -> str:
     """A digest of the code that answers: every source file, the interpreter and the libraries."""
+    import pebench
+
     found = hashlib.sha256(sys.version.encode())
     for name in LIBRARIES:
         found.update(f"{name} {version(name)}\n".encode())
-    package = Path(__file__).resolve().parent
+    package = Path(pebench.__file__).resolve().parent
     for folder in (package, *_folders()):
         for path in sorted(folder.rglob("*.py")):
             found.update(f"{path}\n".encode())
