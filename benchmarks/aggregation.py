@@ -19,8 +19,9 @@ from measuring.alternation import Row, compared
 from measuring.processes import Spent, spent
 from measuring.reporting import Arguments, positive, report
 
-from pebench.spec import PluginConfig, RunSpec, Training
-from pebench.store import Cost, EvaluationCost, MetricRecord, Result, Score, SweepRecord, write_sweep
+from pebench.specification.run_spec import PluginConfig, RunSpec, Training
+from pebench.store.records import Cost, EvaluationCost, MetricRecord, Result, Score
+from pebench.store.sweep_records import SweepRecord, write_sweep
 
 BASELINE = "reading the files"
 

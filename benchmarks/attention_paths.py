@@ -36,6 +36,7 @@ from pebench.attention.flex import attend_by_score
 from pebench.attention.kernels import attend
 from pebench.attention_mask import AttentionMask
 from pebench.encoding_config import build_encoding
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import (
     Bias,
     Block,
@@ -46,7 +47,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.registry import encodings
 
 BASELINE = "fused, no bias"
 
@@ -170,13 +170,13 @@ def _rectangle(length: int) -> tuple[int, int]:
     return rows, length // rows
 
 
-def _possible(works: dict[str, Work]) -> dict[str, Work]:
+def possible(works: dict[str, Work]) -> dict[str, Work]:
     """Those that the device can do; of the others it is said why not."""
     found = {}
     for name, work in works.items():
         try:
             work()
-        except RuntimeError as error:
+        except Exception as error:  # one that fails must not cost the others' rows
             sys.stderr.write(f"{name} left out: {in_one_line(error)}\n")
             continue
         found[name] = work
@@ -211,7 +211,7 @@ def measure(chosen: argparse.Namespace) -> Iterator[Row]:
         setting = Setting(length, getattr(torch, dtype), causal, chosen.heads, batch)
         for direction in ("forward", "backward"):
             make = setting.forward if direction == "forward" else setting.backward
-            works = _possible({name: make(path) for name, path in setting.paths(names).items()})
+            works = possible({name: make(path) for name, path in setting.paths(names).items()})
             attention = "causal" if causal else "grid"
             at = {"tokens": length, "dtype": dtype, "attention": attention, "pass": direction}
             yield from alternate(works, BASELINE, at, chosen.rounds)

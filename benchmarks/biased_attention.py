@@ -29,7 +29,6 @@ minutes:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -41,15 +40,15 @@ import evaluation
 import torch
 import training_step
 from attention_paths import BASELINE as FUSED
-from attention_paths import Path, Setting, kernels_from
+from attention_paths import Path, Setting, kernels_from, possible
 from measuring.alternation import Row, Work, alternate, device
 from measuring.preparation import prepare
-from measuring.reporting import Arguments, in_one_line, positive, report
+from measuring.reporting import Arguments, positive, report
 from measuring.training import add_model_arguments, random_text
 from measuring.turns import steps_of_a_measurement
 
 from pebench.models.host import SIZES
-from pebench.registry import encodings
+from pebench.plugins.registry import encodings
 
 BASELINE = "without a bias"
 
@@ -154,7 +153,7 @@ def attention(chosen: argparse.Namespace) -> Iterator[Row]:
         if chosen.tiles and names and f"shared, {names[0]}" in paths:
             works |= _in_other_tiles(f"shared, {names[0]}", works[f"shared, {names[0]}"], direction)
         at = {"what": f"attention, {direction}", "tokens": chosen.extent, "texts": chosen.batch}
-        for row in alternate(_possible(works), BASELINE, at, chosen.rounds):
+        for row in alternate(possible(works), BASELINE, at, chosen.rounds):
             yield replace(row, more={"deviation": deviations.get(row.name)})
 
 
@@ -169,7 +168,7 @@ def evaluated(chosen: argparse.Namespace) -> Iterator[Row]:
         if name == evaluation.BASELINE or name.endswith(", t5")
     }
     at = {"what": "evaluation", "tokens": extent, "texts": 1}
-    yield from alternate(_possible(works), BASELINE, at, min(3, chosen.rounds), warmup=1)
+    yield from alternate(possible(works), BASELINE, at, min(3, chosen.rounds), warmup=1)
 
 
 def training(chosen: argparse.Namespace) -> Iterator[Row]:
@@ -251,19 +250,6 @@ def _deviation(setting: Setting, name: str, path: Path) -> float | None:
         results.append([out.detach(), *torch.autograd.grad(weighted, leaves)])
     pairs = zip(*results, strict=True)
     return max(float((one.float() - other).norm() / other.norm()) for one, other in pairs)
-
-
-def _possible(works: dict[str, Work]) -> dict[str, Work]:
-    """Those that the device can do; of the others it is said why not."""
-    found = {}
-    for name, work in works.items():
-        try:
-            work()
-        except Exception as error:  # one that fails must not cost the others' rows
-            sys.stderr.write(f"{name} left out: {in_one_line(error)}\n")
-            continue
-        found[name] = work
-    return found
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from typing import Any
 from measuring.alternation import Row, compared
 from measuring.reporting import Arguments, positive, report
 
-from pebench.store import RunFolder, read_sweeps
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import read_sweeps
 from pebench.submission.status import statuses
 from pebench.submission.submit import submit
 from pebench.sweeping.sweep import load_sweep
@@ -41,7 +42,7 @@ _PEBENCH = (sys.executable, "-m", "pebench")
 _BARE = """
 import sys; from pathlib import Path
 from pebench.running.execution import Execution
-from pebench.running.run import execute; from pebench.store import RunFolder
+from pebench.running.run import execute; from pebench.store.run_folder import RunFolder
 execute(RunFolder(Path(sys.argv[1])), Execution(device="cpu", threads=1))
 """
 _LOOK_EVERY = 0.1

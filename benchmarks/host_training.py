@@ -35,7 +35,7 @@ from measuring.training import add_model_arguments, random_text, steps
 from torch import Tensor, nn
 
 from pebench.models.host import DecoderOptions
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 
 BASELINE = "plain loop"
 STEPS = 4

@@ -37,7 +37,7 @@ from measuring.training import add_model_arguments, flops_of_a_token, random_tex
 
 from pebench.running.execution import Execution
 from pebench.running.ranks import ALONE, JoinedRanks, Ranks
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 from pebench.task import Batch
 
 BASELINE = "1 rank"

@@ -41,7 +41,7 @@ from pebench.running.checkpoint import State
 from pebench.running.evaluate import evaluate
 from pebench.running.optimisation import optimiser
 from pebench.running.train import train
-from pebench.spec import RunSpec
+from pebench.specification.run_spec import RunSpec
 from pebench.sweeping.sweep import load_sweep
 from pebench.task import AnyTask
 

@@ -26,8 +26,10 @@ from measuring.alternation import Row, compared
 from measuring.processes import Spent, spent
 from measuring.reporting import Arguments, positive, report
 
-from pebench.spec import PluginConfig, RunSpec, Training
-from pebench.store import Cost, MetricRecord, Point, Result, RunFolder, Score, SweepRecord, write_sweep
+from pebench.specification.run_spec import PluginConfig, RunSpec, Training
+from pebench.store.records import Cost, MetricRecord, Point, Result, Score
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord, write_sweep
 from pebench.tracking.mlflow_internals import create_store
 from pebench.tracking.server import HOST, listening, server
 

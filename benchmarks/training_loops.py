@@ -45,7 +45,7 @@ from measuring.training import (
 from torch import Tensor, nn
 
 from pebench.models.host import SIZES
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 
 BASELINE = "plain loop, learned"
 STEPS = 4

@@ -53,7 +53,7 @@ from measuring.training import (
 from measuring.turns import Loop, advance, first_step_of, steps_of_a_measurement
 
 from pebench.encoding_config import serving
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 
 BASELINE = "none"
 

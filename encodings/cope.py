@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from pebench.formulas.constants import WholeConstant, constant
-from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -18,6 +17,7 @@ from pebench.position_encoding import (
     PositionEncoding,
     TableInputs,
 )
+from pebench.specification.options import Added
 
 KEYS_AT_ONCE = 128
 """Keys that are counted at a time on a CPU, from the query to the left. Where every count is at its bound the

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from pebench.formulas.constants import Constant, constant
 from pebench.formulas.distance import Placed, by_distance, placed
-from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -17,6 +16,7 @@ from pebench.position_encoding import (
     PositionEncoding,
     TableInputs,
 )
+from pebench.specification.options import Added
 
 HIDDEN = 32
 EPSILON = 1e-6

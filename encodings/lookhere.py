@@ -7,7 +7,6 @@ from pydantic import Field
 from torch import Tensor
 
 from pebench.formulas.distance import entry
-from pebench.options import Added
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -17,6 +16,7 @@ from pebench.position_encoding import (
     PositionEncoding,
     TableInputs,
 )
+from pebench.specification.options import Added
 
 COMPASS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
 """Steps (rows, columns) in the directions 0°, 45°, …, 315°, from the right by way of upwards."""

@@ -17,8 +17,8 @@ from pebench.formulas.frequency_maps import (
     Yarn,
 )
 from pebench.formulas.rotation import rotate_pairs
+from pebench.machine.to_device import send
 from pebench.position_encoding import AttentionInputs, Extrapolation, Geometry, PositionEncoding, TableInputs
-from pebench.to_device import send
 
 MAPS: dict[str, type[FrequencyMap]] = {
     "pi": Linear,

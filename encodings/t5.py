@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pebench.formulas.constants import WholeConstant, constant
 from pebench.formulas.distance import Placed, by_distance, placed
-from pebench.options import Added
 from pebench.position_encoding import AttentionInputs, Bias, Geometry, PositionEncoding, TableInputs
+from pebench.specification.options import Added
 
 
 class T5Encoding(PositionEncoding):

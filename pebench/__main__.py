@@ -24,7 +24,7 @@ def run() -> None:
 
     # The first that is registered is the last that is called.
     atexit.register(leave)
-    from pebench.cli import main
+    from pebench.command_line.main import main
 
     status = main()
     sys.exit(status)

@@ -13,20 +13,21 @@ from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs, make_board
 from pebench.leaderboard.results import Results
-from pebench.options import validated
-from pebench.plugin_files import plugin_files
+from pebench.plugins.named_files import plugin_files
+from pebench.plugins.registry import load_plugin as _load_plugin
 from pebench.position_encoding import Extrapolation as Extrapolation
 from pebench.position_encoding import Geometry as Geometry
 from pebench.position_encoding import PositionEncoding
 from pebench.position_encoding import grid as grid
 from pebench.position_encoding import tabulate as tabulate
-from pebench.registry import load_plugin as _load_plugin
 from pebench.resolve import resolve, start_named
 from pebench.running.execution import Execution, Observer, torch_device
 from pebench.running.finished import FinishedRun, load_finished
 from pebench.running.launch import execute_here
-from pebench.spec import Frozen, RunSpec
-from pebench.store import Result, RunFolder, find_run, runs_folder
+from pebench.specification.options import validated
+from pebench.specification.run_spec import Frozen, RunSpec
+from pebench.store.records import Result
+from pebench.store.run_folder import RunFolder, find_run, runs_folder
 from pebench.submission.cells import carry_out
 from pebench.submission.progress import Bars, Display
 from pebench.submission.requirements import execution_of

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from pebench.data.cache import cache_folder
 from pebench.errors import UserError
-from pebench.quantities import counted
+from pebench.notation.quantities import counted
 
 _PACKAGES = (
     "torch",
@@ -148,8 +148,8 @@ def _slurm() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    from pebench.options import of_signature
-    from pebench.registry import encodings, tasks
+    from pebench.plugins.registry import encodings, tasks
+    from pebench.specification.options import of_signature
 
     registries: tuple[Any, ...] = (encodings, tasks)
     for registry in registries:
@@ -168,7 +168,7 @@ def _plugins() -> Iterator[Finding]:
 def _data(runs: Path) -> Iterator[Finding]:
     """Data that runs left out, each sentence once."""
     from pebench.data.left_out import LEFT_OUT
-    from pebench.store import RunFolder
+    from pebench.store.run_folder import RunFolder
 
     found: Counter[str] = Counter()
     for path in sorted(runs.glob("*/provenance.json")):

@@ -9,12 +9,12 @@ import torch
 
 from pebench.attention.composition import Part, composed
 from pebench.errors import UserError, join_and, unknown
-from pebench.options import label, of_signature, specified, validated
-from pebench.plugin_ref import ExtrapolationRef, PluginRef, split
+from pebench.plugins.registry import encodings, reason_with_line
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding
 from pebench.randomness import derive
-from pebench.registry import encodings, reason_with_line
-from pebench.spec import COMPOSITIONS, PluginConfig
+from pebench.specification.options import label, of_signature, specified, validated
+from pebench.specification.plugin_ref import ExtrapolationRef, PluginRef, split
+from pebench.specification.run_spec import COMPOSITIONS, PluginConfig
 
 
 def encoding_config(ref: PluginRef) -> PluginConfig:

@@ -19,7 +19,7 @@ from pebench.models.decoder import Decoder
 from pebench.models.lm_eval_model import DecoderLM
 from pebench.running.execution import torch_device
 from pebench.running.finished import FinishedRun, load_finished
-from pebench.store import find_run, runs_folder
+from pebench.store.run_folder import find_run, runs_folder
 
 
 @register_model("pebench")

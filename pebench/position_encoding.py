@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pebench import randomness
 from pebench.attention_mask import AttentionMask
 from pebench.errors import UserError, unknown
-from pebench.to_device import send
+from pebench.machine.to_device import send
 
 Table = Any
 """A tensor, a number, a (named) tuple of tables, or None; dimension 1 of its tensors is the token."""

@@ -24,16 +24,16 @@ from pebench.errors import UserError, unknown
 from pebench.models.host import DecoderOptions, Host
 from pebench.models.timm_weights import TimmModel
 from pebench.models.vision import VisionOptions
-from pebench.options import label, specified, validated, values_before
-from pebench.packages import packages
-from pebench.plugin_files import contents
-from pebench.plugin_ref import PluginRef, split
+from pebench.plugins.named_files import contents
+from pebench.plugins.packages import packages
+from pebench.plugins.registry import encodings, reason_with_line, tasks
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, TableInputs, grid
 from pebench.pretrained.hf_model import HfModel
 from pebench.pretrained.published import Published, is_published, published_model
-from pebench.registry import encodings, reason_with_line, tasks
-from pebench.spec import PluginConfig, RunSpec, Start, Training
-from pebench.store import find_run
+from pebench.specification.options import label, specified, validated, values_before
+from pebench.specification.plugin_ref import PluginRef, split
+from pebench.specification.run_spec import PluginConfig, RunSpec, Start, Training
+from pebench.store.run_folder import find_run
 from pebench.task import AnyTask
 
 OWN = "own"
@@ -55,7 +55,7 @@ def resolve(
         encoding: see `PluginRef`; or ``own`` for that of the start.
         task: likewise.
         model: options of the task's model. What a language model of transformers settles need not be there.
-        train: see `pebench.spec.Training`.
+        train: see `pebench.specification.run_spec.Training`.
         seed: a whole number, not negative.
         start: the run whose weights it is to begin with, or a published model.
 

@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from pebench.data.needed import Needed
-from pebench.example_scores import Examples
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
-from pebench.spec import Frozen
-from pebench.task_record import EvaluationData
+from pebench.specification.plugin_ref import ExtrapolationRef
+from pebench.specification.run_spec import Frozen
+from pebench.store.example_scores import Examples
+from pebench.store.task_record import EvaluationData
 
 if TYPE_CHECKING:
     from pebench.data.tokenization import Tokenizer

@@ -7,9 +7,9 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
+from pebench.store.task_record import EvaluationData
 from pebench.task_bases.decoder_task import Length
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask, require_even
-from pebench.task_record import EvaluationData
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 WRITE, READ, IGNORE = 2, 3, 4

@@ -25,15 +25,15 @@ from pebench.data.images.transforms import Augmentation, plain_transform, traini
 from pebench.data.left_out import noted
 from pebench.data.needed import Needed
 from pebench.errors import UserError
-from pebench.example_scores import Examples, Ratio
 from pebench.models.vision import VisionModel, VisionOptions
-from pebench.options import Added
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
-from pebench.spec import Frozen, Once
+from pebench.specification.options import Added
+from pebench.specification.plugin_ref import ExtrapolationRef
+from pebench.specification.run_spec import Frozen, Once
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.task_record import EvaluationData
 from pebench.task import Batch, Evaluation, Metric
 from pebench.task_bases.vision_task import VisionTask
-from pebench.task_record import EvaluationData
 
 TOKENS_AT_ONCE = 16_384
 """Patches in a batch of evaluation, whatever the resolution: memory is bounded."""

@@ -24,17 +24,17 @@ from pebench.data.tokenization import TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 from pebench.data.tokens import TokenStream, token_stream
 from pebench.errors import UserError
-from pebench.example_scores import Examples, Ratio
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
-from pebench.options import Added
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
-from pebench.spec import Once
+from pebench.specification.options import Added
+from pebench.specification.run_spec import Once
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.task_record import NON_OVERLAPPING, EvaluationData
 from pebench.task import Batch, Evaluation, Metric
 from pebench.task_bases.decoder_task import LONGEST, ExtentOptions, Length
 from pebench.task_bases.text_task import TextTask
-from pebench.task_record import NON_OVERLAPPING, EvaluationData
 
 TOKENS_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Tokens in a batch of evaluation by device, whatever the extent: memory is bounded, and what an encoding

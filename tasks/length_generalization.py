@@ -13,16 +13,16 @@ from pebench.data.needed import Needed
 from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
 from pebench.data.scan import COMMAND_WORDS, DIVISIONS, is_held_out, read_scan, scan_files
 from pebench.errors import UserError
-from pebench.example_scores import Examples, Ratio
 from pebench.models.answers import Example, answer_batch, score_answers
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.randomness import generator
-from pebench.spec import Once
+from pebench.specification.run_spec import Once
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.task_record import EvaluationData
 from pebench.task import MOST, Batch, Evaluation, Metric
 from pebench.task_bases.decoder_task import LONGEST, AnsweringTask, ExtentOptions
-from pebench.task_record import EvaluationData
 
 Length = Annotated[int, Field(ge=1, le=LONGEST)]
 

@@ -20,16 +20,16 @@ from pebench.data.drawn import Choice, drawn, where_limited
 from pebench.data.files import place_of, told
 from pebench.data.tokenizer_file import TOKENIZER_FILE, read_tokenizer
 from pebench.errors import UserError, unknown
-from pebench.example_scores import Examples, Ratio
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
-from pebench.options import Added
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table
-from pebench.spec import Once
+from pebench.specification.options import Added
+from pebench.specification.run_spec import Once
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.task_record import EvaluationData
 from pebench.task import Batch, Evaluation, Metric
 from pebench.task_bases.decoder_task import ExtentOptions, Length
 from pebench.task_bases.text_task import TextTask
-from pebench.task_record import EvaluationData
 
 BOOTSTRAP = 1000
 """Draws for the standard error of a metric that has no formula for it, such as a perplexity."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from pydantic import Field, model_validator
 
-from pebench.options import Added
+from pebench.specification.options import Added
 from pebench.task import MOST
 from pebench.task_bases.decoder_task import Length
 from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, Turn, questions

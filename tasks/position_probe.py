@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 
+from pebench.store.task_record import EvaluationData
 from pebench.task import MOST
 from pebench.task_bases.sequence_task import Drawn, SequenceOptions, SequenceTask, Turn, questions
-from pebench.task_record import EvaluationData
 
 PLUS, MINUS, ASK, END = 10, 11, 12, 13
 """Beside the digits: signs, the mark before what is asked, and the end of an answer."""

@@ -25,7 +25,6 @@ from pebench.data.questions import (
 from pebench.data.text import Corpus
 from pebench.data.tokenization import TokenizerChoice, load_tokenizer
 from pebench.errors import UserError
-from pebench.example_scores import Examples, Ratio
 from pebench.models.answers import (
     Answered,
     Example,
@@ -37,11 +36,12 @@ from pebench.models.generation import NoNumber, Stop
 from pebench.models.host import DecoderOptions
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
-from pebench.spec import Once
+from pebench.specification.run_spec import Once
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.task_record import EvaluationData
 from pebench.task import Batch, Evaluation, Metric
 from pebench.task_bases.decoder_task import ExtentOptions
 from pebench.task_bases.text_task import TextAnswers
-from pebench.task_record import EvaluationData
 
 ANSWER = 32
 """Tokens that an answer may have, and that are written at the most; the end of the text comes on top."""

@@ -15,9 +15,9 @@ from pebench.data.tokenization import Tokenizer, TokenizerChoice
 from pebench.errors import join_or
 from pebench.models.answers import Example
 from pebench.models.host import DecoderOptions
-from pebench.options import Added
 from pebench.randomness import generator
-from pebench.spec import Once
+from pebench.specification.options import Added
+from pebench.specification.run_spec import Once
 from pebench.task import MOST
 from pebench.task_bases.decoder_task import ExtentOptions
 from pebench.task_bases.written_words import Asked, WrittenWords

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from pebench.data.cache import digest
 from pebench.data.images.moving import HEADINGS, draw_moves, moving_digits, render, room
-from pebench.example_scores import Examples, Ratio
 from pebench.models.video import VideoModel, VideoOptions
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
-from pebench.spec import Frozen, Once
+from pebench.specification.plugin_ref import ExtrapolationRef
+from pebench.specification.run_spec import Frozen, Once
+from pebench.store.example_scores import Examples, Ratio
 from pebench.task import MOST, Batch, Evaluation, Metric
 from pebench.task_bases.vision_task import VisionTask
 

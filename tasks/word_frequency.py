@@ -20,7 +20,7 @@ from pebench.data.word_lists import (
     shuffled,
 )
 from pebench.errors import UserError
-from pebench.options import Added
+from pebench.specification.options import Added
 from pebench.task import MOST
 from pebench.task_bases.decoder_task import ExtentOptions
 from pebench.task_bases.written_words import Asked, WrittenWords

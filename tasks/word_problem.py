@@ -10,7 +10,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from pebench.options import Added
+from pebench.specification.options import Added
 from pebench.task_bases.decoder_task import Length
 from pebench.task_bases.sequence_task import NOT_ASKED, Drawn, SequenceOptions, SequenceTask
 

@@ -3,10 +3,12 @@ gradients."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from kernel_comparison import compare_with_plain, draw_tokens
 from torch import Tensor
 
 TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 4e-2, torch.float16: 8e-3}
@@ -72,14 +74,10 @@ class Case(NamedTuple):
 
 
 def draw(setting: Setting, device: str) -> Case:
-    """The heads of a token side by side, as projections leave them."""
     draws = torch.Generator().manual_seed(setting.length)
     length, heads, units = setting.length, setting.heads, setting.units
-    size = (setting.texts, length, heads, setting.channels)
-    q, k, v, weights = (
-        (factor * torch.randn(size, generator=draws)).to(device, setting.dtype).transpose(1, 2)
-        for factor in (setting.size, setting.size, 1.0, 1.0)
-    )
+    shape = (setting.texts, length, heads, setting.channels)
+    q, k, v, weights = draw_tokens(shape, setting.dtype, device, draws, setting.size)
     shapes = ((units, heads), (heads, units), (units, 2 * length - 1), (heads, 2 * length - 1))
     factors = (heads**-0.5, units**-0.5, 0.5, 1.0)
     network = (
@@ -96,22 +94,12 @@ def compare(setting: Setting, device: str) -> None:
     (q, k, v, *network), weights = draw(setting, device)
     scale = setting.channels**-0.5
     out = attend_adjusting(q, k, v, Weights(*network), scale=scale, slope=SLOPE)
-    assert out.dtype == setting.dtype
-    assert out.stride() == q.stride(), "the output would be copied before it is projected"
-    leaves = [q, k, v, *network]
-    found = torch.autograd.grad((out * weights).sum(), leaves)
-    exact = [x.detach().double().requires_grad_() for x in leaves]
-    wanted = attended(exact, scale)
-    of_wanted = torch.autograd.grad((wanted * weights.double()).sum(), exact)
-    _assert_close("output", out, wanted, setting.dtype)
-    names = ("q", "k", "v", *Weights._fields)
-    for name, one, other in zip(names, found, of_wanted, strict=True):
-        _assert_close(f"gradient of {name}", one, other, setting.dtype)
+    leaves = {"q": q, "k": k, "v": v} | Weights(*network)._asdict()
+    compare_with_plain(out, weights, leaves, partial(_attended, scale), TOLERANCE)
 
 
-def attended(leaves: list[Tensor], scale: float) -> Tensor:
-    """The output by the plain form."""
-    q, k, v, first, last, hidden, prior = leaves
+def _attended(scale: float, q: Tensor, k: Tensor, v: Tensor, *network: Tensor) -> Tensor:
+    first, last, hidden, prior = network
     length = q.shape[2]
     place = torch.arange(length, device=q.device)
     distance = place[:, None] - place[None, :] + length - 1
@@ -119,9 +107,3 @@ def attended(leaves: list[Tensor], scale: float) -> Tensor:
     before = torch.einsum("uh,bhij->buij", first, logits) + hidden[:, distance]
     added = torch.einsum("hu,buij->bhij", last, F.leaky_relu(before, SLOPE)) + prior[:, distance]
     return (logits + added).masked_fill(distance < length - 1, float("-inf")).softmax(-1) @ v
-
-
-def _assert_close(name: str, found: Tensor, wanted: Tensor, dtype: torch.dtype) -> None:
-    largest = max(1.0, float(wanted.detach().abs().max()))
-    difference = float((found.double() - wanted).detach().abs().max())
-    assert difference <= TOLERANCE[dtype] * largest, f"{name}: {difference:.2g} of {largest:.2g}"

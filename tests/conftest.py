@@ -13,7 +13,7 @@ import torch  # noqa: F401 - so that no test, which may have patched the code, i
 from hypothesis import settings
 from tracking_server import TrackingServer
 
-from pebench.registry import encodings, tasks
+from pebench.plugins.registry import encodings, tasks
 
 # A busy machine is no reason to fail: what is slow is for the eye to see, not for a deadline.
 settings.register_profile("patient", deadline=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from pebench.conformance import Subject, subjects
-from pebench.registry import encodings
+from pebench.plugins.registry import encodings
 
 FEW: dict[str, object] = {"pivots": 6, "draws": 5}
 """SeqPE's objectives over fewer positions than the published runs had, which its defaults keep."""

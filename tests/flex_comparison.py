@@ -11,8 +11,8 @@ from pebench.attention import kernels
 from pebench.attention.flex import attend_by_score
 from pebench.attention_mask import AttentionMask
 from pebench.conformance import Subject, subjects
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Dense, grid, layer_inputs, tabulate
-from pebench.registry import encodings
 
 
 def bias_of(subject: Subject, count: int, device: str = "cpu") -> tuple[Dense | None, list[Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pebench.cli import main
+from pebench.command_line.main import main
 
 
 def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

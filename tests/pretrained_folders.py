@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pebench.encoding_config import build_encoding, extrapolation
+from pebench.machine.torchvision_operators import declare_missing
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.position_encoding import grid, tabulate
 from pebench.pretrained.hf_model import HfModel
-from pebench.torchvision_operators import declare_missing
 
 VOCABULARY = 320
 

@@ -15,7 +15,7 @@ from warm_processes import context
 from pebench.running.execution import Execution
 from pebench.running.ranks import JoinedRanks
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 Part = Callable[[JoinedRanks], Any]
 

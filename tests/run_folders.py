@@ -7,19 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pebench.example_scores import Examples, Ratio
-from pebench.spec import PluginConfig, RunSpec, Training
-from pebench.store import (
-    Cost,
-    EvaluationCost,
-    MetricRecord,
-    Point,
-    Result,
-    RunFolder,
-    Score,
-    SweepRecord,
-    write_sweep,
-)
+from pebench.specification.run_spec import PluginConfig, RunSpec, Training
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.records import Cost, EvaluationCost, MetricRecord, Point, Result, Score
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord, write_sweep
 
 BEGAN = 1_700_000_000.25
 """The time of the first point of every run, in seconds since the epoch."""

@@ -1,5 +1,4 @@
-"""The kernels for logits that a network over the heads adjusts, in Triton's interpreter, and when they are
-chosen.
+"""The kernels for logits that a network over the heads adjusts, in Triton's interpreter.
 
 On CUDA they are tested compiled, in `tests/on_cuda/test_adjusted_on_cuda.py`.
 """
@@ -11,46 +10,23 @@ from collections.abc import Iterator
 import pytest
 import torch
 from adjusted_comparison import SHORT, SLOPE, Setting, compare, draw
-from triton_interpreter import QUIET, interpretable
+from dense_bias import dense_bias
+from triton_interpreter import QUIET, interpretable, interpreting
 
 from pebench.attention import kernels
 from pebench.attention.encoded_positions import encoded_positions
-from pebench.attention_mask import AttentionMask
 from pebench.encoding_config import build_encoding
-from pebench.plugin_ref import split
-from pebench.position_encoding import (
-    AttentionInputs,
-    Bias,
-    Block,
-    Dense,
-    Extrapolation,
-    Geometry,
-    grid,
-    layer_inputs,
-    tabulate,
-)
+from pebench.position_encoding import Block, Extrapolation, Geometry, PositionEncoding, grid, tabulate
+from pebench.specification.plugin_ref import split
 
 pytestmark = QUIET
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: short
-    texts consist of several. New memory is filled with NaN, so that nothing is read that was not written."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from pebench.attention import adjusted
-    from pebench.attention.tiles import Tile
-
-    monkeypatch.setattr(adjusted, "ROUND", 16)
-    for name, (queries, keys) in {"products": (16, 8), "attended": (8, 16), "values": (16, 16)}.items():
-        for tiles in (adjusted.TILES, adjusted.WIDE_TILES):
-            monkeypatch.setitem(tiles, name, Tile(queries, keys, 4, 1))
-    for tiles in (adjusted.PAIR_TILES, adjusted.SMALL_PAIR_TILES):
-        for name in tiles:
-            monkeypatch.setitem(tiles, name, Tile(8, 16, 4, 1))
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
+def interpreted() -> Iterator[None]:
+    by_head = {"products": (16, 8), "attended": (8, 16), "values": (16, 16)}
+    with interpreting("adjusted", by_head | {"adjust": (8, 16), "back": (8, 16)}, side=16):
+        yield
 
 
 @interpretable
@@ -105,19 +81,13 @@ def test_attention_by_them_is_that_of_blocks(encoding: str, monkeypatch: pytest.
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-def _bias() -> tuple[AttentionInputs, Dense]:
-    encoding = build_encoding("dape", {}, Geometry(64, 4, 1, (40,)))
-    table = tabulate(encoding, grid((20,)), Extrapolation((40,)))
-    q, k = torch.randn(2, 2, 4, 20, 16)
-    x = layer_inputs(encoding, q, k, torch.randn(2, 20, 64), table)
-    bias = encoding.bias(x)
-    assert isinstance(bias, Dense)
-    return x, bias
+def _dape() -> PositionEncoding:
+    return build_encoding("dape", {}, Geometry(64, 4, 1, (40,)))
 
 
 @torch.no_grad()
 def test_the_network_by_distance_is_the_bias() -> None:
-    x, bias = _bias()
+    x, bias = dense_bias(_dape())
     adjusting = bias.adjusting
     assert adjusting is not None
     hidden, prior = adjusting.tables()
@@ -132,100 +102,5 @@ def test_the_network_by_distance_is_the_bias() -> None:
 
 
 def test_positions_with_gaps_have_no_tables_by_distance() -> None:
-    encoding = build_encoding("dape", {}, Geometry(64, 4, 1, (40,)))
-    positions = torch.tensor([0, 1, 2, 5, 9])[None, :, None]
-    table = tabulate(encoding, positions, Extrapolation((40,)))
-    q, k = torch.randn(2, 2, 4, 5, 16)
-    bias = encoding.bias(layer_inputs(encoding, q, k, torch.randn(2, 5, 64), table))
-    assert isinstance(bias, Dense)
-    assert bias.adjusting is None
-
-
-CUDA = torch.device("cuda")
-LONG = AttentionMask(4096, 4096, True, CUDA)
-
-
-class _OnCUDA(torch.Tensor):
-    """A tensor without numbers that says it is on CUDA."""
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return CUDA
-
-
-def _there(
-    channels: int = 64, heads: int = 4, length: int = 4096, dtype: torch.dtype = torch.bfloat16
-) -> torch.Tensor:
-    return torch.empty(2, heads, length, channels, dtype=dtype, device="meta").as_subclass(_OnCUDA)
-
-
-@pytest.mark.parametrize(
-    ("mask", "q", "kernel"),
-    [
-        (LONG, _there(), "adjusted"),
-        (LONG, _there(dtype=torch.float32), "adjusted"),
-        (LONG._replace(causal=False), _there(), "blocked"),
-        (LONG._replace(window=100), _there(), "blocked"),
-        (LONG._replace(chunk=100), _there(), "blocked"),
-        (LONG._replace(key_mask=torch.ones(2, 4096, dtype=torch.bool)), _there(), "blocked"),
-        (LONG._replace(keys=4097), _there(), "blocked"),
-        (LONG, _there(channels=256), "blocked"),
-        (LONG, _there(channels=8), "blocked"),
-        (LONG, _there(dtype=torch.float64), "blocked"),
-        (LONG, _there(heads=128), "blocked"),  # whose logits are 8 GiB
-        (LONG._replace(queries=64, keys=64), _there(length=64), "blocked"),
-    ],
-)
-def test_they_are_chosen_where_they_serve(
-    mask: AttentionMask, q: torch.Tensor, kernel: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernels, "_has_triton", lambda: True)
-    _, bias = _bias()
-    for grad in (False, True):
-        with torch.set_grad_enabled(grad):
-            assert kernels.choose_kernel(bias, q, q, mask) == kernel
-
-
-def test_a_network_of_many_heads_is_served_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_has_triton", lambda: True)
-    encoding = build_encoding("dape", {}, Geometry(33 * 16, 33, 1, (40,)))
-    table = tabulate(encoding, grid((2,)), Extrapolation((40,)))
-    q, k = torch.randn(2, 1, 33, 2, 16)
-    bias = encoding.bias(layer_inputs(encoding, q, k, torch.randn(1, 2, 33 * 16), table))
-    there = _there(heads=33, length=512)
-    assert kernels.choose_kernel(bias, there, there, AttentionMask(512, 512, True, CUDA)) == "blocked"
-
-
-def test_a_cpu_never_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, bias = _bias()
-    assert "adjusted" in kernels.possible_kernels(bias)
-    monkeypatch.setattr(kernels, "_has_triton", lambda: True)
-    there = torch.empty(2, 4, 4096, 16)
-    mask = AttentionMask(4096, 4096, True, there.device)
-    assert kernels.choose_kernel(bias, there, there, mask) == "blocked"
-
-
-@pytest.mark.parametrize("way", ["softcap", "ssmax", "fox"])
-@torch.no_grad()
-def test_what_changes_the_logits_otherwise_is_served_in_blocks(
-    way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A soft cap, a temperature of the queries, and a further bias."""
-    asked: list[Bias | None] = []
-    choose = kernels.choose_kernel
-
-    def listen(bias: Bias | None, *rest: object) -> str:
-        asked.append(bias)
-        return choose(bias, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(kernels, "choose_kernel", listen)
-    parts = ["dape"] if way == "softcap" else ["dape", way]
-    encoding = build_encoding(*split(" + ".join(parts), "encoding"), Geometry(64, 4, 1, (40,)))
-    table = tabulate(encoding, grid((20,)), Extrapolation((40,)))
-    q, k, v = torch.randn(3, 2, 4, 20, 16)
-    here = encoded_positions(encoding, table)
-    cap = 5.0 if way == "softcap" else None
-    here.attend(q, k, v, torch.randn(2, 20, 64), 0, True, softcap=cap)
-    (bias,) = asked
-    assert isinstance(bias, Dense)
+    _, bias = dense_bias(_dape(), torch.tensor([0, 1, 2, 5, 9])[None, :, None])
     assert bias.adjusting is None

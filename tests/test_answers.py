@@ -8,9 +8,9 @@ import torch
 from pebench.conformance import VOCABULARY, Subject
 from pebench.models.answers import Example, answer_prompts, score_answers
 from pebench.models.generation import Stop, generate
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
-from pebench.registry import encodings
 
 ENCODINGS = [name for name in encodings.origins() if 1 in encodings.load(name).axes]
 EXTENT = 48

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.encoding_config import build_encoding
 from pebench.encodings.seqpe.encoder import Strings, Tokens
 from pebench.models.decoder import Decoder

@@ -15,8 +15,8 @@ from fake_slurm import FakeSlurm
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
-from pebench.cli import main
-from pebench.store import RunFolder
+from pebench.command_line.main import main
+from pebench.store.run_folder import RunFolder
 from pebench.submission import submissions
 from pebench.submission.resources import Resources
 from pebench.submission.status import CellStatus, statuses

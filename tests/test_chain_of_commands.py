@@ -17,7 +17,7 @@ from waiting import until
 
 from pebench.running.execution import Execution
 from pebench.running.launch import execute_here
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.sweeping.sweep import load_sweep
 
 SMOKE = Path(__file__).resolve().parents[1] / "sweeps" / "seqpe-text-full-smoke.yaml"

@@ -16,9 +16,8 @@ from run_folders import Scores, begin, finish, record_sweep, specification
 from scipy import stats
 from tiny_sweeps import tiny, write
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
-from pebench.example_scores import Examples, Ratio
 from pebench.leaderboard import claims
 from pebench.leaderboard.answers import Answer, answer
 from pebench.leaderboard.board import make_board
@@ -31,8 +30,9 @@ from pebench.leaderboard.read_results import from_results, known_to_runs_alone
 from pebench.leaderboard.run_data import MISSING, from_folders
 from pebench.leaderboard.sources import from_runs
 from pebench.resolve import build_task
-from pebench.store import write_sweep
-from pebench.tuned_choices import submitted_sweeps
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.sweep_records import write_sweep
+from pebench.store.tuned_choices import submitted_sweeps
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 

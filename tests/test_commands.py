@@ -16,10 +16,10 @@ import torch
 from mistakes import sentence
 from tiny_sweeps import tiny, write
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.data.text import TextSource, load_corpus
 from pebench.data.tokenization import LibraryTokenizer, TokenizerChoice, load_tokenizer
-from pebench.registry import tasks
+from pebench.plugins.registry import tasks
 
 RUN = ["run", "--encoding", "rope"]
 

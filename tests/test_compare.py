@@ -11,12 +11,12 @@ import pytest
 from run_folders import METRICS, Scores, begin, diverge, finish, record_sweep, specification, text_scores
 from scipy import stats
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.leaderboard import from_runs, make_board
 from pebench.leaderboard.comparison import ComparedScore, Comparison, compare, verdict
 from pebench.leaderboard.operands import find_operands
 from pebench.leaderboard.paired_test import PairedTest
-from pebench.spec import RunSpec
+from pebench.specification.run_spec import RunSpec
 
 
 @pytest.fixture

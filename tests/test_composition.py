@@ -14,7 +14,7 @@ from encoding_subjects import FEW
 from pebench.attention import prefix_tokens
 from pebench.attention.composition import Composition, _sum
 from pebench.attention.encoded_positions import encoded_positions
-from pebench.cli import pebench
+from pebench.command_line.main import pebench
 from pebench.conformance import (
     CONTRACTS,
     IDENTITIES,
@@ -29,10 +29,10 @@ from pebench.conformance import (
 from pebench.encoding_config import build_encoding, encoding_config
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
-from pebench.plugin_ref import PluginRef, split
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation, Geometry, grid, layer_inputs, tabulate
-from pebench.registry import encodings
 from pebench.resolve import resolve
+from pebench.specification.plugin_ref import PluginRef, split
 from pebench.sweeping.sweep import load_sweep
 
 WRITTEN: dict[str, PluginRef] = {

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pebench.cli import pebench
+from pebench.command_line.main import pebench
 from pebench.conformance import examine
-from pebench.registry import encodings
+from pebench.plugins.registry import encodings
 
 HEAD = '''"""An encoding with a mistake."""
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pebench.cli import pebench
+from pebench.command_line.main import pebench
 from pebench.conformance import CONTRACTS, Contract, Subject, subjects
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import (
     Extrapolation,
     Geometry,
@@ -23,9 +24,8 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.registry import encodings
 from pebench.resolve import evaluations, resolve
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 HEAD = '''"""An example."""
 

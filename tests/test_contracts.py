@@ -8,8 +8,8 @@ from encoding_subjects import OUTERMOST, SUBJECTS, title
 
 from pebench.attention.kernels import possible_kernels
 from pebench.conformance import CONTRACTS, Contract, Subject, contracts
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import layer_inputs, tabulate
-from pebench.registry import encodings
 
 OF_CAUSAL_ONES = (contracts.causality, contracts.cached_decoding, contracts.left_padding)
 """Contracts that ask nothing of bidirectional attention."""

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from pebench.cores import cores
 from pebench.data.images.batches import workers
+from pebench.machine.cores import cores
 from pebench.running.core_shares import sharing
 from pebench.running.execution import Execution
 from pebench.submission.resources import Resources

@@ -17,7 +17,7 @@ from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.collect import collect
 from pebench.leaderboard.plots import curves, heat_map, trade_off
 from pebench.leaderboard.run_data import from_folders
-from pebench.store import SweepRecord
+from pebench.store.sweep_records import SweepRecord
 
 
 def drawn(runs: Path, values: Mapping[str, Sequence[tuple[float, float]]], metric: str = "accuracy") -> Axes:

@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 from run_folders import begin, diverge, finish, record_sweep, specification, text_scores
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.leaderboard.collect import collect
 from pebench.leaderboard.run_data import from_folders
-from pebench.store import RunFolder, Unreadable, Worker, read_sweeps
+from pebench.store.record_files import Unreadable
+from pebench.store.records import Worker
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import read_sweeps
 from pebench.submission.status import statuses
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
 

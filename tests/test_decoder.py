@@ -9,9 +9,9 @@ from pebench.encoding_config import build_encoding
 from pebench.models import decoder
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions, Host
-from pebench.options import validated
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation, Geometry, grid, tabulate
-from pebench.registry import encodings
+from pebench.specification.options import validated
 
 GEOMETRY = Geometry(32, 4, 2, (16,))
 

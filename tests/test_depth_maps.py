@@ -12,7 +12,7 @@ from browser import needs_chromium, told
 from matplotlib.figure import Figure
 from tiny_sweeps import tiny, write
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots import grid
 

@@ -11,8 +11,8 @@ from waiting import until
 
 PYTHON = """
 import os, subprocess, sys, time
-from pebench.die_with_parent import die_with_parent
-child = "import sys, time; from pebench.die_with_parent import die_with_parent;"
+from pebench.machine.die_with_parent import die_with_parent
+child = "import sys, time; from pebench.machine.die_with_parent import die_with_parent;"
 child += "die_with_parent(int(sys.argv[1])); time.sleep(100)"
 print(subprocess.Popen([sys.executable, "-c", child, str(os.getpid())]).pid, flush=True)
 time.sleep(100)
@@ -20,7 +20,7 @@ time.sleep(100)
 
 COMMAND = """
 import os, subprocess, sys, time
-tied = [sys.executable, "-m", "pebench.die_with_parent", str(os.getpid())]
+tied = [sys.executable, "-m", "pebench.machine.die_with_parent", str(os.getpid())]
 command = [*tied, "sh", "-c", "sleep 100 & sleep 100"]
 print(subprocess.Popen(command, start_new_session=True).pid, flush=True)
 time.sleep(100)
@@ -40,7 +40,8 @@ def test_all_of_a_process_ends_when_its_parent_is_killed(code: str, processes: i
 
 def test_a_process_whose_parent_is_gone_already_ends_at_once() -> None:
     code = (
-        "import time; from pebench.die_with_parent import die_with_parent; die_with_parent(1); time.sleep(60)"
+        "import time; from pebench.machine.die_with_parent import die_with_parent as die;"
+        "die(1); time.sleep(60)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=20).returncode == 1
 
@@ -49,7 +50,7 @@ def test_a_command_gives_back_its_exit_status() -> None:
     command = [
         sys.executable,
         "-m",
-        "pebench.die_with_parent",
+        "pebench.machine.die_with_parent",
         str(psutil.Process().pid),
         "sh",
         "-c",

@@ -15,8 +15,8 @@ import pretrained_folders
 import pytest
 import yaml
 
-from pebench.cli import pebench
-from pebench.registry import Registry, encodings, tasks
+from pebench.command_line.main import pebench
+from pebench.plugins.registry import Registry, encodings, tasks
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(

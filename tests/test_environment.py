@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from run_folders import begin, finish, record_sweep, specification, text_scores
 
-from pebench.cli import main
-from pebench.environment import ENVIRONMENT, environment, from_text, processor
+from pebench.command_line.main import main
 from pebench.leaderboard.read_results import from_results
-from pebench.store import RunFolder
+from pebench.machine.environment import ENVIRONMENT, environment, from_text, processor
+from pebench.store.run_folder import RunFolder
 
 MACHINE = {"host": "secret", "processor": "Honest 9000", "cpu_capability": "AVX512"}
 

@@ -15,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sweeps import load, tiny, write
 
-from pebench import example_scores
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.data.stretches import spread
-from pebench.example_scores import Examples, Ratio
 from pebench.resolve import build_task, resolve
-from pebench.spec import RunSpec
-from pebench.store import RunFolder, Unreadable
-from pebench.task_record import task_record
+from pebench.specification.run_spec import RunSpec
+from pebench.store import example_scores
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.record_files import Unreadable
+from pebench.store.run_folder import RunFolder
+from pebench.store.task_record import task_record
 
 whole = st.integers(-(2**62), 2**62)
 # Runs take denormal numbers for zero, in whatever process they are.

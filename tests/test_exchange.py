@@ -17,12 +17,14 @@ from pathlib import Path
 import pytest
 from run_folders import begin, finish, record_sweep, specification, text_scores
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.exchange import export, receive
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
-from pebench.spec import RunSpec
-from pebench.store import CurvePoint, RunFolder, Sample, read_sweeps
+from pebench.specification.run_spec import RunSpec
+from pebench.store.records import CurvePoint, Sample
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import read_sweeps
 from pebench.sweeping.recorded import recorded_sweeps
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pretrained_folders as folders
 import pytest
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.extending.evidence import Evidence, Tails
 from pebench.extending.plan import Plan, plan

@@ -15,8 +15,10 @@ import pytest
 from fake_slurm import FakeSlurm
 from tiny_sweeps import load, tiny, write
 
-from pebench.cli import main
-from pebench.store import RunFolder, Worker, read_sweeps
+from pebench.command_line.main import main
+from pebench.store.records import Worker
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import read_sweeps
 from pebench.submission import submissions
 from pebench.submission.status import statuses
 from pebench.submission.submit import submit
@@ -186,7 +188,8 @@ def test_what_is_submitted_from_inside_a_job_does_not_inherit_its_sizes(
 def test_a_submit_that_is_killed_in_its_midst_can_be_repeated(place: Path) -> None:
     path = write(place, tiny(place, seeds=10))
     code = (
-        "import os, signal, sys; from pebench.store import RunFolder; from pebench.cli import main\n"
+        "import os, signal, sys; from pebench.store.run_folder import RunFolder\n"
+        "from pebench.command_line.main import main\n"
         "before, made = RunFolder.create, []\n"
         "def create(*arguments):\n"
         "    made.append(1)\n"

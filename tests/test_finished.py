@@ -15,7 +15,7 @@ from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation
 from pebench.running.finished import FinishedRun
-from pebench.store import find_run
+from pebench.store.run_folder import find_run
 
 
 def forget_data(place: Path) -> None:

@@ -10,15 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, Geometry
 from pebench.resolve import build_task, encoding_of, resolve
 from pebench.running.execution import Execution
 from pebench.running.run import execute
-from pebench.spec import RunSpec
-from pebench.store import Result, RunFolder
+from pebench.specification.run_spec import RunSpec
+from pebench.store.records import Result
+from pebench.store.run_folder import RunFolder
 
 EXTENTS = [16, 64, 128]
 

@@ -14,13 +14,13 @@ from tiny_sweeps import tiny
 from trained_runs import trained
 
 from pebench.atomic import write_json
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.encoding_config import build_encoding, current_options, encoding_config, same_encoding
 from pebench.position_encoding import Geometry
 from pebench.resolve import build_task, encoding_of, resolve
 from pebench.running.finished import load_finished
-from pebench.spec import PluginConfig, RunSpec
-from pebench.store import RunFolder
+from pebench.specification.run_spec import PluginConfig, RunSpec
+from pebench.store.run_folder import RunFolder
 
 TEXT = {"language-modeling": {"data": "python-docs", "extent": 128, "evaluate": [128, 512]}}
 

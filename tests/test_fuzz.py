@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pebench.cli import main
+from pebench.command_line.main import main
 
 SWEEPS = 700
 LINES = 300

@@ -9,9 +9,9 @@ from plain_decoding import decode_plainly
 from pebench.conformance import VOCABULARY, Subject
 from pebench.models.decoder import Decoder
 from pebench.models.generation import Stop, generate
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.randomness import generator
-from pebench.registry import encodings
 
 ENCODINGS = [name for name in encodings.origins() if 1 in encodings.load(name).axes]
 LENGTHS = (9, 14, 3, 14, 1, 20)

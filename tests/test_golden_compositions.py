@@ -12,8 +12,8 @@ from golden_values import load
 from torch import Tensor
 
 from pebench.encoding_config import build_encoding
-from pebench.plugin_ref import PluginRef, split
 from pebench.position_encoding import Dense, Extrapolation, Factored, Geometry, layer_inputs, tabulate
+from pebench.specification.plugin_ref import PluginRef, split
 
 
 def _as_it_is(x: Tensor) -> Tensor:

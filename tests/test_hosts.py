@@ -13,15 +13,15 @@ from encoding_subjects import title
 import pebench
 from pebench.attention.cache import Cache
 from pebench.attention.encoded_positions import encoded_positions
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.conformance import Subject, contracts, run_forward, subjects
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.models.host import SIZES, DecoderOptions, Host
-from pebench.options import specified, validated
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation, Geometry, grid, layer_inputs, tabulate
-from pebench.registry import encodings
+from pebench.specification.options import specified, validated
 
 MODERN = Host(
     block="llama",

@@ -15,6 +15,7 @@ from torch import Tensor
 from pebench.conformance import IDENTITIES, Subject, assert_close, run_forward, subjects
 from pebench.encoding_config import build_encoding
 from pebench.encodings.alibi import slopes
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import (
     Block,
     Dense,
@@ -26,7 +27,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.registry import encodings
 
 RELATIVE_SOMEWHERE = [*subjects("fire"), Subject("liere", 1, True), *subjects("liere", {"block": 2})]
 """FIRE as long as no query passes its threshold, and LieRE where its rotations commute."""

@@ -13,13 +13,13 @@ from PIL import Image
 from tiny_sweeps import tiny, write
 
 import pebench
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation
 from pebench.resolve import build_task, resolve
 from pebench.running.execution import Execution
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.task import AnyTask
 
 TINY = {"width": 16, "layers": 1, "heads": 2}

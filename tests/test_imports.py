@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,20 +19,16 @@ COSTLY = ("pydantic", "submitit", "rich", "ruamel.yaml")
 """Not heavy, but together half of the time that `pebench --help` has."""
 
 LAYERS = [
-    {"__init__", "__main__", "api", "cli", "cluster_options", "commands", "completion", "doctor", "lm_eval"}
-    | {"click_types"},
+    {"__init__", "__main__", "api", "command_line", "commands", "doctor", "lm_eval"},
     {"exchange", "extending", "leaderboard", "submission", "tracking"},
     {"sweeping"},
     {"conformance", "portrait", "running"},
     {"models", "pretrained", "resolve", "task_bases"},
-    {"tuned_choices", "flat_spec", "scores", "task"},
-    {"data", "encoding_config", "example_scores", "memo", "store", "task_record"},
-    {"attention", "formulas", "packages", "plugin_files", "spec"},
-    {"options", "plugin_ref", "position_encoding", "registry", "text_file"},
-    {"atomic", "attention_mask", "console", "cores", "die_with_parent", "encodings"}
-    | {"environment", "errors"}
-    | {"numbers_of_json", "quantities", "randomness", "tasks", "torchvision_operators", "to_device"}
-    | {"unicode"},
+    {"task"},
+    {"data", "encoding_config", "plugins", "store"},
+    {"attention", "formulas"},
+    {"position_encoding", "specification"},
+    {"atomic", "attention_mask", "encodings", "errors", "machine", "notation", "randomness", "tasks"},
 ]
 """From the top: a module imports from its own layer and those below."""
 
@@ -39,7 +36,7 @@ LAYERS = [
 def imported(*arguments: str, cache: Path | None = None) -> set[str]:
     """The heavy packages that a command line imports."""
     code = (
-        "import sys; from pebench.cli import main; status = main(sys.argv[1:]);"
+        "import sys; from pebench.command_line.main import main; status = main(sys.argv[1:]);"
         f"sys.stderr.write('IMPORTED ' + ' '.join({{*{HEAVY!r}}} & {{*sys.modules}})); sys.exit(status)"
     )
     done = subprocess.run(
@@ -97,7 +94,7 @@ def test_a_command_leaves_without_looking_for_garbage() -> None:
     told = (
         "class Told:\n"
         "    def __del__(self): print('looked for garbage')\n"
-        "from pebench.cli import main\n"
+        "from pebench.command_line.main import main\n"
         "{}"
         "cycle = [Told()]; cycle.append(cycle); del cycle\n"
     )
@@ -193,6 +190,17 @@ def test_every_module_is_in_one_layer() -> None:
     assert set(layered) == {module_of(path) for path in PACKAGE.rglob("*.py")}
 
 
+def test_the_guide_lists_the_folders_from_the_top() -> None:
+    guide = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8").partition("## Where to look")[2]
+    listed = re.findall(r"^\| `(\w+)` \| (.+) \|$", guide.partition("\n## ")[0], re.MULTILINE)
+    names = [name for layer in LAYERS for name in sorted(layer) if name not in ("encodings", "tasks")]
+    folders = [name for name in names if (PACKAGE / name / "__init__.py").exists()]
+    assert [folder for folder, _ in listed] == folders
+    for folder, said in listed:
+        title = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text("utf-8")))
+        assert " ".join(str(title).split()).startswith(said), folder
+
+
 @pytest.mark.parametrize(
     "line",
     ["from pebench.running.run import execute", "from pebench import running", "import pebench.running.run"],
@@ -252,7 +260,7 @@ class Without:
         return getattr(self.finder, name)
 
 sys.meta_path[:] = map(Without, sys.meta_path)
-from pebench.cli import main
+from pebench.command_line.main import main
 sys.exit(main(sys.argv[1:]))
 """
     environment = {**os.environ, "PEBENCH_CACHE": str(folder / "cache"), "PEBENCH_RUNS": str(folder / "runs")}

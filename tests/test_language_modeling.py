@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
+from pebench.plugins.registry import tasks
 from pebench.position_encoding import Extrapolation, grid, tabulate
-from pebench.registry import tasks
 from pebench.resolve import build_task, resolve
 from pebench.tasks import language_modeling
 from pebench.tasks.language_modeling import LanguageModeling

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pebench.encoding_config import build_encoding
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation, Geometry, layer_inputs, tabulate
-from pebench.registry import encodings
 
 PAGE = (Path(__file__).parents[1] / "docs" / "encodings.md").read_text(encoding="utf-8")
 ROWS = re.findall(

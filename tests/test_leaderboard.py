@@ -15,15 +15,15 @@ import pytest
 from rich.console import Console
 from run_folders import begin, diverge, finish, log, record_sweep, specification, text_scores
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.plots import curves
 from pebench.leaderboard.plots.curves import cluster
 from pebench.leaderboard.plots.style import spread
 from pebench.leaderboard.terminal import print_board
-from pebench.spec import RunSpec, Start
-from pebench.store import RunFolder
+from pebench.specification.run_spec import RunSpec, Start
+from pebench.store.run_folder import RunFolder
 
 PICTURES = ("score-by-extent", "heat-map", "cost-against-quality")
 FILES = {

@@ -22,10 +22,10 @@ from run_folders import (
     text_scores,
 )
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.leaderboard.report import _breakable
-from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
 from pebench.tracking.sync import sync
 
 

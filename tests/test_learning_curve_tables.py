@@ -13,11 +13,12 @@ from rich.console import Console
 from run_folders import begin, finish, record_sweep, specification, text_scores
 from tiny_sweeps import tiny, write
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.terminal import print_board
-from pebench.store import CurvePoint, Point, RunFolder, Score
+from pebench.store.records import CurvePoint, Point, Score
+from pebench.store.run_folder import RunFolder
 from pebench.tracking.record import read_record
 from pebench.tracking.sync import sync
 

@@ -14,13 +14,13 @@ from tiny_sweeps import tiny
 from warm_processes import worker
 
 from pebench.errors import UserError
-from pebench.registry import encodings
+from pebench.plugins.registry import encodings
 from pebench.resolve import resolve
 from pebench.running.execution import Execution
 from pebench.running.finished import load_finished
 from pebench.running.run import execute
-from pebench.spec import Training
-from pebench.store import RunFolder
+from pebench.specification.run_spec import Training
+from pebench.store.run_folder import RunFolder
 
 EXECUTION = Execution(device="cpu", threads=1, log_every=2, checkpoint_every=3600)
 

@@ -17,8 +17,8 @@ from run_folders import begin, finish, record_sweep, specification, text_scores
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
-from pebench.cli import main
-from pebench.store import RunFolder
+from pebench.command_line.main import main
+from pebench.store.run_folder import RunFolder
 from pebench.submission.cancel import cancel_cell
 from pebench.submission.cells import carry_out
 from pebench.submission.progress import Ends

@@ -18,10 +18,10 @@ from plain_decoding import decode_plainly
 from trained_runs import trained
 
 import pebench.lm_eval
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.position_encoding import Extrapolation, tabulate
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 
 @pytest.fixture

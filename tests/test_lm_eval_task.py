@@ -12,11 +12,11 @@ from lm_eval_tasks import choice_task, few_tasks, generation_task, rolling_task
 from tiny_sweeps import tiny, write
 
 import pebench.lm_eval
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.data.drawn import drawn
 from pebench.errors import UserError
 from pebench.resolve import build_task, resolve
-from pebench.store import RunFolder, find_run
+from pebench.store.run_folder import RunFolder, find_run
 from pebench.sweeping.sweep import load_sweep
 
 NAMES = ["sheep_choice", "sheep_rolling", "sheep_generation"]

@@ -11,13 +11,13 @@ import yaml
 from test_learning_curves import begun, numbers, same_weights
 from tiny_sweeps import tiny
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.resolve import resolve
 from pebench.running.execution import Execution
 from pebench.running.optimisation import learning_rate
 from pebench.running.run import execute
-from pebench.spec import Training
-from pebench.store import RunFolder
+from pebench.specification.run_spec import Training
+from pebench.store.run_folder import RunFolder
 
 EXECUTION = Execution(device="cpu", threads=1, log_every=2, checkpoint_every=3600)
 STABLE = {"schedule": "warmup-stable-decay", "warmup": 2, "decay": 2}

@@ -29,7 +29,7 @@ def asked(code: str, cache: Path, root: Path = ROOT) -> str:
 
 ASK = """
 import sys
-from pebench.memo import remembered
+from pebench.plugins.memo import remembered
 print(remembered("test", sys.argv[1:] or "question", lambda: {"b": [1, None], "a": "%s"}))
 """
 
@@ -67,7 +67,7 @@ class Mine(PositionEncoding):
 """)
     taken = f"""
 from pathlib import Path
-from pebench.registry import encodings, Origin
+from pebench.plugins.registry import encodings, Origin
 encodings._files["mine"] = Origin("mine", "mine", Path({str(plugin)!r}), None, "file")
 """
     assert "second" in asked(taken + ASK % "second", tmp_path)

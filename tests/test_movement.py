@@ -6,9 +6,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pebench.cli import pebench
+from pebench.command_line.main import pebench
 from pebench.conformance import movement
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 
 NOVELS = Training.model_validate({"steps": 600, "learning_rate": 1.5e-3, "warmup": 60, "final": 0.05})
 

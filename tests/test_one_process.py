@@ -11,7 +11,7 @@ import torch
 from tiny_sweeps import load
 
 from pebench.running.execution import Execution
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
 from pebench.sweeping.sweep import Sweep

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import Field, field_validator
 
 from pebench.errors import UserError
-from pebench.options import changed, label, of_signature, validated
-from pebench.spec import Frozen
+from pebench.specification.options import changed, label, of_signature, validated
+from pebench.specification.run_spec import Frozen
 
 OWNER = "encoding 'example'"
 

@@ -13,8 +13,8 @@ import torch
 
 import pebench
 from pebench.errors import UserError
-from pebench.registry import encodings
-from pebench.torchvision_operators import declare_missing
+from pebench.machine.torchvision_operators import declare_missing
+from pebench.plugins.registry import encodings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own-model.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)

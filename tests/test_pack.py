@@ -17,7 +17,7 @@ import pytest
 from tiny_sweeps import load
 from waiting import until
 
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission import pack, submissions
 from pebench.submission.resources import Resources
 from pebench.submission.submit import submit

@@ -40,9 +40,12 @@ OF_GPUS = {
     "pebench.attention.adjusted_kernels",
     "pebench.attention.counted",
     "pebench.attention.counted_kernels",
+    "pebench.attention.mean_gradients",
     "pebench.attention.shared",
     "pebench.attention.shared_kernels",
+    "pebench.attention.softmax_kernels",
     "pebench.attention.tile_kernels",
+    "pebench.attention.tiles",
 }
 """Modules that import Triton, which PyTorch brings in its builds for CUDA alone."""
 
@@ -171,7 +174,7 @@ def test_an_editable_install_reads_the_checkout_and_sees_new_files(checkout: Pat
     code = (
         f"import sys, site; site.addsitedir({str(site)!r}); sys.path += {libraries!r};"
         "import pebench.encodings.rope, pebench.encodings.brand_new, pebench.tasks.language_modeling as task;"
-        "from pebench.registry import encodings;"
+        "from pebench.plugins.registry import encodings;"
         "print(pebench.encodings.rope.__file__, task.__file__, encodings.origin('brand-new').file, sep='\\n')"
     )
     try:

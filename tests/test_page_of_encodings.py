@@ -7,7 +7,7 @@ from pathlib import Path
 
 from golden_values import GOLDEN, HELD
 
-from pebench.registry import encodings
+from pebench.plugins.registry import encodings
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "encodings.md").read_text(encoding="utf-8")

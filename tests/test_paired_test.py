@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import begin, diverge, finish, record_sweep, specification
 
-from pebench.example_scores import ByUnit
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.leaderboard.paired_test import Sample, half_width, holm, mean_of, paired_t, paired_tests
 from pebench.leaderboard.ranks import ByDocument, tied_ranks
+from pebench.store.example_scores import ByUnit
 
 
 def test_holm_of_a_hand_computed_example() -> None:

@@ -8,7 +8,7 @@ from shutil import rmtree
 import pytest
 from tiny_sweeps import load, tiny, write
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.sweeping.piece import piece
 from pebench.sweeping.sweep import Sweep

@@ -14,12 +14,13 @@ import pytest
 from mistakes import sentence
 from tiny_sweeps import tiny, write
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
-from pebench.plugin_files import plugin_files
-from pebench.registry import encodings, load_plugin, tasks
+from pebench.plugins.named_files import plugin_files
+from pebench.plugins.registry import encodings, load_plugin, tasks
 from pebench.resolve import resolve
-from pebench.store import RunFolder, read_sweeps
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import read_sweeps
 from pebench.sweeping.sweep import load_sweep
 
 OUTSIDE = Path(__file__).parent / "outside_package"
@@ -190,7 +191,7 @@ def test_what_an_installed_package_brings_in_is_known_without_an_import(
     installed: Path, tmp_path: Path
 ) -> None:
     code = (
-        "import sys; from pebench.registry import encodings;"
+        "import sys; from pebench.plugins.registry import encodings;"
         "print(encodings.literals('outside-parity')['acts'], 'pebench_outside' in sys.modules)"
     )
     assert outside(installed, tmp_path, "-c", code) == "I False\n"
@@ -238,14 +239,16 @@ def test_a_run_is_not_continued_with_another_version_of_its_package(installed: P
     site = tmp_path / "site"
     shutil.copytree(installed, site)
     make = (
-        "from pebench.resolve import resolve; from pebench.store import RunFolder; from pathlib import Path;"
+        "from pathlib import Path; from pebench.resolve import resolve;"
+        "from pebench.store.run_folder import RunFolder;"
         "spec = resolve('outside-parity', 'language-modeling');"
         "RunFolder(Path('runs', spec.run_id)).create(spec, {}); print(spec.run_id)"
     )
     run = outside(site, tmp_path, "-c", make).strip()
     load = (
-        "from pebench.running.plugins import load_plugins; from pebench.store import RunFolder; import sys;"
-        "from pathlib import Path; folder = RunFolder(Path('runs', sys.argv[1]));"
+        "import sys; from pebench.running.plugins import load_plugins;"
+        "from pathlib import Path; from pebench.store.run_folder import RunFolder;"
+        "folder = RunFolder(Path('runs', sys.argv[1]));"
         "load_plugins(folder, folder.spec())"
     )
     assert outside(site, tmp_path, "-c", load, run) == ""
@@ -368,6 +371,6 @@ def test_what_cannot_be_built_cannot_be_checked_either(
 
 def test_an_error_of_pebench_itself_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pebench.errors.unknown", lambda *arguments: 1 / 0)
-    monkeypatch.setattr("pebench.registry.unknown", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("pebench.plugins.registry.unknown", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["show", "nothing"])

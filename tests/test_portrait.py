@@ -10,11 +10,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pebench.cli import pebench
+from pebench.command_line.main import pebench
 from pebench.encodings.alibi import slopes
+from pebench.plugins.registry import encodings
 from pebench.portrait import portrait
 from pebench.portrait.gallery import FLAT
-from pebench.registry import encodings
 
 
 def test_without_an_encoding_nothing_changes() -> None:

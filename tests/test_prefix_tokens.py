@@ -10,6 +10,7 @@ from torch import Tensor
 from pebench.attention import prefix_tokens
 from pebench.attention.encoded_positions import EncodedPositions, encoded_positions
 from pebench.encoding_config import build_encoding
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -23,7 +24,6 @@ from pebench.position_encoding import (
     layer_inputs,
     tabulate,
 )
-from pebench.registry import encodings
 
 HEADS, WIDTH, PREFIX, EXTENT = 4, 64, 3, (10, 14)
 COUNT = 140

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pebench
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
 from pebench.models.generation import generate
@@ -23,7 +23,7 @@ from pebench.position_encoding import Extrapolation
 from pebench.pretrained.hf_model import hf_model
 from pebench.resolve import resolve
 from pebench.running.finished import load_finished
-from pebench.store import RunFolder, find_run
+from pebench.store.run_folder import RunFolder, find_run
 from pebench.sweeping.sweep import load_sweep
 from pebench.tasks.language_modeling import LanguageModeling
 

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 from run_folders import begin, cost
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.encoding_config import encoding_config
 from pebench.leaderboard.published import read_figures
-from pebench.plugin_ref import PluginRef
-from pebench.registry import encodings
+from pebench.plugins.registry import encodings
 from pebench.resolve import build_task, resolve
-from pebench.spec import RunSpec
-from pebench.store import MetricRecord, Result, RunFolder, Score, SweepRecord, write_sweep
+from pebench.specification.plugin_ref import PluginRef
+from pebench.specification.run_spec import RunSpec
+from pebench.store.records import MetricRecord, Result, Score
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord, write_sweep
+from pebench.store.task_record import TaskRecord
 from pebench.sweeping.sweep import Sweep, load_sweep
-from pebench.task_record import TaskRecord
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

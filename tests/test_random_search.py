@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from tiny_sweeps import load, tiny, write
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.leaderboard.plots.sensitivity import log_axis, panel_axes
 from pebench.leaderboard.tuning import TunedRow
-from pebench.store import MetricRecord
+from pebench.store.records import MetricRecord
+from pebench.store.tuned_choices import Candidate, Choice, Chosen
 from pebench.sweeping.candidates import Distribution, drawn
 from pebench.sweeping.cell import Cell
-from pebench.tuned_choices import Candidate, Choice, Chosen
 
 RATES = {"low": 1e-4, "high": 1e-2, "log": True}
 CELL = Cell("rope", "language-modeling")

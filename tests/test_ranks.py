@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from tiny_sweeps import tiny, write
 from waiting import until
 
-from pebench.cli import main
-from pebench.plugin_files import plugin_files
+from pebench.command_line.main import main
+from pebench.plugins.named_files import plugin_files
 from pebench.resolve import resolve
 from pebench.running import ranks as ranks_module
 from pebench.running.execution import Execution
@@ -28,7 +28,7 @@ from pebench.running.heartbeat import AlreadyRunning
 from pebench.running.launch import execute_here
 from pebench.running.ranks import JoinedRanks, RankLost
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 EXECUTION = Execution(device="cpu", threads=1, log_every=1, checkpoint_every=0)
 MODEL = {"width": 32, "layers": 2, "heads": 2}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from run_folders import begin, finish, record_sweep, specification, text_scores
 
-from pebench.cli import main
+from pebench.command_line.main import main
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

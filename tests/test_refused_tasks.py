@@ -11,8 +11,8 @@ import pytest
 from mistakes import sentence
 
 from pebench.errors import UserError
+from pebench.plugins.registry import tasks
 from pebench.randomness import generator
-from pebench.registry import tasks
 from pebench.resolve import build_task, resolve
 from pebench.task_bases.sequence_task import NOT_ASKED, SequenceTask
 

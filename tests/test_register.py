@@ -10,7 +10,7 @@ from tracking_server import TrackingServer
 from trained_runs import trained
 
 import pebench
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, tabulate
 from pebench.running.finished import FinishedRun

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pebench.errors import UserError
+from pebench.plugins.registry import Registry, encodings, tasks
 from pebench.position_encoding import PositionEncoding
-from pebench.registry import Registry, encodings, tasks
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -54,7 +54,7 @@ def test_names_are_those_of_the_files_and_folders() -> None:
 
 def test_names_and_what_the_source_says_are_known_without_an_import() -> None:
     code = (
-        "import json, sys; from pebench.registry import encodings, tasks;"
+        "import json, sys; from pebench.plugins.registry import encodings, tasks;"
         "facts = {name: r.literals(name) for r in (encodings, tasks) for name in r.origins()};"
         "named = ('torch', 'pebench.encodings.', 'pebench.tasks.');"
         "heavy = [module for module in sys.modules if module.startswith(named)];"

@@ -17,15 +17,15 @@ from safetensors.torch import save_file as save_tensors
 from waiting import until
 from warm_processes import worker
 
-from pebench.environment import processor
 from pebench.errors import UserError
-from pebench.plugin_files import plugin_files
+from pebench.machine.environment import processor
+from pebench.plugins.named_files import plugin_files
 from pebench.resolve import resolve
 from pebench.running import checkpoint, heartbeat, provenance
 from pebench.running.execution import Execution
 from pebench.running.heartbeat import AlreadyRunning
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 EXECUTION = Execution(device="cpu", threads=1, log_every=4, checkpoint_every=0)
 
@@ -295,7 +295,7 @@ def test_half_a_checkpoint_is_never_taken_for_a_whole_one(
 
 
 def test_a_plugin_runs_from_the_copy_in_the_run_folder(place: Path) -> None:
-    from pebench.registry import encodings, load_plugin
+    from pebench.plugins.registry import encodings, load_plugin
 
     source = place / "stays_home.py"
     source.write_text(

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from run_folders import begin, diverge, finish, specification, text_scores
 
-from pebench.store import Point, RunFolder
+from pebench.store.records import Point
+from pebench.store.run_folder import RunFolder
 from pebench.tracking import plot
 
 

@@ -10,11 +10,12 @@ import pytest
 from run_folders import begin, cost, record_sweep, specification
 from scipy import stats
 
-from pebench.cli import main
-from pebench.example_scores import Examples, Ratio
+from pebench.command_line.main import main
 from pebench.leaderboard.sampling import between, counted, half_width, unanimous
-from pebench.spec import RunSpec
-from pebench.store import MetricRecord, Result, RunFolder, Score
+from pebench.specification.run_spec import RunSpec
+from pebench.store.example_scores import Examples, Ratio
+from pebench.store.records import MetricRecord, Result, Score
+from pebench.store.run_folder import RunFolder
 from pebench.tracking.record import read_record
 
 RATIO = Ratio(metric="accuracy", over="right")

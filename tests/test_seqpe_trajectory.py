@@ -26,12 +26,12 @@ from pebench.encodings.seqpe import SeqPE
 from pebench.encodings.seqpe.comparisons import Comparisons
 from pebench.models.decoder import Decoder
 from pebench.models.host import Host
+from pebench.plugins.registry import tasks
 from pebench.position_encoding import Geometry, StepRNG, grid
-from pebench.registry import tasks
 from pebench.running.checkpoint import State
 from pebench.running.optimisation import optimiser
 from pebench.running.train import train
-from pebench.spec import EncodingTraining, Training
+from pebench.specification.run_spec import EncodingTraining, Training
 
 EXTENT, VOCABULARY = 16, 48
 CPU = torch.device("cpu")

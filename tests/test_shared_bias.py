@@ -1,45 +1,33 @@
-"""The kernels for a bias that all texts share, in Triton's interpreter, and when they are chosen.
+"""The kernels for a bias that all texts share, in Triton's interpreter.
 
 On CUDA they are tested compiled, in `tests/on_cuda/test_shared_bias_on_cuda.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+from dense_bias import dense_bias
 from shared_bias_comparison import SHORT, Setting, compare
-from triton_interpreter import QUIET, interpretable
+from triton_interpreter import QUIET, interpretable, interpreting
 
 from pebench.attention import kernels
-from pebench.attention_mask import AttentionMask
 from pebench.encoding_config import build_encoding
-from pebench.position_encoding import (
-    AttentionInputs,
-    Block,
-    Dense,
-    Extrapolation,
-    Geometry,
-    grid,
-    layer_inputs,
-    tabulate,
-)
+from pebench.position_encoding import AttentionInputs, Block, Dense, Geometry, grid
 
 pytestmark = QUIET
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton's interpreter, which has to be asked for before the kernels are read, and small tiles: it takes
-    as long for each as for a large one, and short texts consist of several."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from pebench.attention import shared
-    from pebench.attention.tiles import Tile
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    sizes = {"forward": (32, 16), "keys": (16, 32), "queries": (32, 16), "bias": (32, 16)}
+    with interpreting("shared", sizes, side=32):
+        from pebench.attention import shared
 
-    monkeypatch.setattr(shared, "ROUND", 32)
-    monkeypatch.setattr(shared, "TEXTS", 3)
-    for name, (queries, keys) in {"forward": (32, 16), "keys": (16, 32), "queries": (32, 16)}.items():
-        monkeypatch.setitem(shared.TILES, name, Tile(queries, keys, 4, 1))
-    monkeypatch.setitem(shared.TILES, "bias", Tile(32, 16, 4, 1))
+        monkeypatch.setattr(shared, "TEXTS", 3)
+        yield
 
 
 @interpretable
@@ -77,15 +65,8 @@ def test_attention_by_them_is_that_of_blocks(name: str, monkeypatch: pytest.Monk
 
 
 def _bias(name: str, consecutive: bool = True) -> tuple[AttentionInputs, Dense]:
-    geometry = Geometry(64, 4, 1, (40,))
-    encoding = build_encoding(name, {}, geometry)
-    positions = grid((20,)) if consecutive else grid((40,))[:, ::2]
-    table = tabulate(encoding, positions, Extrapolation((40,), encoding.extrapolations[0]))
-    q = torch.randn(2, 4, 20, 16)
-    x = layer_inputs(encoding, q, q, torch.randn(2, 20, 64), table)
-    bias = encoding.bias(x)
-    assert isinstance(bias, Dense)
-    return x, bias
+    encoding = build_encoding(name, {}, Geometry(64, 4, 1, (40,)))
+    return dense_bias(encoding, grid((20,)) if consecutive else grid((40,))[:, ::2])
 
 
 @pytest.mark.parametrize("name", ["t5", "kerple"])
@@ -103,15 +84,3 @@ def test_positions_with_gaps_have_no_row_by_distance() -> None:
     _, bias = _bias("t5", consecutive=False)
     assert bias.shared
     assert bias.by_distance is None
-
-
-@pytest.mark.parametrize("name", ["t5", "kerple", "fire"])
-def test_a_cpu_never_takes_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, bias = _bias(name)
-    assert "shared" in kernels.possible_kernels(bias)
-    mask = AttentionMask(4096, 4096, True, x.q.device)
-    there = torch.empty(2, 4, 4096, 16)
-    monkeypatch.setattr(kernels, "_has_triton", lambda: True)
-    for grad in (False, True):
-        with torch.set_grad_enabled(grad):
-            assert kernels.choose_kernel(bias, there, there, mask) != "shared"

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from tiny_sweeps import load, tiny
 
 import pebench
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.resolve import resolve
 from pebench.running.execution import Execution
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission.cells import run_all
 from pebench.submission.plan import dependency_levels
 from pebench.submission.progress import Lines

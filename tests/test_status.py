@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from submitit.core.utils import JobPaths, cloudpickle_dump
 
-from pebench.cli import main
-from pebench.spec import PluginConfig, RunSpec, Training
-from pebench.store import Cost, Result, RunFolder, SweepRecord, Worker, write_sweep
+from pebench.command_line.main import main
+from pebench.specification.run_spec import PluginConfig, RunSpec, Training
+from pebench.store.records import Cost, Result, Worker
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord, write_sweep
 from pebench.submission import submissions
 from pebench.submission.resources import Resources
 from pebench.submission.status import CellStatus, statuses, summary

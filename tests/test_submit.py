@@ -18,9 +18,10 @@ from tiny_sweeps import load, tiny, write
 from waiting import until
 from warm_processes import command
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
-from pebench.store import RunFolder, read_sweeps
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import read_sweeps
 from pebench.submission import submissions
 from pebench.submission.cells import Outcome, carry_out, run_all
 from pebench.submission.devices import devices_of
@@ -108,7 +109,7 @@ def test_of_submits_at_the_same_time_one_starts_the_cells(place: Path) -> None:
 
 
 def test_a_run_keeps_the_plugins_that_it_needs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pebench.registry import encodings
+    from pebench.plugins.registry import encodings
 
     monkeypatch.setattr(encodings, "_files", {})
     source = (
@@ -123,7 +124,7 @@ def test_a_run_keeps_the_plugins_that_it_needs(place: Path, monkeypatch: pytest.
     # A job is another process, which has never seen the file.
     code = (
         "import sys; from pathlib import Path;"
-        "from pebench.running.run import execute; from pebench.store import RunFolder;"
+        "from pebench.running.run import execute; from pebench.store.run_folder import RunFolder;"
         "print(execute(RunFolder(Path(sys.argv[1]))).status)"
     )
     done = subprocess.run(

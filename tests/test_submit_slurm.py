@@ -9,7 +9,7 @@ from fake_slurm import FakeSlurm
 from tiny_sweeps import load, tiny, write
 from trained_runs import trained
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.submission import estimate
 from pebench.submission.profile import merged, profiles_folder, read_profile

@@ -13,7 +13,7 @@ from tiny_sweeps import load, tiny, write
 
 from pebench.encoding_config import serving
 from pebench.errors import UserError, join_and
-from pebench.spec import RunSpec
+from pebench.specification.run_spec import RunSpec
 from pebench.sweeping.cell import Cell, merged
 from pebench.sweeping.sweep import load_sweep
 from pebench.sweeping.sweep_file import SweepFile, read
@@ -140,7 +140,7 @@ def test_execution_is_no_part_of_what_is_run(place: Path) -> None:
 
 
 def test_plugins_are_found_beside_the_sweep(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pebench.registry import encodings
+    from pebench.plugins.registry import encodings
 
     monkeypatch.setattr(encodings, "_files", {})
     folder = place / "sweeps"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pebench.running.execution import Execution
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
 from pebench.sweeping.sweep import load_sweep

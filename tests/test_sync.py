@@ -18,9 +18,10 @@ import pytest
 from run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specification, text_scores
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
-from pebench.store import Point, RunFolder, Sample, Worker
+from pebench.store.records import Point, Sample, Worker
+from pebench.store.run_folder import RunFolder
 from pebench.tracking.address import tracking_uri, without_secrets
 from pebench.tracking.mirror import Mirror
 from pebench.tracking.mlflow_internals import create_store

@@ -13,8 +13,8 @@ import pytest
 from run_folders import begin, finish, log, record_sweep, specification, text_scores
 from tracking_server import Fault, TrackingServer, faulty
 
-from pebench.cli import main
-from pebench.spec import RunSpec
+from pebench.command_line.main import main
+from pebench.specification.run_spec import RunSpec
 from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync import sync
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from tiny_sweeps import tiny, write
 
-from pebench.cli import main
-from pebench.registry import tasks
+from pebench.command_line.main import main
+from pebench.plugins.registry import tasks
 from pebench.resolve import build_task, resolve
-from pebench.store import RunFolder
-from pebench.task_record import EvaluationData, task_record
+from pebench.store.run_folder import RunFolder
+from pebench.store.task_record import EvaluationData, task_record
 
 WITH_LENGTH = """
-from pebench.spec import Frozen
+from pebench.specification.run_spec import Frozen
 from pebench.tasks.language_modeling import LanguageModeling, LanguageModelingOptions
 
 

@@ -23,8 +23,8 @@ from pebench.data import files, python_docs
 from pebench.data.splits import by_hash, by_name
 from pebench.data.text import Corpus, TextSource, load_corpus
 from pebench.errors import UserError
-from pebench.options import validated
-from pebench.spec import Frozen
+from pebench.specification.options import validated
+from pebench.specification.run_spec import Frozen
 
 
 class Options(Frozen):

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from pebench.encoding_config import build_encoding, encoding_config
 from pebench.errors import UserError
+from pebench.machine.torchvision_operators import declare_missing
 from pebench.models.timm_weights import IMAGENET, by_our_names, encoding_of, timm_model
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.position_encoding import Extrapolation, grid, tabulate
 from pebench.resolve import resolve
 from pebench.submission.start import starts_of
 from pebench.sweeping.sweep import load_sweep
-from pebench.torchvision_operators import declare_missing
 
 MODELS = {
     "vit_small_patch16_rope_224": "rope-axial",

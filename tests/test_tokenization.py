@@ -16,8 +16,8 @@ from pebench.data.text import Corpus, TextSource, load_corpus
 from pebench.data.tokenization import ByteTokenizer, Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.tokenizer_file import read_tokenizer, write_tokenizer
 from pebench.errors import UserError
-from pebench.options import validated
-from pebench.spec import Frozen
+from pebench.specification.options import validated
+from pebench.specification.run_spec import Frozen
 
 ANY_TEXT = st.text() | st.text(st.sampled_from(list("<|endoftext|> ab\n\t\r'sé世😀\x00")))
 NOTHING = Corpus("nothing", {})

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_sweeps import load, tiny, write
 
-from pebench.cli import main
-from pebench.flat_spec import told_apart
+from pebench.command_line.main import main
+from pebench.specification.flat_spec import told_apart
 
 
 def test_by_as_few_settings_as_it_takes(place: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from trained_runs import trained
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.portrait.logits import portrait_of
 from pebench.position_encoding import PositionEncoding
 from pebench.running.finished import load_finished

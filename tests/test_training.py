@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
+from pebench.machine.torchvision_operators import declare_missing
 from pebench.models.decoder import Decoder
 from pebench.randomness import generator
 from pebench.resolve import build_task, resolve
@@ -20,9 +21,8 @@ from pebench.running import checkpoint
 from pebench.running.checkpoint import State
 from pebench.running.optimisation import Clipping, learning_rate, optimiser, rates
 from pebench.running.train import Progress, train
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 from pebench.task import AnyTask
-from pebench.torchvision_operators import declare_missing
 
 
 def _task(place: Path, encoding: Any = "rope", /, **training: Any) -> tuple[AnyTask, Decoder, Training]:

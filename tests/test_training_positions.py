@@ -15,8 +15,8 @@ from pebench.resolve import build_task, encoding_geometry, resolve
 from pebench.running.execution import Execution
 from pebench.running.positions import training_positions
 from pebench.running.run import execute
-from pebench.spec import Training
-from pebench.store import RunFolder
+from pebench.specification.run_spec import Training
+from pebench.store.run_folder import RunFolder
 
 WIDE = build_encoding("rope", {}, Geometry(16, 2, 1, (100,)))
 

@@ -17,12 +17,12 @@ from pebench.data.tokenizer_file import TOKENIZER_FILE, write_tokenizer
 from pebench.errors import UserError
 from pebench.exchange.transformers_folder import _save_tokenizer, write_transformers_folder
 from pebench.models.decoder import Decoder
-from pebench.plugin_ref import PluginRef
 from pebench.position_encoding import grid, tabulate
 from pebench.pretrained.architectures import ARCHITECTURES
 from pebench.pretrained.hf_model import hf_model
 from pebench.resolve import build_task, encoding_of, resolve
-from pebench.store import RunFolder
+from pebench.specification.plugin_ref import PluginRef
+from pebench.store.run_folder import RunFolder
 
 LLAMA: dict[str, Any] = {"block": "llama", "tied": False}
 GROUPED = {**LLAMA, "key_value_heads": 2, "head_dim": 12, "inner": 40}

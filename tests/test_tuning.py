@@ -18,19 +18,15 @@ from tiny_sweeps import load, tiny, write
 from waiting import until
 from warm_processes import command
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.leaderboard import from_runs
 from pebench.leaderboard.tuning import TunedRow
-from pebench.registry import encodings
-from pebench.store import Point, RunFolder, write_sweep
-from pebench.submission.status import CellStatus, statuses
-from pebench.submission.submissions import end
-from pebench.submission.submit import submit
-from pebench.sweeping.recorded import as_submitted, recorded_sweep
-from pebench.sweeping.sweep import Sweep, load_sweep
-from pebench.tracking.sync import _sweeps_of_runs
-from pebench.tuned_choices import (
+from pebench.plugins.registry import encodings
+from pebench.store.records import Point
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import write_sweep
+from pebench.store.tuned_choices import (
     NoChoice,
     choose,
     decide,
@@ -40,6 +36,12 @@ from pebench.tuned_choices import (
     with_choices,
     write_choice,
 )
+from pebench.submission.status import CellStatus, statuses
+from pebench.submission.submissions import end
+from pebench.submission.submit import submit
+from pebench.sweeping.recorded import as_submitted, recorded_sweep
+from pebench.sweeping.sweep import Sweep, load_sweep
+from pebench.tracking.sync import _sweeps_of_runs
 
 RATES = {"settings": {"train.learning_rate": [1e-3, 1e-2, 1e-1]}}
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.data.images.moving import HEADINGS, SIDE, STEPS, draw_moves, render, room
 from pebench.encoding_config import build_encoding, serving
 from pebench.errors import UserError
 from pebench.models.video import PatchEmbedding, VideoModel, VideoOptions
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation, grid, tabulate
-from pebench.registry import encodings
 from pebench.resolve import build_task, resolve
 from pebench.task import AnyTask
 

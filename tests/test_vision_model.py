@@ -8,12 +8,12 @@ from torch import Tensor
 
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
+from pebench.machine.torchvision_operators import declare_missing
 from pebench.models.vision import VisionModel, VisionOptions
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation, grid, tabulate
-from pebench.registry import encodings
 from pebench.running.optimisation import optimiser
-from pebench.spec import Training
-from pebench.torchvision_operators import declare_missing
+from pebench.specification.run_spec import Training
 
 IN_2D = [name for name in encodings.origins() if 2 in encodings.load(name).axes]
 

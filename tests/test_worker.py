@@ -12,7 +12,7 @@ import pytest
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission import submissions
 from pebench.submission.alike import AlikeFirst
 from pebench.submission.liveness import process_exists

@@ -10,7 +10,7 @@ from tiny_sweeps import tiny
 from pebench.resolve import resolve
 from pebench.running.execution import Execution
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 
 def trained(

@@ -8,10 +8,10 @@ import sys
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.running.execution import Execution
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 
 def context() -> ForkServerContext:

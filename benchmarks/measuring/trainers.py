@@ -17,7 +17,7 @@ from measuring.alternation import device, wait
 from measuring.training import random_text, steps
 
 from pebench.running.execution import Execution
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 
 LOGGED = Execution().log_every
 """Updates between looks at the losses."""

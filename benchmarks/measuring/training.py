@@ -15,15 +15,15 @@ from pebench.data.tokens import TokenStream
 from pebench.encoding_config import build_encoding
 from pebench.models.decoder import Decoder
 from pebench.models.host import SIZES, DecoderOptions
+from pebench.plugins.registry import tasks
 from pebench.position_encoding import PositionEncoding
 from pebench.randomness import generator
-from pebench.registry import tasks
 from pebench.running.checkpoint import State
 from pebench.running.compilation import share_compiled_kernels
 from pebench.running.optimisation import optimiser
 from pebench.running.ranks import ALONE, Ranks
 from pebench.running.train import Progress, train
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 from pebench.task import AnyTask, Batch
 
 DENSE_BF16 = {"H100": 989e12, "H200": 989e12, "A100": 312e12}

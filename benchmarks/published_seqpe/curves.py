@@ -19,7 +19,7 @@ import pandas
 from pebench import atomic
 from pebench.errors import UserError
 from pebench.leaderboard.plots.style import COLOURS, plain, rendered
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 TOGETHER = 50
 """Updates that a loss is the mean of."""

@@ -23,7 +23,7 @@ from pebench.encoding_config import build_encoding
 from pebench.encodings.seqpe import SeqPE
 from pebench.position_encoding import Geometry, StepRNG
 from pebench.running.optimisation import learning_rate
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 
 EXTENT, DRAWS, GROUPS = 16, 4, 4
 SETTING = Setting(vocabulary=48, width=32, layers=2, heads=2, longest=64, places=400, dropout=0.0)

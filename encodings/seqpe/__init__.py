@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pebench.encodings.seqpe.comparisons import Comparisons, Drawing
 from pebench.encodings.seqpe.encoder import DigitEncoder, check_positions, distinct, in_parts
 from pebench.encodings.seqpe.objectives import MIXES, contrastive_loss, distillation_loss
+from pebench.machine.to_device import send
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -22,7 +23,6 @@ from pebench.position_encoding import (
     TableInputs,
     grid,
 )
-from pebench.to_device import send
 
 WINDOWS = 320
 """Shifted training windows that are drawn once, and used again and again."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pebench.to_device import send
+from pebench.machine.to_device import send
 
 ROWS_AT_ONCE = {"cpu": 512}
 """Tokens whose keys and values are gathered, or whose perceptrons are computed, at a time, by device: what

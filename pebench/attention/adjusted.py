@@ -29,11 +29,8 @@ import triton
 from torch import Tensor
 
 from pebench.attention import adjusted_kernels as kernels
-from pebench.attention.shared_kernels import mean_gradients
-from pebench.attention.tiles import Tile, rowwise, strides
-
-ROUND = 128
-"""Queries and keys that the sides of all tiles of tokens divide."""
+from pebench.attention.mean_gradients import mean_gradients
+from pebench.attention.tiles import Tile, by_head, compiled_for, rowwise, strides
 
 GROUP_BYTES = 1 << 30
 """Of the float32 logits of texts that are gone through together; one text may have more."""
@@ -124,28 +121,18 @@ def _attend(
         values, part = v[texts], out[texts]
         _, adjusted = _adjusted(q[texts], k[texts], weights, scale, slope)
         tile = _tiles(q)["attended"]
-        kernels.attended[_by_head(part, tile.queries)](
+        kernels.attended[by_head(part, tile.queries)](
             *(adjusted, values, part, sums[texts]),
             *strides(values, part),
             *part.shape[1:3],
-            **_compiled_for(q),
+            **compiled_for(q),
             **tile.launch(),
         )
     return out, sums
 
 
 @_attend.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    first: Tensor,
-    last: Tensor,
-    hidden: Tensor,
-    prior: Tensor,
-    scale: float,
-    slope: float,
-) -> tuple[Tensor, Tensor]:
+def _(q: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
@@ -169,20 +156,12 @@ def _gradients(
     weights = Weights(*(x.contiguous() for x in (first, last, hidden, prior)))
     of_q, of_k, of_v = (torch.empty_like(x) for x in (q, k, v))
     of_weights = Weights(*(torch.zeros_like(x) for x in weights))
-    known, tile = _compiled_for(q), _tiles(q)["values"]
+    known, tile = compiled_for(q), _tiles(q)["values"]
     for texts in _groups(q):
         logits, adjusted = _adjusted(q[texts], k[texts], weights, scale, slope)
         above, values, part = gradient[texts], v[texts], of_v[texts]
-        means, rows = torch.empty_like(sums[texts]), ROUND // 2
-        mean_gradients[_by_head(above, rows)](
-            *(out[texts], above, means),
-            *strides(out, above),
-            *above.shape[1:3],
-            D=known["D"],
-            WIDTH=known["WIDTH"],
-            QUERIES=rows,
-        )
-        kernels.of_values_and_logits[_by_head(values, tile.keys)](
+        means = mean_gradients(out[texts], above)
+        kernels.of_values_and_logits[by_head(values, tile.keys)](
             *(adjusted, values, above, sums[texts], means, part),
             *strides(values, above, part),
             *above.shape[1:3],
@@ -199,21 +178,10 @@ def _gradients(
 
 @_gradients.register_fake
 def _(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    first: Tensor,
-    last: Tensor,
-    hidden: Tensor,
-    prior: Tensor,
-    out: Tensor,
-    sums: Tensor,
-    scale: float,
-    slope: float,
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     of_q, of_k, of_v = (torch.empty_like(x) for x in (q, k, v))
-    network = first, last, hidden, prior
+    network = rest[: len(Weights._fields)]
     weights = Weights(*(torch.empty_like(x, memory_format=torch.contiguous_format) for x in network))
     return of_q, of_k, of_v, *weights
 
@@ -236,11 +204,11 @@ def _adjusted(q: Tensor, k: Tensor, weights: Weights, scale: float, slope: float
     texts, heads, length, _ = q.shape
     logits, adjusted = q.new_empty(2, texts, heads, length, length, dtype=torch.float32)
     tile = _tiles(q)["products"]
-    kernels.products[_by_head(q, tile.queries)](
+    kernels.products[by_head(q, tile.queries)](
         *(q, k, logits),
         *strides(q, k),
         *(heads, length, scale),
-        **_compiled_for(q),
+        **compiled_for(q),
         **tile.launch(),
     )
     tile = PAIR_TILES["adjust"]
@@ -287,11 +255,6 @@ def _groups(q: Tensor) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _by_head(x: Tensor, size: int) -> tuple[int, int]:
-    """The programs of a kernel that takes so many tokens of one head at a time."""
-    return triton.cdiv(x.shape[2], size), x.shape[0] * x.shape[1]
-
-
 def _by_pair(logits: Tensor, tile: Tile) -> tuple[int, int, int]:
     """The programs of a kernel that takes all heads: by place, by run of queries, by text."""
     texts, _, length, _ = logits.shape
@@ -300,16 +263,6 @@ def _by_pair(logits: Tensor, tile: Tile) -> tuple[int, int, int]:
 
 def _tiles(q: Tensor) -> dict[str, Tile]:
     return TILES if q.shape[3] <= 64 and q.element_size() == 2 else WIDE_TILES
-
-
-def _compiled_for(q: Tensor) -> dict[str, Any]:
-    """What a kernel by head is compiled for beside its tile."""
-    return {
-        "EVEN": q.shape[2] % ROUND == 0,
-        "D": q.shape[3],
-        "WIDTH": triton.next_power_of_2(q.shape[3]),
-        "PRECISION": "tf32x3" if q.dtype == torch.float32 else "ieee",
-    }
 
 
 def _sides(weights: Weights) -> dict[str, int]:

@@ -16,13 +16,17 @@ Shapes: B texts, H heads, N tokens, d channels of a head, U units of the network
 import triton
 import triton.language as tl
 
-from pebench.attention.tile_kernels import LOG2_E, NEVER, number, put, rows
-
-
-@triton.jit
-def _seen(query, key, length):
-    """Whether each query sees each key."""
-    return (key[None, :] <= query[:, None]) & (query[:, None] < length)
+from pebench.attention.softmax_kernels import before_all_keys, weigh
+from pebench.attention.tile_kernels import (
+    LOG2_E,
+    NEVER,
+    causal,
+    first_query,
+    number,
+    put,
+    rows,
+    text_and_head,
+)
 
 
 @triton.jit
@@ -40,9 +44,8 @@ def products(
     QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """scale·q·k of a tile of queries, with all keys that they see."""
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     k += text * k_text + head * k_head
     logits += both.to(tl.int64) * length * length
     query = start + tl.arange(0, QUERIES)
@@ -51,7 +54,7 @@ def products(
         key = begin + tl.arange(0, KEYS)
         keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         found = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
-        tl.store(_pairs(logits, query, key, length), found, mask=_seen(query, key, length))
+        tl.store(_pairs(logits, query, key, length), found, mask=causal(query, key, length))
 
 
 @triton.jit
@@ -63,28 +66,20 @@ def attended(
     QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """softmax(logits)·v of a tile of queries."""
-    # Those that see most keys first.
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     v += text * v_text + head * v_head
     logits += both.to(tl.int64) * length * length
     query = start + tl.arange(0, QUERIES)
-    total = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
-    sums = tl.zeros([QUERIES], dtype=tl.float32)
-    most = tl.full([QUERIES], NEVER, dtype=tl.float32)
+    total, sums, most = before_all_keys(QUERIES, WIDTH)
     for begin in range(0, tl.minimum(length, start + QUERIES), KEYS):
         key = begin + tl.arange(0, KEYS)
-        seen = _seen(query, key, length)
+        seen = causal(query, key, length)
         here = tl.load(_pairs(logits, query, key, length), mask=seen, other=NEVER)
-        highest = tl.maximum(most, tl.max(here, 1) * LOG2_E)
-        weights = tl.exp2(here * LOG2_E - highest[:, None])
-        less = tl.exp2(most - highest)
-        sums = sums * less + tl.sum(weights, 1)
+        weights, less, sums, most = weigh(here, sums, most)
         values = rows(v, key, v_token, length, EVEN, D, WIDTH)
         total = total * less[:, None]
         total = tl.dot(weights.to(values.dtype), values, total, input_precision=PRECISION)
-        most = highest
     put(
         out + text * o_text + head * o_head,
         total / sums[:, None],
@@ -103,8 +98,7 @@ def of_values_and_logits(
 ):  # fmt: skip
     """The gradients of a tile of values, and in place of the logits of its keys their gradients."""
     start = tl.program_id(0) * KEYS
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    text, head, both = text_and_head(heads)
     gradient += text * g_text + head * g_head
     log_sums += both.to(tl.int64) * length
     means += both.to(tl.int64) * length
@@ -114,7 +108,7 @@ def of_values_and_logits(
     of_values = tl.zeros([KEYS, WIDTH], dtype=tl.float32)
     for begin in range(start // QUERIES * QUERIES, length, QUERIES):
         query = begin + tl.arange(0, QUERIES)
-        seen = _seen(query, key, length)
+        seen = causal(query, key, length)
         at = _pairs(logits, query, key, length)
         here = tl.load(at, mask=seen, other=NEVER)
         log_sum = number(log_sums, query, length, EVEN)

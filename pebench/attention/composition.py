@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pebench.attention import prefix_tokens
 from pebench.attention.dense import dense
 from pebench.errors import join_and
+from pebench.machine.to_device import send
 from pebench.position_encoding import (
     AttentionInputs,
     Bias,
@@ -26,7 +27,6 @@ from pebench.position_encoding import (
     Table,
     TableInputs,
 )
-from pebench.to_device import send
 
 Build = Callable[[Geometry], PositionEncoding]
 """Makes one part for the layers that it serves."""

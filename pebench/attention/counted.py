@@ -24,11 +24,8 @@ import triton
 from torch import Tensor
 
 from pebench.attention import counted_kernels as kernels
-from pebench.attention.shared_kernels import mean_gradients
-from pebench.attention.tiles import Tile, rowwise, strides
-
-ROUND = 128
-"""Queries and keys that the sides of all tiles divide."""
+from pebench.attention.mean_gradients import mean_gradients
+from pebench.attention.tiles import Tile, by_head, compiled_for, rowwise, strides
 
 TILES = {
     "forward": Tile(64, 32, 4, 2, registers=168),
@@ -76,7 +73,7 @@ def _attend(
     out, sums = torch.empty_like(q), q.new_empty(texts, heads, length, dtype=torch.float32)
     edges = torch.empty_like(sums, dtype=torch.int32)
     tile = _tiles(q)["forward"]
-    kernels.forward[(triton.cdiv(length, tile.queries), texts * heads)](
+    kernels.forward[by_head(q, tile.queries)](
         *(q, k, v, products, out, sums, edges),
         *strides(q, k, v, products, out),
         *(heads, length, scale, gate_scale),
@@ -87,9 +84,7 @@ def _attend(
 
 
 @_attend.register_fake
-def _(
-    q: Tensor, k: Tensor, v: Tensor, products: Tensor, scale: float, gate_scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(q: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
     sums = q.new_empty(q.shape[:3], dtype=torch.float32)
     return torch.empty_like(q), sums, torch.empty_like(sums, dtype=torch.int32)
 
@@ -109,23 +104,14 @@ def _gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of queries, keys, values and products."""
     q, k, v, gradient, table = (rowwise(x) for x in (q, k, v, gradient, products))
-    texts, heads, length, channels = q.shape
+    texts, heads, length, _ = q.shape
     of_q, of_k, of_v = (torch.empty_like(x) for x in (q, k, v))
     of_products = torch.zeros_like(table)
     tiles, known = _tiles(q), _compiled_for(q, table)
-    means = torch.empty_like(sums)
-    rows = ROUND // 2
-    mean_gradients[(triton.cdiv(length, rows), texts * heads)](
-        *(out, gradient, means),
-        *strides(out, gradient),
-        *(heads, length),
-        D=channels,
-        WIDTH=known["WIDTH"],
-        QUERIES=rows,
-    )
+    means = mean_gradients(out, gradient)
     tile = tiles["queries"]
     counts, slopes = sums.new_empty(2, texts, heads, triton.cdiv(length, tile.keys), length)
-    kernels.of_queries_and_products[(triton.cdiv(length, tile.queries), texts * heads)](
+    kernels.of_queries_and_products[by_head(q, tile.queries)](
         *(q, k, v, table, gradient, sums, means, edges, of_q, of_products, counts, slopes),
         *strides(q, k, v, table, gradient, of_q, of_products),
         *(heads, length, scale, gate_scale),
@@ -133,7 +119,7 @@ def _gradients(
         **tile.launch(),
     )
     tile = tiles["keys"]
-    kernels.of_keys_and_values[(triton.cdiv(length, tile.keys), texts * heads)](
+    kernels.of_keys_and_values[by_head(q, tile.keys)](
         *(q, k, v, table, gradient, sums, means, edges, counts, slopes, of_k, of_v),
         *strides(q, k, v, table, gradient, of_k, of_v),
         *(heads, length, scale, gate_scale),
@@ -145,16 +131,7 @@ def _gradients(
 
 @_gradients.register_fake
 def _(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    products: Tensor,
-    out: Tensor,
-    sums: Tensor,
-    edges: Tensor,
-    scale: float,
-    gate_scale: float,
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, products: Tensor, *rest: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), torch.empty_like(products)
 
@@ -178,10 +155,4 @@ def _tiles(q: Tensor) -> dict[str, Tile]:
 
 def _compiled_for(q: Tensor, products: Tensor) -> dict[str, Any]:
     """What a kernel is compiled for beside its tile."""
-    return {
-        "EVEN": q.shape[2] % ROUND == 0,
-        "D": q.shape[3],
-        "WIDTH": triton.next_power_of_2(q.shape[3]),
-        "PRECISION": "tf32x3" if q.dtype == torch.float32 else "ieee",
-        "FARTHEST": products.shape[3] - 1,
-    }
+    return compiled_for(q) | {"FARTHEST": products.shape[3] - 1}

@@ -13,16 +13,20 @@ keys: a lookup is fast where a row of a tile reads one row of products.
 import triton
 import triton.language as tl
 
-from pebench.attention.tile_kernels import LOG2_E, NEVER, number, put, rows
+from pebench.attention.softmax_kernels import before_all_keys, weigh
+from pebench.attention.tile_kernels import (
+    LOG2_E,
+    NEVER,
+    causal,
+    first_query,
+    number,
+    put,
+    rows,
+    text_and_head,
+)
 
 EDGES = tl.constexpr(256)
 """Edges of queries that are read at a time."""
-
-
-@triton.jit
-def _seen(query, key, length):
-    """Whether each query sees each key."""
-    return (key[None, :] <= query[:, None]) & (query[:, None] < length)
 
 
 @triton.jit
@@ -92,10 +96,8 @@ def forward(
     FARTHEST: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """A tile of queries, and their edge."""
-    # Those that see most keys first.
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     q += text * q_text + head * q_head
     k += text * k_text + head * k_head
     v += text * v_text + head * v_head
@@ -105,9 +107,7 @@ def forward(
     edges += both.to(tl.int64) * length
     query = start + tl.arange(0, QUERIES)
     queries = rows(q, query, q_token, length, EVEN, D, WIDTH)
-    total = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
-    sums = tl.zeros([QUERIES], dtype=tl.float32)
-    most = tl.full([QUERIES], NEVER, dtype=tl.float32)
+    total, sums, most = before_all_keys(QUERIES, WIDTH)
     counted = tl.zeros([QUERIES], dtype=tl.float32)
     least = tl.min(counted)
     edge = (tl.minimum(length, start + QUERIES) + KEYS - 1) // KEYS * KEYS
@@ -116,26 +116,23 @@ def forward(
         key = edge + tl.arange(0, KEYS)
         keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         products = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
-        seen = _seen(query, key, length)
+        seen = causal(query, key, length)
         gates = _gates(products, seen, gate_scale)
         count = _counts(gates, counted, key)
         counted += tl.sum(gates, 1)
         least = tl.min(tl.where(query < length, counted, FARTHEST))
         bias, _, _, _, _ = _looked_up(table, query, key, t_token, count, length, FARTHEST)
         logits = tl.where(seen, _logits(queries, keys, bias, scale, PRECISION), NEVER)
-        highest = tl.maximum(most, tl.max(logits, 1) * LOG2_E)
-        weights = tl.exp2(logits * LOG2_E - highest[:, None])
-        less = tl.exp2(most - highest)
-        sums = sums * less + tl.sum(weights, 1)
+        weights, less, sums, most = weigh(logits, sums, most)
         values = rows(v, key, v_token, length, EVEN, D, WIDTH)
         total = total * less[:, None]
         total = tl.dot(weights.to(values.dtype), values, total, input_precision=PRECISION)
-        most = highest
     last = number(table + FARTHEST, query * t_token, length * t_token, EVEN)
     for begin in range(0, edge, KEYS):
         key = begin + tl.arange(0, KEYS)
         keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         products = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
+        # To base 2 already, which `weigh` would make them.
         logits = (products * scale + last[:, None]) * LOG2_E
         highest = tl.maximum(most, tl.max(logits, 1))
         weights = tl.exp2(logits - highest[:, None])
@@ -163,9 +160,8 @@ def of_queries_and_products(
     """The gradients of a tile of queries and of its products. For the gradients of keys it leaves behind, by
     tile of keys from the edge on and by query, the count of what lies to the right of that tile, and the sum
     of the gradients of all counts to the left of it."""
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     k += text * k_text + head * k_head
     v += text * v_text + head * v_head
     table += text * t_text + head * t_head
@@ -204,7 +200,7 @@ def of_queries_and_products(
         tl.store(counts + begin // KEYS * length + query, right, mask=inside)
         keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         products = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
-        right += tl.sum(_gates(products, _seen(query, key, length), gate_scale), 1)
+        right += tl.sum(_gates(products, causal(query, key, length), gate_scale), 1)
     # They are read by other threads than those that have written them.
     tl.debug_barrier()
     sloped = tl.zeros([QUERIES], dtype=tl.float32)
@@ -212,7 +208,7 @@ def of_queries_and_products(
         key = begin + tl.arange(0, KEYS)
         keys = rows(k, key, k_token, length, EVEN, D, WIDTH)
         products = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
-        seen = _seen(query, key, length)
+        seen = causal(query, key, length)
         gates = _gates(products, seen, gate_scale)
         place = begin // KEYS * length + query
         right = tl.load(counts + place, mask=inside, other=0.0)
@@ -254,8 +250,7 @@ def of_keys_and_values(
 ):  # fmt: skip
     """The gradients of a tile of keys and values."""
     start = tl.program_id(0) * KEYS
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    text, head, both = text_and_head(heads)
     q += text * q_text + head * q_head
     table += text * t_text + head * t_head
     gradient += text * g_text + head * g_head
@@ -294,7 +289,7 @@ def of_keys_and_values(
         query = begin + tl.arange(0, QUERIES)
         queries = rows(q, query, q_token, length, EVEN, D, WIDTH)
         products = tl.dot(queries, tl.trans(keys), input_precision=PRECISION)
-        seen = _seen(query, key, length)
+        seen = causal(query, key, length)
         gates = _gates(products, seen, gate_scale)
         edge = tl.load(edges + query, mask=query < length, other=length)
         # Of other queries nothing has been left behind.

@@ -24,10 +24,8 @@ import triton
 from torch import Tensor
 
 from pebench.attention import shared_kernels as kernels
-from pebench.attention.tiles import Tile, rowwise, strides
-
-ROUND = 128
-"""Queries and keys that the sides of all tiles divide."""
+from pebench.attention.mean_gradients import mean_gradients
+from pebench.attention.tiles import Tile, by_head, compiled_for, rounded_up, rowwise, strides
 
 TEXTS = 16
 """Whose gradients of the bias one program sums: of 32 texts two programs share a tile, so that there are
@@ -96,8 +94,7 @@ def _attend(
     out, sums = torch.empty_like(q), q.new_empty(texts, heads, length, dtype=torch.float32)
     tile = _tiles(q)["forward"]
     table, places = _by_query(bias, length, tile.queries)
-    grid = (triton.cdiv(length, tile.queries), texts * heads)
-    kernels.forward[grid](
+    kernels.forward[by_head(q, tile.queries)](
         *(q, k, v, table, _bytes(key_mask, q), out, sums),
         *strides(q, k, v, out),
         *places,
@@ -109,16 +106,7 @@ def _attend(
 
 
 @_attend.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor,
-    key_mask: Tensor | None,
-    causal: bool,
-    scale: float,
-    window: int,
-) -> tuple[Tensor, Tensor]:
+def _(q: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
@@ -138,24 +126,15 @@ def _gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of queries, keys, values and the bias."""
     q, k, v, gradient = (rowwise(x) for x in (q, k, v, gradient))
-    texts, heads, length, channels = q.shape
+    texts, heads, length, _ = q.shape
     of_q, of_k, of_v = (torch.empty_like(x) for x in (q, k, v))
     of_bias = torch.zeros_like(bias, memory_format=torch.contiguous_format)
     padding, tiles = _bytes(key_mask, q), _tiles(q)
     seen = _seen_as(causal, window, key_mask, q)
-    means = torch.empty_like(sums)
-    rows = ROUND // 2
-    kernels.mean_gradients[(triton.cdiv(length, rows), texts * heads)](
-        *(out, gradient, means),
-        *strides(out, gradient),
-        *(heads, length),
-        D=channels,
-        WIDTH=seen["WIDTH"],
-        QUERIES=rows,
-    )
+    means = mean_gradients(out, gradient)
     tile = tiles["keys"]
     table, places = _by_key(bias, length, tile.keys)
-    kernels.of_keys_and_values[(triton.cdiv(length, tile.keys), texts * heads)](
+    kernels.of_keys_and_values[by_head(q, tile.keys)](
         *(q, k, v, table, padding, gradient, sums, means, of_k, of_v),
         *strides(q, k, v, gradient, of_k, of_v),
         *places,
@@ -166,7 +145,7 @@ def _gradients(
     tile = tiles["queries"]
     by_query = {tile.queries: _by_query(bias, length, tile.queries)}
     table, places = by_query[tile.queries]
-    kernels.of_queries_alone[(triton.cdiv(length, tile.queries), texts * heads)](
+    kernels.of_queries_alone[by_head(q, tile.queries)](
         *(q, k, v, table, padding, gradient, sums, means, of_q),
         *strides(q, k, v, gradient, of_q),
         *places,
@@ -193,17 +172,7 @@ def _gradients(
 
 @_gradients.register_fake
 def _(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor,
-    key_mask: Tensor | None,
-    out: Tensor,
-    sums: Tensor,
-    causal: bool,
-    scale: float,
-    window: int,
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *rest: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     of_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), of_bias
@@ -232,15 +201,7 @@ def _bytes(key_mask: Tensor | None, q: Tensor) -> Tensor:
 
 def _seen_as(causal: bool, window: int, key_mask: Tensor | None, q: Tensor) -> dict[str, Any]:
     """What a kernel is compiled for beside its tile."""
-    return {
-        "CAUSAL": causal,
-        "WINDOW": window,
-        "PADDED": key_mask is not None,
-        "EVEN": q.shape[2] % ROUND == 0,
-        "D": q.shape[3],
-        "WIDTH": triton.next_power_of_2(q.shape[3]),
-        "PRECISION": "tf32x3" if q.dtype == torch.float32 else "ieee",
-    }
+    return compiled_for(q) | {"CAUSAL": causal, "WINDOW": window, "PADDED": key_mask is not None}
 
 
 def _by_query(bias: Tensor, length: int, rows: int) -> tuple[Tensor, tuple[int, int, int]]:
@@ -270,7 +231,7 @@ def _shifted(curve: Tensor, length: int, rows: int) -> Tensor:
         length: N.
         rows: of a tile.
     """
-    whole = -(-length // ROUND) * ROUND
+    whole = rounded_up(length)
     padded = F.pad(curve, (whole - length + rows, whole - length))
     table = padded.unfold(-1, 2 * whole, 1)[:, :rows].flip(1).contiguous()
     return table[..., whole:]

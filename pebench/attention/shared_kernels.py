@@ -6,7 +6,8 @@ Shapes: N tokens, d channels of a head. D, WIDTH and EVEN as in `tile_kernels`.
 import triton
 import triton.language as tl
 
-from pebench.attention.tile_kernels import LOG2_E, NEVER, number, put, rows
+from pebench.attention.softmax_kernels import before_all_keys, weigh
+from pebench.attention.tile_kernels import LOG2_E, NEVER, first_query, number, put, rows, text_and_head
 
 
 @triton.jit
@@ -54,14 +55,10 @@ def _keys_attended(
         if MASKED:
             seen = _seen(query[:, None], key[None, :], padding, length, CAUSAL, WINDOW, PADDED)
             logits = tl.where(seen, logits, NEVER)
-        highest = tl.maximum(most, tl.max(logits, 1) * LOG2_E)
-        weights = tl.exp2(logits * LOG2_E - highest[:, None])
-        less = tl.exp2(most - highest)
-        sums = sums * less + tl.sum(weights, 1)
+        weights, less, sums, most = weigh(logits, sums, most)
         values = rows(v, key, v_token, length, EVEN, D, WIDTH)
         total = total * less[:, None]
         total = tl.dot(weights.to(values.dtype), values, total, input_precision=PRECISION)
-        most = highest
     return total, sums, most
 
 
@@ -75,10 +72,8 @@ def forward(
     D: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """A tile of queries."""
-    # Those that see most keys first.
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     q += text * q_text + head * q_head
     k += text * k_text + head * k_head
     v += text * v_text + head * v_head
@@ -89,9 +84,7 @@ def forward(
     within = tl.arange(0, QUERIES)
     query = start + within
     queries = rows(q, query, q_token, length, EVEN, D, WIDTH)
-    total = tl.zeros([QUERIES, WIDTH], dtype=tl.float32)
-    sums = tl.zeros([QUERIES], dtype=tl.float32)
-    most = tl.full([QUERIES], NEVER, dtype=tl.float32)
+    total, sums, most = before_all_keys(QUERIES, WIDTH)
     low, whole, high = _reach(start, QUERIES, KEYS, length, CAUSAL, WINDOW, PADDED)
     total, sums, most = _keys_attended(
         total, sums, most, queries, k, v, table, padding, query, within,
@@ -124,23 +117,6 @@ def _reach(
     if WINDOW == 0 and not PADDED:
         whole = (start if CAUSAL else length) // KEYS * KEYS
     return low, whole, high
-
-
-@triton.jit
-def mean_gradients(
-    out, gradient, means,
-    o_text, o_head, o_token, g_text, g_head, g_token,
-    heads, length,
-    D: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr,
-):  # fmt: skip
-    """Σ out·gradient of each query, which is the mean of the gradients of its weights."""
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
-    query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
-    found = rows(out + text * o_text + head * o_head, query, o_token, length, False, D, WIDTH)
-    above = rows(gradient + text * g_text + head * g_head, query, g_token, length, False, D, WIDTH)
-    mean = tl.sum(found.to(tl.float32) * above.to(tl.float32), 1)
-    tl.store(means + both.to(tl.int64) * length + query, mean, mask=query < length)
 
 
 @triton.jit
@@ -184,8 +160,7 @@ def of_keys_and_values(
 ):  # fmt: skip
     """The gradients of a tile of keys and values."""
     start = tl.program_id(0) * KEYS
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    text, head, both = text_and_head(heads)
     q += text * q_text + head * q_head
     gradient += text * g_text + head * g_head
     table += head * table_head + start * table_first
@@ -267,9 +242,8 @@ def of_queries_alone(
     D: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """The gradients of a tile of queries."""
-    start = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    both = tl.program_id(1)
-    text, head = (both // heads).to(tl.int64), (both % heads).to(tl.int64)
+    start = first_query(QUERIES)
+    text, head, both = text_and_head(heads)
     k += text * k_text + head * k_head
     v += text * v_text + head * v_head
     table += head * table_head + start * table_first

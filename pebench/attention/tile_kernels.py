@@ -1,4 +1,4 @@
-"""What the kernels in Triton share: they read and write tiles of vectors of tokens.
+"""What the kernels in Triton share: which tile is whose, and how vectors of tokens are read and written.
 
 Vectors of tokens are read by their strides, with the channels side by side; WIDTH is the power of two that
 holds the D channels of a head. EVEN says that tiles divide the number of tokens.
@@ -11,6 +11,25 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 NEVER = tl.constexpr(-1e30)
 """Logit of a key that is not seen. Finite, so that the difference of two is a number."""
+
+
+@triton.jit
+def first_query(QUERIES: tl.constexpr):
+    """Of the tile of a program. The tiles that see most keys come first."""
+    return (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
+
+
+@triton.jit
+def text_and_head(heads):
+    """Those of a program, and the place of both among all."""
+    both = tl.program_id(1)
+    return (both // heads).to(tl.int64), (both % heads).to(tl.int64), both
+
+
+@triton.jit
+def causal(query, key, length):
+    """Whether each query sees each key."""
+    return (key[None, :] <= query[:, None]) & (query[:, None] < length)
 
 
 @triton.jit

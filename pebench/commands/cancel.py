@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import runs_option
-from pebench.completion import runs_and_sweeps
+from pebench.command_line.completion import runs_and_sweeps
+from pebench.command_line.parameter_types import runs_option
 
 
 @click.command("cancel")

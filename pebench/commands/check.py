@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import encoding_options, encoding_ref, settings_option
+from pebench.command_line.parameter_types import encoding_options, encoding_ref, settings_option
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from pebench.conformance import Cost, Movement
-    from pebench.spec import Training
+    from pebench.specification.run_spec import Training
 
 
 @click.command("check")
@@ -111,8 +111,8 @@ def command(
 def _training(settings: tuple[tuple[str, Any], ...]) -> Training:
     """The schedule of settings by their paths."""
     from pebench.errors import UserError
-    from pebench.options import validated
-    from pebench.spec import Training
+    from pebench.specification.options import validated
+    from pebench.specification.run_spec import Training
     from pebench.sweeping.cell import Cell
 
     cell = Cell("", "")
@@ -197,8 +197,8 @@ def _draw(name: str, options: dict[str, Any], path: Path) -> None:
 def _split(encoding: str) -> tuple[str, dict[str, Any]]:
     """The name and options of what may be a file, a name or a composition."""
     from pebench.errors import UserError
-    from pebench.plugin_ref import split
-    from pebench.registry import encodings
+    from pebench.plugins.registry import encodings
+    from pebench.specification.plugin_ref import split
 
     path = Path(encoding)
     if path.suffix != ".py" and not path.exists():

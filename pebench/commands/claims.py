@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import results_option, runs_option
+from pebench.command_line.parameter_types import results_option, runs_option
 from pebench.errors import UserError
 
 
@@ -33,13 +33,13 @@ def command(sweep: str, runs: Path, results: Path, file: Path | None, write: boo
       pebench claims quickstart --claims my-claims.yaml
     """
     from pebench import atomic
-    from pebench.console import plain_console
     from pebench.leaderboard.answers import answer
     from pebench.leaderboard.claims import FILE, claims_of, read_claims
     from pebench.leaderboard.files import answers_frame, csv_text
     from pebench.leaderboard.markdown import claims_markdown
     from pebench.leaderboard.sources import folders_of_claims, from_runs_or_results
     from pebench.leaderboard.terminal import print_answers
+    from pebench.machine.console import plain_console
 
     (collection,) = from_runs_or_results(runs, [sweep], results)
     name = collection.sweep.name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import runs_option
+from pebench.command_line.parameter_types import runs_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pebench.leaderboard.comparison import ComparedScore, Comparison
     from pebench.leaderboard.operands import Operands
     from pebench.leaderboard.uncertainty import Uncertainty
-    from pebench.scores import Extent
+    from pebench.store.scores import Extent
 
 
 @click.command("compare")
@@ -77,7 +77,7 @@ def _object(operands: Operands, found: Comparison) -> dict[str, Any]:
     """A comparison as JSON has it, where what is not known is null."""
     from dataclasses import asdict
 
-    from pebench.scores import extent_name
+    from pebench.store.scores import extent_name
 
     def known(value: Any) -> Any:
         if isinstance(value, dict):
@@ -141,7 +141,7 @@ def _print_scores(
     scores: list[ComparedScore], trained: Extent | None, margin: float | None, console: Console
 ) -> None:
     from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text, signed
-    from pebench.scores import extent_name
+    from pebench.store.scores import extent_name
 
     names = [f"{extent_name(s.extent)}{' (trained)' if s.extent == trained else ''}" for s in scores]
     rows = []

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import runs_option
-from pebench.quantities import counted
+from pebench.command_line.parameter_types import runs_option
+from pebench.notation.quantities import counted
 
 
 @click.command("doctor")

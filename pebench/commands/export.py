@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import runs_option
+from pebench.command_line.parameter_types import runs_option
 from pebench.errors import UserError, errors_of_files
 
 
@@ -53,7 +53,7 @@ def command(
 
 def _write_model(names: tuple[str, ...], folder: Path, runs: Path, weights: bool) -> None:
     from pebench.exchange.transformers_folder import write_transformers_folder
-    from pebench.store import find_run
+    from pebench.store.run_folder import find_run
 
     if len(names) != 1 or weights:
         raise UserError("--hf writes the model of one run, with its weights and nothing else.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pebench.click_types import results_option, runs_option
+from pebench.command_line.parameter_types import results_option, runs_option
 from pebench.errors import UserError
 
 _LISTS = ("--data", "--extents", "--factors")
@@ -104,7 +104,7 @@ def command(
     from pebench.extending.answer import ask, write_answer
     from pebench.extending.plan import plan
     from pebench.pretrained.hf_model import hf_model
-    from pebench.spec import HF
+    from pebench.specification.run_spec import HF
     from pebench.submission.resources import Resources
 
     if not model.startswith(HF):

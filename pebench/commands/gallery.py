@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import runs_option
+from pebench.command_line.parameter_types import runs_option
 
 
 @click.command("gallery")
@@ -40,7 +40,7 @@ def command(wanted: tuple[str, ...], output: Path | None, runs: Path) -> None:
         click.echo(gallery(output or Path("docs/gallery")))
         return
     from pebench.portrait.trained import trained_picture
-    from pebench.store import find_run
+    from pebench.store.run_folder import find_run
 
     for folder in [find_run(runs, run) for run in wanted]:
         path, changed = trained_picture(folder, output or Path("gallery"))

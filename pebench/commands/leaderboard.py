@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pebench.click_types import results_option, runs_option
-from pebench.completion import sweeps as sweeps_of_user
+from pebench.command_line.completion import sweeps as sweeps_of_user
+from pebench.command_line.parameter_types import results_option, runs_option
 from pebench.errors import UserError, errors_of_files
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ def command(kind: str | None, axes: int | None, as_json: bool) -> None:
       pebench list
       pebench list encodings --axes 2
     """
-    from pebench.registry import encodings, tasks
+    from pebench.plugins.registry import encodings, tasks
 
     registries = {"encodings": encodings, "tasks": tasks}
     titles = [kind] if kind else list(registries)
@@ -58,7 +58,7 @@ def _print(title: str, objects: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pebench.console import plain_console
+    from pebench.machine.console import plain_console
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     telling = "acts" if title == "encodings" else "item"

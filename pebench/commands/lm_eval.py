@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pebench.click_types import runs_option
+from pebench.command_line.parameter_types import runs_option
 from pebench.errors import UserError, unknown
 
 _OTHERS = ("ls", "validate")
@@ -66,7 +66,7 @@ def _evaluate(run: str, runs: Path, arguments: Sequence[str]) -> None:
         UserError: something is wrong with the run, an option or a task.
     """
     from pebench.running.finished import require_weights
-    from pebench.store import find_run
+    from pebench.store.run_folder import find_run
 
     folder = find_run(runs, run)
     if not arguments:

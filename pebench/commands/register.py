@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import runs_option
+from pebench.command_line.parameter_types import runs_option
 
 
 @click.command()
@@ -26,7 +26,7 @@ def command(run: str, name: str | None, runs: Path, uri: str | None) -> None:
       pebench register rope-3f
       pebench register rope-3f small-text
     """
-    from pebench.store import find_run
+    from pebench.store.run_folder import find_run
     from pebench.tracking.model_registry import register
 
     done = register(runs, find_run(runs, run), name, uri)

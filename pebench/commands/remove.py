@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pebench.click_types import runs_option
-from pebench.completion import runs_and_sweeps
-from pebench.quantities import counted
+from pebench.command_line.completion import runs_and_sweeps
+from pebench.command_line.parameter_types import runs_option
+from pebench.notation.quantities import counted
 
 if TYPE_CHECKING:
     from pebench.submission.remove import Removal

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import runs_option
-from pebench.completion import sweeps as sweeps_of_user
+from pebench.command_line.completion import sweeps as sweeps_of_user
+from pebench.command_line.parameter_types import runs_option
 
 
 @click.command("rename")

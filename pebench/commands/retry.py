@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import runs_option
-from pebench.cluster_options import ClusterCommand, requested
-from pebench.completion import runs_and_sweeps
+from pebench.command_line.cluster_options import ClusterCommand, requested
+from pebench.command_line.completion import runs_and_sweeps
+from pebench.command_line.parameter_types import runs_option
 
 if TYPE_CHECKING:
     from pebench.submission.status import State

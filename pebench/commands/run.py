@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import encoding_options, encoding_ref, runs_option, settings_option
-from pebench.completion import encodings, tasks
+from pebench.command_line.completion import encodings, tasks
+from pebench.command_line.parameter_types import encoding_options, encoding_ref, runs_option, settings_option
 
 if TYPE_CHECKING:
     from pebench.sweeping.cell import Cell
@@ -91,11 +91,11 @@ def command(
       pebench run --from hf:models/smollm --set train.steps=0 --set task.evaluate=[2048,4096]
     """
     from pebench.errors import UserError
-    from pebench.plugin_ref import split
     from pebench.resolve import build_task
     from pebench.running.execution import Execution, check_ranks
     from pebench.running.readiness import require_ready
-    from pebench.store import RunFolder
+    from pebench.specification.plugin_ref import split
+    from pebench.store.run_folder import RunFolder
     from pebench.submission.cells import run_all
     from pebench.submission.progress import display
 
@@ -167,10 +167,10 @@ def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -
     from pebench.encoding_config import current_options
     from pebench.errors import UserError
     from pebench.models.vision import VisionOptions
+    from pebench.plugins.registry import tasks
     from pebench.pretrained.hf_model import HfModel
-    from pebench.registry import tasks
     from pebench.resolve import start_named
-    from pebench.spec import RunSpec
+    from pebench.specification.run_spec import RunSpec
     from pebench.sweeping.cell import Cell
 
     begun = start_named(runs, start)
@@ -203,7 +203,7 @@ def _longer(wanted: str, runs: Path) -> tuple[Cell, int]:
         UserError: the run is not there or cannot be read.
     """
     from pebench.running.plugins import load_plugins
-    from pebench.store import find_run
+    from pebench.store.run_folder import find_run
     from pebench.sweeping.cell import Cell
 
     folder = find_run(runs, wanted)
@@ -227,7 +227,7 @@ def _refuse_what_cannot_go_on(wanted: str, spec: Any, runs: Path, device: str, r
     """
     from pebench.running.execution import torch_device
     from pebench.running.longer import refuse_going_on, refuse_other_run
-    from pebench.store import find_run
+    from pebench.store.run_folder import find_run
 
     folder = find_run(runs, wanted)
     refuse_other_run(folder.spec(), spec.train.steps)
@@ -236,7 +236,7 @@ def _refuse_what_cannot_go_on(wanted: str, spec: Any, runs: Path, device: str, r
 
 def _create(folder: Any, spec: Any) -> None:
     from pebench.errors import errors_of_files
-    from pebench.plugin_files import plugin_files
+    from pebench.plugins.named_files import plugin_files
 
     with errors_of_files(folder.path):
         folder.create(spec, plugin_files(spec))

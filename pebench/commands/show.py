@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import click
 
-from pebench.click_types import encoding_ref
-from pebench.completion import plugins
+from pebench.command_line.completion import plugins
+from pebench.command_line.parameter_types import encoding_ref
 
 if TYPE_CHECKING:
-    from pebench.plugin_ref import PluginRef
-    from pebench.spec import PluginConfig
+    from pebench.specification.plugin_ref import PluginRef
+    from pebench.specification.run_spec import PluginConfig
 
 KERNELS = {
     "fused": "fused (PyTorch's own attention)",
@@ -55,8 +55,8 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
       pebench show t5 --width 768 --heads 12 --layers 12 --extent 1024
     """
     from pebench.errors import UserError, unknown
-    from pebench.memo import remembered
-    from pebench.registry import encodings, tasks
+    from pebench.plugins.memo import remembered
+    from pebench.plugins.registry import encodings, tasks
 
     if as_json:
         click.echo(json.dumps(remembered("object", name, lambda: _object(name)), indent=1))
@@ -77,14 +77,14 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
 
 def _encoding(name: str) -> PluginRef | None:
     """What names an encoding or a composition, None for what does not."""
-    from pebench.registry import encodings
+    from pebench.plugins.registry import encodings
 
     ref = encoding_ref(name)
     return ref if name in encodings.origins() or not isinstance(ref, str) or "+" in name else None
 
 
 _SETTINGS = {
-    "train": "pebench.spec:Training",
+    "train": "pebench.specification.run_spec:Training",
     "execution": "pebench.running.execution:Execution",
     "sweep": "pebench.sweeping.sweep_file:SweepFile",
     "tune": "pebench.sweeping.tune:Tune",
@@ -100,9 +100,9 @@ def _settings(name: str) -> Any:
 def _object(name: str) -> dict[str, Any]:
     from pebench.encoding_config import encoding_class, encoding_config
     from pebench.errors import unknown
-    from pebench.options import of_signature
-    from pebench.registry import encodings, tasks
-    from pebench.spec import COMPOSITIONS
+    from pebench.plugins.registry import encodings, tasks
+    from pebench.specification.options import of_signature
+    from pebench.specification.run_spec import COMPOSITIONS
 
     if (ref := _encoding(name)) is not None:
         config = encoding_config(ref)
@@ -164,9 +164,9 @@ _TOGETHER = {"compose": "all of them in every layer", "layers": "each in layers 
 
 def _of_encoding(ref: PluginRef, size: dict[str, int], extent: int) -> dict[str, Any]:
     from pebench.encoding_config import encoding_class, encoding_config
-    from pebench.options import of_signature
-    from pebench.registry import encodings
-    from pebench.spec import COMPOSITIONS
+    from pebench.plugins.registry import encodings
+    from pebench.specification.options import of_signature
+    from pebench.specification.run_spec import COMPOSITIONS
 
     config = encoding_config(ref)
     encoding = encoding_class(config.name, config.options)
@@ -197,7 +197,7 @@ def _of_encoding(ref: PluginRef, size: dict[str, int], extent: int) -> dict[str,
 
 
 def _of_task(name: str) -> dict[str, Any]:
-    from pebench.registry import tasks
+    from pebench.plugins.registry import tasks
 
     task = tasks.load(name)
     tables = {"options": _rows(task.Options, task.Options), "model": _rows(task.Model, task.Model)}
@@ -222,7 +222,7 @@ def _facts(facts: dict[str, str]) -> None:
 
 def _wrapped(text: str, indent: str = "") -> str:
     """The text in lines that fit the terminal, in one line where there is none."""
-    from pebench.console import plain_console
+    from pebench.machine.console import plain_console
 
     return textwrap.fill(
         text, plain_console().width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
@@ -241,7 +241,7 @@ def _options(title: str, rows: list[dict[str, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pebench.console import plain_console
+    from pebench.machine.console import plain_console
 
     if not rows:
         click.echo(f"{title}: none\n")
@@ -292,7 +292,7 @@ def _bounds(metadata: Iterable[Any]) -> str:
 def _described(cls: type) -> dict[str, str]:
     """Descriptions of options in the docstrings of a module, a class, models that it extends and its
     constructor, by name."""
-    from pebench.spec import Frozen
+    from pebench.specification.run_spec import Frozen
 
     found: dict[str, str] = {}
     extended = [base for base in reversed(cls.__mro__[1:]) if issubclass(base, Frozen)]

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from pebench.click_types import runs_option
-from pebench.completion import sweeps as sweeps_of_user
+from pebench.command_line.completion import sweeps as sweeps_of_user
+from pebench.command_line.parameter_types import runs_option
 
 
 @click.command("status")
@@ -43,9 +43,9 @@ def command(sweeps: tuple[str, ...], brief: bool, watch: bool, as_json: bool, ru
     """
     if as_json and (brief or watch):
         raise click.UsageError("--json prints every cell, once: leave --summary and --watch out.")
+    from pebench.store.tuned_choices import submitted_sweeps
     from pebench.submission.status import distinguished, statuses
     from pebench.sweeping.recorded import recorded_sweeps
-    from pebench.tuned_choices import submitted_sweeps
 
     records = recorded_sweeps(runs, sweeps) if sweeps else submitted_sweeps(runs)
     folders = [] if sweeps else [path.parent.name for path in sorted(runs.glob("*/spec.json"))]
@@ -71,8 +71,8 @@ def _overview(runs: Path, records: Sequence[Any], cells: Sequence[Any], brief: b
         cells: of all sweeps and of none.
         brief: whether to tell why cells failed.
     """
+    from pebench.store.tuned_choices import with_choices
     from pebench.submission.status import summary
-    from pebench.tuned_choices import with_choices
 
     by_id = {cell.run: cell for cell in cells}
     sweeps: dict[str, list[Any]] = {}
@@ -230,7 +230,7 @@ _HEADINGS = ("run", "encoding", "task", "seed", "state", "progress", "")
 
 
 def _row(cell: Any) -> tuple[str, ...]:
-    from pebench.flat_spec import with_settings
+    from pebench.specification.flat_spec import with_settings
     from pebench.submission.progress import duration
 
     progress = "" if cell.step is None else f"{cell.step}/{cell.steps}"

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from pebench.click_types import runs_option, settings_option
-from pebench.cluster_options import ClusterCommand, requested
-from pebench.completion import sweeps as sweeps_of_user
+from pebench.command_line.cluster_options import ClusterCommand, requested
+from pebench.command_line.completion import sweeps as sweeps_of_user
+from pebench.command_line.parameter_types import runs_option, settings_option
 
 
 @click.command("submit", cls=ClusterCommand)

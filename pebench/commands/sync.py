@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pebench.click_types import runs_option
+from pebench.command_line.parameter_types import runs_option
 from pebench.errors import UserError
 
 

@@ -28,7 +28,7 @@ from pebench.position_encoding import (
 )
 from pebench.randomness import generator
 from pebench.running.optimisation import learning_rate, optimiser
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 
 MOST_UPDATES = 300
 """Updates that are carried out; a longer schedule is passed through in steps that are as much larger."""

@@ -1,0 +1,1 @@
+"""Text, questions, pictures and drawn sequences, from their files to batches."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pebench.spec import Frozen
+from pebench.specification.run_spec import Frozen
 
 
 class Needed(Frozen):

@@ -19,7 +19,7 @@ from pebench.data.source import DataSource
 from pebench.data.splits import SPLITS, by_hash, by_name
 from pebench.data.tables import kind_of, refuse_saved
 from pebench.errors import UserError, join_and
-from pebench.unicode import whole
+from pebench.notation.unicode import whole
 
 _POCKET = Path(__file__).parent / "pocket_questions"
 

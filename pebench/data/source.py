@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from pebench.spec import Frozen
+from pebench.specification.run_spec import Frozen
 
 
 class DataSource(Frozen):

@@ -22,8 +22,8 @@ from pebench.data.files import existing, place_of
 from pebench.data.tables import GPT2_FILES, is_gpt2
 from pebench.data.text import Corpus
 from pebench.errors import UserError, join_and, quoted
-from pebench.spec import Frozen
-from pebench.unicode import whole
+from pebench.notation.unicode import whole
+from pebench.specification.run_spec import Frozen
 
 Ids = NDArray[np.unsignedinteger[Any]]
 """Token ids, as narrow as the vocabulary allows."""

@@ -2,7 +2,7 @@
 
 manifest.json             SHA-256 and size of every other file, first in the archive
 sweeps/<name>.json        which runs a sweep is made of
-choices/<key>/<file>      settings that a sweep tuned, see `pebench.tuned_choices`
+choices/<key>/<file>      settings that a sweep tuned, see `pebench.store.tuned_choices`
 runs/<id>/<file>          what `pebench.store` keeps of a run, without what only its own machine needs
 runs/<id>/plugins/<file>
 runs/<id>/weights/<file>  those kept during training
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from pebench.errors import UserError
-from pebench.spec import Frozen
+from pebench.specification.run_spec import Frozen
 
 if TYPE_CHECKING:
     from io import BufferedIOBase

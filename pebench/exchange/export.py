@@ -22,8 +22,9 @@ from pebench.exchange.archive import (
     compressed,
     compression,
 )
-from pebench.store import RunFolder, SweepRecord
-from pebench.tuned_choices import choices_folder, is_slot
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import choices_folder, is_slot
 
 
 class Exported(NamedTuple):

@@ -17,8 +17,11 @@ from pebench import atomic
 from pebench.errors import UserError
 from pebench.exchange.archive import run_of
 from pebench.exchange.unpack import unpack
-from pebench.store import NoNumber, Result, RunFolder, SweepRecord, write_sweep
-from pebench.tuned_choices import choices_folder, is_slot, read_choice, submitted_sweeps
+from pebench.store.record_files import NoNumber
+from pebench.store.records import Result
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord, write_sweep
+from pebench.store.tuned_choices import choices_folder, is_slot, read_choice, submitted_sweeps
 
 
 @dataclass

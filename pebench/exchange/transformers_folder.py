@@ -20,7 +20,7 @@ from pebench.pretrained.hf_model import transformers_library, turning_channels
 from pebench.pretrained.source import CONFIG, TOKENIZER_CONFIG, WEIGHTS
 from pebench.pretrained.weight_names import theirs_of
 from pebench.running.finished import load_finished
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 
 def write_transformers_folder(run: RunFolder, folder: Path) -> str:

@@ -14,10 +14,10 @@ from pebench.extending.recommendation import Recommendation, recommend
 from pebench.leaderboard.board import make_board
 from pebench.leaderboard.sources import collect_sweep
 from pebench.leaderboard.write import write_leaderboard
+from pebench.plugins.registry import tasks
 from pebench.pretrained.hf_model import HfModel
 from pebench.randomness import generator
-from pebench.registry import tasks
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.sweeping import yaml_file
 from pebench.sweeping.sweep import Sweep, load_sweep
 

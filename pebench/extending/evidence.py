@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from pebench.example_scores import Examples
 from pebench.extending.plan import Method, Plan
 from pebench.leaderboard.uncertainty import CONFIDENCE
-from pebench.store import RunFolder
+from pebench.store.example_scores import Examples
+from pebench.store.run_folder import RunFolder
 
 Value = TypeVar("Value")
 

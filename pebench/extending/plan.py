@@ -11,11 +11,11 @@ from typing import Any
 from pebench.data.cache import cache_folder, digest
 from pebench.encoding_config import extrapolation
 from pebench.errors import UserError
-from pebench.plugin_ref import ExtrapolationRef, split
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Extrapolation
 from pebench.pretrained.hf_model import HfModel
-from pebench.registry import encodings
 from pebench.resolve import OWN
+from pebench.specification.plugin_ref import ExtrapolationRef, split
 from pebench.sweeping.names import hyphened
 
 TAIL = 256

@@ -22,8 +22,8 @@ from pebench.leaderboard.paired_test import Sample, difference_of, holm
 from pebench.leaderboard.run_data import sample
 from pebench.leaderboard.uncertainty import LEVEL, Uncertainty
 from pebench.leaderboard.wording import signed
-from pebench.scores import Extent, extent_name, inside, positions
-from pebench.store import MetricRecord
+from pebench.store.records import MetricRecord
+from pebench.store.scores import Extent, extent_name, inside, positions
 
 Outcome = Literal["shown", "refuted", "not shown"]
 

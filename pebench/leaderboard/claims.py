@@ -42,8 +42,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
 from pebench.errors import UserError, join_or, shown
-from pebench.options import validated
-from pebench.spec import Frozen
+from pebench.specification.options import validated
+from pebench.specification.run_spec import Frozen
 from pebench.sweeping import yaml_file
 
 FILE = "claims.yaml"
@@ -165,7 +165,7 @@ def read_claims(path: Path) -> list[Claim]:
     Raises:
         UserError: it cannot be read, or an entry is wrong; the sentence names the nearest right one.
     """
-    from pebench.text_file import read_text
+    from pebench.notation.text_file import read_text
 
     entries = yaml_file.parse(read_text(path), str(path))
     if not isinstance(entries, list) or not entries:

@@ -12,8 +12,9 @@ from pebench.errors import first_of
 from pebench.leaderboard.groups import Group, group
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow, by_group
-from pebench.store import MetricRecord, SweepRecord
-from pebench.tuned_choices import Tuning
+from pebench.store.records import MetricRecord
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import Tuning
 
 if TYPE_CHECKING:
     import pandas

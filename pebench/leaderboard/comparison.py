@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pebench.environment import processor
 from pebench.errors import UserError, join_and, unknown
-from pebench.flat_spec import settings
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.operands import Operand, Operands
@@ -18,8 +16,10 @@ from pebench.leaderboard.run_data import RunData, sample
 from pebench.leaderboard.sampling import between, counted, ends, half_width, unanimous
 from pebench.leaderboard.uncertainty import LEVEL
 from pebench.leaderboard.wording import gaps
-from pebench.scores import Extent, extent_name, inside, positions
-from pebench.store import MetricRecord
+from pebench.machine.environment import processor
+from pebench.specification.flat_spec import settings
+from pebench.store.records import MetricRecord
+from pebench.store.scores import Extent, extent_name, inside, positions
 
 
 @dataclass(frozen=True)

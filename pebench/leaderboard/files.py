@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from pebench.environment import ENVIRONMENT, environment
 from pebench.leaderboard.answers import Answer
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.collect import Collection
@@ -15,7 +14,8 @@ from pebench.leaderboard.columns import COSTS
 from pebench.leaderboard.overall import Standing
 from pebench.leaderboard.published import Match
 from pebench.leaderboard.run_data import by_place
-from pebench.scores import extent_name
+from pebench.machine.environment import ENVIRONMENT, environment
+from pebench.store.scores import extent_name
 
 if TYPE_CHECKING:
     import pandas

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pebench.flat_spec import is_below, setting_text, settings
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import TunedRow
-from pebench.options import values_before
-from pebench.registry import tasks
-from pebench.scores import default_extrapolation
-from pebench.spec import OBSERVING, RunSpec
-from pebench.tuned_choices import Choice
+from pebench.plugins.registry import tasks
+from pebench.specification.flat_spec import is_below, setting_text, settings
+from pebench.specification.options import values_before
+from pebench.specification.run_spec import OBSERVING, RunSpec
+from pebench.store.scores import default_extrapolation
+from pebench.store.tuned_choices import Choice
 
 USUAL = 0.8
 """Of the rows of a task that have a value which their names leave out."""
@@ -25,7 +25,7 @@ class Group:
     """Runs that differ in nothing but the seed: a row of a table.
 
     Attributes:
-        key: see `pebench.spec.RunSpec.group`.
+        key: see `pebench.specification.run_spec.RunSpec.group`.
         task: its name.
         encoding: its label.
         encoding_name: as the registry knows it, without options.

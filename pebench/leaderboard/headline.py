@@ -9,7 +9,7 @@ from pebench.leaderboard.sections import is_compared
 from pebench.leaderboard.tables import LeaderboardTable, Row
 from pebench.leaderboard.uncertainty import LEVEL
 from pebench.leaderboard.wording import difference_text, entry_text, p_text
-from pebench.scores import extent_name
+from pebench.store.scores import extent_name
 
 _MOST_NAMES = 6
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.run_data import RunData, by_place
 from pebench.leaderboard.tables import LeaderboardTable, Row
-from pebench.scores import Extent, extent_name
+from pebench.store.scores import Extent, extent_name
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pebench.leaderboard.sections import (
 )
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import explained, heading, notes
-from pebench.scores import extent_name
+from pebench.store.scores import extent_name
 
 _TRACE = (
     "Every number can be followed to its runs: `leaderboard.csv` names those behind each mean, `scores.csv` "

@@ -13,9 +13,10 @@ from pebench.leaderboard.groups import Group
 from pebench.leaderboard.run_data import RunData, from_folders
 from pebench.leaderboard.sources import collect_sweep
 from pebench.leaderboard.tuning import reported
-from pebench.store import SweepRecord, find_run
+from pebench.store.run_folder import find_run
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import submitted_sweeps
 from pebench.sweeping.recorded import means_sweep, recorded_sweep
-from pebench.tuned_choices import submitted_sweeps
 
 
 @dataclass(frozen=True)

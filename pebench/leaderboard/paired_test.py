@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import ArrayLike
 
-    from pebench.example_scores import ByUnit
+    from pebench.store.example_scores import ByUnit
 
     Array = numpy.ndarray[Any, Any]
 

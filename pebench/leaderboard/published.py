@@ -20,11 +20,11 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pebench.errors import UserError
 from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.groups import Group
-from pebench.scores import extent_name
-from pebench.spec import Frozen, RunSpec
+from pebench.notation.text_file import read_text
+from pebench.specification.run_spec import Frozen, RunSpec
+from pebench.store.scores import extent_name
+from pebench.store.task_record import EvaluationData
 from pebench.sweeping.names import hyphened
-from pebench.task_record import EvaluationData
-from pebench.text_file import read_text
 
 if TYPE_CHECKING:
     import pandas

@@ -17,15 +17,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pebench.environment import from_text
 from pebench.errors import UserError
 from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.columns import COSTS
 from pebench.leaderboard.run_data import MISSING, RunData
-from pebench.registry import tasks
-from pebench.spec import RunSpec
-from pebench.store import Cost, EvaluationCost, MetricRecord, Result, Score, SweepRecord
-from pebench.text_file import read_text
+from pebench.machine.environment import from_text
+from pebench.notation.text_file import read_text
+from pebench.plugins.registry import tasks
+from pebench.specification.run_spec import RunSpec
+from pebench.store.records import Cost, EvaluationCost, MetricRecord, Result, Score
+from pebench.store.sweep_records import SweepRecord
 
 ROUNDING = 1e-7
 """Of two numbers of eight digits, relative to them."""

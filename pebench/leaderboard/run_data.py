@@ -10,16 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pebench.example_scores import ByUnit, Examples
 from pebench.leaderboard.paired_test import ROUNDING, Sample
 from pebench.leaderboard.sampling import material
-from pebench.spec import RunSpec
-from pebench.store import CurvePoint, Point, Result, RunFolder, Score, SweepRecord, Unreadable
+from pebench.specification.run_spec import RunSpec
+from pebench.store.example_scores import ByUnit, Examples
+from pebench.store.record_files import Unreadable
+from pebench.store.records import CurvePoint, Point, Result, Score
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.task_record import TaskRecord, task_record
 from pebench.sweeping.recorded import submitted_specs
-from pebench.task_record import TaskRecord, task_record
 
 MISSING = "missing"
-"""The status of a run without a result; the others are those of `pebench.store.Result`."""
+"""The status of a run without a result; the others are those of `pebench.store.records.Result`."""
 
 Place = tuple[str, tuple[int, ...], str]
 """Where a score was measured: metric, extent, extrapolation."""
@@ -37,7 +40,7 @@ class RunData:
         failure: why its last attempt ended, empty if it did not end badly.
         examples: scores of single examples; empty for a run that kept none.
         rounding: of its scores, relative to them; two that are closer are equal.
-        points: reads what it logged, in order; see `pebench.store.RunFolder.points`.
+        points: reads what it logged, in order; see `pebench.store.run_folder.RunFolder.points`.
         curve: its scores during training, in order; empty where nobody asked for them.
     """
 
@@ -53,7 +56,7 @@ class RunData:
 
     @cached_property
     def group(self) -> str:
-        """See `pebench.spec.RunSpec.group`."""
+        """See `pebench.specification.run_spec.RunSpec.group`."""
         return self.spec.group
 
     @cached_property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pebench.leaderboard.uncertainty import CONFIDENCE, effective
 
 if TYPE_CHECKING:
-    from pebench.example_scores import ByUnit
+    from pebench.store.example_scores import ByUnit
 
 
 def half_width(score: ByUnit) -> float:

@@ -26,7 +26,7 @@ from pebench.leaderboard.wording import (
 from pebench.leaderboard.wording import (
     difference_text as difference_of_entry,
 )
-from pebench.scores import extent_name
+from pebench.store.scores import extent_name
 
 _RELATIVE = (
     "A score relative to the best at its extent is 1 for the best{}. What is missing in one task has no mean "

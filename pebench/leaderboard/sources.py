@@ -10,7 +10,7 @@ from pebench.leaderboard.collect import Collection, collect
 from pebench.leaderboard.read_results import from_results
 from pebench.leaderboard.run_data import from_folders
 from pebench.leaderboard.tuning import reported, tunings
-from pebench.store import SweepRecord, read_sweeps, remembered_folder
+from pebench.store.sweep_records import SweepRecord, read_sweeps, remembered_folder
 from pebench.sweeping.recorded import name_of, recorded_sweep, recorded_sweeps
 from pebench.sweeping.yaml_file import is_named
 

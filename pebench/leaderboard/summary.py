@@ -10,7 +10,7 @@ from pebench.leaderboard.collect import PLACE, Collection
 from pebench.leaderboard.paired_test import half_width, mean_of
 from pebench.leaderboard.ranks import ranks
 from pebench.leaderboard.run_data import sample
-from pebench.scores import positions
+from pebench.store.scores import positions
 
 if TYPE_CHECKING:
     import pandas

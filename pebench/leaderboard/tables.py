@@ -12,8 +12,8 @@ from pebench.leaderboard.collect import Collection, rows_of
 from pebench.leaderboard.groups import Group
 from pebench.leaderboard.run_data import sample
 from pebench.leaderboard.sampling import half_width, material
-from pebench.scores import Extent, inside, positions
-from pebench.store import MetricRecord
+from pebench.store.records import MetricRecord
+from pebench.store.scores import Extent, inside, positions
 
 if TYPE_CHECKING:
     import pandas

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pebench.console import plain_console
 from pebench.leaderboard.answers import Answer, difference_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.sections import (
@@ -18,6 +17,7 @@ from pebench.leaderboard.sections import (
     scores_table,
 )
 from pebench.leaderboard.wording import heading, interval_over, notes, p_text, shares
+from pebench.machine.console import plain_console
 
 if TYPE_CHECKING:
     import rich.table

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 
 from pebench.errors import FEW, UserError, unknown
-from pebench.example_scores import load
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.tuning import reported, unchosen
-from pebench.spec import RunSpec
-from pebench.store import Result, RunFolder, SweepRecord
+from pebench.specification.run_spec import RunSpec
+from pebench.store.example_scores import load
+from pebench.store.records import Result
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import Tuning
 from pebench.sweeping.recorded import name_of
 from pebench.tracking.address import connect, database_file, tracking_uri, without_secrets
 from pebench.tracking.paging import all_pages
 from pebench.tracking.record import RUN_ID, SWEEP
 from pebench.tracking.retry import Retry
 from pebench.tracking.sweep_results import CONTENTS, SweepContents
-from pebench.tuned_choices import Tuning
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

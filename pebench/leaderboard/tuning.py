@@ -9,10 +9,11 @@ from statistics import fmean
 from typing import NamedTuple
 
 from pebench.errors import UserError
-from pebench.flat_spec import setting_text
 from pebench.leaderboard.run_data import RunData
-from pebench.store import RunFolder, SweepRecord
-from pebench.tuned_choices import Choice, Chosen, Tuning, is_slot, read_choice
+from pebench.specification.flat_spec import setting_text
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import Choice, Chosen, Tuning, is_slot, read_choice
 
 TUNED = (
     "Each encoding has the setting that its trials chose: the candidate in bold. Where that lies on the edge "

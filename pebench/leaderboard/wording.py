@@ -10,8 +10,8 @@ from pebench.leaderboard.collect import Collection
 from pebench.leaderboard.run_data import RunData
 from pebench.leaderboard.sampling import between, counted, ends, unanimous
 from pebench.leaderboard.tables import Entry, LeaderboardTable
-from pebench.scores import extent_name
-from pebench.store import MetricRecord
+from pebench.store.records import MetricRecord
+from pebench.store.scores import extent_name
 
 
 def number(value: float, like: float | None = None) -> str:

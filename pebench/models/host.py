@@ -6,9 +6,9 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from pebench.options import Added
 from pebench.position_encoding import Geometry
-from pebench.spec import Frozen
+from pebench.specification.options import Added
+from pebench.specification.run_spec import Frozen
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Cap = Annotated[float, Field(gt=0)]

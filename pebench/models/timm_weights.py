@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pebench.encoding_config import encoding_config
 from pebench.errors import UserError, unknown
+from pebench.machine.torchvision_operators import declare_missing
 from pebench.models.vision import HOSTS
-from pebench.plugin_ref import PluginRef
 from pebench.position_encoding import Geometry
-from pebench.spec import TIMM, PluginConfig
-from pebench.torchvision_operators import declare_missing
+from pebench.specification.plugin_ref import PluginRef
+from pebench.specification.run_spec import TIMM, PluginConfig
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of the colours by which our pictures are normalised."""

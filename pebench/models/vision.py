@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from pebench.attention.encoded_positions import EncodedPositions, encoded_positions
 from pebench.attention.kernels import Kernel
 from pebench.errors import UserError, unknown
+from pebench.machine.torchvision_operators import declare_missing
 from pebench.position_encoding import Geometry, PositionEncoding, Table
 from pebench.randomness import derive
-from pebench.spec import Frozen
-from pebench.torchvision_operators import declare_missing
+from pebench.specification.run_spec import Frozen
 
 if TYPE_CHECKING:
     from timm.models.eva import Eva

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pebench.plugins.registry import encodings
 from pebench.portrait.logits import Portrait, portrait
-from pebench.registry import encodings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

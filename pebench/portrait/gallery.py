@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pebench import atomic
+from pebench.plugins.registry import encodings
 from pebench.portrait.drawing import picture_of
-from pebench.registry import encodings
 
 PREFACE = """\
 # What each encoding does to a logit

@@ -11,7 +11,7 @@ from pebench.portrait.logits import Portrait, portrait_of
 from pebench.position_encoding import PositionEncoding
 from pebench.resolve import encoding_of
 from pebench.running.finished import load_finished
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 DRAWS = 64
 """Contents that a logit is averaged over. A model has many layers, and is trained at larger extents than the

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pebench.errors import UserError, shown
-from pebench.plugin_ref import PluginRef
 from pebench.pretrained.weight_names import Entry
+from pebench.specification.plugin_ref import PluginRef
 
 Options = dict[str, Any]
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pebench.errors import UserError, join_and
-from pebench.plugin_ref import PluginRef
 from pebench.pretrained.architecture import Architecture, Options
 from pebench.pretrained.rope_parameters import PROPORTIONAL
 from pebench.pretrained.weight_names import (
@@ -21,6 +20,7 @@ from pebench.pretrained.weight_names import (
     separate,
     transposed,
 )
+from pebench.specification.plugin_ref import PluginRef
 
 ACTIVATIONS = {
     "gelu_new": "gelu-tanh",

@@ -19,7 +19,7 @@ from pebench.pretrained.architecture import Architecture, Options
 from pebench.pretrained.architectures import ACTIVATIONS, ARCHITECTURES
 from pebench.pretrained.hf_model import transformers_library
 from pebench.pretrained.rope_parameters import MAPS, PROPORTIONAL
-from pebench.spec import PluginConfig
+from pebench.specification.run_spec import PluginConfig
 
 _OF_THEIR_OWN = {"gpt2": "learned", "mpt": "alibi", "bloom": "alibi"}
 """The encoding of architectures that have one of their own; all others turn, or have none."""

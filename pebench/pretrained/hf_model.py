@@ -14,10 +14,9 @@ from torch import Tensor
 from pebench.data.tokenization import Tokenizer
 from pebench.encoding_config import build_encoding, encoding_class, encoding_config, extrapolation
 from pebench.errors import UserError
+from pebench.machine.torchvision_operators import declare_missing
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
-from pebench.options import validated
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Geometry
 from pebench.pretrained.architecture import Architecture, refuse_unfollowed
 from pebench.pretrained.architectures import architecture_of
@@ -26,8 +25,9 @@ from pebench.pretrained.source import Source, find_source
 from pebench.pretrained.tokenizer import tokenizer_folder, tokenizer_of
 from pebench.pretrained.weight_files import WeightFiles
 from pebench.pretrained.weight_names import Entry, ours_of
-from pebench.spec import PluginConfig
-from pebench.torchvision_operators import declare_missing
+from pebench.specification.options import validated
+from pebench.specification.plugin_ref import ExtrapolationRef
+from pebench.specification.run_spec import PluginConfig
 
 _EMBEDDING = "token_embedding.weight"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pebench.models.timm_weights import TimmModel, timm_model
 from pebench.pretrained.hf_model import HfModel, hf_model
-from pebench.spec import HF, PUBLISHED
+from pebench.specification.run_spec import HF, PUBLISHED
 
 Published = TimmModel | HfModel
 

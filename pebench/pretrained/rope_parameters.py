@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pebench.errors import UserError, join_and, shown
-from pebench.plugin_ref import ExtrapolationRef
+from pebench.specification.plugin_ref import ExtrapolationRef
 
 MAPS = {"linear": "pi", "dynamic": "dynamic", "yarn": "yarn", "llama3": "llama3", "longrope": "longrope"}
 """Names of transformers for frequency maps, and ours."""

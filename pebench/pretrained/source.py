@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pebench.data.cache import digest
 from pebench.data.files import path_to, raw_contents, told
 from pebench.errors import UserError, quoted
-from pebench.spec import HF
+from pebench.specification.run_spec import HF
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER, TOKENIZER_CONFIG = "adapter_config.json", "tokenizer_config.json"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pebench import atomic
 from pebench.errors import UserError
-from pebench.spec import Frozen
+from pebench.specification.run_spec import Frozen
 
 
 class State(Frozen):

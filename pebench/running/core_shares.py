@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pebench.cores import FOR_PICTURES, MOST_FOR_PICTURES, cores
+from pebench.machine.cores import FOR_PICTURES, MOST_FOR_PICTURES, cores
 from pebench.running.execution import Execution, torch_device
 
 _COMPILER = "TORCHINDUCTOR_COMPILE_THREADS"

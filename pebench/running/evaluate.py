@@ -9,10 +9,10 @@ from functools import partial
 import torch
 from torch import nn
 
-from pebench.example_scores import Examples
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.running import peak_memory
-from pebench.store import EvaluationCost, Score
+from pebench.store.example_scores import Examples
+from pebench.store.records import EvaluationCost, Score
 from pebench.task import AnyTask
 
 

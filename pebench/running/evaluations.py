@@ -7,10 +7,11 @@ from pydantic import BaseModel
 from torch import nn
 
 from pebench import atomic
-from pebench.example_scores import Examples
 from pebench.position_encoding import Extrapolation
 from pebench.running.evaluate import evaluate
-from pebench.store import EvaluationCost, MetricRecord, RunFolder, Score
+from pebench.store.example_scores import Examples
+from pebench.store.records import EvaluationCost, MetricRecord, Score
+from pebench.store.run_folder import RunFolder
 from pebench.task import AnyTask
 
 _FILE = "evaluations.json"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 from pydantic import Field
 
 from pebench.errors import UserError
-from pebench.spec import Frozen, RunSpec
+from pebench.specification.run_spec import Frozen, RunSpec
 
 if TYPE_CHECKING:
     import torch

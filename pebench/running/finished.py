@@ -13,8 +13,8 @@ from torch import nn
 from pebench.errors import UserError
 from pebench.resolve import build_task, encoding_of
 from pebench.running.plugins import load_plugins
-from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
 from pebench.task import AnyTask
 
 

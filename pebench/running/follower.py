@@ -6,11 +6,11 @@ import signal
 import sys
 from pathlib import Path
 
-from pebench.die_with_parent import die_with_parent
+from pebench.machine.die_with_parent import die_with_parent
 from pebench.running.execution import Execution
 from pebench.running.ranks import JoinedRanks
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 
 def follow(folder: str, execution: str, rank: str, port: str, parent: str) -> None:

@@ -11,7 +11,8 @@ import time
 
 from pebench.errors import UserError
 from pebench.running.machine_load import MachineLoad
-from pebench.store import RunFolder, Worker
+from pebench.store.records import Worker
+from pebench.store.run_folder import RunFolder
 
 BEAT_EVERY = 5.0
 """Seconds between beats."""

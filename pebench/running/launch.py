@@ -12,7 +12,8 @@ from pebench.running.core_shares import sharing
 from pebench.running.execution import Execution, Observer, Stop
 from pebench.running.ranks import ALONE, JoinedRanks
 from pebench.running.run import execute
-from pebench.store import Result, RunFolder
+from pebench.store.records import Result
+from pebench.store.run_folder import RunFolder
 
 _GRACE = 10.0
 """Seconds that the other ranks may take to end."""

@@ -16,8 +16,9 @@ import torch
 from pebench import atomic
 from pebench.errors import UserError
 from pebench.running import checkpoint, provenance
-from pebench.spec import RunSpec
-from pebench.store import RunFolder, Unreadable
+from pebench.specification.run_spec import RunSpec
+from pebench.store.record_files import Unreadable
+from pebench.store.run_folder import RunFolder
 
 
 def refuse_other_run(spec: RunSpec, steps: int) -> None:

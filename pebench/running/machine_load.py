@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from pebench.store import Sample
+from pebench.store.records import Sample
 
 NEIGHBOURS = "gpu-neighbours"
 """How many other processes computed on the GPU."""

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pebench.spec import EncodingTraining, Training
-from pebench.torchvision_operators import declare_missing
+from pebench.machine.torchvision_operators import declare_missing
+from pebench.specification.run_spec import EncodingTraining, Training
 
 
 def learning_rate(train: Training, step: int, highest: float | None = None) -> float:

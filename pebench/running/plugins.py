@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 
 from pebench.errors import UserError
-from pebench.packages import packages
-from pebench.registry import load_plugin
-from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.plugins.packages import packages
+from pebench.plugins.registry import load_plugin
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
 
 
 def load_plugins(folder: RunFolder, spec: RunSpec) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pebench.position_encoding import PositionEncoding, StepRNG, grid
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 
 
 def training_positions(

@@ -13,8 +13,8 @@ import torch
 from pebench.running.compilation import compile_for, share_compiled_kernels
 from pebench.running.execution import Execution, torch_device
 from pebench.running.importing import import_for_good
-from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
 
 
 class _Log(logging.FileHandler):

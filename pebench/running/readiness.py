@@ -19,10 +19,10 @@ from pebench.running.warm_start import (
     start_of_run,
     take_over_tokenizer,
 )
-from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
+from pebench.store.task_record import TaskRecord
 from pebench.task import AnyTask
-from pebench.task_record import TaskRecord
 
 
 class Ready(NamedTuple):

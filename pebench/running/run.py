@@ -18,8 +18,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from pebench.environment import processor
 from pebench.errors import UserError
+from pebench.machine.environment import processor
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.resolve import evaluations
 from pebench.running import checkpoint, longer, peak_memory, provenance, source_code
@@ -36,11 +36,12 @@ from pebench.running.ranks import ALONE, RankLost, Ranks
 from pebench.running.readiness import get_ready
 from pebench.running.train import Progress, train
 from pebench.running.warm_start import load_start
-from pebench.scores import evaluation_name, score_name
-from pebench.spec import RunSpec
-from pebench.store import Cost, CurvePoint, Point, Result, RunFolder, Score
+from pebench.specification.run_spec import RunSpec
+from pebench.store.records import Cost, CurvePoint, Point, Result, Score
+from pebench.store.run_folder import RunFolder
+from pebench.store.scores import evaluation_name, score_name
+from pebench.store.task_record import TaskRecord
 from pebench.task import AnyTask
-from pebench.task_record import TaskRecord
 
 
 def execute(

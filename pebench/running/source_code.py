@@ -11,20 +11,27 @@ from pathlib import Path, PurePath
 import pebench
 import pebench.encodings
 import pebench.tasks
-from pebench.packages import version
-from pebench.spec import Frozen, RunSpec
+from pebench.plugins.packages import version
+from pebench.specification.run_spec import Frozen, RunSpec
 
 PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "timm", "lm-eval", "safetensors")
 """Packages whose version may change a result."""
 
-_WITHOUT_EFFECT = {
-    *("commands", "conformance", "exchange", "extending", "leaderboard", "portrait", "submission"),
-    *("sweeping", "tracking"),
-    *("__main__.py", "api.py", "cli.py", "click_types.py", "cluster_options.py", "completion.py"),
-    *("console.py", "doctor.py", "flat_spec.py", "lm_eval.py", "memo.py", "quantities.py", "text_file.py"),
-    "tuned_choices.py",
+_ROOMS_WITHOUT_EFFECT = {
+    *("command_line", "commands", "conformance", "exchange", "extending", "leaderboard", "portrait"),
+    *("submission", "sweeping", "tracking"),
 }
-"""Rooms and files of the package that no result depends on: nothing that carries out a run imports them."""
+_FILES_WITHOUT_EFFECT = {
+    *("__main__.py", "api.py", "doctor.py", "lm_eval.py", "machine/console.py", "notation/quantities.py"),
+    *(
+        "notation/text_file.py",
+        "plugins/memo.py",
+        "pretrained/configuration.py",
+        "specification/flat_spec.py",
+    ),
+    *("store/sweep_records.py", "store/tuned_choices.py"),
+}
+"""Parts of the package that no result depends on: nothing that carries out a run imports them."""
 
 _PLUGINS = {"encodings": pebench.encodings, "tasks": pebench.tasks}
 
@@ -150,9 +157,10 @@ def _files() -> dict[str, Path]:
     package = Path(pebench.__file__).resolve().parent
     found = {}
     for path in package.rglob("*.py"):
-        room = path.relative_to(package).parts[0]
-        if room not in _WITHOUT_EFFECT and room not in _PLUGINS:
-            found[f"pebench/{path.relative_to(package).as_posix()}"] = path
+        name = path.relative_to(package).as_posix()
+        room = name.partition("/")[0]
+        if room not in _PLUGINS.keys() | _ROOMS_WITHOUT_EFFECT and name not in _FILES_WITHOUT_EFFECT:
+            found[f"pebench/{name}"] = path
     for room, module in _PLUGINS.items():
         for folder in module.__path__:
             for path in Path(folder).rglob("*.py"):

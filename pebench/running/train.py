@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from pebench.machine.to_device import send
 from pebench.position_encoding import PositionEncoding, StepRNG, Table, tabulate
 from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
@@ -22,9 +23,8 @@ from pebench.running.gradient_buckets import GradientBuckets
 from pebench.running.optimisation import Clipping, set_rates
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
-from pebench.spec import Training
+from pebench.specification.run_spec import Training
 from pebench.task import AnyTask, Batch
-from pebench.to_device import send
 
 Loss = Callable[[nn.Module, Batch, Table], Tensor]
 """`Task.loss`, compiled or not."""

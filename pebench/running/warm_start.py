@@ -19,10 +19,10 @@ from pebench.position_encoding import PositionEncoding
 from pebench.pretrained.hf_model import HfModel
 from pebench.pretrained.published import Published, published_model
 from pebench.running.finished import load_finished, require_weights
-from pebench.spec import PluginConfig, RunSpec, Start
-from pebench.store import RunFolder
+from pebench.specification.run_spec import PluginConfig, RunSpec, Start
+from pebench.store.run_folder import RunFolder
+from pebench.store.task_record import TaskRecord, task_record
 from pebench.task import AnyTask
-from pebench.task_record import TaskRecord, task_record
 
 ENCODING = "encoding."
 """Beginning of the names of an encoding's parameters in a model."""

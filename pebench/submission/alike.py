@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
 from pebench.submission import submissions
 
 Rank = Callable[[RunSpec], int]

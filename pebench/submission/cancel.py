@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.store import RunFolder, SweepRecord
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import choice_of, is_slot
 from pebench.submission import scheduler, status, submissions
 from pebench.submission.exclusive import exclusive
 from pebench.submission.status import BUSY
 from pebench.submission.submissions import Submission
-from pebench.tuned_choices import choice_of, is_slot
 
 
 @dataclass

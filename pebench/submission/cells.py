@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.errors import UserError
-from pebench.flat_spec import with_settings
 from pebench.running.importing import import_for_good
-from pebench.store import Result, RunFolder, Unreadable
+from pebench.specification.flat_spec import with_settings
+from pebench.store.record_files import Unreadable
+from pebench.store.records import Result
+from pebench.store.run_folder import RunFolder
 from pebench.submission.chosen import chosen_cell
 from pebench.submission.progress import Display, WhileRead
 from pebench.submission.same_code import require_same_code

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pebench.errors import UserError
+from pebench.store.tuned_choices import NoChoice, choice_of, choose, is_slot, read_choice, with_choices
 from pebench.submission import status
-from pebench.tuned_choices import NoChoice, choice_of, choose, is_slot, read_choice, with_choices
 
 LOOK_EVERY = 1.0
 """Seconds between looks at runs that are waited for."""

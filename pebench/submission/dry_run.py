@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pebench.flat_spec import told_apart, with_settings
-from pebench.quantities import counted, time_limit
+from pebench.notation.quantities import counted, time_limit
+from pebench.specification.flat_spec import told_apart, with_settings
 from pebench.submission import estimate
 from pebench.submission.plan import Array
 from pebench.submission.progress import duration

@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from pebench.spec import RunSpec
-from pebench.store import RunFolder, Unreadable
+from pebench.specification.run_spec import RunSpec
+from pebench.store.record_files import Unreadable
+from pebench.store.run_folder import RunFolder
 
 _ENOUGH = 5
 """Runs of a kind that are read, the newest first."""

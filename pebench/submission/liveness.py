@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from pebench.store import Worker
+from pebench.store.records import Worker
 
 SILENCE = 45.0
 """Seconds without a beat after which a worker of another host is taken for dead: nine beats, more than the

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission import submissions
 
 _LOOK_EVERY = 0.5

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pebench.running.execution import Execution
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission.cells import carry_out_cell
 from pebench.submission.devices import devices_of
 from pebench.submission.stop_on_signal import StopOnSignal

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pebench.errors import UserError, unknown
-from pebench.options import validated
+from pebench.specification.options import validated
 from pebench.submission.resources import Resources
 from pebench.sweeping import yaml_file
 

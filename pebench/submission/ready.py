@@ -8,11 +8,11 @@ from functools import cache, partial
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
+from pebench.store.tuned_choices import choice_of, is_slot, read_choice
 from pebench.submission.alike import Rank
 from pebench.submission.chosen import LOOK_EVERY, any_busy, chosen_cell
-from pebench.tuned_choices import choice_of, is_slot, read_choice
 
 
 def ready_first(

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pebench.errors import UserError, join_and
-from pebench.store import RunFolder, SweepRecord, Unreadable, remove_sweep
+from pebench.store.record_files import Unreadable
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord, remove_sweep
+from pebench.store.tuned_choices import submitted_sweeps
 from pebench.submission import status
 from pebench.submission.exclusive import exclusive
 from pebench.submission.status import BUSY
 from pebench.sweeping.recorded import named_cell, recorded_sweep
-from pebench.tuned_choices import submitted_sweeps
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.store import (
+from pebench.store.sweep_records import (
     SweepRecord,
     read_sweeps,
     remember_folder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 
 def count() -> int:

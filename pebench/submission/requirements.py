@@ -10,10 +10,10 @@ from typing import Any
 
 from pebench.data.needed import Needed
 from pebench.errors import UserError
-from pebench.memo import remembered
+from pebench.plugins.memo import remembered
 from pebench.running.execution import Execution, check_ranks
-from pebench.spec import RunSpec
-from pebench.store import RunFolder
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
 from pebench.submission import slurm
 from pebench.submission.resources import Resources
 from pebench.submission.submissions import Cluster

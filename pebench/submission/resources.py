@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
-from pebench import quantities
-from pebench.spec import Frozen
+from pebench.notation import quantities
+from pebench.specification.run_spec import Frozen
 
 Switch = bool
 """True for a parameter of sbatch that takes no value."""

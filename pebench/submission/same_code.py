@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pebench.errors import UserError, first_of
 from pebench.running import source_code
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 _SHOWN = 3
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pebench.errors import UserError
+from pebench.store.tuned_choices import choice_of, is_slot
 from pebench.submission import scheduler, slurm, submissions
 from pebench.submission.devices import devices_of
 from pebench.submission.interpreter import interpreter
@@ -17,7 +18,6 @@ from pebench.submission.requirements import execution_of
 from pebench.submission.resources import Resources
 from pebench.submission.submissions import Cluster
 from pebench.sweeping.sweep import Sweep
-from pebench.tuned_choices import choice_of, is_slot
 
 _YEAR = 365 * 24 * 60
 

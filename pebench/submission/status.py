@@ -9,14 +9,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
-from pebench.flat_spec import told_apart
-from pebench.quantities import counted
-from pebench.spec import Frozen
-from pebench.store import Failure, RunFolder, Unreadable, Worker
+from pebench.notation.quantities import counted
+from pebench.specification.flat_spec import told_apart
+from pebench.specification.run_spec import Frozen
+from pebench.store.record_files import Unreadable
+from pebench.store.records import Failure, Worker
+from pebench.store.run_folder import RunFolder
+from pebench.store.tuned_choices import (
+    Choice,
+    NoChoice,
+    choice_of,
+    decide,
+    is_slot,
+    read_choice,
+    with_choices,
+)
 from pebench.submission import submissions
 from pebench.submission.liveness import SILENCE, is_alive
 from pebench.submission.submissions import Job
-from pebench.tuned_choices import Choice, NoChoice, choice_of, decide, is_slot, read_choice, with_choices
 
 State = Literal[
     "done",

@@ -20,14 +20,15 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError, field_validator
 
-from pebench import atomic, quantities
+from pebench import atomic
 from pebench.errors import UserError
+from pebench.notation import quantities
 from pebench.running import source_code
-from pebench.spec import Frozen
+from pebench.specification.run_spec import Frozen
+from pebench.store.tuned_choices import with_choices
 from pebench.submission import scheduler
 from pebench.submission.liveness import process_exists
 from pebench.submission.resources import Resources
-from pebench.tuned_choices import with_choices
 
 Cluster = Literal["inline", "local", "slurm"]
 

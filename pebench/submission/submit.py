@@ -8,8 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.spec import RunSpec
-from pebench.store import RunFolder, remember_folder, write_sweep
+from pebench.specification.run_spec import RunSpec
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import remember_folder, write_sweep
+from pebench.store.tuned_choices import (
+    choice_of,
+    choices_folder,
+    choose,
+    decide,
+    is_slot,
+    with_choices,
+    write_choice,
+)
 from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.exclusive import exclusive
 from pebench.submission.plan import Array, plan
@@ -19,15 +29,6 @@ from pebench.submission.start import stages, start_cells, starts_of
 from pebench.submission.status import BUSY, FINISHED, IDLE, CellStatus, State
 from pebench.submission.submissions import Cluster
 from pebench.sweeping.sweep import Sweep
-from pebench.tuned_choices import (
-    choice_of,
-    choices_folder,
-    choose,
-    decide,
-    is_slot,
-    with_choices,
-    write_choice,
-)
 
 
 @dataclass
@@ -237,7 +238,7 @@ def _release(runs: Path, cells: list[CellStatus]) -> None:
 
 
 def _prepare(sweep: Sweep, runs: Path) -> None:
-    from pebench.plugin_files import plugin_files
+    from pebench.plugins.named_files import plugin_files
 
     known: dict[tuple[str, str], dict[str, bytes]] = {}
     for spec in sweep.cells:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 
 from pebench.errors import UserError
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission import pack, requeue_limit, submissions, submitit_internals
 from pebench.submission.alike import AlikeFirst
 from pebench.submission.cells import STOPPED, carry_out_cell, run_each

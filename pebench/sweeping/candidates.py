@@ -17,10 +17,10 @@ from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationE
 from pydantic import model_validator as validates_model
 
 from pebench.errors import UserError, shown
-from pebench.flat_spec import setting_text
-from pebench.options import model_at, of_signature, validated
-from pebench.registry import encodings, tasks
-from pebench.spec import Frozen, Training
+from pebench.plugins.registry import encodings, tasks
+from pebench.specification.flat_spec import setting_text
+from pebench.specification.options import model_at, of_signature, validated
+from pebench.specification.run_spec import Frozen, Training
 from pebench.sweeping.cell import Cell
 
 _DIGITS = 3

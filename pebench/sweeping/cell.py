@@ -12,7 +12,7 @@ from pebench.errors import UserError, shown, unknown
 
 if TYPE_CHECKING:
     from pebench.pretrained.published import Published
-    from pebench.spec import RunSpec
+    from pebench.specification.run_spec import RunSpec
 
 PLACES = ("encoding", "task", "model", "train")
 """First words of a dotted path."""
@@ -83,13 +83,13 @@ class Cell:
 
         Args:
             seed: of all of them.
-            runs: the folder in which ids are looked up, by default `pebench.store.runs_folder`.
+            runs: the folder in which ids are looked up, by default `pebench.store.run_folder.runs_folder`.
 
         Raises:
             UserError: something in it does not exist or does not go together.
         """
         from pebench.resolve import resolve, start_named
-        from pebench.store import runs_folder
+        from pebench.store.run_folder import runs_folder
 
         before = self.start.chain(seed, runs) if isinstance(self.start, Cell) else []
         start: RunSpec | Published | None = before[-1] if before else None

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple
 
 from pebench.errors import unknown
-from pebench.spec import RunSpec
+from pebench.specification.run_spec import RunSpec
+from pebench.store.tuned_choices import Choice
 from pebench.sweeping.sweep import Sweep
-from pebench.tuned_choices import Choice
 
 
 def piece(sweep: Sweep, encodings: Iterable[str], seeds: Iterable[int]) -> frozenset[str] | None:

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from pebench.errors import FEW, UserError, unknown
-from pebench.options import validated
 from pebench.running.plugins import load_plugins
-from pebench.spec import RunSpec
-from pebench.store import RunFolder, SweepRecord, Unreadable, find_run
+from pebench.specification.options import validated
+from pebench.specification.run_spec import RunSpec
+from pebench.store.record_files import Unreadable
+from pebench.store.run_folder import RunFolder, find_run
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import is_slot, read_choice, submitted_sweeps
 from pebench.sweeping import yaml_file
 from pebench.sweeping.names import is_name, is_there, names
 from pebench.sweeping.sweep import Sweep, load_sweep, resolved
 from pebench.sweeping.sweep_file import SweepFile
-from pebench.tuned_choices import is_slot, read_choice, submitted_sweeps
 
 
 def recorded_sweep(runs: Path, wanted: str) -> SweepRecord:

@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 from pebench.data.files import existing
 from pebench.data.tables import is_gpt2
 from pebench.errors import UserError, join_and, unknown
-from pebench.memo import remembered
-from pebench.registry import load_plugin
+from pebench.plugins.memo import remembered
+from pebench.plugins.registry import load_plugin
 from pebench.running.execution import Execution
-from pebench.spec import Frozen, RunSpec
-from pebench.store import SweepRecord
+from pebench.specification.run_spec import Frozen, RunSpec
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import Choice
 from pebench.sweeping.cell import Cell
 from pebench.sweeping.names import find
 from pebench.sweeping.sweep_file import Entry, StartRun, SweepFile, read, with_values
 from pebench.sweeping.tune import Tune, stage
-from pebench.tuned_choices import Choice
 
 MOST_CELLS = 100_000
 """Cells of a sweep."""
@@ -137,7 +137,7 @@ class Resolved(NamedTuple):
 def resolved(file: SweepFile, runs: Path | None) -> Resolved:
     """The specifications of all cells, in the order of the file.
 
-    They are remembered, see `pebench.memo`, unless a cell starts from a run that is named by its id.
+    They are remembered, see `pebench.plugins.memo`, unless a cell starts from a run that is named by its id.
 
     Raises:
         UserError: something in it does not exist, does not go together or stands twice.

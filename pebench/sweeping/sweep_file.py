@@ -42,10 +42,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
 from pebench.errors import UserError, join_and, shown
-from pebench.options import validated
-from pebench.plugin_ref import split
 from pebench.running.execution import Execution
-from pebench.spec import PUBLISHED, Frozen
+from pebench.specification.options import validated
+from pebench.specification.plugin_ref import split
+from pebench.specification.run_spec import PUBLISHED, Frozen
 from pebench.sweeping import yaml_file
 from pebench.sweeping.candidates import Values
 from pebench.sweeping.cell import Cell

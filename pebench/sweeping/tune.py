@@ -12,13 +12,13 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
 from pebench.errors import UserError, join_and, unknown
-from pebench.flat_spec import setting_text
-from pebench.registry import tasks
-from pebench.scores import extent_name
-from pebench.spec import OBSERVING, Frozen, RunSpec, Training
+from pebench.plugins.registry import tasks
+from pebench.specification.flat_spec import setting_text
+from pebench.specification.run_spec import OBSERVING, Frozen, RunSpec, Training
+from pebench.store.scores import extent_name
+from pebench.store.tuned_choices import Candidate, Choice, settings_text
 from pebench.sweeping.candidates import Values, combinations, drawn, lists
 from pebench.sweeping.cell import Cell
-from pebench.tuned_choices import Candidate, Choice, settings_text
 
 FIRST_SEED = 1000
 """Seed of the first trial, which no sweep reports that counts its seeds."""

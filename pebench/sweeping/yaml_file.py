@@ -11,7 +11,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pebench.errors import UserError
-from pebench.text_file import read_text
+from pebench.notation.text_file import read_text
 
 
 class _Constructor(SafeConstructor):

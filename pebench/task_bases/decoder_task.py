@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from pebench.models.answers import answer_loss, answer_weight
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Geometry, Table
-from pebench.spec import Frozen, Once
+from pebench.specification.plugin_ref import ExtrapolationRef
+from pebench.specification.run_spec import Frozen, Once
 from pebench.task import Batch, Task
 
 LONGEST = 1 << 24

@@ -11,11 +11,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pebench.example_scores import Examples, Ratio
 from pebench.models.batching import TOKENS_AT_ONCE
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
+from pebench.store.example_scores import Examples, Ratio
 from pebench.task import MOST, Batch, Evaluation, Metric
 from pebench.task_bases.decoder_task import DecoderTask, ExtentOptions, Length
 

@@ -7,8 +7,8 @@ from typing import Protocol, TypeVar
 
 from pebench.errors import UserError
 from pebench.models.vision import VisionOptions
-from pebench.plugin_ref import ExtrapolationRef
 from pebench.position_encoding import Geometry
+from pebench.specification.plugin_ref import ExtrapolationRef
 from pebench.task import Task
 
 

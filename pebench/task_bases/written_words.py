@@ -16,12 +16,12 @@ from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.word_tokens import word_tokenizer
 from pebench.errors import UserError
-from pebench.example_scores import Examples, Ratio
 from pebench.models.answers import Example, turns_batch
 from pebench.models.decoder import Decoder
 from pebench.models.generation import NoNumber, Stop, generate
 from pebench.position_encoding import Extrapolation
 from pebench.randomness import generator
+from pebench.store.example_scores import Examples, Ratio
 from pebench.task import Batch, Evaluation, Metric
 from pebench.task_bases.text_task import AnswersOptions, TextAnswers
 

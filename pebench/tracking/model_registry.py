@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pebench.errors import UserError
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.tracking import sync_state
 from pebench.tracking.address import connect, tracking_uri
 from pebench.tracking.record import RUN_ID

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pebench.scores import extent_name, positions
-from pebench.store import Point, Result, RunFolder
-from pebench.task_record import task_record
+from pebench.store.records import Point, Result
+from pebench.store.run_folder import RunFolder
+from pebench.store.scores import extent_name, positions
+from pebench.store.task_record import task_record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
-from pebench.cores import cores
-from pebench.die_with_parent import die_with_parent
 from pebench.errors import UserError
-from pebench.store import RunFolder
+from pebench.machine.cores import cores
+from pebench.machine.die_with_parent import die_with_parent
+from pebench.store.run_folder import RunFolder
 from pebench.tracking import plot
 from pebench.tracking.record import RESULT, Record, read_record
 

@@ -7,12 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pebench.environment import processor
-from pebench.flat_spec import settings
-from pebench.scores import default_extrapolation, extent_name, positions, score_name
-from pebench.spec import RunSpec
-from pebench.store import Failure, Point, Result, RunFolder, Sample, Unreadable
-from pebench.task_record import TaskRecord, task_record
+from pebench.machine.environment import processor
+from pebench.specification.flat_spec import settings
+from pebench.specification.run_spec import RunSpec
+from pebench.store.record_files import Unreadable
+from pebench.store.records import Failure, Point, Result, Sample
+from pebench.store.run_folder import RunFolder
+from pebench.store.scores import default_extrapolation, extent_name, positions, score_name
+from pebench.store.task_record import TaskRecord, task_record
 
 UNSORTED = "pebench"
 """The experiment of runs that belong to no sweep."""

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 
-from pebench.die_with_parent import die_with_parent
+from pebench.machine.die_with_parent import die_with_parent
 from pebench.tracking.guard import Guard
 
 TOKEN = "_PEBENCH_UI_TOKEN"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pebench.spec import Frozen, RunSpec
-from pebench.store import SweepRecord
+from pebench.specification.run_spec import Frozen, RunSpec
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import Tuning
 from pebench.tracking.mlflow_internals import Active
 from pebench.tracking.sync_state import SyncedRun
-from pebench.tuned_choices import Tuning
 
 CONTENTS = "sweep.json"
 

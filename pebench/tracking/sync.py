@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from pebench.errors import UserError
-from pebench.quantities import counted
-from pebench.store import RunFolder, SweepRecord
+from pebench.notation.quantities import counted
+from pebench.store.run_folder import RunFolder
+from pebench.store.sweep_records import SweepRecord
+from pebench.store.tuned_choices import submitted_sweeps
 from pebench.tracking import sweep_results, sync_state
 from pebench.tracking.address import tracking_uri
 from pebench.tracking.mirror import Mirror
@@ -20,7 +22,6 @@ from pebench.tracking.mlflow_internals import Active, active_in_file
 from pebench.tracking.prepare import Changed, Prepared, prepare_all
 from pebench.tracking.retry import StoreUnavailableError
 from pebench.tracking.sync_state import SyncedRun
-from pebench.tuned_choices import submitted_sweeps
 
 _SAVE_EVERY = 5.0
 """Seconds between savings of the memory: what a killed pass repeats at most."""

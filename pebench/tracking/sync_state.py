@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from pebench import atomic
-from pebench.spec import Frozen
-from pebench.store import RunFolder
+from pebench.specification.run_spec import Frozen
+from pebench.store.run_folder import RunFolder
 
 _FILES = (
     *("spec.json", "provenance.json", "metrics.jsonl", "system.jsonl"),

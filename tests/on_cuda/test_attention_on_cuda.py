@@ -19,9 +19,9 @@ from pebench.encodings.alibi import slopes
 from pebench.models.decoder import Decoder
 from pebench.models.generation import generate
 from pebench.models.host import Host
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import Bias, Dense, Extrapolation, Factored, Geometry
 from pebench.randomness import generator
-from pebench.registry import encodings
 
 if not torch.cuda.is_available():
     pytest.skip("there is no CUDA device", allow_module_level=True)

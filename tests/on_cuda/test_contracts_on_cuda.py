@@ -18,8 +18,8 @@ from pebench.conformance.contracts import (
     one_graph,
     repeatable_draws,
 )
+from pebench.plugins.registry import encodings
 from pebench.position_encoding import tabulate
-from pebench.registry import encodings
 
 if not torch.cuda.is_available():
     pytest.skip("there is no CUDA device", allow_module_level=True)

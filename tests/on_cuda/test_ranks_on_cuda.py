@@ -14,7 +14,7 @@ from pebench.resolve import resolve
 from pebench.running.execution import Execution
 from pebench.running.launch import execute_here
 from pebench.running.ranks import RankLost
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 
 if not torch.cuda.is_available():
     pytest.skip("there is no CUDA device", allow_module_level=True)

@@ -20,7 +20,8 @@ from pebench.resolve import resolve
 from pebench.running.compilation import compile_whole
 from pebench.running.execution import Execution
 from pebench.running.run import execute
-from pebench.store import Result, RunFolder
+from pebench.store.records import Result
+from pebench.store.run_folder import RunFolder
 
 if not torch.cuda.is_available():
     pytest.skip("there is no CUDA device", allow_module_level=True)
@@ -40,7 +41,7 @@ import sys
 from pathlib import Path
 from pebench.running.execution import Execution
 from pebench.running.run import execute
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 execute(RunFolder(Path(sys.argv[1])), Execution(device="cuda", threads=1, log_every=4, checkpoint_every=0))
 """
 

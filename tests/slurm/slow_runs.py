@@ -7,7 +7,7 @@ from typing import Any
 
 from tiny_sweeps import load
 
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.sweeping.sweep import Sweep
 
 STEPS = 150
@@ -20,7 +20,7 @@ _ENCODING = '''\
 import time
 from pathlib import Path
 
-from pebench.registry import encodings
+from pebench.plugins.registry import encodings
 
 
 class SlowEncoding(encodings.load("rope")):

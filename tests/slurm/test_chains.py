@@ -13,7 +13,7 @@ from test_slurm import SMALL, cells, scores, states, undisturbed
 from tiny_sweeps import tiny
 from waiting import until
 
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission.submit import submit
 from pebench.sweeping.sweep import Sweep
 

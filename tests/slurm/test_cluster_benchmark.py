@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from local_slurm import LocalSlurm
 
-from pebench.cli import main
+from pebench.command_line.main import main
 
 pytestmark = pytest.mark.slurm
 

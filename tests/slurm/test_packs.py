@@ -12,7 +12,7 @@ from slow_runs import hasten, is_under_way, slow
 from test_slurm import cells, scores, states, undisturbed
 from waiting import until
 
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission.resources import Resources
 from pebench.submission.submit import submit
 

@@ -14,9 +14,9 @@ from slow_runs import STEPS, hasten, is_under_way, slow
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.running.execution import Execution
-from pebench.store import RunFolder
+from pebench.store.run_folder import RunFolder
 from pebench.submission import scheduler
 from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines

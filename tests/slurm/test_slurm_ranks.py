@@ -15,9 +15,10 @@ from test_slurm import cells, scores, states
 from tiny_sweeps import load, tiny, write
 from waiting import until
 
-from pebench.cli import main
+from pebench.command_line.main import main
 from pebench.running.execution import Execution
-from pebench.store import Result, RunFolder
+from pebench.store.records import Result
+from pebench.store.run_folder import RunFolder
 from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
 from pebench.submission.resources import Resources

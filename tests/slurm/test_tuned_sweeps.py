@@ -12,12 +12,12 @@ from local_slurm import LocalSlurm
 from tiny_sweeps import tiny, write
 from waiting import until
 
-from pebench.cli import main
-from pebench.store import RunFolder
+from pebench.command_line.main import main
+from pebench.store.run_folder import RunFolder
+from pebench.store.tuned_choices import is_slot, read_chosen, with_choices
 from pebench.submission import submissions
 from pebench.submission.status import BUSY, statuses
 from pebench.sweeping.sweep import load_sweep
-from pebench.tuned_choices import is_slot, read_chosen, with_choices
 
 pytestmark = pytest.mark.slurm
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pebench.cores import FOR_PICTURES, MOST_FOR_PICTURES, cores
 from pebench.data.images.mixing import NOT_MIXED, Mixing
 from pebench.data.images.pictures import BadImages, Item, Pictures
 from pebench.data.images.transforms import Changed, Transform, drawing
 from pebench.errors import UserError
+from pebench.machine.cores import FOR_PICTURES, MOST_FOR_PICTURES, cores
 
 AHEAD = 3
 """Batches that each process has ready or in the making."""

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from pebench.spec import Frozen
-from pebench.torchvision_operators import declare_missing
+from pebench.machine.torchvision_operators import declare_missing
+from pebench.specification.run_spec import Frozen
 
 Alpha = Annotated[float, Field(ge=0)]
 

@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from pebench.errors import UserError
+from pebench.machine.torchvision_operators import declare_missing
 from pebench.randomness import derive, seed_device
-from pebench.spec import Frozen
-from pebench.torchvision_operators import declare_missing
+from pebench.specification.run_spec import Frozen
 
 if TYPE_CHECKING:
     from PIL.Image import Image

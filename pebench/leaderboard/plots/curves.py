@@ -24,7 +24,7 @@ from pebench.leaderboard.plots.style import (
 )
 from pebench.leaderboard.tables import LeaderboardTable, Row
 from pebench.leaderboard.wording import marks
-from pebench.scores import extent_name, positions
+from pebench.store.scores import extent_name, positions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

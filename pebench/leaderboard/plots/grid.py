@@ -17,7 +17,7 @@ from pebench.leaderboard.plots.heat_map import field
 from pebench.leaderboard.plots.style import entitle, panels
 from pebench.leaderboard.tables import LeaderboardTable, Row
 from pebench.leaderboard.wording import number
-from pebench.scores import Extent, extent_name, inside
+from pebench.store.scores import Extent, extent_name, inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

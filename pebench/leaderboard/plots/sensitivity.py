@@ -8,11 +8,11 @@ from itertools import pairwise
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from pebench.flat_spec import setting_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.plots.style import log_labels, panels
 from pebench.leaderboard.sections import tuned_rows
 from pebench.leaderboard.tuning import TunedRow
+from pebench.specification.flat_spec import setting_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,7 +24,7 @@ from pebench.leaderboard.plots.style import (
     score_label,
 )
 from pebench.leaderboard.tables import LeaderboardTable
-from pebench.scores import extent_name
+from pebench.store.scores import extent_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from pebench.leaderboard.plots.style import (
     panels,
     score_label,
 )
-from pebench.scores import extent_name
+from pebench.store.scores import extent_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest
-from pebench.environment import environment
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import not_alone
 from pebench.leaderboard.headline import headline
@@ -54,8 +53,9 @@ from pebench.leaderboard.sections import (
 )
 from pebench.leaderboard.tables import LeaderboardTable
 from pebench.leaderboard.wording import difference_heading, grouped, heading, notes, number, score_meaning
-from pebench.quantities import counted
-from pebench.scores import default_extrapolation, extent_name
+from pebench.machine.environment import environment
+from pebench.notation.quantities import counted
+from pebench.store.scores import default_extrapolation, extent_name
 
 if TYPE_CHECKING:
     import jinja2

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from pebench.flat_spec import setting_text
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.costs import cost_rows
 from pebench.leaderboard.plots.grid import families
@@ -32,8 +31,9 @@ from pebench.leaderboard.wording import (
     metric_heading,
     number,
 )
-from pebench.scores import extent_name
-from pebench.store import Unreadable
+from pebench.specification.flat_spec import setting_text
+from pebench.store.record_files import Unreadable
+from pebench.store.scores import extent_name
 
 _MOST_POINTS = 150
 """Of one run's losses; more could not be told apart on a screen."""

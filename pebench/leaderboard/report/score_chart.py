@@ -31,7 +31,7 @@ from pebench.leaderboard.wording import (
     number,
     p_text,
 )
-from pebench.scores import extent_name, positions
+from pebench.store.scores import extent_name, positions
 
 
 def score_by_extent(board: Board, table: LeaderboardTable, looks: Mapping[str, Look], anchor: str) -> Chart:

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 from pebench import atomic
 from pebench.data.cache import cache_folder, digest
-from pebench.packages import version
-from pebench.registry import encodings, tasks
+from pebench.plugins.packages import version
+from pebench.plugins.registry import encodings, tasks
 
 Answer = TypeVar("Answer")
 
@@ -63,10 +63,12 @@ def remembered(kind: str, question: Any, answer: Callable[[], Answer]) -> Answer
 @functools.cache
 def code() -> str:
     """A digest of the code that answers: every source file, the interpreter and the libraries."""
+    import pebench
+
     found = hashlib.sha256(sys.version.encode())
     for name in LIBRARIES:
         found.update(f"{name} {version(name)}\n".encode())
-    package = Path(__file__).resolve().parent
+    package = Path(pebench.__file__).resolve().parent
     for folder in (package, *_folders()):
         for path in sorted(folder.rglob("*.py")):
             found.update(f"{path}\n".encode())

@@ -17,7 +17,7 @@ import click
 
 from pebench import commands
 from pebench.errors import UserError, shown, unknown
-from pebench.unicode import whole
+from pebench.notation.unicode import whole
 
 
 class Commands(click.Group):
@@ -97,7 +97,7 @@ def pebench(context: click.Context, plugins: tuple[Path, ...], quiet: bool, verb
     if verbose:
         _print_logs()
     if plugins:
-        from pebench.registry import load_plugin
+        from pebench.plugins.registry import load_plugin
 
         for path in plugins:
             load_plugin(path)
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"pebench: {what}{error.strerror}.", err=True)
         return 2
     except Exception as error:
-        from pebench.registry import told_of_plugin
+        from pebench.plugins.registry import told_of_plugin
 
         told = told_of_plugin(error)
         if told is None:

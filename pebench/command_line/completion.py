@@ -12,21 +12,21 @@ def _beginning(names: list[str], incomplete: str) -> list[str]:
 
 
 def _runs(context: click.Context) -> Path:
-    from pebench.store import runs_folder
+    from pebench.store.run_folder import runs_folder
 
     return Path(context.params.get("runs") or runs_folder())
 
 
 def encodings(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of encodings that begin so."""
-    from pebench import registry
+    from pebench.plugins import registry
 
     return _beginning(list(registry.encodings.origins()), incomplete)
 
 
 def tasks(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of tasks that begin so."""
-    from pebench import registry
+    from pebench.plugins import registry
 
     return _beginning(list(registry.tasks.origins()), incomplete)
 
@@ -39,7 +39,7 @@ def plugins(context: click.Context, parameter: click.Parameter, incomplete: str)
 
 def sweeps(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of sweeps that were submitted, or have a file, and begin so; YAML files too."""
-    from pebench.store import read_sweeps
+    from pebench.store.sweep_records import read_sweeps
     from pebench.sweeping.names import names
 
     files = [str(path) for path in Path().glob(f"{incomplete}*.yaml")]

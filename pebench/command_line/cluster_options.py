@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.click_types import SbatchParameter
+from pebench.command_line.parameter_types import SbatchParameter
 from pebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def requested(
     Raises:
         UserError: something is for another cluster, or is wrong.
     """
-    from pebench.options import validated
+    from pebench.specification.options import validated
     from pebench.submission import resources
     from pebench.submission.profile import merged, read_profile
 

@@ -21,10 +21,13 @@ from pydantic import BaseModel, ValidationError
 
 from pebench import atomic
 from pebench.errors import UserError
-from pebench.flat_spec import setting_text
-from pebench.scores import Extent, default_extrapolation, extent_name
-from pebench.spec import Frozen, RunSpec
-from pebench.store import MetricRecord, RunFolder, SweepRecord, Unreadable, read_sweeps
+from pebench.specification.flat_spec import setting_text
+from pebench.specification.run_spec import Frozen, RunSpec
+from pebench.store.record_files import Unreadable
+from pebench.store.records import MetricRecord
+from pebench.store.run_folder import RunFolder
+from pebench.store.scores import Extent, default_extrapolation, extent_name
+from pebench.store.sweep_records import SweepRecord, read_sweeps
 
 FOLDER = ".choices"
 """In the folder of the runs."""

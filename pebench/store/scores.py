@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pebench.store import Result, Score
+from pebench.store.records import Result, Score
 
 Extent = tuple[int, ...]
 """Positions an axis, or what a task counts in their place."""

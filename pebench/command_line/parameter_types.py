@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from pebench.plugin_ref import PluginRef
+    from pebench.specification.plugin_ref import PluginRef
 
 
 def _runs_folder() -> Path:
     # The help of a command needs no pydantic, which this import brings.
-    from pebench.store import runs_folder
+    from pebench.store.run_folder import runs_folder
 
     return runs_folder()
 

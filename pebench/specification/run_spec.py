@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pebench.errors import unknown
-from pebench.options import Added
-from pebench.plugin_ref import ExtrapolationRef
+from pebench.specification.options import Added
+from pebench.specification.plugin_ref import ExtrapolationRef
 
 IDENTITY_VERSION = 1
 """Raised when the way identities are computed changes."""
@@ -160,7 +160,7 @@ class Training(Frozen):
     def _known_optimiser(cls, name: str) -> str:
         if name == "adamw":
             return name
-        from pebench.torchvision_operators import declare_missing
+        from pebench.machine.torchvision_operators import declare_missing
 
         declare_missing()
         from timm.optim import list_optimizers
@@ -248,7 +248,7 @@ class RunSpec(Frozen):
         plugins: SHA-256 of each plugin file, by file name; the run folder keeps a copy.
         start: the run whose weights it begins with, None for initial weights.
         packages: SHA-256 of the files of each installed package that the encoding or the task comes from, by
-            its name and version; see `pebench.packages`.
+            its name and version; see `pebench.plugins.packages`.
     """
 
     identity_version: int = IDENTITY_VERSION

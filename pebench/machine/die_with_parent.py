@@ -1,7 +1,8 @@
 """Processes that end when the one that started them is gone, by whatever way, a kill included.
 
-Python code calls `die_with_parent`. Any other command is run by ``python -m pebench.die_with_parent PID
-COMMAND…``, in a session of its own: its whole process group is asked to end, and killed ten seconds later.
+Python code calls `die_with_parent`. Any other command is run by ``python -m pebench.machine.die_with_parent``
+with a process and that command behind it, in a session of its own: its whole process group is asked to end,
+and killed ten seconds later.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pebench.registry import encodings, tasks
-from pebench.spec import PluginConfig, RunSpec
+from pebench.plugins.registry import encodings, tasks
+from pebench.specification.run_spec import PluginConfig, RunSpec
 
 
 def plugin_files(spec: RunSpec) -> dict[str, bytes]:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from pydantic.fields import FieldInfo
 
 from pebench.errors import UserError, join_or, shown, unknown
-from pebench.numbers_of_json import beyond_numbers
-from pebench.unicode import whole
+from pebench.notation.numbers_of_json import beyond_numbers
+from pebench.notation.unicode import whole
 
 Model = TypeVar("Model", bound=BaseModel)
 

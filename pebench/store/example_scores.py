@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError, model_validator
 
-from pebench.spec import Frozen
+from pebench.specification.run_spec import Frozen
 
 if TYPE_CHECKING:
     import numpy

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from pebench.registry import Origin, encodings, tasks
+from pebench.plugins.registry import Origin, encodings, tasks
 
 
 def packages(encoding: Iterable[str], task: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from pebench.spec import OBSERVING, RunSpec
+from pebench.specification.run_spec import OBSERVING, RunSpec
 
 
 def settings(spec: RunSpec) -> dict[str, str]:

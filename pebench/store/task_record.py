@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pebench.spec import Frozen, RunSpec
+from pebench.specification.run_spec import Frozen, RunSpec
 
 
 class EvaluationData(Frozen):

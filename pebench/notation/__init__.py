@@ -1,0 +1,1 @@
+"""How numbers, amounts and text are written and read."""

@@ -1,0 +1,1 @@
+"""Which encodings and tasks there are, and where they come from."""

@@ -1,0 +1,1 @@
+"""What a run is to do: its specification, and how users write it."""
