@@ -23,9 +23,9 @@ from pebench.running.checkpoint import State
 from pebench.running.compilation import compile_whole
 from pebench.running.train import train
 
-KERNELS = {"dape", "seqpe", "t5"}
-"""With `TOGETHER` one for each way to act and each way to be attended: their kernels cost half a minute each.
-T5 has a bias by position. On CUDA there are kernels for all."""
+KERNELS = {"seqpe", "t5"}
+"""With `TOGETHER` one for each way to act: their kernels cost half a minute each. T5 has a bias by position.
+On CUDA there are kernels for all."""
 
 TOGETHER = {"compose": ["rope", "fox", "ssmax"]}
 """Rotations, a bias of low rank and a temperature, whose kernels are compiled once for all three."""
