@@ -55,6 +55,7 @@ def test_percents_that_do_not_differ_are_not_blown_up_and_none_is_drawn_beyond_w
     axes = drawn(tmp_path, {"rope": [(0.0, 0.0)] * 2})
     bottom, top = axes.get_ylim()
     assert top - bottom >= 5
+    assert min(axes.get_yticks()) == 0
     assert "leave the picture" not in axes.get_xlabel()
     wide = drawn(tmp_path / "wide", {"rope": [(0.0, 0.0), (100.0, 40.0)]})
     assert wide.get_ylim()[0] >= -5

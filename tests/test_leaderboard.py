@@ -272,7 +272,7 @@ def test_what_only_looks_at_training_is_in_a_name_where_rows_differ_in_nothing_e
     (collection,) = from_runs(runs, ["quickstart"])
     assert {group.label for group in collection.groups.values()} == {
         "alibi",
-        "rope [train.evaluate_at=[], train.evaluate_every=10]",
+        "rope [train.evaluate_every=10]",
         "rope [train.evaluate_at=[20]]",
     }
 
@@ -570,7 +570,8 @@ def test_the_command_prints_the_rows_of_the_csv_file_as_json(
 
 def test_a_setting_that_is_not_set_stands_in_no_name() -> None:
     said = {"task.options.variant": "passkey", "model.layers": "3"}
-    unset = {"task.options.asked": "", "task.options.digits": "null", "train.clip": "null"}
+    unset = {"task.options.asked": "", "task.options.digits": "null", "task.options.evaluate": "[]"}
+    unset |= {"train.clip": "null"}
     group = Group("k", "retrieval", "rope", "rope", {**unset, **said}, (256,), None)
     assert group.table == ("retrieval", "variant=passkey")
     assert group.label == "rope [model.layers=3]"

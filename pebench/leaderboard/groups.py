@@ -69,7 +69,7 @@ class Group:
 
     @property
     def _set(self) -> dict[str, str]:
-        return {name: value for name, value in self.settings.items() if value not in ("", "null")}
+        return {name: value for name, value in self.settings.items() if value not in ("", "null", "[]")}
 
     @property
     def label(self) -> str:
