@@ -97,5 +97,5 @@ def test_one_submit_tries_chooses_and_reports_though_jobs_are_killed(
         for log in submissions.printed(runs, submission, None)
         if log.suffix == ".out"
     )
-    told = [line for text in logs for line in text.splitlines() if "the best of 3 candidates" in line]
-    assert sorted(line.partition(":")[0] for line in told) == sorted(encodings)
+    chose = [line for text in logs for line in text.splitlines() if "the best of 3 candidates" in line]
+    assert sorted(line.partition(":")[0] for line in chose) == sorted(encodings)
