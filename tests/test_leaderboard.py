@@ -575,3 +575,13 @@ def test_a_setting_that_is_not_set_stands_in_no_name() -> None:
     group = Group("k", "retrieval", "rope", "rope", {**unset, **said}, (256,), None)
     assert group.table == ("retrieval", "variant=passkey")
     assert group.label == "rope [model.layers=3]"
+
+
+def test_an_empty_list_is_told_from_none(runs: Path) -> None:
+    every: list[list[str] | None] = [[], None]
+    specs = [specification(task_options={"extrapolations": value}) for value in every]
+    finish_all(runs, specs)
+    record_sweep(runs, specs)
+    (collection,) = from_runs(runs, ["quickstart"])
+    tables = {group.table for group in collection.groups.values()}
+    assert tables == {("language-modeling",), ("language-modeling", "extrapolations=[]")}

@@ -97,7 +97,8 @@ def command(
     console.print(_price_list(prices))
     parameters = next(price for price in prices if price.quantity == "parameters")
     console.print(f"\n{title} has {int(parameters.own - parameters.without):,} parameters of its own.")
-    if moved.parameters:
+    # Updates are only carried out where there is a bias to move.
+    if moved.parameters and moved.before is not None:
         _print_movement(title, moved, training, console)
     broken_count = sum(any(finding.fault for finding in found) for found in findings.values())
     console.print(

@@ -20,6 +20,10 @@ USUAL = 0.8
 """Of the rows of a task that have a value which their names leave out."""
 
 
+_NOT_SET = ("", "null")
+"""Values of settings that a row leaves out."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Runs that differ in nothing but the seed: a row of a table.
@@ -38,6 +42,7 @@ class Group:
             those that tell no more rows apart than another one does, as what goes with ``model.block=llama``.
         usual: the values that nearly all rows have, which their names leave out as well.
         begun: what the name of the row says for the setting ``start``, empty where it has none.
+        telling: settings that other rows leave out, so that an empty list tells it from them.
     """
 
     key: str
@@ -51,6 +56,7 @@ class Group:
     implied: frozenset[str] = frozenset()
     usual: Mapping[str, str] = field(default_factory=dict)
     begun: str = ""
+    telling: frozenset[str] = frozenset()
 
     @property
     def table(self) -> tuple[str, ...]:
@@ -69,7 +75,11 @@ class Group:
 
     @property
     def _set(self) -> dict[str, str]:
-        return {name: value for name, value in self.settings.items() if value not in ("", "null", "[]")}
+        return {
+            name: value
+            for name, value in self.settings.items()
+            if value not in _NOT_SET and (value != "[]" or name in self.telling)
+        }
 
     @property
     def label(self) -> str:
@@ -111,6 +121,7 @@ def group(
         by_task.setdefault(spec.task.name, []).append(varied[key])
     implied = {task: _implied(rows) for task, rows in by_task.items()}
     usual = {task: _usual(rows) for task, rows in by_task.items()}
+    telling = {task: _left_out(rows) for task, rows in by_task.items()}
     begun = {task: _short({row.get("start", "") for row in rows}) for task, rows in by_task.items()}
     rows = {
         key: Group(
@@ -125,6 +136,7 @@ def group(
             implied=implied[spec.task.name],
             usual=usual[spec.task.name],
             begun=begun[spec.task.name][varied[key].get("start", "")],
+            telling=telling[spec.task.name],
         )
         for key, spec in specs.items()
     }
@@ -230,6 +242,11 @@ def _usual(varied: Sequence[Mapping[str, str]]) -> dict[str, str]:
     without a start has nothing to name."""
     counts = Counter((name, value) for row in varied for name, value in row.items() if name != "start")
     return {name: value for (name, value), rows in counts.items() if rows >= USUAL * len(varied)}
+
+
+def _left_out(varied: Sequence[Mapping[str, str]]) -> frozenset[str]:
+    """The settings that some rows of a task leave out."""
+    return frozenset(name for row in varied for name, value in row.items() if value in _NOT_SET)
 
 
 def _block_first(name: str) -> tuple[bool, str]:

@@ -21,7 +21,7 @@ class SweepRecord(Frozen):
         source: the text of its file.
         runs: the ids of its cells, in the order of the file; slots where a setting was still to be chosen.
         baseline: the encoding label that others are compared with, None to compare with none.
-        trials: the ids of those cells that only settings were chosen by, see `pebench.tuned_choices`.
+        trials: the ids of those cells that only settings were chosen by, see `pebench.store.tuned_choices`.
         choices: the keys of its choices.
     """
 

@@ -19,6 +19,7 @@ from pebench.leaderboard.plots.style import (
     name_at_the_right,
     names_of,
     nothing_to_show,
+    number_percents,
     panels,
     score_label,
 )
@@ -158,14 +159,12 @@ def _look_at(axes: Axes, values: list[float]) -> None:
 
 
 def _stay_possible(axes: Axes) -> None:
-    """Keeps an axis of percents near what there can be, its numbers among that, and from making much of a
-    difference that is none."""
+    """Keeps an axis of percents near what there can be, and from making much of a difference that is none."""
     bottom, top = axes.get_ylim()
     bottom, top = max(bottom, -_BEYOND), min(top, 100.0 + _BEYOND)
     missing = max(0.0, 2 * _BEYOND - (top - bottom)) / 2
     axes.set_ylim(bottom - missing, top + missing)
-    axes.set_yticks([tick for tick in axes.get_yticks() if 0.0 <= tick <= 100.0])
-    axes.set_ylim(bottom - missing, top + missing)
+    number_percents(axes)
 
 
 def _extent_label(table: LeaderboardTable, complete: list[Row], cut: bool, close_up: bool) -> str:

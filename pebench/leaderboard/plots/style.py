@@ -127,6 +127,13 @@ def log_scores(axes: Axes) -> None:
     log_labels(axes.yaxis, _LONG)
 
 
+def number_percents(axes: Axes) -> None:
+    """Numbers an axis of percents between 0 and 100 alone, however far it reaches."""
+    reach = axes.get_ylim()
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0.0 <= tick <= 100.0])
+    axes.set_ylim(reach)
+
+
 def log_labels(axis: Axis, long: float) -> None:
     """Labels a logarithmic axis with a number at 1, 2 and 5 of every power of ten, at the powers alone, or at
     more numbers where these were fewer than three.

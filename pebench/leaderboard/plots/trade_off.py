@@ -20,6 +20,7 @@ from pebench.leaderboard.plots.style import (
     name_at_the_right,
     names_of,
     nothing_to_show,
+    number_percents,
     panels,
     score_label,
 )
@@ -76,10 +77,12 @@ def _panel(axes: Axes, board: Board, table: LeaderboardTable, look: dict[str, Lo
     if min(means) > 0 and max(means) / min(means) > WIDE_RANGE:
         log_scores(axes)
     else:
-        room = max(max(means) - min(means), 1e-3 * abs(max(means)), 1e-9) * 0.4
+        room = (max(max(means) - min(means), 1e-3 * abs(max(means))) or 1.0) * 0.4
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, min(means) - room), min(top, max(means) + room))
         axes.ticklabel_format(axis="y", useOffset=False)
+        if table.record.unit == "%":
+            number_percents(axes)
     rates = [end.x for end in ends]
     axes.set_xlim(0.0, max(rates) * 1.06)
     axes.xaxis.set_major_formatter("{x:,.0f}")
