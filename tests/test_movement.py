@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
 import torch
 from click.testing import CliRunner
+from rich.console import Console
 
 from pebench.command_line.main import pebench
+from pebench.commands.check import _print_movement
 from pebench.conformance import movement
 from pebench.specification.run_spec import Training
 
@@ -67,6 +71,16 @@ def test_check_warns_and_the_encoding_is_sound_all_the_same() -> None:
     assert "In 600 updates at 0.0015 the rates sum to 0.495." in told
     assert "train.encoding.learning_rate=0.02 or more, or tune it" in told
     assert "t5 is sound." in told
+
+
+def test_check_says_nothing_of_parameters_that_it_did_not_update() -> None:
+    said = {}
+    for name in ("learned", "t5"):
+        out = StringIO()
+        _print_movement(name, movement(name, {}, 1, NOVELS), NOVELS, Console(file=out))
+        said[name] = out.getvalue()
+    assert said["learned"] == ""
+    assert "the parameters move by" in " ".join(said["t5"].split())
 
 
 def test_check_takes_settings_of_the_schedule_alone() -> None:

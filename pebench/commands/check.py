@@ -97,9 +97,7 @@ def command(
     console.print(_price_list(prices))
     parameters = next(price for price in prices if price.quantity == "parameters")
     console.print(f"\n{title} has {int(parameters.own - parameters.without):,} parameters of its own.")
-    # Updates are only carried out where there is a bias to move.
-    if moved.parameters and moved.before is not None:
-        _print_movement(title, moved, training, console)
+    _print_movement(title, moved, training, console)
     broken_count = sum(any(finding.fault for finding in found) for found in findings.values())
     console.print(
         f"{title} is sound."
@@ -125,8 +123,11 @@ def _training(settings: tuple[tuple[str, Any], ...]) -> Training:
 
 
 def _print_movement(title: str, moved: Movement, training: Training, console: Console) -> None:
+    """Says how far the parameters go, where there is a learned bias: without one nothing was updated."""
     from rich.table import Table
 
+    if moved.before is None or moved.after is None:
+        return
     rate = training.encoding.learning_rate or training.learning_rate
     console.print(
         f"\nIn {training.steps:,} updates at {rate:g} the rates sum to {moved.rates:.3g}. Where every update "
@@ -139,12 +140,10 @@ def _print_movement(title: str, moved: Movement, training: Training, console: Co
     for one in moved.parameters:
         table.add_row(one.name, f"{one.numbers:,}", f"{one.start:.3g}", f"{one.distance:.3g}")
     console.print(table)
-    if moved.before is not None and moved.after is not None:
-        most = max(moved.before, moved.after)
-        console.print(
-            f"The bias tells two keys apart by {moved.before:.3g} nats at the start and by {most:.3g} at "
-            "most."
-        )
+    most = max(moved.before, moved.after)
+    console.print(
+        f"The bias tells two keys apart by {moved.before:.3g} nats at the start and by {most:.3g} at most."
+    )
     if moved.better_rate is not None:
         console.print(
             f"[yellow]Warning:[/] that is too little: nine tenths of the attention on one key take "

@@ -23,13 +23,8 @@ _ROOMS_WITHOUT_EFFECT = {
 }
 _FILES_WITHOUT_EFFECT = {
     *("__main__.py", "api.py", "doctor.py", "lm_eval.py", "machine/console.py", "notation/quantities.py"),
-    *(
-        "notation/text_file.py",
-        "plugins/memo.py",
-        "pretrained/configuration.py",
-        "specification/flat_spec.py",
-    ),
-    *("store/sweep_records.py", "store/tuned_choices.py"),
+    *("notation/text_file.py", "plugins/memo.py", "pretrained/configuration.py"),
+    *("specification/flat_spec.py", "store/sweep_records.py", "store/tuned_choices.py"),
 }
 """Parts of the package that no result depends on: nothing that carries out a run imports them."""
 

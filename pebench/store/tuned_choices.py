@@ -15,15 +15,15 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pebench import atomic
 from pebench.errors import UserError
 from pebench.specification.flat_spec import setting_text
 from pebench.specification.run_spec import Frozen, RunSpec
-from pebench.store.record_files import Unreadable
+from pebench.store.record_files import Record, Unreadable
 from pebench.store.records import MetricRecord
 from pebench.store.run_folder import RunFolder
 from pebench.store.scores import Extent, default_extrapolation, extent_name
@@ -31,8 +31,6 @@ from pebench.store.sweep_records import SweepRecord, read_sweeps
 
 FOLDER = ".choices"
 """In the folder of the runs."""
-
-Record = TypeVar("Record", bound=BaseModel)
 
 _SLOT = re.compile(r"(?P<key>.+-[0-9a-f]{10})\.(?P<number>\d+)")
 
