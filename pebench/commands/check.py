@@ -49,7 +49,7 @@ def command(
     and 4 heads on batches of about 1,024 tokens; times are medians of measurements in alternation.
 
     What the parameters are moved by at most in a schedule is measured too. A bias that cannot become large
-    enough in it to matter is warned of, with the rate of its own that would do.
+    enough in it to matter is warned of, with the rate of its own that would do, where there is one.
 
     Exits with status 1 if a contract is broken.
 
@@ -126,7 +126,9 @@ def _print_movement(title: str, moved: Movement, training: Training, console: Co
     """Says how far the parameters go, where there is a learned bias: without one nothing was updated."""
     from rich.table import Table
 
-    if moved.before is None or moved.after is None:
+    from pebench.conformance.movement import LARGEST_RATE
+
+    if moved.before is None or moved.most is None:
         return
     rate = training.encoding.learning_rate or training.learning_rate
     console.print(
@@ -140,15 +142,21 @@ def _print_movement(title: str, moved: Movement, training: Training, console: Co
     for one in moved.parameters:
         table.add_row(one.name, f"{one.numbers:,}", f"{one.start:.3g}", f"{one.distance:.3g}")
     console.print(table)
-    most = max(moved.before, moved.after)
     console.print(
-        f"The bias tells two keys apart by {moved.before:.3g} nats at the start and by {most:.3g} at most."
+        f"The bias tells two keys apart by {moved.before:.3g} nats at the start and by {moved.most:.3g} at "
+        "most."
     )
+    share = f"nine tenths of the attention on one key take {moved.needed:.2g} nats"
     if moved.better_rate is not None:
         console.print(
-            f"[yellow]Warning:[/] that is too little: nine tenths of the attention on one key take "
-            f"{moved.needed:.2g} nats. Give {title} a rate of its own, "
+            f"[yellow]Warning:[/] that is too little: {share}. Give {title} a rate of its own, "
             f"train.encoding.learning_rate={moved.better_rate:g} or more, or tune it."
+        )
+    elif moved.falls_short:
+        console.print(
+            f"That is too little: {share}. No rate is suggested, for none up to {LARGEST_RATE:g} gets the "
+            "bias there: its definition may bound it, or the queries and keys, which are drawn here, or the "
+            "updates are too few."
         )
 
 
