@@ -127,24 +127,25 @@ def _print_movement(title: str, moved: Movement, training: Training, console: Co
     from rich.table import Table
 
     from pebench.conformance.movement import LARGEST_RATE
+    from pebench.notation.significant_figures import significant
 
     if moved.before is None or moved.most is None:
         return
     rate = training.encoding.learning_rate or training.learning_rate
     console.print(
-        f"\nIn {training.steps:,} updates at {rate:g} the rates sum to {moved.rates:.3g}. Where every update "
-        "asks for the same, the parameters move by:"
+        f"\nIn {training.steps:,} updates at {rate:g} the rates sum to {significant(moved.rates, 3)}. Where "
+        "every update asks for the same, the parameters move by:"
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("parameter")
     for heading in ("numbers", "at the start", "moves by"):
         table.add_column(heading, justify="right")
     for one in moved.parameters:
-        table.add_row(one.name, f"{one.numbers:,}", f"{one.start:.3g}", f"{one.distance:.3g}")
+        table.add_row(one.name, f"{one.numbers:,}", significant(one.start, 3), significant(one.distance, 3))
     console.print(table)
     console.print(
-        f"The bias tells two keys apart by {moved.before:.3g} nats at the start and by {moved.most:.3g} at "
-        "most."
+        f"The bias tells two keys apart by {significant(moved.before, 3)} nats at the start and by "
+        f"{significant(moved.most, 3)} at most."
     )
     share = f"nine tenths of the attention on one key take {moved.needed:.2g} nats"
     if moved.better_rate is not None:

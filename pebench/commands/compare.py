@@ -141,6 +141,7 @@ def _print_scores(
     scores: list[ComparedScore], trained: Extent | None, margin: float | None, console: Console
 ) -> None:
     from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text, signed
+    from pebench.notation.significant_figures import significant
     from pebench.store.scores import extent_name
 
     names = [f"{extent_name(s.extent)}{' (trained)' if s.extent == trained else ''}" for s in scores]
@@ -170,7 +171,7 @@ def _print_scores(
             [
                 name,
                 *(_known(signed(effect, 1), effect) for effect in (score.percent, score.deviations)),
-                _known(f"{found.detectable():.2g}", found.detectable()),
+                _known(significant(found.detectable(), 2), found.detectable()),
                 _known(f"{100 * found.text_share:.0f} %", found.text_share),
                 *([] if margin is None else [p_text(score.p_equivalent), _seeds(found, margin)]),
             ]
