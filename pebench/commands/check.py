@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.command_line.completion import encodings_and_files, settings_of_schedule
 from pebench.command_line.parameter_types import encoding_options, encoding_ref, settings_option
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("encoding")
+@click.argument("encoding", shell_complete=encodings_and_files)
 @encoding_options
 @settings_option(
-    help="The schedule that moves its parameters, as train.steps=600. [default: that of 'pebench run']"
+    shell_complete=settings_of_schedule,
+    help="The schedule that moves its parameters, as train.steps=600. [default: that of 'pebench run']",
 )
 @click.option(
     "--plot",

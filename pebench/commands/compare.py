@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.command_line.completion import compared, sweeps
 from pebench.command_line.parameter_types import runs_option
 
 if TYPE_CHECKING:
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
 
 @click.command("compare")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@click.option("--sweep", metavar="SWEEP", help="The sweep, where several have both encodings.")
+@click.argument("first", metavar="A", shell_complete=compared)
+@click.argument("second", metavar="B", shell_complete=compared)
+@click.option(
+    "--sweep",
+    metavar="SWEEP",
+    shell_complete=sweeps,
+    help="The sweep, where several have both encodings.",
+)
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="What to compare by. [default: the task's own]"
 )

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from pebench.command_line.completion import runs_and_sweeps
 from pebench.command_line.parameter_types import runs_option
 from pebench.errors import UserError, errors_of_files
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="SWEEP...|RUN")
+@click.argument("names", nargs=-1, required=True, metavar="SWEEP...|RUN", shell_complete=runs_and_sweeps)
 @click.option(
     "-o",
     "--output",

@@ -60,7 +60,7 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
     from pebench.plugins.registry import encodings, tasks
 
     if as_json:
-        click.echo(json.dumps(remembered("object", name, lambda: _object(name)), indent=1))
+        click.echo(json.dumps(description(name), indent=1))
     elif (ref := _encoding(name)) is not None:
         size = {"width": width, "heads": heads, "layers": layers}
         if width % heads:
@@ -107,6 +107,18 @@ _SETTINGS = {
 def _settings(name: str) -> Any:
     module, _, model = _SETTINGS[name].partition(":")
     return getattr(importlib.import_module(module), model)
+
+
+def description(name: str) -> dict[str, Any]:
+    """What ``--json`` prints of a name, from the disk where it was asked for before.
+
+    Raises:
+        UserError: nothing is called so.
+    """
+    from pebench.plugins.memo import remembered
+
+    found: dict[str, Any] = remembered("object", name, lambda: _object(name))
+    return found
 
 
 def _object(name: str) -> dict[str, Any]:

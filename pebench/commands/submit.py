@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from pebench.command_line.cluster_options import ClusterCommand, requested
+from pebench.command_line.completion import encodings as encodings_of_user
+from pebench.command_line.completion import settings_of_sweep
 from pebench.command_line.completion import sweeps as sweeps_of_user
 from pebench.command_line.parameter_types import runs_option, settings_option
 
@@ -17,6 +19,7 @@ from pebench.command_line.parameter_types import runs_option, settings_option
 @click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...", shell_complete=sweeps_of_user)
 @click.option("--dry-run", is_flag=True, help="Print what would be started, and start and write nothing.")
 @settings_option(
+    shell_complete=settings_of_sweep,
     help="A key of the file by its path, in place of what stands there: seeds=1, train.steps=100. Can be "
     "given several times.",
 )
@@ -25,6 +28,7 @@ from pebench.command_line.parameter_types import runs_option, settings_option
     "encodings",
     multiple=True,
     metavar="ENCODING",
+    shell_complete=encodings_of_user,
     help="Start cells of this encoding alone; can be given again.",
 )
 @click.option(
