@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -125,8 +125,9 @@ def _paths(model: type[BaseModel]) -> list[str]:
     """The fields of a model, and behind dots those of the models in it."""
     found: list[str] = []
     for name, field in model.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", None)
-        found += [name] if inner is None else [f"{name}.{path}" for path in _paths(field.annotation)]
+        inner: Any = field.annotation
+        has_fields = hasattr(inner, "model_fields")
+        found += [f"{name}.{path}" for path in _paths(inner)] if has_fields else [name]
     return found
 
 
