@@ -17,8 +17,10 @@ from mistakes import sentence
 from tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
+from pebench.commands.check import _split
 from pebench.data.text import TextSource, load_corpus
 from pebench.data.tokenization import LibraryTokenizer, TokenizerChoice, load_tokenizer
+from pebench.errors import UserError
 from pebench.plugins.registry import tasks
 
 RUN = ["run", "--encoding", "rope"]
@@ -30,6 +32,13 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     told = sentence(arguments, capsys)
     assert set(Path().rglob("*")) == before, "nothing is written"
     return told
+
+
+def test_a_folder_hides_no_encoding_of_its_name(place: Path) -> None:
+    (place / "rope").mkdir()
+    assert _split("rope") == ("rope", {})
+    with pytest.raises(UserError, match="write the encoding as 'name'"):
+        _split("")
 
 
 @pytest.mark.parametrize(

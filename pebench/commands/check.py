@@ -212,7 +212,7 @@ def _split(encoding: str) -> tuple[str, dict[str, Any]]:
     from pebench.specification.plugin_ref import split
 
     path = Path(encoding)
-    if path.suffix != ".py" and not path.exists():
+    if path.suffix != ".py" and not path.is_file():
         name, options = split(encoding_ref(encoding), "encoding")
         return (name, options) if options else (encodings.origin(name).name, {})
     added = encodings.add_file(path)

@@ -72,3 +72,10 @@ def _write_archive(sweeps: tuple[str, ...], output: Path, runs: Path, weights: b
         exported = export(runs, found, output, weights)
     size = output.stat().st_size / 1e6
     click.echo(f"{output}: {exported.runs} runs, {exported.finished} of them finished, {size:.1f} MB")
+    if exported.waiting:
+        one = exported.waiting == 1
+        click.echo(
+            f"pebench: {exported.waiting} that {'is' if one else 'are'} not finished "
+            f"{'begins' if one else 'begin'} with weights, which are left out: --weights adds them.",
+            err=True,
+        )
