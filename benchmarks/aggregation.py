@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from measuring.alternation import Row, compared
+from measuring.alternation import WALL, Row, compared
 from measuring.processes import Spent, spent
 from measuring.reporting import Arguments, positive, report
 
@@ -145,7 +145,7 @@ def main() -> None:
     parser.set_defaults(rounds=3)
     chosen = parser.parse_args()
     rows = (row for count in chosen.runs for row in measure(count, chosen.rounds))
-    report("Aggregation by number of runs", BASELINE, rows, chosen.output)
+    report("Aggregation by number of runs", BASELINE, rows, chosen.output, clock=WALL)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from measuring.alternation import Row, Work, alternate, device
+from measuring.alternation import Row, Work, alternate, clock, device
 from measuring.reporting import Arguments, in_one_line, positive, report
 from torch import Tensor
 
@@ -197,7 +197,7 @@ def main() -> None:
         "--tokens", type=positive, default=16384 if here else 1024, help="in a batch, at least one text"
     )
     chosen = parser.parse_args()
-    report("Attention by path", BASELINE, measure(chosen), chosen.output)
+    report("Attention by path", BASELINE, measure(chosen), chosen.output, clock=clock())
     print(f"FLEX_FROM now: {kernels.FLEX_FROM}")  # noqa: T201
 
 

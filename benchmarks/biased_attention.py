@@ -41,7 +41,7 @@ import torch
 import training_step
 from attention_paths import BASELINE as FUSED
 from attention_paths import Path, Setting, kernels_from, possible
-from measuring.alternation import Row, Work, alternate, device
+from measuring.alternation import Row, Work, alternate, clock, device
 from measuring.preparation import prepare
 from measuring.reporting import Arguments, positive, report
 from measuring.training import add_model_arguments, random_text
@@ -85,7 +85,7 @@ def main() -> None:
     parser.set_defaults(precision="bfloat16" if here else "float32", compile=here)
     parser.set_defaults(profiles=None, accumulate=[1])
     chosen = parser.parse_args()
-    report("Attention with a bias", BASELINE, rows(chosen), chosen.output)
+    report("Attention with a bias", BASELINE, rows(chosen), chosen.output, clock=clock())
 
 
 def rows(chosen: argparse.Namespace) -> Iterator[Row]:

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measuring.alternation import Row, compared
+from measuring.alternation import WALL, Row, compared
 from measuring.reporting import Arguments, positive, report
 
 from pebench.store.run_folder import RunFolder
@@ -164,7 +164,7 @@ def main() -> None:
     # A job that has written its result may still write as it leaves.
     with tempfile.TemporaryDirectory(prefix="pebench-", dir=where, ignore_cleanup_errors=True) as name:
         rows = measure(Path(name), arguments.cells, arguments.steps, arguments.partition, arguments.rounds)
-    report("SLURM", BASELINE, rows, arguments.output)
+    report("SLURM", BASELINE, rows, arguments.output, clock=WALL)
 
 
 if __name__ == "__main__":

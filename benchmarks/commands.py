@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from measuring.alternation import Row, compared
+from measuring.alternation import WALL, Row, compared
 from measuring.reporting import Arguments, positive, report
 from measuring.trees import OTHER, Tree, trees, worktree
 
@@ -109,7 +109,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pebench-benchmark-", ignore_cleanup_errors=True) as name:
         rows = measure(chosen.other, chosen.runs, chosen.rounds, Path(name))
-        report("Commands", FIRST if chosen.other is None else OTHER, rows, chosen.output)
+        report("Commands", FIRST if chosen.other is None else OTHER, rows, chosen.output, clock=WALL)
 
 
 if __name__ == "__main__":

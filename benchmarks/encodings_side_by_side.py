@@ -15,7 +15,7 @@ from dataclasses import replace
 from statistics import median
 
 import torch
-from measuring.alternation import Row, compared, device
+from measuring.alternation import WALL, Row, compared, device
 from measuring.reporting import Arguments, positive, report
 from measuring.trainers import Throughput, Work, throughput, trainers
 from measuring.training import add_model_arguments
@@ -86,7 +86,7 @@ def main() -> None:
         parser.set_defaults(size="small", extent=256, batch=64, vocabulary=8192)
     parser.set_defaults(rounds=5)
     chosen = parser.parse_args()
-    report("Training side by side by encoding", BASELINE, measure(chosen), chosen.output)
+    report("Training side by side by encoding", BASELINE, measure(chosen), chosen.output, clock=WALL)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from functools import partial
 from unittest import mock
 
 import torch
-from measuring.alternation import Row, Work, alternate, device
+from measuring.alternation import Row, Work, alternate, clock, device
 from measuring.reporting import Arguments, positive, report
 from measuring.training import labelled, random_text
 
@@ -82,7 +82,7 @@ def main() -> None:
             for row in alternate(works(task, extent, paths), BASELINE, at, chosen.rounds, warmup=1):
                 yield replace(row, more={"tokens/s": tokens / row.seconds})
 
-    report("Evaluation by extent", BASELINE, rows(), chosen.output)
+    report("Evaluation by extent", BASELINE, rows(), chosen.output, clock=clock())
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from itertools import chain
 
 import torch
 import torch.nn.functional as F
-from measuring.alternation import Row, Work, alternate, device, wait
+from measuring.alternation import Row, Work, alternate, clock, device, wait
 from measuring.plain_loop import Conditions, Loop, plain_updates
 from measuring.reporting import Arguments, report
 from measuring.training import add_model_arguments, random_text, steps
@@ -183,7 +183,7 @@ def main() -> None:
     if chosen.device == "cuda" and not here:
         parser.error("there is no CUDA device here")
     rows = chain.from_iterable(measure(host, chosen) for host in chosen.hosts)
-    report("Training of Llama's blocks", BASELINE, rows, chosen.output)
+    report("Training of Llama's blocks", BASELINE, rows, chosen.output, clock=clock())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from measuring.alternation import Row, Work, alternate, device
+from measuring.alternation import Row, Work, alternate, clock, device
 from measuring.reporting import Arguments, positive, report
 from torch import Tensor
 
@@ -204,7 +204,7 @@ def main() -> None:
             for what, works in samplers(count).items():
                 yield from alternate(works, BASELINE, {"what": what, "positions": count}, chosen.rounds)
 
-    report("SeqPE's encoder and samplers", BASELINE, rows(), chosen.output)
+    report("SeqPE's encoder and samplers", BASELINE, rows(), chosen.output, clock=clock())
 
 
 if __name__ == "__main__":

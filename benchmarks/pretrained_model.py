@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring.alternation import Row, Work, alternate, device
+from measuring.alternation import Row, Work, alternate, clock, device
 from measuring.reporting import Arguments, positive, report
 from measuring.training import random_text
 from torch import Tensor
@@ -140,7 +140,7 @@ def main() -> None:
     with TemporaryDirectory() as place:
         folder = written(chosen, Path(place) / "model")
         rows = chain.from_iterable(measure(folder, chosen, extent) for extent in chosen.extents)
-        report("Evaluation of a model of transformers", BASELINE, rows, chosen.output)
+        report("Evaluation of a model of transformers", BASELINE, rows, chosen.output, clock=clock())
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 import torch
-from measuring.alternation import Row, compared, device, wait
+from measuring.alternation import WALL, Row, compared, device, wait
 from measuring.reporting import Arguments, positive, report
 from measuring.training import add_model_arguments, flops_of_a_token, random_text, steps, utilisation
 
@@ -102,7 +102,7 @@ def main() -> None:
         if chosen.batch % count:
             parser.error(f"a batch of {chosen.batch} does not divide into equal parts for {count} ranks")
     rows = chain.from_iterable(measure(label, chosen) for label in chosen.encodings)
-    report("Training by several ranks", BASELINE, rows, chosen.output)
+    report("Training by several ranks", BASELINE, rows, chosen.output, clock=WALL)
 
 
 def measure(encoding: str, chosen: argparse.Namespace) -> list[Row]:

@@ -16,7 +16,7 @@ import argparse
 from dataclasses import replace
 
 import torch
-from measuring.alternation import Row, compared, device
+from measuring.alternation import WALL, Row, compared, device
 from measuring.reporting import Arguments, positive, report
 from measuring.trainers import Work, throughput, trainers
 from measuring.training import add_model_arguments
@@ -80,7 +80,7 @@ def main() -> None:
     )
     parser.set_defaults(rounds=5)
     chosen = parser.parse_args()
-    report("Runs side by side", _name(chosen.processes[0]), measure(chosen), chosen.output)
+    report("Runs side by side", _name(chosen.processes[0]), measure(chosen), chosen.output, clock=WALL)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from measuring.alternation import Row, alternate, device
+from measuring.alternation import Row, alternate, clock, device
 from measuring.preparation import prepare
 from measuring.reporting import Arguments, in_one_line, positive, report
 from measuring.training import allow_many_compilations
@@ -173,7 +173,13 @@ def main() -> None:
         parser.error(str(error))
     if chosen.prepare:
         prepare({label_of(spec): partial(first_step, spec, compiled) for spec in specs}, chosen.prepare)
-    report("Rows of a sweep, alone", baseline, measure(chosen, baseline, specs, compiled), chosen.output)
+    report(
+        "Rows of a sweep, alone",
+        baseline,
+        measure(chosen, baseline, specs, compiled),
+        chosen.output,
+        clock=clock(),
+    )
 
 
 if __name__ == "__main__":

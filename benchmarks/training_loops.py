@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring.alternation import Row, alternate, device, timed
+from measuring.alternation import Row, alternate, clock, device, timed
 from measuring.plain_loop import Conditions, Loop, plain_updates
 from measuring.preparation import prepare
 from measuring.reporting import Arguments, in_one_line, positive, report
@@ -248,7 +248,7 @@ def main() -> None:
             chosen.prepare,
         )
     measured = (measure(chosen, conditions, sides) for conditions, sides in wanted.items())
-    report("Training loops", BASELINE, chain.from_iterable(measured), chosen.output)
+    report("Training loops", BASELINE, chain.from_iterable(measured), chosen.output, clock=clock())
 
 
 if __name__ == "__main__":

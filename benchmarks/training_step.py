@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from measuring.alternation import Row, alternate, device
+from measuring.alternation import Row, alternate, clock, device
 from measuring.preparation import prepare
 from measuring.profiling import write_profile
 from measuring.reporting import Arguments, in_one_line, positive, report
@@ -108,7 +108,7 @@ def main() -> None:
     if chosen.prepare_only:
         return
     measured = (measure(labels, chosen, parts, cold if parts == 1 else {}) for parts in chosen.accumulate)
-    report("Training step by encoding", BASELINE, chain.from_iterable(measured), chosen.output)
+    report("Training step by encoding", BASELINE, chain.from_iterable(measured), chosen.output, clock=clock())
 
 
 def measure(

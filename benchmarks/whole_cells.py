@@ -30,9 +30,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from measuring.alternation import Row, compared
+from measuring.alternation import WALL, Row, compared
 from measuring.reporting import Arguments, positive, report
 from measuring.trees import OTHER, Tree, trees, worktree
 
@@ -46,8 +46,20 @@ _MOST = 3600.0
 """Seconds that a sweep may take."""
 
 Stages = dict[str, float]
-Whole = tuple[float, Stages]
-"""Seconds by the wall clock, and those of the stages."""
+
+
+class Whole(NamedTuple):
+    """What a cell or a sweep took, in seconds.
+
+    Attributes:
+        seconds: by the wall clock. stages: likewise.
+        processor: that its processes had a processor; None of workers in the background, whose end nobody
+            waits for.
+    """
+
+    seconds: float
+    stages: Stages
+    processor: float | None
 
 
 def stages(run: Path, begun: float, ended: float) -> Stages:
@@ -112,7 +124,7 @@ def one_after_another(tree: Tree, sweep: Path, runs: Path) -> Whole:
     begun = time.time()
     cost = tree.spent("submit", str(sweep), "--runs", str(runs))
     found = _medians(runs, begun, begun + cost.seconds)
-    return cost.seconds, found | {"processor": cost.processor}
+    return Whole(cost.seconds, found, cost.processor)
 
 
 def side_by_side(tree: Tree, sweep: Path, runs: Path, count: int) -> Whole:
@@ -127,13 +139,17 @@ def side_by_side(tree: Tree, sweep: Path, runs: Path, count: int) -> Whole:
             raise RuntimeError(failed.read_text() if failed else "the sweep has not ended")
         time.sleep(_LOOK_EVERY)
     ended = max(path.stat().st_mtime for path in runs.glob("*/result.json"))
-    return ended - begun, _medians(runs, begun, None)
+    return Whole(ended - begun, _medians(runs, begun, None), None)
 
 
 def apart(tree: Tree, sweeps: list[Path], runs: Path) -> Whole:
     """The cells of a sweep by a command each."""
     found = [one_after_another(tree, sweep, runs / sweep.stem) for sweep in sweeps]
-    return sum(seconds for seconds, _ in found), _over([each for _, each in found])
+    return Whole(
+        sum(each.seconds for each in found),
+        _over([each.stages for each in found]),
+        sum(each.processor or 0.0 for each in found),
+    )
 
 
 def _medians(runs: Path, begun: float, ended: float | None) -> Stages:
@@ -205,17 +221,18 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
                 whole = work(tree, folder / f"runs-{what}-{name.replace(' ', '-')}-{number}")
                 if chosen.cold or number:
                     found[name].append(whole)
-        base = [seconds for seconds, _ in next(iter(found.values()))]
+        base = [whole.seconds for whole in next(iter(found.values()))]
         for name, wholes in found.items():
-            row = compared(name, setting, [seconds for seconds, _ in wholes], base)
+            row = compared(name, setting, [whole.seconds for whole in wholes], base)
             by_stage: dict[str, float | str | None] = {
-                f"{stage} s": median(each[stage] for _, each in wholes) for stage in STAGES
+                f"{stage} s": median(whole.stages[stage] for whole in wholes) for stage in STAGES
             }
             by_stage["evaluated in"] = evaluated["this tree" if chosen.other is None else name]
-            by_stage["beyond training s"] = median(whole - each["training"] for whole, each in wholes)
-            by_stage["processor s"] = median(each.get("processor", 0) for _, each in wholes)
-            alone = {} if number_of_cells == 1 else {"beyond training s": None, "processor s": None}
-            yield replace(row, more={**by_stage, **alone})
+            if number_of_cells == 1:
+                by_stage["beyond training s"] = median(w.seconds - w.stages["training"] for w in wholes)
+                busy = [whole.processor for whole in wholes if whole.processor is not None]
+                by_stage["processor s"] = median(busy) if busy else None
+            yield replace(row, more=by_stage)
 
 
 def main() -> None:
@@ -244,7 +261,7 @@ def main() -> None:
         parser.error("--cell-only and --sweep-only choose between what is measured with --other")
     with tempfile.TemporaryDirectory(prefix="pebench-benchmark-") as name:
         baseline = APART if chosen.other is None else OTHER
-        report("Whole cells and sweeps", baseline, measure(chosen, Path(name)), chosen.output)
+        report("Whole cells and sweeps", baseline, measure(chosen, Path(name)), chosen.output, clock=WALL)
 
 
 if __name__ == "__main__":

@@ -85,12 +85,16 @@ def unknown(kind: str, name: str, known: Iterable[str], owner: str = "", listed:
         hint = f"did you mean {join_or(near)}?"
     elif len(names) > listed:
         hint = f"there are {len(names)}, among them {join_and(_nearest(name, names, cutoff=0.0))}."
-    elif names:
-        hint = f"there is {join_and(names)}."
     else:
-        hint = "there is none."
+        hint = f"{there_is(names)}."
     whose = f" of {owner}" if owner else ""
     return UserError(f"unknown {kind} {quoted(name)}{whose}: {hint}")
+
+
+def there_is(names: Iterable[str]) -> str:
+    """``there is 'a'``, ``there are 'a' and 'b'``, or that there is none."""
+    each = list(names)
+    return f"there {'is' if len(each) < 2 else 'are'} {join_and(each) or 'none'}"
 
 
 def _nearest(name: str, names: Iterable[str], cutoff: float) -> list[str]:

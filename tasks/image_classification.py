@@ -28,8 +28,7 @@ from pebench.errors import UserError
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.specification.options import Added
-from pebench.specification.plugin_ref import ExtrapolationRef
-from pebench.specification.run_spec import Frozen, Once
+from pebench.specification.run_spec import Extrapolations, Frozen, Once
 from pebench.store.example_scores import Examples, Ratio
 from pebench.store.task_record import EvaluationData
 from pebench.task import Batch, Evaluation, Metric
@@ -91,7 +90,7 @@ class ImageClassificationOptions(Frozen):
     bad_images: BadImages = "refuse"
     images: Annotated[int, Field(ge=1)] | None = None
     choice: Annotated[Choice, Added(before="beginning")] = "spread"
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+    extrapolations: Extrapolations = None
 
     _settled = model_validator(mode="before")(where_limited("images"))
 

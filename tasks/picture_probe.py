@@ -14,8 +14,7 @@ from pebench.data.images.marks import QUESTIONS, draw_pictures
 from pebench.models.vision import VisionModel, VisionOptions
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
-from pebench.specification.plugin_ref import ExtrapolationRef
-from pebench.specification.run_spec import Frozen, Once
+from pebench.specification.run_spec import Extrapolations, Frozen, Once
 from pebench.store.example_scores import Examples, Ratio
 from pebench.task import MOST, Batch, Evaluation, Metric
 from pebench.task_bases.vision_task import VisionTask
@@ -46,7 +45,7 @@ class PictureProbeOptions(Frozen):
     extent: Grid = (8, 8)
     evaluate: Annotated[tuple[Grid, ...], Once] = ()
     pictures: Annotated[int, Field(ge=1, le=MOST)] = 500
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+    extrapolations: Extrapolations = None
 
     @model_validator(mode="after")
     def _even(self) -> PictureProbeOptions:

@@ -15,8 +15,7 @@ from pebench.data.images.moving import HEADINGS, draw_moves, moving_digits, rend
 from pebench.models.video import VideoModel, VideoOptions
 from pebench.position_encoding import Extrapolation, PositionEncoding, Table, grid, tabulate
 from pebench.randomness import generator
-from pebench.specification.plugin_ref import ExtrapolationRef
-from pebench.specification.run_spec import Frozen, Once
+from pebench.specification.run_spec import Extrapolations, Frozen, Once
 from pebench.store.example_scores import Examples, Ratio
 from pebench.task import MOST, Batch, Evaluation, Metric
 from pebench.task_bases.vision_task import VisionTask
@@ -49,7 +48,7 @@ class VideoClassificationOptions(Frozen):
     speed: Size = 1
     split: Literal["train", "validation", "test"] = "validation"
     clips: Annotated[int, Field(ge=1, le=MOST)] = 540
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+    extrapolations: Extrapolations = None
 
     @property
     def extents(self) -> tuple[Extent, ...]:

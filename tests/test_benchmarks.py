@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from pebench.command_line.main import main
 from pebench.encoding_config import build_encoding
@@ -54,7 +55,10 @@ SMALLEST = {
         "seqpe:dropout=0,unshared",
     ],
     "biased-attention": [*TEXT, "--encodings", "t5", "--evaluated", "64"],
-    "whole-cells": [*("--encodings", "none", "--extent", "16", "--steps", "2", "--tokens", "128"), "--cold"],
+    "whole-cells": [
+        *("--encodings", "none", "--seeds", "1", "--extent", "16", "--steps", "2", "--tokens", "128"),
+        "--cold",
+    ],
 }
 ROWS = {
     "biased-attention": {"without a bias", "blocked, t5", "t5"},
@@ -77,6 +81,18 @@ ROWS = {
 """Rows that must be there."""
 
 
+OF_PROCESSES = {
+    "aggregation",
+    "commands",
+    "encodings-side-by-side",
+    "ranks",
+    "side-by-side",
+    "sync",
+    "whole-cells",
+}
+"""What measures processes that it starts, on whatever device by the wall clock."""
+
+
 ELSEWHERE = {"cluster"}
 """What needs a SLURM is tried where there is one, in tests/slurm."""
 
@@ -97,12 +113,15 @@ def test_a_benchmark_measures_itself_against_its_baseline(
     if profiles:
         assert_profiles(tmp_path)
     record = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
+    by_wall = name in OF_PROCESSES or torch.cuda.is_available()
+    assert record["machine"]["clock"] == ("wall clock" if by_wall else "processor time")
     assert record["title"] in capfd.readouterr().out
     assert {"date", "device", "torch", "load"} <= record["machine"].keys()
     names = {row["name"] for row in record["rows"]}
     assert names >= ROWS[name] | {record["baseline"]}
     for row in record["rows"]:
         assert row["seconds"] > 0
+        assert row["more"].get("processor s") != 0
         assert row["spread"][0] <= row["ratio"] <= row["spread"][1]
     assert {row["ratio"] for row in record["rows"] if row["name"] == record["baseline"]} == {1.0}
 

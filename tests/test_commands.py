@@ -17,8 +17,10 @@ from mistakes import sentence
 from tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
+from pebench.commands.check import _split
 from pebench.data.text import TextSource, load_corpus
 from pebench.data.tokenization import LibraryTokenizer, TokenizerChoice, load_tokenizer
+from pebench.errors import UserError
 from pebench.plugins.registry import tasks
 
 RUN = ["run", "--encoding", "rope"]
@@ -32,6 +34,13 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return told
 
 
+def test_a_folder_hides_no_encoding_of_its_name(place: Path) -> None:
+    (place / "rope").mkdir()
+    assert _split("rope") == ("rope", {})
+    with pytest.raises(UserError, match="write the encoding as 'name'"):
+        _split("")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -43,6 +52,14 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["show", "rope", "--width", "wide"], "'wide' is not a valid integer"),
         (["show", "learned + rpoe"], "unknown encoding 'rpoe': did you mean 'rope'"),
         (["show", "{rope: [}"], "'{rope: [}', line 1: "),
+        (
+            ["show", "rope:frequencies=0.75"],
+            "'rope' with options is written as '{rope: {frequencies: 0.75}}'.",
+        ),
+        (["show", "rope(base=5, rotated=0.5)"], "is written as '{rope: {base: 5, rotated: 0.5}}'."),
+        (["show", "rope+"], "'rope+' lacks an encoding beside a '+'"),
+        (["run", "--encoding", ""], "write the encoding as 'name' or 'name: {option: value}', not ''."),
+        ([*RUN, "--task", "retrieval:extent=64"], "and '--task retrieval --set task.extent=64' on a command"),
         (["show", "pope + path"], "'path' takes heads of the model's width, which 'pope' before it widens"),
         (["show", "rope", "--width", "10"], "--width 10 does not divide into --heads 4"),
         (["run"], "--encoding names what to train"),

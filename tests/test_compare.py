@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -316,6 +317,20 @@ def test_equivalence_is_two_one_sided_tests_with_a_correction_of_their_own(
     low, high = sorted(count for count in needed if count is not None)
     assert f"To show 0.01 bits/byte takes {low} to {high} seeds." in said
     assert main(["compare", "rope", "alibi", "--margin", "0", "--runs", str(runs)]) == 2
+
+
+def test_large_differences_that_could_be_shown_have_no_exponents(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = [specification(name, seed) for name in ("rope", "alibi") for seed in range(3)]
+    for spec in specs:
+        score = (5000.0, 5300.0, 5900.0)[spec.seed] * (1.2 if spec.encoding.name == "alibi" else 1.0)
+        finish(begin(runs, spec), text_scores(score, score))
+    record_sweep(runs, specs)
+    assert main(["compare", "rope", "alibi", "--runs", str(runs)]) == 0
+    said = told(capsys)
+    assert re.search(r"Power: 3 seeds show a difference of \d+ bits/byte", said)
+    assert "e+0" not in said
 
 
 def test_a_constant_difference_is_said_to_have_no_test(

@@ -146,7 +146,7 @@ def test_one_part_draws_nothing_of_another() -> None:
     ("ref", "sentence"),
     [
         ("learned + ropee", "unknown encoding 'ropee': did you mean"),
-        ("rope +", "unknown encoding ''"),
+        ("rope +", "'rope \\+' lacks an encoding beside a '\\+'"),
         ({"compose": ["rope"]}, "'compose' takes two encodings or more, not 1"),
         ({"compose": {"parts": 3}}, "write 'compose: "),
         ({"layers": [{"rope": {}, "times": 0}, "none"]}, "'times' is the number of layers in a row"),

@@ -21,7 +21,7 @@ from pebench.command_line.main import main
 from pebench.errors import UserError
 from pebench.exchange import export, receive
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
-from pebench.specification.run_spec import RunSpec
+from pebench.specification.run_spec import RunSpec, Start
 from pebench.store.records import CurvePoint, Sample
 from pebench.store.run_folder import RunFolder
 from pebench.store.sweep_records import read_sweeps
@@ -89,6 +89,36 @@ def test_weights_travel_when_asked_for(runs: Path, tmp_path: Path) -> None:
         RunFolder(begun / spec.run_id).create(spec, {})
     receive(packed(runs, weights=True), begun)
     assert RunFolder(begun / CELLS[0].run_id).weights_after(10).read_bytes() == b"earlier weights"
+
+
+def test_weights_that_were_left_out_can_come_later(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    receive(packed(runs), elsewhere)
+    (elsewhere / CELLS[1].run_id / "model.safetensors").write_bytes(b"own")
+    before = files(elsewhere)
+    later = packed(runs, "later.tar.zst", weights=True)
+    assert main(["import", str(later), "--runs", str(elsewhere)]) == 0
+    assert "2 of these got the weights that they lacked here" in capsys.readouterr().out
+    added = {f"{CELLS[number].run_id}/model.safetensors": b"weights" for number in (0, 2)}
+    assert files(elsewhere) == before | added, "what is here stays"
+
+
+def test_who_leaves_out_weights_that_cells_begin_with_is_told(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = Start(run=CELLS[0].run_id, group=CELLS[0].group, label="the first", extent=(128,))
+    later = CELLS[0].model_copy(update={"start": start})
+    RunFolder(runs / later.run_id).create(later, {})
+    record_sweep(runs, [*CELLS, later])
+    for options, said in (([], "1 that is not finished begins with weights"), (["--weights"], "")):
+        assert (
+            main(["export", "quickstart", "-o", str(runs.parent / "a.tar.gz"), "--runs", str(runs), *options])
+            == 0
+        )
+        err = capsys.readouterr().err
+        assert said in err if said else not err
 
 
 def test_an_archive_is_the_same_whenever_it_is_written(runs: Path) -> None:

@@ -49,6 +49,20 @@ def test_an_option_that_came_later_is_written_down_where_it_is_not_its_default()
     assert RunSpec.model_validate_json(other.model_dump_json()).run_id == other.run_id != plain.run_id
 
 
+@pytest.mark.parametrize("task", ["language-modeling", "position-probe", "picture-probe"])
+def test_an_empty_list_of_extrapolations_is_none_and_a_run_that_has_one_keeps_its_name(task: str) -> None:
+    encoding = "rope-axial" if task == "picture-probe" else "rope"
+    without, empty, one = (
+        resolve(encoding, {task: {"extrapolations": asked}}) for asked in (None, [], ["extend"])
+    )
+    assert without == empty
+    assert one.run_id != without.run_id
+    options = {**without.task.options, "extrapolations": []}
+    former = without.model_copy(update={"task": without.task.model_copy(update={"options": options})})
+    assert RunSpec.model_validate_json(former.model_dump_json()).run_id == former.run_id != without.run_id
+    assert build_task(former).extrapolations() == ()
+
+
 FORMER: list[tuple[PluginConfig, dict[str, Any]]] = [
     (PluginConfig(name="fox", version=2), {"gate_bias": 5.0}),
     (PluginConfig(name="cable", version=2), {"bias": False, "scaled": True}),

@@ -86,7 +86,7 @@ def test_folders_named_after_splits_tell_them_apart(zoo: Path) -> None:
     assert len(list(pictures.evaluated())) == 12
     picture, label = pictures.load(0)
     assert (picture.size, picture.mode, label) == ((40, 30), "RGB", 0)
-    with pytest.raises(UserError, match="no split 'test': there is 'train' and 'validation'"):
+    with pytest.raises(UserError, match="no split 'test': there are 'train' and 'validation'"):
         corpus.split("test")
 
 

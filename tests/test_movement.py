@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from rich.console import Console
 from pebench.command_line.main import pebench
 from pebench.commands.check import _print_movement
 from pebench.conformance import movement
+from pebench.plugins.registry import encodings
 from pebench.specification.run_spec import Training
 
 NOVELS = Training.model_validate({"steps": 600, "learning_rate": 1.5e-3, "warmup": 60, "final": 0.05})
@@ -40,6 +42,54 @@ def test_the_rate_that_it_names_is_enough(rate: float) -> None:
 @pytest.mark.parametrize(("name", "axes"), [("kerple", 1), ("fire", 1), ("fox", 1), ("dape", 1)])
 def test_what_a_distance_or_a_network_multiplies_moves_far_enough(name: str, axes: int) -> None:
     assert movement(name, {}, axes, NOVELS).better_rate is None
+
+
+SINKS = """
+import torch
+from torch import nn
+
+from pebench.position_encoding import AttentionInputs, Factored, Geometry, PositionEncoding
+
+
+class SinkEncoding(PositionEncoding):
+    acts = "B"
+
+    def __init__(self, geometry: Geometry, largest: float = 1e9) -> None:
+        super().__init__(geometry)
+        self.largest = largest
+        self.values = nn.Parameter(torch.randn(geometry.heads, 5))
+
+    def bias(self, x: AttentionInputs) -> Factored:
+        values = self.values[:, x.k_table[..., 0].clamp(max=4)].transpose(0, 1)[..., None]
+        return Factored(key=values.clamp(-self.largest, self.largest))
+"""
+
+
+@pytest.fixture
+def sinks(tmp_path: Path) -> str:
+    file = tmp_path / "sinks_of_a_test.py"
+    file.write_text(SINKS)
+    name = encodings.add_file(file)
+    assert name is not None
+    return name
+
+
+def test_a_bias_that_first_leaves_the_values_it_starts_with_gets_a_rate_like_others(sinks: str) -> None:
+    found = movement(sinks, {}, 1, NOVELS)
+    assert found.after == pytest.approx(found.before, rel=0.01), "along a straight line it would take 5e4"
+    assert found.better_rate is not None
+    assert 0.005 <= found.better_rate <= 0.05
+
+
+@pytest.mark.parametrize(("largest", "steps"), [(2.0, 600), (1e9, 2)], ids=["bounded", "two updates"])
+def test_no_rate_is_named_where_none_helps_and_check_says_so(sinks: str, largest: float, steps: int) -> None:
+    train = NOVELS.model_copy(update={"steps": steps, "warmup": 0})
+    found = movement(sinks, {"largest": largest}, 1, train)
+    assert found.falls_short
+    assert found.better_rate is None
+    out = StringIO()
+    _print_movement(sinks, found, train, Console(file=out))
+    assert "No rate is suggested, for none up to 1 gets the bias there" in " ".join(out.getvalue().split())
 
 
 def test_a_long_schedule_is_passed_through_in_larger_steps() -> None:

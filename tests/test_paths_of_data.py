@@ -80,14 +80,16 @@ def test_a_variable_that_is_not_set_is_told(reader: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("written", ["$PLACE_OF_DATA", "${PLACE_OF_DATA}/x"])
-def test_an_empty_variable_leads_nowhere(
-    reader: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("written", "said"), [("$PLACE_OF_DATA", ""), ("${PLACE_OF_DATA}/x", r", \$\{PLACE_OF_DATA}")]
+)
+def test_an_empty_variable_leads_nowhere_and_is_told_once(
+    reader: str, written: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLACE_OF_DATA", "")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "words.txt").write_text("The working folder holds text.\n" * 200)
-    with pytest.raises(UserError, match=r"names an environment variable that is empty, \$\{?PLACE_OF_DATA"):
+    with pytest.raises(UserError, match=f"names an environment variable that is empty{said}\\.$"):
         READERS[reader](written)
 
 

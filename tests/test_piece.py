@@ -108,7 +108,7 @@ def test_rows_that_wait_are_told_apart_by_what_is_known_of_them(
     ("arguments", "said"),
     [
         (([("ropee")], []), "unknown encoding 'ropee' of sweep 'tiny': did you mean 'rope'"),
-        (([], [7]), "unknown seed '7' of sweep 'tiny': there is '0' and '1'."),
+        (([], [7]), "unknown seed '7' of sweep 'tiny': there are '0' and '1'."),
     ],
 )
 def test_what_the_sweep_has_not_is_refused(

@@ -240,7 +240,7 @@ def test_questions_without_an_answer_are_passed_over(tmp_path: Path) -> None:
         ({"data": {"train": "a", "path": "b"}}, "name one source of questions"),
         ({"evaluate": [64]}, r"none of the \d+ questions of the validation split fits into 64 tokens"),
         ({"depths": [50, 0]}, "depths must rise"),
-        ({"split": "test"}, "no split 'test': there is 'train' and 'validation'"),
+        ({"split": "test"}, "no split 'test': there are 'train' and 'validation'"),
     ],
 )
 def test_impossible_options_get_one_sentence(options: dict[str, Any], reason: str) -> None:

@@ -132,7 +132,7 @@ def test_draws_are_spread_evenly_over_the_logarithm_and_over_whole_numbers() -> 
         ({"low": 0, "high": 10**400}, {}, "input should be a number from -1e+15 to 1e+15, not 1000"),
         ({"low": True, "high": 2}, {}, "input should be a number from -1e+15 to 1e+15, not True."),
         ({"low": 1e-4}, {}, "a distribution needs the option 'high'."),
-        ({"min": 1e-4, "max": 1}, {}, "unknown option 'min' of a distribution: there is 'high', 'log' and"),
+        ({"min": 1e-4, "max": 1}, {}, "unknown option 'min' of a distribution: there are 'high', 'log' and"),
         (1e-4, {}, "write a list of values, or a distribution as {low: 1e-4, high: 1e-2, log: true}, not"),
         ([], {}, "should hold at least 1 entry, not 0."),
         ([1e-3, 1e-2], {"candidates": 3}, "asks for 3 candidates, but rope has no more than 2"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pebench.errors import UserError
+from pebench.errors import UserError, there_is, unknown
 from pebench.plugins.registry import Registry, encodings, tasks
 from pebench.position_encoding import PositionEncoding
 
@@ -101,6 +101,8 @@ def test_an_underscore_in_a_file_is_a_hyphen_in_a_name(registry: Registry[Any], 
             "zzz",
             f"unknown encoding 'zzz': there are {len(encodings.origins())}, among them ",
         ),
+        (encodings, "alibi:slopes=2", "'alibi:slopes=2' is no name: 'alibi' with options is written as "),
+        (encodings, "alby:slopes=2", "unknown encoding 'alby:slopes=2': "),
         (tasks, "language-modelling", "unknown task 'language-modelling': did you mean 'language-modeling'?"),
     ],
 )
@@ -111,6 +113,15 @@ def test_an_unknown_name_is_answered_with_the_nearest(
         with pytest.raises(UserError) as caught:
             ask(name)
         assert str(caught.value).startswith(answer)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [((), "there is none"), (("ab",), "there is 'ab'"), (("b", "a"), "there are 'b' and 'a'")],
+)
+def test_what_there_is_agrees_in_number(names: tuple[str, ...], said: str) -> None:
+    assert there_is(names) == said
+    assert str(unknown("name", "zzz", names)).endswith(f": {there_is(sorted(names))}.")
 
 
 def test_an_empty_registry_says_so(registry: Registry[Any]) -> None:

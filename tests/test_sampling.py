@@ -63,6 +63,7 @@ def test_words_of_an_interval() -> None:
     assert counted({"images": 1}) == "1 image"
     assert between([18.62, 17.94], "%") == "± 17.9 to 18.6 %"
     assert between([0.1, 0.1], "") == "± 0.1"
+    assert between([1234.0], "") == "± 1230"
     assert "all of 30" in unanimous(30)
     assert "up to 9.5 %" in unanimous(30)
 

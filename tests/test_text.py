@@ -194,7 +194,7 @@ def test_a_folder_is_divided_by_the_names_of_its_folders(tmp_path: Path) -> None
     found = corpus(tmp_path)
     assert texts(found, "train") == ["train/a.txt", "train/b.txt"]
     assert texts(found, "validation") == ["dev/c.txt"]
-    with pytest.raises(UserError, match="has no split 'test': there is 'train' and 'validation'"):
+    with pytest.raises(UserError, match="has no split 'test': there are 'train' and 'validation'"):
         texts(found, "test")
 
 

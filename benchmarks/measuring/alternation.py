@@ -16,7 +16,7 @@ from pebench.running import peak_memory
 
 Work = Callable[[], object]
 
-PROCESSOR = "processor time"
+PROCESSOR, WALL = "processor time", "wall clock"
 
 _C = ctypes.CDLL(None)
 
@@ -108,7 +108,7 @@ def timed(work: Work) -> float:
 def clock() -> str:
     """The clock of `timed`: on a CPU with one thread the time that this process had the processor, since on a
     shared machine long work would else be interrupted more often than short."""
-    return PROCESSOR if device().type == "cpu" and torch.get_num_threads() == 1 else "wall clock"
+    return PROCESSOR if device().type == "cpu" and torch.get_num_threads() == 1 else WALL
 
 
 def added_by(work: Work) -> int | None:

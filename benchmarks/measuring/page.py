@@ -43,7 +43,7 @@ Speed and memory of pebench, each measured in turn with a baseline. The page of
 - `added MiB`: the most memory that one call took beyond what was taken before it: allocated on a CUDA
   device, resident in the process on a CPU.
 - Time: with one thread on a CPU, what one process computes is counted by the time that it had the
-  processor; all else by the wall clock.
+  processor; all else by the wall clock. The entry `clock` of a file says which.
 - Load: the number of processes that wanted a core in the minute before the benchmark began. Where it is
   above the number of cores, times are longer than on a quiet machine and quartiles wider.
 

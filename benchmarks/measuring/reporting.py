@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from measuring.alternation import Row, clock, device
+from measuring.alternation import Row, device
 from rich.console import Console
 from rich.table import Table
 
@@ -54,17 +54,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def report(title: str, baseline: str, rows: Iterable[Row], output: Path | None) -> None:
+def report(title: str, baseline: str, rows: Iterable[Row], output: Path | None, *, clock: str) -> None:
     """Prints one table and writes one JSON file, which holds each row as soon as it is there.
 
     Args:
         title: of the table. baseline: what ratios are to.
         rows: all of them, each told on stderr as it comes. output: the JSON file, None for none.
+        clock: which the times of the rows are by.
 
     Raises:
         SystemExit: there are no rows.
     """
-    record: Record = {"title": title, "baseline": baseline, "machine": machine(), "rows": []}
+    record: Record = {"title": title, "baseline": baseline, "machine": machine(clock), "rows": []}
     for row in rows:
         record["rows"].append(asdict(row))
         sys.stderr.write(_told(row, baseline))
@@ -98,7 +99,7 @@ def _told(row: Row, baseline: str) -> str:
     return f"{row.name}: {text(row.seconds * 1e3)} ms, {ratio(row.ratio)} of {baseline} ({setting})\n"
 
 
-def machine() -> dict[str, Any]:
+def machine(clock: str) -> dict[str, Any]:
     """The machine, the code and the libraries that the figures hold for."""
     found = provenance.describe(device())
     cores = found["machine"]["cores"]
@@ -113,7 +114,7 @@ def machine() -> dict[str, Any]:
         "dirty": DIRTY,
         "threads": found["threads"],
         "cores": cores,
-        "clock": clock(),
+        "clock": clock,
         "load": round(BEGUN[1], 1),
     }
 

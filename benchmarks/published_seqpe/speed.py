@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from measuring.alternation import Row, Work, alternate
+from measuring.alternation import Row, Work, alternate, clock
 from measuring.reporting import Arguments, positive, report
 from published_seqpe.modules import Published, Setting, load
 from torch import Tensor, nn
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--positions", type=positive, default=4096, help="that the encoder reads")
     parser.add_argument("--tokens", type=positive, default=2048, help="of the text")
     chosen = parser.parse_args()
-    report("SeqPE beside the published code", BASELINE, measure(chosen), chosen.output)
+    report("SeqPE beside the published code", BASELINE, measure(chosen), chosen.output, clock=clock())
 
 
 if __name__ == "__main__":

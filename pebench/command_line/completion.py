@@ -1,14 +1,27 @@
-"""Completion of names in a shell: encodings, tasks, sweeps and runs."""
+"""Completion in a shell: encodings, tasks, sweeps and runs, and options and settings up to their ``=``."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-def _beginning(names: list[str], incomplete: str) -> list[str]:
+
+def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
     return sorted({name for name in names if name.startswith(incomplete)})
+
+
+def _files(incomplete: str, suffix: str) -> list[str]:
+    above, slash, beginning = incomplete.rpartition("/")
+    names = [path.name for path in Path(f"{above}{slash}").glob(f"*{suffix}")]
+    return [f"{above}{slash}{name}" for name in _beginning(names, beginning)]
 
 
 def _runs(context: click.Context) -> Path:
@@ -18,17 +31,24 @@ def _runs(context: click.Context) -> Path:
 
 
 def encodings(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of encodings that begin so."""
+    """Names of encodings that begin so; behind a ``+`` those of the next part."""
     from pebench.plugins import registry
 
-    return _beginning(list(registry.encodings.origins()), incomplete)
+    parts, plus, part = incomplete.rpartition("+")
+    before = parts + plus + part[: len(part) - len(part.lstrip())]
+    return [before + name for name in _beginning(registry.encodings.origins(), part.lstrip())]
+
+
+def encodings_and_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Likewise, and files of Python."""
+    return encodings(context, parameter, incomplete) + _files(incomplete, ".py")
 
 
 def tasks(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of tasks that begin so."""
     from pebench.plugins import registry
 
-    return _beginning(list(registry.tasks.origins()), incomplete)
+    return _beginning(registry.tasks.origins(), incomplete)
 
 
 def plugins(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -42,7 +62,7 @@ def sweeps(context: click.Context, parameter: click.Parameter, incomplete: str) 
     from pebench.store.sweep_records import read_sweeps
     from pebench.sweeping.names import names
 
-    files = [str(path) for path in Path().glob(f"{incomplete}*.yaml")]
+    files = _files(incomplete, ".yaml")
     return _beginning(
         [*names(), *files, *(record.name for record in read_sweeps(_runs(context)))], incomplete
     )
@@ -57,3 +77,65 @@ def runs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
 def runs_and_sweeps(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Both."""
     return sweeps(context, parameter, incomplete) + runs(context, parameter, incomplete)
+
+
+def compared(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Both, and the encodings that the runs have."""
+    from pebench.specification.run_spec import COMPOSITIONS
+
+    names: set[str] = set()
+    for file in _runs(context).glob("*/spec.json"):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            names.add(json.loads(file.read_bytes())["encoding"]["name"])
+    found = _beginning(names - {*COMPOSITIONS}, incomplete)
+    return found + runs_and_sweeps(context, parameter, incomplete)
+
+
+def options(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Options of the encoding that stands on the command line before."""
+    # An option without its value ends the reading of a command line, and leaves its arguments where they are.
+    encoding = context.params.get("encoding") or next(iter(context.args), None)
+    return _beginning((f"{name}=" for name in _described(encoding, "options")), incomplete)
+
+
+def settings_of_schedule(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Paths of the settings of a schedule."""
+    from pebench.specification.run_spec import Training
+
+    return _beginning((f"train.{path}=" for path in _paths(Training)), incomplete)
+
+
+def settings_of_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Likewise, and those of the task and its model."""
+    task = context.params.get("task") or "language-modeling"
+    own = [f"task.{name}=" for name in _described(task, "options")]
+    own += [f"model.{name}=" for name in _described(task, "model")]
+    return _beginning(own, incomplete) + settings_of_schedule(context, parameter, incomplete)
+
+
+def settings_of_sweep(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Likewise those of a schedule, and the keys of a sweep's file."""
+    from pebench.sweeping.sweep_file import SweepFile
+
+    keys = (f"{name}=" for name in SweepFile.model_fields)
+    return _beginning(keys, incomplete) + settings_of_schedule(context, parameter, incomplete)
+
+
+def _paths(model: type[BaseModel]) -> list[str]:
+    """The fields of a model, and behind dots those of the models in it."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        inner: Any = field.annotation
+        has_fields = hasattr(inner, "model_fields")
+        found += [f"{name}.{path}" for path in _paths(inner)] if has_fields else [name]
+    return found
+
+
+def _described(name: str | None, what: str) -> list[str]:
+    """The names of what ``pebench show`` lists of an encoding or a task; none where it would not."""
+    from pebench.commands.show import description
+    from pebench.errors import UserError
+
+    with suppress(UserError):
+        return [row["name"] for row in description(name).get(what, ())] if name else []
+    return []

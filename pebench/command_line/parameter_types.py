@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.command_line.completion import options
+
 if TYPE_CHECKING:
     from pebench.specification.plugin_ref import PluginRef
 
@@ -84,6 +86,7 @@ encoding_options = click.option(
     "options",
     multiple=True,
     type=Assignment(),
+    shell_complete=options,
     metavar="KEY=VALUE",
     help="An option of the encoding.",
 )

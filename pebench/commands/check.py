@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.command_line.completion import encodings_and_files, settings_of_schedule
 from pebench.command_line.parameter_types import encoding_options, encoding_ref, settings_option
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("encoding")
+@click.argument("encoding", shell_complete=encodings_and_files)
 @encoding_options
 @settings_option(
-    help="The schedule that moves its parameters, as train.steps=600. [default: that of 'pebench run']"
+    shell_complete=settings_of_schedule,
+    help="The schedule that moves its parameters, as train.steps=600. [default: that of 'pebench run']",
 )
 @click.option(
     "--plot",
@@ -49,7 +51,7 @@ def command(
     and 4 heads on batches of about 1,024 tokens; times are medians of measurements in alternation.
 
     What the parameters are moved by at most in a schedule is measured too. A bias that cannot become large
-    enough in it to matter is warned of, with the rate of its own that would do.
+    enough in it to matter is warned of, with the rate of its own that would do, where there is one.
 
     Exits with status 1 if a contract is broken.
 
@@ -126,29 +128,38 @@ def _print_movement(title: str, moved: Movement, training: Training, console: Co
     """Says how far the parameters go, where there is a learned bias: without one nothing was updated."""
     from rich.table import Table
 
-    if moved.before is None or moved.after is None:
+    from pebench.conformance.movement import LARGEST_RATE
+    from pebench.notation.significant_figures import significant
+
+    if moved.before is None or moved.most is None:
         return
     rate = training.encoding.learning_rate or training.learning_rate
     console.print(
-        f"\nIn {training.steps:,} updates at {rate:g} the rates sum to {moved.rates:.3g}. Where every update "
-        "asks for the same, the parameters move by:"
+        f"\nIn {training.steps:,} updates at {rate:g} the rates sum to {significant(moved.rates, 3)}. Where "
+        "every update asks for the same, the parameters move by:"
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("parameter")
     for heading in ("numbers", "at the start", "moves by"):
         table.add_column(heading, justify="right")
     for one in moved.parameters:
-        table.add_row(one.name, f"{one.numbers:,}", f"{one.start:.3g}", f"{one.distance:.3g}")
+        table.add_row(one.name, f"{one.numbers:,}", significant(one.start, 3), significant(one.distance, 3))
     console.print(table)
-    most = max(moved.before, moved.after)
     console.print(
-        f"The bias tells two keys apart by {moved.before:.3g} nats at the start and by {most:.3g} at most."
+        f"The bias tells two keys apart by {significant(moved.before, 3)} nats at the start and by "
+        f"{significant(moved.most, 3)} at most."
     )
+    share = f"nine tenths of the attention on one key take {moved.needed:.2g} nats"
     if moved.better_rate is not None:
         console.print(
-            f"[yellow]Warning:[/] that is too little: nine tenths of the attention on one key take "
-            f"{moved.needed:.2g} nats. Give {title} a rate of its own, "
+            f"[yellow]Warning:[/] that is too little: {share}. Give {title} a rate of its own, "
             f"train.encoding.learning_rate={moved.better_rate:g} or more, or tune it."
+        )
+    elif moved.falls_short:
+        console.print(
+            f"That is too little: {share}. No rate is suggested, for none up to {LARGEST_RATE:g} gets the "
+            "bias there: its definition may bound it, or the queries and keys, which are drawn here, or the "
+            "updates are too few."
         )
 
 
@@ -201,7 +212,7 @@ def _split(encoding: str) -> tuple[str, dict[str, Any]]:
     from pebench.specification.plugin_ref import split
 
     path = Path(encoding)
-    if path.suffix != ".py" and not path.exists():
+    if path.suffix != ".py" and not path.is_file():
         name, options = split(encoding_ref(encoding), "encoding")
         return (name, options) if options else (encodings.origin(name).name, {})
     added = encodings.add_file(path)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from pebench.command_line.completion import sweeps
 from pebench.command_line.parameter_types import results_option, runs_option
 from pebench.errors import UserError
 
 
 @click.command("claims")
-@click.argument("sweep", metavar="SWEEP")
+@click.argument("sweep", metavar="SWEEP", shell_complete=sweeps)
 @runs_option
 @results_option("--results")
 @click.option(

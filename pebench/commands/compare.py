@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.command_line.completion import compared, sweeps
 from pebench.command_line.parameter_types import runs_option
 
 if TYPE_CHECKING:
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
 
 @click.command("compare")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@click.option("--sweep", metavar="SWEEP", help="The sweep, where several have both encodings.")
+@click.argument("first", metavar="A", shell_complete=compared)
+@click.argument("second", metavar="B", shell_complete=compared)
+@click.option(
+    "--sweep",
+    metavar="SWEEP",
+    shell_complete=sweeps,
+    help="The sweep, where several have both encodings.",
+)
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="What to compare by. [default: the task's own]"
 )
@@ -141,6 +147,7 @@ def _print_scores(
     scores: list[ComparedScore], trained: Extent | None, margin: float | None, console: Console
 ) -> None:
     from pebench.leaderboard.wording import difference_of, metric_heading, number, p_text, signed
+    from pebench.notation.significant_figures import significant
     from pebench.store.scores import extent_name
 
     names = [f"{extent_name(s.extent)}{' (trained)' if s.extent == trained else ''}" for s in scores]
@@ -170,7 +177,7 @@ def _print_scores(
             [
                 name,
                 *(_known(signed(effect, 1), effect) for effect in (score.percent, score.deviations)),
-                _known(f"{found.detectable():.2g}", found.detectable()),
+                _known(significant(found.detectable(), 2), found.detectable()),
                 _known(f"{100 * found.text_share:.0f} %", found.text_share),
                 *([] if margin is None else [p_text(score.p_equivalent), _seeds(found, margin)]),
             ]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from pebench.command_line.completion import runs_and_sweeps
 from pebench.command_line.parameter_types import runs_option
 from pebench.errors import UserError, errors_of_files
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="SWEEP...|RUN")
+@click.argument("names", nargs=-1, required=True, metavar="SWEEP...|RUN", shell_complete=runs_and_sweeps)
 @click.option(
     "-o",
     "--output",
@@ -71,3 +72,10 @@ def _write_archive(sweeps: tuple[str, ...], output: Path, runs: Path, weights: b
         exported = export(runs, found, output, weights)
     size = output.stat().st_size / 1e6
     click.echo(f"{output}: {exported.runs} runs, {exported.finished} of them finished, {size:.1f} MB")
+    if exported.waiting:
+        one = exported.waiting == 1
+        click.echo(
+            f"pebench: {exported.waiting} that {'is' if one else 'are'} not finished "
+            f"{'begins' if one else 'begin'} with weights, which are left out: --weights adds them.",
+            err=True,
+        )

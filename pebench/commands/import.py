@@ -55,12 +55,16 @@ def command(file: Path, runs: Path, name: str | None, dry_run: bool, keep_own: b
         for sweep in received.sweeps:
             click.echo(f"sweep {sweep}")
         click.echo(f"{runs}: {added} runs would be added, {len(received.known)} are here already")
+        if received.weighted:
+            click.echo(f"{len(received.weighted)} of these would get the weights that they lack here")
         if received.kept:
             click.echo(
                 f"{len(received.kept)} have other content here and would be left as they are", err=True
             )
         return
     click.echo(f"{runs}: {added} runs added, {len(received.known)} were here already")
+    if received.weighted:
+        click.echo(f"{len(received.weighted)} of these got the weights that they lacked here")
     if received.kept:
         click.echo(f"{len(received.kept)} have other content here and were left as they are", err=True)
     for sweep in received.sweeps:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from pebench.command_line.completion import encodings
 from pebench.command_line.completion import sweeps as sweeps_of_user
 from pebench.command_line.parameter_types import results_option, runs_option
 from pebench.errors import UserError, errors_of_files
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 @click.argument("sweeps", nargs=-1, metavar="[SWEEP]...", shell_complete=sweeps_of_user)
 @runs_option
 @results_option("--output")
-@click.option("--baseline", metavar="ENCODING", help="What to compare with. [default: the sweep's]")
+@click.option(
+    "--baseline",
+    metavar="ENCODING",
+    shell_complete=encodings,
+    help="What to compare with. [default: the sweep's]",
+)
 @click.option("--published", is_flag=True, help="Put published figures beside those that match them.")
 @click.option(
     "--figures",

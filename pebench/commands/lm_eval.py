@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from pebench.command_line.completion import runs as runs_of_user
 from pebench.command_line.parameter_types import runs_option
 from pebench.errors import UserError, unknown
 
@@ -21,7 +22,12 @@ _NO_TASKS = "--tasks names what to evaluate on; 'pebench lm-eval ls tasks' lists
 
 
 @click.command("lm-eval", context_settings={"ignore_unknown_options": True})
-@click.option("--run", metavar="ID", help="The finished run to evaluate, by its id or the beginning of it.")
+@click.option(
+    "--run",
+    metavar="ID",
+    shell_complete=runs_of_user,
+    help="The finished run to evaluate, by its id or the beginning of it.",
+)
 @runs_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[LM-EVAL'S OPTIONS]...")
 def command(run: str | None, runs: Path, arguments: tuple[str, ...]) -> None:

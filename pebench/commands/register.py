@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from pebench.command_line.completion import runs as runs_of_user
 from pebench.command_line.parameter_types import runs_option
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=runs_of_user)
 @click.argument("name", required=False)
 @runs_option
 @click.option("--to", "uri", metavar="URI", help="The store, as of `pebench sync`.")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pebench.command_line.completion import encodings, tasks
+from pebench.command_line.completion import encodings, settings_of_run, tasks
+from pebench.command_line.completion import runs as runs_of_user
 from pebench.command_line.parameter_types import encoding_options, encoding_ref, runs_option, settings_option
 
 if TYPE_CHECKING:
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
     shell_complete=tasks,
 )
 @encoding_options
-@settings_option(help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.")
+@settings_option(
+    shell_complete=settings_of_run,
+    help="Any setting by its path: task.extent=128, model.size=tiny, train.steps=100.",
+)
 @click.option(
     "--from",
     "start",
     metavar="RUN",
+    shell_complete=runs_of_user,
     help="Begin with the weights of a finished run, by its id; of one of timm's models, as timm:NAME; or of "
     "a language model of transformers, as hf:FOLDER or hf:OWNER/NAME. Encoding and model are as there; with "
     "another --encoding the run is converted.",
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--longer",
     metavar="RUN",
+    shell_complete=runs_of_user,
     help="Go on with a run for more updates, --set train.steps=NUMBER in all, if its schedule allows that.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of every draw.  [default: 0]")

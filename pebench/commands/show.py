@@ -17,6 +17,7 @@ from pebench.command_line.completion import plugins
 from pebench.command_line.parameter_types import encoding_ref
 
 if TYPE_CHECKING:
+    from pebench.errors import UserError
     from pebench.specification.plugin_ref import PluginRef
     from pebench.specification.run_spec import PluginConfig
 
@@ -54,12 +55,12 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
       pebench show train
       pebench show t5 --width 768 --heads 12 --layers 12 --extent 1024
     """
-    from pebench.errors import UserError, unknown
+    from pebench.errors import UserError
     from pebench.plugins.memo import remembered
     from pebench.plugins.registry import encodings, tasks
 
     if as_json:
-        click.echo(json.dumps(remembered("object", name, lambda: _object(name)), indent=1))
+        click.echo(json.dumps(description(name), indent=1))
     elif (ref := _encoding(name)) is not None:
         size = {"width": width, "heads": heads, "layers": layers}
         if width % heads:
@@ -72,7 +73,18 @@ def command(name: str, width: int, heads: int, layers: int, extent: int, as_json
         model = _settings(name)
         _print(_page([_section(model, {"options": _rows(model, model)})]), {})
     else:
-        raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> UserError:
+    from pebench.errors import unknown
+    from pebench.plugins.registry import encodings, tasks
+    from pebench.specification.plugin_ref import misplaced_options
+
+    known = [*encodings.origins(), *tasks.origins(), *_SETTINGS]
+    return misplaced_options("encoding", name, encodings.origins()) or unknown(
+        "encoding or task", name, known
+    )
 
 
 def _encoding(name: str) -> PluginRef | None:
@@ -97,10 +109,21 @@ def _settings(name: str) -> Any:
     return getattr(importlib.import_module(module), model)
 
 
+def description(name: str) -> dict[str, Any]:
+    """What ``--json`` prints of a name, from the disk where it was asked for before.
+
+    Raises:
+        UserError: nothing is called so.
+    """
+    from pebench.plugins.memo import remembered
+
+    found: dict[str, Any] = remembered("object", name, lambda: _object(name))
+    return found
+
+
 def _object(name: str) -> dict[str, Any]:
     from pebench.encoding_config import encoding_class, encoding_config
-    from pebench.errors import unknown
-    from pebench.plugins.registry import encodings, tasks
+    from pebench.plugins.registry import tasks
     from pebench.specification.options import of_signature
     from pebench.specification.run_spec import COMPOSITIONS
 
@@ -122,7 +145,7 @@ def _object(name: str) -> dict[str, Any]:
     elif name in _SETTINGS:
         models, facts = {"options": (_settings(name), _settings(name))}, {}
     else:
-        raise unknown("encoding or task", name, [*encodings.origins(), *tasks.origins(), *_SETTINGS])
+        raise _unknown(name)
     return {"name": name, **facts, **{title: _rows(*two) for title, two in models.items()}}
 
 

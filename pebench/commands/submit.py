@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from pebench.command_line.cluster_options import ClusterCommand, requested
+from pebench.command_line.completion import encodings as encodings_of_user
+from pebench.command_line.completion import settings_of_sweep
 from pebench.command_line.completion import sweeps as sweeps_of_user
 from pebench.command_line.parameter_types import runs_option, settings_option
 
@@ -17,6 +19,7 @@ from pebench.command_line.parameter_types import runs_option, settings_option
 @click.argument("sweeps", nargs=-1, required=True, metavar="SWEEP...", shell_complete=sweeps_of_user)
 @click.option("--dry-run", is_flag=True, help="Print what would be started, and start and write nothing.")
 @settings_option(
+    shell_complete=settings_of_sweep,
     help="A key of the file by its path, in place of what stands there: seeds=1, train.steps=100. Can be "
     "given several times.",
 )
@@ -25,6 +28,7 @@ from pebench.command_line.parameter_types import runs_option, settings_option
     "encodings",
     multiple=True,
     metavar="ENCODING",
+    shell_complete=encodings_of_user,
     help="Start cells of this encoding alone; can be given again.",
 )
 @click.option(
@@ -33,6 +37,11 @@ from pebench.command_line.parameter_types import runs_option, settings_option
     type=int,
     multiple=True,
     help="Start cells of this seed alone; can be given again.",
+)
+@click.option(
+    "--train-starts",
+    is_flag=True,
+    help="Train finished cells again that others begin with and whose weights are not here.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a sweep, a line each.")
 @runs_option
@@ -45,6 +54,7 @@ def command(
     settings: tuple[tuple[str, Any], ...],
     encodings: tuple[str, ...],
     seeds: tuple[int, ...],
+    train_starts: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -56,6 +66,9 @@ def command(
 
     With --encoding or --seed a piece of it is started, with the trials and the cells that this waits for.
     The whole sweep is on record, so that later pieces add to the same tables.
+
+    A cell may begin with a finished one, whose weights an import may have left out: it is refused then.
+    --train-starts trains the finished one again, which replaces its scores.
 
     \b
     Examples:
@@ -79,13 +92,16 @@ def command(
     resources = requested(beside, cluster, profile, options)
     if not dry_run:
         each = zip(loaded, pieces, strict=True)
-        return max(start(sweep, runs, cluster, resources, as_json=as_json, only=own) for sweep, own in each)
+        return max(
+            start(sweep, runs, cluster, resources, as_json=as_json, only=own, train_starts=train_starts)
+            for sweep, own in each
+        )
     from pebench.submission.dry_run import as_object, lines
     from pebench.submission.submit import preview
 
     for sweep, own in zip(loaded, pieces, strict=True):
         warn_of_idle_devices(sweep, resources)
-        found = preview(sweep, runs, cluster, resources, only=own)
+        found = preview(sweep, runs, cluster, resources, only=own, train_starts=train_starts)
         said = [json.dumps(as_object(sweep.name, found.submitted))]
         for line in said if as_json else lines(sweep, runs, cluster, resources, found):
             click.echo(line)

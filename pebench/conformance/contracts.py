@@ -14,7 +14,7 @@ from pebench.attention.encoded_positions import EncodedPositions
 from pebench.attention.kernels import possible_kernels
 from pebench.conformance.identities import IDENTITIES
 from pebench.conformance.subject import EXTENTS, VOCABULARY, Subject, assert_close, run_forward
-from pebench.errors import join_and
+from pebench.errors import there_is
 from pebench.position_encoding import (
     AttentionInputs,
     Block,
@@ -298,9 +298,7 @@ def one_graph(subject: Subject) -> None:
 def claimed_identities(subject: Subject) -> None:
     """The identities that it claims hold."""
     for claim in subject.declared.claims:
-        assert claim in IDENTITIES, (
-            f"there is no identity '{claim}' to claim: there is {join_and(IDENTITIES)}"
-        )
+        assert claim in IDENTITIES, f"there is no identity '{claim}' to claim: {there_is(IDENTITIES)}"
         IDENTITIES[claim](subject)
 
 

@@ -8,7 +8,7 @@ nine tenths of the attention on one of n keys, which are alike otherwise, takes 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +35,10 @@ MOST_UPDATES = 300
 
 SHARE = 0.9
 """Of the attention, that a bias should be able to put on one key."""
+
+LARGEST_RATE = 1.0
+"""That is suggested. An update of Adam moves a number by about the rate: what has to go farther than that at
+each of them is not learned in such a schedule."""
 
 
 class Moved(NamedTuple):
@@ -63,8 +67,8 @@ class Movement(NamedTuple):
             has no learned bias.
         after: likewise at the end.
         needed: nats that put `SHARE` of the attention on one key.
-        better_rate: the rate of its own at which `after` is what is needed, to one figure; None where it is
-            that already, or where no rate helps.
+        better_rate: the least rate of its own, of one figure, at which `after` is what is needed; None where
+            it is that already, or where no rate up to `LARGEST_RATE` helps.
     """
 
     rates: float
@@ -73,6 +77,16 @@ class Movement(NamedTuple):
     after: float | None
     needed: float
     better_rate: float | None = None
+
+    @property
+    def most(self) -> float | None:
+        """Largest difference in nats that its bias makes; None where it has no learned bias."""
+        return None if self.before is None or self.after is None else max(self.before, self.after)
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether a learned bias stays below what is needed."""
+        return self.most is not None and self.most < self.needed
 
 
 def movement(name: str, options: Mapping[str, Any], axes: int, train: Training) -> Movement:
@@ -88,21 +102,34 @@ def movement(name: str, options: Mapping[str, Any], axes: int, train: Training) 
         train: the schedule.
     """
     found = _movement(name, options, axes, train)
-    if found.before is None or found.after is None or max(found.before, found.after) >= found.needed:
-        return found
-    grown = max(found.after - found.before, 1e-9)
-    rate = _one_figure((train.encoding.learning_rate or train.learning_rate) * found.needed / grown)
-    own = train.encoding.model_copy(update={"learning_rate": rate})
-    again = _movement(name, options, axes, train.model_copy(update={"encoding": own}))
-    # What is bounded by its definition goes no farther at any rate.
-    helps = again.after is not None and again.after >= found.needed
-    return found._replace(better_rate=rate) if helps else found
+    rate = _better_rate(name, options, axes, train) if found.falls_short else None
+    return found._replace(better_rate=rate)
 
 
-def _one_figure(value: float) -> float:
-    """The next larger number of one figure."""
-    digit = 10.0 ** math.floor(math.log10(value))
-    return float(f"{math.ceil(value / digit) * digit:.1g}")
+def _better_rate(name: str, options: Mapping[str, Any], axes: int, train: Training) -> float | None:
+    """The least rate of one figure above that of the schedule at which the bias goes far enough."""
+
+    def suffices(rate: float) -> bool:
+        own = train.encoding.model_copy(update={"learning_rate": rate})
+        found = _movement(name, options, axes, train.model_copy(update={"encoding": own}))
+        return found.after is not None and found.after >= found.needed
+
+    # Each is tried: a bias that first has to leave the values that it starts with, one that is a product, and
+    # one that is bounded are no straight lines of the rate, along which one measurement would tell of others.
+    refused = train.encoding.learning_rate or train.learning_rate
+    for rate in _rates((1, 2, 5), refused, LARGEST_RATE):
+        if suffices(rate):
+            between = (finer for finer in _rates(range(1, 10), refused, rate) if finer < rate)
+            return next(filter(suffices, between), rate)
+        refused = rate
+    return None
+
+
+def _rates(figures: Iterable[int], above: float, to: float) -> list[float]:
+    """Those of one figure, of these, above a rate and up to another, in order."""
+    powers = range(math.floor(math.log10(above)), math.floor(math.log10(to)) + 1)
+    rates = sorted(float(f"{figure}e{power}") for power in powers for figure in figures)
+    return [rate for rate in rates if above < rate <= to]
 
 
 def _movement(name: str, options: Mapping[str, Any], axes: int, train: Training) -> Movement:

@@ -226,7 +226,8 @@ def path_to(written: str) -> Path | None:
     for named in _VARIABLE.finditer(written) if path is None else ():
         if not (value := _value(named)):
             lack = "not set" if value is None else "empty"
-            raise UserError(f"{quoted(written)} names an environment variable that is {lack}, {named[0]}.")
+            which = "" if named[0] == written else f", {named[0]}"
+            raise UserError(f"{quoted(written)} names an environment variable that is {lack}{which}.")
     return path
 
 

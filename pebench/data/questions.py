@@ -18,7 +18,7 @@ from pebench.data.left_out import sentence
 from pebench.data.source import DataSource
 from pebench.data.splits import SPLITS, by_hash, by_name
 from pebench.data.tables import kind_of, refuse_saved
-from pebench.errors import UserError, join_and
+from pebench.errors import UserError, join_and, there_is
 from pebench.notation.unicode import whole
 
 _POCKET = Path(__file__).parent / "pocket_questions"
@@ -192,7 +192,7 @@ def check_questions(source: QuestionSource, splits: tuple[str, ...]) -> None:
 
 def _refuse_no_split(split: str, files: Mapping[str, Path | None]) -> None:
     if split not in files:
-        raise UserError(f"the questions have no split '{split}': there is {join_and(files)}.")
+        raise UserError(f"the questions have no split '{split}': {there_is(files)}.")
 
 
 def load_questions(source: QuestionSource, split: str) -> QuestionSet:

@@ -19,7 +19,7 @@ from pebench.data.python_docs import PythonDocs
 from pebench.data.source import DataSource
 from pebench.data.splits import SHARES, SPLITS, by_hash, by_name
 from pebench.data.tables import is_table, refuse_saved, refuse_table, refuse_tokenizer
-from pebench.errors import UserError, join_and, join_or
+from pebench.errors import UserError, join_and, join_or, there_is
 
 
 class TextSource(DataSource):
@@ -143,7 +143,7 @@ class Corpus:
 
     def _part(self, split: str) -> Part:
         if split not in self.parts:
-            raise UserError(f"{self.name} has no split '{split}': there is {join_and(self.parts)}.")
+            raise UserError(f"{self.name} has no split '{split}': {there_is(self.parts)}.")
         return self.parts[split]
 
 

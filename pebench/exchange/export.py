@@ -28,10 +28,17 @@ from pebench.store.tuned_choices import choices_folder, is_slot
 
 
 class Exported(NamedTuple):
-    """Counts of an archive: runs, and finished ones among them."""
+    """Counts of an archive.
+
+    Attributes:
+        runs: all of them.
+        finished: among these.
+        waiting: those that are not finished, and begin with a finished one whose weights are left out.
+    """
 
     runs: int
     finished: int
+    waiting: int
 
 
 def export(runs: Path, sweeps: Sequence[SweepRecord], output: Path, weights: bool = False) -> Exported:
@@ -75,7 +82,13 @@ def export(runs: Path, sweeps: Sequence[SweepRecord], output: Path, weights: boo
         for name, path in files.items():
             with path.open("rb") as file:
                 _add(archive, name, file, contents[name].size)
-    return Exported(len(ids), sum(f"runs/{run_id}/result.json" in files for run_id in ids))
+    finished = {run_id for run_id in ids if f"runs/{run_id}/result.json" in files}
+    left_out = (
+        set() if weights else {run_id for run_id in finished if RunFolder(runs / run_id).weights.is_file()}
+    )
+    starts = [RunFolder(runs / run_id).spec().start for run_id in ids if run_id not in finished]
+    waiting = sum(start is not None and start.run in left_out for start in starts)
+    return Exported(len(ids), len(finished), waiting)
 
 
 def _files(folder: RunFolder, weights: bool) -> Iterator[tuple[str, Path]]:

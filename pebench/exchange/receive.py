@@ -32,6 +32,7 @@ class Received:
         added: ids of runs that were not there.
         completed: of runs that nobody had begun here.
         known: of runs that are here already, with the same scores or not yet finished in the archive.
+        weighted: of those among them that get the weights that they lack here.
         kept: of runs whose own results were kept because they are others.
         sweeps: names of the sweeps.
     """
@@ -39,6 +40,7 @@ class Received:
     added: list[str] = field(default_factory=list)
     completed: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
+    weighted: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     sweeps: list[str] = field(default_factory=list)
 
@@ -66,6 +68,8 @@ def receive(
             (folder / "runs" / run_id).rename(runs / run_id)
         for run_id in received.completed:
             _complete(folder / "runs" / run_id, runs / run_id)
+        for run_id in received.weighted:
+            _add_weights(RunFolder(folder / "runs" / run_id), RunFolder(runs / run_id))
         atomic.sync_folder(runs)
         for sweep in sweeps:
             _add_choices(folder, runs, sweep)
@@ -214,7 +218,10 @@ def _sort(runs: Path, arrived: Path, ids: list[str]) -> Received:
         elif result is None:
             received.known.append(run_id)
         elif (mine := own.result()) is not None:
-            (received.known if _same(mine, result) else received.kept).append(run_id)
+            same = _same(mine, result)
+            (received.known if same else received.kept).append(run_id)
+            if same and theirs.weights.is_file() and not own.weights.exists():
+                received.weighted.append(run_id)
         elif any((own.path / name).exists() for name in ("worker.json", "metrics.jsonl", "checkpoint")):
             received.kept.append(run_id)
         else:
@@ -236,6 +243,16 @@ def _complete(arrived: Path, own: Path) -> None:
     for path in sorted(files, key=lambda path: path.name == "result.json"):
         path.rename(own / path.relative_to(arrived))
     (own / "failure.json").unlink(missing_ok=True)
+
+
+def _add_weights(arrived: RunFolder, own: RunFolder) -> None:
+    """Adds the weights of a finished run, the last ones last."""
+    for path in sorted((arrived.path / "weights").glob("*")):
+        kept = own.path / "weights" / path.name
+        kept.parent.mkdir(exist_ok=True)
+        if not kept.exists():
+            path.rename(kept)
+    arrived.weights.rename(own.weights)
 
 
 def _some(ids: list[str]) -> str:

@@ -10,6 +10,7 @@ from pebench.errors import UserError
 from pebench.extending.evidence import Evidence
 from pebench.extending.plan import Method
 from pebench.leaderboard.wording import signed
+from pebench.notation.significant_figures import significant
 from pebench.pretrained.configuration import rope_parameters
 
 ENOUGH = 80.0
@@ -93,7 +94,7 @@ def _answer(evidence: Evidence, chosen: Method, best: Method, alike: list[Method
     use = f"Leave it as it is, {own.label}," if chosen is own else f"Use {chosen.label}"
     text = (
         f"{use} for all lengths up to {longest} tokens: its perplexity there is "
-        f"{evidence.perplexity(chosen, longest):.4g}"
+        f"{significant(evidence.perplexity(chosen, longest), 4)}"
     )
     if len(alike) == 1:
         return f"{text}, the lowest of {len(evidence.plan.methods)} settings."
@@ -104,8 +105,8 @@ def _answer(evidence: Evidence, chosen: Method, best: Method, alike: list[Method
         )
     return (
         f"{text}, which the text does not tell from the lowest of {len(evidence.plan.methods)}, "
-        f"{evidence.perplexity(best, longest):.4g} of {best.label}, and of those alike it costs least at "
-        f"{evidence.plan.trained} tokens."
+        f"{significant(evidence.perplexity(best, longest), 4)} of {best.label}, and of those alike it costs "
+        f"least at {evidence.plan.trained} tokens."
     )
 
 

@@ -17,6 +17,7 @@ from pebench.leaderboard.sampling import between, counted, ends, half_width, una
 from pebench.leaderboard.uncertainty import LEVEL
 from pebench.leaderboard.wording import gaps
 from pebench.machine.environment import processor
+from pebench.notation.significant_figures import significant
 from pebench.specification.flat_spec import settings
 from pebench.store.records import MetricRecord
 from pebench.store.scores import Extent, extent_name, inside, positions
@@ -341,29 +342,33 @@ def evidence(scores: Sequence[ComparedScore], margin: float | None) -> Iterator[
         )
     if shares:
         yield (
-            f"{ends(shares, '.0f')} % of the variance of the differences is the choice of the {material}, "
-            "the rest is the seeds."
+            f"{ends(shares, '{:.0f}'.format)} % of the variance of the differences is the choice of the "
+            f"{material}, the rest is the seeds."
         )
     for metric in dict.fromkeys(score.metric for score in tested):
         own = {score: found for score, found in tested.items() if score.metric == metric}
         unit = next(iter(own)).record.unit
         least = [found.detectable() for found in own.values()]
-        seeds = ends([found.seeds for found in own.values()], "d")
+        seeds = ends([found.seeds for found in own.values()], str)
         yield (
-            f"Power: {seeds} seeds show a difference of {ends(least, '.2g')} {unit or metric} four times "
-            "in five, before Holm's correction."
+            f"Power: {seeds} seeds show a difference of {ends(least, _detectable)} {unit or metric} four "
+            "times in five, before Holm's correction."
         )
         if margin is not None:
             needed = [found.seeds_needed(margin) for found in own.values()]
             enough = [count for count in needed if count is not None]
             hidden = len(needed) - len(enough)
             if enough:
-                yield f"To show {margin:g} {unit or metric} takes {ends(enough, 'd')} seeds."
+                yield f"To show {margin:g} {unit or metric} takes {ends(enough, str)} seeds."
             if hidden:
                 yield (
                     f"At {hidden} of {len(needed)} extents no number of seeds shows {margin:g} "
                     f"{unit or metric}: that takes more {material}."
                 )
+
+
+def _detectable(difference: float) -> str:
+    return significant(difference, 2)
 
 
 def verdict(names: tuple[str, str], scores: Sequence[ComparedScore], margin: float | None = None) -> str:
@@ -394,7 +399,7 @@ def _verdict(names: tuple[str, str], scores: Sequence[ComparedScore]) -> str:
         return f"Not known: nowhere have {first} and {second} the same seeds, each with a score."
     better, worse = ([score for score in known if score.shown == sign] for sign in (1, -1))
     counts = [score.test.pairs for score in known]
-    pairs = f"{ends(counts, 'd')} pairs of seeds"
+    pairs = f"{ends(counts, str)} pairs of seeds"
     if set(counts) == {1}:
         leads = where([score for score in known if score.ahead == 1])
         ahead = f"{first} is ahead{leads}" if leads else f"{first} is nowhere ahead"

@@ -6,10 +6,11 @@ It is there for one seed too, of which no interval over seeds can tell.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pebench.leaderboard.uncertainty import CONFIDENCE, effective
+from pebench.notation.significant_figures import significant
 
 if TYPE_CHECKING:
     from pebench.store.example_scores import ByUnit
@@ -44,15 +45,14 @@ def counted(measured_on: Mapping[str, int]) -> str:
     return f"{count:,} {name if count != 1 else name.removesuffix('s')}"
 
 
-def ends(values: Sequence[float], form: str) -> str:
+def ends(values: Sequence[float], written: Callable[[float], str]) -> str:
     """The smallest and the largest, as ``0.02 to 0.05``, or ``3`` where they are one."""
-    texts = [format(value, form) for value in (min(values), max(values))]
-    return " to ".join(dict.fromkeys(texts))
+    return " to ".join(dict.fromkeys(map(written, (min(values), max(values)))))
 
 
 def between(widths: Sequence[float], unit: str) -> str:
     """``± 18.3 %``, or ``± 0.02 to 0.05 bits/byte``."""
-    return " ".join(["±", ends(widths, ".3g"), *([unit] if unit else [])])
+    return " ".join(["±", ends(widths, lambda width: significant(width, 3)), *([unit] if unit else [])])
 
 
 def unanimous(count: int) -> str:

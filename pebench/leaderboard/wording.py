@@ -92,7 +92,7 @@ def shares(table: LeaderboardTable) -> str:
     known = [round(100 * e.text_share) for e in table.entries if not math.isnan(e.text_share)]
     if not known:
         return ""
-    share = ends(known, "d")
+    share = ends(known, str)
     return f"{share} % of the variance of a mean is the choice of the {table.material}, the rest is the seeds"
 
 

@@ -23,6 +23,7 @@ from types import CodeType
 from typing import Any, Generic, TypeVar
 
 from pebench.errors import UserError, join_and, quoted, shown, unknown
+from pebench.specification.plugin_ref import misplaced_options
 
 Base = TypeVar("Base")
 
@@ -85,7 +86,7 @@ class Registry(Generic[Base]):
         """
         origins = self.origins()
         if name not in origins:
-            raise unknown(self.kind, name, origins)
+            raise misplaced_options(self.kind, name, origins) or unknown(self.kind, name, origins)
         return origins[name]
 
     def load(self, name: str) -> type[Base]:

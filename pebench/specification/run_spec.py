@@ -27,6 +27,13 @@ Once = AfterValidator(lambda values: tuple({repr(value): value for value in valu
 ``evaluate: Annotated[tuple[int, ...], Once]``."""
 
 
+Extrapolations = Annotated[
+    Annotated[tuple[ExtrapolationRef, ...], Once] | None, AfterValidator(lambda asked: asked or None)
+]
+"""Ways past the trained extent that a task is asked to measure; an empty list asks for none in particular, as
+none does, and is the same run."""
+
+
 COMPOSITIONS = ("compose", "layers")
 """Names for several encodings in one model: all of them in every layer, or each in layers of its own. Their
 option `parts` lists the encodings."""

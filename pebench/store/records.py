@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pebench.notation.significant_figures import significant
 from pebench.specification.run_spec import Frozen
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Result(Frozen):
         headline = next(iter(self.metrics), "")
         default = self.scores[0].extrapolation if self.scores else ""
         shown = [
-            f"{'no number' if score.value is None else f'{score.value:.4g}'} at "
+            f"{'no number' if score.value is None else significant(score.value, 4)} at "
             f"{'x'.join(map(str, score.extent))}"
             for score in self.scores
             if (score.metric, score.extrapolation) == (headline, default)

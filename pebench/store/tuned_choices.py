@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from pebench import atomic
 from pebench.errors import UserError
+from pebench.notation.significant_figures import significant
 from pebench.specification.flat_spec import setting_text
 from pebench.specification.run_spec import Frozen, RunSpec
 from pebench.store.record_files import Record, Unreadable
@@ -354,12 +355,13 @@ def decide(runs: Path, choice: Choice) -> Chosen | None:
 def _why(choice: Choice, means: list[float | None], ranked: list[int], edges: tuple[str, ...]) -> str:
     best = choice.candidates[ranked[0]]
     seeds = f"seed {choice.seeds[0]}" if len(choice.seeds) == 1 else f"the mean of {len(choice.seeds)} seeds"
+    reached = [significant(mean, 4) for number in ranked if (mean := means[number]) is not None]
     text = (
-        f"{choice.encoding}: {best.label}, with {means[ranked[0]]:.4g} {choice.place} ({seeds}) the best of "
+        f"{choice.encoding}: {best.label}, with {reached[0]} {choice.place} ({seeds}) the best of "
         f"{len(means)} candidates"
     )
     if len(ranked) > 1:
-        text += f", before {choice.candidates[ranked[1]].label} with {means[ranked[1]]:.4g}"
+        text += f", before {choice.candidates[ranked[1]].label} with {reached[1]}"
     lost = len(means) - len(ranked)
     if lost:
         text += f"; {lost} diverged"

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from pebench.notation.significant_figures import significant
+
 _LINE_EVERY = 10.0
 
 
@@ -194,7 +196,9 @@ def duration(seconds: float) -> str:
 
 
 def _note(step: int, steps: int, values: dict[str, float], rate: float | None) -> str:
-    parts = [f"{name.removeprefix('train/')} {value:.4g}" for name, value in list(values.items())[:1]]
+    parts = [
+        f"{name.removeprefix('train/')} {significant(value, 4)}" for name, value in list(values.items())[:1]
+    ]
     if rate:
         parts += [f"{rate:.3g} steps/s", f"{duration((steps - step) / rate)} left"]
     return ", ".join(parts)

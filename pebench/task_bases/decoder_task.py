@@ -13,7 +13,7 @@ from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.position_encoding import Geometry, Table
 from pebench.specification.plugin_ref import ExtrapolationRef
-from pebench.specification.run_spec import Frozen, Once
+from pebench.specification.run_spec import Extrapolations, Frozen, Once
 from pebench.task import Batch, Task
 
 LONGEST = 1 << 24
@@ -38,7 +38,7 @@ class ExtentOptions(Frozen):
 
     extent: Length = 512
     evaluate: Annotated[tuple[Length, ...], Once] = ()
-    extrapolations: Annotated[tuple[ExtrapolationRef, ...], Once] | None = None
+    extrapolations: Extrapolations = None
 
     @property
     def extents(self) -> tuple[int, ...]:

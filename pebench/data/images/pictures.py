@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from pebench.errors import UserError, join_and, quoted
+from pebench.errors import UserError, join_and, quoted, there_is
 from pebench.randomness import generator
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class PictureCorpus:
             UserError: there is no such split.
         """
         if name not in self.splits:
-            raise UserError(f"{self.name} has no split '{name}': there is {join_and(self.splits)}.")
+            raise UserError(f"{self.name} has no split '{name}': {there_is(self.splits)}.")
         return self.splits[name]
 
     def require_unseen(self, split: str) -> None:
