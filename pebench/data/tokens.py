@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from pebench.data.text import Corpus
 from pebench.data.tokenization import Ids, Tokenizer
 
 _FORMAT = 1
-_BATCH = 1 << 20
-"""Characters that are encoded at once."""
+_BATCH = 1 << 21
+"""Characters that are encoded at once: enough pieces for all cores."""
+
+_Pieces = list[tuple[str, bool]]
+"""Pieces of documents, each with whether it is a document's first."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class TokenStream:
 def token_stream(corpus: Corpus, tokenizer: Tokenizer, split: str) -> TokenStream:
     """The tokens of a split, encoded on first use and kept in the cache under what they are made of.
 
-    Encodes about a million characters at a time, so that memory does not grow with the text.
+    Encodes about two million characters at a time, so that memory does not grow with the text.
 
     Raises:
         UserError: the split is missing or empty, cannot be read or changed meanwhile, or the cache cannot be
@@ -77,8 +81,7 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, split: str) -> di
     unfinished_line = False
     end = np.array([tokenizer.end_of_text], tokenizer.dtype)
     with atomic.replacing(folder / "tokens.bin") as temporary, temporary.open("wb") as file:
-        for batch in _batches(corpus, split):
-            encoded = tokenizer.encode_batch([piece for piece, _ in batch])
+        for batch, encoded in _encoded(_batches(corpus, split), tokenizer):
             for (piece, opens), ids in zip(batch, encoded, strict=True):
                 if opens:
                     words += unfinished_line
@@ -96,9 +99,22 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, split: str) -> di
     return {"corpus": corpus.name, "split": split, "bytes": size, "words": words + unfinished_line}
 
 
-def _batches(corpus: Corpus, split: str) -> Iterator[list[tuple[str, bool]]]:
-    """Pieces of documents, each with whether it is a document's first, a million characters together."""
-    batch: list[tuple[str, bool]] = []
+def _encoded(batches: Iterator[_Pieces], tokenizer: Tokenizer) -> Iterator[tuple[_Pieces, list[Ids]]]:
+    """Batches with the ids of their pieces. The library encodes the next one while this one is used."""
+    with ThreadPoolExecutor(1) as encoder:
+        under_way: tuple[_Pieces, Future[list[Ids]]] | None = None
+        for batch in batches:
+            begun = batch, encoder.submit(tokenizer.encode_batch, [piece for piece, _ in batch])
+            if under_way is not None:
+                yield under_way[0], under_way[1].result()
+            under_way = begun
+        if under_way is not None:
+            yield under_way[0], under_way[1].result()
+
+
+def _batches(corpus: Corpus, split: str) -> Iterator[_Pieces]:
+    """Pieces of documents, two million characters together."""
+    batch: _Pieces = []
     characters = 0
     for document in corpus.pieces(split):
         for number, piece in enumerate(document):
