@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401 - so that no test, which may have patched the code, is answered from memory
 from hypothesis import settings
-from tracking_server import TrackingServer
+from processes.tracking_server import TrackingServer
 
 from pebench.plugins.registry import encodings, tasks
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from adjusted_comparison import SHORT, SLOPE, Setting, compare, draw
-from dense_bias import dense_bias
-from triton_interpreter import QUIET, interpretable, interpreting
+from references.adjusted_comparison import SHORT, SLOPE, Setting, compare, draw
+from references.dense_bias import dense_bias
+from references.triton_interpreter import QUIET, interpretable, interpreting
 
 from pebench.attention import kernels
 from pebench.attention.encoded_positions import encoded_positions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_reference import attended, reference
+from references.attention_reference import attended, reference
 from torch import Tensor
 
 from pebench.attention import keeping_weights, kernels

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.attention.flex_attention as torch_flex
-from attention_reference import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from references.attention_reference import reference
 from torch import Tensor
 
 from pebench.attention.flex import visible_blocks

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_slurm import FakeSlurm
-from tiny_sweeps import load, tiny, write
-from waiting import until
+from processes.fake_slurm import FakeSlurm
+from processes.waiting import until
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.store.run_folder import RunFolder

@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 import yaml
+from processes.waiting import until
 from safetensors.torch import load_file
-from tiny_sweeps import write
-from waiting import until
+from specimens.tiny_sweeps import write
 
 from pebench.running.execution import Execution
 from pebench.running.launch import execute_here

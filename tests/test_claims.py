@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from run_folders import Scores, begin, finish, record_sweep, specification
 from scipy import stats
-from tiny_sweeps import tiny, write
+from specimens.run_folders import Scores, begin, finish, record_sweep, specification
+from specimens.tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from mistakes import sentence
-from tiny_sweeps import tiny, write
+from processes.mistakes import sentence
+from specimens.tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
 from pebench.commands.check import _split

@@ -9,8 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import METRICS, Scores, begin, diverge, finish, record_sweep, specification, text_scores
 from scipy import stats
+from specimens.run_folders import (
+    METRICS,
+    Scores,
+    begin,
+    diverge,
+    finish,
+    record_sweep,
+    specification,
+    text_scores,
+)
 
 from pebench.command_line.main import main
 from pebench.leaderboard import from_runs, make_board

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from compiled_steps import ENCODINGS, compare_with_uncompiled
+from references.compiled_steps import ENCODINGS, compare_with_uncompiled
 from torch import Tensor
 
 from pebench.encoding_config import build_encoding

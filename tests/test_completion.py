@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
-from run_folders import begin, record_sweep, specification
+from specimens.run_folders import begin, record_sweep, specification
 
 from pebench.command_line.main import pebench
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from attention_reference import attended
 from click.testing import CliRunner
-from encoding_subjects import FEW
+from references.attention_reference import attended
+from specimens.encoding_subjects import FEW
 
 from pebench.attention import prefix_tokens
 from pebench.attention.composition import Composition, _sum

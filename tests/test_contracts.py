@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from encoding_subjects import OUTERMOST, SUBJECTS, title
+from specimens.encoding_subjects import OUTERMOST, SUBJECTS, title
 
 from pebench.attention.kernels import possible_kernels
 from pebench.conformance import CONTRACTS, Contract, Subject, contracts

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from counted_comparison import SHORT, Setting, compare
-from dense_bias import dense_bias
-from triton_interpreter import QUIET, interpretable, interpreting
+from references.counted_comparison import SHORT, Setting, compare
+from references.dense_bias import dense_bias
+from references.triton_interpreter import QUIET, interpretable, interpreting
 
 from pebench.attention import kernels
 from pebench.encoding_config import build_encoding

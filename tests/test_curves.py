@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from run_folders import begin, finish, specification
+from specimens.run_folders import begin, finish, specification
 
 from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.collect import collect

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import begin, diverge, finish, record_sweep, specification, text_scores
+from specimens.run_folders import begin, diverge, finish, record_sweep, specification, text_scores
 
 from pebench.command_line.main import main
 from pebench.leaderboard.collect import collect

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from browser import needs_chromium, told
 from matplotlib.figure import Figure
-from tiny_sweeps import tiny, write
+from processes.browser import needs_chromium, told
+from specimens.tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
 from pebench.leaderboard.board import Board

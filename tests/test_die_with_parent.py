@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from waiting import until
+from processes.waiting import until
 
 PYTHON = """
 import os, subprocess, sys, time

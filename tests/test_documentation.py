@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-import pretrained_folders
 import pytest
 import yaml
+from specimens import pretrained_folders
 
 from pebench.command_line.main import pebench
 from pebench.plugins.registry import Registry, encodings, tasks

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from run_folders import begin, finish, record_sweep, specification, text_scores
+from specimens.run_folders import begin, finish, record_sweep, specification, text_scores
 
 from pebench.command_line.main import main
 from pebench.leaderboard.read_results import from_results

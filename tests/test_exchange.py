@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_folders import begin, finish, record_sweep, specification, text_scores
+from specimens.run_folders import begin, finish, record_sweep, specification, text_scores
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pretrained_folders as folders
 import pytest
+from specimens import pretrained_folders as folders
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

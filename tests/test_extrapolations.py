@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from golden_values import load
+from references.golden_values import load
 
 from pebench.encoding_config import build_encoding, extrapolation
 from pebench.encodings.rope import MAPS, RotaryEncoding

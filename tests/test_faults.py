@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_slurm import FakeSlurm
-from tiny_sweeps import load, tiny, write
+from processes.fake_slurm import FakeSlurm
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.store.records import Worker

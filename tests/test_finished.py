@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trained_runs import trained
+from specimens.trained_runs import trained
 
 import pebench
 from pebench.data.tokenizer_file import read_tokenizer

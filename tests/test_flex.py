@@ -7,8 +7,8 @@ import importlib
 import pytest
 import torch
 import torch.nn.functional as F
-from encoding_subjects import title
-from flex_comparison import SCORED, bias_of, compare
+from references.flex_comparison import SCORED, bias_of, compare
+from specimens.encoding_subjects import title
 from torch import Tensor
 from torch.nn.attention import flex_attention as torch_flex
 

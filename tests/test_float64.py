@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from encoding_subjects import SUBJECTS, title
+from specimens.encoding_subjects import SUBJECTS, title
 
 from pebench.conformance import Subject
 from pebench.conformance.contracts import cached_decoding, left_padding

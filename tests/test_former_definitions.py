@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_sweeps import tiny
-from trained_runs import trained
+from specimens.tiny_sweeps import tiny
+from specimens.trained_runs import trained
 
 from pebench.atomic import write_json
 from pebench.command_line.main import main

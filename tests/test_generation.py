@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain_decoding import decode_plainly
+from references.plain_decoding import decode_plainly
 
 from pebench.conformance import VOCABULARY, Subject
 from pebench.models.decoder import Decoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from golden_values import load, published_encoder
+from references.golden_values import load, published_encoder
 from torch import Tensor
 
 from pebench.encoding_config import build_encoding

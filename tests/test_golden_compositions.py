@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from golden_values import load
+from references.golden_values import load
 from torch import Tensor
 
 from pebench.encoding_config import build_encoding

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_values import load
+from references.golden_values import load
 from torch import Tensor
 
 from pebench.encoding_config import build_encoding

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_values import load
+from references.golden_values import load
 from scipy.linalg import expm
 from scipy.special import erfinv
 from torch import Tensor

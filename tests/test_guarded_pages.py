@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from run_folders import begin, finish, record_sweep, specification, text_scores
+from specimens.run_folders import begin, finish, record_sweep, specification, text_scores
 
 from pebench.errors import UserError
 from pebench.tracking.guard import Guard

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoding_subjects import title
+from specimens.encoding_subjects import title
 
 import pebench
 from pebench.attention.cache import Cache

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pretrained_folders as folders
 import pytest
 import torch
+from specimens import pretrained_folders as folders
 from torch import Tensor
 
 from pebench.attention.cache import Cache

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from attention_reference import attended
-from encoding_subjects import SUBJECTS
+from references.attention_reference import attended
+from specimens.encoding_subjects import SUBJECTS
 from torch import Tensor
 
 from pebench.conformance import IDENTITIES, Subject, assert_close, run_forward, subjects

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_sweeps import tiny, write
+from specimens.tiny_sweeps import tiny, write
 
 import pebench
 from pebench.command_line.main import main

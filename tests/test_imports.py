@@ -299,7 +299,8 @@ def test_a_machine_that_only_trains_and_hands_on_needs_few_packages(tmp_path: Pa
 
 def test_a_run_that_is_not_compiled_imports_no_compiler(place: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from trained_runs import trained; trained(Path('.'));"
+        "import sys; from pathlib import Path; "
+        "from specimens.trained_runs import trained; trained(Path('.'));"
         "assert 'torch._inductor.compile_fx' not in sys.modules"
     )
     tests = str(Path(__file__).parent)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas
 import pytest
 from rich.console import Console
-from run_folders import begin, diverge, finish, log, record_sweep, specification, text_scores
+from specimens.run_folders import begin, diverge, finish, log, record_sweep, specification, text_scores
 
 from pebench.command_line.main import main
 from pebench.leaderboard import from_runs, make_board, write_leaderboard

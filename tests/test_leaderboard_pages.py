@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 import pytest
-from browser import needs_chromium, told
-from run_folders import (
+from processes.browser import needs_chromium, told
+from specimens.run_folders import (
     Scores,
     begin,
     diverge,

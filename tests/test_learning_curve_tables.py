@@ -10,8 +10,8 @@ from typing import Any
 import pandas
 import pytest
 from rich.console import Console
-from run_folders import begin, finish, record_sweep, specification, text_scores
-from tiny_sweeps import tiny, write
+from specimens.run_folders import begin, finish, record_sweep, specification, text_scores
+from specimens.tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
 from pebench.leaderboard import from_runs, make_board, write_leaderboard

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from processes.warm_processes import worker
 from safetensors.torch import load_file
-from tiny_sweeps import tiny
-from warm_processes import worker
+from specimens.tiny_sweeps import tiny
 
 from pebench.errors import UserError
 from pebench.plugins.registry import encodings

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import begin, finish, record_sweep, specification, text_scores
-from tiny_sweeps import load, tiny, write
-from waiting import until
+from processes.waiting import until
+from specimens.run_folders import begin, finish, record_sweep, specification, text_scores
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.store.run_folder import RunFolder

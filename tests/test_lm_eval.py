@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from lm_eval.tasks import TaskManager
-from lm_eval_tasks import choice_task, few_tasks, generation_task, rolling_task, write_task
-from plain_decoding import decode_plainly
-from trained_runs import trained
+from references.plain_decoding import decode_plainly
+from specimens.lm_eval_tasks import choice_task, few_tasks, generation_task, rolling_task, write_task
+from specimens.trained_runs import trained
 
 import pebench.lm_eval
 from pebench.command_line.main import main

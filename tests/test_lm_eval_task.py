@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from lm_eval_tasks import choice_task, few_tasks, generation_task, rolling_task
-from tiny_sweeps import tiny, write
+from specimens.lm_eval_tasks import choice_task, few_tasks, generation_task, rolling_task
+from specimens.tiny_sweeps import tiny, write
 
 import pebench.lm_eval
 from pebench.command_line.main import main

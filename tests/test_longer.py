@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from specimens.tiny_sweeps import tiny
 from test_learning_curves import begun, numbers, same_weights
-from tiny_sweeps import tiny
 
 from pebench.command_line.main import main
 from pebench.resolve import resolve

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from notebook import executed
+from processes.notebook import executed
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "python.ipynb"
 

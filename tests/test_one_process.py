@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_sweeps import load
+from specimens.tiny_sweeps import load
 
 from pebench.running.execution import Execution
 from pebench.store.run_folder import RunFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dense_bias import dense_bias
+from references.dense_bias import dense_bias
 
 from pebench.attention import kernels
 from pebench.attention.encoded_positions import encoded_positions

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_sweeps import load
-from waiting import until
+from processes.waiting import until
+from specimens.tiny_sweeps import load
 
 from pebench.store.run_folder import RunFolder
 from pebench.submission import pack, submissions

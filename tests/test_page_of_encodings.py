@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from golden_values import GOLDEN, HELD
+from references.golden_values import GOLDEN, HELD
 
 from pebench.plugins.registry import encodings
 

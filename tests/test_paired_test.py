@@ -12,7 +12,7 @@ import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from run_folders import begin, diverge, finish, record_sweep, specification
+from specimens.run_folders import begin, diverge, finish, record_sweep, specification
 
 from pebench.leaderboard import from_runs, make_board, write_leaderboard
 from pebench.leaderboard.paired_test import Sample, half_width, holm, mean_of, paired_t, paired_tests

@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import rmtree
 
 import pytest
-from tiny_sweeps import load, tiny, write
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mistakes import sentence
-from tiny_sweeps import tiny, write
+from processes.mistakes import sentence
+from specimens.tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

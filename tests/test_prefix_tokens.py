@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_reference import reference
+from references.attention_reference import reference
 from torch import Tensor
 
 from pebench.attention import prefix_tokens

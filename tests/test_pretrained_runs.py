@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pretrained_folders as folders
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from specimens import pretrained_folders as folders
 
 import pebench
 from pebench.command_line.main import main

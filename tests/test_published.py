@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import begin, cost
+from specimens.run_folders import begin, cost
 
 from pebench.command_line.main import main
 from pebench.encoding_config import encoding_config

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_sweeps import tiny, write
+from specimens.tiny_sweeps import tiny, write
 
 import pebench
 from pebench.errors import UserError

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from tiny_sweeps import load, tiny, write
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

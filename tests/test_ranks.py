@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from rank_pool import RankPool
+from processes.rank_pool import RankPool
+from processes.waiting import until
 from safetensors.torch import load_file
-from tiny_sweeps import tiny, write
-from waiting import until
+from specimens.tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
 from pebench.plugins.named_files import plugin_files

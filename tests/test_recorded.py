@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_folders import begin, finish, record_sweep, specification, text_scores
+from specimens.run_folders import begin, finish, record_sweep, specification, text_scores
 
 from pebench.command_line.main import main
 

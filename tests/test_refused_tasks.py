@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
-from mistakes import sentence
+from processes.mistakes import sentence
 
 from pebench.errors import UserError
 from pebench.plugins.registry import tasks

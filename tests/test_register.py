@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tracking_server import TrackingServer
-from trained_runs import trained
+from processes.tracking_server import TrackingServer
+from specimens.trained_runs import trained
 
 import pebench
 from pebench.command_line.main import main

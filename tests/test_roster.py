@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_values import load
+from references.golden_values import load
 from scipy.linalg import expm
 from torch import Tensor
 

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from processes.waiting import until
+from processes.warm_processes import worker
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
-from waiting import until
-from warm_processes import worker
 
 from pebench.errors import UserError
 from pebench.machine.environment import processor

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from run_folders import begin, diverge, finish, specification, text_scores
+from specimens.run_folders import begin, diverge, finish, specification, text_scores
 
 from pebench.store.records import Point
 from pebench.store.run_folder import RunFolder

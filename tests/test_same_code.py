@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_sweeps import load
+from specimens.tiny_sweeps import load
 
 import pebench.encodings
 import pebench.tasks

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy
 import pytest
-from run_folders import begin, cost, record_sweep, specification
 from scipy import stats
+from specimens.run_folders import begin, cost, record_sweep, specification
 
 from pebench.command_line.main import main
 from pebench.leaderboard.sampling import between, counted, half_width, unanimous

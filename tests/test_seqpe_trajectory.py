@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_values import encoder_weights, load
+from references.golden_values import encoder_weights, load
 from torch import Tensor, nn
 
 from pebench.encoding_config import build_encoding

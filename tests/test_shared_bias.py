@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from dense_bias import dense_bias
-from shared_bias_comparison import SHORT, Setting, compare
-from triton_interpreter import QUIET, interpretable, interpreting
+from references.dense_bias import dense_bias
+from references.shared_bias_comparison import SHORT, Setting, compare
+from references.triton_interpreter import QUIET, interpretable, interpreting
 
 from pebench.attention import kernels
 from pebench.encoding_config import build_encoding

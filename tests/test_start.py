@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tiny_sweeps import load, tiny
+from specimens.tiny_sweeps import load, tiny
 
 import pebench
 from pebench.command_line.main import main

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_sweeps import load, tiny, write
-from waiting import until
-from warm_processes import command
+from processes.waiting import until
+from processes.warm_processes import command
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_slurm import FakeSlurm
-from tiny_sweeps import load, tiny, write
-from trained_runs import trained
+from processes.fake_slurm import FakeSlurm
+from specimens.tiny_sweeps import load, tiny, write
+from specimens.trained_runs import trained
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

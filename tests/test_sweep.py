@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_sweeps import load, tiny, write
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.encoding_config import serving
 from pebench.errors import UserError, join_and

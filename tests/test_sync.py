@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specification, text_scores
+from specimens.run_folders import BEGAN, begin, diverge, finish, log, record_sweep, specification, text_scores
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from pebench.command_line.main import main

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from run_folders import begin, finish, log, record_sweep, specification, text_scores
-from tracking_server import Fault, TrackingServer, faulty
+from processes.tracking_server import Fault, TrackingServer, faulty
+from specimens.run_folders import begin, finish, log, record_sweep, specification, text_scores
 
 from pebench.command_line.main import main
 from pebench.specification.run_spec import RunSpec

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_sweeps import tiny, write
+from specimens.tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
 from pebench.plugins.registry import tasks

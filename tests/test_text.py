@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from word_counts import count_words
+from references.word_counts import count_words
 
 from pebench.data import files, python_docs
 from pebench.data.splits import by_hash, by_name

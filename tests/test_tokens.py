@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from word_counts import count_words
+from references.word_counts import count_words
 
 from pebench.data.cache import cache_folder
 from pebench.data.pieces import PIECE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_sweeps import load, tiny, write
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.specification.flat_spec import told_apart

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trained_runs import trained
+from specimens.trained_runs import trained
 
 from pebench.command_line.main import main
 from pebench.portrait.logits import portrait_of

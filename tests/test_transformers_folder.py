@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pretrained_folders as folders
 import pytest
 import torch
-from run_folders import finish
 from safetensors.torch import save_file
+from specimens import pretrained_folders as folders
+from specimens.run_folders import finish
 
 from pebench.data.tokenization import ByteTokenizer, LibraryTokenizer
 from pebench.data.tokenizer_file import TOKENIZER_FILE, write_tokenizer

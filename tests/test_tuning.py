@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas
 import pytest
-from fake_slurm import FakeSlurm
 from mlflow import MlflowClient
-from tiny_sweeps import load, tiny, write
-from waiting import until
-from warm_processes import command
+from processes.fake_slurm import FakeSlurm
+from processes.waiting import until
+from processes.warm_processes import command
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.errors import UserError

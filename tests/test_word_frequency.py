@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from mistakes import sentence
+from processes.mistakes import sentence
 
 from pebench.data.word_lists import CODES, LEXICON, common_counts
 from pebench.encoding_config import build_encoding

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_sweeps import load, tiny, write
-from waiting import until
+from processes.waiting import until
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.store.run_folder import RunFolder
 from pebench.submission import submissions

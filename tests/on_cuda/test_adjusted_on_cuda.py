@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from adjusted_comparison import SETTINGS, SLOPE, Setting, compare, draw
-from compiled_steps import compare_with_uncompiled
+from references.adjusted_comparison import SETTINGS, SLOPE, Setting, compare, draw
+from references.compiled_steps import compare_with_uncompiled
 
 from pebench.attention import kernels
 

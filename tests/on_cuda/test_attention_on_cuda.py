@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_reference import attended, reference
-from encoding_subjects import title
-from flex_comparison import SCORED, bias_of, compare
-from plain_decoding import decode_plainly
+from references.attention_reference import attended, reference
+from references.flex_comparison import SCORED, bias_of, compare
+from references.plain_decoding import decode_plainly
+from specimens.encoding_subjects import title
 from torch import Tensor
 
 from pebench.attention import kernels

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from compiled_steps import ENCODINGS, compare_with_uncompiled
+from references.compiled_steps import ENCODINGS, compare_with_uncompiled
 
 if not torch.cuda.is_available():
     pytest.skip("there is no CUDA device", allow_module_level=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from encoding_subjects import VARIANTS, title
+from specimens.encoding_subjects import VARIANTS, title
 
 from pebench.attention.cache import Cache
 from pebench.conformance import CONTRACTS, Contract, Subject, run_forward, subjects

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from compiled_steps import compare_with_uncompiled
-from shared_bias_comparison import SETTINGS, Setting, compare
+from references.compiled_steps import compare_with_uncompiled
+from references.shared_bias_comparison import SETTINGS, Setting, compare
 
 from pebench.attention import kernels
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from encoding_subjects import SUBJECTS, title
-from golden_values import load, published_encoder
+from references.golden_values import load, published_encoder
+from specimens.encoding_subjects import SUBJECTS, title
 from torch import Tensor
 
 from pebench.conformance import Subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tiny_sweeps import load
+from specimens.tiny_sweeps import load
 
 from pebench.store.run_folder import RunFolder
 from pebench.sweeping.sweep import Sweep

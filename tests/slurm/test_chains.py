@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
+from processes.waiting import until
 from slow_runs import STEPS, hasten, is_under_way, slow
+from specimens.tiny_sweeps import tiny
 from test_slurm import SMALL, cells, scores, states, undisturbed
-from tiny_sweeps import tiny
-from waiting import until
 
 from pebench.store.run_folder import RunFolder
 from pebench.submission.submit import submit

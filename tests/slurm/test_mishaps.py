@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from local_slurm import LocalSlurm
+from processes.waiting import until
 from slow_runs import STEPS, hasten, is_under_way, slow, slow_sweep
+from specimens.tiny_sweeps import load, tiny, write
 from test_slurm import cells, scores, states, undisturbed
-from tiny_sweeps import load, tiny, write
-from waiting import until
 
 from pebench.command_line.main import main
 from pebench.running.execution import Execution

@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 from local_slurm import LocalSlurm
+from processes.waiting import until
 from slow_runs import hasten, is_under_way, slow
 from test_slurm import cells, scores, states, undisturbed
-from waiting import until
 
 from pebench.store.run_folder import RunFolder
 from pebench.submission.resources import Resources

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
+from processes.waiting import until
 from slow_runs import STEPS, hasten, is_under_way, slow
-from tiny_sweeps import load, tiny, write
-from waiting import until
+from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.running.execution import Execution

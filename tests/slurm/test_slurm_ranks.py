@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 import pytest
 from local_slurm import LocalSlurm
+from processes.waiting import until
 from slow_runs import hasten, is_under_way, slow
+from specimens.tiny_sweeps import load, tiny, write
 from test_slurm import cells, scores, states
-from tiny_sweeps import load, tiny, write
-from waiting import until
 
 from pebench.command_line.main import main
 from pebench.running.execution import Execution

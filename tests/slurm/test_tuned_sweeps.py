@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from local_slurm import LocalSlurm
-from tiny_sweeps import tiny, write
-from waiting import until
+from processes.waiting import until
+from specimens.tiny_sweeps import tiny, write
 
 from pebench.command_line.main import main
 from pebench.store.run_folder import RunFolder

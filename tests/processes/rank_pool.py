@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from warm_processes import context
+from processes.warm_processes import context
 
 from pebench.running.execution import Execution
 from pebench.running.ranks import JoinedRanks

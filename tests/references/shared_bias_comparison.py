@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from kernel_comparison import compare_with_plain, draw_tokens
+from references.kernel_comparison import compare_with_plain, draw_tokens
 from torch import Tensor
 
 from pebench.attention import kernels

@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from kernel_comparison import compare_with_plain, draw_tokens
+from references.kernel_comparison import compare_with_plain, draw_tokens
 from torch import Tensor
 
 TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 4e-2, torch.float16: 8e-3}

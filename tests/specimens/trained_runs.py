@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tiny_sweeps import tiny
+from specimens.tiny_sweeps import tiny
 
 from pebench.resolve import resolve
 from pebench.running.execution import Execution

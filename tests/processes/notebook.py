@@ -1,6 +1,6 @@
 """The notebook of the documentation: carried out cell by cell, its outputs as a front end keeps them.
 
-``PYTHONPATH=. python tests/notebook.py docs/python.ipynb`` writes the outputs anew.
+``PYTHONPATH=. python tests/processes/notebook.py docs/python.ipynb`` writes the outputs anew.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 
 from pebench.encodings.seqpe.encoder import DigitEncoder
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 HELD: dict[str, tuple[str, ...]] = {
     "classic": ("alibi", "sinusoidal"),
