@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,13 +22,13 @@ def unit_lower_inverse(lower: Tensor) -> Tensor:
     Returns:
         (…, n, n) in its dtype, with derivatives of the first order alone.
     """
-    inverse = _by_doubling(lower.detach())
-    # What is taken off is nothing, and has the inverse's gradient: two products on the way back, where each
-    # step of the doubling would take two of its own.
-    return inverse - inverse @ (lower - lower.detach()).tril(-1) @ inverse if lower.requires_grad else inverse
+    inverse: Tensor = _inverse(lower)
+    return inverse
 
 
-def _by_doubling(lower: Tensor) -> Tensor:
+# One operation to a compiler: on its parts it would spend as long as on all else of a layer of PaTH.
+@torch.library.custom_op("pebench::unit_lower_inverse", mutates_args=())
+def _inverse(lower: Tensor) -> Tensor:
     rows = lower.shape[-1]
     size = 1 << (rows - 1).bit_length()
     below = F.pad(lower, (0, size - rows, 0, size - rows))
@@ -40,4 +42,22 @@ def _by_doubling(lower: Tensor) -> Tensor:
         corner = -second @ corner @ first
         inverse = torch.cat((F.pad(first, (0, done)), torch.cat((corner, second), dim=-1)), dim=-2)
         done *= 2
-    return inverse[..., 0, :rows, :rows]
+    return inverse[..., 0, :rows, :rows].contiguous()
+
+
+@_inverse.register_fake
+def _(lower: Tensor) -> Tensor:
+    return torch.empty_like(lower, memory_format=torch.contiguous_format)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(output)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> Tensor:
+    (inverse,) = ctx.saved_tensors
+    found: Tensor = -(inverse.mT @ gradient @ inverse.mT).tril(-1)
+    return found
+
+
+_inverse.register_autograd(_backward, setup_context=_keep)
