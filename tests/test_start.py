@@ -75,46 +75,6 @@ def test_cells_that_begin_with_a_run_without_its_weights_are_refused_before_anyt
     assert list(submit(sweep, runs, "inline").started) == [later.run_id]
 
 
-def test_a_start_without_weights_is_trained_again_where_that_is_asked_for(place: Path) -> None:
-    sweep, runs = _chained(place, encodings=["rope"]), place / "runs"
-    first, later = sweep.cells
-    start = RunFolder(runs / first.run_id)
-    start.create(first, {})
-    run_all(runs, [first.run_id], Execution(device="cpu", threads=1), Lines())
-    before, weights = start.result(), load_file(start.weights)
-    start.weights.unlink()
-    asked = ["submit", "tiny.yaml", "--runs", str(runs)]
-    with pytest.raises(UserError, match="or train it again with 'pebench submit tiny --train-starts'"):
-        submit(sweep, runs, "inline")
-    plan = preview(sweep, runs, "inline", Resources(), train_starts=True)
-    assert plan.submitted.started == [first.run_id, later.run_id]
-    assert start.is_finished, "a plan takes nothing away"
-    assert main([*asked, "--train-starts"]) == 0
-    assert all(RunFolder(runs / spec.run_id).is_finished for spec in sweep.cells)
-    again = load_file(start.weights)
-    assert all(torch.equal(again[name], weights[name]) for name in weights)
-    found = start.result()
-    assert before is not None
-    assert found is not None
-    assert found.scores == before.scores
-    assert not submit(sweep, runs, "inline", train_starts=True).started, "with its weights it stays"
-
-
-def test_a_start_of_a_start_is_trained_again_too(place: Path) -> None:
-    middle = {**_entry(place), "train": {"steps": 2}, "from": _entry(place)}
-    last = {**_entry(place, evaluate=[24]), "train": {"steps": 1}, "from": middle}
-    sweep, runs = load(place, tasks=[last], encodings=["rope"]), place / "runs"
-    for spec in sweep.cells:
-        RunFolder(runs / spec.run_id).create(spec, {})
-    *before, later = (spec.run_id for spec in sweep.cells)
-    assert len(before) == 2
-    run_all(runs, before, Execution(device="cpu", threads=1), Lines())
-    for run_id in before:
-        RunFolder(runs / run_id).weights.unlink()
-    plan = preview(sweep, runs, "inline", Resources(), train_starts=True)
-    assert plan.submitted.started == [*before, later]
-
-
 def test_the_identity_covers_the_start_and_is_what_it_was_without_one(place: Path) -> None:
     plain = resolve("rope", _entry(place), model=MODEL, train={"steps": 4})
     longer = resolve("rope", _entry(place), model=MODEL, train={"steps": 5})

@@ -38,11 +38,6 @@ from pebench.command_line.parameter_types import runs_option, settings_option
     multiple=True,
     help="Start cells of this seed alone; can be given again.",
 )
-@click.option(
-    "--train-starts",
-    is_flag=True,
-    help="Train finished cells again that others begin with and whose weights are not here.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a sweep, a line each.")
 @runs_option
 def command(
@@ -54,7 +49,6 @@ def command(
     settings: tuple[tuple[str, Any], ...],
     encodings: tuple[str, ...],
     seeds: tuple[int, ...],
-    train_starts: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -66,9 +60,6 @@ def command(
 
     With --encoding or --seed a piece of it is started, with the trials and the cells that this waits for.
     The whole sweep is on record, so that later pieces add to the same tables.
-
-    A cell may begin with a finished one, whose weights an import may have left out: it is refused then.
-    --train-starts trains the finished one again, which replaces its scores.
 
     \b
     Examples:
@@ -92,16 +83,13 @@ def command(
     resources = requested(beside, cluster, profile, options)
     if not dry_run:
         each = zip(loaded, pieces, strict=True)
-        return max(
-            start(sweep, runs, cluster, resources, as_json=as_json, only=own, train_starts=train_starts)
-            for sweep, own in each
-        )
+        return max(start(sweep, runs, cluster, resources, as_json=as_json, only=own) for sweep, own in each)
     from pebench.submission.dry_run import as_object, lines
     from pebench.submission.submit import preview
 
     for sweep, own in zip(loaded, pieces, strict=True):
         warn_of_idle_devices(sweep, resources)
-        found = preview(sweep, runs, cluster, resources, only=own, train_starts=train_starts)
+        found = preview(sweep, runs, cluster, resources, only=own)
         said = [json.dumps(as_object(sweep.name, found.submitted))]
         for line in said if as_json else lines(sweep, runs, cluster, resources, found):
             click.echo(line)

@@ -223,12 +223,6 @@ class RunFolder:
         ):
             (self.path / name).unlink(missing_ok=True)
 
-    def forget_result(self) -> None:
-        """Takes away what a finished run has come to, so that it is trained again; its log stays."""
-        for name in ("result.json", "examples.npz"):
-            (self.path / name).unlink(missing_ok=True)
-        self.forget_progress()
-
     def _read(self, name: str, model: type[Record]) -> Record | None:
         return read_record(self.path / name, model)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,15 +130,13 @@ def require_ready(specs: list[RunSpec], runs: Path) -> None:
         readiness.require_ready(specs, runs)
 
 
-def starts_without_weights(specs: Iterable[RunSpec], runs: Path) -> dict[str, str]:
-    """Finished runs that others begin with and whose weights are gone, as after an import without them, each
-    with the first of those that begin with it. Each of these would fail by itself.
+def require_starts(specs: Iterable[RunSpec], runs: Path) -> None:
+    """Refuses cells that begin with a finished run whose weights are gone, as after an import without them:
+    it is not trained again, so that each of them would fail by itself.
 
-    Args:
-        specs: of the runs to start.
-        runs: the folder of the runs.
+    Raises:
+        UserError: there is such a cell.
     """
-    found: dict[str, str] = {}
     for spec in specs:
         if spec.start is None or not spec.start.is_run:
             continue
@@ -147,29 +145,9 @@ def starts_without_weights(specs: Iterable[RunSpec], runs: Path) -> dict[str, st
         if result is None or result.status != "done" or not start.spec().keeps_weights:
             continue
         if not start.weights.is_file():
-            found.setdefault(spec.start.run, spec.run_id)
-    return found
-
-
-def require_starts(sweep: Sweep, specs: Iterable[RunSpec], runs: Path, again: Container[str]) -> None:
-    """Refuses cells that begin with a finished run whose weights are gone.
-
-    Args:
-        sweep: of the cells.
-        specs: of the cells to start.
-        runs: the folder of the runs.
-        again: ids of those that are trained again.
-
-    Raises:
-        UserError: there is such a cell; the sentence says what leads on.
-    """
-    known = sweep.possible()
-    for start, run_id in starts_without_weights(specs, runs).items():
-        if start not in again:
-            how = f", or train it again with 'pebench submit {sweep.name} --train-starts'"
             raise UserError(
-                f"run '{run_id}' begins with run '{start}', whose weights are not in {runs}: import it with "
-                f"its weights{how if start in known else ''}."
+                f"run '{spec.run_id}' begins with run '{spec.start.run}', whose weights are not in {runs}: "
+                "import it with its weights, or take another folder with --runs, where it is trained anew."
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +23,7 @@ from pebench.store.tuned_choices import (
 from pebench.submission import scheduler, slurm, status, submissions
 from pebench.submission.exclusive import exclusive
 from pebench.submission.plan import Array, plan
-from pebench.submission.requirements import (
-    check_path,
-    require_ready,
-    require_starts,
-    starts_without_weights,
-    terms,
-)
+from pebench.submission.requirements import check_path, require_ready, require_starts, terms
 from pebench.submission.resources import Resources
 from pebench.submission.start import stages, start_cells, starts_of
 from pebench.submission.status import BUSY, FINISHED, IDLE, CellStatus, State
@@ -76,7 +70,6 @@ def submit(
     states: frozenset[State] = IDLE,
     from_scratch: bool = False,
     only: frozenset[str] | None = None,
-    train_starts: bool = False,
 ) -> Submitted:
     """Creates the run folders of a sweep and starts the cells that are neither finished nor under way.
 
@@ -91,8 +84,6 @@ def submit(
         states: of the cells to start, among those that `pebench.submission.status.IDLE` holds.
         from_scratch: whether these forget their checkpoints and begin anew.
         only: ids of the runs to look at, None for all.
-        train_starts: whether finished cells that these begin with are trained again where their weights are
-            gone, as after an import without them.
 
     Raises:
         UserError: the folder cannot be written, or the cluster refuses the jobs; or data are found wanting
@@ -103,17 +94,15 @@ def submit(
     # Nothing is written before it is known that the cluster is there.
     check_path(runs, cluster)
     to_start = _specs_of(sweep, runs, _foreseen(sweep, runs, states, only).started)
-    again = _trained_again(sweep, runs, to_start) if train_starts else {}
-    to_start = [*again.values(), *to_start]
     resources, largest = terms(sweep, cluster, resources, to_start)
-    require_starts(sweep, to_start, runs, again)
+    require_starts(to_start, runs)
     if cluster == "inline":
         require_ready(to_start, runs)
     with exclusive(runs):
         _prepare(sweep, runs)
         wanted = _startable(sweep, with_choices(runs, sweep.record().runs))
         cells = status.statuses(runs, [cell for cell in wanted if only is None or cell in only])
-        found = _sorted_by_need(cells, states, again)
+        found = _sorted_by_need(cells, states)
         _release(runs, [cell for cell in cells if cell.run in found.started])
         for run_id in found.started:
             RunFolder(runs / run_id).cancelled.unlink(missing_ok=True)
@@ -121,8 +110,6 @@ def submit(
             for run_id in found.started:
                 if not is_slot(run_id):
                     RunFolder(runs / run_id).forget_progress()
-        for run_id in again.keys() & set(found.started):
-            RunFolder(runs / run_id).forget_result()
         if found.started:
             found.submissions = start_cells(sweep, runs, cluster, resources, found.started, largest)
     return found
@@ -152,12 +139,11 @@ def preview(
     resources: Resources,
     states: frozenset[State] = IDLE,
     only: frozenset[str] | None = None,
-    train_starts: bool = False,
 ) -> Preview:
     """Finds out what `submit` would do, and touches no file.
 
     Args:
-        sweep, runs, cluster, resources, states, only, train_starts: see `submit`.
+        sweep, runs, cluster, resources, states, only: see `submit`.
 
     Raises:
         UserError: as `submit`.
@@ -166,11 +152,8 @@ def preview(
     check_path(runs, cluster)
     found = Preview(_foreseen(sweep, runs, states, only))
     to_start = _specs_of(sweep, runs, found.submitted.started)
-    again = _trained_again(sweep, runs, to_start) if train_starts else {}
-    found = Preview(_foreseen(sweep, runs, states, only, again)) if again else found
-    to_start = [*again.values(), *to_start]
     resources, largest = terms(sweep, cluster, resources, to_start)
-    require_starts(sweep, to_start, runs, again)
+    require_starts(to_start, runs)
     if cluster == "slurm":
         ready, waiting = stages(found.submitted.started)
         for stage in (ready, waiting):
@@ -186,24 +169,7 @@ def preview(
     return found
 
 
-def _trained_again(sweep: Sweep, runs: Path, to_start: Iterable[RunSpec]) -> dict[str, RunSpec]:
-    """The finished cells without weights that cells to start begin with, and those that these begin with."""
-    known = sweep.possible()
-    found: dict[str, RunSpec] = {}
-    while to_start:
-        lost = starts_without_weights(to_start, runs).keys() & known.keys() - found.keys()
-        to_start = [known[run_id] for run_id in sorted(lost)]
-        found |= {spec.run_id: spec for spec in to_start}
-    return found
-
-
-def _foreseen(
-    sweep: Sweep,
-    runs: Path,
-    states: frozenset[State],
-    only: frozenset[str] | None,
-    again: Container[str] = (),
-) -> Submitted:
+def _foreseen(sweep: Sweep, runs: Path, states: frozenset[State], only: frozenset[str] | None) -> Submitted:
     """Which cells a submit would start, without touching a file."""
     # Nothing is on record where the sweep has not been submitted.
     known = {cell.run: cell for cell in status.statuses(runs, [spec.run_id for spec in sweep.cells])}
@@ -212,7 +178,7 @@ def _foreseen(
     known |= {cell.run: cell for cell in status.statuses(runs, chosen)}
     looked_at = [cell for cell in cells if only is None or cell in only]
     states_of = [known.get(cell) or CellStatus(run=cell, state="missing") for cell in looked_at]
-    return _sorted_by_need(states_of, states, again)
+    return _sorted_by_need(states_of, states)
 
 
 def _specs_of(sweep: Sweep, runs: Path, cells: Iterable[str]) -> list[RunSpec]:
@@ -246,12 +212,10 @@ def _as_they_would_be(sweep: Sweep, cells: Iterable[str], runs: Path) -> list[st
     return list(dict.fromkeys(made.get(cell, cell) for cell in cells))
 
 
-def _sorted_by_need(cells: list[CellStatus], states: frozenset[State], again: Container[str]) -> Submitted:
+def _sorted_by_need(cells: list[CellStatus], states: frozenset[State]) -> Submitted:
     found = Submitted()
     for cell in cells:
-        if cell.state == "done" and cell.run in again:
-            found.started.append(cell.run)
-        elif cell.state in FINISHED:
+        if cell.state in FINISHED:
             found.finished.append(cell.run)
         elif cell.state in BUSY:
             found.busy.append(cell.run)
