@@ -59,6 +59,7 @@ def test_a_folder_hides_no_encoding_of_its_name(place: Path) -> None:
         (["show", "rope(base=5, rotated=0.5)"], "is written as '{rope: {base: 5, rotated: 0.5}}'."),
         (["show", "rope+"], "'rope+' lacks an encoding beside a '+'"),
         (["run", "--encoding", ""], "write the encoding as 'name' or 'name: {option: value}', not ''."),
+        ([*RUN, "--task", ""], "unknown task ''"),
         ([*RUN, "--task", "retrieval:extent=64"], "and '--task retrieval --set task.extent=64' on a command"),
         (["show", "pope + path"], "'path' takes heads of the model's width, which 'pope' before it widens"),
         (["show", "rope", "--width", "10"], "--width 10 does not divide into --heads 4"),

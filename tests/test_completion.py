@@ -18,7 +18,7 @@ def here(place: Path) -> Path:
     runs.mkdir()
     specs = [specification(name, 0) for name in ("rope", "none")]
     for spec in specs:
-        begin(runs, spec)
+        (begin(runs, spec).path / "result.json").touch()
     record_sweep(runs, specs)
     (place / "other.yaml").touch()
     (place / "other.py").touch()
@@ -75,8 +75,15 @@ def test_runs_are_offered_where_one_is_meant_and_damaged_ones_do_no_harm(here: P
     (run,) = (path.name for path in (here / "runs").glob("rope-*"))
     assert offered("register rope-") == offered("run --from rope-") == [run]
     assert run in offered("export rope-")
-    (here / "runs" / run / "spec.json").write_text("{")
-    assert "rope" not in offered("compare r")
+    (here / "runs" / run / "result.json").rename(here / "result.json")
+    assert "rope" not in offered("compare rope"), "compare knows no encoding of which nothing is finished"
+    (here / "result.json").rename(here / "runs" / run / "result.json")
+    for damaged in ("{", '{"encoding": {"name": 3}}', '{"encoding": {"name": null}}', "[" * 100_000):
+        (here / "runs" / run / "spec.json").write_text(damaged)
+        assert "rope" not in offered("compare rope")
+    (record,) = (here / "runs" / ".sweeps").glob("*.json")
+    record.write_text("3")
+    assert "quickstart" in offered("status quick")
 
 
 def test_a_path_from_the_root_is_gone_on_with(here: Path) -> None:

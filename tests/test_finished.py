@@ -107,3 +107,11 @@ def test_of_many_runs_few_are_named(tmp_path: Path) -> None:
         (tmp_path / f"rope-{number}" / "spec.json").touch()
     with pytest.raises(UserError, match=r"there are 8, among them 'rope-5', '[^']*' and '[^']*'\.$"):
         find_run(tmp_path, "xx-5")
+
+
+def test_an_empty_name_is_no_beginning_of_an_id(tmp_path: Path) -> None:
+    (tmp_path / "rope-1").mkdir()
+    (tmp_path / "rope-1" / "spec.json").touch()
+    assert find_run(tmp_path, "r").run_id == "rope-1"
+    with pytest.raises(UserError, match="unknown run ''"):
+        find_run(tmp_path, "")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pebench.errors import UserError
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -62,10 +64,11 @@ def sweeps(context: click.Context, parameter: click.Parameter, incomplete: str) 
     from pebench.store.sweep_records import read_sweeps
     from pebench.sweeping.names import names
 
-    files = _files(incomplete, ".yaml")
-    return _beginning(
-        [*names(), *files, *(record.name for record in read_sweeps(_runs(context)))], incomplete
-    )
+    found = [*names(), *_files(incomplete, ".yaml")]
+    # A record that cannot be read is told by the command.
+    with suppress(UserError):
+        found += [record.name for record in read_sweeps(_runs(context))]
+    return _beginning(found, incomplete)
 
 
 def runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -80,13 +83,13 @@ def runs_and_sweeps(context: click.Context, parameter: click.Parameter, incomple
 
 
 def compared(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Both, and the encodings that the runs have."""
+    """Both, and the encodings that finished runs have."""
     from pebench.specification.run_spec import COMPOSITIONS
 
     names: set[str] = set()
-    for file in _runs(context).glob("*/spec.json"):
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            names.add(json.loads(file.read_bytes())["encoding"]["name"])
+    for file in _runs(context).glob("*/result.json"):
+        with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+            names.add(str(json.loads((file.parent / "spec.json").read_bytes())["encoding"]["name"]))
     found = _beginning(names - {*COMPOSITIONS}, incomplete)
     return found + runs_and_sweeps(context, parameter, incomplete)
 
@@ -134,7 +137,6 @@ def _paths(model: type[BaseModel]) -> list[str]:
 def _described(name: str | None, what: str) -> list[str]:
     """The names of what ``pebench show`` lists of an encoding or a task; none where it would not."""
     from pebench.commands.show import description
-    from pebench.errors import UserError
 
     with suppress(UserError):
         return [row["name"] for row in description(name).get(what, ())] if name else []

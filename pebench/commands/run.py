@@ -163,7 +163,7 @@ def _cell(encoding: str | None, task: str | None) -> Cell:
 
     if encoding is None:
         raise UserError("--encoding names what to train; 'pebench list' lists all there is.")
-    return Cell(encoding, task or "language-modeling")
+    return Cell(encoding, "language-modeling" if task is None else task)
 
 
 def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -> Cell:
@@ -183,7 +183,7 @@ def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -
     name = encoding or begun.encoding.name
     own = name == begun.encoding.name
     if isinstance(begun, RunSpec):
-        task = task or begun.task.name
+        task = begun.task.name if task is None else task
         same_model = tasks.load(task).Model is tasks.load(begun.task.name).Model
         places: dict[str, Any] = {
             "encoding": current_options(begun.encoding) if own else {},
@@ -191,7 +191,7 @@ def _continued(encoding: str | None, task: str | None, start: str, runs: Path) -
             "model": begun.model if same_model else {},
         }
         return Cell(name, task, places, start=begun.run_id)
-    task = task or "language-modeling"
+    task = "language-modeling" if task is None else task
     places = {"encoding": begun.encoding.options if own else {}}
     if isinstance(begun, HfModel):
         places["task"] = {"extent": begun.geometry.extent[0]}

@@ -15,6 +15,7 @@ def unit_lower_inverse(lower: Tensor) -> Tensor:
     Each row of a triangular system waits for those above it. Here inverses of blocks of 1, 2, 4, … rows
     become those of twice as many: of [[A, 0], [C, B]] it is [[A⁻¹, 0], [−B⁻¹·C·A⁻¹, B⁻¹]]. That adds up
     numbers no larger than the inverse's own, where a series in powers of L adds up larger ones that cancel.
+    Of reflections that are all alike the system keeps a digit more.
 
     Args:
         lower: (…, n, n); its diagonal and what stands above are not looked at.

@@ -239,7 +239,9 @@ def find_run(runs: Path, name: str) -> RunFolder:
         UserError: there is none or more than one.
     """
     ids = sorted(path.parent.name for path in runs.glob("*/spec.json"))
-    matches = [run_id for run_id in ids if run_id == name] or [i for i in ids if i.startswith(name)]
+    # An empty name, as of a variable that is not set, begins every id and means none.
+    alike = [run_id for run_id in ids if name and run_id.startswith(name)]
+    matches = [name] if name in ids else alike
     if len(matches) == 1:
         return RunFolder(runs / matches[0])
     if matches:
