@@ -451,6 +451,23 @@ def test_a_choice_that_is_made_between_two_looks_hides_no_cell(
     assert capsys.readouterr().out.splitlines() == ["tiny  5 cells: 3 done, 2 missing"]
 
 
+@pytest.mark.parametrize(("ended", "state"), [(3, "waiting"), (2, "missing")])
+def test_a_cell_waits_without_the_job_of_its_choice_where_it_can_choose_itself(
+    place: Path, monkeypatch: pytest.MonkeyPatch, ended: int, state: str
+) -> None:
+    from pebench.submission import submissions
+
+    sweep, runs = prepared(place, [[2.0], [1.0], [3.0]])
+    (choice,) = sweep.choices
+    for run_id in choice.trials[ended:]:
+        (runs / run_id / "result.json").unlink()
+    submitted = submissions.draft("slurm", "tiny", [*choice.slots, choice.key], None)
+    found = {slot: submissions.Job("pending", "7", submitted) for slot in choice.slots}
+    found[choice.key] = submissions.Job("gone", "6", submitted)
+    monkeypatch.setattr(submissions, "jobs", lambda *_: found)
+    assert {cell.state for cell in statuses(runs, choice.slots)} == {state}
+
+
 def test_a_claim_about_what_is_not_chosen_is_not_shown(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

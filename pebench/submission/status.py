@@ -173,8 +173,10 @@ def _waiting_cell(
         state="missing",
         detail=detail,
     )
-    # In SLURM the choice has a job of its own, without which that of the cell has nothing to wait for.
-    own = [job] if job is None or job.submission.cluster != "slurm" else [job, chooser]
+    # In SLURM the choice has a job of its own. Without it that of the cell begins at once, and makes the
+    # choice itself where all trials have ended; otherwise it ends as well.
+    alone = job is None or job.submission.cluster != "slurm" or over == len(trials)
+    own = [job] if alone else [job, chooser]
     if all(each is not None and each.state != "gone" for each in own):
         number = job.number if job is not None else None
         return cell.model_copy(update={"state": "waiting", "job": number})
