@@ -65,6 +65,9 @@ def test_what_may_follow_is_offered(words: str, among: str) -> None:
         "check rpoe --option ba",
         "check t5 --set task.ext",
         "run --task retrieval --set task.data",
+        "run --task rope --set task.ba",
+        "run --encoding language-modeling --option da",
+        "check train --option de",
     ],
 )
 def test_what_may_not_follow_is_not(words: str) -> None:

@@ -98,7 +98,9 @@ def options(context: click.Context, parameter: click.Parameter, incomplete: str)
     """Options of the encoding that stands on the command line before."""
     # An option without its value ends the reading of a command line, and leaves its arguments where they are.
     encoding = context.params.get("encoding") or next(iter(context.args), None)
-    return _beginning((f"{name}=" for name in _described(encoding, "options")), incomplete)
+    found = _described(encoding)
+    rows = found["options"] if "acts" in found and "options" in found else []
+    return _beginning((f"{row['name']}=" for row in rows), incomplete)
 
 
 def settings_of_schedule(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -110,9 +112,9 @@ def settings_of_schedule(context: click.Context, parameter: click.Parameter, inc
 
 def settings_of_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Likewise, and those of the task and its model."""
-    task = context.params.get("task") or "language-modeling"
-    own = [f"task.{name}=" for name in _described(task, "options")]
-    own += [f"model.{name}=" for name in _described(task, "model")]
+    found = _described(context.params.get("task") or "language-modeling")
+    places = {"task": found["options"], "model": found["model"]} if "model" in found else {}
+    own = [f"{place}.{row['name']}=" for place, rows in places.items() for row in rows]
     return _beginning(own, incomplete) + settings_of_schedule(context, parameter, incomplete)
 
 
@@ -134,10 +136,10 @@ def _paths(model: type[BaseModel]) -> list[str]:
     return found
 
 
-def _described(name: str | None, what: str) -> list[str]:
-    """The names of what ``pebench show`` lists of an encoding or a task; none where it would not."""
+def _described(name: str | None) -> dict[str, Any]:
+    """What ``pebench show --json`` says of an encoding or a task; nothing where it would refuse the name."""
     from pebench.commands.show import description
 
     with suppress(UserError):
-        return [row["name"] for row in description(name).get(what, ())] if name else []
-    return []
+        return description(name) if name else {}
+    return {}
