@@ -111,8 +111,7 @@ def _better_rate(name: str, options: Mapping[str, Any], axes: int, train: Traini
 
     def suffices(rate: float) -> bool:
         own = train.encoding.model_copy(update={"learning_rate": rate})
-        found = _movement(name, options, axes, train.model_copy(update={"encoding": own}))
-        return found.after is not None and found.after >= found.needed
+        return not _movement(name, options, axes, train.model_copy(update={"encoding": own})).falls_short
 
     # Each is tried: a bias that first has to leave the values that it starts with, one that is a product, and
     # one that is bounded are no straight lines of the rate, along which one measurement would tell of others.
