@@ -5,13 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    runtime_checkable,
+)
 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from pebench.data.needed import Needed
-from pebench.position_encoding import Extrapolation, Geometry, PositionEncoding, Table
+from pebench.position_encoding import Compile, Extrapolation, Geometry, PositionEncoding, Table
 from pebench.specification.plugin_ref import ExtrapolationRef
 from pebench.specification.run_spec import Frozen
 from pebench.store.example_scores import Examples
@@ -63,6 +72,16 @@ class PositionedModel(Protocol):
 
     def kernels(self) -> list[str]:
         """The attention kernels that the last forward pass used, sorted."""
+        ...
+
+
+@runtime_checkable
+class CompiledInParts(Protocol):
+    """A model that says which parts of it are compiled. Any other is compiled with its loss, as one graph."""
+
+    def compile_training(self, compile_whole: Compile) -> None:
+        """Called once before training that is compiled: puts compiled forms in place of its parts, for
+        training alone."""
         ...
 
 

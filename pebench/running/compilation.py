@@ -30,6 +30,11 @@ MOST_READS = 5
 input goes into four products, of which one is an encoding's own; their gradients and the scale of the norm
 are five, and to store their sum took as long as to compute it."""
 
+MOST_FORMS = 256
+"""Compiled forms of one function that are kept: a block has one for each layer where an encoding does
+something else in each. Past PyTorch's own bound of 8 a step would run uncompiled, with no more than a
+warning."""
+
 AUTOCAST = ("torch.amp.autocast_mode._enter_autocast", "torch.amp.autocast_mode._exit_autocast")
 """What `torch.autocast` is in a traced function. Where they are PyTorch derives the gradients anew in each
 process, which takes half of a first step, though all that they do stands in the graph that it looks up."""
@@ -103,8 +108,7 @@ def compile_whole(
 
     Training goes back outside of autocast, where products of float32 are of float32. Left to itself a
     compiler goes back under the autocast that it met on the way forward, and rounds their factors to
-    bfloat16. Equal layers are compiled one after another: PyTorch's way to compile them once returns wrong
-    gradients (`findings/gradients-of-a-nested-region.sh`).
+    bfloat16.
 
     Args:
         function: has tensors for arguments and result.
@@ -117,6 +121,7 @@ def compile_whole(
     import torch._inductor.config as inductor
 
     torch._functorch.config.backward_pass_autocast = "off"
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_FORMS)
     if platform.machine() in ("x86_64", "AMD64"):
         inductor.cpp.simdlen = EXACT_BITS
     inductor.realize_reads_threshold = MOST_READS
@@ -126,6 +131,8 @@ def compile_whole(
     }
     # What a function keeps for its next call is not kept in a compiled one, which computes it once anyway.
     warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`", UserWarning)
+    # The compiler looks for gradients of what a function is given, and is warned where that was computed.
+    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
     mode = "reduce-overhead" if graphs else None
     return torch.compile(function, dynamic=False, backend=backend, mode=mode)
 

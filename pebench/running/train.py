@@ -24,7 +24,7 @@ from pebench.running.optimisation import Clipping, set_rates
 from pebench.running.positions import training_positions
 from pebench.running.ranks import ALONE, Ranks
 from pebench.specification.run_spec import Training
-from pebench.task import AnyTask, Batch
+from pebench.task import AnyTask, Batch, CompiledInParts
 
 Loss = Callable[[nn.Module, Batch, Table], Tensor]
 """`Task.loss`, compiled or not."""
@@ -66,7 +66,8 @@ def train(
         device: where the model is.
         wanted: whether the caller will look at the progress after that many updates. Elsewhere the device is
             not waited for, and a loss that stopped being a number is noticed at the next look.
-        compiled: whether the model and its loss go through `torch.compile`, as one graph.
+        compiled: whether the model and its loss go through `torch.compile`: as one graph, or in the parts
+            that the model names.
         ranks: the processes that share each batch; all of them are to call this.
 
     Yields:
@@ -130,7 +131,10 @@ class _Update:
         self.replays = compiled and device.type == "cuda"
         if compiled:
             compiler = partial(compile_whole, graphs=self.replays)
-            self.loss_of = compiler(task.loss)
+            if isinstance(model, CompiledInParts):
+                model.compile_training(compiler)
+            else:
+                self.loss_of = compiler(task.loss)
             self.encoding.compile_training(compiler)
         self.compiled = compiled
         self.half = training.precision == "bfloat16"
