@@ -82,7 +82,7 @@ def test_an_empty_split_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> 
 
 
 class Counting(ByteTokenizer):
-    """Notes each batch in a file that processes share, and takes its time over it."""
+    """Notes each call in a file that processes share, and takes its time over it."""
 
     def __init__(self, notes: Path, seconds: float = 0.0) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Counting(ByteTokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
         with self.notes.open("a") as file:
-            file.write("batch\n")
+            file.write("called\n")
         time.sleep(self.seconds)
         return super().encode_batch(texts)
 
@@ -101,7 +101,7 @@ def test_a_stream_is_built_once_for_equal_text_and_tokenizer(tmp_path: Path) -> 
     other = token_stream(corpus_of(tmp_path / "there", "text"), tokenizer, "train")
     assert one.fingerprint == other.fingerprint
     assert spelt(one) == spelt(other)
-    assert tokenizer.notes.read_text() == "batch\n"
+    assert tokenizer.notes.read_text() == "called\n"
 
 
 def test_a_changed_text_is_another_stream(tmp_path: Path) -> None:
@@ -140,17 +140,18 @@ def build(texts: Path, notes: Path, seconds: float, together: Barrier) -> None:
 
 def test_of_workers_that_start_together_one_builds(tmp_path: Path) -> None:
     text = "many words " * 200_000
-    corpus_of(tmp_path / "texts", text)
+    corpus = corpus_of(tmp_path / "texts", text)
     notes = tmp_path / "notes"
     spawn = multiprocessing.get_context("spawn")
-    arguments = (tmp_path / "texts", notes, 0.2, spawn.Barrier(3))
+    arguments = (tmp_path / "texts", notes, 0.02, spawn.Barrier(3))
     workers = [spawn.Process(target=build, args=arguments) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    assert len(notes.read_text().splitlines()) == 2, "2.2 million characters are two batches, once"
+    pieces = sum(1 for document in corpus.pieces("train") for _ in document)
+    assert len(notes.read_text().splitlines()) == pieces, "each is encoded once"
     assert (tmp_path / "notes.lengths").read_text().split() == [str(len(text) + 2)] * 3
 
 

@@ -203,10 +203,10 @@ class Composition(PositionEncoding):
             yield x._replace(positions=positions, extrapolation=_as_named(x.extrapolation, methods))
 
     def _acting(self, layer: int) -> Iterator[tuple[int, PositionEncoding, int]]:
-        """The numbers of the parts that act in a layer, the parts, and the layer as they number it."""
-        for number, (part, layers) in enumerate(zip(self.parts, self.serves, strict=True)):
-            if layer in layers:
-                yield number, part, layers.index(layer)
+        """The numbers of the parts that act in a layer, the parts, and the layer as they number it. Here no
+        layer is told from another, so that a compiler has one form for all."""
+        for number, part in enumerate(self.parts):
+            yield number, part, layer
 
     def _inputs(self, x: AttentionInputs) -> Iterator[tuple[PositionEncoding, AttentionInputs]]:
         for number, part, layer in self._acting(x.layer):
@@ -224,6 +224,12 @@ class LayerPattern(Composition):
     def layers_of(cls, number: int, layers: int) -> list[int]:
         """The layers that the pattern gives to a part."""
         return [layer for layer in range(layers) if cls.pattern[layer % len(cls.pattern)] == number]
+
+    def _acting(self, layer: int) -> Iterator[tuple[int, PositionEncoding, int]]:
+        """The part of the layer."""
+        for number, (part, layers) in enumerate(zip(self.parts, self.serves, strict=True)):
+            if layer in layers:
+                yield number, part, layers.index(layer)
 
 
 def composed(parts: Sequence[Part], pattern: Sequence[int] | None = None) -> type[Composition]:

@@ -15,6 +15,7 @@ from pebench import atomic
 from pebench.data.cache import digest, entry
 from pebench.data.text import Corpus
 from pebench.data.tokenization import Ids, Tokenizer
+from pebench.machine.cores import cores
 
 _FORMAT = 1
 _BATCH = 1 << 21
@@ -100,16 +101,22 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, split: str) -> di
 
 
 def _encoded(batches: Iterator[_Pieces], tokenizer: Tokenizer) -> Iterator[tuple[_Pieces, list[Ids]]]:
-    """Batches with the ids of their pieces. The library encodes the next one while this one is used."""
-    with ThreadPoolExecutor(1) as encoder:
-        under_way: tuple[_Pieces, Future[list[Ids]]] | None = None
+    """Batches with the ids of their pieces. A thread for each core encodes the pieces of the next one while
+    this one is used: what divides a batch among cores by itself, as the tokenizers library, keeps 16 of them
+    half as busy."""
+    with ThreadPoolExecutor(cores()) as encoders:
+        under_way: tuple[_Pieces, list[Future[list[Ids]]]] | None = None
         for batch in batches:
-            begun = batch, encoder.submit(tokenizer.encode_batch, [piece for piece, _ in batch])
+            begun = batch, [encoders.submit(tokenizer.encode_batch, [piece]) for piece, _ in batch]
             if under_way is not None:
-                yield under_way[0], under_way[1].result()
+                yield under_way[0], _results(under_way[1])
             under_way = begun
         if under_way is not None:
-            yield under_way[0], under_way[1].result()
+            yield under_way[0], _results(under_way[1])
+
+
+def _results(encoded: list[Future[list[Ids]]]) -> list[Ids]:
+    return [ids for one in encoded for ids in one.result()]
 
 
 def _batches(corpus: Corpus, split: str) -> Iterator[_Pieces]:
