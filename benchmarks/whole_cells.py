@@ -12,7 +12,8 @@ The stages are read from the files that the runs leave. Those of a sweep are med
 - `leaving` ends with the process, in a sweep with the result.
 - `processor` is the time that the processes of a cell had a processor.
 
-Each tree has a cache of its own, filled before by the same work; with `--cold` it is empty each time.
+Each tree has a cache of its own, filled before by a cell of each encoding; with `--cold` it is empty each
+time.
 
 With `--other` a worktree of another commit takes turns with this one and is the baseline. Its cells are
 evaluated in float32 whatever the file says, since older commits know nothing else. Without it the baseline is
@@ -178,10 +179,13 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     evaluated = {OTHER: "float32", "this tree": keys["train"].get("evaluate_in") or "float32"}
     cells: dict[str, Path] = {}
     sweeps: dict[str, Path] = {}
+    fillings: dict[str, Path] = {}
     for tree in known:
         used = in_float32(keys) if tree.name == OTHER else keys
         cells[tree.name] = write_sweep(folder / f"cell-{len(cells)}.yaml", used, encodings[:1], [0])
         sweeps[tree.name] = write_sweep(folder / f"sweep-{len(sweeps)}.yaml", used, encodings, seeds)
+        filling = folder / f"filling-{len(fillings)}.yaml"
+        fillings[tree.name] = write_sweep(filling, used, encodings, seeds[:1])
     count = chosen.side_by_side
     Work = Callable[[Tree, Path], Whole]
     works: dict[str, dict[str, tuple[Tree, Work]]] = {}
@@ -214,13 +218,14 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
         beside = count if what == "sweep" and chosen.other is not None else 1
         setting = {"what": what, "cells": number_of_cells, "side by side": beside, **settings}
         found: dict[str, list[Whole]] = {name: [] for name in named}
-        for number in range(chosen.rounds + (not chosen.cold)):
+        for number, tree in enumerate(known if not chosen.cold else []):
+            one = (cells if what == "cell" else fillings)[tree.name]
+            one_after_another(tree, one, folder / f"runs-{what}-filling-{number}")
+        for number in range(chosen.rounds):
             for name, (tree, work) in named.items():
                 if chosen.cold:
                     shutil.rmtree(tree.cache, ignore_errors=True)
-                whole = work(tree, folder / f"runs-{what}-{name.replace(' ', '-')}-{number}")
-                if chosen.cold or number:
-                    found[name].append(whole)
+                found[name].append(work(tree, folder / f"runs-{what}-{name.replace(' ', '-')}-{number}"))
         base = [whole.seconds for whole in next(iter(found.values()))]
         for name, wholes in found.items():
             row = compared(name, setting, [whole.seconds for whole in wholes], base)
