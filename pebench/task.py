@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -77,11 +77,19 @@ class PositionedModel(Protocol):
 
 @runtime_checkable
 class CompiledInParts(Protocol):
-    """A model that says which parts of it are compiled. Any other is compiled with its loss, as one graph."""
+    """A model that says how it is compiled. Any other is compiled with its loss, as one graph."""
 
-    def compile_training(self, compile_whole: Compile) -> None:
-        """Called once before training that is compiled: puts compiled forms in place of its parts, for
-        training alone."""
+    def compiled(self, loss: Callable[..., Tensor], compile_whole: Compile) -> Callable[..., Tensor]:
+        """Called once before training that is compiled. May put compiled forms in place of the model's parts,
+        for training alone.
+
+        Args:
+            loss: `Task.loss`.
+            compile_whole: makes the compiled form of a function.
+
+        Returns:
+            The loss to train by: its compiled form, or itself where the parts are compiled.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from references.compiled_steps import ENCODINGS, compare_with_uncompiled
+from references.compiled_steps import ENCODINGS, WIDTH, compare_with_uncompiled
 from torch import Tensor
 
 from pebench.encoding_config import build_encoding
@@ -50,22 +50,34 @@ def test_gradients_of_exact_products_are_exact_under_autocast() -> None:
     torch.testing.assert_close(*gradients)
 
 
+Graphs = list[int]
+"""Nodes of each graph that was compiled."""
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
+    """Those of training, which is compiled no further."""
+    found: Graphs = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        found.append(len(graph.graph.nodes))
+        return graph.forward
+
+    monkeypatch.setattr("pebench.running.train.compile_whole", partial(compile_whole, backend=counting))
+    torch.compiler.reset()
+    return found
+
+
 @pytest.mark.parametrize(
     "host",
     [{"block": "gpt2"}, {"block": "llama", "qk_norm": True, "tied": False}],
     ids=["gpt2", "modern"],
 )
 def test_a_step_is_one_block_and_the_losses_for_any_layers_and_heads(
-    place: Path, monkeypatch: pytest.MonkeyPatch, host: dict[str, Any]
+    place: Path, monkeypatch: pytest.MonkeyPatch, graphs: Graphs, host: dict[str, Any]
 ) -> None:
     """Shared keys, QK-norm and rotations are computed of all heads at once, and nothing compiles again."""
-    graphs: list[int] = []
-
-    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
-        graphs.append(len(graph.graph.nodes))
-        return graph.forward
-
-    monkeypatch.setattr("pebench.running.train.compile_whole", partial(compile_whole, backend=counting))
+    monkeypatch.setattr("pebench.models.decoder.PARTS_FROM", 64)
     sizes: list[dict[str, Any]] = [{"layers": count, "heads": 8} for count in (1, 3)]
     sizes.append({"layers": 1, "heads": 16})
     for size in sizes:
@@ -77,20 +89,19 @@ def test_a_step_is_one_block_and_the_losses_for_any_layers_and_heads(
 
 
 def test_layers_have_forms_of_their_own_where_they_differ(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, monkeypatch: pytest.MonkeyPatch, graphs: Graphs
 ) -> None:
     """And are all compiled, past PyTorch's own bound of 8 forms too."""
-    graphs: list[torch.fx.GraphModule] = []
-
-    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
-        graphs.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr("pebench.running.train.compile_whole", partial(compile_whole, backend=counting))
-    torch.compiler.reset()
+    monkeypatch.setattr("pebench.models.decoder.PARTS_FROM", 32)
     windows = {"windows": [*range(2, 12), None]}
     _updated(place, "rope", {"width": 32, "heads": 2, "layers": 11, "block": "llama", **windows})
     assert len(graphs) == len(windows["windows"]) + 1
+
+
+def test_narrow_models_are_one_graph(place: Path, graphs: Graphs) -> None:
+    """Which costs the host least."""
+    _updated(place, "rope", {"width": 256, "heads": 2, "layers": 2})
+    assert len(graphs) == 1
 
 
 def _updated(place: Path, encoding: str, model: dict[str, Any]) -> None:
@@ -114,18 +125,26 @@ def _updated(place: Path, encoding: str, model: dict[str, Any]) -> None:
 )
 def test_a_compiled_step_is_as_exact_as_one_that_is_not(place: Path, encoding: Any) -> None:
     # More than one block of queries.
-    compare_with_uncompiled(place, encoding, 2, 144, "cpu")
+    compare_with_uncompiled(place, encoding, 1, 144, "cpu")
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("parts_from", [WIDTH, WIDTH + 1], ids=["by-blocks", "as-one-graph"])
 @pytest.mark.parametrize("encoding", [each for each in ENCODINGS if _name(each) not in KERNELS], ids=_name)
 def test_so_is_its_graph_taken_apart_and_derived(
-    place: Path, monkeypatch: pytest.MonkeyPatch, encoding: Any
+    place: Path, monkeypatch: pytest.MonkeyPatch, encoding: Any, parts_from: int
 ) -> None:
     """All that kernels are made of: the graphs of both ways, with what is computed again on the way back."""
     derived = partial(compile_whole, backend="aot_eager_decomp_partition")
     monkeypatch.setattr("pebench.running.train.compile_whole", derived)
-    compare_with_uncompiled(place, encoding, 2, 144, "cpu")
+    monkeypatch.setattr("pebench.models.decoder.PARTS_FROM", parts_from)
+    compare_with_uncompiled(place, encoding, 2 if parts_from == WIDTH else 1, 144, "cpu")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_kernels_of_blocks_are_exact(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pebench.models.decoder.PARTS_FROM", WIDTH)
+    compare_with_uncompiled(place, "rope", 2, 144, "cpu")
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")

@@ -51,8 +51,8 @@ def test_what_a_run_compiled_serves_the_next_seed_and_changes_no_result(place: P
     sweep = load(place, encodings=["rope"], seeds=2)
     counters.clear()
     forwards = carried_out(place / "forwards", sweep, [0, 1], compiled=True)
-    assert counters["stats"]["unique_graphs"] == 2, "a block and the losses"
+    assert counters["stats"]["unique_graphs"] == 1
     backwards = carried_out(place / "backwards", sweep, [1, 0], compiled=True)
-    assert counters["stats"]["unique_graphs"] == 2
+    assert counters["stats"]["unique_graphs"] == 1
     assert forwards == backwards
     torch.compiler.reset()

@@ -132,10 +132,12 @@ def test_compiled_training_is_that_of_eager_training(place: Path, encoding: Any,
     ids=str,
 )
 @pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("parts_from", [1, 10_000], ids=["by-blocks", "as-one-graph"])
 def test_replayed_graphs_compute_and_draw_what_single_kernels_do(
-    place: Path, monkeypatch: pytest.MonkeyPatch, encoding: Any, accumulate: int
+    place: Path, monkeypatch: pytest.MonkeyPatch, encoding: Any, accumulate: int, parts_from: int
 ) -> None:
     """Dropout of model and encoder is drawn anew in each replay, and as without graphs."""
+    monkeypatch.setattr("pebench.models.decoder.PARTS_FROM", parts_from)
     compiled = EXECUTION.model_copy(update={"compile": True, "log_every": 1})
     training = {"steps": 12, "accumulate": accumulate, "precision": "bfloat16"}
     replayed, launched = (_run(place, name, encoding, **training) for name in ("replayed", "launched"))

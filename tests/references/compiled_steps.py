@@ -19,6 +19,9 @@ ENCODINGS: list[Any] = [
 ]
 """SeqPE without dropout, which compiled kernels draw in a way of their own."""
 
+WIDTH = 128
+"""Of the model, less than that from which on blocks are compiled one by one."""
+
 SMALL = 1e-3
 """Of the norm of all gradients: what a smaller one is made of is rounding."""
 
@@ -52,7 +55,7 @@ def _gradients(
     spec = resolve(
         encoding,
         {"language-modeling": options},
-        model={"width": 128, "layers": layers, "heads": 2},
+        model={"width": WIDTH, "layers": layers, "heads": 2},
         train={"steps": 1, "batch": 4, "precision": precision},
     )
     task = build_task(spec)
