@@ -9,8 +9,8 @@ The plain loop is what one would write by hand: PyTorch's fused attention with k
 logits at once, halves of a head that turn as in Llama's own code. Both compute in bfloat16 under autocast on
 CUDA and in float32 elsewhere, with the fused optimiser; eager, and compiled with --compile.
 
-`first update, s` is what compiling takes. All layers are one graph, so that it grows with their number on
-either side.
+`first update, s` is what compiling takes. All layers of the other side are one graph, so that it grows with
+their number; so are those of pebench up to a width of 511, and wider ones are compiled by blocks.
 
 On a machine with a GPU: pebench bench host-training --device cuda --compile
 """
