@@ -98,19 +98,36 @@ def test_layers_have_forms_of_their_own_where_they_differ(
     assert len(graphs) == len(windows["windows"]) + 1
 
 
+@pytest.mark.parametrize(
+    ("encoding", "forms"),
+    [
+        ({"compose": ["rope", "log-n"]}, 1),
+        ({"layers": [{"rope": {}, "times": 2}, "none"]}, 3),
+    ],
+    ids=str,
+)
+def test_compositions_tell_layers_apart_where_their_parts_act_in_some_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch, graphs: Graphs, encoding: Any, forms: int
+) -> None:
+    monkeypatch.setattr("pebench.models.decoder.PARTS_FROM", 32)
+    _updated(place, encoding, {"width": 32, "heads": 2, "layers": 3})
+    assert len(graphs) == forms + 1
+
+
 def test_narrow_models_are_one_graph(place: Path, graphs: Graphs) -> None:
     """Which costs the host least."""
     _updated(place, "rope", {"width": 256, "heads": 2, "layers": 2})
     assert len(graphs) == 1
 
 
-def _updated(place: Path, encoding: str, model: dict[str, Any]) -> None:
+def _updated(place: Path, encoding: Any, model: dict[str, Any]) -> None:
     """Three compiled updates of a model."""
     options = {"data": str(place / "text.txt"), "extent": 16, "evaluate": [16]}
     spec = resolve(encoding, {"language-modeling": options}, model=model, train={"steps": 3, "batch": 2})
     task = build_task(spec)
     task.prepare()
-    network = task.build(build_encoding(encoding, {}, task.geometry(), 0), 0)
+    built = build_encoding(spec.encoding.name, spec.encoding.options, task.geometry(), 0)
+    network = task.build(built, 0)
     updates = torch.optim.SGD(network.parameters(), lr=0.01)
     where = torch.device("cpu")
     assert len(list(train(network, task, updates, spec.train, 0, State(), where, bool, True))) == 3
