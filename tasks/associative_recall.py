@@ -55,7 +55,7 @@ class AssociativeRecall(SequenceTask[AssociativeRecallOptions]):
     Source: Arora et al. 2024, https://arxiv.org/abs/2312.04927, whose models read 64 to 512 tokens with 4 to
     64 pairs. Two layers of attention solve it there, one layer does not: `rope` must solve it in two layers
     and must not in one, and `none` must not in two, which has to learn what stands before what. After how
-    many updates `rope` does differs from seed to seed.
+    many updates `rope` does differs from seed to seed, by more than twice.
     """
 
     item = "tokens"
