@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -67,18 +69,32 @@ def encoding_class(name: str, options: Mapping[str, Any]) -> type[PositionEncodi
         return plugin
     config = encoding_config({name: dict(options)})
     parts = [encoding_config(part) for part in config.options["parts"]]
+    classes = tuple(encoding_class(part.name, part.options) for part in parts)
+    try:
+        return _composed(name, json.dumps(config.options["parts"], sort_keys=True), classes)
+    except ValueError as error:
+        raise UserError(f"encoding '{config.label}': {error}.") from error
+
+
+@lru_cache(maxsize=64)
+def _composed(name: str, written: str, classes: tuple[type[PositionEncoding], ...]) -> type[PositionEncoding]:
+    """The class of a composition, one for equal compositions: what is compiled for a class serves no other.
+
+    Args:
+        name: of the kind of composition.
+        written: its parts, as JSON. classes: of the parts.
+    """
+    refs = json.loads(written)
+    parts = [encoding_config(ref) for ref in refs]
     built = [
-        Part(part.label, encoding_class(part.name, part.options), _builder(part, number))
-        for number, part in enumerate(parts)
+        Part(part.label, cls, _builder(part, number))
+        for number, (part, cls) in enumerate(zip(parts, classes, strict=True))
     ]
     pattern = None
     if name == "layers":
-        times = [part.get("times", 1) for part in config.options["parts"]]
+        times = [ref.get("times", 1) for ref in refs]
         pattern = [number for number, count in enumerate(times) for _ in range(count)]
-    try:
-        return composed(built, pattern)
-    except ValueError as error:
-        raise UserError(f"encoding '{config.label}': {error}.") from error
+    return composed(built, pattern)
 
 
 def build_encoding(

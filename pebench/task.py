@@ -79,7 +79,9 @@ class PositionedModel(Protocol):
 class CompiledInParts(Protocol):
     """A model that says how it is compiled. Any other is compiled with its loss, as one graph."""
 
-    def compiled(self, loss: Callable[..., Tensor], compile_whole: Compile) -> Callable[..., Tensor]:
+    def compiled_for_training(
+        self, loss: Callable[..., Tensor], compile_whole: Compile
+    ) -> Callable[..., Tensor]:
         """Called once before training that is compiled. May put compiled forms in place of the model's parts,
         for training alone.
 

@@ -102,8 +102,8 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
 
     What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
     `rope` must solve ``copy`` in two layers, and `none` must not.
-    ``scan-simple`` it must learn in two layers. ``scan-jump`` tells nothing apart yet: no model has been seen to
-    solve any of it, as those of its paper hardly did (1 %).
+    ``scan-simple`` it must learn in two layers. ``scan-jump`` tells nothing apart yet: no model has been
+    seen to solve any of it.
     ``addition-operands`` of two numbers `none` must solve in two layers and must not in one, where `rope`
     mostly does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
     """

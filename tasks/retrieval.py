@@ -122,9 +122,10 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     any encoding and with `none`; at twice that `rope` with YaRN must solve them, and `rope` alone must not.
     ``multi-query`` such a model must solve with `rope` and `alibi` at the trained extent, and `none` must
     not. ``two-hop`` with a scratchpad three layers of `rope` have learnt from scratch with one seed of three;
-    one layer must not at any extent: a guess between two names is right half the time. A language model of novels that has learnt ``multi-key`` must solve ``two-hop`` and
-    ``variable-tracking`` with a scratchpad and with `rope` and YaRN, at four times the trained extent too,
-    and with `rope` alone it must not. Without a scratchpad no model has been seen to solve either.
+    one layer must not at any extent: a guess between two names is right half the time. A language model of
+    novels that has learnt ``multi-key`` must solve ``two-hop`` and ``variable-tracking`` with a scratchpad
+    and with `rope` and YaRN, at four times the trained extent too, and with `rope` alone it must not. Without
+    a scratchpad no model has been seen to solve either.
     """
 
     item = "tokens"

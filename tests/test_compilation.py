@@ -120,6 +120,13 @@ def test_narrow_models_are_one_graph(place: Path, graphs: Graphs) -> None:
     assert len(graphs) == 1
 
 
+def test_what_was_compiled_of_a_composition_serves_the_next_seed(place: Path, graphs: Graphs) -> None:
+    """PyTorch compiles anew for another class, so that equal compositions have one."""
+    for _ in range(2):
+        _updated(place, {"compose": ["rope", "alibi"]}, {"width": 32, "heads": 2, "layers": 1})
+    assert len(graphs) == 1
+
+
 def _updated(place: Path, encoding: Any, model: dict[str, Any]) -> None:
     """Three compiled updates of a model."""
     options = {"data": str(place / "text.txt"), "extent": 16, "evaluate": [16]}

@@ -104,6 +104,15 @@ def test_a_stream_is_built_once_for_equal_text_and_tokenizer(tmp_path: Path) -> 
     assert tokenizer.notes.read_text() == "called\n"
 
 
+def test_short_documents_are_encoded_together(tmp_path: Path) -> None:
+    """A call for each took up to eight times as long."""
+    tokenizer = Counting(tmp_path / "notes")
+    texts = ["a", "bc", "d" * PIECE, "ef"]
+    stream = token_stream(corpus_of(tmp_path / "texts", *texts), tokenizer, "train")
+    assert tokenizer.notes.read_text() == "called\n" * 2
+    assert spelt(stream) == [token for text in texts for token in (END, *text.encode())] + [END]
+
+
 def test_a_changed_text_is_another_stream(tmp_path: Path) -> None:
     before = token_stream(corpus_of(tmp_path / "texts", "text"), ByteTokenizer(), "train")
     after = token_stream(corpus_of(tmp_path / "texts", "TEXT"), ByteTokenizer(), "train")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pebench import atomic
 from pebench.data.cache import digest, entry
+from pebench.data.pieces import PIECE
 from pebench.data.text import Corpus
 from pebench.data.tokenization import Ids, Tokenizer
 from pebench.machine.cores import cores
@@ -101,18 +102,33 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, split: str) -> di
 
 
 def _encoded(batches: Iterator[_Pieces], tokenizer: Tokenizer) -> Iterator[tuple[_Pieces, list[Ids]]]:
-    """Batches with the ids of their pieces. A thread for each core encodes the pieces of the next one while
-    this one is used: what divides a batch among cores by itself, as the tokenizers library, keeps 16 of them
-    half as busy."""
+    """Batches with the ids of their pieces. A thread for each core encodes groups of pieces of the next one
+    while this one is used: what divides a batch among cores by itself, as the tokenizers library, keeps 16 of
+    them half as busy."""
     with ThreadPoolExecutor(cores()) as encoders:
         under_way: tuple[_Pieces, list[Future[list[Ids]]]] | None = None
         for batch in batches:
-            begun = batch, [encoders.submit(tokenizer.encode_batch, [piece]) for piece, _ in batch]
+            begun = batch, [encoders.submit(tokenizer.encode_batch, group) for group in _groups(batch)]
             if under_way is not None:
                 yield under_way[0], _results(under_way[1])
             under_way = begun
         if under_way is not None:
             yield under_way[0], _results(under_way[1])
+
+
+def _groups(batch: _Pieces) -> Iterator[list[str]]:
+    """Pieces in a row, as many characters together as a piece of a long document has: handing a short text to
+    a thread takes longer than encoding it."""
+    group: list[str] = []
+    characters = 0
+    for piece, _ in batch:
+        group.append(piece)
+        characters += len(piece)
+        if characters >= PIECE:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
 
 
 def _results(encoded: list[Future[list[Ids]]]) -> list[Ids]:

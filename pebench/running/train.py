@@ -131,7 +131,7 @@ class _Update:
         self.replays = compiled and device.type == "cuda"
         if compiled:
             compiler = partial(compile_whole, graphs=self.replays)
-            own = model.compiled if isinstance(model, CompiledInParts) else _as_one_graph
+            own = model.compiled_for_training if isinstance(model, CompiledInParts) else _as_one_graph
             self.loss_of = own(task.loss, compiler)
             self.encoding.compile_training(compiler)
         self.compiled = compiled
