@@ -121,11 +121,12 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     A language model of novels in six layers learns a passkey and ``multi-key`` at the trained extent with
     any encoding and with `none`; at twice that `rope` with YaRN must solve them, and `rope` alone must not.
     ``multi-query`` such a model must solve with `rope` and `alibi` at the trained extent, and `none` must
-    not. ``two-hop`` with a scratchpad three layers of `rope` have learnt from scratch with one seed of three;
-    one layer must not at any extent: a guess between two names is right half the time. A language model of
-    novels that has learnt ``multi-key`` must solve ``two-hop`` and ``variable-tracking`` with a scratchpad
-    and with `rope` and YaRN, at four times the trained extent too, and with `rope` alone it must not. Without
-    a scratchpad no model has been seen to solve either.
+    not. ``two-hop`` with a scratchpad three layers of `alibi` must solve from scratch, at twice the trained
+    extent too. There three layers of `none` must not, and one layer must not at any extent: a guess between
+    two names is right half the time. A language model of novels that has learnt ``multi-key`` must solve
+    ``two-hop`` and ``variable-tracking`` with a scratchpad and with `rope` and YaRN, at four times the
+    trained extent too, and with `rope` alone it must not. Without a scratchpad no model has been seen to
+    solve either.
     """
 
     item = "tokens"
