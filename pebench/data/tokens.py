@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from pebench.data.tokenization import Ids, Tokenizer
 from pebench.machine.cores import cores
 
 _FORMAT = 1
-_BATCH = 1 << 21
-"""Characters that are encoded at once: enough pieces for all cores."""
+_AHEAD = 2
+"""Groups of pieces for each core that are encoded before they are used: enough that no core waits."""
 
 _Pieces = list[tuple[str, bool]]
 """Pieces of documents, each with whether it is a document's first."""
@@ -53,7 +54,7 @@ class TokenStream:
 def token_stream(corpus: Corpus, tokenizer: Tokenizer, split: str) -> TokenStream:
     """The tokens of a split, encoded on first use and kept in the cache under what they are made of.
 
-    Encodes about two million characters at a time, so that memory does not grow with the text.
+    Encodes a few pieces for each core at a time, so that memory does not grow with the text.
 
     Raises:
         UserError: the split is missing or empty, cannot be read or changed meanwhile, or the cache cannot be
@@ -83,8 +84,8 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, split: str) -> di
     unfinished_line = False
     end = np.array([tokenizer.end_of_text], tokenizer.dtype)
     with atomic.replacing(folder / "tokens.bin") as temporary, temporary.open("wb") as file:
-        for batch, encoded in _encoded(_batches(corpus, split), tokenizer):
-            for (piece, opens), ids in zip(batch, encoded, strict=True):
+        for group, encoded in _encoded(_groups(corpus, split), tokenizer):
+            for (piece, opens), ids in zip(group, encoded, strict=True):
                 if opens:
                     words += unfinished_line
                     file.write(end.tobytes())
@@ -101,50 +102,34 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, split: str) -> di
     return {"corpus": corpus.name, "split": split, "bytes": size, "words": words + unfinished_line}
 
 
-def _encoded(batches: Iterator[_Pieces], tokenizer: Tokenizer) -> Iterator[tuple[_Pieces, list[Ids]]]:
-    """Batches with the ids of their pieces. A thread for each core encodes groups of pieces of the next one
-    while this one is used: what divides a batch among cores by itself, as the tokenizers library, keeps 16 of
-    them half as busy."""
-    with ThreadPoolExecutor(cores()) as encoders:
-        under_way: tuple[_Pieces, list[Future[list[Ids]]]] | None = None
-        for batch in batches:
-            begun = batch, [encoders.submit(tokenizer.encode_batch, group) for group in _groups(batch)]
-            if under_way is not None:
-                yield under_way[0], _results(under_way[1])
-            under_way = begun
-        if under_way is not None:
-            yield under_way[0], _results(under_way[1])
+def _encoded(groups: Iterator[_Pieces], tokenizer: Tokenizer) -> Iterator[tuple[_Pieces, list[Ids]]]:
+    """Groups with the ids of their pieces. A thread for each core encodes those that follow while one is
+    used: what divides many pieces among cores by itself, as the tokenizers library, keeps 16 of them half as
+    busy."""
+    count = cores()
+    under_way: deque[tuple[_Pieces, Future[list[Ids]]]] = deque()
+    with ThreadPoolExecutor(count) as encoders:
+        for group in groups:
+            begun = encoders.submit(tokenizer.encode_batch, [piece for piece, _ in group])
+            under_way.append((group, begun))
+            if len(under_way) > _AHEAD * count:
+                first, ids = under_way.popleft()
+                yield first, ids.result()
+        for first, ids in under_way:
+            yield first, ids.result()
 
 
-def _groups(batch: _Pieces) -> Iterator[list[str]]:
-    """Pieces in a row, as many characters together as a piece of a long document has: handing a short text to
-    a thread takes longer than encoding it."""
-    group: list[str] = []
-    characters = 0
-    for piece, _ in batch:
-        group.append(piece)
-        characters += len(piece)
-        if characters >= PIECE:
-            yield group
-            group, characters = [], 0
-    if group:
-        yield group
-
-
-def _results(encoded: list[Future[list[Ids]]]) -> list[Ids]:
-    return [ids for one in encoded for ids in one.result()]
-
-
-def _batches(corpus: Corpus, split: str) -> Iterator[_Pieces]:
-    """Pieces of documents, two million characters together."""
-    batch: _Pieces = []
+def _groups(corpus: Corpus, split: str) -> Iterator[_Pieces]:
+    """Pieces of documents in a row, as many characters together as one of a long document has: handing a
+    short text to a thread takes longer than encoding it."""
+    group: _Pieces = []
     characters = 0
     for document in corpus.pieces(split):
         for number, piece in enumerate(document):
-            batch.append((piece, number == 0))
+            group.append((piece, number == 0))
             characters += len(piece)
-            if characters >= _BATCH:
-                yield batch
-                batch, characters = [], 0
-    if batch:
-        yield batch
+            if characters >= PIECE:
+                yield group
+                group, characters = [], 0
+    if group:
+        yield group
