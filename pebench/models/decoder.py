@@ -85,6 +85,8 @@ class Decoder(nn.Module):
 
         Blocks that differ in their weights alone have one form, so that compiling takes as long for many
         layers as for one. Where an encoding does something else in each layer, each has a form of its own.
+        PyTorch's way to have one form within one graph returns wrong gradients
+        (`findings/gradients-of-a-nested-region.sh`).
         """
         if self.geometry.width < PARTS_FROM:
             return compile_whole(loss)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from pebench.machine.to_device import send
-from pebench.position_encoding import Compile, PositionEncoding, StepRNG, Table, tabulate
+from pebench.position_encoding import PositionEncoding, StepRNG, Table, tabulate
 from pebench.randomness import derive, seed_device
 from pebench.running.checkpoint import State
 from pebench.running.compilation import begin_step, compile_whole
@@ -131,8 +131,10 @@ class _Update:
         self.replays = compiled and device.type == "cuda"
         if compiled:
             compiler = partial(compile_whole, graphs=self.replays)
-            own = model.compiled_for_training if isinstance(model, CompiledInParts) else _as_one_graph
-            self.loss_of = own(task.loss, compiler)
+            if isinstance(model, CompiledInParts):
+                self.loss_of = model.compiled_for_training(task.loss, compiler)
+            else:
+                self.loss_of = compiler(task.loss)
             self.encoding.compile_training(compiler)
         self.compiled = compiled
         self.half = training.precision == "bfloat16"
@@ -198,10 +200,6 @@ class _Update:
                 loss.backward()
             total += loss.detach()
         return total
-
-
-def _as_one_graph(loss: Callable[..., Tensor], compile_whole: Compile) -> Callable[..., Tensor]:
-    return compile_whole(loss)
 
 
 def seed_noise(
