@@ -12,8 +12,8 @@ The stages are read from the files that the runs leave. Those of a sweep are med
 - `leaving` ends with the process, in a sweep with the result.
 - `processor` is the time that the processes of a cell had a processor.
 
-Each tree has a cache of its own, filled before by a cell of each encoding; with `--cold` it is empty each
-time.
+Each tree has a cache of its own, filled before by two updates and the evaluation of a cell of each encoding,
+or by whoever made the folder of `--cache`; with `--cold` it is empty each time.
 
 With `--other` a worktree of another commit takes turns with this one and is the baseline. Its cells are
 evaluated in float32 whatever the file says, since older commits know nothing else. Without it the baseline is
@@ -43,6 +43,8 @@ from pebench.sweeping.yaml_file import read_mapping
 APART = "a process a cell"
 STAGES = ("start", "first steps", "training", "evaluation", "leaving")
 _LOOK_EVERY = 0.05
+_FILLING = 2
+"""Updates of a cell that fills a cache."""
 _MOST = 3600.0
 """Seconds that a sweep may take."""
 
@@ -112,6 +114,12 @@ def in_float32(keys: dict[str, Any]) -> dict[str, Any]:
     return keys | {"train": {name: value for name, value in keys["train"].items() if name != "evaluate_in"}}
 
 
+def beginning(keys: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a sweep that compiles and reads what a whole one does, and trains hardly at all."""
+    train = keys["train"]
+    return keys | {"train": train | {"steps": _FILLING, "warmup": min(train.get("warmup", 0), _FILLING)}}
+
+
 def write_sweep(path: Path, keys: dict[str, Any], encodings: list[str], seeds: list[int]) -> Path:
     """The file of a sweep, in JSON, which is YAML."""
     path.write_text(
@@ -179,13 +187,11 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     evaluated = {OTHER: "float32", "this tree": keys["train"].get("evaluate_in") or "float32"}
     cells: dict[str, Path] = {}
     sweeps: dict[str, Path] = {}
-    fillings: dict[str, Path] = {}
+    keys_by_tree = {tree.name: in_float32(keys) if tree.name == OTHER else keys for tree in known}
     for tree in known:
-        used = in_float32(keys) if tree.name == OTHER else keys
+        used = keys_by_tree[tree.name]
         cells[tree.name] = write_sweep(folder / f"cell-{len(cells)}.yaml", used, encodings[:1], [0])
         sweeps[tree.name] = write_sweep(folder / f"sweep-{len(sweeps)}.yaml", used, encodings, seeds)
-        filling = folder / f"filling-{len(fillings)}.yaml"
-        fillings[tree.name] = write_sweep(filling, used, encodings, seeds[:1])
     count = chosen.side_by_side
     Work = Callable[[Tree, Path], Whole]
     works: dict[str, dict[str, tuple[Tree, Work]]] = {}
@@ -218,9 +224,11 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
         beside = count if what == "sweep" and chosen.other is not None else 1
         setting = {"what": what, "cells": number_of_cells, "side by side": beside, **settings}
         found: dict[str, list[Whole]] = {name: [] for name in named}
-        for number, tree in enumerate(known if not chosen.cold else []):
-            one = (cells if what == "cell" else fillings)[tree.name]
-            one_after_another(tree, one, folder / f"runs-{what}-filling-{number}")
+        for number, tree in enumerate(known if not chosen.cold and chosen.cache is None else []):
+            path = folder / f"filling-{what}-{number}.yaml"
+            filling = encodings[:1] if what == "cell" else encodings
+            one = write_sweep(path, beginning(keys_by_tree[tree.name]), filling, seeds[:1])
+            side_by_side(tree, one, folder / f"runs-{what}-filling-{number}", count)
         for number in range(chosen.rounds):
             for name, (tree, work) in named.items():
                 if chosen.cold:
@@ -251,7 +259,7 @@ def main() -> None:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
     part.add_argument("--sweep-only", action="store_true", help="no single cell, with --other")
-    parser.add_argument("--cache", type=Path, help="a folder of which the caches begin as copies")
+    parser.add_argument("--cache", type=Path, help="a filled one, of which theirs begin as copies")
     parser.add_argument("--encodings", nargs="+", default=["rope", "t5"])
     parser.add_argument("--seeds", type=positive, default=2)
     parser.add_argument("--side-by-side", type=positive, default=2, help="workers of a sweep, with --other")
