@@ -120,7 +120,7 @@ def beginning(keys: dict[str, Any]) -> dict[str, Any]:
     return keys | {"train": train | {"steps": _FILLING, "warmup": min(train.get("warmup", 0), _FILLING)}}
 
 
-def write_sweep(path: Path, keys: dict[str, Any], encodings: list[str], seeds: list[int]) -> Path:
+def write_sweep(path: Path, keys: dict[str, Any], encodings: list[Any], seeds: list[int]) -> Path:
     """The file of a sweep, in JSON, which is YAML."""
     path.write_text(
         json.dumps(keys | {"name": "cells", "encodings": encodings, "seeds": seeds}, default=float)
@@ -181,9 +181,10 @@ def _over(found: list[Stages]) -> Stages:
 
 def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     """Rows of one cell and of a sweep, by tree or by how the cells are shared out among processes."""
-    encodings, seeds = chosen.encodings, list(range(chosen.seeds))
     known = trees(chosen.other, folder, chosen.cache)
     keys = content(chosen)
+    encodings = chosen.encodings or keys.get("encodings", ["rope", "t5"])
+    seeds = list(range(chosen.seeds))
     evaluated = {OTHER: "float32", "this tree": keys["train"].get("evaluate_in") or "float32"}
     cells: dict[str, Path] = {}
     sweeps: dict[str, Path] = {}
@@ -198,8 +199,8 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     if chosen.other is None:
         (tree,) = known
         parts = [
-            write_sweep(folder / f"{encoding.replace(' ', '')}-{seed}.yaml", keys, [encoding], [seed])
-            for encoding in encodings
+            write_sweep(folder / f"part-{place}-{seed}.yaml", keys, [encoding], [seed])
+            for place, encoding in enumerate(encodings)
             for seed in seeds
         ]
         works["sweep"] = {
@@ -222,7 +223,14 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     for what, named in works.items():
         number_of_cells = 1 if what == "cell" else len(encodings) * len(seeds)
         beside = count if what == "sweep" and chosen.other is not None else 1
-        setting = {"what": what, "cells": number_of_cells, "side by side": beside, **settings}
+        kinds = 1 if what == "cell" else len(encodings)
+        setting = {
+            "what": what,
+            "cells": number_of_cells,
+            "encodings": kinds,
+            "side by side": beside,
+            **settings,
+        }
         found: dict[str, list[Whole]] = {name: [] for name in named}
         for number, tree in enumerate(known if not chosen.cold and chosen.cache is None else []):
             path = folder / f"filling-{what}-{number}.yaml"
@@ -260,7 +268,7 @@ def main() -> None:
     part.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
     part.add_argument("--sweep-only", action="store_true", help="no single cell, with --other")
     parser.add_argument("--cache", type=Path, help="a filled one, of which theirs begin as copies")
-    parser.add_argument("--encodings", nargs="+", default=["rope", "t5"])
+    parser.add_argument("--encodings", nargs="+", help="by default those of the file, or rope and t5")
     parser.add_argument("--seeds", type=positive, default=2)
     parser.add_argument("--side-by-side", type=positive, default=2, help="workers of a sweep, with --other")
     parser.add_argument("--size", choices=list(SIZES), default="tiny")
