@@ -196,14 +196,13 @@ class Retrieval(WrittenWords[RetrievalOptions]):
         return [asked.example for asked in self._drawn(self.options.extent, depth, draws, self.turns)]
 
     def _drawn(self, extent: int, depth: float, draws: torch.Generator, turns: int) -> list[Asked]:
-        assert self._tokenizer is not None
         drawn = self._needles(draws, scratchpad=self.options.scratchpad)
-        asked, *others = (tokenized(self._tokenizer, texts) for texts in (drawn.asked, *drawn.others))
-        question = [int(i) for i in self._tokenizer.encode(drawn.question.text)]
+        asked, *others = ([self.phrase(text) for text in texts] for texts in (drawn.asked, *drawn.others))
+        question = self.phrase(drawn.question.text)
         further = []
         for _ in range(turns - 1):
             text, *answer = drawn.further[int(torch.randint(len(drawn.further), (), generator=draws))]
-            turn = self.prompted([], [int(i) for i in self._tokenizer.encode(text)], *answer)
+            turn = self.prompted([], self.phrase(text), *answer)
             # The end of the answer before it stands where a text begins.
             further.append(turn._replace(example=turn.example._replace(prompt=turn.example.prompt[1:])))
         behind = [[*turn.example.prompt, *turn.example.answer] for turn in further]

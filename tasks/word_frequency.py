@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 
-from pebench.data.haystack import tokenized
 from pebench.data.tokenization import Tokenizer, TokenizerChoice
 from pebench.data.word_lists import (
     CODES,
@@ -97,12 +96,11 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     def set_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Takes a tokenizer, and measures the words with it."""
         super().set_tokenizer(tokenizer)
-        self._dots = len(tokenizer.encode(f" {DOTS}"))
+        self._dots = len(self.phrase(f" {DOTS}"))
 
     def draw(self, extent: int, depth: float, draws: torch.Generator) -> Asked:
         """A list that fills the extent as far as it surely can, with the question at its end."""
-        assert self._tokenizer is not None
-        begin, end = tokenized(self._tokenizer, QUESTIONS[self.options.variant])
+        begin, end = (self.phrase(text) for text in QUESTIONS[self.options.variant])
         room = self.left(extent, begin, end, what="a question and its answer")
         asked, lexicon = self.options.asked, self.answers
         counts: Sequence[int]
@@ -119,5 +117,5 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
                 f"as many words as {extent} tokens have room for do not tell {asked} from the rest by their "
                 "number: take longer texts, fewer 'asked', or the tokenizer 'words', a token a word."
             )
-        text = tokenized(self._tokenizer, [f" {word}" for word in shuffled(words, counts, draws)])
-        return self.prompted([*begin, *(i for word in text for i in word)], end, tuple(wanted))
+        text = (i for word in shuffled(words, counts, draws) for i in self.phrase(f" {word}"))
+        return self.prompted([*begin, *text], end, tuple(wanted))

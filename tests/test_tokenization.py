@@ -100,6 +100,16 @@ def test_bpe_loses_nothing_and_accounts_for_every_byte(bpe: Tokenizer, text: str
     assert bpe.byte_lengths[ids].sum() == len(text.encode())
 
 
+@given(texts=st.lists(st.text() | st.just("<|endoftext|> it says"), max_size=3))
+@settings(max_examples=50, deadline=None)
+def test_a_text_is_encoded_alone_as_among_others(bpe: Tokenizer, texts: list[str]) -> None:
+    together = bpe.encode_batch(texts)
+    for text, ids in zip(texts, together, strict=True):
+        alone = bpe.encode(text)
+        assert alone.dtype == ids.dtype
+        assert alone.tolist() == ids.tolist()
+
+
 def test_the_end_of_text_stands_for_nothing(bpe: Tokenizer) -> None:
     ids = [*bpe.encode("one"), bpe.end_of_text, *bpe.encode(" two")]
     assert bpe.decode(ids) == "one two"

@@ -175,6 +175,10 @@ class LibraryTokenizer(Tokenizer):
         self.byte_lengths = _byte_lengths(inner, vocabulary, self.vocabulary_size, self.end_of_text)
         self.fingerprint = fingerprint
 
+    def encode(self, text: str) -> Ids:
+        """(N,) ids of a text, by the thread that asks: for a batch the library wakes one for each core."""
+        return np.array(self._inner.encode(whole(text), add_special_tokens=False).ids, self.dtype)
+
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
         """(N,) ids of each text."""
         encodings = self._inner.encode_batch_fast([whole(text) for text in texts], add_special_tokens=False)

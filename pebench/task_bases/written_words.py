@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import nn
 
-from pebench.data.haystack import tokenized
 from pebench.data.needed import Needed
+from pebench.data.phrases import Phrases
 from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.word_tokens import word_tokenizer
@@ -67,6 +67,7 @@ class WrittenWords(TextAnswers[Options]):
     def __init__(self, options: Options, model: object) -> None:
         super().__init__(options, model)  # type: ignore[arg-type]
         self._longest = 0
+        self._phrases: Phrases | None = None
 
     @property
     @abstractmethod
@@ -164,6 +165,7 @@ class WrittenWords(TextAnswers[Options]):
         """Takes a tokenizer, and measures the answers with it."""
         super().set_tokenizer(tokenizer)
         self._longest = _longest(tokenizer, tuple(self.answers))
+        self._phrases = Phrases(tokenizer)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Texts at random depths."""
@@ -221,8 +223,12 @@ class WrittenWords(TextAnswers[Options]):
     @property
     def room(self) -> int:
         """Tokens that an answer may have, the end included."""
-        assert self._tokenizer is not None
-        return (self._longest + len(self._tokenizer.encode(self.between))) * (self.steps + self.several) + 1
+        return (self._longest + len(self.phrase(self.between))) * (self.steps + self.several) + 1
+
+    def phrase(self, text: str) -> list[int]:
+        """The ids of a sentence, a question or a word; not to be changed."""
+        assert self._phrases is not None
+        return self._phrases(text)
 
     def right(self, tokens: Sequence[int], wanted: Sequence[str]) -> int:
         """How many of the wanted words are among as many as were asked for, in any order: what is written
@@ -253,8 +259,8 @@ class WrittenWords(TextAnswers[Options]):
             UserError: the tokenizer cannot write the answer.
         """
         assert self._tokenizer is not None
-        between = [int(i) for i in self._tokenizer.encode(self.between)]
-        first, *others = tokenized(self._tokenizer, [f" {word}" for word in (*steps, *wanted)])
+        between = self.phrase(self.between)
+        first, *others = (self.phrase(f" {word}") for word in (*steps, *wanted))
         answer = [*first, *(i for word in others for i in (*between, *word))]
         if self.right(answer, wanted) < len(wanted):
             raise UserError(f"the tokenizer cannot write {', '.join(wanted)}: choose one that keeps digits.")

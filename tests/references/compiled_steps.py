@@ -44,7 +44,7 @@ def compare_with_uncompiled(place: Path, encoding: Any, layers: int, extent: int
     for name, gradient in exact.items():
         size = max(float(gradient.norm()), least)
         errors = [float((other[name] - gradient).norm()) / size for other in (compiled, uncompiled)]
-        assert errors[0] < 2 * errors[1] + 0.02, name
+        assert errors[0] < 2 * errors[1] + 0.02, f"{name}: {errors}"
 
 
 def _gradients(
