@@ -267,7 +267,9 @@ def main() -> None:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--cell-only", action="store_true", help="no sweep, with --other")
     part.add_argument("--sweep-only", action="store_true", help="no single cell, with --other")
-    parser.add_argument("--cache", type=Path, help="a filled one, of which theirs begin as copies")
+    parser.add_argument(
+        "--cache", type=Path, help="with filled ones, `other` and `this`, of which theirs are copies"
+    )
     parser.add_argument("--encodings", nargs="+", help="by default those of the file, or rope and t5")
     parser.add_argument("--seeds", type=positive, default=2)
     parser.add_argument("--side-by-side", type=positive, default=2, help="workers of a sweep, with --other")

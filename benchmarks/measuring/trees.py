@@ -17,6 +17,12 @@ HERE = Path(__file__).resolve().parents[2]
 OTHER = "the other tree"
 """Name of rows that were measured there, as the baseline."""
 
+OWN = "this tree"
+"""Name of the others."""
+
+_BEGINNINGS = {OTHER: "other", OWN: "this"}
+"""Folders of the caches that those of the trees begin as."""
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -66,13 +72,14 @@ def trees(other: Path | None, folder: Path, beginning: Path | None = None) -> li
     Args:
         other: its root.
         folder: of their caches.
-        beginning: a cache of which theirs are copies, None for empty ones.
+        beginning: a folder with caches, `other` and `this`, of which theirs are copies, since a commit may
+            not read what a later one kept; None for empty ones.
     """
     named = {} if other is None else {OTHER: other.resolve()}
-    places = {**named, "this tree": HERE}
+    places = {**named, OWN: HERE}
     numbered = enumerate(places.items())
     found = [Tree(name, root, folder / f"cache-{number}") for number, (name, root) in numbered]
     for tree in found:
         if beginning is not None:
-            shutil.copytree(beginning, tree.cache)
+            shutil.copytree(beginning / _BEGINNINGS[tree.name], tree.cache)
     return found
