@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pebench.running.execution import Execution
+from pebench.specification.run_spec import RunSpec
 from pebench.store.run_folder import RunFolder
 from pebench.submission.cells import run_all
 from pebench.submission.progress import Lines
@@ -52,6 +53,38 @@ def test_windows_at_offsets_are_read_in_both_precisions(name: str) -> None:
     assert pairs == {(e, p) for e, _ in pairs for p in ("float32", "bfloat16")}
     assert len({spec.train.precision for spec in cells}) == 1
     assert all(65_536 in spec.task.options["offsets"] for spec in cells)
+
+
+KINDS = ("variant", "scratchpad", "group", "elements")
+"""Options that say what is asked, and not how much of it."""
+
+
+def chains(name: str) -> set[tuple[object, ...]]:
+    """What each cell asks, and what was asked of those that it begins with."""
+    cells = {spec.run_id: spec for spec in load_sweep(FOLDER / f"{name}.yaml").cells}
+
+    def chain(spec: RunSpec) -> tuple[object, ...]:
+        asked = (spec.task.name, *(spec.task.options.get(kind) for kind in KINDS))
+        return (asked, *(chain(cells[spec.start.run]) if spec.start else ()))
+
+    return {chain(spec) for spec in cells.values()}
+
+
+@pytest.mark.parametrize(
+    ("name", "smoke"),
+    [
+        ("long-context", "long-context-smoke"),
+        ("trained-hops", "long-context-smoke"),
+        ("long-context-small", "long-context-small-smoke"),
+        ("long-context-medium", "long-context-small-smoke"),
+        ("scratchpad-small", "long-context-small-smoke"),
+        ("trained-answers", "trained-answers-smoke"),
+        ("word-problems", "word-problems-smoke"),
+        ("word-problems-small", "word-problems-smoke"),
+    ],
+)
+def test_a_smoke_sweep_has_every_step_of_those_it_stands_for(name: str, smoke: str) -> None:
+    assert chains(name) <= chains(smoke)
 
 
 @pytest.mark.parametrize("name", [name for name in SWEEPS if name.endswith("-smoke")])
