@@ -46,7 +46,8 @@ class FlipFlop(SequenceTask[FlipFlopOptions]):
     Source: Liu et al. 2023, https://arxiv.org/abs/2306.00946: their FFL(T, p), trained at p = 0.8 and tested
     at 0.8, at 0.98 (`-sparse`) and at 0.1 (`-dense`). `rope` must solve it in two layers at the trained
     extent, as hard attention to the last write would at any; `none` must not, to which all writes are alike.
-    `-sparse` `path` must solve, and `rope` must not.
+    `-sparse` `path` must solve, and `rope` must not. In one layer at the published size, 512 tokens and a
+    width of 64, `path` must solve all three, `rope` must not solve `-sparse`, and `none` must solve none.
     """
 
     item = "tokens"
