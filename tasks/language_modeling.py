@@ -144,8 +144,9 @@ _Parts = dict[tuple[int, int], _Part]
 class LanguageModeling(TextTask[LanguageModelingOptions]):
     """A causal decoder on one contiguous stream of tokens a split.
 
-    Of its `offsets`: `rope` must score the same at all of them, and `sinusoidal`, beyond what it was trained
-    on, must not.
+    Beyond the trained extent `alibi` must have no more bits per byte than at it, as in ``novels-trained``,
+    and `none` must have more. Of its `offsets`: `rope` must score the same at all of them, and `sinusoidal`,
+    beyond what it was trained on, must not.
     """
 
     item = "tokens"

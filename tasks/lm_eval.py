@@ -66,7 +66,10 @@ class LmEvalOptions(ExtentOptions):
 
 
 class LmEval(TextTask[LmEvalOptions]):
-    """A language model and its tokenizer from another run, and no training."""
+    """A language model and its tokenizer from another run, and no training.
+
+    Which baseline must solve it, and which must not, depends on the tasks that are asked: none is named.
+    """
 
     item = "tokens"
     vocabulary = "tokenizer"

@@ -217,6 +217,15 @@ def test_the_page_of_tasks_has_a_row_for_every_task() -> None:
     assert sorted(rows) == sorted(tasks.origins())
 
 
+def test_every_task_has_what_it_asks_what_was_seen_where_to_start_and_a_picture() -> None:
+    page = (REPOSITORY / "docs" / "tasks.md").read_text("utf-8")
+    parts = re.split(r"^###? ([\w-]+)$", page, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for name in tasks.origins():
+        found = re.findall(r"\*\*(Asked|Seen|Sweep|Picture)\b", sections[name])
+        assert list(dict.fromkeys(found)) == ["Asked", "Seen", "Sweep", "Picture"], name
+
+
 def test_the_page_of_sweeps_names_every_sweep_that_comes_along() -> None:
     sweeps = {path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml")}
     page = (REPOSITORY / "docs" / "sweeps.md").read_text("utf-8")
