@@ -76,7 +76,6 @@ def chains(name: str) -> set[tuple[object, ...]]:
         ("long-context", "long-context-smoke"),
         ("trained-hops", "long-context-smoke"),
         ("long-context-small", "long-context-small-smoke"),
-        ("long-context-medium", "long-context-small-smoke"),
         ("scratchpad-small", "long-context-small-smoke"),
         ("word-frequency", "long-context-small-smoke"),
         ("trained-answers", "trained-answers-smoke"),
