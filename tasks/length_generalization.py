@@ -11,13 +11,24 @@ from torch import nn
 
 from pebench.data.needed import Needed
 from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
-from pebench.data.scan import COMMAND_WORDS, DIVISIONS, is_held_out, read_scan, scan_files
+from pebench.data.scan import (
+    COMMAND_WORDS,
+    DIVISIONS,
+    MOST_PRIMITIVES,
+    TRAINED_VERBS,
+    is_held_out,
+    primitive_verbs,
+    read_scan,
+    scan_files,
+    with_verbs,
+)
 from pebench.errors import UserError
 from pebench.models.answers import Example, answer_batch, score_answers
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.randomness import generator
+from pebench.specification.options import Added
 from pebench.specification.run_spec import Once
 from pebench.store.example_scores import Examples, Ratio
 from pebench.store.task_record import EvaluationData
@@ -42,6 +53,10 @@ class LengthGeneralizationOptions(ExtentOptions):
             48, and 48 for the other two. Problems have exactly that length; in SCAN those above the length
             before it count too.
         examples: tested a length, at the most for SCAN.
+        primitives: for ``scan-jump``, made-up verbs that training commands are drawn with beside walk, look
+            and run, each as often as another. "jump" stands alone as before, and the same commands are
+            tested. With none it is the published split; with many, Patel et al. 2022
+            (https://arxiv.org/abs/2203.07402) saw Transformers solve it.
     """
 
     times: ClassVar[tuple[int, ...]] = (1, 2, 4)
@@ -64,6 +79,7 @@ class LengthGeneralizationOptions(ExtentOptions):
     extent: Length = 20
     evaluate: Annotated[tuple[Length, ...], Once] = ()
     examples: Annotated[int, Field(ge=1, le=MOST)] = 200
+    primitives: Annotated[int, Field(ge=0, le=MOST_PRIMITIVES), Added()] = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -79,6 +95,8 @@ class LengthGeneralizationOptions(ExtentOptions):
             raise ValueError(f"the problem '{self.problem}' needs 'data', the folder of its files")
         if not scan and self.data is not None:
             raise ValueError(f"the problem '{self.problem}' is generated and takes no 'data'")
+        if self.primitives and self.problem != "scan-jump":
+            raise ValueError(f"'primitives' are for the problem 'scan-jump', not for '{self.problem}'")
         if sorted(self.evaluate) != list(self.evaluate):
             raise ValueError("the lengths to evaluate at must rise")
         longest = max(self.extent, *self.extents)
@@ -115,6 +133,7 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
         super().__init__(options, model)
         self._ids: dict[str, int] = {}
         self._scan: dict[str, list[Question]] = {}
+        self._verbs = primitive_verbs(options.primitives)
         self.extent_unit = "actions"
         if options.problem not in DIVISIONS:
             self.extent_unit = PROBLEMS[options.problem].length
@@ -153,7 +172,9 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
             return {}
         files = scan_files(self.options.problem, self.options.data)
         questions = {split: read_scan(part) for split, part in files.items()}
-        self._name(sorted({symbol for part in questions.values() for q in part for symbol in (*q[0], *q[1])}))
+        symbols = sorted({symbol for part in questions.values() for q in part for symbol in (*q[0], *q[1])})
+        made_up = self._verbs[len(TRAINED_VERBS) :]
+        self._name([*symbols, *(symbol for verb in made_up for symbol in verb)])
         kept = [q for q in questions["train"] if len(q.answer) <= self.options.extent]
         if DIVISIONS[self.options.problem].by_length:
             longer = [q for q in questions["test"] if len(q.answer) > self.options.extent]
@@ -177,6 +198,13 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
             among = self._scan["train"]
             chosen = torch.randint(len(among), (size,), generator=draws).tolist()
             questions = [among[number] for number in chosen]
+            if self.options.primitives:
+                shape = (size, len(TRAINED_VERBS))
+                verbs = torch.randint(len(self._verbs), shape, generator=draws).tolist()
+                questions = [
+                    with_verbs(question, [self._verbs[number] for number in numbers])
+                    for question, numbers in zip(questions, verbs, strict=True)
+                ]
         else:
             lengths = torch.randint(1, self.options.extent + 1, (size,), generator=draws).tolist()
             questions = [PROBLEMS[self.options.problem].draw(length, draws) for length in lengths]
