@@ -193,23 +193,9 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Problems of random lengths up to the trained one."""
-        draws = generator(seed, "batch", split, step)
-        if self.options.problem in DIVISIONS:
-            among = self._scan["train"]
-            chosen = torch.randint(len(among), (size,), generator=draws).tolist()
-            questions = [among[number] for number in chosen]
-            if self.options.primitives:
-                shape = (size, len(TRAINED_VERBS))
-                verbs = torch.randint(len(self._verbs), shape, generator=draws).tolist()
-                questions = [
-                    with_verbs(question, [self._verbs[number] for number in numbers])
-                    for question, numbers in zip(questions, verbs, strict=True)
-                ]
-        else:
-            lengths = torch.randint(1, self.options.extent + 1, (size,), generator=draws).tolist()
-            questions = [PROBLEMS[self.options.problem].draw(length, draws) for length in lengths]
         longest = self._longest_answer()
-        return answer_batch([self._example(q) for q in questions], self.geometry().extent[0], longest + 1)
+        examples = [self._example(question) for question in self._drawn(seed, split, step, size)]
+        return answer_batch(examples, self.geometry().extent[0], longest + 1)
 
     def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Every symbol of an answer must be the most likely one after those before it, which is what greedy
@@ -234,6 +220,22 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
             counts={"problems": len(found)},
         )
         return Evaluation(kept.scores(), read, (kept,))
+
+    def _drawn(self, seed: int, split: str, step: int, size: int) -> list[Question]:
+        """The problems of a batch."""
+        draws = generator(seed, "batch", split, step)
+        if self.options.problem not in DIVISIONS:
+            lengths = torch.randint(1, self.options.extent + 1, (size,), generator=draws).tolist()
+            return [PROBLEMS[self.options.problem].draw(length, draws) for length in lengths]
+        among = self._scan["train"]
+        questions = [among[n] for n in torch.randint(len(among), (size,), generator=draws).tolist()]
+        if not self.options.primitives:
+            return questions
+        verbs = torch.randint(len(self._verbs), (size, len(TRAINED_VERBS)), generator=draws).tolist()
+        return [
+            with_verbs(question, [self._verbs[number] for number in numbers])
+            for question, numbers in zip(questions, verbs, strict=True)
+        ]
 
     def _tested(self, length: int) -> list[Question]:
         """The problems of a length, the same for every encoding and every seed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from specimens.scan_commands import write_scan
 
 from pebench.running.execution import Execution
 from pebench.store.run_folder import RunFolder
@@ -55,7 +56,8 @@ def test_windows_at_offsets_are_read_in_both_precisions(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SWEEPS if name.endswith("-smoke")])
-def test_smoke_sweeps_run(name: str, place: Path) -> None:
+def test_smoke_sweeps_run(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCAN", str(write_scan(place / "scan")))
     sweep = load_sweep(FOLDER / f"{name}.yaml")
     for spec in sweep.cells:
         RunFolder(place / spec.run_id).create(spec, {})
