@@ -14,12 +14,14 @@ from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Questio
 from pebench.data.scan import (
     COMMAND_WORDS,
     DIVISIONS,
+    JUMP,
     MOST_PRIMITIVES,
     TRAINED_VERBS,
     is_held_out,
     primitive_verbs,
     read_scan,
     scan_files,
+    single,
     with_verbs,
 )
 from pebench.errors import UserError
@@ -55,7 +57,9 @@ class LengthGeneralizationOptions(ExtentOptions):
         examples: tested a length, at the most for SCAN.
         primitives: for ``scan-jump``, made-up verbs that training commands are drawn with beside walk, look
             and run, each as often as another. "jump" stands alone as before, and the same commands are
-            tested. With none it is the published split; with many, Patel et al. 2022
+            tested. Commands of one word, a tenth of the published file and all but three of them "jump", are
+            drawn of all verbs alike, jump among them: otherwise a command's length alone tells its action.
+            With none it is the published split; with many, Patel et al. 2022
             (https://arxiv.org/abs/2203.07402) saw Transformers solve it.
     """
 
@@ -231,10 +235,14 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
         questions = [among[n] for n in torch.randint(len(among), (size,), generator=draws).tolist()]
         if not self.options.primitives:
             return questions
-        verbs = torch.randint(len(self._verbs), (size, len(TRAINED_VERBS)), generator=draws).tolist()
+        count = len(self._verbs)
+        others = torch.randint(count, (size, len(TRAINED_VERBS)), generator=draws).tolist()
+        alone = torch.randint(count + 1, (size,), generator=draws).tolist()
         return [
-            with_verbs(question, [self._verbs[number] for number in numbers])
-            for question, numbers in zip(questions, verbs, strict=True)
+            single((*self._verbs, JUMP)[number])
+            if len(question.question) == 1
+            else with_verbs(question, [self._verbs[other] for other in numbers])
+            for question, numbers, number in zip(questions, others, alone, strict=True)
         ]
 
     def _tested(self, length: int) -> list[Question]:

@@ -39,6 +39,15 @@ def verb(word: str) -> Verb:
     return Verb(word, f"I_{word.upper()}")
 
 
+JUMP = verb("jump")
+"""The verb that stands alone in the jump split's training file."""
+
+
+def single(verb: Verb) -> Question:
+    """The command of a verb alone."""
+    return Question((verb.word,), (verb.action,))
+
+
 def primitive_verbs(count: int) -> tuple[Verb, ...]:
     """The verbs that composed commands are drawn with: SCAN's own, then ``primitive1`` to
     ``primitive<count>``."""
