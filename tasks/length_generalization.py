@@ -125,7 +125,7 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
     What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
     `rope` must solve ``copy`` in two layers, and `none` must not.
     ``scan-simple`` it must learn in two layers. ``scan-jump`` tells nothing apart yet: no model has been
-    seen to solve any of it as published, nor more than a few commands with a hundred ``primitives``.
+    seen to solve more than a few commands of it, as published or with a hundred ``primitives``.
     ``addition-operands`` of two numbers `none` must solve in two layers and must not in one, where `rope`
     mostly does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
     """
