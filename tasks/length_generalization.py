@@ -11,13 +11,26 @@ from torch import nn
 
 from pebench.data.needed import Needed
 from pebench.data.problems import ASK, BEGIN, END, MOST_PAIRS, PROBLEMS, Question
-from pebench.data.scan import COMMAND_WORDS, DIVISIONS, is_held_out, read_scan, scan_files
+from pebench.data.scan import (
+    COMMAND_WORDS,
+    DIVISIONS,
+    JUMP,
+    MOST_PRIMITIVES,
+    TRAINED_VERBS,
+    is_held_out,
+    primitive_verbs,
+    read_scan,
+    scan_files,
+    single,
+    with_verbs,
+)
 from pebench.errors import UserError
 from pebench.models.answers import Example, answer_batch, score_answers
 from pebench.models.decoder import Decoder
 from pebench.models.host import DecoderOptions
 from pebench.position_encoding import Extrapolation, PositionEncoding
 from pebench.randomness import generator
+from pebench.specification.options import Added
 from pebench.specification.run_spec import Once
 from pebench.store.example_scores import Examples, Ratio
 from pebench.store.task_record import EvaluationData
@@ -42,6 +55,12 @@ class LengthGeneralizationOptions(ExtentOptions):
             48, and 48 for the other two. Problems have exactly that length; in SCAN those above the length
             before it count too.
         examples: tested a length, at the most for SCAN.
+        primitives: for ``scan-jump``, made-up verbs that training commands are drawn with beside walk, look
+            and run, each as often as another. "jump" stands alone as before, and the same commands are
+            tested. Commands of one word, a tenth of the published file and all but three of them "jump", are
+            drawn of all verbs alike, jump among them: otherwise a command's length alone tells its action.
+            With none it is the published split; with many, Patel et al. 2022
+            (https://arxiv.org/abs/2203.07402) saw Transformers solve it.
     """
 
     times: ClassVar[tuple[int, ...]] = (1, 2, 4)
@@ -64,6 +83,7 @@ class LengthGeneralizationOptions(ExtentOptions):
     extent: Length = 20
     evaluate: Annotated[tuple[Length, ...], Once] = ()
     examples: Annotated[int, Field(ge=1, le=MOST)] = 200
+    primitives: Annotated[int, Field(ge=0, le=MOST_PRIMITIVES), Added()] = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -79,6 +99,8 @@ class LengthGeneralizationOptions(ExtentOptions):
             raise ValueError(f"the problem '{self.problem}' needs 'data', the folder of its files")
         if not scan and self.data is not None:
             raise ValueError(f"the problem '{self.problem}' is generated and takes no 'data'")
+        if self.primitives and self.problem != "scan-jump":
+            raise ValueError(f"'primitives' are for the problem 'scan-jump', not for '{self.problem}'")
         if sorted(self.evaluate) != list(self.evaluate):
             raise ValueError("the lengths to evaluate at must rise")
         longest = max(self.extent, *self.extents)
@@ -103,7 +125,7 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
     What it takes to go beyond the trained lengths is the question, and few settings do. At the trained length
     `rope` must solve ``copy`` in two layers, and `none` must not.
     ``scan-simple`` it must learn in two layers. ``scan-jump`` tells nothing apart yet: no model has been
-    seen to solve any of it.
+    seen to solve more than a few commands of it, as published or with a hundred ``primitives``.
     ``addition-operands`` of two numbers `none` must solve in two layers and must not in one, where `rope`
     mostly does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
     """
@@ -115,6 +137,7 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
         super().__init__(options, model)
         self._ids: dict[str, int] = {}
         self._scan: dict[str, list[Question]] = {}
+        self._verbs = primitive_verbs(options.primitives)
         self.extent_unit = "actions"
         if options.problem not in DIVISIONS:
             self.extent_unit = PROBLEMS[options.problem].length
@@ -153,7 +176,9 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
             return {}
         files = scan_files(self.options.problem, self.options.data)
         questions = {split: read_scan(part) for split, part in files.items()}
-        self._name(sorted({symbol for part in questions.values() for q in part for symbol in (*q[0], *q[1])}))
+        symbols = sorted({symbol for part in questions.values() for q in part for symbol in (*q[0], *q[1])})
+        made_up = self._verbs[len(TRAINED_VERBS) :]
+        self._name([*symbols, *(symbol for verb in made_up for symbol in verb)])
         kept = [q for q in questions["train"] if len(q.answer) <= self.options.extent]
         if DIVISIONS[self.options.problem].by_length:
             longer = [q for q in questions["test"] if len(q.answer) > self.options.extent]
@@ -172,16 +197,9 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Problems of random lengths up to the trained one."""
-        draws = generator(seed, "batch", split, step)
-        if self.options.problem in DIVISIONS:
-            among = self._scan["train"]
-            chosen = torch.randint(len(among), (size,), generator=draws).tolist()
-            questions = [among[number] for number in chosen]
-        else:
-            lengths = torch.randint(1, self.options.extent + 1, (size,), generator=draws).tolist()
-            questions = [PROBLEMS[self.options.problem].draw(length, draws) for length in lengths]
         longest = self._longest_answer()
-        return answer_batch([self._example(q) for q in questions], self.geometry().extent[0], longest + 1)
+        examples = [self._example(question) for question in self._drawn(seed, split, step, size)]
+        return answer_batch(examples, self.geometry().extent[0], longest + 1)
 
     def evaluate(self, model: nn.Module, reach: Extrapolation) -> Evaluation:
         """Every symbol of an answer must be the most likely one after those before it, which is what greedy
@@ -206,6 +224,26 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
             counts={"problems": len(found)},
         )
         return Evaluation(kept.scores(), read, (kept,))
+
+    def _drawn(self, seed: int, split: str, step: int, size: int) -> list[Question]:
+        """The problems of a batch."""
+        draws = generator(seed, "batch", split, step)
+        if self.options.problem not in DIVISIONS:
+            lengths = torch.randint(1, self.options.extent + 1, (size,), generator=draws).tolist()
+            return [PROBLEMS[self.options.problem].draw(length, draws) for length in lengths]
+        among = self._scan["train"]
+        questions = [among[n] for n in torch.randint(len(among), (size,), generator=draws).tolist()]
+        if not self.options.primitives:
+            return questions
+        count = len(self._verbs)
+        others = torch.randint(count, (size, len(TRAINED_VERBS)), generator=draws).tolist()
+        alone = torch.randint(count + 1, (size,), generator=draws).tolist()
+        return [
+            single((*self._verbs, JUMP)[number])
+            if len(question.question) == 1
+            else with_verbs(question, [self._verbs[other] for other in numbers])
+            for question, numbers, number in zip(questions, others, alone, strict=True)
+        ]
 
     def _tested(self, length: int) -> list[Question]:
         """The problems of a length, the same for every encoding and every seed."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from specimens.scan_commands import VERBS, actions, write_scan
 
 from pebench.data.problems import PROBLEMS
+from pebench.data.scan import read_scan, scan_files
 from pebench.encoding_config import build_encoding
 from pebench.errors import UserError
 from pebench.models.decoder import Decoder
@@ -118,6 +121,12 @@ def test_the_encoding_is_asked_about_positions_and_not_about_lengths() -> None:
         ({"problem": "scan", "data": "nowhere"}, "no folder 'nowhere'"),
         ({"problem": "scan-jump", "data": "nowhere"}, "no folder 'nowhere' to read SCAN's jump split from"),
         ({"problem": "copy", "data": "x"}, "takes no 'data'"),
+        (
+            {"problem": "scan-simple", "data": "x", "primitives": 9},
+            "for the problem 'scan-jump', not for 'scan-s",
+        ),
+        ({"primitives": 9}, "for the problem 'scan-jump', not for 'copy'"),
+        ({"problem": "scan-jump", "data": "x", "primitives": 1001}, "less than or equal to 1000"),
         ({"evaluate": [4, 2]}, "must rise"),
         ({"problem": "associative-recall", "extent": 300}, "keys for 256 pairs, not for 1200"),
         ({"problem": "sorting"}, "option 'problem'"),
@@ -152,6 +161,66 @@ def test_commands_of_the_jump_split_are_tested_whatever_their_lengths(tmp_path: 
     assert {" ".join(q.question) for q in task._tested(48)} == {"jump twice", "jump"}
     assert len(task._scan["train"]) == 4
     assert task.evaluate(model, Extrapolation((48,))).scores["exact-match"] >= 0
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> str:
+    """A folder of SCAN in small."""
+    return str(write_scan(tmp_path / "scan"))
+
+
+def _commands(task: LengthGeneralization) -> list[tuple[str, list[str]]]:
+    """Commands of twenty batches, and what they stand for."""
+    drawn = [question for step in range(20) for question in task._drawn(0, "train", step, 64)]
+    return [(" ".join(question.question), list(question.answer)) for question in drawn]
+
+
+def test_jump_stands_alone_and_as_often_as_other_verbs_do(scan: str) -> None:
+    task, _ = _task(problem="scan-jump", data=scan, primitives=5)
+    drawn = [command for command, _ in _commands(task)]
+    assert {command for command in drawn if "jump" in command.split()} == {"jump"}
+    alone = Counter(command for command in drawn if " " not in command)
+    assert len(alone) == 9
+    assert min(alone.values()) > max(alone.values()) / 4
+
+
+def test_commands_of_further_primitives_follow_the_grammar_and_none_of_these_is_rare(scan: str) -> None:
+    task, _ = _task(problem="scan-jump", data=scan, primitives=5)
+    counts = dict.fromkeys((*VERBS, *(f"primitive{number}" for number in range(1, 6))), 0)
+    for command, answer in _commands(task):
+        assert actions(command) == answer
+        for verb in counts.keys() & set(command.split()):
+            counts[verb] += 1
+    assert min(counts.values()) > max(counts.values()) / 2
+
+
+def test_the_published_jump_split_is_drawn_as_before_there_were_further_primitives(scan: str) -> None:
+    task, _ = _task(problem="scan-jump", data=scan)
+    chosen = torch.randint(len(task._scan["train"]), (64,), generator=generator(3, "batch", "train", 7))
+    assert task._drawn(3, "train", 7, 64) == [task._scan["train"][number] for number in chosen.tolist()]
+
+
+def test_the_same_commands_are_tested_with_further_primitives(scan: str) -> None:
+    (few, _), (many, model) = (_task(problem="scan-jump", data=scan, primitives=n) for n in (0, 40))
+    assert few._tested(48) == many._tested(48)
+    assert len(many._ids) == len(few._ids) + 2 * 40
+    assert many.evaluate(model, Extrapolation((48,))).scores["exact-match"] >= 0
+
+
+def test_the_published_jump_split_keeps_its_run_id() -> None:
+    task = {"problem": "scan-jump", "data": "x"}
+    without, none, some = (
+        resolve("rope", {"length-generalization": {**task, **more}})
+        for more in ({}, {"primitives": 0}, {"primitives": 1})
+    )
+    assert without.run_id == none.run_id != some.run_id
+    assert "primitives" not in none.task.options
+
+
+def test_the_commands_of_the_tests_are_scans_own(shared_data: Path) -> None:
+    files = scan_files("scan-simple", str(shared_data / "scan"))
+    for question in read_scan(files["train"]):
+        assert actions(" ".join(question.question)) == list(question.answer)
 
 
 def test_scans_published_jump_split(shared_data: Path) -> None:

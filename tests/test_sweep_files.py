@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from specimens.scan_commands import write_scan
 
 from pebench.running.execution import Execution
 from pebench.specification.run_spec import RunSpec
@@ -89,7 +90,8 @@ def test_a_smoke_sweep_has_every_step_of_those_it_stands_for(name: str, smoke: s
 
 
 @pytest.mark.parametrize("name", [name for name in SWEEPS if name.endswith("-smoke")])
-def test_smoke_sweeps_run(name: str, place: Path) -> None:
+def test_smoke_sweeps_run(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCAN", str(write_scan(place / "scan")))
     sweep = load_sweep(FOLDER / f"{name}.yaml")
     for spec in sweep.cells:
         RunFolder(place / spec.run_id).create(spec, {})

@@ -3,6 +3,7 @@ https://arxiv.org/abs/1711.00350), from the files of its authors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pebench.data.cache import digest
@@ -12,6 +13,61 @@ from pebench.errors import UserError
 
 COMMAND_WORDS = 9
 """Words of a command at the most."""
+
+TRAINED_VERBS = ("walk", "look", "run")
+"""The verbs in composed commands of the jump split's training file. "turn" never stands without a direction,
+and is none of them."""
+
+MOST_PRIMITIVES = 1000
+"""Further verbs at the most."""
+
+
+class Verb(NamedTuple):
+    """A word that is an action.
+
+    Attributes:
+        word: in commands.
+        action: its symbol in answers.
+    """
+
+    word: str
+    action: str
+
+
+def verb(word: str) -> Verb:
+    """The verb with its action as SCAN spells it: "walk" is ``I_WALK``."""
+    return Verb(word, f"I_{word.upper()}")
+
+
+JUMP = verb("jump")
+"""The verb that stands alone in the jump split's training file."""
+
+
+def single(verb: Verb) -> Question:
+    """The command of a verb alone."""
+    return Question((verb.word,), (verb.action,))
+
+
+def primitive_verbs(count: int) -> tuple[Verb, ...]:
+    """The verbs that composed commands are drawn with: SCAN's own, then ``primitive1`` to
+    ``primitive<count>``."""
+    return tuple(verb(word) for word in (*TRAINED_VERBS, *(f"primitive{n + 1}" for n in range(count))))
+
+
+def with_verbs(question: Question, verbs: Sequence[Verb]) -> Question:
+    """The command with other verbs, in question and answer alike.
+
+    Args:
+        question: a command of SCAN.
+        verbs: one in place of each of `TRAINED_VERBS`, wherever it stands.
+    """
+    pairs = list(zip(map(verb, TRAINED_VERBS), verbs, strict=True))
+    words = {before.word: after.word for before, after in pairs}
+    actions = {before.action: after.action for before, after in pairs}
+    return Question(
+        tuple(words.get(word, word) for word in question.question),
+        tuple(actions.get(action, action) for action in question.answer),
+    )
 
 
 class Division(NamedTuple):
