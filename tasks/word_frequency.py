@@ -68,10 +68,10 @@ class WordFrequency(WrittenWords[WordFrequencyOptions]):
     Source of the form: Hsieh et al. 2024, https://arxiv.org/abs/2404.06654, where the list of common words is
     numbered and ten are asked for.
 
-    Words of a token each take no positions, and `none` solves them: they are the control. Of ``common``
-    ``codes`` in lists of 96 tokens `rope` must find the one in two layers after 1,000 updates, and `none`
-    must not. With more updates `none` finds it as well. Which of them reads longer lists differs with the
-    size. The first of ``frequent`` codes both find at the trained length, and neither in longer lists.
+    Words of a token each take no positions, and `none` solves them: they are the control. Of ``codes`` two
+    layers of `alibi` must find the common one of lists of 96 tokens and the most frequent one of lists of
+    64, in 16,384 tokens too, and `none` must not in twice as many. At the trained length `none` finds the
+    most frequent one, and with more updates the common one.
     """
 
     item = "tokens"
