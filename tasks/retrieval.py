@@ -123,10 +123,11 @@ class Retrieval(WrittenWords[RetrievalOptions]):
     ``multi-query`` such a model must solve with `rope` and `alibi` at the trained extent, and `none` must
     not. ``two-hop`` with a scratchpad three layers of `alibi` must solve from scratch, at twice the trained
     extent too. There three layers of `none` must not, and one layer must not at any extent: a guess between
-    two names is right half the time. A language model of novels that has learnt ``multi-key`` must solve
-    ``two-hop`` and ``variable-tracking`` with a scratchpad and with `rope` and YaRN, at four times the
-    trained extent too, and with `rope` alone it must not. Without a scratchpad no model has been seen to
-    solve either.
+    two names is right half the time. ``variable-tracking`` with a scratchpad two layers of `alibi` must solve
+    that have learnt ``two-hop``, and two of `none` must not. A language model of novels that has learnt
+    ``multi-key`` must solve ``two-hop`` and ``variable-tracking`` with a scratchpad and with `rope` and YaRN,
+    at four times the trained extent too, and with `rope` alone it must not. Without a scratchpad no model has
+    been seen to solve either.
     """
 
     item = "tokens"
