@@ -126,8 +126,8 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
     `rope` must solve ``copy`` in two layers, and `none` must not.
     ``scan-simple`` it must learn in two layers. ``scan-jump`` tells nothing apart yet: no model has been
     seen to solve more than a few commands of it, as published or with a hundred ``primitives``.
-    ``addition-operands`` of two numbers `none` must solve in two layers and must not in one, where `rope`
-    mostly does: it tells layers apart and not encodings. Of four numbers `none` must solve it in two.
+    ``addition-operands`` of two numbers `rope` must solve in one layer of four heads, and `none` must not. In
+    two layers `none` must solve it too, and of four numbers as well: those are the control.
     """
 
     item = "tokens"
