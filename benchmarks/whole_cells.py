@@ -22,6 +22,7 @@ a process for each cell of the sweep, and beside it stands one process for all o
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import tempfile
@@ -35,8 +36,9 @@ from typing import Any, NamedTuple
 
 from measuring.alternation import WALL, Row, compared
 from measuring.reporting import Arguments, positive, report
-from measuring.trees import OTHER, Tree, trees, worktree
+from measuring.trees import CACHES, OTHER, Tree, trees, worktree
 
+from pebench.errors import UserError
 from pebench.models.host import SIZES
 from pebench.sweeping.yaml_file import read_mapping
 
@@ -45,6 +47,8 @@ STAGES = ("start", "first steps", "training", "evaluation", "leaving")
 _LOOK_EVERY = 0.05
 _FILLING = 2
 """Updates of a cell that fills a cache."""
+_OF_A_LENGTH = ("schedule", "decay", "final", "evaluate_at", "evaluate_every")
+"""Settings of a training that go with its number of updates, beside the warm-up."""
 _MOST = 3600.0
 """Seconds that a sweep may take."""
 
@@ -90,9 +94,9 @@ def content(chosen: Any) -> dict[str, Any]:
     if chosen.sweep is not None:
         values, _ = read_mapping(chosen.sweep)
         values.pop("baseline", None)
-        train = dict(values["train"])
+        train = values.get("train", {})
         if chosen.steps is not None:
-            train |= {"steps": chosen.steps, "warmup": min(train.get("warmup", 0), chosen.steps)}
+            train = shortened(train, chosen.steps)
         return {**values, "train": train, "execution": execution}
     task = {
         "data": "python-docs",
@@ -114,10 +118,10 @@ def in_float32(keys: dict[str, Any]) -> dict[str, Any]:
     return keys | {"train": {name: value for name, value in keys["train"].items() if name != "evaluate_in"}}
 
 
-def beginning(keys: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a sweep that compiles and reads what a whole one does, and trains hardly at all."""
-    train = keys["train"]
-    return keys | {"train": train | {"steps": _FILLING, "warmup": min(train.get("warmup", 0), _FILLING)}}
+def shortened(train: dict[str, Any], steps: int) -> dict[str, Any]:
+    """A training of so many updates, without what goes with another number of them."""
+    kept = {name: value for name, value in train.items() if name not in _OF_A_LENGTH}
+    return kept | {"steps": steps, "warmup": min(train.get("warmup", 0), steps)}
 
 
 def write_sweep(path: Path, keys: dict[str, Any], encodings: list[Any], seeds: list[int]) -> Path:
@@ -218,7 +222,7 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
                 for t in known
             }
     model = chosen.sweep.stem if chosen.sweep is not None else f"{chosen.size}, {chosen.extent}"
-    settings = {"cells of": model, "steps": keys["train"]["steps"], "device": chosen.device}
+    settings = {"cells of": model, "steps": keys["train"].get("steps"), "device": chosen.device}
     settings |= {"compiled": str(chosen.compile), "cache": "empty" if chosen.cold else "filled"}
     for what, named in works.items():
         number_of_cells = 1 if what == "cell" else len(encodings) * len(seeds)
@@ -235,7 +239,9 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
         for number, tree in enumerate(known if not chosen.cold and chosen.cache is None else []):
             path = folder / f"filling-{what}-{number}.yaml"
             filling = encodings[:1] if what == "cell" else encodings
-            one = write_sweep(path, beginning(keys_by_tree[tree.name]), filling, seeds[:1])
+            of_tree = keys_by_tree[tree.name]
+            short = of_tree | {"train": shortened(of_tree["train"], _FILLING)}
+            one = write_sweep(path, short, filling, seeds[:1])
             side_by_side(tree, one, folder / f"runs-{what}-filling-{number}", count)
         for number in range(chosen.rounds):
             for name, (tree, work) in named.items():
@@ -254,6 +260,17 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
                 busy = [whole.processor for whole in wholes if whole.processor is not None]
                 by_stage["processor s"] = median(busy) if busy else None
             yield replace(row, more=by_stage)
+
+
+def require_one_task(path: Path, parser: argparse.ArgumentParser) -> None:
+    """Refuses a sweep whose cells have trainings of several lengths."""
+    try:
+        values, _ = read_mapping(path)
+    except UserError as error:
+        parser.error(f"--sweep: {error}")
+    tasks = values.get("tasks", [])
+    if len(tasks) != 1 or (isinstance(tasks[0], dict) and {"train", "from"} & tasks[0].keys()):
+        parser.error(f"--sweep {path}: one task is measured, without a 'train' or a 'from' of its own")
 
 
 def main() -> None:
@@ -280,6 +297,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=positive, default=8192, help="that are evaluated")
     parser.set_defaults(rounds=3)
     chosen = parser.parse_args()
+    if chosen.sweep is not None:
+        require_one_task(chosen.sweep, parser)
+    for name in CACHES if chosen.cache is not None else ():
+        if not (chosen.cache / name).is_dir():
+            parser.error(f"--cache {chosen.cache} has no folder '{name}', for the cache of a tree")
     if chosen.other is None and (chosen.cell_only or chosen.sweep_only):
         parser.error("--cell-only and --sweep-only choose between what is measured with --other")
     with tempfile.TemporaryDirectory(prefix="pebench-benchmark-") as name:

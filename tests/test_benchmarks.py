@@ -19,6 +19,7 @@ from pebench.encoding_config import build_encoding
 from pebench.encodings.seqpe.encoder import Strings, Tokens
 from pebench.models.decoder import Decoder
 from pebench.position_encoding import Extrapolation, grid, tabulate
+from pebench.specification.run_spec import Training
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BENCHMARKS = REPOSITORY / "benchmarks"
@@ -229,6 +230,12 @@ def test_names_and_summaries_are_listed(capsys: pytest.CaptureFixture[str]) -> N
         (["commands", "--other", "nowhere"], "'nowhere' is no worktree of pebench"),
         (["whole-cells", "--sweep-only"], "what is measured with --other"),
         (["whole-cells", "--other", ".", "--cell-only", "--sweep-only"], "not allowed with argument"),
+        (["whole-cells", "--cache", "nowhere"], "--cache nowhere has no folder 'other'"),
+        (["whole-cells", "--sweep", "nowhere.yaml"], "nowhere.yaml"),
+        (
+            ["whole-cells", "--sweep", str(REPOSITORY / "sweeps" / "trained-questions.yaml")],
+            "one task is measured, without a 'train' or a 'from' of its own",
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence(
@@ -239,6 +246,14 @@ def test_a_mistake_gets_one_sentence(
     assert sentence in told.err
     assert told.err.splitlines()[-1].startswith("pebench: ")
     assert "Traceback" not in told.err
+
+
+def test_a_training_is_shortened_whatever_its_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    shortened = importlib.import_module("whole_cells").shortened
+    whole = {"steps": 10, "warmup": 4, "schedule": "warmup-stable-decay", "decay": 4, "evaluate_at": [5]}
+    short = shortened({**whole, "batch": 3}, 2)
+    assert Training.model_validate(short) == Training(steps=2, warmup=2, batch=3)
 
 
 def test_an_installed_package_says_that_it_has_none(

@@ -367,6 +367,22 @@ def test_a_finished_run_is_read_again_without_its_data(
     assert "text.txt" in capsys.readouterr().err
 
 
+def test_a_setting_that_no_cell_would_have_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = tiny(place)
+    own = [{**task, "train": {"steps": 3}} for task in content["tasks"]]
+    file = write(place, {**content, "tasks": own})
+    assert main(["submit", str(file), "--dry-run", "--set", "train.steps=1"]) == 2
+    assert (
+        "each task of the file sets 'steps' itself, so that nothing would change" in capsys.readouterr().err
+    )
+    assert main(["submit", str(file), "--dry-run", "--set", "train.batch=1"]) == 0
+    begun = [{**task, "from": content["tasks"][0]} for task in own]
+    file = write(place, {**content, "tasks": begun})
+    assert main(["submit", str(file), "--dry-run", "--set", "train.steps=1"]) == 0
+
+
 def test_cells_that_diverged_are_named_and_stop_no_other(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,8 @@ OWN = "this tree"
 """Name of the others."""
 
 _BEGINNINGS = {OTHER: "other", OWN: "this"}
+
+CACHES = tuple(_BEGINNINGS.values())
 """Folders of the caches that those of the trees begin as."""
 
 

@@ -292,7 +292,32 @@ def read(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> tuple[SweepFil
             _put(values, setting, value)
         source = yaml_file.text(values)
     values.setdefault("name", path.stem)
-    return validated(SweepFile, values, f"sweep {path}"), source
+    file = validated(SweepFile, values, f"sweep {path}")
+    for setting, _ in settings:
+        _require_effect(file, setting)
+    return file, source
+
+
+def _with_starts(task: Entry) -> Iterator[Entry]:
+    """A task, that which it begins with, and so on."""
+    entry: Entry | StartRun | None = task
+    while isinstance(entry, Entry):
+        yield entry
+        entry = entry.start
+
+
+def _require_effect(file: SweepFile, setting: str) -> None:
+    """Refuses a setting that no cell would have, because each task or each encoding has its own."""
+    place, _, key = setting.partition(".")
+    if place not in _OVERRIDES or not key:
+        return
+    tasks = [entry for task in file.tasks for entry in _with_starts(task)]
+    for kind, entries in (("task", tasks), ("encoding", file.encodings)):
+        if all(Cell("", "", entry.overrides).has_value(setting) for entry in entries):
+            raise UserError(
+                f"--set {setting}: each {kind} of the file sets '{key}' itself, so that nothing would "
+                "change: write it there."
+            )
 
 
 def _put(values: dict[str, Any], setting: str, value: Any) -> None:
