@@ -108,7 +108,7 @@ def test_a_folder_hides_no_encoding_of_its_name(place: Path) -> None:
         (["submit"], "Missing argument 'SWEEP"),
         (
             ["submit", "quikstart"],
-            "unknown sweep 'quikstart': did you mean 'quickstart' or 'images-quickstart'?",
+            "unknown sweep 'quikstart': did you mean 'quickstart', 'images-quickstart' or ",
         ),
         (["submit", "absent.yaml"], "cannot read absent.yaml: No such file or directory"),
         (["submit", "folder.yaml"], "cannot read folder.yaml: Is a directory"),
