@@ -108,7 +108,8 @@ def test_a_folder_hides_no_encoding_of_its_name(place: Path) -> None:
         (["submit"], "Missing argument 'SWEEP"),
         (
             ["submit", "quikstart"],
-            "unknown sweep 'quikstart': did you mean 'quickstart', 'images-quickstart' or ",
+            "unknown sweep 'quikstart': did you mean 'quickstart', 'images-quickstart' or "
+            "'images-quickstart-smoke'?",
         ),
         (["submit", "absent.yaml"], "cannot read absent.yaml: No such file or directory"),
         (["submit", "folder.yaml"], "cannot read folder.yaml: Is a directory"),
