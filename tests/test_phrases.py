@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pebench.data import phrases
-from pebench.data.phrases import Phrases
+from pebench.data import phrases as module
+from pebench.data.phrases import phrases
 from pebench.data.tokenization import ByteTokenizer, Ids
 
 
@@ -24,7 +24,7 @@ class Counting(ByteTokenizer):
 
 def test_a_phrase_is_encoded_once() -> None:
     tokenizer = Counting()
-    ids = Phrases(tokenizer)
+    ids = phrases(tokenizer)
     assert [ids("anchor"), ids(" ü"), ids("anchor")] == [
         list(b"anchor"),
         list(" ü".encode()),
@@ -34,9 +34,9 @@ def test_a_phrase_is_encoded_once() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phrases, "_MOST", 2)
+    monkeypatch.setattr(module, "_MOST", 2)
     tokenizer = Counting()
-    ids = Phrases(tokenizer)
-    for text in ("a", "b", "a", "c", "a"):
+    ids = phrases(tokenizer)
+    for text in ("a", "b", "c", "a"):
         assert ids(text) == list(text.encode())
     assert tokenizer.asked == ["a", "b", "c", "a"]

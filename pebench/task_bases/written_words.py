@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import nn
 
 from pebench.data.needed import Needed
-from pebench.data.phrases import Phrases
+from pebench.data.phrases import phrases
 from pebench.data.text import Corpus
 from pebench.data.tokenization import Tokenizer, TokenizerChoice, load_tokenizer
 from pebench.data.word_tokens import word_tokenizer
@@ -67,7 +67,7 @@ class WrittenWords(TextAnswers[Options]):
     def __init__(self, options: Options, model: object) -> None:
         super().__init__(options, model)  # type: ignore[arg-type]
         self._longest = 0
-        self._phrases: Phrases | None = None
+        self._phrases: Callable[[str], list[int]] | None = None
 
     @property
     @abstractmethod
@@ -165,7 +165,7 @@ class WrittenWords(TextAnswers[Options]):
         """Takes a tokenizer, and measures the answers with it."""
         super().set_tokenizer(tokenizer)
         self._longest = _longest(tokenizer, tuple(self.answers))
-        self._phrases = Phrases(tokenizer)
+        self._phrases = phrases(tokenizer)
 
     def batch(self, seed: int, split: str, step: int, size: int) -> Batch:
         """Texts at random depths."""
