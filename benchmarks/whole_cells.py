@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 from measuring.alternation import WALL, Row, compared
 from measuring.reporting import Arguments, positive, report
-from measuring.trees import CACHES, OTHER, Tree, trees, worktree
+from measuring.trees import CACHES, OTHER, OWN, Tree, trees, worktree
 
 from pebench.errors import UserError
 from pebench.models.host import SIZES
@@ -189,14 +189,13 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     keys = content(chosen)
     encodings = chosen.encodings or keys.get("encodings", ["rope", "t5"])
     seeds = list(range(chosen.seeds))
-    evaluated = {OTHER: "float32", "this tree": keys["train"].get("evaluate_in") or "float32"}
+    evaluated = {OTHER: "float32", OWN: keys["train"].get("evaluate_in") or "float32"}
     cells: dict[str, Path] = {}
     sweeps: dict[str, Path] = {}
     keys_by_tree = {tree.name: in_float32(keys) if tree.name == OTHER else keys for tree in known}
-    for tree in known:
-        used = keys_by_tree[tree.name]
-        cells[tree.name] = write_sweep(folder / f"cell-{len(cells)}.yaml", used, encodings[:1], [0])
-        sweeps[tree.name] = write_sweep(folder / f"sweep-{len(sweeps)}.yaml", used, encodings, seeds)
+    for name, used in keys_by_tree.items():
+        cells[name] = write_sweep(folder / f"cell-{len(cells)}.yaml", used, encodings[:1], [0])
+        sweeps[name] = write_sweep(folder / f"sweep-{len(sweeps)}.yaml", used, encodings, seeds)
     count = chosen.side_by_side
     Work = Callable[[Tree, Path], Whole]
     works: dict[str, dict[str, tuple[Tree, Work]]] = {}
@@ -225,24 +224,23 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
     settings = {"cells of": model, "steps": keys["train"].get("steps"), "device": chosen.device}
     settings |= {"compiled": str(chosen.compile), "cache": "empty" if chosen.cold else "filled"}
     for what, named in works.items():
-        number_of_cells = 1 if what == "cell" else len(encodings) * len(seeds)
+        measured = encodings[:1] if what == "cell" else encodings
+        number_of_cells = 1 if what == "cell" else len(measured) * len(seeds)
         beside = count if what == "sweep" and chosen.other is not None else 1
-        kinds = 1 if what == "cell" else len(encodings)
         setting = {
             "what": what,
             "cells": number_of_cells,
-            "encodings": kinds,
+            "encodings": len(measured),
             "side by side": beside,
             **settings,
         }
         found: dict[str, list[Whole]] = {name: [] for name in named}
-        for number, tree in enumerate(known if not chosen.cold and chosen.cache is None else []):
-            path = folder / f"filling-{what}-{number}.yaml"
-            filling = encodings[:1] if what == "cell" else encodings
-            of_tree = keys_by_tree[tree.name]
-            short = of_tree | {"train": shortened(of_tree["train"], _FILLING)}
-            one = write_sweep(path, short, filling, seeds[:1])
-            side_by_side(tree, one, folder / f"runs-{what}-filling-{number}", count)
+        to_fill = known if not chosen.cold and chosen.cache is None else []
+        for number, tree in enumerate(to_fill):
+            whole = keys_by_tree[tree.name]
+            short = whole | {"train": shortened(whole["train"], _FILLING)}
+            filling = write_sweep(folder / f"filling-{what}-{number}.yaml", short, measured, seeds[:1])
+            side_by_side(tree, filling, folder / f"runs-{what}-filling-{number}", count)
         for number in range(chosen.rounds):
             for name, (tree, work) in named.items():
                 if chosen.cold:
@@ -254,7 +252,7 @@ def measure(chosen: Any, folder: Path) -> Iterator[Row]:
             by_stage: dict[str, float | str | None] = {
                 f"{stage} s": median(whole.stages[stage] for whole in wholes) for stage in STAGES
             }
-            by_stage["evaluated in"] = evaluated["this tree" if chosen.other is None else name]
+            by_stage["evaluated in"] = evaluated[OWN if chosen.other is None else name]
             if number_of_cells == 1:
                 by_stage["beyond training s"] = median(w.seconds - w.stages["training"] for w in wholes)
                 busy = [whole.processor for whole in wholes if whole.processor is not None]

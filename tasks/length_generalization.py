@@ -236,11 +236,11 @@ class LengthGeneralization(AnsweringTask[LengthGeneralizationOptions]):
         questions = [among[n] for n in torch.randint(len(among), (size,), generator=draws).tolist()]
         if not self.options.primitives:
             return questions
-        count = len(self._verbs)
-        others = torch.randint(count, (size, len(TRAINED_VERBS)), generator=draws).tolist()
-        alone = torch.randint(count + 1, (size,), generator=draws).tolist()
+        every = (*self._verbs, JUMP)
+        others = torch.randint(len(self._verbs), (size, len(TRAINED_VERBS)), generator=draws).tolist()
+        alone = torch.randint(len(every), (size,), generator=draws).tolist()
         return [
-            single((*self._verbs, JUMP)[number])
+            single(every[number])
             if len(question.question) == 1
             else with_verbs(question, [self._verbs[other] for other in numbers])
             for question, numbers, number in zip(questions, others, alone, strict=True)
