@@ -12,9 +12,9 @@ _MOST = 1 << 16
 
 
 def phrases(tokenizer: Tokenizer) -> Callable[[str], list[int]]:
-    """A function that gives the ids of a sentence, a question or a word, which are not to be changed, and encodes
-    each once: a drawn text consists of a dozen of them, and to encode all anew took longer than the step that
-    it is drawn for.
+    """A function that gives the ids of a sentence, a question or a word, which are not to be changed, and
+    encodes each once: a drawn text consists of a dozen of them, and to encode all anew took longer than the
+    step that it is drawn for.
 
     Args:
         tokenizer: that encodes them.
