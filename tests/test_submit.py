@@ -102,9 +102,10 @@ def failing(place: Path, error: str) -> Path:
 
 
 LOST = [
-    "raise torch.AcceleratorError('CUDA error: device-side assert triggered')",
+    "raise torch.AcceleratorError('CUDA error: device-side assert triggered\\nand advice')",
     "\n        try:\n            raise torch.AcceleratorError('CUDA error: unspecified launch failure')"
-    "\n        except RuntimeError as error:\n            raise ValueError('a library') from error",
+    "\n        except RuntimeError as error:"
+    "\n            raise ValueError('a library\\nand advice') from error",
 ]
 
 
@@ -119,7 +120,12 @@ def test_cells_after_one_that_took_the_device_do_not_begin_and_who_waits_is_told
     assert states(sweep, place / "runs") == ["done", "failed", "missing"]
     assert states(load_sweep(other), place / "runs") == ["missing"], "nor do those of another sweep"
     lost = sweep.record().runs[1]
-    assert f"pebench: {lost} left the device unusable to this process" in capsys.readouterr().err
+    failure = RunFolder(place / "runs" / lost).failure()
+    assert failure is not None
+    assert failure.message.splitlines()[1:] == ["and advice"], "the record has every line"
+    told = capsys.readouterr().err
+    assert f"pebench: {lost} left the device unusable to this process" in told
+    assert "and advice" not in told
     with pytest.raises(UserError, match="submit again in a new process"):
         api.submit(sweep, runs=place / "runs", progress=False)
 

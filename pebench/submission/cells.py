@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.errors import UserError
+from pebench.notation.brevity import briefly
 from pebench.running.importing import import_for_good
 from pebench.specification.flat_spec import with_settings
 from pebench.store.record_files import Unreadable
@@ -181,9 +182,9 @@ def run_each(
             Exception
         ) as error:  # whatever it is, its log has it, and the other cells have nothing to do with it
             from pebench.running.lost_device import is_lost
-            from pebench.running.run import in_one_line
+            from pebench.running.run import reason_of
 
-            outcome.failed[run_id] = in_one_line(error)
+            outcome.failed[run_id] = briefly(reason_of(error))
             display.end(f"failed, see {folder.log}")
             if is_lost(error):
                 outcome.lost_device = run_id

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
+from pebench.notation.brevity import briefly
 from pebench.notation.quantities import counted
 from pebench.specification.flat_spec import told_apart
 from pebench.specification.run_spec import Frozen
@@ -266,7 +267,7 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
         if found is not None:
             return {**found, **progress}
     if failure is not None:
-        return {"state": "failed", **progress, "detail": failure.message}
+        return {"state": "failed", **progress, "detail": briefly(failure.message)}
     if worker is not None and worker.failed:
         detail = f"at step {worker.step}, and why could not be written down"
         return {"state": "failed", **progress, "detail": detail}
@@ -338,10 +339,15 @@ _ENDS = {
 
 
 def _last_words(log: Path) -> str:
-    """The last line that is none of SLURM's or submitit's own, as ``: OSError: No space left on device``."""
+    """The line that names the last exception, as ``: OSError: No space left on device``; where there is none
+    the last line that is none of SLURM's or submitit's own."""
     lines = _text(log).splitlines()[-50:]
-    said = [line.strip() for line in lines if line.strip() and not line.startswith(_OF_OTHERS)]
-    return f": {said[-1]}" if said else ""
+    said = [line for line in lines if line.strip() and not line.startswith(_OF_OTHERS)]
+    frames = [number for number, line in enumerate(said) if line.startswith(_FRAME)]
+    below = said[frames[-1] + 1 :] if frames else []
+    # The source of a frame, and marks below it, are indented further.
+    raised = next((line for line in below if not line.startswith(" ")), None)
+    return f": {briefly(raised or said[-1])}" if said else ""
 
 
 def _text(log: Path) -> str:
@@ -349,6 +355,8 @@ def _text(log: Path) -> str:
 
 
 _OF_OTHERS = ("submitit ", "srun: ", "slurmstepd: ")
+
+_FRAME = '  File "'
 
 _TRACEBACK = "Traceback (most recent call last)"
 
