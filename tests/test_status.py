@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -231,6 +232,33 @@ def test_a_failed_run_of_a_process_that_works_on_is_failed(folder: RunFolder) ->
     work(folder)
     folder.write_failure("it broke")
     assert status(folder).state == "failed"
+
+
+def test_a_run_that_finishes_while_it_is_looked_at_is_done(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(folder, over=True)
+    before = RunFolder.worker
+
+    def meanwhile(own: RunFolder) -> Worker | None:
+        finish(folder)
+        return before(own)
+
+    monkeypatch.setattr(RunFolder, "worker", meanwhile)
+    assert status(folder).state == "done", "and not cancelled"
+
+
+def test_a_run_that_is_removed_while_it_is_looked_at_is_missing(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = RunFolder.spec
+
+    def meanwhile(own: RunFolder) -> RunSpec:
+        shutil.rmtree(folder.path)
+        return before(own)
+
+    monkeypatch.setattr(RunFolder, "spec", meanwhile)
+    assert (status(folder).state, status(folder).detail) == ("missing", "")
 
 
 def test_a_new_attempt_after_a_failure_is_running(folder: RunFolder) -> None:

@@ -140,8 +140,11 @@ def _look(folder: RunFolder, weights: bool) -> _Run:
         with suppress(FileNotFoundError):
             outcome[f"{place}/failure.json"] = (folder.path / "failure.json").read_bytes()
         return _Run(spec, specification, outcome)
-    kept = sorted((folder.path / "weights").glob("step-*.safetensors"))
-    names = [*WEIGHTS, *(f"weights/{path.name}" for path in kept)] if weights else []
+    names: list[str] = []
+    if weights:
+        with suppress(FileNotFoundError):
+            kept = sorted((folder.path / "weights").glob("step-*.safetensors"))
+            names = [*WEIGHTS, *(f"weights/{path.name}" for path in kept)]
     # Where the result is gone by now, whoever reads it will say so.
     there = [name for name in (*names, *FINISHED) if name == "result.json" or (folder.path / name).is_file()]
     return _Run(spec, specification, {f"{place}/{name}": folder.path / name for name in there})

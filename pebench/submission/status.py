@@ -220,6 +220,9 @@ def _readable(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:
     try:
         return _status(folder, job, runs)
     except Unreadable as error:
+        if not (folder.path / "spec.json").exists():
+            # It was removed while it was looked at.
+            return CellStatus(run=folder.run_id, state="missing")
         return CellStatus(run=folder.run_id, state="unreadable", detail=str(error))
 
 
@@ -235,11 +238,15 @@ def _status(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:
         state="missing",
         log=str(folder.log) if folder.log.exists() else None,
     )
-    result = folder.result()
+    result, unfinished = folder.result(), {}
+    if result is None:
+        unfinished = _unfinished(folder, job, runs)
+        # It may have finished between these looks, and its worker is gone then.
+        result = folder.result()
     if result is not None:
         detail = f"diverged at step {result.diverged_at}" if result.status == "diverged" else ""
         return cell.model_copy(update={"state": result.status, "detail": detail})
-    return cell.model_copy(update=_unfinished(folder, job, runs))
+    return cell.model_copy(update=unfinished)
 
 
 def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, object]:
