@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
+from pebench.running.ranks import RankLost
+
 
 def is_lost(error: BaseException) -> bool:
     """Whether this process can use its device no more, as after an illegal access to memory or an assertion
@@ -16,9 +18,11 @@ def is_lost(error: BaseException) -> bool:
     Args:
         error: that ended a run here.
     """
-    if any(isinstance(each, torch.AcceleratorError) for each in _with_causes(error)):
+    causes = list(_with_causes(error))
+    if any(isinstance(each, torch.AcceleratorError) for each in causes):
         return True
-    if not torch.cuda.is_initialized():
+    # A sum with a rank that is gone may stay on the device for ever, and asking waits for it.
+    if not torch.cuda.is_initialized() or any(isinstance(each, RankLost) for each in causes):
         return False
     # Triton and the libraries of CUDA have errors of their own, so the device itself is asked.
     try:
