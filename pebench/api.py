@@ -28,7 +28,7 @@ from pebench.specification.options import validated
 from pebench.specification.run_spec import Frozen, RunSpec
 from pebench.store.records import Result
 from pebench.store.run_folder import RunFolder, find_run, runs_folder
-from pebench.submission.cells import carry_out
+from pebench.submission.cells import carry_out, without_device
 from pebench.submission.progress import Bars, Display
 from pebench.submission.requirements import execution_of
 from pebench.submission.resources import Resources
@@ -157,9 +157,10 @@ def submit(
             raise KeyboardInterrupt
         if outcome.failed:
             run_id, message = next(iter(outcome.failed.items()))
+            left = f" {without_device(outcome.lost_device)}" if outcome.lost_device is not None else ""
             raise UserError(
                 f"{len(outcome.failed)} of {len(submitted.started)} cells failed, {run_id} with: "
-                f"{message.rstrip('.')}. pebench.status('{sweep.name}') has all."
+                f"{message.rstrip('.')}. pebench.status('{sweep.name}') has all.{left}"
             )
         if outcome.unchosen:
             raise UserError(outcome.unchosen[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from specimens.run_folders import begin, finish, record_sweep, specification, text_scores
@@ -89,6 +91,72 @@ def test_weights_travel_when_asked_for(runs: Path, tmp_path: Path) -> None:
         RunFolder(begun / spec.run_id).create(spec, {})
     receive(packed(runs, weights=True), begun)
     assert RunFolder(begun / CELLS[0].run_id).weights_after(10).read_bytes() == b"earlier weights"
+
+
+def test_a_cell_that_is_started_again_while_it_is_exported_stops_nothing(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = RunFolder(runs / CELLS[3].run_id)
+    failed.write_failure("it broke")
+    digest = hashlib.file_digest
+
+    def meanwhile(*arguments: Any) -> Any:
+        failed.clear_failure()
+        return digest(*arguments)
+
+    monkeypatch.setattr("hashlib.file_digest", meanwhile)
+    exported = export(runs, recorded_sweeps(runs, ["quickstart"]), tmp_path / "a.tar.gz")
+    assert exported == (4, 3, 0, ())
+    there = tmp_path / "there"
+    receive(tmp_path / "a.tar.gz", there)
+    failure = RunFolder(there / failed.run_id).failure()
+    assert failure is not None
+    assert failure.message == "it broke", "as it was when its turn came"
+
+
+@pytest.mark.parametrize("moment", ["hashlib.file_digest", "tarfile.TarFile.addfile"])
+def test_of_a_run_that_vanishes_while_it_is_exported_the_specification_is_left(
+    runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    moment: str,
+) -> None:
+    gone = runs / CELLS[1].run_id
+    before = hashlib.file_digest if moment.startswith("hashlib") else tarfile.TarFile.addfile
+
+    def meanwhile(*arguments: Any) -> Any:
+        if gone.exists():
+            gone.rename(tmp_path / "gone")
+        return before(*arguments)
+
+    monkeypatch.setattr(moment, meanwhile)
+    archive = tmp_path / "a.tar.gz"
+    assert main(["export", "quickstart", "-o", str(archive), "--runs", str(runs)]) == 0
+    said = capsys.readouterr().out
+    assert "4 runs, 2 of them finished" in said
+    assert said.endswith(f"by specification alone, as files vanished meanwhile: {gone.name}\n")
+    there = tmp_path / "there"
+    receive(archive, there)
+    assert sorted(path.name for path in (there / gone.name).iterdir()) == ["spec.json"]
+    assert sum(RunFolder(there / spec.run_id).is_finished for spec in CELLS) == 2
+
+
+def test_a_log_that_grows_while_it_is_exported_spoils_no_archive(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.file_digest
+
+    def meanwhile(*arguments: Any) -> Any:
+        found = digest(*arguments)
+        for spec in CELLS[:3]:
+            RunFolder(runs / spec.run_id).append_sample(Sample(time=2.0, values={"cpu-percent": 1.0}))
+        return found
+
+    monkeypatch.setattr("hashlib.file_digest", meanwhile)
+    there = tmp_path / "there"
+    receive(packed(runs), there)
+    assert len(list(RunFolder(there / CELLS[2].run_id).samples())) > 0
 
 
 def test_weights_that_were_left_out_can_come_later(

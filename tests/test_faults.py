@@ -13,13 +13,16 @@ from typing import Any
 
 import pytest
 from processes.fake_slurm import FakeSlurm
+from specimens.run_folders import begin, finish, specification, text_scores
 from specimens.tiny_sweeps import load, tiny, write
 
 from pebench.command_line.main import main
 from pebench.store.records import Worker
 from pebench.store.run_folder import RunFolder
 from pebench.store.sweep_records import read_sweeps
-from pebench.submission import submissions
+from pebench.submission import estimate, submissions
+from pebench.submission.logs import follow, tail
+from pebench.submission.remove import plan, remove
 from pebench.submission.status import statuses
 from pebench.submission.submit import submit
 
@@ -242,3 +245,29 @@ def test_whoever_sees_that_a_worker_failed_finds_the_reason(
     with pytest.raises(ZeroDivisionError):
         execute(RunFolder(place / "runs" / run_id), sweep.execution)
     assert seen == [("failed", "ZeroDivisionError: division by zero")]
+
+
+def test_a_run_that_vanishes_between_two_looks_at_it_stops_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, gone = specification("rope"), tmp_path / "gone-0123456789"
+    finish(begin(tmp_path, spec), text_scores(2.0, 3.0))
+    found = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, what: [*found(self, what), gone / what.rpartition("/")[2]])
+    assert list(estimate.seconds(tmp_path, [spec])) == [spec.run_id]
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    log = RunFolder(tmp_path / spec.run_id).log
+    log.write_text("one\ntwo\n")
+    assert [line.text for line in tail({gone / "log.txt": "gone", log: "rope"}, 1)] == ["two"]
+    lines = follow({gone / "log.txt": "gone", log: "rope"}, 1)
+    assert next(lines).text == "two"
+
+
+def test_a_run_that_somebody_else_has_removed_stops_no_removal(tmp_path: Path) -> None:
+    specs = [specification("rope"), specification("alibi")]
+    for spec in specs:
+        finish(begin(tmp_path, spec), text_scores(2.0, 3.0))
+    removal = plan(tmp_path, [spec.run_id for spec in specs])
+    shutil.rmtree(tmp_path / specs[0].run_id)
+    remove(tmp_path, removal)
+    assert not list(tmp_path.glob("*/spec.json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from submitit.core.utils import JobPaths, cloudpickle_dump
 
 from pebench.command_line.main import main
+from pebench.notation.brevity import briefly
 from pebench.specification.run_spec import PluginConfig, RunSpec, Training
 from pebench.store.records import Cost, Result, Worker
 from pebench.store.run_folder import RunFolder
@@ -174,10 +176,89 @@ def test_a_failure_names_its_reason_and_its_log(folder: RunFolder, dead: int) ->
     assert (cell.state, cell.detail, cell.log) == ("failed", "the data is gone", str(folder.log))
 
 
+CUDA = (
+    "AcceleratorError: CUDA error: an illegal memory access was encountered\n"
+    "Search for `cudaErrorIllegalAddress' in the documentation of CUDA for more information.\n"
+    "CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below "
+    "might be incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+    "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+)
+OF_CUDA = "AcceleratorError: CUDA error: an illegal memory access was encountered"
+
+
+def test_of_a_reason_of_many_lines_the_first_is_told(
+    folder: RunFolder, dead: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work(folder, dead)
+    folder.write_failure(CUDA)
+    assert status(folder).detail == OF_CUDA
+    for arguments in ([], ["--summary"]):
+        write_sweep(folder.path.parent, SweepRecord(name="one", source="name: one", runs=(folder.run_id,)))
+        assert main(["status", "one", "--runs", str(folder.path.parent), *arguments]) == 0
+        told = capsys.readouterr().out
+        assert OF_CUDA in told
+        assert "CUDA_LAUNCH_BLOCKING" not in told
+    failure = folder.failure()
+    assert failure is not None
+    assert failure.message == CUDA, "and the record has all"
+
+
+@pytest.mark.parametrize(
+    ("message", "brief"),
+    [
+        ("the data is gone", "the data is gone"),
+        ("", ""),
+        (" ".join(CUDA.split()), " ".join(CUDA.split("CUDA kernel")[0].split())),
+        (
+            "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of "
+            "139.72 GiB of which 1.19 MiB is free. Including non-PyTorch memory, this process has 1.20 GiB "
+            "memory in use. See documentation for Memory Management",
+            "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of "
+            "139.72 GiB of which 1.19 MiB is free.",
+        ),
+        (
+            "RuntimeError: Error(s) in loading state_dict for Decoder:\n\tMissing key: 'a'.\n\tSize of 'b'",
+            "RuntimeError: Error(s) in loading state_dict for Decoder: Missing key: 'a'.",
+        ),
+        (f"its data are gone: {'x' * 300}. Submit again.", f"its data are gone: {'x' * 300}."),
+    ],
+    ids=["a-word", "nothing", "all-in-one-line", "sentences", "colon", "one-long-sentence"],
+)
+def test_a_message_is_told_in_its_first_line_or_sentences(message: str, brief: str) -> None:
+    assert briefly(message) == brief
+
+
 def test_a_failed_run_of_a_process_that_works_on_is_failed(folder: RunFolder) -> None:
     work(folder)
     folder.write_failure("it broke")
     assert status(folder).state == "failed"
+
+
+def test_a_run_that_finishes_while_it_is_looked_at_is_done(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(folder, over=True)
+    before = RunFolder.worker
+
+    def meanwhile(own: RunFolder) -> Worker | None:
+        finish(folder)
+        return before(own)
+
+    monkeypatch.setattr(RunFolder, "worker", meanwhile)
+    assert status(folder).state == "done", "and not cancelled"
+
+
+def test_a_run_that_is_removed_while_it_is_looked_at_is_missing(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = RunFolder.spec
+
+    def meanwhile(own: RunFolder) -> RunSpec:
+        shutil.rmtree(folder.path)
+        return before(own)
+
+    monkeypatch.setattr(RunFolder, "spec", meanwhile)
+    assert (status(folder).state, status(folder).detail) == ("missing", "")
 
 
 def test_a_new_attempt_after_a_failure_is_running(folder: RunFolder) -> None:
@@ -226,6 +307,17 @@ def test_a_local_cell_is_lost_with_a_worker_that_an_exception_ended(folder: RunF
     cell = status(folder)
     told = f"process {dead}, which was to begin it, ended with an error: OSError: No space left on device"
     assert (cell.state, cell.detail, cell.log) == ("lost", told, str(log))
+
+
+def test_the_last_words_of_a_worker_are_its_exception_and_not_what_stands_below(
+    folder: RunFolder, dead: int
+) -> None:
+    begun = submitted(folder, "local", pids=(dead,))
+    left(begun, folder.path.parent, dead, "error")
+    log = begun.folder(folder.path.parent) / f"{dead}_0_log.err"
+    frame = '  File "/a.py", line 3, in work\n    step()\n    ~~~~^^\n'
+    log.write_text(f"a warning\nTraceback (most recent call last):\n{frame}{frame}torch.{CUDA}\n")
+    assert status(folder).detail.endswith(f"ended with an error: torch.{OF_CUDA}")
 
 
 def test_a_local_cell_is_lost_with_a_worker_that_was_killed(folder: RunFolder, dead: int) -> None:

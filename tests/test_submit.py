@@ -18,8 +18,11 @@ from processes.waiting import until
 from processes.warm_processes import command
 from specimens.tiny_sweeps import load, tiny, write
 
+from pebench import api
 from pebench.command_line.main import main
 from pebench.errors import UserError
+from pebench.running.lost_device import is_lost
+from pebench.running.ranks import RankLost
 from pebench.store.run_folder import RunFolder
 from pebench.store.sweep_records import read_sweeps
 from pebench.submission import submissions
@@ -86,6 +89,67 @@ def test_one_failure_stops_no_other_cell_and_is_started_again(place: Path) -> No
     (runs / broken / "metrics.jsonl").rmdir()
     assert submit(sweep, runs, "inline").started == [broken]
     assert list(run_all(runs, [broken], sweep.execution, Lines()).finished) == [broken]
+
+
+def failing(place: Path, error: str) -> Path:
+    """The file of a sweep of three cells, of which the second meets an error."""
+    (place / "failing.py").write_text(
+        "import torch\nfrom pebench.position_encoding import PositionEncoding\n"
+        "class Failing(PositionEncoding):\n"
+        "    axes = frozenset({1})\n"
+        f"    def embed(self, *arguments):\n        {error}\n"
+    )
+    return write(place, tiny(place, encodings=["none", "failing", "rope"], plugins=["failing.py"]))
+
+
+LOST = [
+    "raise torch.AcceleratorError('CUDA error: device-side assert triggered\\nand advice')",
+    "\n        try:\n            raise torch.AcceleratorError('CUDA error: unspecified launch failure')"
+    "\n        except RuntimeError as error:"
+    "\n            raise ValueError('a library\\nand advice') from error",
+]
+
+
+@pytest.mark.parametrize("error", LOST, ids=["plain", "wrapped"])
+def test_cells_after_one_that_took_the_device_do_not_begin_and_who_waits_is_told(
+    place: Path, capsys: pytest.CaptureFixture[str], error: str
+) -> None:
+    path = failing(place, error)
+    other = write(place, tiny(place, name="other", encodings=["alibi"]), "other.yaml")
+    sweep = load_sweep(path)
+    assert main(["submit", str(path), str(other)]) == 1
+    assert states(sweep, place / "runs") == ["done", "failed", "missing"]
+    assert states(load_sweep(other), place / "runs") == ["missing"], "nor do those of another sweep"
+    lost = sweep.record().runs[1]
+    failure = RunFolder(place / "runs" / lost).failure()
+    assert failure is not None
+    assert failure.message.splitlines()[1:] == ["and advice"], "the record has every line"
+    told = capsys.readouterr().err
+    assert f"pebench: {lost} left the device unusable to this process" in told
+    assert "and advice" not in told
+    with pytest.raises(UserError, match="submit again in a new process"):
+        api.submit(sweep, runs=place / "runs", progress=False)
+
+
+def test_memory_that_ran_out_takes_the_device_from_no_other_cell(place: Path) -> None:
+    sweep = load_sweep(failing(place, "raise torch.OutOfMemoryError('CUDA out of memory.')"))
+    outcome = run_inline(sweep, place / "runs")
+    assert outcome.lost_device is None
+    assert states(sweep, place / "runs") == ["done", "failed", "done"]
+
+
+def test_where_cuda_is_in_use_it_is_asked_whether_it_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("torch.cuda.synchronize", gone)
+    error = RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered")
+    assert not is_lost(error)
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    assert is_lost(error)
+    assert not is_lost(RankLost("rank 1 has left")), "a sum with it may never end"
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: None)
+    assert not is_lost(error)
 
 
 def test_a_cell_that_is_under_way_is_not_started_twice(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,17 +10,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from processes.waiting import until
 from specimens.tiny_sweeps import load, tiny, write
+from submitit import LocalJob
 
+from pebench.errors import UserError
 from pebench.store.run_folder import RunFolder
 from pebench.submission import submissions
 from pebench.submission.alike import AlikeFirst
+from pebench.submission.cells import STOPPED
 from pebench.submission.liveness import process_exists
 from pebench.submission.ready import ready_first
 from pebench.submission.status import statuses
 from pebench.submission.stop_on_signal import StopOnSignal
+from pebench.submission.submit import submit
 from pebench.submission.submitit_internals import REQUEUE_SIGNAL
+from pebench.submission.worker import Worker
 
 REQUEUE = """
 import os, signal, subprocess, sys
@@ -117,6 +124,79 @@ def test_a_local_worker_that_is_told_to_requeue_goes_on_where_it_was(place: Path
     assert [cell.state for cell in statuses(place / "runs", [folder.run_id])] == ["done"]
     assert "stopped at step" in folder.log.read_text()
     assert submissions.claim(begun.folder(place / "runs"), folder.run_id, 0), "it kept its cell"
+
+
+BREAKING = """
+import torch
+from pebench.position_encoding import PositionEncoding
+
+def fail(*arguments):
+    raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\\nCompile with ...")
+
+class Breaking(PositionEncoding):
+    axes = frozenset({1})
+    def embed(self, *arguments):
+        torch.set_flush_denormal = fail  # which every run of the process begins with
+        fail()
+"""
+
+
+def test_a_local_worker_that_has_lost_its_device_leaves_the_other_cells_to_a_fresh_process(
+    place: Path,
+) -> None:
+    (place / "breaking.py").write_text(BREAKING)
+    written = tiny(place, encodings=["none", "breaking", "rope", "alibi"], plugins=["breaking.py"])
+    command = [sys.executable, "-m", "pebench", "submit", str(write(place, written)), "--cluster", "local"]
+    subprocess.run(command, check=True, capture_output=True)
+    (record,) = place.glob("runs/.submitit/*/submission.json")
+    begun = submissions.read(record)
+    until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
+    cells = statuses(place / "runs", begun.cells)
+    assert [cell.state for cell in cells] == ["done", "failed", "done", "done"]
+    assert "illegal memory access" in cells[1].detail
+    folders = [RunFolder(place / "runs" / cell) for cell in begun.cells]
+    assert [len(folder.provenance()["attempts"]) for folder in folders] == [1, 1, 1, 1]
+    (said,) = record.parent.glob("*_log.out")
+    assert [line for line in said.read_text().splitlines() if line.startswith("[")] == [
+        "[1/4] none, seed 0: done",
+        f"[2/4] breaking, seed 0: failed, see {folders[1].log}",
+        "[3/4] rope, seed 0: done",
+        "[4/4] alibi, seed 0: done",
+    ]
+    assert ended_with(record.parent, begun.pids[0]) == "1 cells failed"
+
+
+def ended_with(folder: Path, pid: int) -> object:
+    """What a local worker said at its end."""
+    return LocalJob(folder, str(pid)).result()
+
+
+def test_a_worker_that_cannot_write_down_that_it_lost_its_device_does_not_start_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, runs = load(place, encodings=["none", "rope"]), place / "runs"
+    submit(sweep, runs, "inline")
+    begun = submissions.begin(runs, "local", sweep.name, sweep.record().runs)
+
+    def fail(*arguments: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pebench.running.run.prepare_process", fail)
+    monkeypatch.setattr(RunFolder, "write_failure", full)
+    with pytest.raises(UserError, match="its failure could not be written down"):
+        Worker()(str(begun.folder(runs)), 0, sweep.execution.model_dump_json())
+
+
+def test_a_worker_of_a_submission_that_is_cancelled_begins_nothing(place: Path) -> None:
+    sweep, runs = load(place), place / "runs"
+    submit(sweep, runs, "inline")
+    begun = submissions.begin(runs, "local", sweep.name, sweep.record().runs)
+    submissions.write(runs, begun.model_copy(update={"cancelled": begun.time}))
+    assert Worker()(str(begun.folder(runs)), 0, sweep.execution.model_dump_json()) == STOPPED
+    assert not list(runs.glob("*/log.txt"))
 
 
 def test_workers_that_compile_take_cells_that_differ_in_the_seed_alone_before_others(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import click
 
 from pebench.command_line.completion import runs_and_sweeps
 from pebench.command_line.parameter_types import runs_option
-from pebench.errors import UserError, errors_of_files
+from pebench.errors import UserError, errors_of_files, first_of
 
 
 @click.command()
@@ -71,7 +71,10 @@ def _write_archive(sweeps: tuple[str, ...], output: Path, runs: Path, weights: b
     with errors_of_files(output, "cannot read or write"):
         exported = export(runs, found, output, weights)
     size = output.stat().st_size / 1e6
-    click.echo(f"{output}: {exported.runs} runs, {exported.finished} of them finished, {size:.1f} MB")
+    gone = ""
+    if exported.vanished:
+        gone = f"; by specification alone, as files vanished meanwhile: {first_of(exported.vanished, 3)}"
+    click.echo(f"{output}: {exported.runs} runs, {exported.finished} of them finished, {size:.1f} MB{gone}")
     if exported.waiting:
         one = exported.waiting == 1
         click.echo(

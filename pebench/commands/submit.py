@@ -146,7 +146,7 @@ def start(
 
 
 def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
-    from pebench.submission.cells import carry_out
+    from pebench.submission.cells import carry_out, without_device
     from pebench.submission.progress import display
 
     if not submitted.started:
@@ -170,4 +170,8 @@ def _inline(sweep: Any, runs: Path, submitted: Any, execution: Any) -> int:
     if outcome.interrupted:
         click.echo(f"Stopped; pebench submit {sweep.name} goes on from here.", err=True)
         raise click.Abort
+    if outcome.lost_device is not None:
+        click.echo(f"pebench: {without_device(outcome.lost_device)}", err=True)
+        # The next sweep of the command line would fail in this process as well.
+        raise click.exceptions.Exit(1)
     return 1 if outcome.failed or outcome.unchosen else 0

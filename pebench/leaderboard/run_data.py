@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pebench.leaderboard.paired_test import ROUNDING, Sample
 from pebench.leaderboard.sampling import material
+from pebench.notation.brevity import briefly
 from pebench.specification.run_spec import RunSpec
 from pebench.store.example_scores import ByUnit, Examples
 from pebench.store.record_files import Unreadable
@@ -192,7 +193,7 @@ def from_folders(runs: Path, sweep: SweepRecord) -> Folders:
 def _read(folder: RunFolder, spec: RunSpec) -> RunData:
     result = folder.result()
     failure = folder.failure() if result is None else None
-    message = failure.message if failure is not None else ""
+    message = briefly(failure.message) if failure is not None else ""
     return RunData(
         folder.run_id,
         spec,

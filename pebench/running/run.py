@@ -126,7 +126,7 @@ def _lead(
             reason = folder.failure() if isinstance(error, RankLost) else None
             # Where not even this can be written, the job's own output is left to tell of it.
             with contextlib.suppress(OSError):
-                folder.write_failure(in_one_line(error) if reason is None else reason.message)
+                folder.write_failure(reason_of(error) if reason is None else reason.message)
             raise
 
 
@@ -146,7 +146,7 @@ def _follow(folder: RunFolder, execution: Execution, stop: Stop, ranks: Ranks) -
             log.error("%s: %s", who, traceback.format_exc().rstrip())
             # What fails all ranks alike is told by the first.
             if folder.failure() is None:
-                folder.write_failure(f"{who}: {in_one_line(error)}")
+                folder.write_failure(f"{who}: {reason_of(error)}")
             raise
 
 
@@ -528,7 +528,7 @@ def _only_worker(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
         lock.release()
 
 
-def in_one_line(error: BaseException) -> str:
-    """Why a run failed: the sentence of a mistake, of anything else its type and what it says."""
-    text = " ".join(str(error).split())
+def reason_of(error: BaseException) -> str:
+    """Why a run failed: the sentence of a mistake, of anything else its type and all lines that it says."""
+    text = str(error).strip()
     return text if isinstance(error, (UserError, RankLost)) else f"{type(error).__name__}: {text}"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pebench.encoding_config import same_encoding
 from pebench.errors import UserError
 from pebench.models.timm_weights import TimmModel, trained_weights
+from pebench.notation.brevity import briefly
 from pebench.position_encoding import PositionEncoding
 from pebench.pretrained.hf_model import HfModel
 from pebench.pretrained.published import Published, published_model
@@ -75,7 +76,8 @@ def start_folder(runs: Path, start: Start) -> RunFolder:
     folder = RunFolder(runs / start.run)
     failure = folder.failure()
     if failure is not None and folder.result() is None:
-        raise StartMissing(f"it starts from run '{start.run}', which failed: {failure.message.rstrip('.')}.")
+        reason = briefly(failure.message).rstrip(".")
+        raise StartMissing(f"it starts from run '{start.run}', which failed: {reason}.")
     try:
         require_weights(folder)
     except UserError as error:

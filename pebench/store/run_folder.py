@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -122,6 +123,13 @@ class RunFolder:
     def failure(self) -> Failure | None:
         """Why the last attempt ended badly, None if it did not."""
         return self._read("failure.json", Failure)
+
+    def has_failed_since(self, time: float) -> bool:
+        """Whether an attempt is known to have ended badly after a time, in seconds since the epoch."""
+        with contextlib.suppress(Unreadable):
+            failure = self.failure()
+            return failure is not None and failure.time > time
+        return False
 
     def worker(self) -> Worker | None:
         """Who works on it or did last, None if nobody ever has."""

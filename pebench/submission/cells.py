@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebench.errors import UserError
+from pebench.notation.brevity import briefly
 from pebench.running.importing import import_for_good
 from pebench.specification.flat_spec import with_settings
 from pebench.store.record_files import Unreadable
@@ -33,6 +34,14 @@ STOPPED = "stopped"
 """Outcome of work that a signal stopped at a checkpoint."""
 
 
+def without_device(run_id: str) -> str:
+    """A sentence about a run whose failure took the device from this process, and what to do."""
+    return (
+        f"{run_id} left the device unusable to this process, so the cells after it did not begin: submit "
+        "again in a new process."
+    )
+
+
 @dataclass
 class Outcome:
     """Outcome of carrying out cells.
@@ -42,6 +51,8 @@ class Outcome:
         failed: the one-line reason by run id; each run's log holds the rest.
         skipped: ids of runs that another worker holds.
         unchosen: why settings were not chosen, a sentence each; the cells that need them did not begin.
+        lost_device: id of the run whose failure took the device from this process; the cells after it did not
+            begin.
         interrupted: whether a signal ended the work; what had begun has a checkpoint.
     """
 
@@ -49,6 +60,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     unchosen: list[str] = field(default_factory=list)
+    lost_device: str | None = None
     interrupted: bool = False
 
 
@@ -125,7 +137,8 @@ def run_each(
     take: Callable[[str], str | None] | None = None,
     order: Callable[[list[str]], Iterable[str]] = iter,
 ) -> Outcome:
-    """Carries out runs whose folders exist, one after another; one that fails does not stop the next.
+    """Carries out runs whose folders exist, one after another; one that fails does not stop the next, unless
+    it takes the device from this process, in which all others would fail too.
 
     Args:
         runs: the folder of the runs.
@@ -168,10 +181,14 @@ def run_each(
         except (
             Exception
         ) as error:  # whatever it is, its log has it, and the other cells have nothing to do with it
-            from pebench.running.run import in_one_line
+            from pebench.running.lost_device import is_lost
+            from pebench.running.run import reason_of
 
-            outcome.failed[run_id] = in_one_line(error)
+            outcome.failed[run_id] = briefly(reason_of(error))
             display.end(f"failed, see {folder.log}")
+            if is_lost(error):
+                outcome.lost_device = run_id
+                break
         else:
             if result is not None:
                 outcome.finished[run_id] = result

@@ -47,7 +47,7 @@ def seconds(runs: Path, cells: Iterable[RunSpec]) -> dict[str, float]:
 def _paces(runs: Path, kinds: set[str]) -> dict[tuple[str, str], list[_Pace]]:
     """By encoding and kind, and by kind alone."""
     found: dict[tuple[str, str], list[_Pace]] = defaultdict(list)
-    finished = sorted(runs.glob("*/result.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    finished = sorted(runs.glob("*/result.json"), key=_time, reverse=True)
     for path in finished:
         folder = RunFolder(path.parent)
         try:
@@ -62,6 +62,14 @@ def _paces(runs: Path, kinds: set[str]) -> dict[tuple[str, str], list[_Pace]]:
             found[spec.encoding.name, kind].append(pace)
             found["", kind].append(pace)
     return found
+
+
+def _time(path: Path) -> float:
+    """When a file was written, in seconds since the epoch; 0 where it has been removed since it was found."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _kind(spec: RunSpec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,21 +44,24 @@ def logs_of(runs: Path, run_ids: list[str], of_job: bool = False) -> dict[Path, 
 def tail(files: Mapping[Path, str], count: int) -> Iterator[Line]:
     """The last lines of each file that is there."""
     for path, run_id in files.items():
-        if path.is_file():
-            with path.open(encoding="utf-8", errors="replace") as log:
-                for text in deque(log, count):
-                    yield Line(run_id, text.rstrip("\n"))
+        with (
+            suppress(FileNotFoundError, IsADirectoryError),
+            path.open(encoding="utf-8", errors="replace") as log,
+        ):
+            for text in deque(log, count):
+                yield Line(run_id, text.rstrip("\n"))
 
 
 def follow(files: Mapping[Path, str], count: int) -> Iterator[Line]:
     """The last lines of each file, and every line that is added, for as long as the caller likes."""
-    places = {path: path.stat().st_size if path.is_file() else 0 for path in files}
+    places = dict.fromkeys(files, 0)
+    for path in files:
+        with suppress(FileNotFoundError):
+            places[path] = path.stat().st_size
     yield from tail(files, count)
     while True:
         for path, run_id in files.items():
-            if not path.is_file():
-                continue
-            with path.open("rb") as log:
+            with suppress(FileNotFoundError, IsADirectoryError), path.open("rb") as log:
                 log.seek(places[path])
                 for raw in log:
                     if not raw.endswith(b"\n"):

@@ -59,7 +59,7 @@ def carry_out(folders: list[RunFolder], record: Submission, execution: Execution
             while place.folder is None and waiting and not stop():
                 folder = waiting.pop(0)
                 # A job that is queued again goes on; what failed in it is for the next submit.
-                if not _has_failed(folder, record.time):
+                if not folder.has_failed_since(record.time):
                     place.begin(folder)
             ended = place.ended()
             if ended is not None:
@@ -151,17 +151,12 @@ class _Place:
             return b""
 
 
-def _has_failed(folder: RunFolder, since: float) -> bool:
-    failure = folder.failure()
-    return failure is not None and failure.time > since
-
-
 def _is_well(folder: RunFolder, status: int, since: float) -> bool:
     """Whether a cell's process ended as it should; what ended it is written down if it could not do so."""
     if not status:
         return True
     how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
-    if folder.result() is None and not _has_failed(folder, since):
+    if folder.result() is None and not folder.has_failed_since(since):
         folder.write_failure(f"its process {how}; the job of several cells that it was part of went on.")
     sys.stdout.write(f"{folder.run_id}: its process {how}\n")
     return False

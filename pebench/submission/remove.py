@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 from dataclasses import dataclass, field
@@ -74,8 +75,10 @@ def remove(runs: Path, removal: Removal) -> None:
             remove_sweep(runs, name)
         for run_id in removal.runs:
             away = runs / f".removed-{run_id}-{secrets.token_hex(4)}"
-            (runs / run_id).rename(away)
-            shutil.rmtree(away, ignore_errors=True)
+            # Somebody else may have removed it since this was planned.
+            with contextlib.suppress(FileNotFoundError):
+                (runs / run_id).rename(away)
+                shutil.rmtree(away, ignore_errors=True)
 
 
 def _why_kept(run_id: str, others: list[SweepRecord], needed: dict[str, str], named: list[str]) -> str:

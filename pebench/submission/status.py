@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
+from pebench.notation.brevity import briefly
 from pebench.notation.quantities import counted
 from pebench.specification.flat_spec import told_apart
 from pebench.specification.run_spec import Frozen
@@ -219,6 +220,9 @@ def _readable(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:
     try:
         return _status(folder, job, runs)
     except Unreadable as error:
+        if not (folder.path / "spec.json").exists():
+            # It was removed while it was looked at.
+            return CellStatus(run=folder.run_id, state="missing")
         return CellStatus(run=folder.run_id, state="unreadable", detail=str(error))
 
 
@@ -234,11 +238,15 @@ def _status(folder: RunFolder, job: Job | None, runs: Path) -> CellStatus:
         state="missing",
         log=str(folder.log) if folder.log.exists() else None,
     )
-    result = folder.result()
+    result, unfinished = folder.result(), {}
+    if result is None:
+        unfinished = _unfinished(folder, job, runs)
+        # It may have finished between these looks, and its worker is gone then.
+        result = folder.result()
     if result is not None:
         detail = f"diverged at step {result.diverged_at}" if result.status == "diverged" else ""
         return cell.model_copy(update={"state": result.status, "detail": detail})
-    return cell.model_copy(update=_unfinished(folder, job, runs))
+    return cell.model_copy(update=unfinished)
 
 
 def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, object]:
@@ -266,7 +274,7 @@ def _unfinished(folder: RunFolder, job: Job | None, runs: Path) -> dict[str, obj
         if found is not None:
             return {**found, **progress}
     if failure is not None:
-        return {"state": "failed", **progress, "detail": failure.message}
+        return {"state": "failed", **progress, "detail": briefly(failure.message)}
     if worker is not None and worker.failed:
         detail = f"at step {worker.step}, and why could not be written down"
         return {"state": "failed", **progress, "detail": detail}
@@ -338,10 +346,15 @@ _ENDS = {
 
 
 def _last_words(log: Path) -> str:
-    """The last line that is none of SLURM's or submitit's own, as ``: OSError: No space left on device``."""
+    """The line that names the last exception, as ``: OSError: No space left on device``; where there is none
+    the last line that is none of SLURM's or submitit's own."""
     lines = _text(log).splitlines()[-50:]
-    said = [line.strip() for line in lines if line.strip() and not line.startswith(_OF_OTHERS)]
-    return f": {said[-1]}" if said else ""
+    said = [line for line in lines if line.strip() and not line.startswith(_OF_OTHERS)]
+    frames = [number for number, line in enumerate(said) if line.startswith(_FRAME)]
+    below = said[frames[-1] + 1 :] if frames else []
+    # The source of a frame, and marks below it, are indented further.
+    raised = next((line for line in below if not line.startswith(" ")), None)
+    return f": {briefly(raised or said[-1])}" if said else ""
 
 
 def _text(log: Path) -> str:
@@ -349,6 +362,8 @@ def _text(log: Path) -> str:
 
 
 _OF_OTHERS = ("submitit ", "srun: ", "slurmstepd: ")
+
+_FRAME = '  File "'
 
 _TRACEBACK = "Traceback (most recent call last)"
 

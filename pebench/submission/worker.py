@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 
@@ -64,6 +64,8 @@ class Worker:
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
             if device is not None:
                 os.environ["CUDA_VISIBLE_DEVICES"] = device
+            if record.cancelled is not None:
+                return STOPPED
             how = sharing(how, record.workers * how.ranks)
             return interruptible(lambda stop: _free_cells(runs, record, number, how, stop))
         folders, told = _folders(runs, record.cells_of_job(number))
@@ -100,10 +102,19 @@ def _folders(runs: Path, cells: Iterable[str]) -> tuple[list[RunFolder], str]:
 
 def _free_cells(runs: Path, record: Submission, number: int, execution: Execution, stop: StopOnSignal) -> str:
     alike = AlikeFirst(runs, record.folder(runs))
+    failed_before = 0
 
     def take(cell: str) -> str | None:
+        nonlocal failed_before
         run_id = chosen_cell(runs, cell)
         if stop() or not submissions.claim(record.folder(runs), run_id, number):
+            return None
+        folder = RunFolder(runs / run_id)
+        # A worker that starts again goes on; what failed in it is for the next submit.
+        if folder.has_failed_since(record.time):
+            failed_before += 1
+            return None
+        if folder.is_finished:
             return None
         alike.took(run_id)
         return run_id
@@ -115,7 +126,23 @@ def _free_cells(runs: Path, record: Submission, number: int, execution: Executio
 
     outcome = run_each(runs, record.cells, execution, Ends(), stop, take, order)
     sys.stdout.write("".join(f"{sentence}\n" for sentence in outcome.unchosen))
-    return STOPPED if outcome.interrupted else _ended(len(outcome.failed))
+    if outcome.lost_device is not None and not outcome.interrupted:
+        if not RunFolder(runs / outcome.lost_device).has_failed_since(record.time):
+            # A new process would begin it again, and again.
+            raise UserError(
+                f"{outcome.lost_device} left the device unusable, and its failure could not be written down."
+            )
+        _start_again()
+    return STOPPED if outcome.interrupted else _ended(failed_before + len(outcome.failed))
+
+
+def _start_again() -> NoReturn:
+    """Has a new program take the place of this one. It has the same number and the same parent, so the
+    submission goes on with the same worker, but nothing of the device."""
+    sys.stdout.write("The device is unusable to this process; the worker starts again.\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _ended(failed: int) -> str:

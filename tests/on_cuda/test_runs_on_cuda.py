@@ -45,6 +45,23 @@ from pebench.store.run_folder import RunFolder
 execute(RunFolder(Path(sys.argv[1])), Execution(device="cuda", threads=1, log_every=4, checkpoint_every=0))
 """
 
+LOSING = """
+import os, sys, torch
+from pebench.running.lost_device import is_lost
+if "AGAIN" in os.environ:
+    sys.exit(print(torch.ones(3, device="cuda").sum().item()))
+try:
+    torch.empty(2**50, dtype=torch.uint8, device="cuda")
+except torch.OutOfMemoryError as error:
+    print(is_lost(error))
+try:
+    torch.zeros(4, device="cuda")[torch.tensor([9], device="cuda")].cpu()
+except RuntimeError as error:
+    print(is_lost(error), is_lost(ValueError("of another library")), flush=True)
+os.environ["AGAIN"] = ""
+os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+"""
+
 
 def _run(place: Path, name: str, encoding: Any = "rope", **training: Any) -> RunFolder:
     options = {"data": str(place / "text.txt"), "extent": 32, "evaluate": [32, 64], "tail": 8, "tokens": 500}
@@ -156,3 +173,8 @@ def test_costs_are_those_of_the_device(place: Path) -> None:
     assert 0 < result.cost.peak_memory_bytes < 2**30
     assert result.cost.kernels == ("fused",)
     assert folder.provenance()["device"] == torch.cuda.get_device_name()
+
+
+def test_a_fault_in_a_kernel_takes_the_device_from_a_process_and_a_fresh_one_has_it_back() -> None:
+    done = subprocess.run([sys.executable, "-c", LOSING], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\nTrue True\n3.0\n", done.stderr
