@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from submitit.core.utils import JobPaths, cloudpickle_dump
 
@@ -286,6 +287,16 @@ def test_local_cells_wait_for_the_worker_that_took_them_or_any_other(
     if claimed_by is not None:
         assert submissions.claim(begun.folder(folder.path.parent), folder.run_id, claimed_by)
     assert status(folder).state == state
+
+
+def test_a_worker_that_a_busy_machine_started_late_is_no_other_process(folder: RunFolder) -> None:
+    begun = submitted(folder, "local", pids=(os.getpid(),))
+    born = psutil.Process().create_time()
+    late = begun.model_copy(update={"time": born - 60, "started": born + 0.1})
+    submissions.write(folder.path.parent, late)
+    assert status(folder).state == "queued"
+    submissions.write(folder.path.parent, late.model_copy(update={"started": born - 30}))
+    assert status(folder).state == "lost"
 
 
 def left(begun: Submission, runs: Path, pid: int, outcome: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,8 @@ def _start_local(sweep: Sweep, runs: Path, resources: Resources, cells: list[str
             executor.submit(Worker(), str(folder), number, execution.model_dump_json(), device)
             for number, device in enumerate(devices)
         ]
-    begun = begun.model_copy(update={"pids": tuple(int(job.job_id) for job in jobs)})
+    pids = tuple(int(job.job_id) for job in jobs)
+    begun = begun.model_copy(update={"pids": pids, "started": time.time()})
     submissions.write(runs, begun)
     return begun
 

@@ -49,6 +49,8 @@ class Submission(Frozen):
         host: where it was submitted from.
         user: who submitted it, empty where the system knows no name.
         pids: the processes on that host that carry it out; none for SLURM.
+        started: when the last of these had been started, in seconds since the epoch: a busy machine takes
+            longer than a moment. None where they are no processes of their own.
         job: SLURM's number of the array, None until it is known.
         resources: what each job gets.
         cancelled: when it was cancelled, in seconds since the epoch; None if it was not.
@@ -63,6 +65,7 @@ class Submission(Frozen):
     host: str
     user: str = ""
     pids: tuple[int, ...] = ()
+    started: float | None = None
     job: str | None = None
     resources: Resources = Resources()
     cancelled: float | None = None
@@ -80,6 +83,10 @@ class Submission(Frozen):
     def folder(self, runs: Path) -> Path:
         """Where its files are."""
         return submissions_folder(runs) / self.name
+
+    def is_carried_by(self, pid: int) -> bool:
+        """Whether one of its processes still runs; a younger one only has its number."""
+        return process_exists(pid, self.time if self.started is None else self.started)
 
     @property
     def workers(self) -> int:
@@ -223,7 +230,7 @@ def jobs(runs: Path, cells: Iterable[str]) -> dict[str, Job]:
     for submission in relevant.values():
         if submission.cluster == "slurm":
             continue
-        alive = [process_exists(pid, submission.time) for pid in submission.pids]
+        alive = [submission.is_carried_by(pid) for pid in submission.pids]
         for run_id in submission.cells:
             if newest.get(run_id) is submission:
                 found[run_id] = _local(runs, submission, run_id, alive)
@@ -265,7 +272,7 @@ def lost_workers(runs: Path, submission: Submission, cell: str) -> list[str]:
     folder = submission.folder(runs)
     claimant = _claimant(folder, cell)
     pids = submission.pids if claimant is None else submission.pids[claimant : claimant + 1]
-    gone = [pid for pid in pids if not process_exists(pid, submission.time)]
+    gone = [pid for pid in pids if not submission.is_carried_by(pid)]
     return [str(pid) for pid in gone if not ended_well(folder, str(pid))]
 
 
