@@ -28,7 +28,6 @@ from pebench.store.sweep_records import read_sweeps
 from pebench.submission import submissions
 from pebench.submission.cells import Outcome, carry_out, run_all
 from pebench.submission.devices import devices_of
-from pebench.submission.liveness import process_exists
 from pebench.submission.progress import Bars, Lines
 from pebench.submission.resources import Resources
 from pebench.submission.status import statuses
@@ -304,7 +303,7 @@ def test_local_workers_share_the_cells_and_one_that_is_killed_takes_no_other_wit
     worker = first.worker()
     assert worker is not None
     os.kill(worker.pid, signal.SIGKILL)
-    until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
+    until(lambda: not any(begun.is_carried_by(pid) for pid in begun.pids))
     assert states(sweep, runs) == ["lost", "done", "done"]
     assert submit(sweep, runs, "inline").started == [first.run_id]
     run_all(runs, [first.run_id], sweep.execution, Lines())
@@ -320,7 +319,7 @@ def test_a_local_worker_takes_no_package_of_the_folder_that_it_was_submitted_in(
     arguments = ["submit", str(path), "--cluster", "local"]
     subprocess.run([sys.executable, "-P", "-m", "pebench", *arguments], capture_output=True, check=True)
     (begun,) = (submissions.read(path) for path in (runs / ".submitit").glob("*/submission.json"))
-    until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
+    until(lambda: not any(begun.is_carried_by(pid) for pid in begun.pids))
     assert states(load_sweep(path), runs) == ["done"]
 
 

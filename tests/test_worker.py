@@ -20,7 +20,6 @@ from pebench.store.run_folder import RunFolder
 from pebench.submission import submissions
 from pebench.submission.alike import AlikeFirst
 from pebench.submission.cells import STOPPED
-from pebench.submission.liveness import process_exists
 from pebench.submission.ready import ready_first
 from pebench.submission.status import statuses
 from pebench.submission.stop_on_signal import StopOnSignal
@@ -120,7 +119,7 @@ def test_a_local_worker_that_is_told_to_requeue_goes_on_where_it_was(place: Path
     worker = folder.worker()
     assert worker is not None
     os.kill(worker.pid, REQUEUE_SIGNAL)
-    until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
+    until(lambda: not any(begun.is_carried_by(pid) for pid in begun.pids))
     assert [cell.state for cell in statuses(place / "runs", [folder.run_id])] == ["done"]
     assert "stopped at step" in folder.log.read_text()
     assert submissions.claim(begun.folder(place / "runs"), folder.run_id, 0), "it kept its cell"
@@ -150,7 +149,7 @@ def test_a_local_worker_that_has_lost_its_device_leaves_the_other_cells_to_a_fre
     subprocess.run(command, check=True, capture_output=True)
     (record,) = place.glob("runs/.submitit/*/submission.json")
     begun = submissions.read(record)
-    until(lambda: not any(process_exists(pid, begun.time) for pid in begun.pids))
+    until(lambda: not any(begun.is_carried_by(pid) for pid in begun.pids))
     cells = statuses(place / "runs", begun.cells)
     assert [cell.state for cell in cells] == ["done", "failed", "done", "done"]
     assert "illegal memory access" in cells[1].detail
